@@ -1,0 +1,499 @@
+//! The wire types of the admin API: what the sidecar serves and the dashboard reads.
+//!
+//! serde only; no logic, no I/O. A laptop's dashboard and a pod's image differ in version, so unknown fields are ignored
+//! and unknown enum values read as `Unknown`. Times are RFC 3339 UTC, durations end in `_ms`, ids are strings.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The version that every document carries. It changes only when a reader of the old one would be misled.
+pub const SCHEMA: u32 = 1;
+
+/// The port of `--admin-bind` when it is not given; the next nine are tried when it is taken.
+pub const DEFAULT_ADMIN_PORT: u16 = 9180;
+
+/// The last port that is tried for the admin listener, and looked at by the dashboard.
+pub const LAST_ADMIN_PORT: u16 = 9189;
+
+/// A header that every change must carry. A web page cannot add it without asking first (CORS), and is never allowed to.
+pub const CHANGE_HEADER: &str = "x-pushsync";
+
+/// Everything about one replica that fits on one screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub schema: u32,
+    /// The replica's clock, so that ages are computed against it and not against a skewed laptop.
+    pub now: Timestamp,
+    pub replica: Replica,
+    /// The remote, redacted.
+    pub repo: String,
+    /// The ref as configured (`HEAD`, `main`, `refs/tags/v1`, a hash).
+    #[serde(rename = "ref")]
+    pub reference: String,
+    pub published: Option<Published>,
+    /// The newest commit that the remote was seen to have under our ref.
+    pub head: Option<Head>,
+    pub state: State,
+    /// The sync that is running now.
+    #[serde(default)]
+    pub running: Option<Running>,
+    pub failures_in_row: u32,
+    /// Why the last attempt failed, while `failures_in_row` is not 0.
+    #[serde(default)]
+    pub last_error: Option<ErrorInfo>,
+    pub webhook: Webhook,
+    pub poll: Poll,
+    pub paused_until: Option<Timestamp>,
+    /// The commit that somebody pinned this replica to.
+    pub pinned: Option<String>,
+    /// The newest 50 records, newest first.
+    pub recent: Vec<Record>,
+    /// Number of the newest event that this snapshot includes.
+    pub seq: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The pod's name (its host name).
+    pub name: String,
+    pub version: String,
+    pub started_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    pub commit: String,
+    pub subject: String,
+    pub author: String,
+    pub committed_at: Option<Timestamp>,
+    pub published_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    pub commit: String,
+    pub seen_at: Timestamp,
+}
+
+/// One word for the whole replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Nothing is published yet.
+    #[default]
+    Starting,
+    InSync,
+    Syncing,
+    /// The remote has a newer commit than what is published, and no sync is running.
+    Behind,
+    /// The last attempt failed; what was published before still is.
+    Failed,
+    Paused,
+    Pinned,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    pub id: String,
+    pub trigger: TriggerKind,
+    pub phase: Phase,
+    pub started_at: Timestamp,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// False: no secret was given, so there is no webhook listener.
+    pub enabled: bool,
+    pub last_delivery_at: Option<Timestamp>,
+    pub last_event: Option<String>,
+    /// What was done with the last delivery: `queued`, or `ignored: <reason>`.
+    #[serde(default)]
+    pub last_result: Option<String>,
+    /// Authentic deliveries since the process started.
+    pub received: u64,
+    pub bad_signature: u64,
+    /// Commits that a poll found and no webhook had announced.
+    pub missed: u64,
+    #[serde(default)]
+    pub day: DayCounts,
+}
+
+/// The same counts over the last 24 hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayCounts {
+    pub received: u64,
+    pub bad_signature: u64,
+    pub missed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poll {
+    pub period_ms: u64,
+    pub last_at: Option<Timestamp>,
+    pub next_at: Option<Timestamp>,
+    /// Looks that found nothing new; they leave no record.
+    #[serde(default)]
+    pub unchanged: u64,
+}
+
+/// One attempt to bring the published tree up to date. Also one line of the history file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub schema: u32,
+    pub id: String,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub trigger: Trigger,
+    /// The commit that was published before.
+    pub old: Option<String>,
+    /// The commit that was looked for, once it was known.
+    pub new: Option<String>,
+    pub outcome: Outcome,
+    #[serde(default)]
+    pub commits: Option<Commits>,
+    #[serde(default)]
+    pub files: Option<Files>,
+    /// Bytes received by the fetch.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Objects received by the fetch.
+    #[serde(default)]
+    pub objects: Option<u64>,
+    pub phases: Phases,
+    /// From the first byte of the webhook to the moment the link named the commit.
+    #[serde(default)]
+    pub received_to_published_ms: Option<u64>,
+    /// Extra looks that were needed because the webhook was faster than the ref.
+    #[serde(default)]
+    pub chased: u32,
+    /// A poll found this commit although webhooks are on.
+    #[serde(default)]
+    pub missed_webhook: bool,
+    /// True if the old commit is not an ancestor of the new one: history was rewritten, or another branch is followed.
+    #[serde(default)]
+    pub rewritten: bool,
+    #[serde(default)]
+    pub peers: Vec<PeerResult>,
+    #[serde(default)]
+    pub error: Option<ErrorInfo>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub kind: TriggerKind,
+    /// `X-GitHub-Delivery` of the webhook that rang.
+    #[serde(default)]
+    pub delivery: Option<String>,
+    #[serde(default)]
+    pub event: Option<String>,
+    /// Which secret verified it: `current` or `previous`.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// True if the same delivery id rang before.
+    #[serde(default)]
+    pub redelivered: bool,
+    /// How many rings were merged into this sync.
+    #[serde(default)]
+    pub merged: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerKind {
+    Startup,
+    Webhook,
+    #[default]
+    Poll,
+    Peer,
+    Signal,
+    Manual,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Published,
+    Unchanged,
+    Failed,
+    /// The gate said no.
+    Refused,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Queue,
+    Look,
+    Fetch,
+    Build,
+    Gate,
+    Publish,
+    Record,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commits {
+    /// How many commits lie between old and new; absent when a shallow history cannot tell.
+    pub count: Option<u32>,
+    pub subject: String,
+    pub author: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    pub added: u64,
+    pub modified: u64,
+    pub deleted: u64,
+}
+
+/// How long each phase took. A phase that was not reached is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    #[serde(default)]
+    pub queue_ms: Option<u64>,
+    /// Look and fetch together.
+    #[serde(default)]
+    pub fetch_ms: Option<u64>,
+    #[serde(default)]
+    pub build_ms: Option<u64>,
+    #[serde(default)]
+    pub gate_ms: Option<u64>,
+    #[serde(default)]
+    pub publish_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerResult {
+    pub address: String,
+    pub result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    pub phase: Phase,
+    pub kind: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// `GET /api/v1/history`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    pub schema: u32,
+    pub records: Vec<Record>,
+}
+
+/// `GET /api/v1/syncs/ID`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyncDetail {
+    pub schema: u32,
+    pub record: Record,
+    #[serde(flatten)]
+    pub detail: Detail,
+}
+
+/// What a record leaves out of lists because it is long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// The newest 50 commits between old and new.
+    #[serde(default)]
+    pub commits: Vec<Commit>,
+    /// The first 500 changed files.
+    #[serde(default)]
+    pub files: Vec<FileChange>,
+    #[serde(default)]
+    pub files_total: u64,
+    #[serde(default)]
+    pub log: Vec<LogLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    pub commit: String,
+    pub subject: String,
+    pub author: String,
+    pub committed_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub path: String,
+    pub change: Change,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Added,
+    Modified,
+    Deleted,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub at: Timestamp,
+    pub level: String,
+    pub message: String,
+}
+
+/// What the event stream carries. The name is in the `event:` line, the JSON in `data:`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// First on every stream.
+    Snapshot(Box<Snapshot>),
+    SyncStarted(Running),
+    SyncPhase(Running),
+    SyncFinished(Box<Record>),
+    Delivery(Webhook),
+    /// Anything else of the snapshot changed; it carries no records (`recent` is empty).
+    State(Box<Snapshot>),
+    /// The reader was too slow and missed some: read the snapshot again.
+    Reset,
+}
+
+impl Event {
+    /// The name in the `event:` line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Snapshot(_) => "snapshot",
+            Self::SyncStarted(_) => "sync_started",
+            Self::SyncPhase(_) => "sync_phase",
+            Self::SyncFinished(_) => "sync_finished",
+            Self::Delivery(_) => "delivery",
+            Self::State(_) => "state",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// The JSON of the `data:` line (`{}` for a reset).
+    ///
+    /// # Errors
+    /// Only if a value cannot be written as JSON, which these types rule out.
+    pub fn data(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Self::Snapshot(data) | Self::State(data) => serde_json::to_string(data),
+            Self::SyncStarted(data) | Self::SyncPhase(data) => serde_json::to_string(data),
+            Self::SyncFinished(data) => serde_json::to_string(data),
+            Self::Delivery(data) => serde_json::to_string(data),
+            Self::Reset => Ok("{}".to_owned()),
+        }
+    }
+
+    /// Reads an event back. `Ok(None)` is an event of a newer server: skip it.
+    ///
+    /// # Errors
+    /// If the name is known and the data is not what it should be.
+    pub fn parse(name: &str, data: &str) -> Result<Option<Self>, serde_json::Error> {
+        Ok(Some(match name {
+            "snapshot" => Self::Snapshot(serde_json::from_str(data)?),
+            "sync_started" => Self::SyncStarted(serde_json::from_str(data)?),
+            "sync_phase" => Self::SyncPhase(serde_json::from_str(data)?),
+            "sync_finished" => Self::SyncFinished(serde_json::from_str(data)?),
+            "delivery" => Self::Delivery(serde_json::from_str(data)?),
+            "state" => Self::State(serde_json::from_str(data)?),
+            "reset" => Self::Reset,
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// Body of `POST /api/v1/pause`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRequest {
+    pub minutes: u32,
+}
+
+/// Body of `POST /api/v1/pin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinRequest {
+    /// The full hash, or a prefix that a record or a kept tree makes unique.
+    pub commit: String,
+}
+
+/// The answer to a change: 202.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub schema: u32,
+    /// The sync that will carry it out, if one is needed.
+    #[serde(default)]
+    pub sync: Option<String>,
+    pub state: State,
+    #[serde(default)]
+    pub paused_until: Option<Timestamp>,
+    #[serde(default)]
+    pub pinned: Option<String>,
+}
+
+/// The answer to anything refused: 4xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: String,
+    pub message: String,
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+macro_rules! display_as_serde {
+    ($($name:ident { $($variant:ident => $word:literal),+ $(,)? })+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    )+};
+}
+
+display_as_serde! {
+    Phase {
+        Queue => "queue", Look => "look", Fetch => "fetch", Build => "build", Gate => "gate",
+        Publish => "publish", Record => "record", Unknown => "unknown",
+    }
+    TriggerKind {
+        Startup => "startup", Webhook => "webhook", Poll => "poll", Peer => "peer", Signal => "signal",
+        Manual => "manual", Unknown => "unknown",
+    }
+    Outcome {
+        Published => "published", Unchanged => "unchanged", Failed => "failed", Refused => "refused", Unknown => "unknown",
+    }
+    State {
+        Starting => "starting", InSync => "in_sync", Syncing => "syncing", Behind => "behind", Failed => "failed",
+        Paused => "paused", Pinned => "pinned", Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_a_newer_version_reads_as_unknown() {
+        assert_eq!(serde_json::from_str::<Outcome>("\"postponed\"").expect("a word"), Outcome::Unknown);
+        assert_eq!(serde_json::from_str::<State>("\"in_sync\"").expect("a word"), State::InSync);
+        assert_eq!(Event::parse("sync_dreamt", "{}").expect("skipped"), None);
+    }
+
+    #[test]
+    fn words_on_the_wire_and_words_in_text_are_the_same() {
+        for phase in [Phase::Queue, Phase::Look, Phase::Fetch, Phase::Build, Phase::Gate, Phase::Publish, Phase::Record]
+        {
+            assert_eq!(serde_json::to_string(&phase).expect("json"), format!("\"{phase}\""));
+        }
+        for state in [State::Starting, State::InSync, State::Behind, State::Failed, State::Paused, State::Pinned] {
+            assert_eq!(serde_json::to_string(&state).expect("json"), format!("\"{state}\""));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Wall-clock time, real or set by hand.
+//!
+//! Waiting is tokio's business (`tokio::time` can be paused in tests); this module only answers "what time is it",
+//! for records and ages. It knows nothing of the rest of the crate.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A source of the current time that can be shared and, in tests, moved by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    Real,
+    Manual(Arc<Mutex<Timestamp>>),
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn real() -> Self {
+        Self(Source::Real)
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(Mutex::new(start))))
+    }
+
+    /// The current time. It may jump backwards, as a system clock does: never subtract without [`Clock::millis_since`].
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::Real => Timestamp::now(),
+            Source::Manual(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Milliseconds from `start` to now; 0 if the clock went backwards in between.
+    #[must_use]
+    pub fn millis_since(&self, start: Timestamp) -> u64 {
+        let elapsed = self.now().duration_since(start);
+        u64::try_from(elapsed.as_millis()).unwrap_or(0)
+    }
+
+    /// Moves a manual clock, forwards or backwards. Has no effect on the real one.
+    pub fn advance(&self, by: SignedDuration) {
+        if let Source::Manual(time) = &self.0 {
+            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            *time = time.saturating_add(by).unwrap_or(*time);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand_and_never_reports_a_negative_age() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let start = clock.now();
+        assert_eq!(clock.millis_since(start), 0);
+        clock.advance(SignedDuration::from_millis(1500));
+        assert_eq!(clock.millis_since(start), 1500);
+        clock.advance(SignedDuration::from_secs(-60));
+        assert_eq!(clock.millis_since(start), 0);
+    }
+}

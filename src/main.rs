@@ -1,0 +1,2 @@
+//! The story of the process.
+fn main() {}

@@ -1,0 +1,244 @@
+//! The address of a git remote: what may be connected to, what may be printed, and which repository it names.
+//!
+//! A leaf: git connects to it, the server compares deliveries with it, everybody prints its redacted form.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// How the remote is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Https,
+    Ssh,
+    /// A path on this machine, with or without `file://`.
+    Local,
+}
+
+/// A parsed `--repo`. `Display` and `Debug` never show a password.
+#[derive(Clone)]
+pub struct RemoteUrl {
+    transport: Transport,
+    /// What libgit2 is given: no password in it, and no user either for http(s).
+    bare: String,
+    user: Option<String>,
+    password: Option<Secret>,
+    /// Host and path as the forge knows them; `None` for a local path.
+    host: Option<String>,
+    path: String,
+}
+
+/// Why a `--repo` cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    #[error("it is empty")]
+    Empty,
+    #[error("`{0}://` is not supported; use https://, http://, ssh://, user@host:path, file:// or a path")]
+    Scheme(String),
+    #[error("it cannot be parsed: {0}")]
+    Syntax(#[from] url::ParseError),
+    #[error("it names no host")]
+    NoHost,
+    #[error("it contains a control character")]
+    Control,
+}
+
+impl RemoteUrl {
+    /// Reads a URL, an scp-like address (`git@host:owner/name.git`) or a path, as git does (gitprotocol, "GIT URLS").
+    ///
+    /// # Errors
+    /// [`BadUrl`] says what is wrong; it never repeats the text, which may hold a password.
+    pub fn parse(text: &str) -> Result<Self, BadUrl> {
+        if text.is_empty() {
+            return Err(BadUrl::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(BadUrl::Control);
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Self::parse_url(scheme, text);
+        }
+        // git: a colon before the first slash makes it scp-like, unless the path says otherwise by `./`.
+        let colon = text.find(':');
+        let slash = text.find('/').unwrap_or(text.len());
+        match colon {
+            Some(colon) if colon < slash => Self::parse_scp(&text[..colon], &text[colon + 1..]),
+            _ => Ok(Self::local(text)),
+        }
+    }
+
+    fn parse_url(scheme: &str, text: &str) -> Result<Self, BadUrl> {
+        let transport = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Transport::Http,
+            "https" => Transport::Https,
+            "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
+            "file" => return Ok(Self::local(&text["file://".len()..])),
+            other => return Err(BadUrl::Scheme(other.to_owned())),
+        };
+        let mut url = Url::parse(text)?;
+        let host = url.host_str().ok_or(BadUrl::NoHost)?.to_owned();
+        let user = (!url.username().is_empty()).then(|| decode(url.username()));
+        let password = url.password().map(|password| Secret::new(decode(password)));
+        let path = url.path().to_owned();
+        // Cannot fail for a URL with a host, which was checked above.
+        let _ = url.set_password(None);
+        if transport != Transport::Ssh {
+            let _ = url.set_username("");
+        }
+        Ok(Self { transport, bare: url.into(), user, password, host: Some(host), path })
+    }
+
+    fn parse_scp(user_and_host: &str, path: &str) -> Result<Self, BadUrl> {
+        let (user, host) = match user_and_host.rsplit_once('@') {
+            Some((user, host)) => (Some(user.to_owned()), host),
+            None => (None, user_and_host),
+        };
+        if host.is_empty() {
+            return Err(BadUrl::NoHost);
+        }
+        Ok(Self {
+            transport: Transport::Ssh,
+            bare: format!("{user_and_host}:{path}"),
+            user,
+            password: None,
+            host: Some(host.trim_matches(['[', ']']).to_owned()),
+            path: path.to_owned(),
+        })
+    }
+
+    fn local(path: &str) -> Self {
+        Self {
+            transport: Transport::Local,
+            bare: path.to_owned(),
+            user: None,
+            password: None,
+            host: None,
+            path: path.to_owned(),
+        }
+    }
+
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The address without a password (and, for http, without a user): safe to print and to hand to libgit2.
+    #[must_use]
+    pub fn bare(&self) -> &str {
+        &self.bare
+    }
+
+    /// The user that the URL names.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password that the URL carries.
+    #[must_use]
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// Host (no port, no user) and path without slashes at the ends and without `.git`; `None` for a local path.
+    #[must_use]
+    pub fn repository(&self) -> Option<(&str, &str)> {
+        let path = self.path.trim_matches('/');
+        Some((self.host.as_deref()?, path.strip_suffix(".git").unwrap_or(path)))
+    }
+
+    /// The last part of the path without `.git`: the default name of the link.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&str> {
+        let path = self.path.trim_end_matches('/');
+        let path = path.strip_suffix("/.git").or_else(|| path.strip_suffix(".git")).unwrap_or(path);
+        let leaf = path.rsplit(['/', ':']).next()?;
+        (!leaf.is_empty() && leaf != "." && leaf != "..").then_some(leaf)
+    }
+
+    /// The file-system path of a local remote.
+    #[must_use]
+    pub fn local_path(&self) -> Option<PathBuf> {
+        (self.transport == Transport::Local).then(|| PathBuf::from(&self.path))
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.bare)
+    }
+}
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteUrl({})", self.bare)
+    }
+}
+
+/// Undoes percent-encoding; what is not valid UTF-8 after that is kept as it stood.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_that_git_takes_names_its_repository() {
+        let cases = [
+            ("https://github.com/acme/site.git", Transport::Https, Some(("github.com", "acme/site")), "site"),
+            ("https://u:p@github.com:8443/acme/site", Transport::Https, Some(("github.com", "acme/site")), "site"),
+            ("git@github.com:acme/site.git", Transport::Ssh, Some(("github.com", "acme/site")), "site"),
+            ("ssh://git@github.com:2222/acme/site.git/", Transport::Ssh, Some(("github.com", "acme/site")), "site"),
+            ("file:///srv/git/site.git", Transport::Local, None, "site"),
+            ("/srv/git/site/.git", Transport::Local, None, "site"),
+            ("./odd:name", Transport::Local, None, "name"),
+        ];
+        for (text, transport, repository, leaf) in cases {
+            let url = RemoteUrl::parse(text).expect(text);
+            assert_eq!(url.transport(), transport, "{text}");
+            assert_eq!(url.repository(), repository, "{text}");
+            assert_eq!(url.leaf(), Some(leaf), "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_and_never_shown() {
+        let url = RemoteUrl::parse("https://me:p%40ss%3Aword@git.test/a/b.git").expect("a URL");
+        assert_eq!(url.user(), Some("me"));
+        assert!(url.password().is_some_and(|password| password.expose() == b"p@ss:word"));
+        assert_eq!(url.to_string(), "https://git.test/a/b.git");
+        assert_eq!(format!("{url:?}"), "RemoteUrl(https://git.test/a/b.git)");
+    }
+
+    #[test]
+    fn what_cannot_be_a_remote_is_refused_with_the_reason() {
+        assert_eq!(RemoteUrl::parse("").err(), Some(BadUrl::Empty));
+        assert_eq!(RemoteUrl::parse("ftp://host/x").err(), Some(BadUrl::Scheme("ftp".into())));
+        assert_eq!(RemoteUrl::parse("https:///x\n").err(), Some(BadUrl::Control));
+        assert_eq!(RemoteUrl::parse("@:x").err(), Some(BadUrl::NoHost));
+    }
+}

@@ -1,0 +1,293 @@
+//! What everybody may know about this replica right now, and the stream of its changes.
+//!
+//! One lock guards the state and the numbering of events, so a reader who takes a snapshot and a subscription together
+//! misses nothing and sees nothing twice. Nothing here waits or touches the disk.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::api::{Event, Outcome, Record, Replica, SCHEMA, Snapshot, State, Webhook};
+use crate::clock::Clock;
+
+use super::Options;
+
+/// Events that a slow reader may lag behind before it is told to start over.
+const EVENT_BACKLOG: usize = 256;
+/// Records in a snapshot.
+const RECENT: usize = 50;
+/// Delivery ids that are remembered, only to label a repeated one as redelivered.
+const REMEMBERED_DELIVERIES: usize = 256;
+
+/// What the remote resolved our ref to at the last look; what a delivery is compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// The full name of the ref; `None` before the first look, or if a hash is configured.
+    pub full_ref: Option<String>,
+    /// True if a full hash is configured, so that no push is ours.
+    pub hash: bool,
+}
+
+/// What the probes ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// A first tree was published (by this process or one before it) and seen whole.
+    pub started: bool,
+    /// The link names a tree that exists.
+    pub ready: bool,
+    /// When the sync loop last came round.
+    pub turned: Instant,
+}
+
+/// The shared state of one replica.
+#[derive(Debug)]
+pub struct Board {
+    state: Mutex<Inner>,
+    events: broadcast::Sender<(u64, Event)>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Inner {
+    snapshot: Snapshot,
+    recent: VecDeque<Record>,
+    followed: Followed,
+    health: Health,
+    deliveries: VecDeque<String>,
+    day: Day,
+}
+
+impl Board {
+    #[must_use]
+    pub fn new(options: &Options, clock: Clock) -> Self {
+        let now = clock.now();
+        let snapshot = Snapshot {
+            schema: SCHEMA,
+            now,
+            replica: Replica {
+                name: options.replica.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: now,
+            },
+            repo: options.repo.clone(),
+            reference: options.reference.clone(),
+            published: None,
+            head: None,
+            state: State::Starting,
+            running: None,
+            failures_in_row: 0,
+            last_error: None,
+            webhook: Webhook { enabled: options.webhooks, ..Webhook::default() },
+            poll: crate::api::Poll {
+                period_ms: u64::try_from(options.period.as_millis()).unwrap_or(u64::MAX),
+                last_at: None,
+                next_at: None,
+                unchanged: 0,
+            },
+            paused_until: None,
+            pinned: None,
+            recent: Vec::new(),
+            seq: 0,
+        };
+        let inner = Inner {
+            snapshot,
+            recent: VecDeque::new(),
+            followed: Followed::default(),
+            health: Health { started: false, ready: false, turned: Instant::now() },
+            deliveries: VecDeque::new(),
+            day: Day::default(),
+        };
+        Self { state: Mutex::new(inner), events: broadcast::Sender::new(EVENT_BACKLOG), clock }
+    }
+
+    /// The state with its newest records.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.full(&mut self.lock())
+    }
+
+    /// A snapshot and every event after it.
+    #[must_use]
+    pub fn subscribe(&self) -> (Snapshot, broadcast::Receiver<(u64, Event)>) {
+        let mut inner = self.lock();
+        let events = self.events.subscribe();
+        (self.full(&mut inner), events)
+    }
+
+    #[must_use]
+    pub fn followed(&self) -> Followed {
+        self.lock().followed.clone()
+    }
+
+    pub fn set_followed(&self, followed: Followed) {
+        self.lock().followed = followed;
+    }
+
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.lock().health
+    }
+
+    pub fn set_health(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.lock().health);
+    }
+
+    /// Changes anything of the snapshot and tells the readers. The state word is worked out anew.
+    pub fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut inner = self.lock();
+        change(&mut inner.snapshot);
+        inner.snapshot.state = state_of(&inner.snapshot);
+        self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
+    }
+
+    /// Changes the snapshot without telling anybody (what a look that found nothing leaves behind).
+    pub fn change_quietly(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut inner = self.lock();
+        change(&mut inner.snapshot);
+        inner.snapshot.state = state_of(&inner.snapshot);
+    }
+
+    /// A sync started or went on to its next phase.
+    pub fn running(&self, running: crate::api::Running) {
+        let mut inner = self.lock();
+        let first = inner.snapshot.running.as_ref().is_none_or(|before| before.id != running.id);
+        inner.snapshot.running = Some(running.clone());
+        inner.snapshot.state = state_of(&inner.snapshot);
+        self.send(&mut inner, |_| if first { Event::SyncStarted(running) } else { Event::SyncPhase(running) });
+    }
+
+    /// A sync ended: its record joins the newest, the state follows from it.
+    pub fn finished(&self, record: Record, change: impl FnOnce(&mut Snapshot)) {
+        let mut inner = self.lock();
+        inner.snapshot.running = None;
+        match record.outcome {
+            Outcome::Failed | Outcome::Refused => {
+                inner.snapshot.failures_in_row = inner.snapshot.failures_in_row.saturating_add(1);
+                inner.snapshot.last_error.clone_from(&record.error);
+            }
+            Outcome::Published | Outcome::Unchanged | Outcome::Unknown => {
+                inner.snapshot.failures_in_row = 0;
+                inner.snapshot.last_error = None;
+            }
+        }
+        if record.missed_webhook {
+            inner.snapshot.webhook.missed += 1;
+            let now = self.clock.now();
+            inner.day.at(now).missed += 1;
+        }
+        change(&mut inner.snapshot);
+        inner.snapshot.state = state_of(&inner.snapshot);
+        inner.recent.push_front(record.clone());
+        inner.recent.truncate(RECENT);
+        self.send(&mut inner, |_| Event::SyncFinished(Box::new(record)));
+        self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
+    }
+
+    /// Fills in what the history held from before this process.
+    pub fn restore(&self, newest_first: impl IntoIterator<Item = Record>) {
+        self.lock().recent = newest_first.into_iter().take(RECENT).collect();
+    }
+
+    /// An authentic delivery came in. Returns whether its id was seen before.
+    pub fn delivery(&self, event: &str, id: Option<&str>, result: &str) -> bool {
+        let mut inner = self.lock();
+        let now = self.clock.now();
+        let webhook = &mut inner.snapshot.webhook;
+        webhook.received += 1;
+        webhook.last_delivery_at = Some(now);
+        webhook.last_event = Some(event.to_owned());
+        webhook.last_result = Some(result.to_owned());
+        inner.day.at(now).received += 1;
+        let seen = id.is_some_and(|id| inner.deliveries.iter().any(|known| known == id));
+        if let (Some(id), false) = (id, seen) {
+            inner.deliveries.push_front(id.to_owned());
+            inner.deliveries.truncate(REMEMBERED_DELIVERIES);
+        }
+        let day = inner.day.total(now);
+        inner.snapshot.webhook.day = day;
+        self.send(&mut inner, |snapshot| Event::Delivery(snapshot.webhook.clone()));
+        seen
+    }
+
+    /// Somebody without our secret knocked: a number, nothing else, and nobody is told.
+    pub fn bad_signature(&self) {
+        let mut inner = self.lock();
+        inner.snapshot.webhook.bad_signature += 1;
+        let now = self.clock.now();
+        inner.day.at(now).bad_signature += 1;
+    }
+
+    fn full(&self, inner: &mut Inner) -> Snapshot {
+        let now = self.clock.now();
+        inner.snapshot.webhook.day = inner.day.total(now);
+        let mut snapshot = inner.snapshot.clone();
+        snapshot.now = now;
+        snapshot.recent = inner.recent.iter().cloned().collect();
+        snapshot
+    }
+
+    fn send(&self, inner: &mut Inner, event: impl FnOnce(&Snapshot) -> Event) {
+        inner.snapshot.seq += 1;
+        inner.snapshot.now = self.clock.now();
+        let event = event(&inner.snapshot);
+        // An error only means that nobody listens.
+        let _ = self.events.send((inner.snapshot.seq, event));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one word for a replica, by precedence: what a person did, what runs, what went wrong, what is missing.
+fn state_of(snapshot: &Snapshot) -> State {
+    let published = snapshot.published.as_ref().map(|published| &published.commit);
+    let head = snapshot.head.as_ref().map(|head| &head.commit);
+    if snapshot.paused_until.is_some() {
+        State::Paused
+    } else if snapshot.running.is_some() && published.is_some() {
+        State::Syncing
+    } else if snapshot.failures_in_row > 0 {
+        State::Failed
+    } else if published.is_none() {
+        State::Starting
+    } else if snapshot.pinned.is_some() {
+        State::Pinned
+    } else if head.is_some() && head != published {
+        State::Behind
+    } else {
+        State::InSync
+    }
+}
+
+/// Counts over the last 24 hours, kept by the hour.
+#[derive(Debug, Default)]
+struct Day(VecDeque<(i64, crate::api::DayCounts)>);
+
+impl Day {
+    fn at(&mut self, now: Timestamp) -> &mut crate::api::DayCounts {
+        let hour = now.as_second().div_euclid(3600);
+        if self.0.back().is_none_or(|(newest, _)| *newest != hour) {
+            self.0.push_back((hour, crate::api::DayCounts::default()));
+        }
+        while self.0.len() > 25 {
+            self.0.pop_front();
+        }
+        let last = self.0.len() - 1;
+        &mut self.0[last].1
+    }
+
+    fn total(&self, now: Timestamp) -> crate::api::DayCounts {
+        let oldest = now.as_second().div_euclid(3600) - 23;
+        let mut total = crate::api::DayCounts::default();
+        for (_, counts) in self.0.iter().filter(|(hour, _)| *hour >= oldest) {
+            total.received += counts.received;
+            total.bad_signature += counts.bad_signature;
+            total.missed += counts.missed;
+        }
+        total
+    }
+}

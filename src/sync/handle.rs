@@ -1,0 +1,139 @@
+//! What the rest of the process may do with the sync loop: ask, watch, read the history.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::api::{Accepted, Event, Refusal, Snapshot};
+use crate::clock::Clock;
+use crate::history::History;
+use crate::metrics::Metrics;
+
+use super::board::{Board, Followed, Health};
+use super::queue::{Queue, Request};
+
+/// A change that a person asks for. Carried out by the sync loop, which alone writes the volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Sync,
+    Pause {
+        minutes: u32,
+    },
+    Resume,
+    /// Publish this commit (full hash or prefix) and stay there.
+    Pin {
+        commit: String,
+    },
+    Unpin,
+}
+
+/// An authentic delivery, as far as the board shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    pub event: &'a str,
+    pub id: Option<&'a str>,
+    /// `queued`, or `ignored: <reason>`.
+    pub result: &'a str,
+}
+
+/// A snapshot and the events after it.
+pub struct Subscription {
+    pub snapshot: Snapshot,
+    /// Numbered as the snapshot's `seq`.
+    pub events: broadcast::Receiver<(u64, Event)>,
+}
+
+/// Where commands arrive, with the place for their answer.
+pub type Commands = mpsc::Receiver<(Command, oneshot::Sender<Result<Accepted, Refusal>>)>;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    board: Arc<Board>,
+    queue: Arc<Queue>,
+    history: Arc<History>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    commands: mpsc::Sender<(Command, oneshot::Sender<Result<Accepted, Refusal>>)>,
+}
+
+impl Handle {
+    /// Ties the parts together; the receiver belongs to the sync loop.
+    #[must_use]
+    pub fn new(
+        board: Arc<Board>,
+        queue: Arc<Queue>,
+        history: Arc<History>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> (Self, Commands) {
+        let (commands, receiver) = mpsc::channel(16);
+        (Self { board, queue, history, metrics, clock, commands }, receiver)
+    }
+
+    /// Asks for a look. Never waits, never fails; merged with what is pending.
+    pub fn ring(&self, request: Request) {
+        self.queue.push(request);
+    }
+
+    /// Notes an authentic delivery on the board. Returns true if its id was seen before.
+    #[must_use]
+    pub fn delivery(&self, delivery: Delivery<'_>) -> bool {
+        self.board.delivery(delivery.event, delivery.id, delivery.result)
+    }
+
+    /// Counts a request that could not prove that it knows the secret.
+    pub fn bad_signature(&self) {
+        self.board.bad_signature();
+    }
+
+    /// The ref that a push must name to be ours.
+    #[must_use]
+    pub fn followed(&self) -> Followed {
+        self.board.followed()
+    }
+
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.board.health()
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.board.snapshot()
+    }
+
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        let (snapshot, events) = self.board.subscribe();
+        Subscription { snapshot, events }
+    }
+
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Has a command carried out and returns what became of it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with the reason, or with the code `stopping` if the process is about to end.
+    pub async fn command(&self, command: Command) -> Result<Accepted, Refusal> {
+        let stopping =
+            || Refusal { code: "stopping".to_owned(), message: "the sidecar is shutting down".to_owned(), hint: None };
+        let (answer, answered) = oneshot::channel();
+        self.commands.send((command, answer)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
+}

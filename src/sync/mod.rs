@@ -1,0 +1,45 @@
+//! The only writer of the volume: decides when to look, and takes one commit after the other from the remote to the readers.
+//!
+//! `server` and the poll only ask, through a [`Handle`]; `git`, `publish` and `history` are its tools. It must not know of
+//! http.
+
+mod board;
+mod handle;
+mod queue;
+
+use std::time::Duration;
+
+pub use board::{Board, Followed, Health};
+pub use handle::{Command, Delivery, Handle, Subscription};
+pub use queue::{Queue, Request};
+
+/// When to look, how long to try, and when to give up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Pause between polls.
+    pub period: Duration,
+    /// The same before the first success, if it differs.
+    pub init_period: Option<Duration>,
+    /// The longest that one sync may take.
+    pub timeout: Duration,
+    /// Publish once and exit.
+    pub one_time: bool,
+    /// End the process after more failures in a row than this; negative = never.
+    pub max_failures: i64,
+    /// The same before the first success, if it differs.
+    pub init_max_failures: Option<i64>,
+    /// A signal (by number) that means "look now".
+    pub sync_on_signal: Option<i32>,
+    /// Looks a second that webhooks may cause, sustained; 0 = no limit.
+    pub hook_rate: f64,
+    /// True if a webhook secret is configured.
+    pub webhooks: bool,
+    /// How many records the history keeps.
+    pub history_limit: usize,
+    /// The ref as configured, for the snapshot.
+    pub reference: String,
+    /// The remote, redacted, for the snapshot.
+    pub repo: String,
+    /// The replica's name (its host name).
+    pub replica: String,
+}

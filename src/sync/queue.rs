@@ -1,0 +1,226 @@
+//! One running, one pending: requests that arrive during a sync are merged into the next one, never lost, never piled up.
+//!
+//! A token bucket defers the syncs that strangers-with-a-secret can cause; it refuses nothing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use git2::Oid;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::api::{Trigger, TriggerKind};
+
+/// A reason to look at the remote now.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub trigger: Trigger,
+    /// When the first byte of the webhook arrived, or when the other trigger fired.
+    pub received_at: Timestamp,
+    pub received: Instant,
+    /// The commit that the webhook announced: compared with what the remote has, never fetched on its word alone.
+    pub announced: Option<Oid>,
+}
+
+impl Request {
+    /// A request that is not a webhook's.
+    #[must_use]
+    pub fn new(kind: TriggerKind, now: Timestamp) -> Self {
+        Self {
+            trigger: Trigger { kind, merged: 1, ..Trigger::default() },
+            received_at: now,
+            received: Instant::now(),
+            announced: None,
+        }
+    }
+
+    /// Folds a later request into this one. The earlier time counts, the later announcement wins, and a webhook's
+    /// identity is kept over a poll's.
+    fn merge(&mut self, later: Self) {
+        let merged = self.trigger.merged.saturating_add(later.trigger.merged);
+        if rank(later.trigger.kind) >= rank(self.trigger.kind) {
+            self.trigger = later.trigger;
+        }
+        self.trigger.merged = merged;
+        if later.announced.is_some() {
+            self.announced = later.announced;
+        }
+        if later.received < self.received {
+            self.received = later.received;
+            self.received_at = later.received_at;
+        }
+    }
+}
+
+/// Which trigger names a sync that several rang for.
+fn rank(kind: TriggerKind) -> u8 {
+    match kind {
+        TriggerKind::Webhook => 5,
+        TriggerKind::Peer => 4,
+        TriggerKind::Manual => 3,
+        TriggerKind::Signal => 2,
+        TriggerKind::Startup => 1,
+        TriggerKind::Poll | TriggerKind::Unknown => 0,
+    }
+}
+
+/// The pending slot. Filled by many, emptied by the one sync loop.
+#[derive(Debug)]
+pub struct Queue {
+    slot: Mutex<Slot>,
+    filled: Notify,
+}
+
+#[derive(Debug)]
+struct Slot {
+    pending: Option<Request>,
+    bucket: Option<Bucket>,
+}
+
+impl Queue {
+    /// `rate` is the looks a second that webhooks may cause, sustained, with bursts of five; 0 = no limit.
+    #[must_use]
+    pub fn new(rate: f64) -> Self {
+        let bucket = (rate > 0.0).then(|| Bucket::new(rate));
+        Self { slot: Mutex::new(Slot { pending: None, bucket }), filled: Notify::new() }
+    }
+
+    /// Puts a request in, merging it with what is pending. Never waits, never fails.
+    pub fn push(&self, request: Request) {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut slot.pending {
+            Some(pending) => pending.merge(request),
+            None => slot.pending = Some(request),
+        }
+        drop(slot);
+        self.filled.notify_one();
+    }
+
+    /// Waits for a request and takes it. A webhook's waits for a token, too, and goes on merging meanwhile.
+    /// Cancel safe: nothing is taken unless it is returned.
+    pub async fn next(&self) -> Request {
+        loop {
+            let wait = match self.try_take(Instant::now()) {
+                Taken::Request(request) => return *request,
+                Taken::Empty => None,
+                Taken::Deferred(wait) => Some(wait),
+            };
+            match wait {
+                None => self.filled.notified().await,
+                // Something urgent (a person) may come meanwhile.
+                Some(wait) => {
+                    let _ = tokio::time::timeout(wait, self.filled.notified()).await;
+                }
+            }
+        }
+    }
+
+    fn try_take(&self, now: Instant) -> Taken {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pending) = &slot.pending else { return Taken::Empty };
+        let rung = matches!(pending.trigger.kind, TriggerKind::Webhook | TriggerKind::Peer);
+        if let (true, Some(bucket)) = (rung, &mut slot.bucket)
+            && let Err(wait) = bucket.take(now)
+        {
+            return Taken::Deferred(wait);
+        }
+        match slot.pending.take() {
+            Some(request) => Taken::Request(Box::new(request)),
+            None => Taken::Empty,
+        }
+    }
+}
+
+enum Taken {
+    Request(Box<Request>),
+    Empty,
+    Deferred(Duration),
+}
+
+/// Tokens refill at `rate` a second up to [`BURST`].
+#[derive(Debug)]
+struct Bucket {
+    rate: f64,
+    tokens: f64,
+    filled_at: Option<Instant>,
+}
+
+const BURST: f64 = 5.0;
+
+impl Bucket {
+    fn new(rate: f64) -> Self {
+        Self { rate, tokens: BURST, filled_at: None }
+    }
+
+    /// Takes a token, or says how long until there is one.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let passed = self.filled_at.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        self.filled_at = Some(now);
+        self.tokens = (self.tokens + passed.as_secs_f64() * self.rate).min(BURST);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        // A millisecond more, so that rounding never makes us come back too early and spin.
+        Err(Duration::from_secs_f64((1.0 - self.tokens) / self.rate) + Duration::from_millis(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(delivery: &str) -> Request {
+        let mut request = Request::new(TriggerKind::Webhook, Timestamp::UNIX_EPOCH);
+        request.trigger.delivery = Some(delivery.to_owned());
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fifty_rings_in_a_second_are_a_handful_of_looks_and_the_last_one_counts() {
+        let queue = Queue::new(1.0);
+        let mut looks = Vec::new();
+        for number in 0..50 {
+            queue.push(ring(&number.to_string()));
+            if let Ok(request) = tokio::time::timeout(Duration::from_millis(20), queue.next()).await {
+                looks.push(request);
+            }
+        }
+        let last = queue.next().await;
+        looks.push(last.clone());
+        assert_eq!(last.trigger.delivery.as_deref(), Some("49"));
+        assert!(looks.len() <= 7, "{} looks", looks.len());
+        assert_eq!(looks.iter().map(|look| look.trigger.merged).sum::<u32>(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_does_not_wait_for_the_bucket() {
+        let queue = Queue::new(0.001);
+        for _ in 0..5 {
+            queue.push(ring("x"));
+            queue.next().await;
+        }
+        queue.push(Request::new(TriggerKind::Manual, Timestamp::UNIX_EPOCH));
+        let taken = tokio::time::timeout(Duration::from_millis(1), queue.next()).await;
+        assert_eq!(taken.expect("at once").trigger.kind, TriggerKind::Manual);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn merging_keeps_the_first_arrival_and_the_last_announcement() {
+        let queue = Queue::new(0.0);
+        let early = ring("first");
+        let arrived = early.received;
+        queue.push(early);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut later = ring("second");
+        later.announced = Some(Oid::from_bytes(&[7; 20]).expect("20 bytes"));
+        queue.push(later);
+        queue.push(Request::new(TriggerKind::Poll, Timestamp::UNIX_EPOCH));
+        let merged = queue.next().await;
+        assert_eq!(merged.received, arrived);
+        assert_eq!(merged.trigger.delivery.as_deref(), Some("second"));
+        assert_eq!(merged.trigger.merged, 3);
+        assert!(merged.announced.is_some());
+    }
+}
