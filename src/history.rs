@@ -1,40 +1,208 @@
-//! The bounded journal of sync attempts: one JSON line each, durable before anybody is told.
+//! The bounded journal of sync attempts: one JSON line each, durable before anybody is told of the outcome.
 //!
-//! It knows records, not how they come about.
+//! It knows records, not how they come about. The file lies on a volume that others may write: a torn last line is what
+//! a crash leaves, and garbage is skipped with a count, never fatal. Records stay in memory, their long details on disk.
 
-use std::sync::{Mutex, PoisonError};
+mod journal;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::{Detail, Record, SCHEMA, SyncDetail};
 
-/// Thread-safe; reads are served while the sync loop appends.
-#[derive(Debug, Default)]
-pub struct History(Mutex<Vec<(Record, Detail)>>);
+use journal::{Journal, Place};
+
+/// Thread-safe. Readers are served while the sync loop appends.
+#[derive(Debug)]
+pub struct History {
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Oldest first.
+    entries: VecDeque<Entry>,
+    /// `None` until the volume is open, and while it cannot be written.
+    journal: Option<Journal>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    detail: Kept,
+}
+
+/// Where the long part of a record is.
+#[derive(Debug)]
+enum Kept {
+    InMemory(Detail),
+    OnDisk(Place),
+}
+
+/// What was found in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub records: usize,
+    /// Lines that are no record of ours: torn, edited, or of a version we cannot read.
+    pub skipped: usize,
+}
 
 impl History {
+    /// A history that remembers at most `limit` records, in memory until [`History::attach`] gives it a file.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let inner = Inner { entries: VecDeque::new(), journal: None, next_id: 1 };
+        Self { limit: limit.max(1), inner: Mutex::new(inner) }
+    }
+
     /// Keeps records in memory only; for tests of its readers.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::default()
+        Self::new(1000)
     }
 
-    /// Adds a record.
-    pub fn append(&self, record: Record, detail: Detail) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((record, detail));
+    /// Reads the file's records in front of those in memory, and appends to it from now on. Blocking.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or written. Its content never is an error.
+    pub fn attach(&self, path: &Path) -> io::Result<Loaded> {
+        let (mut journal, found, skipped) = Journal::open(path, self.limit)?;
+        let mut inner = self.lock();
+        let loaded = Loaded { records: found.len(), skipped };
+        let highest = found.iter().filter_map(|(record, _)| record.id.parse::<u64>().ok()).max().unwrap_or(0);
+        // Ids given out before the file was readable may be in it already: these move behind them.
+        for entry in &mut inner.entries {
+            if let Ok(id) = entry.record.id.parse::<u64>() {
+                entry.record.id = (id + highest).to_string();
+            }
+        }
+        inner.next_id += highest;
+        for entry in &mut inner.entries {
+            if let Kept::InMemory(detail) = &entry.detail {
+                entry.detail = Kept::OnDisk(journal.append(&entry.record, detail)?);
+            }
+        }
+        for (record, place) in found.into_iter().rev() {
+            inner.entries.push_front(Entry { record, detail: Kept::OnDisk(place) });
+        }
+        inner.journal = Some(journal);
+        self.trim(&mut inner);
+        Ok(loaded)
     }
 
-    /// At most `limit` records older than `before`, newest first.
+    /// The id for the next record: a number that grows, also over restarts.
+    #[must_use]
+    pub fn next_id(&self) -> String {
+        let mut inner = self.lock();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        id.to_string()
+    }
+
+    /// Adds a record; it is on disk when this returns. Blocking.
+    ///
+    /// # Errors
+    /// If the file cannot be written. The record is kept in memory all the same.
+    pub fn append(&self, record: Record, detail: Detail) -> io::Result<()> {
+        let mut inner = self.lock();
+        let written = match &mut inner.journal {
+            None => Ok(None),
+            Some(journal) => journal.append(&record, &detail).map(Some),
+        };
+        let (kept, outcome) = match written {
+            Ok(Some(place)) => (Kept::OnDisk(place), Ok(())),
+            Ok(None) => (Kept::InMemory(detail), Ok(())),
+            Err(error) => (Kept::InMemory(detail), Err(error)),
+        };
+        inner.entries.push_back(Entry { record, detail: kept });
+        self.trim(&mut inner);
+        outcome
+    }
+
+    /// At most `limit` records older than the record `before`, newest first. An unknown `before` gives none.
     #[must_use]
     pub fn page(&self, before: Option<&str>, limit: usize) -> Vec<Record> {
-        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = before.and_then(|id| records.iter().position(|(record, _)| record.id == id)).unwrap_or(records.len());
-        records[..end].iter().rev().take(limit).map(|(record, _)| record.clone()).collect()
+        let inner = self.lock();
+        let end = match before {
+            None => inner.entries.len(),
+            Some(id) => inner.entries.iter().rposition(|entry| entry.record.id == id).unwrap_or(0),
+        };
+        inner.entries.range(..end).rev().take(limit).map(|entry| entry.record.clone()).collect()
     }
 
-    /// One record with everything about it.
+    /// One record with everything about it. Reads the file. A detail that cannot be read any more is left out.
     #[must_use]
     pub fn detail(&self, id: &str) -> Option<SyncDetail> {
-        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (record, detail) = records.iter().find(|(record, _)| record.id == id)?;
-        Some(SyncDetail { schema: SCHEMA, record: record.clone(), detail: detail.clone() })
+        let inner = self.lock();
+        let entry = inner.entries.iter().rev().find(|entry| entry.record.id == id)?;
+        let detail = match &entry.detail {
+            Kept::InMemory(detail) => detail.clone(),
+            Kept::OnDisk(place) => {
+                inner.journal.as_ref().and_then(|journal| journal.detail(*place)).unwrap_or_default()
+            }
+        };
+        Some(SyncDetail { schema: SCHEMA, record: entry.record.clone(), detail })
+    }
+
+    /// True if a record names this commit as the one that was published or looked for.
+    #[must_use]
+    pub fn knows_commit(&self, commit: &str) -> bool {
+        self.lock()
+            .entries
+            .iter()
+            .any(|entry| entry.record.new.as_deref() == Some(commit) || entry.record.old.as_deref() == Some(commit))
+    }
+
+    /// The different commits of all records that begin with `prefix`.
+    #[must_use]
+    pub fn commits_with_prefix(&self, prefix: &str) -> Vec<String> {
+        let inner = self.lock();
+        let mut found: Vec<String> = Vec::new();
+        for entry in &inner.entries {
+            for commit in [&entry.record.new, &entry.record.old].into_iter().flatten() {
+                if commit.starts_with(prefix) && !found.contains(commit) {
+                    found.push(commit.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Drops what is over the limit; rewrites the file when it holds a good deal more than that.
+    fn trim(&self, inner: &mut Inner) {
+        while inner.entries.len() > self.limit {
+            inner.entries.pop_front();
+        }
+        let Inner { entries, journal, .. } = inner;
+        let Some(journal) = journal else { return };
+        if !journal.is_due(self.limit) {
+            return;
+        }
+        let places = entries.iter().map(|entry| match &entry.detail {
+            Kept::OnDisk(place) => Some(*place),
+            Kept::InMemory(_) => None,
+        });
+        match journal.compact(&places.collect::<Vec<_>>()) {
+            Ok(moved) => {
+                for (entry, place) in entries.iter_mut().zip(moved) {
+                    if let Some(place) = place {
+                        entry.detail = Kept::OnDisk(place);
+                    }
+                }
+            }
+            // It is only longer than it should be; the next append tries again.
+            Err(error) => tracing::warn!(%error, "the history file could not be compacted"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

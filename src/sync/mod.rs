@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use board::{Board, Followed, Health};
 pub use handle::{Command, Delivery, Handle, Subscription};
-pub use queue::{Queue, Request};
+pub use queue::{Announced, Queue, Request};
 
 /// When to look, how long to try, and when to give up.
 #[derive(Clone, Debug)]

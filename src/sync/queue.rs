@@ -19,9 +19,22 @@ pub struct Request {
     /// When the first byte of the webhook arrived, or when the other trigger fired.
     pub received_at: Timestamp,
     pub received: Instant,
-    /// The commit that the webhook announced: compared with what the remote has, never fetched on its word alone.
-    pub announced: Option<Oid>,
+    /// What webhooks said has moved: compared with what the remote has, never fetched on its word alone.
+    pub announced: Vec<Announced>,
+    /// True while every merged trigger is one that strangers-with-a-secret can pull: these wait for a token.
+    limited: bool,
 }
+
+/// A webhook's claim that our ref moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// `None` if the push created the ref.
+    pub before: Option<Oid>,
+    pub after: Oid,
+}
+
+/// More announcements than this in one merged request are of no use: only the newest matter.
+const MOST_ANNOUNCED: usize = 16;
 
 impl Request {
     /// A request that is not a webhook's.
@@ -31,8 +44,15 @@ impl Request {
             trigger: Trigger { kind, merged: 1, ..Trigger::default() },
             received_at: now,
             received: Instant::now(),
-            announced: None,
+            announced: Vec::new(),
+            limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
         }
+    }
+
+    /// The newest commit that was announced.
+    #[must_use]
+    pub fn newest_announced(&self) -> Option<Oid> {
+        self.announced.last().map(|announced| announced.after)
     }
 
     /// Folds a later request into this one. The earlier time counts, the later announcement wins, and a webhook's
@@ -43,9 +63,10 @@ impl Request {
             self.trigger = later.trigger;
         }
         self.trigger.merged = merged;
-        if later.announced.is_some() {
-            self.announced = later.announced;
-        }
+        self.announced.extend(later.announced);
+        let excess = self.announced.len().saturating_sub(MOST_ANNOUNCED);
+        self.announced.drain(..excess);
+        self.limited &= later.limited;
         if later.received < self.received {
             self.received = later.received;
             self.received_at = later.received_at;
@@ -119,8 +140,7 @@ impl Queue {
     fn try_take(&self, now: Instant) -> Taken {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pending) = &slot.pending else { return Taken::Empty };
-        let rung = matches!(pending.trigger.kind, TriggerKind::Webhook | TriggerKind::Peer);
-        if let (true, Some(bucket)) = (rung, &mut slot.bucket)
+        if let (true, Some(bucket)) = (pending.limited, &mut slot.bucket)
             && let Err(wait) = bucket.take(now)
         {
             return Taken::Deferred(wait);
@@ -201,9 +221,10 @@ mod tests {
             queue.push(ring("x"));
             queue.next().await;
         }
+        queue.push(ring("pending"));
         queue.push(Request::new(TriggerKind::Manual, Timestamp::UNIX_EPOCH));
         let taken = tokio::time::timeout(Duration::from_millis(1), queue.next()).await;
-        assert_eq!(taken.expect("at once").trigger.kind, TriggerKind::Manual);
+        assert_eq!(taken.expect("at once").trigger.merged, 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,13 +235,14 @@ mod tests {
         queue.push(early);
         tokio::time::advance(Duration::from_secs(1)).await;
         let mut later = ring("second");
-        later.announced = Some(Oid::from_bytes(&[7; 20]).expect("20 bytes"));
+        let after = Oid::from_bytes(&[7; 20]).expect("20 bytes");
+        later.announced = vec![Announced { before: None, after }];
         queue.push(later);
         queue.push(Request::new(TriggerKind::Poll, Timestamp::UNIX_EPOCH));
         let merged = queue.next().await;
         assert_eq!(merged.received, arrived);
         assert_eq!(merged.trigger.delivery.as_deref(), Some("second"));
         assert_eq!(merged.trigger.merged, 3);
-        assert!(merged.announced.is_some());
+        assert_eq!(merged.newest_announced(), Some(after));
     }
 }

@@ -1,0 +1,138 @@
+//! The journal against a real file system: restarts, torn and hostile lines, growth.
+
+use std::fs;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::{FileChange, Outcome, Phases, Trigger};
+
+fn record(id: &str) -> Record {
+    Record {
+        schema: SCHEMA,
+        id: id.to_owned(),
+        started_at: Timestamp::UNIX_EPOCH,
+        finished_at: Timestamp::UNIX_EPOCH,
+        trigger: Trigger::default(),
+        old: None,
+        new: Some(format!("{id:0>40}")),
+        outcome: Outcome::Published,
+        commits: None,
+        files: None,
+        bytes: None,
+        objects: None,
+        phases: Phases::default(),
+        received_to_published_ms: None,
+        chased: 0,
+        missed_webhook: false,
+        rewritten: false,
+        peers: Vec::new(),
+        error: None,
+    }
+}
+
+fn detail(path: &str) -> Detail {
+    let change = FileChange { path: path.to_owned(), change: crate::api::Change::Added };
+    Detail { files: vec![change], files_total: 1, ..Detail::default() }
+}
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.jsonl");
+    (folder, path)
+}
+
+fn ids(history: &History) -> Vec<String> {
+    history.page(None, 1000).into_iter().map(|record| record.id).collect()
+}
+
+#[test]
+fn records_and_their_details_survive_a_restart() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    history.attach(&path).unwrap();
+    for name in ["one", "two", "three"] {
+        let id = history.next_id();
+        history.append(record(&id), detail(name)).unwrap();
+    }
+
+    let again = History::new(10);
+    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    assert_eq!(ids(&again), ["3", "2", "1"]);
+    assert_eq!(again.detail("2").unwrap().detail.files[0].path, "two");
+    assert_eq!(again.next_id(), "4");
+    let page: Vec<_> = again.page(Some("3"), 1).into_iter().map(|record| record.id).collect();
+    assert_eq!(page, ["2"]);
+    assert!(again.page(Some("no such"), 5).is_empty());
+}
+
+#[test]
+fn a_torn_last_line_and_garbage_are_skipped_and_the_next_record_is_whole() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    history.attach(&path).unwrap();
+    history.append(record("1"), detail("one")).unwrap();
+    history.append(record("2"), detail("two")).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() - 20);
+    let mut hostile = b"{\"schema\":1}\n\xff\xfe garbage\n[[[[\n".to_vec();
+    hostile.extend(&bytes);
+    fs::write(&path, hostile).unwrap();
+
+    let again = History::new(10);
+    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 1, skipped: 4 });
+    again.append(record("3"), detail("three")).unwrap();
+    let third = History::new(10);
+    assert_eq!(third.attach(&path).unwrap(), Loaded { records: 2, skipped: 4 });
+    assert_eq!(ids(&third), ["3", "1"]);
+    assert_eq!(third.detail("3").unwrap().detail.files[0].path, "three");
+}
+
+#[test]
+fn the_file_is_bounded_and_details_stay_readable_after_a_rewrite() {
+    let (_folder, path) = file();
+    let history = History::new(20);
+    history.attach(&path).unwrap();
+    let mut longest = 0;
+    for _ in 0..500 {
+        let id = history.next_id();
+        history.append(record(&id), detail(&format!("file-{id}"))).unwrap();
+        longest = longest.max(fs::read_to_string(&path).unwrap().lines().count());
+    }
+    assert!(longest <= 20 + 5 + 17, "{longest} lines");
+    for id in 481..=500 {
+        let found = history.detail(&id.to_string()).unwrap();
+        assert_eq!(found.detail.files[0].path, format!("file-{id}"));
+    }
+    assert!(history.detail("480").is_none());
+}
+
+#[test]
+fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_the_file() {
+    let (_folder, path) = file();
+    let before = History::new(10);
+    before.attach(&path).unwrap();
+    let id = before.next_id();
+    before.append(record(&id), Detail::default()).unwrap();
+
+    let late = History::new(10);
+    let id = late.next_id();
+    late.append(record(&id), detail("while away")).unwrap();
+    late.attach(&path).unwrap();
+    assert_eq!(ids(&late), ["2", "1"]);
+    assert_eq!(late.next_id(), "3");
+    let again = History::new(10);
+    again.attach(&path).unwrap();
+    assert_eq!(again.detail("2").unwrap().detail.files[0].path, "while away");
+}
+
+#[test]
+fn a_symlink_in_its_place_is_not_followed() {
+    let (folder, path) = file();
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &path).unwrap();
+    assert!(History::new(10).attach(&path).is_err());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
