@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::{Detail, Record, SCHEMA, SyncDetail};
 
-use journal::{Journal, Place};
+use journal::{Found, Journal, Place};
 
 /// Thread-safe. Readers are served while the sync loop appends.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl History {
     /// # Errors
     /// If the file cannot be opened or written. Its content never is an error.
     pub fn attach(&self, path: &Path) -> io::Result<Loaded> {
-        let (mut journal, found, skipped) = Journal::open(path, self.limit)?;
+        let (mut journal, Found { records: found, skipped }) = Journal::open(path, self.limit)?;
         let mut inner = self.lock();
         let loaded = Loaded { records: found.len(), skipped };
         let highest = found.iter().filter_map(|(record, _)| record.id.parse::<u64>().ok()).max().unwrap_or(0);

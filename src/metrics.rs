@@ -21,6 +21,9 @@ impl Metrics {
     /// A poll found nothing new.
     pub fn unchanged(&self, _took: std::time::Duration) {}
 
+    /// A poll failed like the one before it, so that no record was kept.
+    pub fn failed(&self, _took: std::time::Duration) {}
+
     /// A webhook request was answered: `queued`, `ignored`, `bad_signature`, `malformed`, `too_large`, `timeout`.
     pub fn delivery(&self, _result: &'static str) {}
 

@@ -73,11 +73,11 @@ fn scrub_urls(text: &str) -> Cow<'_, str> {
         clean.push_str(head);
         let end = tail.find(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace()).unwrap_or(tail.len());
         rest = tail;
-        if let Some(at_sign) = tail[..end].rfind('@') {
-            if tail[..at_sign].contains(':') {
-                clean.push_str("***");
-                rest = &tail[at_sign..];
-            }
+        if let Some(at_sign) = tail[..end].rfind('@')
+            && tail[..at_sign].contains(':')
+        {
+            clean.push_str("***");
+            rest = &tail[at_sign..];
         }
     }
     if clean.is_empty() {

@@ -32,6 +32,13 @@ pub struct Place {
     length: u64,
 }
 
+/// What a file held.
+pub struct Found {
+    /// The newest, oldest first.
+    pub records: Vec<(Record, Place)>,
+    pub skipped: usize,
+}
+
 #[derive(Serialize)]
 struct LineOut<'a> {
     #[serde(flatten)]
@@ -48,8 +55,8 @@ struct LineIn {
 }
 
 impl Journal {
-    /// Opens or makes the file and reads the newest `limit` records of it, oldest first, with the number of lines skipped.
-    pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Vec<(Record, Place)>, usize)> {
+    /// Opens or makes the file and reads the newest `limit` records of it.
+    pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Found)> {
         let mut file = open_file(path, false)?;
         let mut records = std::collections::VecDeque::new();
         let (mut end, mut lines, mut skipped) = (0, 0, 0);
@@ -80,7 +87,7 @@ impl Journal {
         if line_is_torn(&journal.file, end)? {
             journal.write(b"\n")?;
         }
-        Ok((journal, records.into(), skipped))
+        Ok((journal, Found { records: records.into(), skipped }))
     }
 
     /// Writes a line and waits for the disk.

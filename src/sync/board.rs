@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use crate::api::{Event, Outcome, Record, Replica, SCHEMA, Snapshot, State, Webhook};
+use crate::api::{Event, Record, Replica, SCHEMA, Snapshot, State, Webhook};
 use crate::clock::Clock;
 
 use super::Options;
@@ -109,6 +109,11 @@ impl Board {
         self.full(&mut self.lock())
     }
 
+    /// Looks at the state without copying it. The newest records are not part of it here.
+    pub fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+        look(&self.lock().snapshot)
+    }
+
     /// A snapshot and every event after it.
     #[must_use]
     pub fn subscribe(&self) -> (Snapshot, broadcast::Receiver<(u64, Event)>) {
@@ -163,16 +168,7 @@ impl Board {
     pub fn finished(&self, record: Record, change: impl FnOnce(&mut Snapshot)) {
         let mut inner = self.lock();
         inner.snapshot.running = None;
-        match record.outcome {
-            Outcome::Failed | Outcome::Refused => {
-                inner.snapshot.failures_in_row = inner.snapshot.failures_in_row.saturating_add(1);
-                inner.snapshot.last_error.clone_from(&record.error);
-            }
-            Outcome::Published | Outcome::Unchanged | Outcome::Unknown => {
-                inner.snapshot.failures_in_row = 0;
-                inner.snapshot.last_error = None;
-            }
-        }
+        inner.snapshot.last_error.clone_from(&record.error);
         if record.missed_webhook {
             inner.snapshot.webhook.missed += 1;
             let now = self.clock.now();

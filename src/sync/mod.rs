@@ -3,15 +3,33 @@
 //! `server` and the poll only ask, through a [`Handle`]; `git`, `publish` and `history` are its tools. It must not know of
 //! http.
 
+mod attempt;
+mod backoff;
 mod board;
+mod chase;
+mod command;
+mod failure;
 mod handle;
 mod queue;
+mod record;
+mod run;
+mod state;
+mod story;
+mod tools;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::git::Engine;
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::publish::VolumeOptions;
 
 pub use board::{Board, Followed, Health};
 pub use handle::{Command, Delivery, Handle, Subscription};
 pub use queue::{Announced, Queue, Request};
+pub use run::{Ending, SyncLoop};
 
 /// When to look, how long to try, and when to give up.
 #[derive(Clone, Debug)]
@@ -42,4 +60,22 @@ pub struct Options {
     pub repo: String,
     /// The replica's name (its host name).
     pub replica: String,
+}
+
+/// Ties the parts together. Nothing is touched until the loop runs.
+#[must_use]
+pub fn prepare(
+    options: Options,
+    engine: Engine,
+    volume: VolumeOptions,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+) -> (Handle, SyncLoop) {
+    let board = Arc::new(Board::new(&options, clock.clone()));
+    let queue = Arc::new(Queue::new(options.hook_rate));
+    let history = Arc::new(History::new(options.history_limit));
+    let (handle, commands) = Handle::new(board.clone(), queue.clone(), history.clone(), metrics.clone(), clock.clone());
+    let grace = volume.grace;
+    let tools = tools::Tools::new(engine, board, queue, history, metrics, clock, options, volume);
+    (handle, SyncLoop::new(Arc::new(tools), commands, grace))
 }

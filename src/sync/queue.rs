@@ -16,11 +16,15 @@ use crate::api::{Trigger, TriggerKind};
 #[derive(Clone, Debug)]
 pub struct Request {
     pub trigger: Trigger,
+    /// The id that its record will have, if somebody was promised one.
+    pub id: Option<String>,
     /// When the first byte of the webhook arrived, or when the other trigger fired.
     pub received_at: Timestamp,
     pub received: Instant,
     /// What webhooks said has moved: compared with what the remote has, never fetched on its word alone.
     pub announced: Vec<Announced>,
+    /// True if an attempt for the same reason failed before.
+    pub retry: bool,
     /// True while every merged trigger is one that strangers-with-a-secret can pull: these wait for a token.
     limited: bool,
 }
@@ -42,11 +46,20 @@ impl Request {
     pub fn new(kind: TriggerKind, now: Timestamp) -> Self {
         Self {
             trigger: Trigger { kind, merged: 1, ..Trigger::default() },
+            id: None,
+            retry: false,
             received_at: now,
             received: Instant::now(),
             announced: Vec::new(),
             limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
         }
+    }
+
+    /// The same request once more: a retry, or the rest of a chase. It paid its token already.
+    #[must_use]
+    pub fn again(mut self, announced: Vec<Announced>, retry: bool) -> Self {
+        (self.announced, self.retry, self.id, self.limited) = (announced, retry, None, false);
+        self
     }
 
     /// The newest commit that was announced.
@@ -63,10 +76,12 @@ impl Request {
             self.trigger = later.trigger;
         }
         self.trigger.merged = merged;
+        self.id = self.id.take().or(later.id);
         self.announced.extend(later.announced);
         let excess = self.announced.len().saturating_sub(MOST_ANNOUNCED);
         self.announced.drain(..excess);
         self.limited &= later.limited;
+        self.retry &= later.retry;
         if later.received < self.received {
             self.received = later.received;
             self.received_at = later.received_at;
@@ -107,15 +122,20 @@ impl Queue {
         Self { slot: Mutex::new(Slot { pending: None, bucket }), filled: Notify::new() }
     }
 
-    /// Puts a request in, merging it with what is pending. Never waits, never fails.
-    pub fn push(&self, request: Request) {
+    /// Puts a request in, merging it with what is pending. Never waits, never fails. Returns the id that was promised for
+    /// the sync that it will be part of.
+    pub fn push(&self, request: Request) -> Option<String> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut slot.pending {
-            Some(pending) => pending.merge(request),
-            None => slot.pending = Some(request),
-        }
+        let id = match &mut slot.pending {
+            Some(pending) => {
+                pending.merge(request);
+                pending.id.clone()
+            }
+            None => slot.pending.insert(request).id.clone(),
+        };
         drop(slot);
         self.filled.notify_one();
+        id
     }
 
     /// Waits for a request and takes it. A webhook's waits for a token, too, and goes on merging meanwhile.

@@ -1,0 +1,44 @@
+//! How long to wait after a failure: soon at first, never longer than the poll period.
+
+use std::time::Duration;
+
+use crate::error::Retry;
+
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The pause before the next attempt after `failures` (1 or more) in a row. `dice` in 0..1 spreads the replicas of a
+/// fleet by a tenth to either side, so that they do not strike a recovering remote together.
+///
+/// The poll is the promise, so a backoff only ever shortens the wait to it.
+pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
+    let plain = match retry {
+        Retry::NextPoll => period,
+        Retry::Soon => FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(period),
+    };
+    plain.mul_f64(0.9 + 0.2 * dice.clamp(0.0, 1.0)).min(period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn it_doubles_from_a_second_and_is_capped_by_the_period() {
+        let waits: Vec<_> = (1..=8).map(|n| delay(n, Retry::Soon, MINUTE, 0.5).as_secs_f64().round()).collect();
+        assert_eq!(waits, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        for failures in [0, 1, 7, 1000, u32::MAX] {
+            for dice in [0.0, 0.5, 1.0, 7.0] {
+                assert!(delay(failures, Retry::Soon, MINUTE, dice) <= MINUTE);
+                assert!(delay(failures, Retry::NextPoll, MINUTE, dice) >= MINUTE.mul_f64(0.9));
+            }
+        }
+        assert!(delay(9, Retry::Soon, Duration::from_millis(10), 1.0) <= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn replicas_are_spread() {
+        assert_ne!(delay(3, Retry::Soon, MINUTE, 0.0), delay(3, Retry::Soon, MINUTE, 0.9));
+    }
+}

@@ -1,0 +1,133 @@
+//! What a person may change: sync now, pause with an end, resume, pin to a commit, unpin.
+//!
+//! Only decisions are changed here, durably; the next attempt carries them out.
+
+use git2::Oid;
+use jiff::SignedDuration;
+
+use crate::api::{Accepted, Refusal, SCHEMA, TriggerKind};
+
+use super::handle::Command;
+use super::queue::Request;
+use super::state::Decisions;
+use super::tools::Tools;
+
+/// The longest pause, in minutes: a week. A forgotten pause is the classic outage.
+const LONGEST_PAUSE: u32 = 7 * 24 * 60;
+
+pub async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
+    let decisions = tools.decisions();
+    match command {
+        Command::Sync => {
+            not_paused(decisions)?;
+            Ok(accepted(tools, Some(ring(tools))))
+        }
+        Command::Pause { minutes } => {
+            if !(1..=LONGEST_PAUSE).contains(&minutes) {
+                return Err(refusal("bad_minutes", format!("a pause lasts 1 to {LONGEST_PAUSE} minutes"), None));
+            }
+            let end = tools.clock.now().saturating_add(SignedDuration::from_mins(i64::from(minutes)));
+            let paused_until = Some(end.map_err(|_| refusal("bad_minutes", "that is too far away".into(), None))?);
+            decide(tools, Decisions { paused_until, ..decisions }).await?;
+            tracing::info!(minutes, "paused by hand");
+            Ok(accepted(tools, None))
+        }
+        Command::Resume => {
+            if decisions.paused_until.is_none() {
+                return Err(refusal("not_paused", "it is not paused".into(), None));
+            }
+            resume(tools).await?;
+            tracing::info!("resumed by hand");
+            Ok(accepted(tools, Some(ring(tools))))
+        }
+        Command::Pin { commit } => {
+            not_paused(decisions)?;
+            let pinned = Some(resolve(tools, &commit).await?);
+            decide(tools, Decisions { pinned, ..decisions }).await?;
+            tracing::info!(commit = %commit, "pinned by hand");
+            Ok(accepted(tools, Some(ring(tools))))
+        }
+        Command::Unpin => {
+            not_paused(decisions)?;
+            if decisions.pinned.is_none() {
+                return Err(refusal("not_pinned", "it is not pinned".into(), None));
+            }
+            decide(tools, Decisions { pinned: None, ..decisions }).await?;
+            tracing::info!("unpinned by hand");
+            Ok(accepted(tools, Some(ring(tools))))
+        }
+    }
+}
+
+/// Ends the pause, by hand or because its time is over.
+pub async fn resume(tools: &Tools) -> Result<(), Refusal> {
+    decide(tools, Decisions { paused_until: None, ..tools.decisions() }).await
+}
+
+/// Asks for a sync and returns the id that its record will have.
+fn ring(tools: &Tools) -> String {
+    let id = tools.history.next_id();
+    let mut request = Request::new(TriggerKind::Manual, tools.clock.now());
+    request.id = Some(id.clone());
+    tools.queue.push(request).unwrap_or(id)
+}
+
+/// A decision that a restart would forget is not taken.
+async fn decide(tools: &Tools, decisions: Decisions) -> Result<(), Refusal> {
+    tools.store_decisions(decisions).await.map_err(|error| {
+        let message = format!("the decision cannot be written to the volume: {error}");
+        refusal("not_saved", message, Some("free space on the volume, or make it writable"))
+    })?;
+    tools.decide(decisions);
+    Ok(())
+}
+
+fn not_paused(decisions: Decisions) -> Result<(), Refusal> {
+    match decisions.paused_until {
+        None => Ok(()),
+        Some(end) => Err(refusal("paused", format!("it is paused until {end}"), Some("resume first"))),
+    }
+}
+
+/// Finds the one commit that is meant: by its full hash, or by a prefix that history or the store makes unique.
+async fn resolve(tools: &Tools, text: &str) -> Result<Oid, Refusal> {
+    let text = text.to_ascii_lowercase();
+    if !(4..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(refusal("bad_commit", "a commit is named by 4 to 40 hex digits".into(), None));
+    }
+    if text.len() == 40 {
+        return text.parse().map_err(|_| refusal("bad_commit", "that is not a commit hash".into(), None));
+    }
+    let found = tools.history.commits_with_prefix(&text);
+    match found.as_slice() {
+        [one] => return one.parse().map_err(|_| refusal("bad_commit", "the history is damaged".into(), None)),
+        [] => {}
+        several => {
+            let message = format!("{} commits of the history begin with {text}", several.len());
+            return Err(refusal("ambiguous", message, Some("give more digits")));
+        }
+    }
+    match tools.engine.resolve_prefix(&text).await {
+        Ok(Some(commit)) => Ok(commit),
+        Ok(None) => {
+            let message = format!("no commit that begins with {text} is known here");
+            Err(refusal("unknown_commit", message, Some("give the full hash: it will be fetched")))
+        }
+        Err(error) => Err(refusal("unknown_commit", format!("the store cannot be asked: {error}"), error.hint())),
+    }
+}
+
+fn accepted(tools: &Tools, sync: Option<String>) -> Accepted {
+    let snapshot = tools.board.snapshot();
+    Accepted {
+        schema: SCHEMA,
+        sync,
+        state: snapshot.state,
+        paused_until: snapshot.paused_until,
+        pinned: snapshot.pinned,
+    }
+}
+
+fn refusal(code: &str, message: String, hint: Option<&str>) -> Refusal {
+    Refusal { code: code.to_owned(), message, hint: hint.map(str::to_owned) }
+}

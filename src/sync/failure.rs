@@ -1,0 +1,58 @@
+//! The seam: errors of git and publish become [`SyncError`]s with a phase.
+
+use crate::error::{Phase, Retry, SyncError};
+use crate::worker::Lost;
+use crate::{git, publish};
+
+/// The kind that makes an attempt throw the object store away and fetch anew, once.
+pub const STORE_DAMAGED: &str = "store_damaged";
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Words(&'static str);
+
+/// An invariant that did not hold, or a panic that was caught.
+pub fn internal(phase: Phase, what: &'static str) -> SyncError {
+    SyncError {
+        phase,
+        kind: "internal",
+        retry: Retry::Soon,
+        hint: Some("this is a defect of pushsync: please report it with the log"),
+        source: Box::new(Words(what)),
+    }
+}
+
+/// The whole sync took longer than `--sync-timeout`.
+pub fn timeout(phase: Phase) -> SyncError {
+    SyncError {
+        phase,
+        kind: "timeout",
+        retry: Retry::Soon,
+        hint: Some("the remote or the disk is slow: look at both, or raise --sync-timeout"),
+        source: Box::new(Words("not done within --sync-timeout")),
+    }
+}
+
+pub fn git(phase: Phase, error: git::Error) -> SyncError {
+    let kind = if error.store_is_damaged() { STORE_DAMAGED } else { error.kind() };
+    SyncError { phase, kind, retry: error.retry(), hint: error.hint(), source: Box::new(error) }
+}
+
+pub fn publish<T>(phase: Phase, outcome: Result<Result<T, publish::Error>, Lost>) -> Result<T, SyncError> {
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let kind = if error.store_is_damaged() { STORE_DAMAGED } else { error.kind() };
+            Err(SyncError { phase, kind, retry: error.retry(), hint: error.hint(), source: Box::new(error) })
+        }
+        Err(Lost::Deadline) => Err(timeout(phase)),
+        Err(Lost::Panicked) => Err(internal(phase, "a worker thread panicked")),
+        Err(Lost::NoThread) => Err(SyncError {
+            phase,
+            kind: "no_thread",
+            retry: Retry::Soon,
+            hint: Some("the container's process or memory limit is too low"),
+            source: Box::new(Lost::NoThread),
+        }),
+    }
+}

@@ -1,0 +1,150 @@
+//! From a finished attempt to the record that is kept and the one log line that tells it all.
+
+use git2::Oid;
+use tokio::time::Instant;
+
+use crate::api::{Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, Record, SCHEMA, TriggerKind};
+use crate::error::SyncError;
+use crate::git::Span;
+use crate::publish::{self, Changes, Kind};
+
+use super::attempt::{Attempt, Done};
+use super::tools::Tools;
+
+/// Describing what was published must not hold up the next sync for long.
+const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Makes the record of an attempt, with what changed if something was published.
+pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
+    let finished_at = tools.clock.now();
+    let outcome = ended.map_or(Outcome::Failed, Done::outcome);
+    let (span, changes) = match (outcome, attempt.new) {
+        (Outcome::Published, Some(new)) => describe(tools, attempt.old, new).await,
+        _ => (None, None),
+    };
+    let rung = !matches!(attempt.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
+    let mut story = attempt.story;
+    let error = ended.err().map(|error| {
+        story.error(error.to_string());
+        error.to_api()
+    });
+    let record = Record {
+        schema: SCHEMA,
+        id: attempt.id.unwrap_or_else(|| tools.history.next_id()),
+        started_at: attempt.started_at,
+        finished_at,
+        trigger: attempt.request.trigger,
+        old: attempt.old.map(|commit| commit.to_string()),
+        new: attempt.new.map(|commit| commit.to_string()),
+        outcome,
+        commits: span.as_ref().and_then(|span| commits(span, attempt.old)),
+        files: changes.as_ref().map(|changes| Files {
+            added: changes.added,
+            modified: changes.modified,
+            deleted: changes.deleted,
+        }),
+        bytes: attempt.fetched.as_ref().map(|fetched| fetched.bytes),
+        objects: attempt.fetched.as_ref().map(|fetched| fetched.objects),
+        phases: attempt.phases,
+        received_to_published_ms: attempt.published_after_ms.filter(|_| rung && outcome == Outcome::Published),
+        chased: attempt.chased,
+        missed_webhook: attempt.missed_webhook && outcome == Outcome::Published,
+        rewritten: span.as_ref().is_some_and(|span| span.rewritten),
+        peers: Vec::new(),
+        error,
+    };
+    let changes = changes.unwrap_or_default();
+    let detail = Detail {
+        commits: span.map(|span| span.commits.into_iter().map(commit).collect()).unwrap_or_default(),
+        files_total: changes.added + changes.modified + changes.deleted,
+        files: changes.first.into_iter().map(file).collect(),
+        log: story.into_lines(),
+    };
+    log(&record);
+    (record, detail)
+}
+
+async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {
+    let deadline = Instant::now() + DESCRIBE_DEADLINE;
+    let phase = crate::error::Phase::Record;
+    let span = tools.ask_git(phase, deadline, tools.engine.span(old, new)).await;
+    let compare =
+        move |volume: &publish::Volume, _: &crate::worker::Cancel| publish::changes(&volume.store(), old, new);
+    let changes = tools.on_disk(phase, deadline, compare).await;
+    for error in [span.as_ref().err(), changes.as_ref().err()].into_iter().flatten() {
+        tracing::warn!(%error, "what was published cannot be described in full");
+    }
+    (span.ok(), changes.ok())
+}
+
+fn commits(span: &Span, old: Option<Oid>) -> Option<Commits> {
+    let newest = span.commits.first()?;
+    // The first publish brings a whole history, which nobody wants counted as news.
+    let count = span.count.filter(|_| old.is_some());
+    Some(Commits { count, subject: newest.subject.clone(), author: newest.author.clone() })
+}
+
+fn commit(commit: crate::git::Commit) -> Commit {
+    Commit {
+        commit: commit.id.to_string(),
+        subject: commit.subject,
+        author: commit.author,
+        committed_at: commit.committed_at,
+    }
+}
+
+fn file((path, kind): (String, Kind)) -> FileChange {
+    let change = match kind {
+        Kind::Added => Change::Added,
+        Kind::Modified => Change::Modified,
+        Kind::Deleted => Change::Deleted,
+    };
+    FileChange { path, change }
+}
+
+/// One line at info (or error) for each sync: readable alone, with fields for machines.
+fn log(record: &Record) {
+    let short = |commit: &Option<String>| commit.as_deref().map_or("nothing", |commit| &commit[..7]).to_owned();
+    let (old, new) = (short(&record.old), short(&record.new));
+    let message = match (&record.outcome, &record.error) {
+        (_, Some(ErrorInfo { phase, message, hint, .. })) => {
+            let hint = hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+            format!("sync failed in {phase}, {old} stays published: {message}{hint}")
+        }
+        (Outcome::Published, _) => format!("published {new} (before: {old}), rung by {}", record.trigger.kind),
+        _ => format!("{new} is published already, rung by {}", record.trigger.kind),
+    };
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                sync.id = record.id,
+                trigger = %record.trigger.kind,
+                delivery.id = record.trigger.delivery,
+                merged = record.trigger.merged,
+                commit.old = record.old,
+                commit.new = record.new,
+                outcome = %record.outcome,
+                subject = record.commits.as_ref().map(|commits| commits.subject.as_str()),
+                author = record.commits.as_ref().map(|commits| commits.author.as_str()),
+                files.added = record.files.map(|files| files.added),
+                files.modified = record.files.map(|files| files.modified),
+                files.deleted = record.files.map(|files| files.deleted),
+                bytes = record.bytes,
+                queue_ms = record.phases.queue_ms,
+                fetch_ms = record.phases.fetch_ms,
+                build_ms = record.phases.build_ms,
+                publish_ms = record.phases.publish_ms,
+                received_to_published_ms = record.received_to_published_ms,
+                chased = record.chased,
+                missed_webhook = record.missed_webhook,
+                error.kind = record.error.as_ref().map(|error| error.kind.as_str()),
+                "{message}"
+            )
+        };
+    }
+    match record.outcome {
+        Outcome::Failed | Outcome::Refused => tell!(error),
+        _ if record.missed_webhook => tell!(warn),
+        _ => tell!(info),
+    }
+}

@@ -1,0 +1,298 @@
+//! The loop: one attempt after the other, commands and timers in between.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{ErrorInfo, Published, Record, TriggerKind};
+use crate::error::SyncError;
+
+use super::attempt::{Attempt, Done};
+use super::handle::Commands;
+use super::queue::Request;
+use super::tools::Tools;
+use super::{Options, backoff, command, failure, record};
+
+/// How often the loop comes round at least; `/livez` calls it dead after several of these.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// It was told to.
+    Stopped,
+    /// `--one-time`: a commit is published.
+    Done,
+    /// More failures in a row than `--max-failures`.
+    GaveUp,
+    /// Another process owns the root.
+    Locked(SyncError),
+}
+
+/// Owns the volume from now until [`SyncLoop::run`] returns.
+pub struct SyncLoop {
+    tools: Arc<Tools>,
+    commands: Commands,
+    failures: u32,
+    succeeded: bool,
+    next_poll: Instant,
+    /// What the next poll is to repeat, if the attempt before it failed.
+    retry: Option<Request>,
+    next_sweep: Option<Instant>,
+    grace: Duration,
+}
+
+impl SyncLoop {
+    pub(super) fn new(tools: Arc<Tools>, commands: Commands, grace: Duration) -> Self {
+        let next_poll = Instant::now();
+        Self { tools, commands, failures: 0, succeeded: false, next_poll, retry: None, next_sweep: None, grace }
+    }
+
+    /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.
+    pub async fn run(mut self, stop: CancellationToken) -> Ending {
+        self.tools.queue.push(Request::new(TriggerKind::Startup, self.tools.clock.now()));
+        self.next_poll = Instant::now() + self.options().timeout;
+        loop {
+            self.turned();
+            let Some(request) = self.wait(&stop).await else { return Ending::Stopped };
+            let tools = self.tools.clone();
+            let mut attempt = Attempt::new(&tools, request);
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ending::Stopped,
+                ended = Self::attend(&mut self.commands, &tools, &mut attempt) => ended,
+            };
+            if let Some(ending) = self.settle(attempt, ended).await {
+                return ending;
+            }
+        }
+    }
+
+    /// Runs an attempt while people's commands go on being answered. A panic in it is a failure like any other.
+    async fn attend(commands: &mut Commands, tools: &Tools, attempt: &mut Attempt<'_>) -> Result<Done, SyncError> {
+        let running = AssertUnwindSafe(attempt.run()).catch_unwind();
+        tokio::pin!(running);
+        loop {
+            tools.board.set_health(|health| health.turned = Instant::now());
+            tokio::select! {
+                ended = &mut running => {
+                    return ended.unwrap_or_else(|_panic| {
+                        Err(failure::internal(crate::error::Phase::Queue, "the sync panicked"))
+                    });
+                }
+                Some((command, answer)) = commands.recv() => {
+                    // Nobody waits for the answer if the request was dropped.
+                    let _ = answer.send(command::obey(tools, command).await);
+                }
+                () = tokio::time::sleep(TURN) => {}
+            }
+        }
+    }
+
+    /// Waits for the next reason to look; answers commands, ends pauses and sweeps meanwhile.
+    async fn wait(&mut self, stop: &CancellationToken) -> Option<Request> {
+        loop {
+            self.turned();
+            let paused_until = self.tools.decisions().paused_until;
+            if paused_until.is_some_and(|end| end <= self.tools.clock.now()) {
+                self.end_pause().await;
+                continue;
+            }
+            let paused = paused_until.is_some();
+            let turn = self.turn(paused_until);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                Some((command, answer)) = self.commands.recv() => {
+                    let _ = answer.send(command::obey(&self.tools, command).await);
+                }
+                request = self.tools.queue.next(), if !paused => return Some(request),
+                () = sleep_until(self.next_poll), if !paused => {
+                    self.next_poll = Instant::now() + self.options().period;
+                    let poll = || Request::new(TriggerKind::Poll, self.tools.clock.now());
+                    self.tools.queue.push(self.retry.take().unwrap_or_else(poll));
+                }
+                () = sleep_until(self.next_sweep.unwrap_or(turn)), if self.next_sweep.is_some() => {
+                    self.next_sweep = None;
+                    self.tools.sweep();
+                }
+                () = sleep_until(turn) => {}
+            }
+        }
+    }
+
+    /// When to come round at the latest: for the probe, and for the end of a pause.
+    fn turn(&self, paused_until: Option<Timestamp>) -> Instant {
+        let left = paused_until.map_or(TURN, |end| {
+            Duration::try_from(end.duration_since(self.tools.clock.now())).unwrap_or(Duration::ZERO)
+        });
+        Instant::now() + left.clamp(Duration::from_millis(10), TURN)
+    }
+
+    async fn end_pause(&mut self) {
+        match command::resume(&self.tools).await {
+            Ok(()) => tracing::info!("the pause is over"),
+            Err(refusal) => {
+                // The volume cannot be written, but the pause must end: a restart will see it end again.
+                tracing::warn!(reason = refusal.message, "the pause is over, but the volume still says paused");
+                let decisions = super::state::Decisions { paused_until: None, ..self.tools.decisions() };
+                self.tools.decide(decisions);
+            }
+        }
+        self.next_poll = Instant::now();
+    }
+
+    /// Records how an attempt ended, tells everybody, and works out when the next one is due.
+    async fn settle(&mut self, mut attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+        let polled = attempt.request.trigger.kind == TriggerKind::Poll;
+        let repeated = polled || attempt.request.retry;
+        self.retry = None;
+        for announced in &attempt.request.announced {
+            self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner).note(announced.after);
+        }
+        match &ended {
+            Ok(Done::Held) => return self.options().one_time.then_some(Ending::GaveUp),
+            Ok(done) => {
+                self.failures = 0;
+                self.succeeded = true;
+                self.next_poll = Instant::now() + self.options().period;
+                self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
+                if *done == Done::Unchanged && polled {
+                    self.tools.metrics.unchanged(attempt.started.elapsed());
+                    self.tell_poll(0, None);
+                    return self.ending(None);
+                }
+            }
+            Err(error) if error.kind == "locked" => return Some(Ending::Locked(ended.err()?)),
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
+                self.next_poll = Instant::now() + wait;
+                let announced = attempt.request.announced.clone();
+                self.retry = Some(attempt.request.clone().again(announced, true));
+                let last = self.tools.board.read(|snapshot| snapshot.last_error.clone());
+                if repeated && !worth_a_record(self.failures, error, last.as_ref()) {
+                    self.tools.metrics.failed(attempt.started.elapsed());
+                    self.tell_poll(self.failures, Some(error));
+                    return self.ending(ended.err());
+                }
+            }
+        }
+        // An announcement that was not reached yet, although something newer was published: look again at once.
+        let announced = std::mem::take(&mut attempt.still_announced);
+        let carried = (!announced.is_empty()).then(|| attempt.request.clone().again(announced, false));
+        let published = matches!(ended, Ok(Done::Published));
+        let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
+        let (history, to_keep) = (self.tools.history.clone(), record.clone());
+        if let Err(error) = self.tools.note(move || history.append(to_keep, detail)).await {
+            tracing::warn!(%error, "the record could not be written to the volume; it is kept in memory");
+        }
+        self.tell(record, published, polled).await;
+        if let Some(request) = carried {
+            self.tools.queue.push(request);
+        }
+        self.ending(ended.err())
+    }
+
+    async fn tell(&mut self, record: Record, published: bool, polled: bool) {
+        self.tools.metrics.record(&record);
+        let commit = record.new.as_ref().filter(|_| published).and_then(|commit| commit.parse().ok());
+        let mut now_live: Option<Published> = None;
+        if let Some(commit) = commit {
+            now_live = Some(self.tools.describe(commit, Some(record.finished_at)).await);
+            self.tools.metrics.published(&commit.to_string());
+            self.next_sweep = Some(Instant::now() + self.grace + Duration::from_millis(50));
+        }
+        let next_at = self.wall_clock(self.next_poll);
+        let polled_at = polled.then(|| self.tools.clock.now());
+        let failures = self.failures;
+        self.tools.board.finished(record, |snapshot| {
+            snapshot.failures_in_row = failures;
+            snapshot.poll.next_at = next_at;
+            snapshot.poll.last_at = polled_at.or(snapshot.poll.last_at);
+            snapshot.published = now_live.or(snapshot.published.take());
+        });
+    }
+
+    /// A poll that leaves no record.
+    fn tell_poll(&self, failures: u32, error: Option<&SyncError>) {
+        let next_at = self.wall_clock(self.next_poll);
+        let now = self.tools.clock.now();
+        let error = error.map(SyncError::to_api);
+        self.tools.board.change(|snapshot| {
+            snapshot.running = None;
+            snapshot.poll.last_at = Some(now);
+            snapshot.poll.next_at = next_at;
+            snapshot.failures_in_row = failures;
+            if error.is_none() {
+                snapshot.poll.unchanged += 1;
+            }
+            snapshot.last_error = error;
+        });
+    }
+
+    /// Whether the process should end now.
+    fn ending(&self, error: Option<SyncError>) -> Option<Ending> {
+        let options = self.options();
+        if error.is_none() {
+            return options.one_time.then_some(Ending::Done);
+        }
+        let limit = match options.init_max_failures {
+            Some(limit) if !self.succeeded => limit,
+            _ => options.max_failures,
+        };
+        (limit >= 0 && i64::from(self.failures) > limit).then_some(Ending::GaveUp)
+    }
+
+    fn period(&self) -> Duration {
+        let options = self.options();
+        options.init_period.filter(|_| !self.succeeded).unwrap_or(options.period)
+    }
+
+    fn options(&self) -> &Options {
+        &self.tools.options
+    }
+
+    fn turned(&self) {
+        self.tools.board.set_health(|health| health.turned = Instant::now());
+    }
+
+    fn wall_clock(&self, at: Instant) -> Option<Timestamp> {
+        let left = at.saturating_duration_since(Instant::now());
+        self.tools.clock.now().checked_add(left).ok()
+    }
+}
+
+/// A remote that is down for a day must not flush a day of history: of the same failure, polled again and again, the 1st,
+/// 2nd, 4th, 8th … are recorded.
+fn worth_a_record(failures: u32, error: &SyncError, last: Option<&ErrorInfo>) -> bool {
+    let same = last.is_some_and(|last| last.kind == error.kind && last.phase == error.phase);
+    !same || failures.is_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Phase, Retry};
+
+    #[test]
+    fn the_same_failure_is_recorded_ever_more_rarely_and_a_new_one_at_once() {
+        let error = |kind| SyncError {
+            phase: Phase::Look,
+            kind,
+            retry: Retry::Soon,
+            hint: None,
+            source: Box::new(std::io::Error::other("x")),
+        };
+        let last = Some(error("network").to_api());
+        let recorded: Vec<u32> = (1..=64).filter(|n| worth_a_record(*n, &error("network"), last.as_ref())).collect();
+        assert_eq!(recorded, [1, 2, 4, 8, 16, 32, 64]);
+        assert!(worth_a_record(7, &error("auth"), last.as_ref()));
+        assert!(worth_a_record(7, &error("network"), None));
+    }
+}

@@ -1,0 +1,229 @@
+//! What every attempt works with: the volume, the git engine, the threads for blocking work, the decisions in force.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use git2::Oid;
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use crate::api::{Outcome, Published};
+use crate::clock::Clock;
+use crate::error::{Phase, SyncError};
+use crate::git::{self, Engine};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
+use crate::worker::{Cancel, Worker};
+
+use super::board::Board;
+use super::chase::Heard;
+use super::failure;
+use super::state::Decisions;
+use super::{Options, queue::Queue};
+
+/// Writing a record or a decision is a few kilobytes; a disk that takes longer is stuck.
+const NOTE_DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct Tools {
+    pub engine: Engine,
+    pub board: Arc<Board>,
+    pub queue: Arc<Queue>,
+    pub history: Arc<History>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    pub options: Options,
+    pub decisions: Mutex<Decisions>,
+    pub heard: Mutex<Heard>,
+    /// True while the tree that the link names is known or feared to differ from its commit.
+    pub suspect: AtomicBool,
+    volume_options: VolumeOptions,
+    volume: Mutex<Option<Arc<Volume>>>,
+    /// Builds and swaps.
+    disk: Worker,
+    /// Records and decisions; apart from builds, so that a stuck build does not silence us.
+    notes: Worker,
+}
+
+impl Tools {
+    #[expect(clippy::too_many_arguments, reason = "called once, by `start`, which names each of them")]
+    pub fn new(
+        engine: Engine,
+        board: Arc<Board>,
+        queue: Arc<Queue>,
+        history: Arc<History>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        options: Options,
+        volume_options: VolumeOptions,
+    ) -> Self {
+        Self {
+            engine,
+            board,
+            queue,
+            history,
+            metrics,
+            clock,
+            options,
+            decisions: Mutex::default(),
+            heard: Mutex::default(),
+            suspect: AtomicBool::new(false),
+            volume_options,
+            volume: Mutex::new(None),
+            disk: Worker::new("disk"),
+            notes: Worker::new("notes"),
+        }
+    }
+
+    pub fn decisions(&self) -> Decisions {
+        *self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open volume, if it could be opened so far.
+    pub fn volume(&self) -> Option<Arc<Volume>> {
+        self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the volume on the first call that can, and takes over what an earlier process left on it.
+    pub async fn open_volume(&self, deadline: Instant) -> Result<Arc<Volume>, SyncError> {
+        if let Some(volume) = self.volume() {
+            return Ok(volume);
+        }
+        let options = self.volume_options.clone();
+        let opened = self.disk.run(deadline, move |_| Volume::open(options)).await;
+        let volume = Arc::new(failure::publish(Phase::Publish, opened)?);
+        let history = self.history.clone();
+        let folder = volume.state_folder();
+        let attached = self.notes.run(deadline, move |_| history.attach(&folder.join("history.jsonl"))).await;
+        match attached.map_err(std::io::Error::other).flatten() {
+            Ok(loaded) => tracing::debug!(loaded.records, loaded.skipped, "history read"),
+            Err(error) => tracing::warn!(%error, "the history cannot be kept on the volume, only in memory"),
+        }
+        self.board.restore(self.history.page(None, 50));
+        let state = volume.state_folder().join("state.json");
+        let decided = self.notes.run(deadline, move |_| Decisions::load(&state)).await;
+        match decided.map_err(std::io::Error::other).flatten() {
+            Ok(decisions) => self.decide(decisions),
+            Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
+        }
+        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+        self.adopt(&volume, deadline).await?;
+        Ok(volume)
+    }
+
+    /// Checks the tree that an earlier process published before it is vouched for.
+    async fn adopt(&self, volume: &Arc<Volume>, deadline: Instant) -> Result<(), SyncError> {
+        let Live::Tree(commit) = self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await? else {
+            return Ok(());
+        };
+        self.suspect.store(true, Ordering::Relaxed);
+        let (volume, store) = (volume.clone(), volume.store());
+        let verdict = self.disk.run(deadline, move |cancel| volume.verify(&store, commit, cancel)).await;
+        match failure::publish(Phase::Publish, verdict) {
+            Ok(Verdict::Whole) => {
+                self.suspect.store(false, Ordering::Relaxed);
+                tracing::info!(commit = %commit, "the published tree is whole; it stays");
+                self.tell_adopted(commit).await;
+            }
+            Ok(Verdict::Differs(difference)) => {
+                tracing::warn!(commit = %commit, difference, "the published tree is not its commit; it will be rebuilt");
+            }
+            Err(error) => tracing::warn!(commit = %commit, %error, "the published tree cannot be checked yet"),
+        }
+        Ok(())
+    }
+
+    /// Vouches for a commit that an earlier process published: to the probes, in the metrics, on the board.
+    async fn tell_adopted(&self, commit: Oid) {
+        let text = commit.to_string();
+        let record = self
+            .history
+            .page(None, usize::MAX)
+            .into_iter()
+            .find(|record| record.outcome == Outcome::Published && record.new.as_deref() == Some(text.as_str()));
+        let published = self.describe(commit, record.map(|record| record.finished_at)).await;
+        self.metrics.published(&published.commit);
+        self.board.set_health(|health| (health.started, health.ready) = (true, true));
+        self.board.change(|snapshot| snapshot.published = Some(published));
+    }
+
+    /// A published commit as the board shows it.
+    pub async fn describe(&self, commit: Oid, published_at: Option<Timestamp>) -> Published {
+        let described = self.engine.commit(commit).await.ok();
+        Published {
+            commit: commit.to_string(),
+            subject: described.as_ref().map(|commit| commit.subject.clone()).unwrap_or_default(),
+            author: described.as_ref().map(|commit| commit.author.clone()).unwrap_or_default(),
+            committed_at: described.and_then(|commit| commit.committed_at),
+            published_at,
+        }
+    }
+
+    /// Puts decisions in force; what they mean for the next attempt is up to it.
+    pub fn decide(&self, decisions: Decisions) {
+        *self.decisions.lock().unwrap_or_else(PoisonError::into_inner) = decisions;
+        self.metrics.paused(decisions.paused_until.is_some());
+        self.metrics.pinned(decisions.pinned.is_some());
+        self.board.change(|snapshot| {
+            snapshot.paused_until = decisions.paused_until;
+            snapshot.pinned = decisions.pinned.map(|commit| commit.to_string());
+        });
+    }
+
+    /// Writes decisions to the volume.
+    pub async fn store_decisions(&self, decisions: Decisions) -> std::io::Result<()> {
+        let volume = self.volume().ok_or_else(|| std::io::Error::other("the volume is not open yet"))?;
+        let path = volume.state_folder().join("state.json");
+        self.note(move || decisions.store(&path)).await
+    }
+
+    /// Runs a small write that must not be stopped by a stuck build.
+    pub async fn note(&self, write: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
+        let outcome = self.notes.run(Instant::now() + NOTE_DEADLINE, move |_| write()).await;
+        outcome.map_err(std::io::Error::other).flatten()
+    }
+
+    /// Runs blocking work on the volume, given up at the deadline.
+    pub async fn on_disk<T: Send + 'static>(
+        &self,
+        phase: Phase,
+        deadline: Instant,
+        work: impl FnOnce(&Volume, &Cancel) -> Result<T, publish::Error> + Send + 'static,
+    ) -> Result<T, SyncError> {
+        let volume = self.volume().ok_or_else(|| failure::internal(phase, "the volume is not open"))?;
+        let outcome = self.disk.run(deadline, move |cancel| work(&volume, cancel)).await;
+        failure::publish(phase, outcome)
+    }
+
+    /// Waits for git, given up at the deadline.
+    pub async fn ask_git<T>(
+        &self,
+        phase: Phase,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, git::Error>>,
+    ) -> Result<T, SyncError> {
+        match timeout_at(deadline, work).await {
+            Ok(outcome) => outcome.map_err(|error| failure::git(phase, error)),
+            Err(_elapsed) => Err(failure::timeout(phase)),
+        }
+    }
+
+    /// Frees what nobody needs any more, in the background.
+    pub fn sweep(self: &Arc<Self>) {
+        let tools = self.clone();
+        tokio::spawn(async move {
+            let keep: Vec<Oid> = tools.decisions().pinned.into_iter().collect();
+            let deadline = Instant::now() + tools.options.timeout;
+            if let Err(error) = tools.on_disk(Phase::Publish, deadline, move |volume, _| volume.sweep(&keep)).await {
+                tracing::warn!(%error, "old trees could not be removed");
+            }
+            let Some(volume) = tools.volume() else { return };
+            let usage = tools.notes.run(deadline, move |_| volume.usage()).await;
+            if let Ok(Ok((store, trees))) = usage {
+                tools.metrics.volume_bytes("store", store);
+                tools.metrics.volume_bytes("trees", trees);
+            }
+        });
+    }
+}
