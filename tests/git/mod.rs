@@ -1,1 +1,3 @@
-//! (to be written)
+//! Git against real remotes: http, ssh and files.
+
+mod support;

@@ -1,1 +1,44 @@
-//! What several test modules share.
+//! What several test modules share: real repositories, real servers, the real program, and patience.
+//!
+//! It must not know what is being tested; each part says in its head what it stands in for.
+#![allow(dead_code, reason = "each test module uses its own share")]
+
+use std::time::{Duration, Instant};
+
+pub mod delivery;
+pub mod git_http;
+pub mod repo;
+pub mod sidecar;
+pub mod sshd;
+
+/// Long enough for a loaded two-core machine; a test that passes never waits it out.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls a condition until it holds. The panic names the caller.
+#[track_caller]
+pub fn eventually<F: FnMut() -> bool>(deadline: Duration, condition: F) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let mut condition = condition;
+    async move {
+        let end = Instant::now() + deadline;
+        while !condition() {
+            assert!(Instant::now() < end, "the condition at {caller} did not hold within {deadline:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The same for tests without a runtime.
+#[track_caller]
+pub fn eventually_blocking<F: FnMut() -> bool>(deadline: Duration, mut condition: F) {
+    let end = Instant::now() + deadline;
+    while !condition() {
+        assert!(Instant::now() < end, "the condition did not hold within {deadline:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// True where a missing tool is a failure instead of a reason to skip.
+pub fn on_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}

@@ -1,0 +1,439 @@
+//! A real smart HTTP server: `git http-backend`, run as CGI behind hyper, with knobs for what goes wrong in the world.
+//!
+//! It stands in for a forge. It runs on a thread of its own, so that blocking test code (git itself, say) can talk to it.
+//! The demo and the benchmark run the same file as a program (`git_http_main.rs`), so it must use nothing of the tests.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// How requests are treated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Serve,
+    /// The port is closed.
+    Refuse,
+    /// Real answers, one byte a second.
+    Drip,
+    /// Real answers that stop for ever after so many bytes of the body.
+    StallAfter(usize),
+    /// Real answers whose connection is cut after so many bytes of the body.
+    CutAfter(usize),
+    /// No answer at all.
+    Silent,
+    /// This status and nothing else.
+    Status(u16),
+    /// 200 with the right type and nonsense in it.
+    Garbage,
+    /// 302 to this address with the request's path and query behind it.
+    Redirect(String),
+}
+
+/// What one request was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The `Git-Protocol` header.
+    pub protocol: Option<String>,
+    /// True if it carried an `Authorization` header, right or wrong.
+    pub credentials: bool,
+}
+
+#[derive(Default)]
+struct State {
+    login: Option<(String, String)>,
+    /// While set, this copy is served instead of the root.
+    frozen: Option<PathBuf>,
+    seen: Vec<Seen>,
+}
+
+struct Shared {
+    root: PathBuf,
+    state: Mutex<State>,
+    mode: watch::Receiver<Mode>,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// A running server; it ends when this is dropped.
+pub struct GitHttp {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    mode: watch::Sender<Mode>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl GitHttp {
+    /// Serves every repository below `root` on a free loopback port.
+    pub fn start(root: &Path) -> Self {
+        Self::start_on(root, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    pub fn start_on(root: &Path, address: SocketAddr) -> Self {
+        let (mode, seen_mode) = watch::channel(Mode::Serve);
+        let shared = Arc::new(Shared {
+            root: root.to_owned(),
+            state: Mutex::default(),
+            mode: seen_mode,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let (bound, address_of) = std::sync::mpsc::channel();
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::bind(address).await.expect("the address is free");
+                bound.send(listener.local_addr().expect("it is bound")).expect("the starter waits");
+                tokio::select! {
+                    () = accept(listener, for_thread) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        });
+        let address = address_of.recv().expect("the server starts");
+        Self { address, shared, mode, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT/site.git`
+    pub fn url(&self, repository: &str) -> String {
+        format!("http://{}/{repository}", self.address)
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode.clone());
+        // Refusing begins when the listener is closed, and ends when it is open again: wait for the kernel's word.
+        let want_open = mode != Mode::Refuse;
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(self.address).is_ok() != want_open {
+            assert!(std::time::Instant::now() < end, "the listener did not change to {mode:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Demands basic authentication from now on; `None` lets everybody in.
+    pub fn require(&self, login: Option<(&str, &str)>) {
+        self.shared.state().login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+    }
+
+    /// Serves the repositories as they are now until [`release`](Self::release), whatever is pushed: a forge whose
+    /// webhook outruns its refs.
+    pub fn hold(&self) {
+        let copy = self.shared.root.with_extension("frozen");
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_folder(&self.shared.root, &copy);
+        self.shared.state().frozen = Some(copy);
+    }
+
+    pub fn release(&self) {
+        self.shared.state().frozen = None;
+    }
+
+    /// Every request since the start.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.state().seen.clone()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.shared.state().seen.len()
+    }
+
+    /// Bytes of request bodies.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of response bodies.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for GitHttp {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut mode = shared.mode.clone();
+    let address = listener.local_addr().expect("it is bound");
+    let mut listener = Some(listener);
+    loop {
+        if *mode.borrow_and_update() == Mode::Refuse {
+            listener = None;
+            if mode.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if listener.is_none() {
+            listener = TcpListener::bind(address).await.ok();
+        }
+        let Some(open) = listener.take() else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        tokio::select! {
+            accepted = open.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    tokio::spawn(connection(stream, Arc::clone(&shared)));
+                }
+            }
+            changed = mode.changed() => if changed.is_err() { return },
+        }
+        listener = Some(open);
+    }
+}
+
+async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(request, shared).await) }
+    });
+    // A peer that goes away in the middle is part of what is tested.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+    let mode = shared.mode.borrow().clone();
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    let login = {
+        let mut state = shared.state();
+        state.seen.push(Seen {
+            method: request.method().to_string(),
+            target: target.clone(),
+            protocol: header("git-protocol"),
+            credentials: request.headers().contains_key(AUTHORIZATION),
+        });
+        state.login.clone()
+    };
+    match &mode {
+        Mode::Silent => std::future::pending().await,
+        Mode::Status(code) => return status(StatusCode::from_u16(*code).expect("a status")),
+        Mode::Redirect(base) => {
+            let mut response = status(StatusCode::FOUND);
+            response.headers_mut().insert(LOCATION, format!("{base}{target}").parse().expect("an address"));
+            return response;
+        }
+        Mode::Garbage => {
+            let kind = if target.ends_with("git-upload-pack") && request.method() == "POST" {
+                "application/x-git-upload-pack-result"
+            } else {
+                "application/x-git-upload-pack-advertisement"
+            };
+            let mut response = Response::new(whole("zzzz this is not\0 a packet line\n".repeat(40)));
+            response.headers_mut().insert(CONTENT_TYPE, kind.parse().expect("a type"));
+            return response;
+        }
+        _ => {}
+    }
+    let user = login.as_ref().map(|(user, _)| user.clone());
+    if let Some((user, password)) = login {
+        let expected = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+        if header("authorization").as_deref() != Some(&expected) {
+            let mut response = status(StatusCode::UNAUTHORIZED);
+            response.headers_mut().insert(WWW_AUTHENTICATE, "Basic realm=\"git\"".parse().expect("a header"));
+            return response;
+        }
+    }
+    backend(request, shared, mode, user).await.unwrap_or_else(|error| {
+        let mut response = status(StatusCode::BAD_GATEWAY);
+        *response.body_mut() = whole(error.to_string());
+        response
+    })
+}
+
+/// Runs the CGI program for one request (RFC 3875), streaming both ways.
+async fn backend(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    mode: Mode,
+    user: Option<String>,
+) -> std::io::Result<Response<Body>> {
+    let root = shared.state().frozen.clone().unwrap_or_else(|| shared.root.clone());
+    let mut command = Command::new("git");
+    // The owner check is git's guard for its own user; this server decides by its root.
+    command.args(["-c", "safe.directory=*", "http-backend"]).env_clear();
+    for (name, value) in [
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_HTTP_EXPORT_ALL", "1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("PATH_INFO", request.uri().path()),
+        ("QUERY_STRING", request.uri().query().unwrap_or_default()),
+        ("REQUEST_METHOD", request.method().as_str()),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+    ] {
+        command.env(name, value);
+    }
+    command.env("GIT_PROJECT_ROOT", &root).env("HOME", &root);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    if let Some(user) = user {
+        command.env("REMOTE_USER", user);
+    }
+    for (name, header) in [
+        ("CONTENT_TYPE", CONTENT_TYPE.as_str()),
+        ("CONTENT_LENGTH", CONTENT_LENGTH.as_str()),
+        ("HTTP_CONTENT_ENCODING", CONTENT_ENCODING.as_str()),
+        ("GIT_PROTOCOL", "git-protocol"),
+    ] {
+        if let Some(value) = request.headers().get(header).and_then(|value| value.to_str().ok()) {
+            command.env(name, value);
+        }
+    }
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let mut input = child.stdin.take().expect("stdin is piped");
+    let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let counter = Arc::clone(&shared);
+    let mut body = request.into_body();
+    tokio::spawn(async move {
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                counter.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+                if input.write_all(&data).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let mut response = Response::new(());
+    loop {
+        let mut line = String::new();
+        if output.read_line(&mut line).await? == 0 {
+            return Err(std::io::Error::other("git http-backend ended before its headers did"));
+        }
+        let line = line.trim_end();
+        let Some((name, value)) = line.split_once(": ") else { break };
+        if name == "Status" {
+            let code = value.split(' ').next().and_then(|code| code.parse().ok());
+            *response.status_mut() = code.expect("CGI gives a status code");
+        } else {
+            let name: hyper::header::HeaderName = name.parse().expect("CGI gives header names");
+            response.headers_mut().append(name, value.parse().expect("CGI gives header values"));
+        }
+    }
+    let (chunks, receiver) = mpsc::channel(4);
+    tokio::spawn(pump(child, output, chunks, mode, shared));
+    let stream = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
+    Ok(response.map(|()| StreamBody::new(stream).boxed_unsync()))
+}
+
+/// Carries the program's output to the response as the mode says.
+async fn pump(
+    mut child: Child,
+    mut output: impl tokio::io::AsyncRead + Unpin,
+    chunks: mpsc::Sender<std::io::Result<Frame<Bytes>>>,
+    mode: Mode,
+    shared: Arc<Shared>,
+) {
+    let limit = match mode {
+        Mode::StallAfter(bytes) | Mode::CutAfter(bytes) => bytes,
+        _ => usize::MAX,
+    };
+    let piece = if mode == Mode::Drip { 1 } else { 64 * 1024 };
+    let mut sent = 0;
+    let mut buffer = vec![0; piece];
+    while let Ok(read) = output.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        let part = read.min(limit - sent);
+        sent += part;
+        shared.sent.fetch_add(part as u64, Ordering::Relaxed);
+        if chunks.send(Ok(Frame::data(Bytes::copy_from_slice(&buffer[..part])))).await.is_err() {
+            return;
+        }
+        if sent == limit {
+            if matches!(mode, Mode::StallAfter(_)) {
+                chunks.closed().await;
+            } else {
+                let _ = chunks.send(Err(std::io::Error::other("cut"))).await;
+            }
+            return;
+        }
+        if mode == Mode::Drip {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    let _ = child.wait().await;
+}
+
+fn whole(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn status(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = code;
+    response
+}
+
+/// RFC 4648, section 4: enough for a login, so no dependency.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let letter = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place > group.len() { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder for the copy");
+    for entry in std::fs::read_dir(from).expect("the served folder is readable") {
+        let entry = entry.expect("the served folder is readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a kind").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file is copied");
+        }
+    }
+}
