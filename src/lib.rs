@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod publish;
 
 pub mod server;
+pub mod signals;
 
 pub mod config;
 

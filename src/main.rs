@@ -1,2 +1,91 @@
-//! The story of the process.
-fn main() {}
+//! The story of the process: parse, validate, listen, sync until told to stop, drain.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use pushsync::clock::Clock;
+use pushsync::config::{self, Config, Invocation};
+use pushsync::git::Engine;
+use pushsync::metrics::Metrics;
+use pushsync::sync::{self, Ending};
+use pushsync::{dashboard, log, ping, server, signals};
+use tokio_util::sync::CancellationToken;
+
+/// SIGTERM to exit takes at most two seconds; this is the listeners' share.
+const DRAIN: Duration = Duration::from_millis(1500);
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let called_as = if args.is_empty() { OsString::new() } else { args.remove(0) };
+    // kubectl finds its plugins by name: `kubectl pushsync deploy/web` runs `kubectl-pushsync deploy/web`.
+    let plugin = Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync");
+    if plugin || args.first().is_some_and(|first| first == "dashboard") {
+        let args = if plugin { args } else { args.split_off(1) };
+        return ExitCode::from(dashboard::main(args, plugin));
+    }
+    match config::parse(args, |name| std::env::var_os(name)) {
+        Ok(Invocation::Run(config)) => run(*config),
+        Ok(Invocation::Ping(options)) => ExitCode::from(ping::main(&options)),
+        Err(exit) => exit.print(),
+    }
+}
+
+/// The life of a sidecar.
+fn run(config: Config) -> ExitCode {
+    log::init(config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start: no threads or timers to be had");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(serve(config)).unwrap_or_else(|error| {
+        tracing::error!("cannot start: {error:#}");
+        1
+    });
+    // A git thread that hangs in a read must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn serve(config: Config) -> anyhow::Result<u8> {
+    let mut endings = signals::Endings::catch().context("cannot catch signals")?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &config.sync.repo, &config.sync.reference));
+    let engine = Engine::new(config.remote, config.volume.root.join(".pushsync/repo.git"));
+    let on_signal = config.sync.sync_on_signal;
+    let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
+
+    // The listeners first: a port-forward that meets a closed port dies.
+    let servers = server::start(config.server, handle.clone()).await?;
+    if let Some(number) = on_signal {
+        tokio::spawn(signals::ring_on(number, handle));
+    }
+    let stop = CancellationToken::new();
+    let mut syncing = tokio::spawn(sync_loop.run(stop.clone()));
+
+    let code = tokio::select! {
+        code = endings.received() => {
+            tracing::info!("told to stop: the published tree stays");
+            code
+        }
+        ended = &mut syncing => match ended.context("the sync loop panicked")? {
+            Ending::Stopped | Ending::Done => 0,
+            Ending::GaveUp => 1,
+            Ending::Locked(error) => {
+                tracing::error!("{}", error.message());
+                1
+            }
+        },
+    };
+    stop.cancel();
+    servers.shutdown(DRAIN).await;
+    Ok(code)
+}

@@ -1,1 +1,142 @@
-//! (to be written)
+//! The house rules that a compiler does not check: who may import whom, and how a file begins.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may know whom (ARCHITECTURE.md, "Who may import whom"). An area may always know itself.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("clock", &[]),
+    ("secret", &[]),
+    ("remote_url", &["secret"]),
+    ("signature", &["secret"]),
+    ("error", &["api", "secret"]),
+    ("worker", &[]),
+    ("log", &["api", "clock", "secret"]),
+    ("git", &["clock", "error", "remote_url", "secret", "worker"]),
+    ("publish", &["clock", "error", "worker"]),
+    ("history", &["api"]),
+    ("metrics", &["api"]),
+    ("sync", &["api", "clock", "error", "git", "history", "metrics", "publish", "secret", "worker"]),
+    ("server", &["api", "clock", "history", "metrics", "remote_url", "secret", "signature", "sync"]),
+    ("config", &["git", "log", "ping", "publish", "remote_url", "secret", "server", "sync"]),
+    ("ping", &["secret", "signature"]),
+    ("signals", &["api", "sync"]),
+    ("dashboard", &["api", "clock"]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn area(file: &Path, src: &Path) -> String {
+    let inside = file.strip_prefix(src).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The areas named by `crate::x` and `crate::{x, y::z}` in code; comments and strings are close enough to code here.
+fn edges(text: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut item = String::new();
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    found.insert(word(item.trim()));
+                    item.clear();
+                }
+                _ => item.push(c),
+            }
+        }
+        found.insert(word(item.trim()));
+    }
+    found.remove("");
+    found
+}
+
+/// Every edge of `src` that the table does not allow.
+fn forbidden(src: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    sources(src, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let area = area(&file, src);
+        if area == "main" || area == "lib" {
+            continue;
+        }
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == area) else {
+            wrong.push(format!("{} belongs to no area of the table", file.display()));
+            continue;
+        };
+        for edge in edges(&fs::read_to_string(&file).unwrap()) {
+            if edge != area && !allowed.contains(&edge.as_str()) {
+                wrong.push(format!("{} imports {edge}, but `{area}` must not know it", file.display()));
+            }
+        }
+    }
+    wrong
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    assert_eq!(forbidden(&src()), Vec::<String>::new());
+}
+
+#[test]
+fn a_forbidden_edge_is_found_in_every_form_of_import() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("dashboard")).unwrap();
+    for import in [
+        "use crate::sync::Handle;",
+        "use crate::{api, sync};",
+        "use crate::{api::{Record, Event}, sync::Handle};",
+        "fn f() { crate::sync::prepare(); }",
+    ] {
+        fs::write(folder.path().join("dashboard/model.rs"), import).unwrap();
+        let wrong = forbidden(folder.path());
+        assert!(wrong.len() == 1 && wrong[0].contains("must not know"), "{import}: {wrong:?}");
+    }
+    fs::write(folder.path().join("dashboard/model.rs"), "use crate::api::{Record, Event};").unwrap();
+    assert_eq!(forbidden(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for_and_stays_readable() {
+    let mut files = Vec::new();
+    sources(&src(), &mut files);
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
+    let mut lengths = Vec::new();
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.starts_with("//!"), "{} does not begin with //!", file.display());
+        let lines = text.lines().count();
+        assert!(lines <= 500, "{} has {lines} lines", file.display());
+        lengths.push(lines);
+    }
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    assert!(median <= 200, "the median file has {median} lines");
+}

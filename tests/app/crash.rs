@@ -1,0 +1,53 @@
+//! kill -9 at random moments of a sync: the link always names a complete tree of a real commit, the next start converges.
+
+use std::time::Duration;
+
+use super::site::{Site, assert_same};
+use crate::support::PATIENCE;
+
+const ROUNDS: usize = 50;
+
+#[tokio::test]
+async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
+    let mut site = Site::new();
+    for file in 0..200 {
+        site.repo.write(&format!("d{}/f{file}", file % 7), "0".repeat(2000));
+    }
+    site.repo.commit("many files");
+    site.repo.push();
+    site.start_in_sync().await;
+    let mut commits = vec![site.repo.head()];
+    let mut caught_before = 0;
+    for round in 0..ROUNDS {
+        for file in 0..100 {
+            site.repo.write(&format!("d{}/f{file}", file % 7), format!("{round}").repeat(900));
+        }
+        let before = site.repo.head();
+        let after = site.repo.commit(&format!("round {round}"));
+        site.repo.push();
+        commits.push(after.clone());
+        assert_eq!(site.ring(&before, &after).await.status, 202);
+        // A sync of this size takes some tens of milliseconds; the moment is random on purpose.
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..80_000))).await;
+        site.sidecar().kill();
+
+        let live = site.published().expect("the link is there");
+        assert!(commits.contains(&live), "{live} is no commit of ours");
+        assert_same(&site.link(), &site.repo, &live);
+        caught_before += usize::from(live != after);
+
+        site.start().await;
+        site.wait_published(&after).await;
+        site.assert_whole(&after);
+    }
+    println!("{ROUNDS} kills, {caught_before} of them before the swap; the tree was whole each time");
+    site.wait_record(|record| record.new.as_deref() == commits.last().map(String::as_str)).await;
+    let leftovers: Vec<_> = std::fs::read_dir(site.root().join(".worktrees"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.len() != 40)
+        .collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+    site.sidecar().terminate();
+    assert_eq!(site.sidecar().exited(PATIENCE).await.code(), Some(143));
+}

@@ -1,0 +1,143 @@
+//! What a person decides: pause with an end, pin, unpin; all of it survives a restart.
+
+use pushsync::api::{Outcome, State, TriggerKind};
+use serde_json::json;
+
+use super::site::Site;
+use crate::support::{PATIENCE, eventually};
+
+#[tokio::test]
+async fn a_pin_holds_through_pushes_and_a_restart_and_unpinning_catches_up() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    let second = site.push_and_ring("a", "2").await;
+    site.wait_published(&second).await;
+    site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
+
+    let (status, answer) = site.post("pin", &json!({ "commit": &first[..8] })).await;
+    assert_eq!((status, &answer["pinned"]), (202, &json!(first)), "{answer}");
+    site.wait_published(&first).await;
+    let id = answer["sync"].as_str().unwrap().to_owned();
+    let record = site.wait_record(|record| record.id == id).await;
+    assert_eq!((record.outcome, record.trigger.kind), (Outcome::Published, TriggerKind::Manual));
+    assert_eq!(site.snapshot().await.state, State::Pinned);
+
+    let third = site.push_and_ring("a", "3").await;
+    eventually_snapshot(&site, |snapshot| snapshot.head.as_ref().is_some_and(|head| head.commit == third)).await;
+    assert_eq!(site.published(), Some(first.clone()));
+
+    site.sidecar().kill();
+    site.start().await;
+    site.wait_record(|record| record.trigger.kind == TriggerKind::Startup && record.id.parse::<u32>().unwrap() > 3)
+        .await;
+    assert_eq!(site.published(), Some(first.clone()));
+    assert_eq!(site.snapshot().await.pinned, Some(first));
+
+    let (status, answer) = site.post("unpin", &json!({})).await;
+    assert_eq!(status, 202, "{answer}");
+    site.wait_published(&third).await;
+    site.assert_whole(&third);
+    let (status, answer) = site.post("unpin", &json!({})).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("not_pinned")));
+}
+
+#[tokio::test]
+async fn a_pin_to_a_commit_that_nobody_has_fails_with_a_hint_and_unpin_recovers() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    let (status, _) = site.post("pin", &json!({ "commit": "1".repeat(40) })).await;
+    assert_eq!(status, 202);
+    let record = site.wait_record(|record| record.outcome == Outcome::Failed).await;
+    assert!(record.error.unwrap().hint.is_some());
+    assert_eq!(site.published(), Some(head.clone()));
+    assert_eq!(site.post("unpin", &json!({})).await.0, 202);
+    eventually_snapshot(&site, |snapshot| snapshot.state == State::InSync).await;
+    site.assert_whole(&head);
+    for (body, code) in [(json!({"commit": "xyz"}), 400), (json!({"commit": "0123456789"}), 404), (json!({}), 400)] {
+        let (status, answer) = site.post("pin", &body).await;
+        assert_eq!(status, code, "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_holds_pushes_back_survives_a_restart_and_resuming_publishes_them() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    site.wait_record(|record| record.new.as_deref() == Some(&first)).await;
+    let (status, answer) = site.post("pause", &json!({ "minutes": 60 })).await;
+    assert_eq!(status, 202, "{answer}");
+    let looks = site.remote.requests();
+    let second = site.push_and_ring("a", "2").await;
+    let (status, answer) = site.post("sync", &json!({})).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("paused")));
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(site.remote.requests(), looks, "a paused sidecar asks nothing");
+    assert_eq!(site.snapshot().await.state, State::Paused);
+
+    site.sidecar().kill();
+    site.start().await;
+    eventually_snapshot(&site, |snapshot| snapshot.paused_until.is_some()).await;
+    assert_eq!(site.published(), Some(first));
+
+    assert_eq!(site.post("resume", &json!({})).await.0, 202);
+    site.wait_published(&second).await;
+    site.assert_whole(&second);
+}
+
+async fn eventually_snapshot(site: &Site, holds: impl Fn(&pushsync::api::Snapshot) -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        let snapshot = site.snapshot().await;
+        if holds(&snapshot) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{snapshot:#?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_is_put_back_when_it_is_gone() {
+    let mut site = Site::new();
+    site.set("period", "200ms");
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    let tree = site.root().join(".worktrees").join(&head);
+
+    std::fs::remove_file(site.link()).unwrap();
+    site.wait_published(&head).await;
+    std::fs::remove_dir_all(&tree).unwrap();
+    eventually(PATIENCE, || {
+        tree.join("README.md").exists() || std::fs::read_dir(&tree).is_ok_and(|mut d| d.next().is_some())
+    })
+    .await;
+    std::fs::remove_file(site.link()).unwrap();
+    std::os::unix::fs::symlink("/etc", site.link()).unwrap();
+    site.wait_published(&head).await;
+    site.assert_whole(&head);
+
+    // Also while the remote is down: what the store has needs no network.
+    site.remote.set(crate::support::git_http::Mode::Refuse);
+    std::fs::remove_file(site.link()).unwrap();
+    std::fs::remove_dir_all(&tree).unwrap();
+    site.wait_published(&head).await;
+    site.assert_whole(&head);
+}
+
+#[tokio::test]
+async fn a_tree_that_was_edited_while_nobody_looked_is_rebuilt_at_start() {
+    let mut site = Site::new();
+    site.repo.push_file("page.html", "as committed", "a page");
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    site.sidecar().kill();
+    let page = site.link().join("page.html");
+    std::fs::write(&page, "as edited by somebody").unwrap();
+    site.remote.set(crate::support::git_http::Mode::Refuse);
+    site.start().await;
+    eventually(PATIENCE, || std::fs::read_to_string(&page).is_ok_and(|text| text == "as committed")).await;
+    site.assert_whole(&head);
+}

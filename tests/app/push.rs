@@ -1,0 +1,240 @@
+//! The main job: a push that is rung becomes a published tree, and is told about.
+
+use std::time::Duration;
+
+use pushsync::api::{Outcome, TriggerKind};
+
+use super::site::{SECRET, Site, published};
+use crate::support::delivery::Delivery;
+use crate::support::{PATIENCE, eventually};
+
+#[tokio::test]
+async fn a_signed_push_becomes_a_published_tree_and_a_row() {
+    let mut site = Site::new();
+    site.repo.write("run.sh", "#!/bin/sh\necho hi\n");
+    site.repo.make_executable("run.sh");
+    site.repo.symlink("index.html", "home.html");
+    site.repo.commit("things with modes");
+    site.repo.push();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    site.assert_whole(&first);
+
+    let second = site.push_and_ring("index.html", "<h1>hello</h1>").await;
+    site.wait_published(&second).await;
+    site.assert_whole(&second);
+
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
+    assert_eq!(record.trigger.kind, TriggerKind::Webhook);
+    assert_eq!(record.trigger.secret.as_deref(), Some("current"));
+    assert!(record.trigger.delivery.is_some());
+    assert_eq!(record.outcome, Outcome::Published);
+    assert_eq!(record.old.as_deref(), Some(first.as_str()));
+    assert!(record.received_to_published_ms.is_some());
+    let commits = record.commits.expect("the commit is described");
+    assert_eq!(commits.subject, "change index.html");
+    let detail = site.detail(&record.id).await.detail;
+    assert_eq!(detail.files_total, 1);
+    assert_eq!(detail.files[0].path, "index.html");
+
+    let (status, metrics) = site.probe("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains(&format!("pushsync_published_info{{commit=\"{second}\"}} 1")), "{metrics}");
+    assert!(metrics.contains("git_sync_count_total{status=\"success\"} 2"), "{metrics}");
+    for path in ["/", "/livez", "/readyz", "/startupz"] {
+        assert_eq!(site.probe(path).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_during_a_running_sync_is_not_lost() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    // A sync that finds nothing, held up at the remote, while the next push is rung.
+    site.remote.hold();
+    let second = site.repo.push_file("a", "2", "second");
+    assert_eq!(site.ring(&first, &second).await.status, 202);
+    eventually(PATIENCE, || site.remote.requests() > 2).await;
+    let third = site.repo.push_file("a", "3", "third");
+    assert_eq!(site.ring(&second, &third).await.status, 202);
+    site.remote.release();
+    site.wait_published(&third).await;
+    site.assert_whole(&third);
+    assert!(site.history().await.iter().all(|record| record.trigger.kind != TriggerKind::Poll));
+}
+
+#[tokio::test]
+async fn a_webhook_that_outruns_its_ref_is_published_as_soon_as_the_ref_shows() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let before = site.repo.head();
+    site.remote.hold();
+    let after = site.repo.push_file("late", "1", "late");
+    assert_eq!(site.ring(&before, &after).await.status, 202);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(site.published().as_deref(), Some(before.as_str()));
+    site.remote.release();
+    site.wait_published(&after).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&after)).await;
+    assert!(record.chased >= 3, "{} extra looks", record.chased);
+    assert_eq!(record.trigger.kind, TriggerKind::Webhook);
+}
+
+#[tokio::test]
+async fn a_replayed_delivery_costs_one_look_and_rolls_nobody_back() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    let second = site.push_and_ring("a", "2").await;
+    site.wait_published(&second).await;
+    let third = site.push_and_ring("a", "3").await;
+    site.wait_published(&third).await;
+    site.wait_record(|record| record.new.as_deref() == Some(&third)).await;
+
+    let looks = site.remote.requests();
+    assert_eq!(site.ring(&first, &second).await.status, 202);
+    let record = site
+        .wait_record(|record| record.outcome == Outcome::Unchanged && record.trigger.kind == TriggerKind::Webhook)
+        .await;
+    assert_eq!((record.new.as_deref(), record.chased), (Some(third.as_str()), 0));
+    assert_eq!(site.remote.requests() - looks, 1);
+    assert_eq!(site.published().as_deref(), Some(third.as_str()));
+}
+
+#[tokio::test]
+async fn a_push_that_no_webhook_announced_is_found_by_the_poll_and_called_missed() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    let after = site.repo.push_file("quiet", "1", "nobody rang");
+    site.wait_published(&after).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&after)).await;
+    assert_eq!(record.trigger.kind, TriggerKind::Poll);
+    assert!(record.missed_webhook);
+    let snapshot = site.snapshot().await;
+    assert_eq!((snapshot.webhook.missed, snapshot.webhook.day.missed), (1, 1));
+}
+
+#[tokio::test]
+async fn without_webhooks_nothing_is_missed() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    let arguments: Vec<_> = site.arguments().into_iter().filter(|flag| !flag.starts_with("--hook")).collect();
+    site.sidecar = Some(crate::support::sidecar::Sidecar::start(arguments));
+    let first = site.repo.head();
+    site.wait_published(&first).await;
+    let after = site.repo.push_file("quiet", "1", "nobody can ring");
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&after)).await;
+    assert!(!record.missed_webhook);
+    let snapshot = site.snapshot().await;
+    assert!(!snapshot.webhook.enabled);
+    assert_eq!(snapshot.webhook.missed, 0);
+}
+
+#[tokio::test]
+async fn force_push_orphan_branch_and_a_moved_tag_are_just_other_commits() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let before = site.repo.push_file("a", "1", "one");
+    site.ring(&site.repo.head(), &before).await;
+    site.wait_published(&before).await;
+    site.repo.write("a", "other");
+    let amended = site.repo.amend("rewritten");
+    site.repo.force_push();
+    site.ring(&before, &amended).await;
+    site.wait_published(&amended).await;
+    site.assert_whole(&amended);
+
+    site.repo.orphan("other");
+    site.repo.write("only", "me");
+    let unrelated = site.repo.commit("unrelated history");
+    site.repo.git(&["push", "-q", "-f", "origin", "HEAD:main"]);
+    site.ring(&amended, &unrelated).await;
+    site.wait_published(&unrelated).await;
+    site.assert_whole(&unrelated);
+}
+
+#[tokio::test]
+async fn unsigned_requests_cause_no_look_no_row_and_no_5xx() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    site.wait_record(|record| record.trigger.kind == TriggerKind::Startup).await;
+    let (looks, rows) = (site.remote.requests(), site.history().await);
+    let before = site.repo.head();
+    let delivery = Delivery::push(&site.remote.url("site.git"), "refs/heads/main", &before, &"1".repeat(40));
+    let wrong = pushsync::signature::sign(&pushsync::secret::Secret::new("not the secret at all"), &delivery.body);
+    let signatures = ["", "sha256=", "sha1=00", "sha256=zz", &format!("sha256={}", "0".repeat(64)), &wrong];
+    for signature in signatures {
+        assert_eq!(delivery.send_signed(&site.hook(), signature).await.status, 401, "{signature}");
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(site.remote.requests(), looks);
+    assert_eq!(site.history().await, rows);
+    assert_eq!(site.snapshot().await.webhook.bad_signature, signatures.len() as u64);
+}
+
+#[tokio::test]
+async fn deliveries_that_are_not_ours_are_answered_with_the_reason() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let looks = site.remote.requests();
+    let url = site.remote.url("site.git");
+    let head = site.repo.head();
+    let deliveries = [
+        Delivery::ping(),
+        Delivery::push(&url, "refs/heads/other", &head, &head),
+        Delivery::push(&url, "refs/tags/main", &head, &head),
+        Delivery::push("https://github.com/somebody/else.git", "refs/heads/main", &head, &head),
+        Delivery::json("issues", "{}"),
+    ];
+    for delivery in deliveries {
+        let answer = delivery.send(&site.hook(), SECRET).await;
+        assert_eq!(answer.status, 200, "{}: {}", delivery.event, answer.body);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(site.remote.requests(), looks);
+    assert_eq!(site.snapshot().await.webhook.received, 5);
+}
+
+#[tokio::test]
+async fn one_time_publishes_and_exits_and_a_signal_means_look_now() {
+    let mut site = Site::new();
+    site.set("one-time", "true");
+    let mut sidecar = crate::support::sidecar::Sidecar::start(site.arguments());
+    assert_eq!(sidecar.exited(PATIENCE).await.code(), Some(0));
+    let first = site.repo.head();
+    site.assert_whole(&first);
+
+    site.set("one-time", "false").set("sync-on-signal", "SIGUSR1");
+    site.start().await;
+    site.wait_record(|record| record.new.as_deref() == Some(&first)).await;
+    let second = site.repo.push_file("b", "1", "by signal");
+    site.sidecar().signal(rustix::process::Signal::USR1);
+    site.wait_published(&second).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
+    assert_eq!(record.trigger.kind, TriggerKind::Signal);
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_with_143_and_leaves_the_tree() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    site.sidecar().terminate();
+    let started = std::time::Instant::now();
+    assert_eq!(site.sidecar().exited(PATIENCE).await.code(), Some(143));
+    println!("SIGTERM to exit: {:?}", started.elapsed());
+    site.assert_whole(&head);
+    assert_eq!(published(&site.link()), Some(head));
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_root_says_so_and_exits() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let mut second = crate::support::sidecar::Sidecar::start(site.arguments());
+    assert_eq!(second.exited(PATIENCE).await.code(), Some(1));
+    let log = second.log().join("\n");
+    assert!(log.contains("lock") && log.contains(&site.sidecar().id().to_string()), "{log}");
+}
