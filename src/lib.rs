@@ -22,5 +22,6 @@ pub mod publish;
 pub mod server;
 
 pub mod config;
+pub mod ping;
 
 pub mod dashboard;
