@@ -126,6 +126,28 @@ fn a_reader_who_has_gone_away_is_no_panic() {
     }
 }
 
+/// Runs itself as a child whose stderr nobody reads.
+#[test]
+fn logging_to_a_broken_stderr_is_no_panic() {
+    const CHILD: &str = "TEST_LOGS_TO_A_BROKEN_STDERR";
+    if std::env::var_os(CHILD).is_some() {
+        pushsync::log::init(pushsync::log::Options { format: None, verbosity: 0 });
+        for number in 0..100 {
+            tracing::warn!(number, "into the void");
+        }
+        return;
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "cli::logging_to_a_broken_stderr_is_no_panic"])
+        .env(CHILD, "1")
+        .stderr(writer)
+        .output()
+        .unwrap();
+    assert!(output.status.success() && stdout(&output).contains("1 passed"), "{}", stdout(&output));
+}
+
 #[test]
 fn no_secret_is_ever_printed() {
     const SECRET: &str = "Sup3rS3cretValue42";
