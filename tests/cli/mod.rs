@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use insta::assert_snapshot;
 
+type Variables<'a> = Vec<(&'a str, &'a str)>;
+
 /// Runs the program with an environment of nothing but `environment`.
 fn pushsync(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pushsync"))
@@ -160,7 +162,7 @@ fn no_secret_is_ever_printed() {
     std::fs::write(&good, "0123456789abcdef").unwrap();
     let good = good.to_str().unwrap();
     let url = format!("https://me:{SECRET}@git.test/a/b.git");
-    let command_lines: Vec<(Vec<String>, Vec<(&str, &str)>)> = vec![
+    let command_lines: Vec<(Vec<String>, Variables)> = vec![
         (vec![format!("--repo={url}")], vec![]),
         (vec![format!("--repo=ftp://me:{SECRET}@git.test/x"), "--root=/git".into()], vec![]),
         (vec![format!("--repo=https://me:{SECRET}@/x"), "--root=/git".into()], vec![]),
