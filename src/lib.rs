@@ -6,6 +6,7 @@
 pub mod api;
 pub mod clock;
 pub mod error;
+pub mod log;
 pub mod remote_url;
 pub mod secret;
 pub mod signature;
@@ -22,5 +23,6 @@ pub mod server;
 pub mod signals;
 
 pub mod config;
+pub mod ping;
 
 pub mod dashboard;

@@ -1,37 +1,53 @@
 //! The story of the process: parse, validate, listen, sync until told to stop, drain.
 
 use std::ffi::OsString;
+use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::git::Engine;
 use pushsync::metrics::Metrics;
-use pushsync::sync::{self, Ending};
-use pushsync::{dashboard, log, ping, server, signals};
+use pushsync::{dashboard, log, ping, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM to exit takes at most two seconds; this is the listeners' share.
 const DRAIN: Duration = Duration::from_millis(1500);
 
 fn main() -> ExitCode {
-    let mut args: Vec<OsString> = std::env::args_os().collect();
-    let called_as = if args.is_empty() { OsString::new() } else { args.remove(0) };
+    let mut args = std::env::args_os();
+    let called_as = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
     // kubectl finds its plugins by name: `kubectl pushsync deploy/web` runs `kubectl-pushsync deploy/web`.
-    let plugin = Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync");
-    if plugin || args.first().is_some_and(|first| first == "dashboard") {
-        let args = if plugin { args } else { args.split_off(1) };
-        return ExitCode::from(dashboard::main(args, plugin));
+    if Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync") {
+        return ExitCode::from(dashboard::main(args, true));
     }
-    match config::parse(args, |name| std::env::var_os(name)) {
+    if args.first().is_some_and(|first| first == "dashboard") {
+        return ExitCode::from(dashboard::main(args[1..].to_vec(), false));
+    }
+    match config::parse(args, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(*config),
-        Ok(Invocation::Ping(options)) => ExitCode::from(ping::main(&options)),
-        Err(exit) => exit.print(),
+        Ok(Invocation::Ping(args)) => send_ping(args),
+        // A reader who has gone away is no reason to panic, as print! would: `pushsync --help | head -1`.
+        Ok(Invocation::Print(text)) => {
+            let _ = stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(exit) => {
+            let _ = stderr().write_all(exit.text.as_bytes());
+            ExitCode::from(exit.code)
+        }
     }
+}
+
+fn send_ping(args: Vec<OsString>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let sent = runtime.and_then(|runtime| runtime.block_on(ping::run(args, &mut stdout(), &mut stderr())));
+    sent.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// The life of a sidecar.
@@ -76,14 +92,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
             tracing::info!("told to stop: the published tree stays");
             code
         }
-        ended = &mut syncing => match ended.context("the sync loop panicked")? {
-            Ending::Stopped | Ending::Done => 0,
-            Ending::GaveUp => 1,
-            Ending::Locked(error) => {
-                tracing::error!("{}", error.message());
-                1
-            }
-        },
+        ended = &mut syncing => ended.context("the sync loop panicked")?.exit_code(),
     };
     stop.cancel();
     servers.shutdown(DRAIN).await;

@@ -1,10 +1,33 @@
 //! Command line and environment become one checked [`Config`]; every problem is told at once.
 //!
-//! It knows everybody's options and nobody's work: nothing is opened, bound or written here.
+//! It knows everybody's options and nobody's work: nothing is bound, written or connected to here. Files that hold
+//! secrets are read once, only to refuse bad ones before anything has begun.
 
-use crate::git::RemoteOptions;
+mod command;
+mod credentials;
+mod flags;
+mod given;
+mod listeners;
+mod problem;
+mod reference;
+mod remote;
+pub mod secret_file;
+mod timing;
+mod values;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use crate::git::{Credentials, RemoteOptions};
 use crate::publish::VolumeOptions;
-use crate::{server, sync};
+use crate::{log, server, sync};
+
+pub use flags::{FLAGS, Fallback, Flag, Group, Kind};
+pub use problem::Exit;
+pub use reference::render as render_reference;
+
+use command::Asked;
+use given::Given;
 
 /// Everything that `pushsync run` needs to know.
 #[derive(Clone)]
@@ -13,4 +36,115 @@ pub struct Config {
     pub volume: VolumeOptions,
     pub sync: sync::Options,
     pub server: server::Options,
+    pub log: log::Options,
+    /// What is odd but no reason not to start; to be logged at the start.
+    pub warnings: Vec<String>,
 }
+
+/// What the command line asks for.
+pub enum Invocation {
+    Run(Box<Config>),
+    /// The arguments after the word `ping`, for that command to read.
+    Ping(Vec<OsString>),
+    /// Text for stdout, and exit code 0.
+    Print(String),
+}
+
+/// Reads the arguments (without the program's name) and the environment.
+///
+/// # Errors
+/// Every problem at once, as text for stderr, with the exit code.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Invocation, Exit> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some("ping") => return Ok(Invocation::Ping(arguments.split_off(1))),
+        Some("run") => {
+            arguments.remove(0);
+        }
+        Some("help") => return parse([OsString::from("--help")], []),
+        Some(word) if !word.starts_with('-') && !word.is_empty() => return Err(unknown_command(word)),
+        _ => {}
+    }
+    let environment: HashMap<OsString, OsString> = environment.into_iter().collect();
+    let mut given = Given::default();
+    match command::read_arguments(arguments, &mut given) {
+        Asked::Run => {}
+        Asked::Print(text) => return Ok(Invocation::Print(text)),
+        Asked::Nothing => return Err(Exit::listing(&given.problems, "pushsync --help")),
+    }
+    given.read_environment(&environment);
+    command::warn_of_unknown_variables(&environment, &mut given);
+    let config = config(&mut given, &environment);
+    if given.problems.is_empty() {
+        let mut config = config.expect("a value is missing only if a problem says why");
+        config.warnings = given.warnings;
+        Ok(Invocation::Run(Box::new(config)))
+    } else {
+        Err(Exit::listing(&given.problems, "pushsync --help"))
+    }
+}
+
+fn unknown_command(word: &str) -> Exit {
+    let known = ["run", "dashboard", "ping", "help"];
+    let hint = problem::nearest(word, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    let problem = problem::Problem {
+        origin: format!("`{word}`"),
+        message: format!("is not a command of pushsync; there are run, dashboard and ping{hint}"),
+        unknown: false,
+    };
+    Exit::listing(&[problem], "pushsync --help")
+}
+
+/// Reads every value, even after the first bad one. `None` only if a problem says why.
+fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<Config> {
+    // First of all, so that the scrubber knows the password before anything is said about anything.
+    let password = credentials::password_variable(environment);
+    let url = remote::url(given);
+    let reference = remote::reference(given);
+    let depth = given.value("depth", values::number::<u32>);
+    let credentials = match &url {
+        Some(url) => credentials::read(given, url, password),
+        // Which credentials are needed depends on the URL.
+        None => Credentials::default(),
+    };
+    let volume = remote::volume(given, url.as_ref());
+    let timing = timing::read(given);
+    let log = timing::log(given);
+    let server = listeners::read(given, url.as_ref(), reference.as_ref().map(|(text, _)| text.as_str()));
+    let hook_rate = given.value("hook-rate", values::rate);
+
+    let (url, (reference_text, reference), timing, server) = (url?, reference?, timing?, server?);
+    Some(Config {
+        sync: sync::Options {
+            period: timing.period,
+            init_period: timing.init_period,
+            timeout: timing.timeout,
+            one_time: timing.one_time,
+            max_failures: timing.max_failures,
+            init_max_failures: timing.init_max_failures,
+            sync_on_signal: timing.sync_on_signal,
+            hook_rate: hook_rate?,
+            webhooks: server.hook.is_some(),
+            history_limit: timing.history_limit,
+            reference: reference_text,
+            repo: url.to_string(),
+            replica: replica(),
+        },
+        remote: RemoteOptions { url, reference, depth: depth?, timeout: timing.timeout, credentials },
+        volume: volume?,
+        server,
+        log: log?,
+        warnings: Vec::new(),
+    })
+}
+
+/// The host name; in Kubernetes that is the pod's.
+fn replica() -> String {
+    log::printable(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,24 @@ pub enum Ending {
     Locked(SyncError),
 }
 
+impl Ending {
+    /// What the process tells its parent. Says why if that is a failure.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Stopped | Self::Done => 0,
+            Self::GaveUp => {
+                tracing::error!("giving up after too many failures in a row; the published tree stays");
+                1
+            }
+            Self::Locked(error) => {
+                tracing::error!("{}", error.message());
+                1
+            }
+        }
+    }
+}
+
 /// Owns the volume from now until [`SyncLoop::run`] returns.
 pub struct SyncLoop {
     tools: Arc<Tools>,

@@ -1,0 +1,242 @@
+//! The parser of `pushsync run`, made from the table of flags, and its `--help`.
+//!
+//! clap stops at the first mistake; here it is asked again without the argument it did not like, until all are known.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::flags::{FLAGS, Fallback, Flag, GIT_SYNC, Group, Kind, OURS, PASSWORDS};
+use super::given::{Given, Source};
+use super::problem::{Problem, nearest};
+
+const TEMPLATE: &str = "\
+{about}
+
+Usage: pushsync [run] --repo URL --root DIR [flags]
+       pushsync dashboard [deploy/NAME | pod/NAME | svc/NAME | -l SELECTOR] [-n NAMESPACE] | --url URL
+       pushsync ping --url URL --secret-file FILE [--push]
+
+Commands:
+  run        Keep a folder in step with a repository: the sidecar. May be left out before a flag
+  dashboard  Watch and steer the replicas of a deployment from a terminal
+  ping       Send a signed test delivery to a webhook and print the answer
+
+{all-args}{after-help}
+";
+
+const AFTER: &str = "\
+Every flag has a variable: --sync-timeout is PUSHSYNC_SYNC_TIMEOUT. Where git-sync has the same flag,
+its variable (GITSYNC_SYNC_TIMEOUT) is read as well, and GIT_REPO stands for --repo. Flags beat
+variables. Durations are written 60s, 1m30s or 10ms. A password is given in a file or in
+PUSHSYNC_PASSWORD, never as an argument.
+`pushsync dashboard --help` and `pushsync ping --help` explain those commands.";
+
+/// What the arguments ask for.
+pub(super) enum Asked {
+    Run,
+    /// `--help` or `--version`: text for stdout.
+    Print(String),
+    /// The arguments could not be taken apart; a problem says why. What is missing cannot be told.
+    Nothing,
+}
+
+fn command() -> Command {
+    let mut command = Command::new("pushsync")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Gets a git push into running pods: pulls when a signed webhook rings, and every 60 seconds.")
+        .help_template(TEMPLATE)
+        .after_help(AFTER)
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .term_width(110);
+    for group in Group::ALL {
+        for flag in FLAGS.iter().filter(|flag| flag.group == group) {
+            command = command.arg(argument(flag).help_heading(group.heading()));
+        }
+    }
+    command
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print this").help_heading("Other"))
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version")
+                .help_heading("Other"),
+        )
+}
+
+fn argument(flag: &'static Flag) -> Arg {
+    let default = match flag.fallback {
+        Fallback::None => String::new(),
+        Fallback::Value(text) | Fallback::Rule(text) => format!(" [default: {text}]"),
+    };
+    let argument = Arg::new(flag.name)
+        .long(flag.name)
+        .value_parser(ValueParser::os_string())
+        .allow_negative_numbers(true)
+        .help(format!("{}{default}", flag.help));
+    let argument = match flag.short {
+        Some(letter) => argument.short(letter),
+        None => argument,
+    };
+    match flag.kind {
+        Kind::One => argument.value_name(flag.value).action(ArgAction::Set),
+        Kind::Many => argument.value_name(flag.value).action(ArgAction::Append),
+        Kind::Level => argument.value_name(flag.value).num_args(0..=1).default_missing_value("1"),
+        Kind::Switch => argument
+            .value_name("true|false")
+            .hide_possible_values(true)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+    }
+}
+
+/// Reads the arguments after the program's name and the word `run`.
+pub(super) fn read_arguments(arguments: Vec<OsString>, given: &mut Given) -> Asked {
+    let mut arguments = arguments;
+    let matches = loop {
+        let error = match command().try_get_matches_from(&arguments) {
+            Ok(matches) => break matches,
+            Err(error) => error,
+        };
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Asked::Print(error.to_string());
+        }
+        let left = arguments.len();
+        let problem = explain(&error, &mut arguments);
+        given.problems.push(problem);
+        if arguments.len() == left {
+            return Asked::Nothing;
+        }
+    };
+    collect(&matches, given);
+    Asked::Run
+}
+
+fn collect(matches: &ArgMatches, given: &mut Given) {
+    for flag in FLAGS {
+        let Some(values) = matches.get_many::<OsString>(flag.name) else { continue };
+        let values: Vec<OsString> = values.filter(|value| !value.is_empty()).cloned().collect();
+        if !values.is_empty() {
+            given.sources.insert(flag.name, Source { origin: format!("--{}", flag.name), values });
+        }
+    }
+}
+
+/// Puts clap's error into our words and takes the argument at fault out of the list.
+fn explain(error: &clap::Error, arguments: &mut Vec<OsString>) -> Problem {
+    let culprit = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    // clap adds the value's name to a known flag (`--repo <URL>`), and may leave the value on an unknown one.
+    let name =
+        if culprit.starts_with('-') { culprit.split([' ', '=', '[']).next().unwrap_or(culprit) } else { culprit };
+    match error.kind() {
+        ErrorKind::UnknownArgument if name.starts_with('-') => {
+            remove_unknown(arguments, name);
+            Problem { origin: name.to_owned(), message: unknown_flag(name), unknown: true }
+        }
+        ErrorKind::UnknownArgument => {
+            let at = arguments.iter().position(|argument| argument.to_string_lossy() == culprit);
+            if let Some(at) = at {
+                arguments.remove(at);
+            }
+            Problem {
+                origin: "an argument without a flag".to_owned(),
+                message: "is not shown, since it may be a secret; every value follows its flag".to_owned(),
+                unknown: false,
+            }
+        }
+        kind => {
+            // The value that is missing is that of the last mention that nothing follows.
+            let at = (0..arguments.len()).rev().find(|&at| {
+                let follows = arguments.get(at + 1).is_some_and(|next| !begins_with(next, "-"));
+                arguments[at].to_string_lossy() == name && !follows
+            });
+            if let Some(at) = at.or_else(|| arguments.iter().position(|argument| begins_with(argument, name))) {
+                arguments.remove(at);
+            }
+            let message = match kind {
+                ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::WrongNumberOfValues => "needs a value",
+                _ => "cannot be used like this",
+            };
+            let origin = if name.is_empty() { "the command line" } else { name };
+            Problem { origin: origin.to_owned(), message: message.to_owned(), unknown: false }
+        }
+    }
+}
+
+/// Takes out an unknown flag and, since it may be its value (and a password), what follows it.
+fn remove_unknown(arguments: &mut Vec<OsString>, name: &str) {
+    let with_value = format!("{name}=");
+    let at =
+        arguments.iter().position(|argument| argument.to_string_lossy() == name || begins_with(argument, &with_value));
+    // A letter in a cluster such as `-vx`.
+    let at = at.or_else(|| arguments.iter().position(|argument| begins_with(argument, name)));
+    let letter = name.chars().nth(1).unwrap_or('-');
+    let at = at.or_else(|| {
+        arguments.iter().position(|argument| {
+            begins_with(argument, "-") && !begins_with(argument, "--") && argument.to_string_lossy().contains(letter)
+        })
+    });
+    let Some(at) = at else { return };
+    let has_value = arguments[at].to_string_lossy() != name;
+    arguments.remove(at);
+    if !has_value && arguments.get(at).is_some_and(|next| !begins_with(next, "-")) {
+        arguments.remove(at);
+    }
+}
+
+fn begins_with(argument: &OsStr, start: &str) -> bool {
+    // As clap tells it, with replacement characters for what is not UTF-8.
+    argument.to_string_lossy().starts_with(start)
+}
+
+fn unknown_flag(name: &str) -> String {
+    if name == "--password" {
+        return "is not a flag, because every process of the machine can read arguments; use --password-file or \
+                PUSHSYNC_PASSWORD"
+            .to_owned();
+    }
+    let word = name.trim_start_matches('-');
+    match nearest(word, FLAGS.iter().map(|flag| flag.name)) {
+        Some(known) => format!("is not a flag of pushsync; did you mean --{known}?"),
+        None => "is not a flag of pushsync".to_owned(),
+    }
+}
+
+/// Warns of variables that look like ours, or git-sync's, and have no effect.
+pub(super) fn warn_of_unknown_variables(environment: &HashMap<OsString, OsString>, given: &mut Given) {
+    let known: Vec<String> = FLAGS.iter().flat_map(Flag::variables).chain(PASSWORDS.map(str::to_owned)).collect();
+    let mut names: Vec<&str> = environment.keys().filter_map(|name| name.to_str()).collect();
+    names.sort_unstable();
+    for name in names {
+        let ours = name.starts_with(OURS) || name.starts_with(GIT_SYNC);
+        if !ours || known.iter().any(|known| known == name) || is_service_link(name) {
+            continue;
+        }
+        let meant = nearest(name, known.iter().map(String::as_str));
+        let hint = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+        given.warnings.push(format!("{name}: is not a variable of pushsync and has no effect{hint}"));
+    }
+}
+
+/// Kubernetes puts `PUSHSYNC_SERVICE_HOST` and `PUSHSYNC_PORT_8080_TCP_ADDR` into every pod beside a Service of that name.
+fn is_service_link(name: &str) -> bool {
+    let after_port = name.split_once("_PORT").map(|(_, rest)| rest);
+    let numbered =
+        |rest: &str| rest.strip_prefix('_').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || after_port.is_some_and(|rest| rest.is_empty() || numbered(rest))
+}

@@ -1,0 +1,155 @@
+//! The group "credentials": who we are to the remote, and whether what was given fits the URL.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::flags::PASSWORDS;
+use super::given::Given;
+use super::values;
+use crate::git::{Credentials, Password};
+use crate::remote_url::{RemoteUrl, Transport};
+use crate::secret::Secret;
+
+/// A lone user of a URL that is as long as this is a token (GitHub's have 40 characters and more, GitLab's 26).
+const SHORTEST_TOKEN: usize = 20;
+
+/// A password from the environment and the variable it came from.
+pub(super) type FromVariable = Option<(&'static str, Secret)>;
+
+/// Looks for a password; the value is known to the scrubber from here on.
+pub(super) fn password_variable(environment: &HashMap<OsString, OsString>) -> FromVariable {
+    PASSWORDS.into_iter().find_map(|name| {
+        let value = environment.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
+        Some((name, Secret::new(value.as_encoded_bytes())))
+    })
+}
+
+/// Credentials that fit the URL; what does not becomes problems.
+pub(super) fn read(given: &mut Given, url: &RemoteUrl, variable: FromVariable) -> Credentials {
+    let mut credentials = match url.transport() {
+        Transport::Http | Transport::Https => for_http(given, url, variable),
+        Transport::Ssh => for_ssh(given, url, variable.as_ref().map(|(name, _)| *name)),
+        Transport::Local => {
+            for name in ["username", "password-file"] {
+                if given.is_given(name) {
+                    given.warn(name, "has no effect, since the repository is a path");
+                }
+            }
+            Credentials::default()
+        }
+    };
+    // Read for any URL, so that a bad value is told today and not on the day the URL changes.
+    let check_hosts = given.value("ssh-known-hosts", values::switch);
+    if url.transport() == Transport::Ssh {
+        ssh_files(given, &mut credentials, check_hosts != Some(false));
+    } else {
+        for name in ["ssh-key-file", "ssh-known-hosts-file"] {
+            if given.is_given(name) {
+                given.warn(name, "has no effect, since the URL is not one for SSH");
+            }
+        }
+    }
+    credentials
+}
+
+fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable) -> Credentials {
+    let username = given.text("username");
+    let file = given.path("password-file");
+    if let Some(path) = &file {
+        readable(given, "password-file", path, "the password");
+    }
+    if let (Some(_), Some((name, _))) = (&file, &variable) {
+        given.problem("password-file", format!("is given together with {name}; use one of them"));
+    }
+    let variable_name = variable.as_ref().map(|(name, _)| *name);
+    let separate = file.map(Password::File).or(variable.map(|(_, secret)| Password::Value(secret)));
+    let from = variable_name.map_or_else(|| given.origin("password-file"), str::to_owned);
+
+    if username.is_some() && (url.user().is_some() || url.password().is_some()) {
+        given.problem("username", "is given, but the URL names a user, too; use one of them");
+    } else if username.is_some() && separate.is_none() {
+        given.problem("username", "has no password; give --password-file or PUSHSYNC_PASSWORD");
+    } else if separate.is_some() && url.password().is_some() {
+        given.problem("repo", format!("holds a password, and {from} gives one, too; use one of them"));
+    } else if separate.is_some() && username.is_none() && url.user().is_none() {
+        given.problem(
+            "username",
+            format!("is missing, although {from} gives a password; most forges take any name with a token"),
+        );
+    }
+    if let (Some(user), None, None) = (url.user(), url.password(), &separate)
+        && user.len() >= SHORTEST_TOKEN
+    {
+        // `https://TOKEN@host/...`: a token in the place of the user. From here on it is not printed.
+        let _known_to_the_scrubber = Secret::new(user);
+    }
+    let password = separate.or_else(|| url.password().cloned().map(Password::Value));
+    if password.is_some() && url.transport() == Transport::Http && !is_this_machine(url) {
+        given.warn("repo", "is http://, so the password crosses the network unencrypted; use https://");
+    }
+    Credentials { username: username.or_else(|| url.user().map(str::to_owned)), password, ..Credentials::default() }
+}
+
+fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) -> Credentials {
+    for name in ["username", "password-file"] {
+        if given.is_given(name) {
+            given.problem(name, "is for http(s) only; the URL of SSH names its user, and a key lets it in");
+        }
+    }
+    if let Some(name) = variable {
+        // Often set for a whole namespace, so it is no reason not to start.
+        given.warnings.push(format!("{name}: has no effect, since SSH takes a key and no password"));
+    }
+    if url.password().is_some() {
+        given.problem("repo", "holds a password, which SSH does not use here; take it out and give --ssh-key-file");
+    }
+    Credentials { username: url.user().map(str::to_owned), ..Credentials::default() }
+}
+
+fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool) {
+    credentials.ssh_keys = given.paths("ssh-key-file");
+    for path in credentials.ssh_keys.clone() {
+        readable(given, "ssh-key-file", &path, "the key");
+    }
+    if check_hosts && let Some(path) = given.path("ssh-known-hosts-file") {
+        if let Err(error) = open(&path) {
+            let hint = "mount the output of `ssh-keyscan HOST`, checked against what the forge publishes";
+            given.problem("ssh-known-hosts-file", format!("`{}` cannot be read ({error}); {hint}", path.display()));
+        }
+        credentials.ssh_known_hosts = Some(path);
+    }
+}
+
+/// A problem if the file cannot be opened. A value that is no path may be the secret itself, given by mistake.
+fn readable(given: &mut Given, name: &str, path: &Path, what: &str) {
+    if let Err(error) = open(path) {
+        given.problem(name, format!("{} cannot be read ({error}); mount a file with {what} there", shown(path)));
+    }
+}
+
+/// The path for a message, unless it is likelier to be a secret that was put where its file was asked for.
+pub(super) fn shown(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.starts_with(b"/") || bytes.starts_with(b".") {
+        format!("`{}`", path.display())
+    } else {
+        "the file (not shown: it is no absolute path, and may be the secret itself)".to_owned()
+    }
+}
+
+fn open(path: &Path) -> io::Result<()> {
+    // Opening a FIFO would wait for its writer, and a device may have no end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path).map(drop)
+}
+
+fn is_this_machine(url: &RemoteUrl) -> bool {
+    let Some((host, _)) = url.repository() else { return true };
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,127 @@
+//! What was given, by flag or by variable, before anybody has looked at the values; and the list of what is wrong with it.
+//!
+//! Flags beat the environment; an empty value counts as not given, because that is what an unset `$(VARIABLE)` of a
+//! manifest turns into.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use super::flags::{FLAGS, Fallback, Flag, Kind, flag};
+use super::problem::Problem;
+
+/// The values of one flag and where they came from. No `Debug`: a URL may hold a password.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) origin: String,
+    pub(super) values: Vec<OsString>,
+}
+
+/// Everything that was given, and every problem found with it so far.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) sources: HashMap<&'static str, Source>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Given {
+    /// Adds what the environment says about flags that were not on the command line.
+    pub(super) fn read_environment(&mut self, environment: &HashMap<OsString, OsString>) {
+        for flag in FLAGS {
+            if self.sources.contains_key(flag.name) {
+                continue;
+            }
+            for variable in flag.variables() {
+                let Some(value) = environment.get(OsStr::new(&variable)).filter(|value| !value.is_empty()) else {
+                    continue;
+                };
+                let values: Vec<OsString> = match (flag.kind, value.to_str()) {
+                    // git-sync separates by colons, as PATH does; ours are commas, which are rarer in paths.
+                    (Kind::Many, Some(text)) => {
+                        let separator = if variable.starts_with(super::flags::GIT_SYNC) { ':' } else { ',' };
+                        text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+                    }
+                    _ => vec![value.clone()],
+                };
+                if !values.is_empty() {
+                    self.sources.insert(flag.name, Source { origin: variable, values });
+                    break;
+                }
+            }
+        }
+    }
+
+    /// True if somebody said so, by flag or variable.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.sources.contains_key(name)
+    }
+
+    /// What to call the flag when speaking to whoever set it.
+    pub(super) fn origin(&self, name: &str) -> String {
+        self.sources.get(name).map_or_else(|| format!("--{name}"), |source| source.origin.clone())
+    }
+
+    pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
+        let origin = self.origin(name);
+        self.problems.push(Problem { origin, message: message.into(), unknown: false });
+    }
+
+    pub(super) fn warn(&mut self, name: &str, message: impl Display) {
+        let origin = self.origin(name);
+        self.warnings.push(format!("{origin}: {message}"));
+    }
+
+    /// True if a value of this flag was refused already, so that "missing" would be said of what is only wrong.
+    pub(super) fn is_refused(&self, name: &str) -> bool {
+        let origin = self.origin(name);
+        let flag = format!("--{name}");
+        self.problems.iter().any(|problem| problem.origin == origin || problem.origin == flag)
+    }
+
+    /// The one value as text; the flag's own default if there is none.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        let Some(source) = self.sources.get(name) else {
+            return match known(name).fallback {
+                Fallback::Value(text) => Some(text.to_owned()),
+                Fallback::None | Fallback::Rule(_) => None,
+            };
+        };
+        let text = source.values.last()?.to_str().map(str::to_owned);
+        if text.is_none() {
+            self.problem(name, "is not valid UTF-8");
+        }
+        text
+    }
+
+    /// The one value, read by `read`; what it says against it becomes a problem that shows the value.
+    pub(super) fn value<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.problem(name, format!("`{text}` {wrong}"));
+                None
+            }
+        }
+    }
+
+    /// The one value as a path.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.paths(name).pop()
+    }
+
+    /// All values as paths; the flag's own default if there are none.
+    pub(super) fn paths(&self, name: &str) -> Vec<PathBuf> {
+        match (self.sources.get(name), known(name).fallback) {
+            (Some(source), _) => source.values.iter().map(PathBuf::from).collect(),
+            (None, Fallback::Value(path)) => vec![PathBuf::from(path)],
+            (None, Fallback::None | Fallback::Rule(_)) => Vec::new(),
+        }
+    }
+}
+
+fn known(name: &str) -> &'static Flag {
+    flag(name).expect("only names of the table are asked for, which a test of each name makes sure of")
+}

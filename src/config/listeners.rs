@@ -1,0 +1,180 @@
+//! The groups "rung by" and "seen at": three listeners, three trust zones.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::credentials::shown;
+use super::given::Given;
+use super::{secret_file, values};
+use crate::remote_url::RemoteUrl;
+use crate::server::{AdminBind, Audience, HookOptions, Options, Repository};
+
+/// Where webhooks are received if only a secret is given.
+const DEFAULT_HOOK: &str = ":8080";
+
+/// Options of the server; `None` if there was a problem with any.
+pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<Options> {
+    let before = given.problems.len();
+    let hook = hook(given, url, reference);
+    let http = given.value("http-bind", values::address);
+    let http_metrics = given.value("http-metrics", values::switch);
+    if http_metrics == Some(true) && http.is_none() && !given.is_refused("http-bind") {
+        given.problem("http-metrics", "needs --http-bind, the listener that serves it");
+    }
+    let (admin, admin_token_file) = admin(given);
+    different_ports(given, hook.as_ref().map(|hook| hook.bind), http, admin);
+    if given.problems.len() > before {
+        return None;
+    }
+    Some(Options { hook, http, http_metrics: http_metrics?, admin: admin?, admin_token_file })
+}
+
+/// The webhook listener. Without a secret there is none, and asking for one is a mistake.
+fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
+    let secret_files = secrets(given);
+    let path = given.value("hook-path", hook_path);
+    let wanted = given.value("hook-repo", repository);
+    if secret_files.is_empty() {
+        if given.is_given("hook-bind") {
+            given.problem("hook-bind", "needs --hook-secret-file: webhooks without a secret are not received");
+        }
+        for name in ["hook-path", "hook-repo", "hook-rate"] {
+            if given.is_given(name) {
+                given.warn(name, "has no effect without --hook-secret-file");
+            }
+        }
+        return None;
+    }
+    let bind = if given.is_given("hook-bind") {
+        given.value("hook-bind", values::address)
+    } else {
+        values::address(DEFAULT_HOOK).ok()
+    };
+    let from_url = || {
+        let (host, name) = url?.repository()?;
+        Some(Repository { host: Some(host.to_owned()), name: name.to_owned() })
+    };
+    let audience =
+        Audience { repository: wanted.or_else(from_url), reference: reference.unwrap_or_default().to_owned() };
+    Some(HookOptions { bind: bind?, path: path?, secret_files, audience })
+}
+
+fn secrets(given: &mut Given) -> Vec<PathBuf> {
+    let files = given.paths("hook-secret-file");
+    for path in &files {
+        if let Err(wrong) = secret_file::read(path) {
+            given.problem("hook-secret-file", format!("{} {wrong}", shown(path)));
+        }
+    }
+    files
+}
+
+fn hook_path(text: &str) -> Result<String, String> {
+    let wrong = if !text.starts_with('/') {
+        "does not begin with a slash"
+    } else if text == "/" {
+        "is the root; give the webhook a path of its own, such as /webhook"
+    } else if text.contains(['?', '#']) {
+        "contains ? or #, which are not part of a path"
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "contains a space, a control character or a letter beyond ASCII; use its percent-encoded form"
+    } else if text.trim_end_matches('/').ends_with("/peer") {
+        "ends in /peer, which is where replicas tell each other"
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(wrong.to_owned())
+}
+
+/// Reads `owner/name` or `host/owner/name`. A first part with a dot is a host if two more follow, since GitLab has groups in
+/// groups, whose names have none there.
+fn repository(text: &str) -> Result<Repository, String> {
+    const FORM: &str = "is not a repository; write it owner/name or host/owner/name";
+    let name = text.trim_matches('/');
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    let parts: Vec<&str> = name.split('/').collect();
+    let bad =
+        |part: &&str| part.is_empty() || part.contains([':', '@', '?', '#']) || part.contains(char::is_whitespace);
+    if parts.len() < 2 || parts.iter().any(bad) {
+        return Err(FORM.to_owned());
+    }
+    let is_host = parts.len() > 2 && (parts[0].contains('.') || parts[0] == "localhost");
+    let (host, name) =
+        if is_host { (Some(parts[0].to_owned()), parts[1..].join("/")) } else { (None, parts.join("/")) };
+    Ok(Repository { host, name })
+}
+
+fn admin(given: &mut Given) -> (Option<AdminBind>, Option<PathBuf>) {
+    let bind = match given.text("admin-bind").as_deref() {
+        None => (!given.is_given("admin-bind")).then_some(AdminBind::Default),
+        Some("off") => Some(AdminBind::Off),
+        Some(_) => given.value("admin-bind", values::address).map(AdminBind::Address),
+    };
+    let token_file = given.path("admin-token-file");
+    if let Some(path) = &token_file
+        && let Err(wrong) = secret_file::read(path)
+    {
+        given.problem("admin-token-file", format!("{} {wrong}", shown(path)));
+    }
+    if let Some(AdminBind::Address(address)) = bind
+        && !address.ip().is_loopback()
+        && token_file.is_none()
+    {
+        given.problem(
+            "admin-bind",
+            format!("`{address}` is not loopback, so whoever reaches it could pin or pause; give --admin-token-file, or use 127.0.0.1"),
+        );
+    }
+    (bind, token_file)
+}
+
+fn different_ports(given: &mut Given, hook: Option<SocketAddr>, http: Option<SocketAddr>, admin: Option<AdminBind>) {
+    let admin = match admin {
+        Some(AdminBind::Address(address)) => Some(address),
+        // The default one looks for a free port by itself.
+        _ => None,
+    };
+    let bound = [("hook-bind", hook), ("http-bind", http), ("admin-bind", admin)];
+    for (at, (name, address)) in bound.iter().enumerate() {
+        for (other, other_address) in &bound[at + 1..] {
+            if let (Some(one), Some(two)) = (address, other_address)
+                && values::collide(*one, *two)
+            {
+                let first = given.origin(name);
+                given.problem(
+                    other,
+                    format!("`{two}` is taken by {first} (`{one}`); every listener needs its own port"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_path_is_a_path_of_its_own() {
+        for good in ["/webhook", "/hooks/site", "/peers", "/a%20b", "/speer"] {
+            assert!(hook_path(good).is_ok(), "{good}");
+        }
+        for bad in ["webhook", "/", "", "/a?b", "/a#b", "/a b", "/\u{e9}", "/peer", "/hook/peer", "/hook/peer/", "/\n"]
+        {
+            assert!(hook_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_repository_may_name_its_host() {
+        let read = |text| repository(text).map(|repository| (repository.host, repository.name));
+        assert_eq!(read("acme/site"), Ok((None, "acme/site".into())));
+        assert_eq!(read("git.test/acme/site.git"), Ok((Some("git.test".into()), "acme/site".into())));
+        assert_eq!(read("localhost/acme/site"), Ok((Some("localhost".into()), "acme/site".into())));
+        assert_eq!(read("group/sub/site"), Ok((None, "group/sub/site".into())));
+        assert_eq!(read("acme.test/site"), Ok((None, "acme.test/site".into())));
+        for bad in ["site", "", "https://git.test/a/b", "a//b", "git.test:80/a/b", "a/b c", "git@host/a/b"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

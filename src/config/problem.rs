@@ -1,0 +1,111 @@
+//! What is wrong with a command line, collected so that all of it is told at once.
+//!
+//! It knows nothing of flags; it only makes sure that no secret and no control character gets out.
+
+use std::fmt::Write as _;
+
+use crate::log::printable;
+use crate::secret::scrub;
+
+/// One thing that has to be changed before the program can start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The flag or variable that it came from.
+    pub origin: String,
+    /// What is wrong with it and what to do.
+    pub message: String,
+    /// True if there is no such flag, which has an exit code of its own.
+    pub unknown: bool,
+}
+
+/// Why the process ends before it has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 2 if a flag is unknown, else 1 (git-sync's codes).
+    pub code: u8,
+    /// For stderr; ends with a newline.
+    pub text: String,
+}
+
+impl Exit {
+    /// Lists every problem. `help` is the command that explains the flags.
+    #[must_use]
+    pub fn listing(problems: &[Problem], help: &str) -> Self {
+        let count = match problems.len() {
+            1 => "a problem".to_owned(),
+            more => format!("{more} problems"),
+        };
+        let mut text = format!("pushsync: {count} with the configuration\n");
+        for problem in problems {
+            let line = format!("{}: {}", problem.origin, problem.message);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {}", printable(&scrub(&line)));
+        }
+        let _ = writeln!(text, "`{help}` explains the flags. Nothing was started.");
+        Self { code: if problems.iter().any(|problem| problem.unknown) { 2 } else { 1 }, text }
+    }
+}
+
+/// The known word that is nearest to a mistyped one, if any is near enough to be what was meant.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (word.len() / 3).clamp(1, 4);
+    known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance: how many characters have to be inserted, deleted or replaced.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, left) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, right) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn distances_are_levenshteins() {
+        for (one, other, expected) in [("kitten", "sitting", 3), ("", "abc", 3), ("same", "same", 0), ("ab", "ba", 2)] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_slip_finds_what_was_meant_and_nonsense_finds_nothing() {
+        let known = ["period", "init-period", "root", "repo"];
+        assert_eq!(nearest("perod", known), Some("period"));
+        assert_eq!(nearest("rooot", known), Some("root"));
+        assert_eq!(nearest("exechook-command", known), None);
+    }
+
+    #[test]
+    fn the_list_hides_secrets_and_escapes_control_characters() {
+        let _secret = Secret::new("listed-secret-value");
+        let problem =
+            |unknown| Problem { origin: "--x".into(), message: "it is listed-secret-value\u{1b}[31m".into(), unknown };
+        let exit = Exit::listing(&[problem(false), problem(true)], "pushsync --help");
+        assert_eq!(exit.code, 2);
+        assert_eq!(
+            exit.text,
+            "pushsync: 2 problems with the configuration\n  --x: it is ***\\u{1b}[31m\n  --x: it is ***\\u{1b}[31m\n\
+             `pushsync --help` explains the flags. Nothing was started.\n"
+        );
+        assert_eq!(Exit::listing(&[problem(false)], "pushsync --help").code, 1);
+    }
+}

@@ -1,0 +1,192 @@
+//! The groups "what" and "where": the repository, the ref, the folder and the link.
+
+use std::path::{Component, Path, PathBuf};
+
+use git2::Oid;
+
+use super::given::Given;
+use super::values;
+use crate::git::Reference;
+use crate::publish::VolumeOptions;
+use crate::remote_url::RemoteUrl;
+
+/// `--repo`. Its text is never repeated: it may hold a password.
+pub(super) fn url(given: &mut Given) -> Option<RemoteUrl> {
+    let Some(text) = given.text("repo") else {
+        if !given.is_refused("repo") {
+            given.problem(
+                "repo",
+                "is missing; give the repository's address, as in --repo https://github.com/owner/name or PUSHSYNC_REPO",
+            );
+        }
+        return None;
+    };
+    match RemoteUrl::parse(&text) {
+        Ok(url) => Some(url),
+        Err(wrong) => {
+            given.problem("repo", format!("is not an address of a repository: {wrong}"));
+            None
+        }
+    }
+}
+
+/// `--ref`, as written and as understood.
+pub(super) fn reference(given: &mut Given) -> Option<(String, Reference)> {
+    let text = given.text("ref")?;
+    let reference = match read_reference(&text) {
+        Ok(reference) => reference,
+        Err(wrong) => {
+            given.problem("ref", format!("`{text}` {wrong}"));
+            return None;
+        }
+    };
+    if matches!(reference, Reference::Hash(_)) {
+        given.warn("ref", "is a full hash, so that commit stays published and no push is followed");
+    }
+    Some((text, reference))
+}
+
+/// Understands a ref: `HEAD`, a full hash, a full name, else a short name of a branch or tag.
+fn read_reference(text: &str) -> Result<Reference, String> {
+    if text == "HEAD" {
+        return Ok(Reference::Head);
+    }
+    if text.len() == 40
+        && let Ok(id) = Oid::from_str(text)
+    {
+        return Ok(Reference::Hash(id));
+    }
+    let (full, reference) = if text.starts_with("refs/") {
+        (text.to_owned(), Reference::Full(text.to_owned()))
+    } else {
+        (format!("refs/heads/{text}"), Reference::Name(text.to_owned()))
+    };
+    if git2::Reference::is_valid_name(&full) {
+        Ok(reference)
+    } else {
+        Err("cannot be the name of a branch or tag; `git help check-ref-format` has the rules".to_owned())
+    }
+}
+
+/// `--root`, `--link` and the grace of replaced trees.
+pub(super) fn volume(given: &mut Given, url: Option<&RemoteUrl>) -> Option<VolumeOptions> {
+    let grace = given.value("stale-worktree-timeout", values::duration);
+    let root = root(given);
+    let link = given.path("link").or_else(|| url.and_then(RemoteUrl::leaf).map(PathBuf::from));
+    let Some(link) = link else {
+        if url.is_some() {
+            given.problem("link", "is missing, and the URL has no last part to name it after; give --link NAME");
+        }
+        return None;
+    };
+    // Without a root only what depends on it stays unchecked.
+    let anchor = root.clone().unwrap_or_else(|| PathBuf::from("/root-to-be"));
+    if let Err(wrong) = check_link(&anchor, &link) {
+        given.problem("link", format!("`{}` {wrong}", link.display()));
+        return None;
+    }
+    Some(VolumeOptions { root: root?, link, grace: grace? })
+}
+
+fn root(given: &mut Given) -> Option<PathBuf> {
+    let Some(root) = given.path("root") else {
+        if !given.is_refused("root") {
+            given.problem(
+                "root",
+                "is missing; give the folder on the shared volume, as in --root /git or PUSHSYNC_ROOT",
+            );
+        }
+        return None;
+    };
+    match std::path::absolute(&root) {
+        Ok(root) => Some(root),
+        Err(error) => {
+            given.problem("root", format!("`{}` cannot be made absolute: {error}", root.display()));
+            None
+        }
+    }
+}
+
+/// A link may be anywhere but in the way of what the volume is made of.
+fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
+    if !ends_in_a_name(link) {
+        return Err("does not end in a name; the last part is what the link is called");
+    }
+    let root = tidy(root);
+    let link = tidy(&root.join(link));
+    for ours in [".worktrees", ".pushsync"] {
+        if link.starts_with(root.join(ours)) {
+            return Err("is where pushsync keeps its own files; choose another name");
+        }
+    }
+    if root.starts_with(&link) {
+        return Err("is the root itself or a folder above it; choose a name within the root");
+    }
+    Ok(())
+}
+
+/// `Path::file_name` overlooks a `.` at the end, which is no name.
+fn ends_in_a_name(link: &Path) -> bool {
+    link.file_name().is_some() && !link.as_os_str().as_encoded_bytes().ends_with(b"/.")
+}
+
+/// The path without `.` and `..`, by its words alone: the folders need not exist yet.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                tidy.pop();
+            }
+            Component::CurDir => {}
+            other => tidy.push(other),
+        }
+    }
+    tidy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refs_are_told_apart() {
+        let hash = "757107ea0eb2509fc211221cce984b8a37570b6d";
+        let cases = [
+            ("HEAD", Reference::Head),
+            ("main", Reference::Name("main".into())),
+            ("feature/x", Reference::Name("feature/x".into())),
+            ("refs/tags/v1", Reference::Full("refs/tags/v1".into())),
+            (hash, Reference::Hash(Oid::from_str(hash).unwrap())),
+            // Short hashes are legal names of branches, and git-sync takes them for those, too.
+            ("757107e", Reference::Name("757107e".into())),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read_reference(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn links_keep_out_of_the_volumes_own_folders() {
+        let root = Path::new("/git");
+        for good in ["site", "sub/site", "./site", "a/../site", "/var/www/html", ".pushsync-link", "../outside"] {
+            assert_eq!(check_link(root, Path::new(good)), Ok(()), "{good}");
+        }
+        for bad in [
+            "..",
+            ".",
+            "/",
+            "a/..",
+            "a/.",
+            ".worktrees",
+            ".pushsync/x",
+            "./.worktrees",
+            "a/../.pushsync",
+            "/git",
+            "/git/.worktrees/x",
+            "../git",
+        ] {
+            assert!(check_link(root, Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Whole command lines: precedence, defaults, and every problem at once.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::git::{Password, Reference};
+use crate::server::{AdminBind, Repository};
+
+fn parse_all(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Exit> {
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    parse(arguments.iter().map(OsString::from), environment)
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Config {
+    match parse_all(arguments, environment) {
+        Ok(Invocation::Run(config)) => *config,
+        Ok(_) => panic!("not a run"),
+        Err(exit) => panic!("{}", exit.text),
+    }
+}
+
+fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> Exit {
+    match parse_all(arguments, environment) {
+        Ok(_) => panic!("{arguments:?} {environment:?} was accepted"),
+        Err(exit) => exit,
+    }
+}
+
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+/// The least that starts, and more.
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["--repo", "https://git.test/acme/site.git", "--root", "/git"], more].concat()
+}
+
+fn secret_file(folder: &TempDir, name: &str, content: &str) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_least_that_starts_has_the_documented_defaults() {
+    let config = run(&with(&[]), &[]);
+    assert_eq!(config.remote.reference, Reference::Head);
+    assert_eq!((config.remote.depth, config.remote.timeout), (1, Duration::from_secs(120)));
+    assert_eq!((config.volume.root.as_path(), config.volume.link.as_path()), (Path::new("/git"), Path::new("site")));
+    assert_eq!(config.volume.grace, Duration::from_secs(60));
+    assert_eq!((config.sync.period, config.sync.init_period), (Duration::from_secs(60), None));
+    assert_eq!((config.sync.max_failures, config.sync.init_max_failures), (-1, None));
+    assert!(!config.sync.one_time && !config.sync.webhooks && config.sync.sync_on_signal.is_none());
+    assert!((config.sync.hook_rate - 1.0).abs() < f64::EPSILON);
+    assert_eq!(config.sync.history_limit, 1000);
+    assert_eq!(config.sync.repo, "https://git.test/acme/site.git");
+    assert!(!config.sync.replica.is_empty());
+    assert!(config.server.hook.is_none() && config.server.http.is_none() && !config.server.http_metrics);
+    assert_eq!(config.server.admin, AdminBind::Default);
+    assert_eq!(config.log, log::Options { format: None, verbosity: 0 });
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn the_tutorials_variable_and_the_word_run_are_enough() {
+    for arguments in [&["--root", "/git"][..], &["run", "--root=/git"]] {
+        let config = run(arguments, &[("GIT_REPO", "https://git.test/acme/site")]);
+        assert_eq!(config.sync.repo, "https://git.test/acme/site");
+    }
+}
+
+#[test]
+fn flags_beat_our_variables_which_beat_git_syncs() {
+    let theirs = ("GITSYNC_PERIOD", "3s");
+    let ours = ("PUSHSYNC_PERIOD", "2s");
+    let seconds = |arguments: &[&str], environment: &[_]| run(&with(arguments), environment).sync.period.as_secs();
+    assert_eq!(seconds(&["--period", "1s"], &[ours, theirs]), 1);
+    assert_eq!(seconds(&["--period=9s", "--period=1s"], &[]), 1, "the last one counts");
+    assert_eq!(seconds(&[], &[theirs, ours]), 2);
+    assert_eq!(seconds(&[], &[theirs]), 3);
+    assert_eq!(seconds(&["--period="], &[("PUSHSYNC_PERIOD", ""), theirs]), 3, "empty is not given");
+    let config = run(&["--root", "/git"], &[("GIT_REPO", "/a"), ("GITSYNC_REPO", "/b")]);
+    assert_eq!(config.sync.repo, "/b");
+}
+
+#[test]
+fn switches_take_pflags_forms() {
+    let one_time = |arguments: &[&str], environment: &[_]| run(&with(arguments), environment).sync.one_time;
+    for form in ["--one-time", "--one-time=true", "--one-time=1"] {
+        assert!(one_time(&[form], &[("GITSYNC_ONE_TIME", "false")]), "{form}");
+    }
+    assert!(!one_time(&["--one-time=false"], &[("GITSYNC_ONE_TIME", "true")]));
+    assert!(one_time(&[], &[("PUSHSYNC_ONE_TIME", "1")]));
+    assert!(!one_time(&[], &[("PUSHSYNC_ONE_TIME", "0")]));
+    assert!(refused(&with(&["--one-time=maybe"]), &[]).text.contains("--one-time: `maybe` is neither true nor false"));
+}
+
+#[test]
+fn verbosity_takes_numbers_and_repeated_letters() {
+    let cases = [
+        (&["-v"][..], 1),
+        (&["-vv"], 2),
+        (&["-v", "5"], 5),
+        (&["-v=2"], 2),
+        (&["-v3"], 3),
+        (&["--verbose=1"], 1),
+        (&["-v", "--one-time"], 1),
+    ];
+    for (arguments, expected) in cases {
+        assert_eq!(run(&with(arguments), &[]).log.verbosity, expected, "{arguments:?}");
+    }
+    assert_eq!(run(&with(&[]), &[("GITSYNC_VERBOSE", "2")]).log.verbosity, 2);
+}
+
+#[test]
+fn every_flag_of_the_table_is_read() {
+    // A value that no flag takes; a flag that nobody reads would swallow it in silence.
+    let free_text = ["link", "root", "username"];
+    for flag in FLAGS.iter().filter(|flag| !free_text.contains(&flag.name)) {
+        let argument = format!("--{}=~ wrong\t", flag.name);
+        let base: &[&str] = if flag.name.starts_with("ssh") {
+            &["--repo", "git@git.test:a/b", "--root", "/git"]
+        } else {
+            &["--repo", "https://git.test/a/b", "--root", "/git"]
+        };
+        let exit = refused(&[base, &[argument.as_str()]].concat(), &[]);
+        assert!(
+            exit.text.contains(&format!("--{}: ", flag.name)) || flag.name == "repo",
+            "{}: {}",
+            flag.name,
+            exit.text
+        );
+    }
+}
+
+#[test]
+fn a_secret_turns_webhooks_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = secret_file(&folder, "new", "0123456789abcdef\n");
+    let old = secret_file(&folder, "old", "fedcba9876543210");
+    let config = run(&with(&["--hook-secret-file", &new, "--hook-secret-file", &old]), &[]);
+    let hook = config.server.hook.unwrap();
+    assert!(config.sync.webhooks);
+    assert_eq!((hook.bind.port(), hook.bind.ip().is_unspecified(), hook.path.as_str()), (8080, true, "/webhook"));
+    assert_eq!(hook.secret_files, [Path::new(&new), Path::new(&old)]);
+    let repository = Repository { host: Some("git.test".into()), name: "acme/site".into() };
+    assert_eq!((hook.audience.repository, hook.audience.reference.as_str()), (Some(repository), "HEAD"));
+
+    let both = format!("{new},{old}");
+    let config = run(&with(&["--hook-repo", "mirror/site"]), &[("PUSHSYNC_HOOK_SECRET_FILE", &both)]);
+    let hook = config.server.hook.unwrap();
+    assert_eq!(hook.secret_files.len(), 2);
+    assert_eq!(hook.audience.repository, Some(Repository { host: None, name: "mirror/site".into() }));
+
+    let local = run(&["--repo", "/srv/site.git", "--root", "/git", "--hook-secret-file", &new], &[]);
+    assert_eq!(local.server.hook.unwrap().audience.repository, None);
+}
+
+#[test]
+fn credentials_come_from_files_variables_or_the_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = secret_file(&folder, "password", "token-in-a-file");
+    let from_file = run(&with(&["--username", "me", "--password-file", &file]), &[]).remote.credentials;
+    assert!(matches!(from_file.password, Some(Password::File(path)) if path == Path::new(&file)));
+    for variable in ["PUSHSYNC_PASSWORD", "GITSYNC_PASSWORD"] {
+        let credentials = run(&with(&["--username", "me"]), &[(variable, "token-in-a-variable")]).remote.credentials;
+        assert!(
+            matches!(credentials.password, Some(Password::Value(secret)) if secret.expose() == b"token-in-a-variable")
+        );
+        assert_eq!(credentials.username.as_deref(), Some("me"));
+    }
+    let config = run(&["--repo=https://you:token-in-a-url@git.test/a/b", "--root=/git"], &[]);
+    assert_eq!(config.sync.repo, "https://git.test/a/b");
+    assert_eq!(config.remote.credentials.username.as_deref(), Some("you"));
+    assert!(
+        matches!(config.remote.credentials.password, Some(Password::Value(secret)) if secret.expose() == b"token-in-a-url")
+    );
+}
+
+#[test]
+fn ssh_wants_its_files_only_for_ssh_urls() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (secret_file(&folder, "one", "key"), secret_file(&folder, "two", "key"));
+    let hosts = secret_file(&folder, "hosts", "git.test ssh-ed25519 AAAA");
+    let ssh = ["--repo", "git@git.test:acme/site.git", "--root", "/git"];
+    let keys = format!("{one}:{two}");
+    let config = run(&ssh, &[("GITSYNC_SSH_KEY_FILE", &keys), ("GITSYNC_SSH_KNOWN_HOSTS_FILE", &hosts)]);
+    assert_eq!(config.remote.credentials.ssh_keys, [Path::new(&one), Path::new(&two)]);
+    assert_eq!(config.remote.credentials.ssh_known_hosts.as_deref(), Some(Path::new(&hosts)));
+    let unchecked = run(&[&ssh[..], &["--ssh-known-hosts=false", "--ssh-key-file", &one]].concat(), &[]);
+    assert_eq!(unchecked.remote.credentials.ssh_known_hosts, None);
+    let exit = refused(&[&ssh[..], &["--ssh-key-file=/nowhere/key", "--username=me"]].concat(), &[]);
+    for part in ["--ssh-key-file: `/nowhere/key` cannot be read", "--ssh-known-hosts-file: ", "--username: is for http"]
+    {
+        assert!(exit.text.contains(part), "{part} in {}", exit.text);
+    }
+    assert!(run(&with(&[]), &[]).remote.credentials.ssh_keys.is_empty());
+}
+
+#[test]
+fn each_rule_refuses_what_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = secret_file(&folder, "good", "0123456789abcdef");
+    let short = secret_file(&folder, "short", "fifteen bytes!!");
+    let cases: Vec<(Vec<&str>, &str)> = vec![
+        (vec!["--hook-bind", ":8080"], "--hook-bind: needs --hook-secret-file"),
+        (vec!["--hook-secret-file", &short], "holds 15 bytes; a secret has 16 to 512"),
+        (vec!["--hook-secret-file", "/nowhere"], "--hook-secret-file: `/nowhere` cannot be read"),
+        (vec!["--hook-secret-file", &good, "--http-bind", ":8080"], "--http-bind: `"),
+        (vec!["--http-bind", "127.0.0.1:7", "--admin-bind", "127.0.0.1:7"], "is taken by --http-bind"),
+        (vec!["--hook-secret-file", &good, "--hook-path", "/a/peer"], "ends in /peer"),
+        (vec!["--admin-bind", "0.0.0.0:9180"], "--admin-bind: `0.0.0.0:9180` is not loopback"),
+        (vec!["--admin-bind", "9180"], "--admin-bind: `9180` is not an address"),
+        (vec!["--http-metrics"], "--http-metrics: needs --http-bind"),
+        (vec!["--link", ".worktrees"], "--link: `.worktrees` is where pushsync keeps"),
+        (vec!["--link", "a/.."], "--link: `a/..` does not end in a name"),
+        (vec!["--ref", "a..b"], "--ref: `a..b` cannot be the name"),
+        (vec!["--period", "5ms"], "--period: `5ms` is too short"),
+        (vec!["--sync-on-signal", "SIGWHAT"], "--sync-on-signal: `SIGWHAT` is no signal"),
+        (vec!["--hook-rate", "-1"], "--hook-rate: `-1` is not a rate"),
+        (vec!["--hook-rate=NaN"], "--hook-rate: `NaN` is not a rate"),
+        (vec!["--username", "me"], "--username: has no password"),
+        (vec!["--password-file", &good], "--username: is missing, although --password-file"),
+        (vec!["--history-limit", "0"], "--history-limit: `0` is out of bounds"),
+        (vec!["--log-format", "xml"], "--log-format: `xml` is not a format"),
+        (vec!["--depth", "-1"], "--depth: `-1` is not a whole number"),
+        (vec!["--repo", "ftp://h/x"], "--repo: is not an address of a repository: `ftp://` is not supported"),
+        (vec!["--repo", "https://git.test/"], "--link: is missing, and the URL has no last part"),
+        (vec!["--root"], "--root: needs a value"),
+        (vec!["stray"], "an argument without a flag: is not shown"),
+    ];
+    for (more, expected) in cases {
+        let exit = refused(&with(&more), &[]);
+        assert!(exit.text.contains(expected), "{more:?}: {}", exit.text);
+        assert!(exit.text.starts_with("pushsync: a problem with"), "{more:?}: only one problem: {}", exit.text);
+        assert_eq!(exit.code, 1, "{more:?}");
+    }
+    let token = with(&["--admin-bind", "0.0.0.0:9180", "--admin-token-file", &good]);
+    assert!(run(&token, &[]).server.admin_token_file.is_some());
+    assert_eq!(run(&with(&["--admin-bind=off"]), &[]).server.admin, AdminBind::Off);
+}
+
+#[test]
+fn credentials_that_contradict_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = secret_file(&folder, "password", "token-of-contradiction");
+    let in_url = "--repo=https://me:password-of-contradiction@git.test/a/b";
+    let variable = [("PUSHSYNC_PASSWORD", "token-of-contradiction")];
+    let cases: [(&[&str], Variables, &str); 5] = [
+        (&[in_url, "--username=you"], &[], "--username: is given, but the URL names a user"),
+        (&[in_url], &variable, "--repo: holds a password, and PUSHSYNC_PASSWORD gives one"),
+        (&["--username=me", "--password-file", &file], &variable, "given together with PUSHSYNC_PASSWORD"),
+        (&[], &variable, "--username: is missing, although PUSHSYNC_PASSWORD"),
+        (
+            &[
+                "--repo=ssh://git:password-of-contradiction@git.test/a",
+                "--ssh-known-hosts=false",
+                "--ssh-key-file",
+                &file,
+            ],
+            &[],
+            "--repo: holds a password, which SSH does not use",
+        ),
+    ];
+    for (more, environment, expected) in cases {
+        let exit = refused(&with(more), environment);
+        assert!(exit.text.contains(expected), "{more:?}: {}", exit.text);
+        assert!(!exit.text.contains("of-contradiction"), "{}", exit.text);
+    }
+}
+
+#[test]
+fn an_unknown_flag_has_its_own_code_and_hides_its_value() {
+    for more in [&["--password", "hunter2hunter2"][..], &["--password=hunter2hunter2"], &["-x", "hunter2hunter2"]] {
+        let exit = refused(&with(more), &[]);
+        assert_eq!(exit.code, 2, "{}", exit.text);
+        assert!(!exit.text.contains("hunter2") && exit.text.contains("a problem with"), "{}", exit.text);
+    }
+    let exit = refused(&with(&["--perod", "5s", "--submodules=off", "--period", "5ms"]), &[]);
+    assert_eq!(exit.code, 2);
+    for part in ["3 problems", "did you mean --period?", "--submodules: is not a flag", "`5ms` is too short"] {
+        assert!(exit.text.contains(part), "{part} in {}", exit.text);
+    }
+    assert!(refused(&["dashbord"], &[]).text.contains("did you mean `dashboard`?"));
+}
+
+#[test]
+fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
+    let warnings = |arguments: &[&str], environment: &[_]| run(&with(arguments), environment).warnings;
+    let told = warnings(&[], &[("PUSHSYNC_PEROID", "5s"), ("GITSYNC_SUBMODULES", "off"), ("OTHER", "x")]);
+    assert_eq!(
+        told,
+        [
+            "GITSYNC_SUBMODULES: is not a variable of pushsync and has no effect",
+            "PUSHSYNC_PEROID: is not a variable of pushsync and has no effect; did you mean PUSHSYNC_PERIOD?",
+        ]
+    );
+    let links = [
+        ("PUSHSYNC_SERVICE_HOST", "10.0.0.1"),
+        ("PUSHSYNC_SERVICE_PORT", "80"),
+        ("PUSHSYNC_SERVICE_PORT_HOOK", "80"),
+        ("PUSHSYNC_PORT", "tcp://10.0.0.1:80"),
+        ("PUSHSYNC_HOOK_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(warnings(&[], &links).is_empty());
+    assert_eq!(warnings(&[], &[("PUSHSYNC_PORTÉ", "x")]).len(), 1);
+    assert!(warnings(&["--ref", "757107ea0eb2509fc211221cce984b8a37570b6d"], &[])[0].contains("no push is followed"));
+    assert!(warnings(&["--hook-path", "/x"], &[])[0].contains("no effect without --hook-secret-file"));
+    let clear = warnings(&["--repo=http://git.test/a", "--username=me"], &[("PUSHSYNC_PASSWORD", "token-in-clear")]);
+    assert!(clear[0].contains("unencrypted"), "{clear:?}");
+}
+
+#[test]
+fn a_lone_token_in_the_url_is_known_to_the_scrubber() {
+    run(&["--repo=https://ghp_lonetokenlonetoken42@git.test/a/b", "--root=/git"], &[]);
+    assert_eq!(crate::secret::scrub("sent ghp_lonetokenlonetoken42"), "sent ***");
+}
+
+proptest::proptest! {
+    /// Whatever is typed: an answer, never a panic, never an endless loop; a refusal says why.
+    #[test]
+    fn any_command_line_has_an_answer(words in proptest::collection::vec(word(), 0..8), value in value()) {
+        let environment = [("PUSHSYNC_HOOK_SECRET_FILE", &value), ("GITSYNC_REF", &value), ("PUSHSYNC_X", &value)];
+        let environment = environment.map(|(name, value)| (OsString::from(name), value.clone()));
+        if let Err(exit) = parse(words, environment) {
+            proptest::prop_assert!(exit.text.lines().count() >= 3 && matches!(exit.code, 1 | 2), "{}", exit.text);
+        }
+    }
+}
+
+fn value() -> impl proptest::strategy::Strategy<Value = OsString> {
+    use proptest::prelude::{Strategy as _, any, prop_oneof};
+    let known = ["", "/git", "60s", ":8080", "true", "off", "HEAD", "https://me:pw@git.test/a", ",", "-1", "--", "run"];
+    let bytes = proptest::collection::vec(any::<u8>(), 0..6);
+    prop_oneof![
+        proptest::sample::select(known.to_vec()).prop_map(OsString::from),
+        ".{0,8}".prop_map(OsString::from),
+        bytes.prop_map(<OsString as std::os::unix::ffi::OsStringExt>::from_vec),
+    ]
+}
+
+fn word() -> impl proptest::strategy::Strategy<Value = OsString> {
+    use proptest::prelude::{Strategy as _, prop_oneof};
+    let flag = || proptest::sample::select(FLAGS.to_vec());
+    prop_oneof![
+        flag().prop_map(|flag| format!("--{}", flag.name).into()),
+        (flag(), value()).prop_map(|(flag, value)| {
+            let mut word = OsString::from(format!("--{}=", flag.name));
+            word.push(value);
+            word
+        }),
+        ("--?[a-z]{0,4}=?", value()).prop_map(|(start, value)| {
+            let mut word = OsString::from(start);
+            word.push(value);
+            word
+        }),
+        value(),
+    ]
+}

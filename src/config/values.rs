@@ -1,0 +1,265 @@
+//! From the words of a value to the value: durations, addresses, switches, signals.
+//!
+//! Errors are the second half of a sentence that begins with the flag and the offending value. Nothing here knows flags.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+/// Nanoseconds in each unit of Go's `time.ParseDuration`, whose syntax git-sync's users know.
+const UNITS: [(&str, f64); 8] =
+    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+
+/// A hundred years: longer values are slips, and would overflow sums of times.
+const LONGEST: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+
+/// Reads `60s`, `1m30s`, `1.5h`, `10ms` or `0`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const SYNTAX: &str = "is not a duration; write it like 60s, 1m30s or 10ms";
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.starts_with('-') {
+        return Err("is negative".to_owned());
+    }
+    let mut rest = text;
+    let mut nanoseconds = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(end);
+        let number: f64 = number.parse().map_err(|_| SYNTAX.to_owned())?;
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        if unit.is_empty() {
+            return Err(format!("has no unit; write it like {number}s or {number}m"));
+        }
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(|| SYNTAX.to_owned())?;
+        nanoseconds += number * scale;
+        rest = tail;
+    }
+    if text.is_empty() {
+        return Err(SYNTAX.to_owned());
+    }
+    let seconds = nanoseconds / 1e9;
+    if seconds > LONGEST {
+        return Err("is longer than a hundred years".to_owned());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| SYNTAX.to_owned())
+}
+
+/// Reads a duration of at least ten milliseconds: anything shorter is a busy loop against somebody else's server.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn period(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_millis(10) => Err("is too short; use at least 10ms".to_owned()),
+        enough => Ok(enough),
+    }
+}
+
+/// Reads what Go's `strconv.ParseBool` reads.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+/// Reads a level: a number, or the letters that were left of `-vv` after the first one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn level(text: &str) -> Result<u8, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
+        return u8::try_from(text.len() + 1).map_err(|_| "is too long".to_owned());
+    }
+    text.parse().map_err(|_| "is not a level; use 0, 1 or 2".to_owned())
+}
+
+/// Reads any whole number that the type holds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "is not a whole number in the range that is possible here".to_owned())
+}
+
+/// Reads a rate: finite and not negative.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("is not a rate; use a number of looks a second, such as 1 or 0.5, or 0 for no limit".to_owned()),
+    }
+}
+
+/// Reads `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. No host means every interface.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let parsed = match text.split_once(':') {
+        Some(("", port)) => port.parse().ok().map(|port| SocketAddr::new(every_interface(), port)),
+        Some(("localhost", port)) => port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+        _ => text.parse().ok(),
+    };
+    parsed.ok_or_else(|| "is not an address; write it like :8080, 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
+/// `[::]` where that is known to take IPv4 as well, else `0.0.0.0`: pods of an IPv6-only cluster are probed by IPv6, and
+/// on a machine without IPv6 binding `[::]` fails.
+#[cfg(target_os = "linux")]
+fn every_interface() -> IpAddr {
+    let says = |file: &str, word: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == word);
+    let dual = says("/proc/sys/net/ipv6/bindv6only", "0")
+        && says("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0")
+        && std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|text| !text.trim().is_empty());
+    if dual { std::net::Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn every_interface() -> IpAddr {
+    Ipv4Addr::UNSPECIFIED.into()
+}
+
+/// Whether two listeners would want the same port of the same interface. Port 0 is a different one each time.
+#[must_use]
+pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
+}
+
+/// Signals that may mean "look now": they can be caught, and mean nothing else to this program.
+const SIGNALS: [(&str, Signal); 12] = [
+    ("HUP", Signal::HUP),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("QUIT", Signal::QUIT),
+    ("ALRM", Signal::ALARM),
+    ("VTALRM", Signal::VTALARM),
+    ("PROF", Signal::PROF),
+    ("CONT", Signal::CONT),
+    ("TSTP", Signal::TSTP),
+    ("URG", Signal::URG),
+    ("WINCH", Signal::WINCH),
+    ("IO", Signal::IO),
+];
+
+/// Reads `SIGHUP`, `HUP`, `hup` or `1` and gives the signal's number on this system.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn signal(text: &str) -> Result<i32, String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = text.parse::<i32>().ok();
+    let known = SIGNALS.iter().find(|(known, signal)| *known == name || number == Some(signal.as_raw()));
+    let Some((_, signal)) = known else {
+        let taken = [("TERM", Signal::TERM), ("INT", Signal::INT), ("KILL", Signal::KILL), ("STOP", Signal::STOP)];
+        if taken.iter().any(|(taken, signal)| *taken == name || number == Some(signal.as_raw())) {
+            return Err("means something else already; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
+        }
+        return Err("is no signal that can be used here; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
+    };
+    Ok(signal.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let cases = [
+            ("60s", 60_000_000),
+            ("1m30s", 90_000_000),
+            ("10ms", 10_000),
+            ("1h", 3_600_000_000),
+            ("1.5s", 1_500_000),
+            (".5m", 30_000_000),
+            ("250us", 250),
+            ("3µs", 3),
+            ("0", 0),
+            ("0s", 0),
+        ];
+        for (text, microseconds) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_micros(microseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_says_how_to_write_one() {
+        for text in ["", "s", "1x", "abc", "1s2", ".", "..s", "1e3s", "+ 1s", "inf", "NaNs", "9999999999999h", " 1s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration("60").unwrap_err(), "has no unit; write it like 60s or 60m");
+        assert_eq!(duration("-1s").unwrap_err(), "is negative");
+        assert_eq!(period("9ms").unwrap_err(), "is too short; use at least 10ms");
+        assert_eq!(period("10ms"), Ok(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn addresses_without_a_host_are_every_interface() {
+        let everywhere = address(":8080").unwrap();
+        assert!(everywhere.ip().is_unspecified() && everywhere.port() == 8080);
+        assert_eq!(address("[::1]:90").unwrap().to_string(), "[::1]:90");
+        assert_eq!(address("localhost:90").unwrap().to_string(), "127.0.0.1:90");
+        for text in ["8080", "host:1", ":65536", ":", "1.2.3.4", "", "::1:90:"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_for_every_interface_can_be_bound_and_takes_ipv4() {
+        let listener = std::net::TcpListener::bind(address(":0").unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+
+    #[test]
+    fn listeners_collide_on_a_port_unless_their_interfaces_differ() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(collide(at("0.0.0.0:1"), at("127.0.0.1:1")));
+        assert!(collide(at("[::]:1"), at("127.0.0.1:1")));
+        assert!(!collide(at("127.0.0.2:1"), at("127.0.0.1:1")));
+        assert!(!collide(at("0.0.0.0:0"), at("0.0.0.0:0")));
+    }
+
+    #[test]
+    fn signals_have_names_short_names_and_numbers() {
+        for text in ["SIGHUP", "HUP", "hup", "sighup", "1"] {
+            assert_eq!(signal(text), Ok(1), "{text}");
+        }
+        assert_eq!(signal("usr1"), Ok(Signal::USR1.as_raw()));
+        for text in ["SIGTERM", "9", "INT"] {
+            assert!(signal(text).unwrap_err().starts_with("means something else"), "{text}");
+        }
+        for text in ["SIGSEGV", "11", "", "-1", "0", "HUPP", "99999999999"] {
+            assert!(signal(text).unwrap_err().starts_with("is no signal"), "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_levels_and_rates() {
+        assert_eq!((switch("1"), switch("False")), (Ok(true), Ok(false)));
+        assert!(switch("yes").is_err());
+        assert_eq!((level("v"), level("vv"), level("5")), (Ok(2), Ok(3), Ok(5)));
+        assert!(level("x").is_err() && level("-1").is_err() && level("").is_err());
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for text in ["-1", "NaN", "inf", "", "fast"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert!(number::<u32>("-1").is_err() && number::<i64>("-1") == Ok(-1));
+    }
+}

@@ -1,0 +1,160 @@
+//! Log lines: one JSON object a line for machines, readable text for a terminal, always without secrets.
+//!
+//! It knows nothing of what is logged; a broken stderr is no reason to stop.
+
+mod line;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+
+use crate::clock::Clock;
+
+pub use line::printable;
+
+use line::{Fields, Line};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Text,
+}
+
+/// `--log-format` and `-v`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `None`: text if stderr is a terminal, else JSON.
+    pub format: Option<Format>,
+    /// 0 = info, 1 = debug, 2 and above = trace; of this crate only.
+    pub verbosity: u8,
+}
+
+/// Makes stderr the place for log lines. Has no effect if the process has a subscriber already.
+pub fn init(options: Options) {
+    let terminal = std::io::stderr().is_terminal();
+    let format = options.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    let colour =
+        terminal && format == Format::Text && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = Lines::new(format, colour, options.verbosity, Clock::real(), |line| {
+        // One write a line, so that lines of two processes on one terminal do not mix. Nobody is left to tell of a failure.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    });
+    // Fails only if there is one already, which then is the one to keep.
+    let _ = tracing::subscriber::set_global_default(subscriber(layer));
+}
+
+fn subscriber<W: Fn(&str) + Send + Sync + 'static>(layer: Lines<W>) -> impl Subscriber + Send + Sync {
+    Registry::default().with(layer)
+}
+
+/// The layer that writes lines.
+struct Lines<W> {
+    format: Format,
+    colour: bool,
+    /// The most talkative level of this crate that is written.
+    ours: LevelFilter,
+    clock: Clock,
+    write: W,
+}
+
+impl<W: Fn(&str) + Send + Sync + 'static> Lines<W> {
+    fn new(format: Format, colour: bool, verbosity: u8, clock: Clock, write: W) -> Self {
+        let ours = match verbosity {
+            0 => LevelFilter::INFO,
+            1 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        };
+        Self { format, colour, ours, clock, write }
+    }
+}
+
+/// Whether a line or span is of this crate (the program's own target has the same first part).
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let crate_name = metadata.target().split("::").next().unwrap_or_default();
+    crate_name == env!("CARGO_CRATE_NAME")
+}
+
+impl<S, W> Layer<S> for Lines<W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: Fn(&str) + Send + Sync + 'static,
+{
+    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
+        // Other crates are heard only when something is wrong: their debug lines may hold anything.
+        let limit = if is_ours(metadata) { self.ours } else { LevelFilter::WARN };
+        *metadata.level() <= limit
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.ours)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let at = self.clock.now();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        let mut outer = Vec::new();
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                outer.push(of_span.clone());
+            }
+        }
+        let line = Line { at, level, fields, outer };
+        (self.write)(&match self.format {
+            Format::Json => line.json(),
+            Format::Text => line.text(self.colour),
+        });
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field.name(), format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+#[path = "log/tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! One log line and its two looks. Everything that goes into it is cleaned here, once, for both.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tracing::Level;
+
+use crate::secret::scrub;
+
+/// The message and fields of an event or span, cleaned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    message: String,
+    rest: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    /// Scrubs before anything is quoted: a secret with a quote in it would not be recognised afterwards.
+    pub(super) fn add(&mut self, name: &'static str, value: Value) {
+        let value = match value {
+            Value::String(text) => Value::String(scrub(&text).into_owned()),
+            other => other,
+        };
+        match (name, value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => match self.rest.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => self.rest.push((name, value)),
+            },
+        }
+    }
+
+    /// Message and fields as text: what a record of the history keeps.
+    pub(super) fn sentence(&self) -> String {
+        let mut text = printable(&self.message);
+        self.append_to(&mut text);
+        text
+    }
+
+    fn append_to(&self, text: &mut String) {
+        for (name, value) in &self.rest {
+            // Writing to a String cannot fail.
+            let _ = match value {
+                Value::String(value) if is_plain(value) => write!(text, " {name}={value}"),
+                Value::String(value) => write!(text, " {name}=\"{}\"", printable(&value.replace('"', "\\\""))),
+                value => write!(text, " {name}={value}"),
+            };
+        }
+    }
+}
+
+/// A line before it takes one of its looks.
+pub(super) struct Line {
+    pub(super) at: Timestamp,
+    pub(super) level: Level,
+    pub(super) fields: Fields,
+    /// Fields of the spans around it, innermost first.
+    pub(super) outer: Vec<Fields>,
+}
+
+impl Line {
+    /// One JSON object and a newline: `ts`, `level`, `msg`, then the fields under their own dotted names.
+    pub(super) fn json(&self) -> String {
+        let mut object = Map::new();
+        for (name, value) in self.outer.iter().rev().flat_map(|fields| &fields.rest).chain(&self.fields.rest) {
+            object.insert((*name).to_owned(), value.clone());
+        }
+        // Last, so that no field can pass for one of these.
+        object.insert("ts".to_owned(), format!("{:.3}", self.at).into());
+        object.insert("level".to_owned(), self.level.as_str().to_ascii_lowercase().into());
+        object.insert("msg".to_owned(), self.fields.message.clone().into());
+        let mut line = String::new();
+        for c in Value::Object(object).to_string().chars() {
+            if is_unsafe(c) {
+                // JSON has these only inside strings; serde_json escapes just the ones below the space.
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            } else {
+                line.push(c);
+            }
+        }
+        line.push('\n');
+        line
+    }
+
+    /// `2026-11-22T17:03:26.123Z  INFO message field=value`, and a newline.
+    pub(super) fn text(&self, colour: bool) -> String {
+        let code = match self.level {
+            Level::ERROR => "31",
+            Level::WARN => "33",
+            Level::INFO => "32",
+            Level::DEBUG | Level::TRACE => "34",
+        };
+        let mut line = if colour {
+            format!("\u{1b}[2m{:.3}\u{1b}[0m \u{1b}[{code}m{:>5}\u{1b}[0m ", self.at, self.level)
+        } else {
+            format!("{:.3} {:>5} ", self.at, self.level)
+        };
+        line.push_str(&self.fields.sentence());
+        for fields in &self.outer {
+            fields.append_to(&mut line);
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// Text that cannot steer a terminal or fake a line: control characters, and those that reorder or break what is shown, are
+/// written as escapes.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => clean.push_str("\\n"),
+            '\r' => clean.push_str("\\r"),
+            '\t' => clean.push_str("\\t"),
+            c if is_unsafe(c) => clean.extend(c.escape_unicode()),
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// Control characters, line and paragraph separators, and the marks that change the direction of text (Unicode TR 36, "Bidirectional
+/// Text Spoofing").
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && c != '"' && c != '=' && !is_unsafe(c))
+}

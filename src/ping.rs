@@ -1,0 +1,126 @@
+//! `pushsync ping`: signs a delivery as GitHub would, sends it, and says in plain words what came back.
+//!
+//! It knows the wire and nothing of the sidecar, so that it tests what a forge would meet: names, routes, TLS, the secret.
+
+mod answer;
+mod arguments;
+mod payload;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::config::secret_file;
+use crate::log::printable;
+use crate::secret::scrub;
+use crate::signature::sign;
+
+use arguments::Asked;
+
+/// GitHub itself gives up after ten seconds.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of the answer that are shown.
+const MOST_SHOWN: usize = 4096;
+
+/// What to send where. No `Debug`: the URL may hold a password.
+#[derive(Clone)]
+struct Options {
+    url: reqwest::Url,
+    secret_file: PathBuf,
+    /// `None` = a `ping` event.
+    push: Option<Push>,
+    /// `owner/name` or a clone URL.
+    repo: Option<String>,
+}
+
+/// What a `push` event announces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Push {
+    /// A full name.
+    reference: String,
+    before: String,
+    after: String,
+}
+
+/// Does what the arguments after the word `ping` say: what came back goes to `output`, mistakes in the arguments go to
+/// `complaints`. Returns the exit code: 0 if the answer was 2xx, 2 for an unknown flag, else 1.
+///
+/// # Errors
+/// Only if one of the two cannot be written to.
+pub async fn run(
+    arguments: Vec<OsString>,
+    output: &mut impl Write,
+    complaints: &mut impl Write,
+) -> std::io::Result<u8> {
+    match arguments::parse(arguments) {
+        Ok(Asked::Send(options)) => send(&options, output).await,
+        Ok(Asked::Print(text)) => write!(output, "{text}").map(|()| 0),
+        Err(exit) => write!(complaints, "{}", exit.text).map(|()| exit.code),
+    }
+}
+
+async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8> {
+    let secret = match secret_file::read(&options.secret_file) {
+        Ok(secret) => secret,
+        Err(wrong) => {
+            writeln!(output, "The secret file {wrong}.")?;
+            return Ok(1);
+        }
+    };
+    let event = if options.push.is_some() { "push" } else { "ping" };
+    let body = payload::of(options).to_string();
+    let delivery = payload::delivery_id();
+    let client = reqwest::Client::builder()
+        .timeout(DEADLINE)
+        // A forge does not follow them either.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            writeln!(output, "TLS cannot be set up: {}", printable(&scrub(&answer::chain(&error))))?;
+            return Ok(1);
+        }
+    };
+    let request = client
+        .post(options.url.clone())
+        .header("Content-Type", "application/json")
+        .header("X-GitHub-Event", event)
+        .header("X-GitHub-Delivery", &delivery)
+        .header("X-Hub-Signature-256", sign(&secret, body.as_bytes()))
+        .body(body);
+
+    writeln!(output, "Sending a signed {event} ({delivery}) to {}", printable(&scrub(options.url.as_str())))?;
+    let start = Instant::now();
+    let mut response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => {
+            let after = start.elapsed().as_millis();
+            writeln!(output, "No answer after {after} ms: {}", printable(&scrub(&answer::chain(&error))))?;
+            writeln!(output, "{}", answer::explain_failure(&error))?;
+            return Ok(1);
+        }
+    };
+    let status = response.status();
+    writeln!(output, "{status} after {} ms", start.elapsed().as_millis())?;
+    let mut shown = Vec::new();
+    // An answer that breaks off has told its status, which is what counts.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        shown.extend_from_slice(&chunk);
+        if shown.len() > MOST_SHOWN {
+            shown.truncate(MOST_SHOWN);
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&shown);
+    let text = scrub(text.trim());
+    if !text.is_empty() {
+        writeln!(output, "{}", printable(&text))?;
+    }
+    if let Some(words) = answer::explain_status(status) {
+        writeln!(output, "{words}")?;
+    }
+    Ok(u8::from(!status.is_success()))
+}
