@@ -5,7 +5,7 @@
 //! would not do, because its shutdown waits for every job. Knows nothing of what the jobs do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
@@ -35,24 +35,36 @@ pub enum Lost {
     Deadline,
     #[error("it panicked")]
     Panicked,
-    #[error("the thread for it could not be started")]
+    #[error("no thread could be started for it, or too many abandoned ones are still stuck")]
     NoThread,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// How many threads of one worker may be alive, nearly all of them abandoned and stuck. A server that drips for ever must
+/// not cost a thread for each poll for ever; past this a job is refused until one of them ends.
+const MOST_THREADS: usize = 32;
+
 /// Runs one job at a time on a thread of its own, kept alive between jobs.
 #[derive(Debug)]
 pub struct Worker {
     name: &'static str,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    current: Mutex<Option<Thread>>,
+    alive: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    jobs: mpsc::Sender<Job>,
+    /// Which thread this is: who gives up on it must not abandon its successor.
+    mark: Arc<()>,
 }
 
 impl Worker {
     /// `name` is what the thread is called in `top -H` and in panics.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, jobs: Mutex::new(None) }
+        Self { name, current: Mutex::new(None), alive: Arc::default() }
     }
 
     /// Runs `job` on the thread and waits for it until `deadline`.
@@ -69,12 +81,16 @@ impl Worker {
         let cancel = Cancel::default();
         let (answer, answered) = oneshot::channel();
         let for_job = cancel.clone();
-        self.send(Box::new(move || {
+        let mark = self.send(Box::new(move || {
+            if for_job.is_cancelled() {
+                // Abandoned while it waited for its turn.
+                return;
+            }
             let outcome = catch_unwind(AssertUnwindSafe(|| job(&for_job)));
             // The receiver is gone if the job was abandoned; its answer is of no use then.
             let _ = answer.send(outcome);
         }))?;
-        let mut guard = Abandon { worker: self, cancel: Some(cancel) };
+        let mut guard = Abandon { worker: self, mark, cancel: Some(cancel) };
         let outcome = timeout_at(deadline, answered).await;
         match outcome {
             Err(_elapsed) => Err(Lost::Deadline),
@@ -86,29 +102,54 @@ impl Worker {
         }
     }
 
-    fn send(&self, job: Job) -> Result<(), Lost> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = match jobs.as_ref() {
+    fn send(&self, job: Job) -> Result<Arc<()>, Lost> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = match current.as_ref() {
             None => job,
-            Some(sender) => match sender.send(job) {
-                Ok(()) => return Ok(()),
+            Some(thread) => match thread.jobs.send(job) {
+                Ok(()) => return Ok(Arc::clone(&thread.mark)),
                 Err(mpsc::SendError(job)) => job,
             },
         };
-        let (sender, queue) = mpsc::channel::<Job>();
+        let alive = Alive::count(&self.alive).ok_or(Lost::NoThread)?;
+        let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name(self.name.to_owned())
-            .spawn(move || queue.iter().for_each(|job| job()))
+            .spawn(move || {
+                let _alive = alive;
+                for job in queue {
+                    job();
+                }
+            })
             .map_err(|_| Lost::NoThread)?;
         // The thread has just been started and holds the other end.
-        sender.send(job).map_err(|_| Lost::NoThread)?;
-        *jobs = Some(sender);
-        Ok(())
+        jobs.send(job).map_err(|_| Lost::NoThread)?;
+        let mark = Arc::new(());
+        *current = Some(Thread { jobs, mark: Arc::clone(&mark) });
+        Ok(mark)
+    }
+}
+
+/// One living thread in the count.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn count(threads: &Arc<AtomicUsize>) -> Option<Self> {
+        let one_more = |count| (count < MOST_THREADS).then_some(count + 1);
+        threads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(Arc::clone(threads)))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 struct Abandon<'a> {
     worker: &'a Worker,
+    mark: Arc<()>,
     cancel: Option<Cancel>,
 }
 
@@ -116,7 +157,10 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         if let Some(cancel) = self.cancel.take() {
             cancel.cancel();
-            *self.worker.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            let mut current = self.worker.current.lock().unwrap_or_else(PoisonError::into_inner);
+            if current.as_ref().is_some_and(|thread| Arc::ptr_eq(&thread.mark, &self.mark)) {
+                *current = None;
+            }
         }
     }
 }
@@ -131,34 +175,96 @@ mod tests {
         Instant::now() + Duration::from_millis(100)
     }
 
+    /// Far enough for a loaded machine.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// Runs until it is told to stop.
+    fn stubborn(cancel: &Cancel) {
+        while !cancel.is_cancelled() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[tokio::test]
     async fn jobs_share_one_thread_until_one_is_abandoned() {
         let worker = Worker::new("test-worker");
-        let first = worker.run(soon(), |_| thread::current().id()).await.expect("an answer");
-        let second = worker.run(soon(), |_| thread::current().id()).await.expect("an answer");
+        let first = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
+        let second = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
         assert_eq!(first, second);
 
         let (told, tells) = mpsc::channel();
         let stuck = worker.run(soon(), move |cancel| {
-            while !cancel.is_cancelled() {
-                thread::sleep(Duration::from_millis(5));
-            }
+            stubborn(cancel);
             told.send(()).expect("the test listens");
         });
         assert_eq!(stuck.await, Err(Lost::Deadline));
-        tells.recv_timeout(Duration::from_secs(5)).expect("the job was told to stop");
+        tells.recv_timeout(Duration::from_secs(30)).expect("the job was told to stop");
 
-        let third = worker.run(soon(), |_| thread::current().id()).await.expect("an answer");
+        let third = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
         assert_ne!(first, third);
+    }
+
+    /// Has a job started that waits at the gate, and gives it up by dropping its future.
+    async fn strand(worker: &Worker, gate: Arc<Mutex<mpsc::Receiver<()>>>) {
+        let (start, started) = oneshot::channel();
+        let stuck = worker.run(later(), move |_| {
+            start.send(()).expect("the test waits");
+            drop(gate.lock().map(|gate| gate.recv()));
+        });
+        tokio::select! {
+            _ = stuck => panic!("the gate is closed"),
+            begun = started => begun.expect("the job began"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waited_behind_a_stuck_job_neither_runs_late_nor_abandons_the_next_thread() {
+        let worker = Worker::new("test-worker");
+        let (open, gate) = mpsc::channel::<()>();
+        let (start, started) = oneshot::channel();
+        let mut stuck = Box::pin(worker.run(later(), move |_| {
+            start.send(()).expect("the test waits");
+            gate.recv()
+        }));
+        tokio::select! {
+            _ = &mut stuck => panic!("the gate is closed"),
+            begun = started => begun.expect("the job began"),
+        }
+        let (ran, runs) = mpsc::channel::<()>();
+        assert_eq!(worker.run(soon(), move |_| ran.send(())).await, Err(Lost::Deadline));
+        let before = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
+        drop(stuck);
+        let after = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
+        assert_eq!(before, after, "the new thread was kept");
+        open.send(()).expect("the first job still waits");
+        // The sender goes with the job, unsent.
+        assert_eq!(runs.recv_timeout(Duration::from_secs(30)), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[tokio::test]
+    async fn stuck_threads_are_bounded_and_room_comes_back() {
+        let worker = Worker::new("test-worker");
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for _ in 0..MOST_THREADS {
+            strand(&worker, Arc::clone(&gate)).await;
+        }
+        assert_eq!(worker.run(later(), |_| 1).await, Err(Lost::NoThread));
+        drop(open);
+        let end = later();
+        while worker.run(later(), |_| 1).await != Ok(1) {
+            assert!(Instant::now() < end, "no thread ended");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_the_next_job_runs() {
         let worker = Worker::new("test-worker");
-        // Printing the panic takes its time.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let lost = worker.run(deadline, |_| -> u8 { panic!("on purpose") }).await;
+        let lost = worker.run(later(), |_| -> u8 { panic!("on purpose") }).await;
         assert_eq!(lost, Err(Lost::Panicked));
-        assert_eq!(worker.run(deadline, |_| 7).await, Ok(7));
+        assert_eq!(worker.run(later(), |_| 7).await, Ok(7));
     }
 }

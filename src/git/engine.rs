@@ -1,11 +1,17 @@
 //! The handle to the git thread: look, fetch, and questions about commits.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use git2::Oid;
+use git2::{Oid, Repository};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::{Error, RemoteOptions};
+use crate::worker::{Cancel, Lost, Worker};
+
+use super::transport::Link;
+use super::{Error, Reference, RemoteOptions, describe, fetch, limits, look, shallow, store};
 
 /// What the remote says our ref is, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,55 +67,119 @@ pub struct Span {
 
 /// Cheap to clone; all clones share one thread.
 #[derive(Clone)]
-pub struct Engine {
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
     store: PathBuf,
     options: RemoteOptions,
+    worker: Worker,
+    /// Set once the remains of an earlier process were cleared.
+    cleared: AtomicBool,
 }
 
 impl Engine {
     /// Prepares the engine; nothing is touched before the first call. `store` is the bare repository's folder, made when needed.
+    ///
+    /// The first engine of a process sets libgit2's timeouts for all of them (see `limits`).
     #[must_use]
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
-        Self { store, options }
+        limits::apply(options.timeout);
+        Self(Arc::new(Inner { store, options, worker: Worker::new("git"), cleared: AtomicBool::new(false) }))
     }
 
     #[must_use]
     pub fn options(&self) -> &RemoteOptions {
-        &self.options
+        &self.0.options
     }
 
     #[must_use]
     pub fn store(&self) -> &Path {
-        &self.store
+        &self.0.store
     }
 
-    /// Asks the remote what our ref is. A ref that does not exist is an error.
+    /// Asks the remote what our ref is. A ref that does not exist is an error. A configured hash needs no asking.
     pub async fn look(&self) -> Result<Look, Error> {
-        Err(Error)
+        if let Reference::Hash(commit) = self.options().reference {
+            return Ok(Look { commit, full_ref: None, default_branch: None });
+        }
+        self.run(|inner, cancel| {
+            let store = store::open(&inner.store)?;
+            let link = Link { store: &store, options: &inner.options, cancel };
+            look::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
+        })
+        .await
     }
 
     /// Brings a commit with its whole tree into the store. Does nothing, cheaply, if it is there.
-    pub async fn fetch(&self, _want: Want) -> Result<Fetched, Error> {
-        Err(Error)
+    pub async fn fetch(&self, want: Want) -> Result<Fetched, Error> {
+        self.run(move |inner, cancel| {
+            let store = store::open(&inner.store)?;
+            let fetched = fetch::fetch(&Link { store: &store, options: &inner.options, cancel }, &want)?;
+            if fetched.objects > 0 {
+                store::forget_discarded(&inner.store);
+            }
+            Ok(fetched)
+        })
+        .await
     }
 
     /// Reads one commit of the store.
-    pub async fn commit(&self, _id: Oid) -> Result<Commit, Error> {
-        Err(Error)
+    pub async fn commit(&self, id: Oid) -> Result<Commit, Error> {
+        self.run(move |inner, _| {
+            let store = store::open(&inner.store)?;
+            describe::commit(&store, id).map_err(|error| unreadable(&store, id, &error))
+        })
+        .await
     }
 
-    /// Describes what changed between two commits of the store. A missing `old` is no error.
-    pub async fn span(&self, _old: Option<Oid>, _new: Oid) -> Result<Span, Error> {
-        Err(Error)
+    /// Describes what changed between two commits of the store. An `old` that is `None` or not in the store is no error:
+    /// `count` is `None` then, and only `new` is listed.
+    pub async fn span(&self, old: Option<Oid>, new: Oid) -> Result<Span, Error> {
+        self.run(move |inner, _| {
+            let store = store::open(&inner.store)?;
+            let roots = shallow::roots(&store)?;
+            describe::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
+        })
+        .await
     }
 
-    /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits).
-    pub async fn resolve_prefix(&self, _prefix: &str) -> Result<Option<Oid>, Error> {
-        Err(Error)
+    /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits). `None` also if several do.
+    pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
+        let prefix = prefix.to_owned();
+        self.run(move |inner, _| store::resolve_prefix(&store::open(&inner.store)?, &prefix)).await
     }
 
     /// Moves a damaged store out of the way, so that the next fetch starts a new one. What is published is not touched.
     pub async fn discard_store(&self) -> Result<(), Error> {
-        Err(Error)
+        self.run(|inner, _| store::discard(&inner.store)).await
+    }
+
+    /// Runs a job on the git thread, with the configured timeout for all of it.
+    async fn run<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        let timeout = self.0.options.timeout;
+        let answer = self.0.worker.run(Instant::now() + timeout, move |cancel| {
+            if !inner.cleared.swap(true, Ordering::Relaxed) {
+                store::clear_leftovers(&inner.store);
+            }
+            job(&inner, cancel)
+        });
+        match answer.await {
+            Ok(answer) => answer,
+            Err(Lost::Deadline) => Err(Error::Timeout { remote: self.0.options.url.to_string(), after: timeout }),
+            Err(lost) => Err(Error::Internal { source: lost }),
+        }
+    }
+}
+
+fn unreadable(store: &Repository, commit: Oid, error: &git2::Error) -> Error {
+    if error.code() == git2::ErrorCode::NotFound {
+        Error::NotInStore { commit }
+    } else {
+        Error::from_store(store.path(), error)
     }
 }

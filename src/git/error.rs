@@ -1,32 +1,283 @@
 //! What can go wrong with a remote or the object store, and what to do about each.
+//!
+//! libgit2 tells causes apart by class, code and words; they are sorted into variants here, once. Its words, and a
+//! server's in them, are foreign text: they pass through [`Cause`], which takes out secrets and control characters.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use git2::{ErrorClass, ErrorCode, Oid};
 
 use crate::error::Retry;
+use crate::secret::scrub;
+use crate::worker::Lost;
 
-/// A look, a fetch or a read of the store that failed.
+use super::describe::clean;
+
+/// The longest foreign text that is repeated.
+const LONGEST_CAUSE: usize = 300;
+
+/// A look, a fetch or a read of the store that failed. `remote` is always the address without a password.
 #[derive(Debug, thiserror::Error)]
-#[error("not built yet")]
-pub struct Error;
+pub enum Error {
+    #[error("{remote} refused the credentials")]
+    Refused { remote: String, source: Cause },
+    #[error("{remote} asks for credentials and none are configured")]
+    NoCredentials { remote: String },
+    #[error("the credentials file {} cannot be read", path.display())]
+    CredentialFile { path: PathBuf, source: Cause },
+    #[error("{remote} asked for credentials for another address ({asked}); they were not sent")]
+    OtherOrigin { remote: String, asked: String },
+    #[error("{remote} redirects to another host, which is not followed")]
+    Redirected { remote: String, source: Cause },
+    #[error("there is no repository at {remote}")]
+    NotFound { remote: String, source: Cause },
+    #[error("cannot reach {remote}")]
+    Network { remote: String, source: Cause },
+    #[error("the name of the host in {remote} cannot be resolved")]
+    Dns { remote: String, source: Cause },
+    #[error("no trusted TLS connection to {remote}")]
+    Tls { remote: String, source: Cause },
+    #[error("{host} showed an SSH key that is not in known_hosts: {key_type} {fingerprint}")]
+    HostKeyUnknown { host: String, key_type: String, fingerprint: String },
+    #[error("{host} showed another SSH key than known_hosts has for it: {key_type} {fingerprint}")]
+    HostKeyChanged { host: String, key_type: String, fingerprint: String },
+    #[error("{host} showed an SSH key that known_hosts marks as revoked: {key_type} {fingerprint}")]
+    HostKeyRevoked { host: String, key_type: String, fingerprint: String },
+    #[error("{remote} did not finish within {after:?}")]
+    Timeout { remote: String, after: Duration },
+    #[error("{remote} answered with an error of its own")]
+    Server { remote: String, source: Cause },
+    #[error("{remote} does not answer as a git server does")]
+    Protocol { remote: String, source: Cause },
+    #[error("the remote has no ref `{name}`{}", nearest(available))]
+    RefMissing { name: String, available: Vec<String> },
+    #[error("the ref `{name}` names no commit")]
+    NotACommit { name: String },
+    #[error("the repository at {remote} is empty")]
+    EmptyRepository { remote: String },
+    #[error("commit {commit} cannot be had from {remote}")]
+    NoSuchCommit { commit: Oid, remote: String, source: Option<Cause> },
+    #[error("commit {commit} is not in the store")]
+    NotInStore { commit: Oid },
+    #[error("the object store {} is damaged", store.display())]
+    Damaged { store: PathBuf, source: Cause },
+    #[error("the object store lacks parts of commit {commit}")]
+    Incomplete { commit: Oid },
+    #[error("the folder {} is not a store of ours", store.display())]
+    Foreign { store: PathBuf },
+    #[error("the disk with the object store is full")]
+    DiskFull { source: Cause },
+    #[error("the object store {} cannot be read or written", store.display())]
+    StoreAccess { store: PathBuf, source: Cause },
+    #[error("the git thread gave no answer")]
+    Internal { source: Lost },
+}
 
 impl Error {
     /// The stable word for machines.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        "internal"
+        match self {
+            Self::Refused { .. } | Self::NoCredentials { .. } | Self::CredentialFile { .. } => "auth",
+            Self::OtherOrigin { .. } | Self::Redirected { .. } => "redirect",
+            Self::NotFound { .. } => "not_found",
+            Self::Network { .. } => "network",
+            Self::Dns { .. } => "dns",
+            Self::Tls { .. } => "tls",
+            Self::HostKeyUnknown { .. } | Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => "host_key",
+            Self::Timeout { .. } => "timeout",
+            Self::Server { .. } => "server_error",
+            Self::Protocol { .. } => "protocol",
+            Self::RefMissing { .. } | Self::NotACommit { .. } => "ref_missing",
+            Self::EmptyRepository { .. } => "empty_repository",
+            Self::NoSuchCommit { .. } | Self::NotInStore { .. } => "no_such_commit",
+            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
+            Self::DiskFull { .. } => "disk_full",
+            Self::StoreAccess { .. } => "store_access",
+            Self::Internal { .. } => "internal",
+        }
     }
 
+    /// Whether the cause may pass without anybody doing something about it.
     #[must_use]
     pub fn retry(&self) -> Retry {
-        Retry::Soon
+        match self {
+            Self::Network { .. }
+            | Self::Dns { .. }
+            | Self::Timeout { .. }
+            | Self::Server { .. }
+            | Self::Protocol { .. }
+            | Self::NotInStore { .. }
+            | Self::Damaged { .. }
+            | Self::Incomplete { .. }
+            | Self::Foreign { .. }
+            | Self::Internal { .. } => Retry::Soon,
+            _ => Retry::NextPoll,
+        }
     }
 
+    /// What a person can do.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        None
+        Some(match self {
+            Self::Refused { .. } => {
+                "check that the token or key is valid and may read this repository; files are read anew, no restart needed"
+            }
+            Self::NoCredentials { .. } => {
+                "give --username and --password-file (or --ssh-key-file); a private repository, or a wrong path on some forges, asks for them"
+            }
+            Self::CredentialFile { .. } => "check that the Secret is mounted there and readable by the sidecar's user",
+            Self::OtherOrigin { .. } | Self::Redirected { .. } => {
+                "give the address that the redirect leads to as --repo, if you trust it"
+            }
+            Self::NotFound { .. } => {
+                "check the path in --repo; forges also say this for a private repository without credentials"
+            }
+            Self::Network { .. } => "check host and port in --repo, network policies, and whether the server is up",
+            Self::Dns { .. } => "check the host name in --repo and the pod's DNS",
+            Self::Tls { .. } => {
+                "check the server's certificate and name; SSL_CERT_FILE names the certificates that are trusted"
+            }
+            Self::HostKeyUnknown { .. } => {
+                "compare the fingerprint with what the server's operator publishes, then add the key to --ssh-known-hosts-file"
+            }
+            Self::HostKeyChanged { .. } => {
+                "somebody may be in between: compare the fingerprint with the operator's before you change known_hosts"
+            }
+            Self::HostKeyRevoked { .. } => "do not connect: ask the server's operator",
+            Self::Timeout { .. } => "raise --sync-timeout for a large repository or a slow link, or lower --depth",
+            Self::Server { .. } => "the server has a problem; it is asked again",
+            Self::Protocol { .. } => "check that --repo is a git address and no proxy or login page answers for it",
+            Self::RefMissing { .. } => "check --ref, or push the branch or tag",
+            Self::NotACommit { .. } => "give a branch or a tag of a commit as --ref",
+            Self::EmptyRepository { .. } => "push a first commit",
+            Self::NoSuchCommit { .. } => {
+                "check the hash; some servers give only commits that a ref names (uploadpack.allowReachableSHA1InWant)"
+            }
+            Self::NotInStore { .. } => return None,
+            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => {
+                "a new store is fetched; what is published stays. If it happens again, check the volume"
+            }
+            Self::DiskFull { .. } => "make room on the volume of --root, or raise its size limit",
+            Self::StoreAccess { .. } => "check the permissions of the volume (fsGroup, readOnly) below --root",
+            Self::Internal { .. } => "this is a defect of pushsync: please report it with the log",
+        })
     }
 
     /// True if the object store itself is damaged, so that only a new one helps.
     #[must_use]
     pub fn store_is_damaged(&self) -> bool {
-        false
+        matches!(self, Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. })
     }
+
+    /// Sorts what libgit2 said while it talked to a remote.
+    pub(super) fn from_remote(remote: &str, after: Duration, store: &std::path::Path, error: &git2::Error) -> Self {
+        let source = Cause::from(error);
+        let remote = remote.to_owned();
+        let words = error.message();
+        let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+        let (class, code) = (error.class(), error.code());
+        // The order counts: the surer sign first.
+        if matches!(code, ErrorCode::User | ErrorCode::Timeout) || says(&["cancelled", "timed out", "Timeout"]) {
+            Self::Timeout { remote, after }
+        } else if code == ErrorCode::Auth || says(&["status code: 401", "status code: 403", "authentication replays"]) {
+            Self::Refused { remote, source }
+        } else if says(&["status code: 404", "status code: 410"]) {
+            Self::NotFound { remote, source }
+        } else if says(&["status code: 5", "status code: 429"]) {
+            Self::Server { remote, source }
+        } else if says(&["redirect"]) {
+            Self::Redirected { remote, source }
+        } else if says(&["failed to resolve address"]) {
+            Self::Dns { remote, source }
+        } else if class == ErrorClass::Ssl || code == ErrorCode::Certificate || says(&["SSL error"]) {
+            Self::Tls { remote, source }
+        } else if says(&["No space left", "Disk quota"]) {
+            Self::DiskFull { source }
+        } else if says(&[
+            "does not appear to be a git",
+            "does not exist",
+            "unsupported URL",
+            "could not find repository",
+        ]) || (class, code) == (ErrorClass::Repository, ErrorCode::NotFound)
+        {
+            // "unsupported URL" is what libgit2 says of a path where nothing is; wrong schemes do not come this far.
+            Self::NotFound { remote, source }
+        } else {
+            match class {
+                // Unpacking what the server sent: its pack, not our store.
+                ErrorClass::Http | ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Invalid => {
+                    Self::Protocol { remote, source }
+                }
+                ErrorClass::Net if says(&["pkt", "packet", "invalid", "unexpected"]) => {
+                    Self::Protocol { remote, source }
+                }
+                ErrorClass::Odb | ErrorClass::Object | ErrorClass::Reference | ErrorClass::Repository => {
+                    Self::Damaged { store: store.to_owned(), source }
+                }
+                _ => Self::Network { remote, source },
+            }
+        }
+    }
+
+    /// Sorts what libgit2 said about our own store.
+    pub(super) fn from_store(store: &std::path::Path, error: &git2::Error) -> Self {
+        let source = Cause::from(error);
+        let words = error.message();
+        let store = store.to_owned();
+        if words.contains("No space left") || words.contains("Disk quota") {
+            Self::DiskFull { source }
+        } else if error.class() == ErrorClass::Os || ["denied", "Read-only"].iter().any(|part| words.contains(part)) {
+            Self::StoreAccess { store, source }
+        } else {
+            Self::Damaged { store, source }
+        }
+    }
+
+    pub(super) fn from_disk(store: &std::path::Path, error: &std::io::Error) -> Self {
+        let source = Cause::from(error);
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull { source },
+            _ => Self::StoreAccess { store: store.to_owned(), source },
+        }
+    }
+}
+
+/// Somebody else's words, made fit to be printed: no secrets, no control characters, not long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(String);
+
+impl Cause {
+    pub(super) fn new(text: &str) -> Self {
+        Self(clean(&scrub(text), LONGEST_CAUSE))
+    }
+}
+
+impl From<&git2::Error> for Cause {
+    fn from(error: &git2::Error) -> Self {
+        Self::new(error.message())
+    }
+}
+
+impl From<&std::io::Error> for Cause {
+    fn from(error: &std::io::Error) -> Self {
+        Self::new(&error.to_string())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+fn nearest(available: &[String]) -> String {
+    if available.is_empty() {
+        return String::new();
+    }
+    format!("; it has {}", available.join(", "))
 }

@@ -1,3 +1,85 @@
 //! Git against real remotes: http, ssh and files.
 
+use std::path::Path;
+use std::time::Duration;
+
+use git2::Oid;
+use pushsync::git::{Credentials, Engine, Error, Fetched, Reference, RemoteOptions, Want};
+use pushsync::remote_url::RemoteUrl;
+use tempfile::TempDir;
+
+use crate::support::PATIENCE;
+use crate::support::repo::run_git;
+
+mod faults;
+mod follow;
+mod history;
+mod ssh;
+mod store;
 mod support;
+
+/// Options as a sidecar has them by default, but for the timeout.
+fn options(url: &str) -> RemoteOptions {
+    RemoteOptions {
+        url: RemoteUrl::parse(url).unwrap(),
+        reference: Reference::Head,
+        depth: 1,
+        timeout: PATIENCE,
+        credentials: Credentials::default(),
+    }
+}
+
+/// A volume of its own for a store.
+struct Volume(TempDir);
+
+impl Volume {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn engine(&self, options: RemoteOptions) -> Engine {
+        Engine::new(options, self.0.path().join("volume/repo.git"))
+    }
+}
+
+/// What every sync does first.
+async fn sync(engine: &Engine) -> Result<Fetched, Error> {
+    let look = engine.look().await?;
+    let fetched = engine.fetch(Want::Seen(look.clone())).await?;
+    assert_eq!(fetched.commit, look.commit);
+    Ok(fetched)
+}
+
+/// Syncs and has git itself check that the commit is whole and holds this `index.html`.
+async fn synced(engine: &Engine, commit: &str, page: &str) -> Fetched {
+    let fetched = sync(engine).await.unwrap();
+    assert_eq!(fetched.commit, oid(commit));
+    assert_whole(engine.store(), commit);
+    assert_eq!(git(engine.store(), &["show", &format!("{commit}:index.html")]), page.trim_end());
+    fetched
+}
+
+fn assert_whole(store: &Path, commit: &str) {
+    git(store, &["fsck", "--no-dangling"]);
+    git(store, &["archive", "--output=/dev/null", commit]);
+}
+
+#[track_caller]
+fn git(store: &Path, args: &[&str]) -> String {
+    let mut all = vec!["-c", "safe.directory=*"];
+    all.extend(args);
+    run_git(store, store, &all)
+}
+
+fn oid(hash: &str) -> Oid {
+    Oid::from_str(hash).unwrap()
+}
+
+fn shallow_lines(store: &Path) -> usize {
+    std::fs::read_to_string(store.join("shallow")).map_or(0, |text| text.lines().count())
+}
+
+fn short(timeout: Duration, mut options: RemoteOptions) -> RemoteOptions {
+    options.timeout = timeout;
+    options
+}

@@ -45,7 +45,7 @@ pub enum Mode {
     Status(u16),
     /// 200 with the right type and nonsense in it.
     Garbage,
-    /// 302 to this address with the request's path and query behind it.
+    /// 302 to this address with the request's path and query behind it, for whoever is let in.
     Redirect(String),
 }
 
@@ -251,11 +251,6 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
     match &mode {
         Mode::Silent => std::future::pending().await,
         Mode::Status(code) => return status(StatusCode::from_u16(*code).expect("a status")),
-        Mode::Redirect(base) => {
-            let mut response = status(StatusCode::FOUND);
-            response.headers_mut().insert(LOCATION, format!("{base}{target}").parse().expect("an address"));
-            return response;
-        }
         Mode::Garbage => {
             let kind = if target.ends_with("git-upload-pack") && request.method() == "POST" {
                 "application/x-git-upload-pack-result"
@@ -276,6 +271,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
             response.headers_mut().insert(WWW_AUTHENTICATE, "Basic realm=\"git\"".parse().expect("a header"));
             return response;
         }
+    }
+    if let Mode::Redirect(base) = mode {
+        let mut response = status(StatusCode::FOUND);
+        response.headers_mut().insert(LOCATION, format!("{base}{target}").parse().expect("an address"));
+        return response;
     }
     backend(request, shared, mode, user).await.unwrap_or_else(|error| {
         let mut response = status(StatusCode::BAD_GATEWAY);

@@ -1,0 +1,214 @@
+//! What is shown to a remote that asks who we are, and to whom it is not shown.
+//!
+//! libgit2 asks again after each refusal, for ever if it is let: every credential is offered once. Files are read when a
+//! connection begins, so a rotated Secret counts from the next look on.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git2::cert::Cert;
+use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode};
+use url::Url;
+
+use crate::remote_url::Transport;
+use crate::secret::Secret;
+
+use super::error::Cause;
+use super::known_hosts::{Verdict, fingerprint, judge, key_type};
+use super::{Error, Password, RemoteOptions, limits};
+
+/// The user that forges expect for SSH when the address names none.
+const SSH_USER: &str = "git";
+/// What a token without a user name is given with; forges look at the token only.
+const TOKEN_USER: &str = "git";
+
+/// One connection's credentials, with what was already tried.
+pub(super) struct Login<'a> {
+    options: &'a RemoteOptions,
+    password: Option<Secret>,
+    known_hosts: Option<String>,
+    state: RefCell<State>,
+}
+
+struct State {
+    keys: VecDeque<PathBuf>,
+    password_offered: bool,
+    /// What our own callbacks decided; libgit2 keeps of it only that something failed.
+    problem: Option<Error>,
+}
+
+impl<'a> Login<'a> {
+    /// Reads the files. `store` is where libgit2 is shown which host keys are known.
+    pub(super) fn prepare(options: &'a RemoteOptions, store: &Path) -> Result<Self, Error> {
+        let ours = &options.credentials;
+        let password = match (&ours.password, options.url.password()) {
+            (Some(Password::Value(secret)), _) => Some(secret.clone()),
+            (Some(Password::File(path)), _) => Some(read_password(path)?),
+            (None, in_url) => in_url.cloned(),
+        };
+        let mut known_hosts = None;
+        let mut keys = VecDeque::new();
+        if options.url.transport() == Transport::Ssh {
+            if let Some(path) = &ours.ssh_known_hosts {
+                known_hosts = Some(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
+            }
+            limits::prefer_known_keys(store, known_hosts.as_deref().unwrap_or_default());
+            for path in &ours.ssh_keys {
+                // libssh2 would say only that it could not sign.
+                fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+                keys.push_back(path.clone());
+            }
+        }
+        let state = State { keys, password_offered: false, problem: None };
+        Ok(Self { options, password, known_hosts, state: RefCell::new(state) })
+    }
+
+    /// What our callbacks found wrong, if they ended the connection.
+    pub(super) fn into_problem(self) -> Option<Error> {
+        self.state.into_inner().problem
+    }
+
+    /// libgit2's question. `address` is where it is connected to, which after a redirect is not where we sent it.
+    pub(super) fn answer(
+        &self,
+        address: &str,
+        user_of_url: Option<&str>,
+        allowed: CredentialType,
+    ) -> Result<Cred, git2::Error> {
+        let mut state = self.state.borrow_mut();
+        let url = &self.options.url;
+        let remote = || url.to_string();
+        if url.transport() != Transport::Ssh && !same_origin(url.bare(), address) {
+            return Err(state.stop(Error::OtherOrigin { remote: remote(), asked: origin(address) }));
+        }
+        let configured = self.options.credentials.username.as_deref();
+        if allowed.contains(CredentialType::USERNAME) {
+            return Cred::username(configured.unwrap_or(SSH_USER));
+        }
+        let offered_before = state.password_offered || state.keys.len() < self.options.credentials.ssh_keys.len();
+        if allowed.contains(CredentialType::SSH_KEY)
+            && let Some(key) = state.keys.pop_front()
+        {
+            let user = user_of_url.or(configured).unwrap_or(SSH_USER);
+            return Cred::ssh_key(user, None, &key, None);
+        }
+        if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)
+            && !state.password_offered
+            && let Some(password) = &self.password
+        {
+            state.password_offered = true;
+            let user = match url.transport() {
+                Transport::Ssh => user_of_url.or(configured).unwrap_or(SSH_USER),
+                _ => configured.or(url.user()).unwrap_or(TOKEN_USER),
+            };
+            let Some(password) = password.expose_str() else {
+                let source = Cause::new("the password is not UTF-8");
+                return Err(state.stop(Error::Refused { remote: remote(), source }));
+            };
+            return Cred::userpass_plaintext(user, password);
+        }
+        Err(state.stop(if offered_before {
+            Error::Refused { remote: remote(), source: Cause::new("every credential was refused") }
+        } else {
+            Error::NoCredentials { remote: remote() }
+        }))
+    }
+
+    /// Is it the host that it claims to be? TLS certificates are left to OpenSSL's verdict.
+    pub(super) fn check(&self, certificate: &Cert<'_>, host: &str) -> Result<CertificateCheckStatus, git2::Error> {
+        let Some(shown) = certificate.as_hostkey() else {
+            return Ok(CertificateCheckStatus::CertificatePassthrough);
+        };
+        let Some(known_hosts) = &self.known_hosts else { return Ok(CertificateCheckStatus::CertificateOk) };
+        let port = ssh_port(self.options.url.bare());
+        let key = shown.hostkey().unwrap_or_default();
+        let host = if port == 22 { host.to_owned() } else { format!("{host}:{port}") };
+        let (key_type, fingerprint) = (key_type(key), fingerprint(key));
+        let problem = match judge(known_hosts, host.rsplit_once(':').map_or(&host, |(host, _)| host), port, key) {
+            Verdict::Known => return Ok(CertificateCheckStatus::CertificateOk),
+            Verdict::Unknown => Error::HostKeyUnknown { host, key_type, fingerprint },
+            Verdict::Changed => Error::HostKeyChanged { host, key_type, fingerprint },
+            Verdict::Revoked => Error::HostKeyRevoked { host, key_type, fingerprint },
+        };
+        Err(self.state.borrow_mut().stop(problem))
+    }
+}
+
+impl State {
+    /// Notes why, and gives libgit2 an error that it passes on without another question.
+    fn stop(&mut self, problem: Error) -> git2::Error {
+        self.problem = Some(problem);
+        git2::Error::new(ErrorCode::User, ErrorClass::Callback, "stopped by pushsync")
+    }
+}
+
+/// One trailing newline is the editor's, not the password's.
+fn read_password(path: &Path) -> Result<Secret, Error> {
+    let mut bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    Ok(Secret::new(bytes))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::CredentialFile { path: path.to_owned(), source: Cause::from(error) }
+}
+
+/// The same host and port; https instead of http on the same host is a step up and counts as the same.
+fn same_origin(ours: &str, asked: &str) -> bool {
+    let (Ok(ours), Ok(asked)) = (Url::parse(ours), Url::parse(asked)) else { return false };
+    let upgraded = ours.scheme() == "http" && asked.scheme() == "https" && asked.port().is_none();
+    ours.host_str() == asked.host_str()
+        && (ours.scheme() == asked.scheme() && ours.port_or_known_default() == asked.port_or_known_default()
+            || upgraded)
+}
+
+fn origin(address: &str) -> String {
+    let origin = Url::parse(address).map(|url| url.origin().ascii_serialization());
+    origin.unwrap_or_else(|_| "an address that cannot be parsed".to_owned())
+}
+
+/// The port of `ssh://host:port/…` or `[host:port]:path`; 22 where none is named.
+fn ssh_port(address: &str) -> u16 {
+    let named = if address.contains("://") {
+        Url::parse(address).ok().and_then(|url| url.port())
+    } else {
+        let inside = address.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(inside, _)| inside);
+        // More than one colon is an IPv6 address.
+        inside
+            .filter(|inside| inside.matches(':').count() == 1)
+            .and_then(|inside| inside.split(':').next_back()?.parse().ok())
+    };
+    named.unwrap_or(22)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_go_to_their_own_origin_only() {
+        let ours = "http://git.test/a.git";
+        assert!(same_origin(ours, "http://git.test:80/b"));
+        assert!(same_origin(ours, "https://git.test/a.git"));
+        for other in ["http://git.test:8080/a.git", "http://evil.test/a.git", "https://git.test:8443/", "nonsense"] {
+            assert!(!same_origin(ours, other), "{other}");
+        }
+        assert!(!same_origin("https://git.test/a.git", "http://git.test/a.git"));
+    }
+
+    #[test]
+    fn ports_of_both_forms_are_found() {
+        assert_eq!(ssh_port("ssh://git@host:2222/a"), 2222);
+        assert_eq!(ssh_port("ssh://git@host/a"), 22);
+        assert_eq!(ssh_port("git@host:a"), 22);
+        assert_eq!(ssh_port("git@[host:2222]:a"), 2222);
+        assert_eq!(ssh_port("git@[::1]:a"), 22);
+    }
+}

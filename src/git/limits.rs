@@ -1,0 +1,84 @@
+//! The settings that libgit2 keeps for the whole process: timeouts, and whose configuration it reads.
+//!
+//! The only module with `unsafe`: these options are plain globals in C without a lock.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
+
+use git2::ConfigLevel;
+
+/// A server that says nothing for this long is given up, whatever the whole operation may take.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// A connection that is not made by then will not be.
+const LONGEST_CONNECT: Duration = Duration::from_secs(15);
+
+/// Sets the limits; only the first call of a process has an effect.
+///
+/// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
+pub(super) fn apply(timeout: Duration) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let silence = milliseconds(timeout.min(LONGEST_SILENCE));
+        let connect = milliseconds(timeout.min(LONGEST_CONNECT));
+        // SAFETY: libgit2 reads these globals in its own calls only. `Engine::new` is the way to any of them in this
+        // program, it comes through here first, and `Once` lets nobody pass until all are written; they are never
+        // written again. The errors are impossible for values that are valid by construction, and would only mean that a
+        // default stays.
+        unsafe {
+            let _ = git2::opts::set_server_timeout_in_milliseconds(silence);
+            let _ = git2::opts::set_server_connect_timeout_in_milliseconds(connect);
+            // The configuration of the image or of a user must not change what we do; only the store's own file counts,
+            // and `store` checks that one.
+            for level in [ConfigLevel::System, ConfigLevel::Global, ConfigLevel::XDG, ConfigLevel::ProgramData] {
+                let _ = git2::opts::set_search_path(level, "");
+            }
+            // A volume with fsGroup, or an emptyDir, belongs to root. The check protects from another user's hooks and
+            // configuration: we run no hooks, and trust no configuration but our own words.
+            let _ = git2::opts::set_verify_owner_validation(false);
+        }
+    });
+}
+
+/// Tells libgit2 which host keys to ask a server for, by putting a `known_hosts` where it looks for one.
+///
+/// A server shows one of its keys, and libssh2 prefers ECDSA: against a file that knows only the RSA key of a host this
+/// would fail. libgit2 orders its wishes by `HOME/.ssh/known_hosts`, so the home that it sees is a folder in the store.
+/// Whether the key is right is decided in `known_hosts`, not here, so a failure to write is no failure.
+pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    let home = HOME.get_or_init(|| {
+        let home = store.join("pushsync-home");
+        if let Ok(path) = CString::new(home.as_os_str().as_bytes()) {
+            // SAFETY: the option takes one C string and copies it. The global is read when an SSH connection is made and
+            // when a configured path begins with `~`; our configuration has no such path, and every SSH connection of
+            // this program comes through here first, where `OnceLock` lets nobody pass until it is written. It is never
+            // written again.
+            unsafe {
+                let _ = libgit2_sys::git_libgit2_opts(libgit2_sys::GIT_OPT_SET_HOMEDIR.cast_signed(), path.as_ptr());
+            }
+        }
+        home
+    });
+    let folder = home.join(".ssh");
+    let path = folder.join("known_hosts");
+    if fs::read_to_string(&path).is_ok_and(|text| text == known_hosts) {
+        return;
+    }
+    let _ = fs::create_dir_all(&folder);
+    // Not through a link that somebody else on the volume may have put there.
+    let _ = fs::remove_file(&path);
+    if let Ok(mut file) = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        let _ = std::io::Write::write_all(&mut file, known_hosts.as_bytes());
+    }
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    // 0 would mean no timeout at all.
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX).max(1)
+}

@@ -1,0 +1,72 @@
+//! The store's `shallow` file: the commits whose parents the store does not have.
+//!
+//! libgit2 only ever adds to it, one root for each fetch, and sends all of them with each fetch. Here it is cut back to
+//! the roots that something kept still reaches (gitformat: one hash a line).
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+
+use git2::{Oid, Repository};
+
+use super::{Error, store};
+
+/// The roots in the file; empty for a store with its whole history.
+pub(super) fn roots(repository: &Repository) -> Result<HashSet<Oid>, Error> {
+    match fs::read_to_string(repository.path().join("shallow")) {
+        Ok(text) => text
+            .lines()
+            .map(|line| Oid::from_str(line).map_err(|_| store::damaged(repository, "its shallow file holds no hashes")))
+            .collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(store::damaged(repository, "its shallow file is no text"))
+        }
+        Err(error) => Err(Error::from_disk(repository.path(), &error)),
+    }
+}
+
+/// Leaves only the roots that a kept ref reaches. Costs the history between those refs and the roots.
+pub(super) fn prune(repository: &Repository) -> Result<(), Error> {
+    let roots = roots(repository)?;
+    if roots.is_empty() {
+        return Ok(());
+    }
+    let mut needed = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut pending = Vec::new();
+    for name in store::KEPT {
+        pending.extend(store::kept(repository, name)?);
+    }
+    while let Some(id) = pending.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        if roots.contains(&id) {
+            needed.insert(id);
+        } else if let Ok(commit) = repository.find_commit(id) {
+            pending.extend(commit.parent_ids());
+        }
+    }
+    if needed.len() < roots.len() {
+        write(repository, &needed).map_err(|error| Error::from_disk(repository.path(), &error))?;
+    }
+    Ok(())
+}
+
+fn write(repository: &Repository, roots: &HashSet<Oid>) -> std::io::Result<()> {
+    let path = repository.path().join("shallow");
+    if roots.is_empty() {
+        return fs::remove_file(path);
+    }
+    // The name that git locks the file by.
+    let new = repository.path().join("shallow.lock");
+    let mut file = fs::File::create(&new)?;
+    let mut sorted: Vec<_> = roots.iter().collect();
+    sorted.sort_unstable();
+    for root in sorted {
+        writeln!(file, "{root}")?;
+    }
+    drop(file);
+    fs::rename(new, path)
+}

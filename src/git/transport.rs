@@ -1,0 +1,117 @@
+//! The only place that talks to a remote: list its refs, get one of them.
+//!
+//! By libgit2's transports. A client that speaks protocol v2 can stand beside them behind the same two calls. What refs
+//! mean is `look`'s business, what is kept of them `fetch`'s.
+
+use std::cell::Cell;
+
+use git2::{AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository};
+
+use crate::remote_url::Transport;
+use crate::worker::Cancel;
+
+use super::credentials::Login;
+use super::look::Advertised;
+use super::{Error, RemoteOptions, shallow};
+
+/// libgit2's "all there is", for a store that is shallow and shall not be any more.
+const UNSHALLOW: i32 = i32::MAX;
+
+/// A remote and the store that it is asked for.
+pub(super) struct Link<'a> {
+    pub store: &'a Repository,
+    pub options: &'a RemoteOptions,
+    pub cancel: &'a Cancel,
+}
+
+/// What came over the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    pub bytes: u64,
+    pub objects: u64,
+}
+
+impl Link<'_> {
+    /// Every ref that the remote advertises, `HEAD` and peeled tags included.
+    pub(super) fn list(&self) -> Result<Vec<Advertised>, Error> {
+        let login = Login::prepare(self.options, self.store.path())?;
+        let listed = (|| {
+            let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
+            let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&login)), Some(proxy()))?;
+            let list = connection.list()?;
+            Ok(list
+                .iter()
+                .map(|head| Advertised {
+                    name: head.name().to_owned(),
+                    id: head.oid(),
+                    target: head.symref_target().map(str::to_owned),
+                })
+                .collect())
+        })();
+        listed.map_err(|error| self.explain(login, &error))
+    }
+
+    /// Brings what `source` (a full ref or a hash) names, into the ref `target`.
+    ///
+    /// A ref that is not there is no error here, as with git: `target` is not written then.
+    pub(super) fn get(&self, source: &str, target: &str) -> Result<Received, Error> {
+        let login = Login::prepare(self.options, self.store.path())?;
+        let depth = self.depth()?;
+        let received = Cell::new(Received::default());
+        let got = (|| {
+            let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
+            let mut callbacks = self.callbacks(&login);
+            callbacks.transfer_progress(|progress| {
+                received.set(Received {
+                    bytes: progress.received_bytes() as u64,
+                    objects: progress.received_objects() as u64,
+                });
+                !self.cancel.is_cancelled()
+            });
+            let mut options = FetchOptions::new();
+            options
+                .remote_callbacks(callbacks)
+                .proxy_options(proxy())
+                .download_tags(AutotagOption::None)
+                .follow_redirects(RemoteRedirect::None)
+                .update_fetchhead(false)
+                .depth(depth);
+            remote.fetch(&[format!("+{source}:{target}")], Some(&mut options), None)
+        })();
+        got.map_err(|error: git2::Error| self.explain(login, &error))?;
+        Ok(received.get())
+    }
+
+    fn callbacks<'login>(&'login self, login: &'login Login<'_>) -> RemoteCallbacks<'login> {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.credentials(|address, user, allowed| login.answer(address, user, allowed));
+        callbacks.certificate_check(|certificate, host| login.check(certificate, host));
+        callbacks.sideband_progress(|_| !self.cancel.is_cancelled());
+        callbacks
+    }
+
+    fn depth(&self) -> Result<i32, Error> {
+        let wanted = self.options.depth;
+        Ok(match self.options.url.transport() {
+            // libgit2 refuses a depth there, and a copy from disk to disk hardly needs one.
+            Transport::Local => 0,
+            _ if wanted == 0 && !shallow::roots(self.store)?.is_empty() => UNSHALLOW,
+            _ => i32::try_from(wanted).unwrap_or(UNSHALLOW),
+        })
+    }
+
+    /// What our callbacks decided is nearer to the cause than what libgit2 made of it.
+    fn explain(&self, login: Login<'_>, error: &git2::Error) -> Error {
+        let remote = self.options.url.to_string();
+        login
+            .into_problem()
+            .unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error))
+    }
+}
+
+/// As every program in the cluster is told: `https_proxy`, `http_proxy`, `no_proxy`.
+fn proxy() -> ProxyOptions<'static> {
+    let mut proxy = ProxyOptions::new();
+    proxy.auto();
+    proxy
+}

@@ -1,0 +1,173 @@
+//! Remotes that are down, slow, lying or locked: each a distinct error, none the end.
+
+use std::time::{Duration, Instant};
+
+use pushsync::error::Retry;
+use pushsync::git::{Engine, Error, Password};
+use pushsync::secret::Secret;
+
+use super::{Volume, options, short, sync, synced};
+use crate::support::git_http::{GitHttp, Mode};
+use crate::support::repo::Repo;
+
+const PASSWORD: &str = "analytical-engine-1843";
+
+/// The whole chain, as `sync` prints it, and the debug form, as a careless line might.
+fn words(error: &Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+async fn failure(engine: &Engine) -> Error {
+    let error = sync(engine).await.unwrap_err();
+    assert!(!words(&error).contains(PASSWORD), "{}", words(&error));
+    assert!(error.hint().is_some_and(|hint| !hint.contains(PASSWORD)));
+    error
+}
+
+#[tokio::test]
+async fn every_fault_has_its_name_tells_no_secret_and_passes() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    server.require(Some(("ada", PASSWORD)));
+    let url = server.url("site.git").replace("http://", &format!("http://ada:{PASSWORD}@"));
+    let volume = Volume::new();
+    let engine = volume.engine(options(&url));
+    let first = repo.head();
+    synced(&engine, &first, "one").await;
+
+    for (mode, kind, retry) in [
+        (Mode::Refuse, "network", Retry::Soon),
+        (Mode::Status(500), "server_error", Retry::Soon),
+        (Mode::Status(503), "server_error", Retry::Soon),
+        (Mode::Status(404), "not_found", Retry::NextPoll),
+        (Mode::Status(403), "auth", Retry::NextPoll),
+        (Mode::Garbage, "protocol", Retry::Soon),
+    ] {
+        server.set(mode.clone());
+        let error = failure(&engine).await;
+        assert_eq!((error.kind(), error.retry()), (kind, retry), "{mode:?}: {error:?}");
+        assert!(!error.store_is_damaged(), "{mode:?}");
+        server.set(Mode::Serve);
+        synced(&engine, &first, "one").await;
+    }
+    let mut commit = first;
+    for bytes in [0, 40, 200, 500] {
+        repo.write("noise.bin", fastrand::Rng::with_seed(bytes).u128(..).to_string().repeat(900));
+        commit = repo.push_file("index.html", format!("cut {bytes}\n"), "Cut short");
+        server.set(Mode::CutAfter(usize::try_from(bytes).unwrap()));
+        let error = failure(&engine).await;
+        assert!(["network", "protocol"].contains(&error.kind()), "{bytes}: {error:?}");
+        server.set(Mode::Serve);
+        synced(&engine, &commit, &format!("cut {bytes}\n")).await;
+    }
+
+    let wrong =
+        volume.engine(options(&server.url("nothing.git").replace("http://", &format!("http://ada:{PASSWORD}@"))));
+    assert_eq!(failure(&wrong).await.kind(), "not_found");
+    let https = volume.engine(options(&url.replace("http://", "https://")));
+    assert_eq!(failure(&https).await.kind(), "tls");
+    let nobody = volume.engine(options(&format!("http://ada:{PASSWORD}@host.invalid/site.git")));
+    assert_eq!(failure(&nobody).await.kind(), "dns");
+    synced(&engine, &commit, "cut 500").await;
+}
+
+#[tokio::test]
+async fn a_server_that_drips_or_falls_silent_is_given_up_and_the_next_call_works() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let patient = volume.engine(options(&server.url("site.git")));
+    let hasty = volume.engine(short(Duration::from_secs(2), options(&server.url("site.git"))));
+    for mode in [Mode::Drip, Mode::Silent, Mode::StallAfter(30)] {
+        server.set(mode.clone());
+        let started = Instant::now();
+        let error = failure(&hasty).await;
+        assert_eq!((error.kind(), error.retry()), ("timeout", Retry::Soon), "{mode:?}: {error:?}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{mode:?}");
+        server.set(Mode::Serve);
+        // The same engine, on a thread of its own by now.
+        synced(&patient, &repo.head(), "one").await;
+        hasty.look().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_password_file_works_without_a_restart() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    server.require(Some(("ada", PASSWORD)));
+    let volume = Volume::new();
+    let file = volume.0.path().join("password");
+    let mut remote = options(&server.url("site.git"));
+    remote.credentials.username = Some("ada".into());
+    remote.credentials.password = Some(Password::File(file.clone()));
+    let engine = volume.engine(remote);
+
+    let missing = failure(&engine).await;
+    assert_eq!(missing.kind(), "auth");
+    assert!(missing.to_string().contains("password"), "{missing}");
+
+    std::fs::write(&file, "wrong\n").unwrap();
+    let requests = server.requests();
+    let refused = failure(&engine).await;
+    assert_eq!((refused.kind(), refused.retry()), ("auth", Retry::NextPoll), "{refused:?}");
+    assert!(server.requests() - requests <= 3, "it must not try for ever");
+
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    synced(&engine, &repo.head(), "one").await;
+
+    let mut value = options(&server.url("site.git"));
+    value.credentials.username = Some("ada".into());
+    value.credentials.password = Some(Password::Value(Secret::new(PASSWORD)));
+    synced(&Volume::new().engine(value), &repo.head(), "one").await;
+
+    let anonymous = failure(&Volume::new().engine(options(&server.url("site.git")))).await;
+    assert_eq!(anonymous.kind(), "auth");
+    assert!(anonymous.to_string().contains("none are configured"), "{anonymous}");
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let repo = Repo::new();
+    let (server, thief) = (GitHttp::start(&repo.root()), GitHttp::start(&repo.root()));
+    thief.require(Some(("ada", PASSWORD)));
+    let url = server.url("site.git").replace("http://", &format!("http://ada:{PASSWORD}@"));
+    let engine = Volume::new().engine(options(&url));
+
+    server.set(Mode::Redirect(format!("http://localhost:{}", thief.address().port())));
+    assert_eq!(failure(&engine).await.kind(), "redirect");
+    assert_eq!(thief.requests(), 0);
+
+    // The same address, another port: libgit2 goes there, our password does not.
+    server.set(Mode::Redirect(format!("http://{}", thief.address())));
+    let error = failure(&engine).await;
+    assert_eq!(error.kind(), "redirect", "{error:?}");
+    assert!(thief.seen().iter().all(|seen| !seen.credentials), "{:?}", thief.seen());
+
+    // Not even after they were shown to the right one.
+    server.require(Some(("ada", PASSWORD)));
+    server.set(Mode::Redirect(format!("http://localhost:{}", thief.address().port())));
+    let before = thief.requests();
+    assert_eq!(failure(&engine).await.kind(), "redirect");
+    assert_eq!(thief.requests(), before);
+    server.set(Mode::Redirect(format!("http://{}", thief.address())));
+    assert_eq!(failure(&engine).await.kind(), "redirect");
+    assert!(thief.seen().iter().all(|seen| !seen.credentials), "{:?}", thief.seen());
+}
+
+#[tokio::test]
+async fn an_empty_repository_is_told_until_something_is_pushed() {
+    let repo = Repo::empty();
+    let server = GitHttp::start(&repo.root());
+    let engine = Volume::new().engine(options(&server.url("site.git")));
+    let error = engine.look().await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), ("empty_repository", Retry::NextPoll));
+    let first = repo.push_file("index.html", "one\n", "First");
+    synced(&engine, &first, "one").await;
+}

@@ -1,0 +1,243 @@
+//! Following a ref through everything that can happen to it, over http and from a path.
+
+use pushsync::git::{Reference, Want};
+
+use super::{Volume, git, oid, options, shallow_lines, sync, synced};
+use crate::support::git_http::GitHttp;
+use crate::support::repo::Repo;
+
+#[tokio::test]
+async fn pushes_force_pushes_and_a_repository_replaced_over_http() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = volume.engine(options(&server.url("site.git")));
+
+    let look = engine.look().await.unwrap();
+    assert_eq!(look.full_ref.as_deref(), Some("refs/heads/main"));
+    assert_eq!(look.default_branch.as_deref(), Some("refs/heads/main"));
+    let first = synced(&engine, &repo.head(), "one").await;
+    assert!(first.objects == 3 && first.bytes > 0, "{first:?}");
+
+    let requests = server.requests();
+    let again = engine.fetch(Want::Seen(look)).await.unwrap();
+    assert_eq!((again.bytes, again.objects, server.requests()), (0, 0, requests));
+
+    let second = repo.push_file("index.html", "two\n", "Second");
+    synced(&engine, &second, "two").await;
+
+    repo.write("index.html", "amended\n");
+    let amended = repo.amend("Second, better");
+    repo.force_push();
+    synced(&engine, &amended, "amended").await;
+
+    repo.orphan("fresh");
+    repo.write("index.html", "unrelated\n");
+    let unrelated = repo.commit("Another beginning");
+    repo.git(&["push", "--quiet", "--force", "origin", "fresh:main"]);
+    synced(&engine, &unrelated, "unrelated").await;
+
+    let other = Repo::new();
+    let replaced = other.push_file("index.html", "replaced\n", "From another repository");
+    std::fs::remove_dir_all(repo.bare()).unwrap();
+    std::fs::rename(other.bare(), repo.bare()).unwrap();
+    synced(&engine, &replaced, "replaced").await;
+    assert_eq!(
+        git(engine.store(), &["for-each-ref", "--format=%(refname)"]),
+        "refs/pushsync/head\nrefs/pushsync/previous"
+    );
+}
+
+#[tokio::test]
+async fn the_store_stays_small_at_every_depth() {
+    let repo = Repo::new();
+    for number in 0..4 {
+        repo.push_file("index.html", format!("before {number}\n"), "Before");
+    }
+    let server = GitHttp::start(&repo.root());
+    let mut engines = Vec::new();
+    for depth in [1, 2, 0] {
+        let volume = Volume::new();
+        let mut options = options(&server.url("site.git"));
+        options.depth = depth;
+        let engine = volume.engine(options);
+        sync(&engine).await.unwrap();
+        engines.push((depth, engine, volume));
+    }
+    for number in 0..20 {
+        let page = format!("page {number}\n");
+        let commit = repo.push_file("index.html", &page, "Another");
+        for (_, engine, _) in &engines {
+            synced(engine, &commit, &page).await;
+        }
+    }
+    for (depth, engine, _) in &engines {
+        let reachable = git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]);
+        if *depth == 0 {
+            assert_eq!((reachable.as_str(), shallow_lines(engine.store())), ("25", 0));
+        } else {
+            assert_eq!(reachable, depth.to_string());
+            assert!((1..=2).contains(&shallow_lines(engine.store())), "{depth}");
+        }
+    }
+    // A store that was shallow gets its history when the depth is lifted.
+    let (_, _, volume) = &engines[0];
+    let mut all = options(&server.url("site.git"));
+    all.depth = 0;
+    let engine = volume.engine(all);
+    let commit = repo.push_file("index.html", "deep\n", "Deep");
+    synced(&engine, &commit, "deep").await;
+    assert_eq!(git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]), "26");
+    assert_eq!(shallow_lines(engine.store()), 0);
+}
+
+#[tokio::test]
+async fn branches_and_tags_are_followed_by_name() {
+    let repo = Repo::new();
+    let main = repo.head();
+    repo.branch("release");
+    let release = repo.push_file("index.html", "release\n", "For release");
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let follow = |reference: Reference| {
+        let mut options = options(&server.url("site.git"));
+        options.reference = reference;
+        volume.engine(options)
+    };
+    synced(&follow(Reference::Name("main".into())), &main, "one").await;
+    synced(&follow(Reference::Name("release".into())), &release, "release").await;
+
+    repo.tag("light");
+    let tag_object = repo.annotated_tag("v1");
+    assert_ne!(tag_object, release);
+    synced(&follow(Reference::Name("light".into())), &release, "release").await;
+    let annotated = follow(Reference::Full("refs/tags/v1".into()));
+    let look = annotated.look().await.unwrap();
+    assert_eq!((look.commit, look.full_ref.as_deref()), (oid(&release), Some("refs/tags/v1")));
+    synced(&annotated, &release, "release").await;
+
+    let moved = repo.push_file("index.html", "moved\n", "Tags move");
+    repo.tag("light");
+    repo.annotated_tag("v1");
+    synced(&follow(Reference::Name("light".into())), &moved, "moved").await;
+    synced(&annotated, &moved, "moved").await;
+
+    // A branch hides a tag of the same name.
+    repo.checkout("main");
+    repo.branch("v1");
+    repo.git(&["push", "--quiet", "origin", "refs/heads/v1"]);
+    synced(&follow(Reference::Name("v1".into())), &main, "one").await;
+
+    repo.delete_remote("refs/heads/release");
+    let gone = follow(Reference::Name("release".into())).look().await.unwrap_err();
+    assert_eq!(gone.kind(), "ref_missing");
+    assert!(gone.to_string().contains("`release`") && gone.to_string().contains("`main`"), "{gone}");
+
+    repo.git(&["tag", "blob", "HEAD:index.html"]);
+    repo.git(&["push", "--quiet", "origin", "refs/tags/blob"]);
+    let no_commit = sync(&follow(Reference::Full("refs/tags/blob".into()))).await.unwrap_err();
+    assert_eq!(no_commit.kind(), "ref_missing");
+}
+
+#[tokio::test]
+async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let mut remote = options(&server.url("site.git"));
+    remote.reference = Reference::Name("other".into());
+    let engine = volume.engine(remote);
+    repo.branch("other");
+    repo.push_file("index.html", "two\n", "Second");
+    let look = engine.look().await.unwrap();
+    repo.delete_remote("refs/heads/other");
+    let error = engine.fetch(Want::Seen(look)).await.unwrap_err();
+    assert_eq!(error.kind(), "ref_missing");
+
+    // One that moves in between is fetched as it is by then.
+    repo.git(&["push", "--quiet", "origin", "other"]);
+    let look = engine.look().await.unwrap();
+    let newer = repo.push_file("index.html", "three\n", "Third");
+    assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer));
+}
+
+#[tokio::test]
+async fn a_head_that_is_detached_or_points_elsewhere_is_followed() {
+    let repo = Repo::new();
+    let first = repo.head();
+    repo.branch("trunk");
+    let second = repo.push_file("index.html", "two\n", "Second");
+    repo.set_remote_head("refs/heads/trunk");
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = volume.engine(options(&server.url("site.git")));
+    assert_eq!(engine.look().await.unwrap().full_ref.as_deref(), Some("refs/heads/trunk"));
+    synced(&engine, &second, "two").await;
+
+    repo.bare_git(&["update-ref", "--no-deref", "HEAD", &first]);
+    let look = engine.look().await.unwrap();
+    assert_eq!((look.full_ref.as_deref(), look.default_branch), (Some("HEAD"), None));
+    synced(&engine, &first, "one").await;
+
+    repo.set_remote_head("refs/heads/nowhere");
+    assert_eq!(engine.look().await.unwrap_err().kind(), "ref_missing");
+}
+
+#[tokio::test]
+async fn a_hash_needs_a_server_that_gives_it_out() {
+    let repo = Repo::new();
+    let first = repo.head();
+    let second = repo.push_file("index.html", "two\n", "Second");
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let mut pinned = options(&server.url("site.git"));
+    pinned.reference = Reference::Hash(oid(&first));
+    let engine = volume.engine(pinned);
+
+    let requests = server.requests();
+    let look = engine.look().await.unwrap();
+    assert_eq!((look.commit, look.full_ref.clone(), server.requests()), (oid(&first), None, requests));
+
+    let error = engine.fetch(Want::Commit(oid(&first))).await.unwrap_err();
+    assert_eq!(error.kind(), "no_such_commit", "{error:?}");
+    repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    assert_eq!(engine.fetch(Want::Commit(oid(&first))).await.unwrap().commit, oid(&first));
+    synced(&engine, &first, "one").await;
+
+    let nowhere = engine.fetch(Want::Commit(oid(&"7".repeat(40)))).await.unwrap_err();
+    assert_eq!(nowhere.kind(), "no_such_commit", "{nowhere:?}");
+
+    let head = volume.engine(options(&server.url("site.git")));
+    synced(&head, &second, "two").await;
+    let requests = server.requests();
+    assert_eq!(head.fetch(Want::Commit(oid(&first))).await.unwrap().objects, 0);
+    assert_eq!(server.requests(), requests);
+}
+
+#[tokio::test]
+async fn paths_and_file_urls_are_remotes_too() {
+    let repo = Repo::new();
+    let first = repo.head();
+    for url in [repo.file_url(), repo.bare().display().to_string()] {
+        let volume = Volume::new();
+        let engine = volume.engine(options(&url));
+        let look = engine.look().await.unwrap();
+        assert_eq!(look.default_branch.as_deref(), Some("refs/heads/main"));
+        synced(&engine, &repo.head(), &repo.show(&repo.head(), "index.html")).await;
+        let next = repo.push_file("index.html", format!("next {url}\n"), "Next");
+        synced(&engine, &next, &format!("next {url}\n")).await;
+        let mut pinned = options(&url);
+        pinned.reference = Reference::Hash(oid(&first));
+        synced(&Volume::new().engine(pinned), &first, "one").await;
+        let mut missing = options(&url);
+        missing.reference = Reference::Name("nothing".into());
+        assert_eq!(Volume::new().engine(missing).look().await.unwrap_err().kind(), "ref_missing");
+    }
+    let empty = Repo::empty();
+    let error = Volume::new().engine(options(&empty.file_url())).look().await.unwrap_err();
+    assert_eq!(error.kind(), "empty_repository", "{error:?}");
+    for nothing in ["/nowhere/at/all.git".to_owned(), repo.root().display().to_string()] {
+        let error = Volume::new().engine(options(&nothing)).look().await.unwrap_err();
+        assert_eq!(error.kind(), "not_found", "{nothing}: {error:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Git over a real OpenSSH server. One test, because libgit2 has one place per process for preferred host keys.
+
+use pushsync::git::{Error, RemoteOptions};
+
+use super::{Volume, options, sync, synced};
+use crate::support::repo::Repo;
+use crate::support::sshd::Sshd;
+
+async fn failure(options: RemoteOptions) -> Error {
+    let error = sync(&Volume::new().engine(options)).await.unwrap_err();
+    assert!(error.hint().is_some());
+    error
+}
+
+#[tokio::test]
+async fn keys_host_keys_and_what_is_wrong_with_them() {
+    let Some(sshd) = Sshd::start() else { return };
+    let repo = Repo::new();
+    let url = sshd.url(&repo.bare());
+    let with = |keys: Vec<std::path::PathBuf>, known: Option<&str>| {
+        let mut options = options(&url);
+        options.credentials.ssh_keys = keys;
+        options.credentials.ssh_known_hosts = known.map(|text| sshd.file("known", text));
+        options
+    };
+    let known = sshd.known_hosts();
+    let ours = format!("[127.0.0.1]:{}", sshd.port());
+
+    let volume = Volume::new();
+    let engine = volume.engine(with(vec![sshd.key()], Some(&known)));
+    synced(&engine, &repo.head(), "one").await;
+    let second = repo.push_file("index.html", "two\n", "Second");
+    synced(&engine, &second, "two").await;
+    repo.write("index.html", "amended\n");
+    let amended = repo.amend("Second, again");
+    repo.force_push();
+    synced(&engine, &amended, "amended").await;
+
+    // Keys are tried in turn; a server with several host keys is asked for the one that is known.
+    synced(&Volume::new().engine(with(vec![sshd.stranger(), sshd.key()], Some(&known))), &amended, "amended").await;
+    let rsa_only = format!("{ours} {}\n", sshd.public("host_rsa.pub"));
+    synced(&Volume::new().engine(with(vec![sshd.key()], Some(&rsa_only))), &amended, "amended").await;
+    synced(&Volume::new().engine(with(vec![sshd.key()], None)), &amended, "amended").await;
+
+    // Names hashed by ssh-keygen itself.
+    let path = sshd.file("hashed", &known);
+    assert!(
+        std::process::Command::new("ssh-keygen").arg("-q").arg("-H").arg("-f").arg(&path).status().unwrap().success()
+    );
+    let hashed = std::fs::read_to_string(&path).unwrap();
+    assert!(hashed.starts_with("|1|"), "{hashed}");
+    synced(&Volume::new().engine(with(vec![sshd.key()], Some(&hashed))), &amended, "amended").await;
+
+    let refused = failure(with(vec![sshd.stranger()], Some(&known))).await;
+    assert_eq!(refused.kind(), "auth", "{refused:?}");
+    let none = failure(with(vec![], Some(&known))).await;
+    assert_eq!(none.kind(), "auth", "{none:?}");
+    let absent = failure(with(vec!["/nowhere/key".into()], Some(&known))).await;
+    assert!(absent.kind() == "auth" && absent.to_string().contains("/nowhere/key"), "{absent:?}");
+
+    let listed = std::process::Command::new("ssh-keygen")
+        .arg("-l")
+        .arg("-f")
+        .arg(sshd.key().with_file_name("host_ed25519.pub"))
+        .output()
+        .unwrap();
+    let fingerprint = String::from_utf8(listed.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let ed25519 = sshd.public("host_ed25519.pub");
+    let unknown = failure(with(vec![sshd.key()], Some(&format!("other.test {ed25519}\n")))).await;
+    assert!(matches!(unknown, Error::HostKeyUnknown { .. }), "{unknown:?}");
+    assert_eq!(unknown.kind(), "host_key");
+    let changed = failure(with(vec![sshd.key()], Some(&format!("{ours} {}\n", sshd.public("stranger.pub"))))).await;
+    assert!(matches!(changed, Error::HostKeyChanged { .. }), "{changed:?}");
+    assert!(changed.to_string().contains(&fingerprint), "{changed} lacks {fingerprint}");
+    let revoked = failure(with(vec![sshd.key()], Some(&format!("{ours} {ed25519}\n@revoked * {ed25519}\n")))).await;
+    assert!(matches!(revoked, Error::HostKeyRevoked { .. }), "{revoked:?}");
+
+    let mut nowhere = with(vec![sshd.key()], Some(&known));
+    nowhere.url = options(&sshd.url(&repo.root().join("nothing.git"))).url;
+    let nowhere = failure(nowhere).await;
+    assert_eq!(nowhere.kind(), "not_found", "{nowhere:?}");
+}
