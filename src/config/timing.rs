@@ -24,7 +24,12 @@ pub(super) fn read(given: &mut Given) -> Option<Timing> {
     let init_period = given.value("init-period", values::period);
     let timeout = given.value("sync-timeout", values::period);
     let one_time = given.value("one-time", values::switch);
-    let max_failures = given.value("max-failures", values::number::<i64>);
+    let limited = given.is_given("max-failures");
+    let mut max_failures = given.value("max-failures", values::number::<i64>);
+    if one_time == Some(true) && !limited {
+        // Who asks for one publish wants to know that it failed; a Job has its own retries.
+        max_failures = Some(0);
+    }
     let init_max_failures = given.value("init-max-failures", values::number::<i64>);
     let sync_on_signal = given.value("sync-on-signal", values::signal);
     let history_limit = given.value("history-limit", |text| match values::number::<usize>(text)? {
