@@ -1,0 +1,192 @@
+//! What can go wrong on the volume, or with a tree that somebody pushed, and what to do about each.
+//!
+//! Every message names the operation and the path. It must not know why a tree was wanted.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use super::path::printable;
+use crate::error::Retry;
+
+/// A file operation that failed, or a tree that cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused an operation; [`Error::kind`] tells the well-known reasons apart.
+    #[error("cannot {doing} {path}: {source}")]
+    Io { doing: &'static str, path: String, source: io::Error },
+    /// `ENOSPC` while there are free blocks: the file system has no more inodes.
+    #[error("cannot {doing} {path}: the file system has no free inodes")]
+    NoInodes { doing: &'static str, path: String },
+    /// Another process owns `ROOT`.
+    #[error("{path} is held by another process ({owner})")]
+    Locked { path: String, owner: String },
+    /// The tree holds a name, mode or link that git itself would refuse to check out, or more than we are ready to write.
+    #[error("the commit cannot be published: {path}: {why}")]
+    Hostile { path: String, why: &'static str },
+    /// A name that no common file system can hold.
+    #[error("the commit cannot be published: the name of {path} is longer than 255 bytes")]
+    NameTooLong { path: String },
+    /// Two names that this file system cannot tell apart.
+    #[error("the commit cannot be published here: this file system takes {path} and another name beside it for one")]
+    Twins { path: String },
+    /// Something that is not a link stands where the link goes.
+    #[error("{path} is {what}, not a link: it is left alone")]
+    Foreign { path: String, what: &'static str },
+    /// The configured link cannot be one.
+    #[error("{path} cannot be the link: {why}")]
+    BadLink { path: String, why: &'static str },
+    /// `publish` was called for a tree that is not there.
+    #[error("there is no tree {path} to publish")]
+    NotBuilt { path: String },
+    /// A damaged tree is live, and this file system cannot swap two folders in one step.
+    #[error("cannot replace the published tree {path}: this file system has no atomic exchange: {source}")]
+    NoExchange { path: String, source: io::Error },
+    /// An object is missing or unreadable in the store.
+    #[error("cannot read {what} from the object store: {source}")]
+    Store { what: String, source: git2::Error },
+    /// Whoever asked does not wait any more.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    pub(super) fn io(doing: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
+        Self::Io { doing, path: printable(path.as_ref()), source: errno.into() }
+    }
+
+    /// Finds out which kind of "no space" it is: only the file system knows, and only at the moment of the error.
+    pub(super) fn with_cause_from(self, volume: impl AsFd) -> Self {
+        match self {
+            Self::Io { doing, path, source } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
+                match rustix::fs::fstatvfs(volume) {
+                    // File systems without a fixed number of inodes (btrfs) report 0 of 0.
+                    Ok(state) if state.f_files > 0 && state.f_favail == 0 => Self::NoInodes { doing, path },
+                    _ => Self::Io { doing, path, source },
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
+    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `store_damaged`,
+    /// `store_unreadable`, `cancelled` or `io`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::NOSPC) => "disk_full",
+                Some(Errno::DQUOT) => "quota",
+                Some(Errno::ROFS) => "read_only",
+                Some(Errno::ACCESS | Errno::PERM) => "permission",
+                Some(Errno::NAMETOOLONG) => "name_too_long",
+                _ => "io",
+            },
+            Self::NoInodes { .. } => "no_inodes",
+            Self::Locked { .. } => "locked",
+            Self::Hostile { .. } => "hostile_path",
+            Self::NameTooLong { .. } => "name_too_long",
+            Self::Twins { .. } => "case_twins",
+            Self::Foreign { .. } => "foreign_link",
+            Self::BadLink { .. } => "bad_link",
+            Self::NotBuilt { .. } => "not_built",
+            Self::NoExchange { .. } => "no_exchange",
+            Self::Store { .. } if self.store_is_damaged() => "store_damaged",
+            Self::Store { .. } => "store_unreadable",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// A full disk may be emptied by the next sweep, and other input and output errors may pass; the rest waits for a
+    /// person or for another commit.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self.kind() {
+            "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "cancelled" => {
+                Retry::Soon
+            }
+            _ => Retry::NextPoll,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self.kind() {
+            "disk_full" => {
+                "make the volume larger (an emptyDir's sizeLimit, a claim's size) or shorten --stale-worktree-timeout"
+            }
+            "no_inodes" => {
+                "the volume has space but no inodes left: use a file system with more, or a smaller repository"
+            }
+            "quota" => "raise the quota of the volume's owner",
+            "read_only" => "mount the volume that --root names read-write in this container",
+            "permission" => {
+                "let this user write to --root: set fsGroup in the pod's securityContext, or the volume's owner"
+            }
+            "name_too_long" => "rename the file in the repository: no reader could open it",
+            "hostile_path" => {
+                "the commit holds what git refuses to check out: find out who pushed it, and push one without it"
+            }
+            "case_twins" => "rename one of the two files in the repository, or use a case-sensitive file system",
+            "foreign_link" => "move it away, or choose another --link",
+            "bad_link" => "choose another --link: a name inside --root, or a path outside of it",
+            "locked" => "give each pushsync its own --root: two cannot share one",
+            "no_exchange" => {
+                "somebody changed the published files; push a new commit, or delete the tree and let it be rebuilt"
+            }
+            "store_damaged" => "nothing to do: the repository is fetched anew",
+            _ => return None,
+        })
+    }
+
+    /// True if an object was missing or unreadable in the store, so that only a new fetch helps.
+    ///
+    /// What the operating system says of a store that exists (no permission, too many open files) is not damage:
+    /// throwing the store away would not help.
+    #[must_use]
+    pub fn store_is_damaged(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => {
+                source.code() == git2::ErrorCode::NotFound
+                    || !matches!(source.class(), git2::ErrorClass::Os | git2::ErrorClass::NoMemory)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_errno_decides_kind_hint_and_retry() {
+        for (errno, kind, retry) in [
+            (Errno::NOSPC, "disk_full", Retry::Soon),
+            (Errno::DQUOT, "quota", Retry::NextPoll),
+            (Errno::ROFS, "read_only", Retry::NextPoll),
+            (Errno::ACCESS, "permission", Retry::NextPoll),
+            (Errno::PERM, "permission", Retry::NextPoll),
+            (Errno::NAMETOOLONG, "name_too_long", Retry::NextPoll),
+        ] {
+            let error = Error::io("write", b"a\nb", errno);
+            assert_eq!((error.kind(), error.retry()), (kind, retry));
+            assert!(error.hint().is_some());
+            assert!(error.to_string().starts_with(r"cannot write a\nb: "), "{error}");
+        }
+        let error = Error::io("read", b"a", Errno::IO);
+        assert_eq!((error.kind(), error.retry(), error.hint()), ("io", Retry::Soon, None));
+    }
+
+    #[test]
+    fn a_missing_object_is_damage_and_a_refused_read_is_not() {
+        let store = |code, class| Error::Store { what: "x".into(), source: git2::Error::new(code, class, "y") };
+        assert!(store(git2::ErrorCode::NotFound, git2::ErrorClass::Odb).store_is_damaged());
+        assert!(store(git2::ErrorCode::GenericError, git2::ErrorClass::Zlib).store_is_damaged());
+        assert!(!store(git2::ErrorCode::GenericError, git2::ErrorClass::Os).store_is_damaged());
+        assert!(!Error::Cancelled.store_is_damaged());
+    }
+}

@@ -1,0 +1,183 @@
+//! Folders as open descriptors: everything below `ROOT` is reached one name at a time from a descriptor.
+//!
+//! No path of more than one name is ever handed to the kernel and no link is followed, so that neither a link inside a
+//! tree nor one that somebody plants while we work can lead out of it, and `PATH_MAX` does not apply. Nothing here
+//! recurses: the depth of what lies on a volume is not ours to choose. It must not know of git.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::io::Errno;
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens a folder inside another one.
+pub(super) fn open(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(parent, name, FOLDER, Mode::empty())
+}
+
+/// Opens a folder by a path that has been resolved already.
+pub(super) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, FOLDER, Mode::empty())
+}
+
+/// Makes a folder and opens it. It must not exist. The mode does not depend on the umask; a set-group-id bit that it
+/// inherits (fsGroup) stays.
+pub(super) fn make(parent: impl AsFd, name: &[u8], mode: RawMode) -> Result<OwnedFd, Errno> {
+    let parent = parent.as_fd();
+    rustix::fs::mkdirat(parent, name, Mode::from_bits_truncate(mode))?;
+    let folder = open(parent, name)?;
+    set_mode(&folder, mode)?;
+    Ok(folder)
+}
+
+/// Opens a folder, and makes it if there is none. The mode of one that exists is left alone.
+pub(super) fn make_if_missing(parent: impl AsFd, name: &[u8], mode: RawMode) -> Result<OwnedFd, Errno> {
+    let parent = parent.as_fd();
+    match open(parent, name) {
+        Err(Errno::NOENT) => match make(parent, name, mode) {
+            Err(Errno::EXIST) => open(parent, name),
+            made => made,
+        },
+        opened => opened,
+    }
+}
+
+/// Gives an open file or folder its permission bits, if they are not so already: a look is cheaper than a change.
+pub(super) fn set_mode(file: impl AsFd, mode: RawMode) -> Result<(), Errno> {
+    let file = file.as_fd();
+    let now = Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
+    let wanted = Mode::from_bits_truncate(mode);
+    if now & (Mode::RWXU | Mode::RWXG | Mode::RWXO) == wanted {
+        return Ok(());
+    }
+    rustix::fs::fchmod(file, wanted | (now & (Mode::SUID | Mode::SGID | Mode::SVTX)))
+}
+
+/// What a name is, without following it; `None` if there is nothing.
+pub(super) fn look(parent: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(super) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The names in a folder, in no order, without `.` and `..`.
+pub(super) fn names(folder: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Calls `each` for everything inside a folder, at any depth, with the folder it is in. What vanishes meanwhile is left out.
+pub(super) fn visit(
+    top: OwnedFd,
+    mut each: impl FnMut(BorrowedFd<'_>, &[u8], &Stat) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let pending = names(&top)?;
+    let mut stack = vec![(top, pending)];
+    while let Some((folder, pending)) = stack.last_mut() {
+        let Some(name) = pending.pop() else {
+            stack.pop();
+            continue;
+        };
+        let Some(stat) = look(&*folder, &name)? else { continue };
+        each(folder.as_fd(), &name, &stat)?;
+        if kind(&stat) == FileType::Directory {
+            match open(&*folder, &name) {
+                Ok(inner) => {
+                    let pending = names(&inner)?;
+                    stack.push((inner, pending));
+                }
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, a link (never what it names) or a folder with all that is in it. Nothing there is no error.
+pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    let parent = parent.as_fd();
+    let Some(top) = remove_or_open(parent, name)? else { return Ok(()) };
+    let pending = names(&top)?;
+    let mut stack = vec![(top, pending, name.to_vec())];
+    while let Some((folder, pending, _)) = stack.last_mut() {
+        if let Some(name) = pending.pop() {
+            if let Some(inner) = remove_or_open(folder.as_fd(), &name)? {
+                let pending = names(&inner)?;
+                stack.push((inner, pending, name));
+            }
+            continue;
+        }
+        let Some((emptied, _, name)) = stack.pop() else { break };
+        drop(emptied);
+        let above = stack.last().map_or(parent, |(folder, _, _)| folder.as_fd());
+        match rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is not a folder; opens what is.
+fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<OwnedFd>, Errno> {
+    let Some(stat) = look(parent, name)? else { return Ok(None) };
+    if kind(&stat) != FileType::Directory {
+        return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        };
+    }
+    // A reader that may write here can have taken our own permission away; an unreadable folder stays an error.
+    match open(parent, name) {
+        Ok(folder) => {
+            if !Mode::from_raw_mode(stat.st_mode).contains(Mode::RWXU) {
+                let _ = rustix::fs::fchmod(&folder, Mode::RWXU);
+            }
+            Ok(Some(folder))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes a folder's whole content durable.
+///
+/// On Linux one `syncfs` does it, which also waits for what others wrote to the same file system; asking for each of
+/// many files costs a journal commit each. For a few files it is the other way round.
+pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
+    #[cfg(target_os = "linux")]
+    if entries > FEW {
+        return rustix::fs::syncfs(top);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = entries;
+    visit(open(top, b".")?, |folder, name, stat| match kind(stat) {
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::fsync(rustix::fs::openat(folder, name, flags, Mode::empty())?)
+        }
+        FileType::Directory => rustix::fs::fsync(open(folder, name)?),
+        // A link is part of its folder.
+        _ => Ok(()),
+    })?;
+    rustix::fs::fsync(top)
+}
+
+#[cfg(target_os = "linux")]
+const FEW: u64 = 64;

@@ -1,0 +1,213 @@
+//! The one thing readers look at: a symbolic link, replaced by renaming another one over it.
+//!
+//! Its target is relative, so that the volume may be mounted anywhere, and `basename $(readlink LINK)` is the commit. It
+//! must not know how trees are made.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use git2::Oid;
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::path::printable;
+use super::{Error, folder};
+
+/// Where the link stands: its folder as configured (it may not exist yet) and its name.
+#[derive(Debug)]
+pub(super) struct Place {
+    folder: PathBuf,
+    name: OsString,
+    /// Where the trees are, resolved.
+    trees: PathBuf,
+    /// What the names of our temporary links begin with. They differ between links, as several may share a folder.
+    prefix: String,
+}
+
+/// What stands there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Nothing,
+    /// A link whose text is exactly what we would write for this commit.
+    Ours(Oid),
+    Foreign,
+}
+
+impl Place {
+    /// `root` is resolved; `link` is absolute or relative to it.
+    pub(super) fn new(root: &Path, link: &Path, trees: PathBuf) -> Result<Self, Error> {
+        let path = root.join(link);
+        let bad = |why| Error::BadLink { path: shown(&path), why };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(bad("it has no name"));
+        };
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(bad("it contains .."));
+        }
+        if let Ok(inside) = path.strip_prefix(root) {
+            let first = inside.components().next().map(Component::as_os_str);
+            if first == Some(OsStr::new(".pushsync")) || first == Some(OsStr::new(".worktrees")) {
+                return Err(bad("this folder belongs to pushsync"));
+            }
+        }
+        let identity = Sha256::digest(path.as_os_str().as_bytes());
+        let prefix = identity[..8].iter().fold(".pushsync-link-".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), trees, prefix: prefix + "-" })
+    }
+
+    /// Reads the link. Whether the tree is there is another question.
+    pub(super) fn read(&self) -> Result<Standing, Error> {
+        let failed = |source| Error::Io { doing: "read the link", path: self.shown(), source };
+        let folder = match self.folder.canonicalize() {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Nothing),
+            Err(error) => return Err(failed(error)),
+        };
+        match std::fs::read_link(folder.join(&self.name)) {
+            Ok(target) => Ok(match commit_named(target.file_name()) {
+                Some(commit) if target.as_os_str() == self.target(&folder, commit).as_os_str() => {
+                    Standing::Ours(commit)
+                }
+                _ => Standing::Foreign,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Standing::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Standing::Foreign),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The entry of `.worktrees` that a reader of the link ends up in, however the link is spelt.
+    pub(super) fn leads_to(&self) -> Option<OsString> {
+        let end = self.folder.join(&self.name).canonicalize().ok()?;
+        let inside = end.strip_prefix(&self.trees).ok()?;
+        inside.components().next().map(|first| first.as_os_str().to_owned())
+    }
+
+    /// Puts the link to `commit` in place, durably. A link is replaced whatever it names; an empty folder, which a mount
+    /// leaves behind, gives way; anything else is somebody's data and stays.
+    pub(super) fn set(&self, commit: Oid) -> Result<(), Error> {
+        let failed = |doing, source| Error::Io { doing, path: self.shown(), source };
+        std::fs::create_dir_all(&self.folder).map_err(|source| failed("make the folder of the link", source))?;
+        let real = self.folder.canonicalize().map_err(|source| failed("find the folder of the link", source))?;
+        let parent = folder::open_path(&real).map_err(|errno| failed("open the folder of the link", errno.into()))?;
+        let name = self.name.as_bytes();
+        let standing = folder::look(&parent, name).map_err(|errno| failed("look at the link", errno.into()))?;
+        let blocked = match standing.as_ref().map(folder::kind) {
+            None | Some(FileType::Symlink) => false,
+            Some(FileType::Directory) => true,
+            Some(_) => return Err(Error::Foreign { path: self.shown(), what: "a file" }),
+        };
+        let temporary = self
+            .temporary(&parent, &self.target(&real, commit))
+            .map_err(|errno| failed("create a link beside", errno.into()).with_cause_from(&parent))?;
+        let swap = || {
+            if blocked {
+                rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)
+                    .map_err(|_| Error::Foreign { path: self.shown(), what: "a folder that is not empty" })?;
+            }
+            rustix::fs::renameat(&parent, temporary.as_bytes(), &parent, name)
+                .map_err(|errno| failed("rename a link to", errno.into()))
+        };
+        if let Err(error) = swap() {
+            let _ = rustix::fs::unlinkat(&parent, temporary.as_bytes(), AtFlags::empty());
+            return Err(error);
+        }
+        rustix::fs::fsync(&parent).map_err(|errno| failed("flush the folder of", errno.into()))
+    }
+
+    fn temporary(&self, parent: &OwnedFd, target: &Path) -> Result<String, Errno> {
+        loop {
+            let name = format!("{}{:016x}", self.prefix, fastrand::u64(..));
+            match rustix::fs::symlinkat(target, parent, &name) {
+                Ok(()) => return Ok(name),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Removes the temporary links that a crash left. Only links with a name of this very link's: the folder may be
+    /// anybody's. A folder that is not there or may not be read has none of ours.
+    pub(super) fn clear(&self) {
+        let Ok(parent) =
+            self.folder.canonicalize().map_err(|_| ()).and_then(|real| folder::open_path(&real).map_err(|_| ()))
+        else {
+            return;
+        };
+        for name in folder::names(&parent).unwrap_or_default() {
+            let ours = name.starts_with(self.prefix.as_bytes());
+            if ours
+                && matches!(folder::look(&parent, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::Symlink)
+            {
+                let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
+            }
+        }
+    }
+
+    fn target(&self, folder: &Path, commit: Oid) -> PathBuf {
+        relative(folder, &self.trees).join(commit.to_string())
+    }
+
+    fn shown(&self) -> String {
+        shown(&self.folder.join(&self.name))
+    }
+}
+
+pub(super) fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
+}
+
+/// The commit that an entry of `.worktrees` is named after.
+pub(super) fn commit_named(name: Option<&OsStr>) -> Option<Oid> {
+    let text = name?.to_str()?;
+    let is_hash = text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hash { Oid::from_str(text).ok() } else { None }
+}
+
+/// The way from one folder to another. Both must be resolved: `..` of a link is not where it seems to be.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_is_relative_and_shortest() {
+        for (from, to, way) in [
+            ("/git", "/git/.worktrees", ".worktrees"),
+            ("/git/a/b", "/git/.worktrees", "../../.worktrees"),
+            ("/srv/www", "/git/.worktrees", "../../git/.worktrees"),
+            ("/", "/git/.worktrees", "git/.worktrees"),
+        ] {
+            assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way));
+        }
+    }
+
+    #[test]
+    fn only_a_full_lower_case_hash_names_a_commit() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(commit_named(Some(OsStr::new(hash))).unwrap().to_string(), hash);
+        for name in ["", "HEAD", &hash[1..], &hash.to_uppercase(), ".tmp-1"] {
+            assert_eq!(commit_named(Some(OsStr::new(name))), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_without_a_name_or_inside_our_folders_is_refused() {
+        let place = |link: &str| Place::new(Path::new("/git"), Path::new(link), "/git/.worktrees".into());
+        for link in ["/", "..", "a/../b", ".pushsync/x", "/git/.worktrees", ".worktrees/live"] {
+            assert_eq!(place(link).unwrap_err().kind(), "bad_link", "{link}");
+        }
+        for link in ["current", "a/b/current", "/srv/www/site", "./current"] {
+            assert!(place(link).is_ok(), "{link}");
+        }
+    }
+}

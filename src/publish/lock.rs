@@ -1,0 +1,60 @@
+//! One writer per `ROOT`: an flock that the kernel lets go of when the process ends, however it ends.
+//!
+//! The file stays and its text is only for people; what counts is the lock. It must not know what is being guarded.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Error;
+use super::path::printable;
+
+const NAME: &[u8] = b"lock";
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: OwnedFd,
+}
+
+impl Lock {
+    /// Takes the lock in a folder or says who has it. `shown` is the folder's path, for messages.
+    pub(super) fn take(folder: impl AsFd, shown: &[u8]) -> Result<Self, Error> {
+        let folder = folder.as_fd();
+        let path = [shown, b"/", NAME].concat();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, NAME, flags, Mode::from_bits_truncate(0o644))
+            .map_err(|errno| Error::io("open", &path, errno).with_cause_from(folder))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => return Err(Error::Locked { path: printable(&path), owner: owner(folder) }),
+            Err(errno) => return Err(Error::io("lock", &path, errno)),
+        }
+        // A full disk must not keep us from starting: the text is a courtesy.
+        let _ = sign(&file);
+        Ok(Self { _file: file })
+    }
+}
+
+/// In a container the pid is often 1, so the name of the pod stands beside it.
+fn sign(file: &OwnedFd) -> Result<(), Errno> {
+    let host = rustix::system::uname();
+    let text = format!("pid {} on {}\n", std::process::id(), host.nodename().to_string_lossy());
+    rustix::fs::ftruncate(file, 0)?;
+    rustix::io::pwrite(file, text.as_bytes(), 0)?;
+    Ok(())
+}
+
+fn owner(folder: impl AsFd) -> String {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut text = Vec::new();
+    if let Ok(file) = rustix::fs::openat(folder, NAME, flags, Mode::empty()) {
+        let _ = std::fs::File::from(file).take(200).read_to_end(&mut text);
+    }
+    match text.trim_ascii() {
+        b"" => "it has not said which".to_owned(),
+        text => printable(text),
+    }
+}

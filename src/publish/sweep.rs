@@ -1,0 +1,74 @@
+//! Which trees may go, and when: a replaced tree is kept for the readers that are still in it.
+//!
+//! Ages are counted on the monotonic clock, which no clock correction can move. Only for trees of an earlier process the
+//! file system's times are asked, once; a time in the future counts as now. It must not delete anything itself.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use rustix::fs::Stat;
+
+use crate::clock::Clock;
+
+/// Names in `.worktrees` that are not trees of a commit.
+pub(super) const UNFINISHED: &str = ".tmp-";
+pub(super) const DOOMED: &str = ".trash-";
+/// A damaged tree that was exchanged for a good one while readers may have been in it.
+pub(super) const EXCHANGED: &str = ".old-";
+
+/// What this process knows of the entries of `.worktrees`.
+#[derive(Debug, Default)]
+pub(super) struct Ages {
+    /// When an entry's grace began, and ends.
+    ends: HashMap<Vec<u8>, Instant>,
+    /// Temporary folders of builds that are running now.
+    building: HashSet<Vec<u8>>,
+}
+
+impl Ages {
+    pub(super) fn begin_build(&mut self, name: Vec<u8>) {
+        self.building.insert(name);
+    }
+
+    pub(super) fn end_build(&mut self, name: &[u8]) {
+        self.building.remove(name);
+    }
+
+    /// The entry has just lost its readers' link.
+    pub(super) fn replaced(&mut self, name: Vec<u8>, grace: Duration) {
+        self.ends.insert(name, after(Instant::now(), grace));
+    }
+
+    /// The entry is live again, or gone.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        self.ends.remove(name);
+    }
+
+    /// True if nobody is owed the entry any more.
+    pub(super) fn may_go(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> bool {
+        if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
+            return !self.building.contains(name);
+        }
+        let now = Instant::now();
+        let left = || grace.saturating_sub(age(stat));
+        *self.ends.entry(name.to_vec()).or_insert_with(|| after(now, left())) <= now
+    }
+}
+
+/// A grace of years does not fit some clocks; a day that never ends by itself is as good.
+fn after(now: Instant, grace: Duration) -> Instant {
+    now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(24 * 60 * 60))
+}
+
+fn age(stat: &Stat) -> Duration {
+    let now = Clock::real().now().as_second();
+    // The types of these fields differ between systems.
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
+        reason = "not useless on all of them"
+    )]
+    let changed = i64::try_from(stat.st_mtime).unwrap_or(i64::MAX);
+    // A whole second less: the file system's time is cut to seconds here.
+    Duration::from_secs(u64::try_from(now.saturating_sub(changed)).unwrap_or(0).saturating_sub(1))
+}

@@ -1,0 +1,166 @@
+//! Does a tree on the disk hold exactly what its commit holds? Compared, not assumed.
+//!
+//! Every name, mode, link target and the content of every file is looked at; nothing is repaired here. The disk may be
+//! changed by others meanwhile, so nothing that is found is trusted twice. It must not write.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use git2::{ObjectType, Odb, Oid};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::objects::{Entry, EntryKind, join, read_tree};
+use super::path::printable;
+use super::{Error, Verdict, folder};
+use crate::worker::Cancel;
+
+/// Larger files are hashed piece by piece.
+const WHOLE: i64 = 4 * 1024 * 1024;
+
+struct Frame {
+    folder: OwnedFd,
+    above: usize,
+    entries: std::vec::IntoIter<Entry>,
+    /// What is on the disk and has not been asked for yet.
+    names: HashSet<Vec<u8>>,
+}
+
+/// Why a walk ended early: a difference is an answer, an error is not.
+enum Halt {
+    Differs(String),
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(super) fn compare(odb: &Odb<'_>, root: Oid, top: OwnedFd, cancel: &Cancel) -> Result<Verdict, Error> {
+    match walk(odb, root, top, cancel) {
+        Ok(()) => Ok(Verdict::Whole),
+        Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, cancel: &Cancel) -> Result<(), Halt> {
+    let mut path = Vec::new();
+    let mut content = Vec::new();
+    let mut stack = vec![enter(odb, root, top, &path, 0)?];
+    while let Some(frame) = stack.last_mut() {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled.into());
+        }
+        let Some(entry) = frame.entries.next() else {
+            if let Some(extra) = frame.names.iter().min() {
+                return Err(differs(&join(&path, extra), "is not in the commit"));
+            }
+            path.truncate(frame.above);
+            stack.pop();
+            continue;
+        };
+        let at = join(&path, &entry.name);
+        if !frame.names.remove(&entry.name) {
+            return Err(differs(&at, "is missing"));
+        }
+        let stat = folder::look(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
+        let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
+        check_kind(&stat, entry.kind, &at)?;
+        match entry.kind {
+            EntryKind::File | EntryKind::Executable => check_content(&frame.folder, &entry, &stat, &mut content, &at)?,
+            EntryKind::Link => {
+                let target = rustix::fs::readlinkat(&frame.folder, &*entry.name, Vec::new())
+                    .map_err(|errno| unreadable(&at, errno))?;
+                check_hash(Oid::hash_object(ObjectType::Blob, target.to_bytes()), entry.id, &at)?;
+            }
+            EntryKind::Folder | EntryKind::Submodule => {
+                let inner = folder::open(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
+                if entry.kind == EntryKind::Folder {
+                    let above = path.len();
+                    path = at;
+                    stack.push(enter(odb, entry.id, inner, &path, above)?);
+                } else if !folder::names(inner).map_err(|errno| unreadable(&at, errno))?.is_empty() {
+                    return Err(differs(&at, "is a submodule and not empty"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn enter(odb: &Odb<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -> Result<Frame, Halt> {
+    let entries = read_tree(odb, id, path)?.into_iter();
+    let names = folder::names(&folder).map_err(|errno| unreadable(path, errno))?.into_iter().collect();
+    Ok(Frame { folder, above, entries, names })
+}
+
+/// Type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.
+fn check_kind(stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
+    let (kind, mode) = match wanted {
+        EntryKind::File => (FileType::RegularFile, Some(0o644)),
+        EntryKind::Executable => (FileType::RegularFile, Some(0o755)),
+        EntryKind::Link => (FileType::Symlink, None),
+        EntryKind::Folder | EntryKind::Submodule => (FileType::Directory, Some(0o755)),
+    };
+    if folder::kind(stat) != kind {
+        return Err(differs(path, "is of another type"));
+    }
+    let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+    match mode {
+        Some(mode) if Mode::from_raw_mode(stat.st_mode) & bits != Mode::from_bits_truncate(mode) => {
+            Err(differs(path, "has another mode"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec<u8>, path: &[u8]) -> Result<(), Halt> {
+    // NONBLOCK: what was a file a moment ago may be a pipe now.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::openat(folder, &*entry.name, flags, Mode::empty()).map_err(|errno| unreadable(path, errno))?;
+    if stat.st_size > WHOLE {
+        // libgit2 hashes piece by piece only what has a path; the path of a descriptor cannot be replaced by another file.
+        let numbers = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+        if let Ok(hash) = Oid::hash_file(ObjectType::Blob, format!("{numbers}/{}", file.as_raw_fd())) {
+            return check_hash(Ok(hash), entry.id, path);
+        }
+        // No /proc in this container: then it costs memory.
+    }
+    content.clear();
+    std::fs::File::from(file).read_to_end(content).map_err(|source| Error::Io {
+        doing: "read",
+        path: printable(path),
+        source,
+    })?;
+    check_hash(Oid::hash_object(ObjectType::Blob, content), entry.id, path)?;
+    // One large file must not keep its memory for the rest of the walk.
+    content.shrink_to(usize::try_from(WHOLE).unwrap_or(0));
+    Ok(())
+}
+
+fn check_hash(found: Result<Oid, git2::Error>, wanted: Oid, path: &[u8]) -> Result<(), Halt> {
+    match found {
+        Ok(found) if found == wanted => Ok(()),
+        Ok(_) => Err(differs(path, "has other content")),
+        Err(source) => Err(Error::Store { what: format!("the hash of {}", printable(path)), source }.into()),
+    }
+}
+
+fn differs(path: &[u8], how: &str) -> Halt {
+    Halt::Differs(format!("{} {how}", printable(path)))
+}
+
+/// What somebody took away or locked against us is a difference; a failing disk is an error.
+fn unreadable(path: &[u8], errno: Errno) -> Halt {
+    match errno {
+        Errno::NOENT => differs(path, "is missing"),
+        Errno::ACCESS | Errno::PERM => differs(path, "cannot be read"),
+        Errno::NOTDIR | Errno::LOOP | Errno::INVAL => differs(path, "is of another type"),
+        errno => Halt::Failed(Error::io("read", path, errno)),
+    }
+}

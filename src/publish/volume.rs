@@ -1,0 +1,318 @@
+//! `ROOT` and what is ours in it: `.pushsync`, `.worktrees` and the link. Everything else on the volume is left alone.
+//!
+//! The volume may be a mount point that somebody else owns, hold `lost+found` and other people's files, and be changed
+//! under us. Folders are therefore opened anew for each operation, by descriptor, without following links.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use git2::Oid;
+use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+
+use super::link::{Place, Standing, commit_named, shown};
+use super::lock::Lock;
+use super::objects::Objects;
+use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
+use super::{Error, Live, Verdict, folder, verify};
+use crate::worker::Cancel;
+
+const STATE: &[u8] = b".pushsync";
+const TREES: &[u8] = b".worktrees";
+
+/// Where trees go.
+#[derive(Clone, Debug)]
+pub struct VolumeOptions {
+    /// `--root`: made if it does not exist.
+    pub root: PathBuf,
+    /// `--link`: absolute, or relative to the root.
+    pub link: PathBuf,
+    /// How long a replaced tree is kept for readers that are still in it.
+    pub grace: Duration,
+}
+
+/// The one owner of `ROOT`, for as long as it lives (flock on `.pushsync/lock`).
+#[derive(Debug)]
+pub struct Volume {
+    /// Resolved.
+    root: PathBuf,
+    grace: Duration,
+    pub(super) link: Place,
+    /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
+    ages: Mutex<Ages>,
+    _lock: Lock,
+}
+
+impl Volume {
+    /// Makes `ROOT` and `.pushsync`, takes the lock, clears temporary folders and links that a crash left.
+    ///
+    /// # Errors
+    /// `locked` if another process has `ROOT`, `bad_link`, or what the file system says: `read_only`, `permission`, ….
+    pub fn open(options: VolumeOptions) -> Result<Self, Error> {
+        let root = make_root(&options.root)?;
+        let link = Place::new(&root, &options.link, root.join(".worktrees"))?;
+        let top = open_root(&root)?;
+        let state = own_folder(&top, &root, STATE)?;
+        let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
+        own_folder(&top, &root, TREES)?;
+        let volume = Self { root, grace: options.grace, link, ages: Mutex::default(), _lock: lock };
+        volume.clear_leftovers()?;
+        Ok(volume)
+    }
+
+    /// `ROOT/.pushsync/repo.git`
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.state_folder().join("repo.git")
+    }
+
+    /// `ROOT/.pushsync`
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        self.root.join(".pushsync")
+    }
+
+    /// Reads the link, nothing else: cheap enough for every look.
+    pub fn live(&self) -> Result<Live, Error> {
+        let commit = match self.link.read()? {
+            Standing::Nothing => return Ok(Live::Nothing),
+            Standing::Foreign => return Ok(Live::Foreign),
+            Standing::Ours(commit) => commit,
+        };
+        Ok(if self.has_tree(&self.trees_folder()?, commit)? { Live::Tree(commit) } else { Live::Dangling(commit) })
+    }
+
+    /// The commits whose trees are on the disk, as their names say; ask [`Volume::verify`] what is in them.
+    pub fn trees(&self) -> Result<Vec<Oid>, Error> {
+        let trees = self.trees_folder()?;
+        let mut commits = Vec::new();
+        for name in self.names(&trees)? {
+            if let Some(commit) = commit_named(Some(OsStrExt::from_bytes(&name)))
+                && self.has_tree(&trees, commit)?
+            {
+                commits.push(commit);
+            }
+        }
+        Ok(commits)
+    }
+
+    /// Compares `.worktrees/<commit>` with the commit: every name, mode, link target and the content of every file.
+    pub fn verify(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Verdict, Error> {
+        let objects = Objects::open(store)?;
+        let root = objects.root(commit)?;
+        let name = commit.to_string();
+        match folder::open(self.trees_folder()?, name.as_bytes()) {
+            Ok(top) => {
+                let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", name.as_bytes(), errno))?;
+                if stat.st_mode & 0o777 != 0o755 {
+                    return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
+                }
+                verify::compare(&objects.odb()?, root, top, cancel)
+            }
+            Err(errno) => match errno {
+                rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
+                rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP => {
+                    Ok(Verdict::Differs("it is not a folder".to_owned()))
+                }
+                errno => Err(self.failed("open the tree", name.as_bytes(), errno)),
+            },
+        }
+    }
+
+    /// Makes the link name a built tree, durably. Everything before this call is invisible to readers.
+    ///
+    /// # Errors
+    /// `not_built` if the tree is not there, `foreign_link` if a file or a folder with content stands where the link goes.
+    pub fn publish(&self, commit: Oid) -> Result<(), Error> {
+        let trees = self.trees_folder()?;
+        let mut ages = self.ages();
+        if !self.has_tree(&trees, commit)? {
+            return Err(Error::NotBuilt { path: self.shown_tree(commit.to_string().as_bytes()) });
+        }
+        let name = commit.to_string().into_bytes();
+        let before = self.link.leads_to().map(OsStringExt::into_vec).filter(|before| *before != name);
+        if let Some(before) = &before {
+            // Before the flip, so that a crash right after it does not cost the readers their grace.
+            touch(&trees, before);
+        }
+        self.link.set(commit)?;
+        ages.forget(&name);
+        if let Some(before) = before {
+            ages.replaced(before, self.grace);
+        }
+        Ok(())
+    }
+
+    /// Removes trees whose grace is over and leftovers. Never touches the tree that the link names, nor `keep`.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the others are removed all the same.
+    pub fn sweep(&self, keep: &[Oid]) -> Result<(), Error> {
+        let trees = self.trees_folder()?;
+        let mut first_failure = None;
+        for name in self.names(&trees)? {
+            match self.doom(&trees, &name, keep) {
+                Ok(Some(doomed)) => {
+                    if let Err(errno) = folder::remove_all(&trees, &doomed) {
+                        first_failure.get_or_insert(self.failed("remove", &name, errno));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    first_failure.get_or_insert(error);
+                }
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    /// Bytes used on the volume: `(store, trees)`. Not cheap; called after a publish only.
+    pub fn usage(&self) -> Result<(u64, u64), Error> {
+        let size = |top: OwnedFd, path: &Path| {
+            let mut blocks = 0_u64;
+            folder::visit(top, |_, _, stat| {
+                blocks += u64::try_from(stat.st_blocks).unwrap_or(0);
+                Ok(())
+            })
+            .map(|()| blocks * 512)
+            .map_err(|errno| Error::io("measure", path.as_os_str().as_bytes(), errno))
+        };
+        let store = match folder::open_path(&self.store()) {
+            Ok(store) => size(store, &self.store())?,
+            Err(rustix::io::Errno::NOENT) => 0,
+            Err(errno) => return Err(Error::io("open", self.store().as_os_str().as_bytes(), errno)),
+        };
+        Ok((store, size(self.trees_folder()?, &self.root.join(".worktrees"))?))
+    }
+
+    /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
+    /// must not be called a tree.
+    fn doom(&self, trees: &OwnedFd, name: &[u8], keep: &[Oid]) -> Result<Option<Vec<u8>>, Error> {
+        let commit = commit_named(Some(OsStrExt::from_bytes(name)));
+        let nameless = [UNFINISHED, DOOMED, EXCHANGED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+        if commit.is_none() && !nameless {
+            return Ok(None);
+        }
+        let mut ages = self.ages();
+        let looked = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
+        let Some(stat) = looked else { return Ok(None) };
+        let wanted = commit.is_some_and(|commit| keep.contains(&commit)) || self.is_live(name)?;
+        let foreign = commit.is_some() && folder::kind(&stat) != FileType::Directory;
+        if wanted || foreign || !ages.may_go(name, &stat, self.grace) {
+            return Ok(None);
+        }
+        ages.forget(name);
+        if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
+            return Ok(Some(name.to_vec()));
+        }
+        let doomed = unique(DOOMED);
+        rustix::fs::renameat(trees, name, trees, &*doomed).map_err(|errno| self.failed("rename", name, errno))?;
+        Ok(Some(doomed))
+    }
+
+    fn clear_leftovers(&self) -> Result<(), Error> {
+        self.link.clear();
+        let trees = self.trees_folder()?;
+        for name in self.names(&trees)? {
+            if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
+                folder::remove_all(&trees, &name).map_err(|errno| self.failed("remove", &name, errno))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if readers of the link end up in this entry, by its text (as we write it) or by where it really leads.
+    pub(super) fn is_live(&self, name: &[u8]) -> Result<bool, Error> {
+        let by_text = match self.link.read()? {
+            Standing::Ours(commit) => commit.to_string().as_bytes() == name,
+            _ => false,
+        };
+        Ok(by_text || self.link.leads_to().is_some_and(|entry| entry.as_bytes() == name))
+    }
+
+    pub(super) fn has_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<bool, Error> {
+        let name = commit.to_string();
+        let stat =
+            folder::look(trees, name.as_bytes()).map_err(|errno| self.failed("look at", name.as_bytes(), errno))?;
+        Ok(stat.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
+    }
+
+    /// Opened each time, and made again if somebody emptied the volume.
+    pub(super) fn trees_folder(&self) -> Result<OwnedFd, Error> {
+        own_folder(&open_root(&self.root)?, &self.root, TREES)
+    }
+
+    pub(super) fn ages(&self) -> MutexGuard<'_, Ages> {
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    pub(super) fn shown_tree(&self, name: &[u8]) -> String {
+        shown(&self.root.join(".worktrees").join(std::ffi::OsStr::from_bytes(name)))
+    }
+
+    pub(super) fn failed(&self, doing: &'static str, name: &[u8], errno: rustix::io::Errno) -> Error {
+        Error::Io { doing, path: self.shown_tree(name), source: errno.into() }
+    }
+
+    fn names(&self, trees: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
+        folder::names(trees).map_err(|errno| self.failed("list", b"", errno))
+    }
+}
+
+/// A name for `.worktrees` that is nobody's.
+pub(super) fn unique(prefix: &str) -> Vec<u8> {
+    format!("{prefix}{:x}-{:016x}", std::process::id(), fastrand::u64(..)).into_bytes()
+}
+
+/// Says when an entry was replaced, for the next process. Best effort: without it the grace is shorter.
+pub(super) fn touch(trees: &OwnedFd, name: &[u8]) {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    let _ = rustix::fs::utimensat(trees, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// The root, resolved. One that we make is 0775, so that a shared group may write; one that exists is left as it is.
+fn make_root(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |doing| move |source| Error::Io { doing, path: shown(path), source };
+    if let Some(above) = path.parent() {
+        std::fs::create_dir_all(above).map_err(failed("make the folder above"))?;
+    }
+    match std::fs::create_dir(path) {
+        Ok(()) => {
+            let shared = std::fs::Permissions::from_mode(0o775);
+            std::fs::set_permissions(path, shared).map_err(failed("set the mode of"))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // A mount point on a read-only file system cannot be made and need not be.
+        Err(_) if path.is_dir() => {}
+        Err(error) => return Err(failed("make the folder")(error)),
+    }
+    path.canonicalize().map_err(failed("find"))
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, Error> {
+    folder::open_path(root).map_err(|errno| Error::io("open the folder", root.as_os_str().as_bytes(), errno))
+}
+
+/// Opens a folder of ours and makes it if it is missing; durable in its parent before anything is put into it.
+fn own_folder(top: &OwnedFd, root: &Path, name: &[u8]) -> Result<OwnedFd, Error> {
+    let path = || [root.as_os_str().as_bytes(), b"/", name].concat();
+    let missing = folder::look(top, name).map_err(|errno| Error::io("look at", path(), errno))?.is_none();
+    let opened = folder::make_if_missing(top, name, 0o755).map_err(|errno| {
+        Error::io(if missing { "make the folder" } else { "open the folder" }, path(), errno).with_cause_from(top)
+    })?;
+    if missing {
+        rustix::fs::fsync(top).map_err(|errno| Error::io("flush", root.as_os_str().as_bytes(), errno))?;
+    }
+    Ok(opened)
+}

@@ -1,0 +1,90 @@
+//! A look at a whole tree before a byte of it is written: every name, the depth, the number of entries.
+//!
+//! It must not touch the volume. Equal subtrees are read once, so that a few kilobytes which unfold to billions of
+//! entries cost no more than their own size.
+
+use std::collections::HashMap;
+
+use git2::{Odb, Oid};
+
+use super::Error;
+use super::objects::{EntryKind, MAX_DEPTH, MAX_ENTRIES, hostile, read_tree};
+use crate::worker::Cancel;
+
+/// What a subtree unfolds to.
+#[derive(Clone, Copy)]
+struct Extent {
+    entries: u64,
+    /// Levels of folders, itself included.
+    height: usize,
+}
+
+struct Frame {
+    id: Oid,
+    /// The length of the path to the folder above.
+    above: usize,
+    folders: std::vec::IntoIter<(Vec<u8>, Oid)>,
+    extent: Extent,
+}
+
+/// Reads every tree object below `root` once and answers how many entries there are. Hostile trees are refused here.
+pub(super) fn survey(odb: &Odb<'_>, root: Oid, cancel: &Cancel) -> Result<u64, Error> {
+    let mut known: HashMap<Oid, Extent> = HashMap::new();
+    let mut path = Vec::new();
+    let mut stack = vec![frame(odb, root, &path, 0)?];
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let depth = stack.len();
+        let Some(top) = stack.last_mut() else { return Ok(known.get(&root).map_or(0, |extent| extent.entries)) };
+        let Some((name, id)) = top.folders.next() else {
+            known.insert(top.id, top.extent);
+            path.truncate(top.above);
+            let done = top.extent;
+            stack.pop();
+            if let Some(above) = stack.last_mut() {
+                add(&mut above.extent, done);
+            }
+            continue;
+        };
+        match known.get(&id) {
+            Some(&extent) => {
+                if depth + extent.height > MAX_DEPTH {
+                    return Err(hostile(&path, &name, "folders are nested more than 256 deep"));
+                }
+                add(&mut top.extent, extent);
+            }
+            None if depth == MAX_DEPTH => {
+                return Err(hostile(&path, &name, "folders are nested more than 256 deep"));
+            }
+            None => {
+                let above = path.len();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(&name);
+                stack.push(frame(odb, id, &path, above)?);
+            }
+        }
+        if stack.last().is_some_and(|top| top.extent.entries > MAX_ENTRIES) {
+            return Err(hostile(&path, b"", "there are more than 5,000,000 entries below it"));
+        }
+    }
+}
+
+fn frame(odb: &Odb<'_>, id: Oid, path: &[u8], above: usize) -> Result<Frame, Error> {
+    let entries = read_tree(odb, id, path)?;
+    let extent = Extent { entries: entries.len() as u64, height: 1 };
+    let folders: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.kind == EntryKind::Folder)
+        .map(|entry| (entry.name, entry.id))
+        .collect();
+    Ok(Frame { id, above, folders: folders.into_iter(), extent })
+}
+
+fn add(to: &mut Extent, extent: Extent) {
+    to.entries = to.entries.saturating_add(extent.entries);
+    to.height = to.height.max(extent.height + 1);
+}
