@@ -52,7 +52,7 @@ async fn the_remote_answers_nonsense_and_errors() {
         site.start_in_sync().await;
         let record = survives(
             &mut site,
-            &["network", "protocol", "server", "not_found"],
+            &["network", "protocol", "server_error", "not_found"],
             |site| site.remote.set(mode.clone()),
             |site| site.remote.set(Mode::Serve),
         )
@@ -145,9 +145,16 @@ impl Tmpfs {
         Some(Self(path.to_owned()))
     }
 
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status().unwrap();
-        assert!(status.success(), "remount {options}");
+    /// Makes every path below read-only. The kernel refuses that for a file system with open writers, so the same files are
+    /// mounted over themselves: what a container sees when its volume comes back read-only.
+    fn cover_read_only(&self) -> Cover {
+        mount(&["--bind"], &[&self.0, &self.0]);
+        mount(&["-o", "remount,ro,bind"], &[&self.0]);
+        Cover(self.0.clone())
+    }
+
+    fn make_writable(&self) {
+        mount(&["-o", "remount,rw"], &[&self.0]);
     }
 }
 
@@ -155,6 +162,19 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// A read-only view over a path; ends when it is dropped.
+struct Cover(std::path::PathBuf);
+
+impl Drop for Cover {
+    fn drop(&mut self) {
+        assert!(Command::new("umount").arg("-l").arg(&self.0).status().unwrap().success());
+    }
+}
+
+fn mount(options: &[&str], paths: &[&std::path::PathBuf]) {
+    assert!(Command::new("mount").args(options).args(paths).status().unwrap().success(), "mount {options:?}");
 }
 
 #[tokio::test]
@@ -200,7 +220,7 @@ async fn a_volume_that_is_read_only_at_start_is_waited_for() {
     assert!(error.hint.is_some());
     assert_eq!(site.probe("/startupz").await.0, 503);
     assert_eq!(site.probe("/livez").await.0, 200);
-    volume.remount("rw");
+    volume.make_writable();
     let head = site.repo.head();
     site.wait_published(&head).await;
     site.assert_whole(&head);
