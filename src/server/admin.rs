@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -89,8 +90,10 @@ async fn history(State(api): State<Api>, request: Request) -> Response<Body> {
     answer::json(StatusCode::OK, &HistoryPage { schema: SCHEMA, records })
 }
 
-async fn detail(State(api): State<Api>, Path(id): Path<String>) -> Response<Body> {
-    let detail = (id.len() <= LONGEST_ID).then(|| api.handle.history().detail(&id)).flatten();
+async fn detail(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response<Body> {
+    // An id that is not UTF-8 is as unknown as any other.
+    let id = id.ok().map(|Path(id)| id).filter(|id| id.len() <= LONGEST_ID);
+    let detail = id.and_then(|id| api.handle.history().detail(&id));
     let Some(detail) = detail else {
         let hint = Some("the history is bounded; it may have been dropped (--history-limit)");
         return answer::refusal(StatusCode::NOT_FOUND, "unknown_sync", "there is no record with this id", hint);

@@ -220,11 +220,39 @@ impl HeadWatch {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn ambiguous(head: &str, piece: usize) -> bool {
         let mut watch = HeadWatch::default();
         head.as_bytes().chunks(piece).fold(false, |_, bytes| watch.read(bytes))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (reader, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut reader, stream) = (reader.expect("connected"), accepted.expect("accepted").0);
+        let mut socket = Socket::new(stream, Arc::new(Vital::new()), false, Duration::from_secs(2));
+        let chunk = vec![0; 1024 * 1024];
+        // While the other side reads, nothing is given up, however long it takes altogether.
+        let mut sink = vec![0; chunk.len()];
+        for _ in 0..20 {
+            let (written, read) = tokio::join!(socket.write_all(&chunk), async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                reader.read_exact(&mut sink).await
+            });
+            written.expect("taken");
+            read.expect("read");
+        }
+        let error = loop {
+            if let Err(error) = socket.write_all(&chunk).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

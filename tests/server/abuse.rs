@@ -71,7 +71,7 @@ async fn bodies_that_never_end_do_not_hold_all_places_either() {
 #[tokio::test]
 async fn heads_and_bodies_have_their_time() {
     let mut setup = Setup::default();
-    setup.limits.hook.head = Duration::from_millis(300);
+    setup.limits.hook.head = Duration::from_secs(2);
     setup.limits.hook.body = Duration::from_millis(300);
     let sidecar = setup.start();
 

@@ -157,7 +157,10 @@ async fn the_history_is_read_in_pages() {
     }
     let long = "9".repeat(5000);
     assert_eq!(get(admin, &format!("/api/v1/syncs/{long}")).await.status, 404);
-    assert_eq!(get(admin, "/api/v1/syncs/..%2f1").await.status, 404);
+    for odd in ["..%2f1", "%ff", "%00"] {
+        let answer = get(admin, &format!("/api/v1/syncs/{odd}")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("unknown_sync")), "{odd}");
+    }
 }
 
 #[tokio::test]
