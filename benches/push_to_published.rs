@@ -1,7 +1,7 @@
 //! How long a push takes to reach readers, beside what git itself needs for the same commit, in one interleaved run.
 //!
 //! Ratios are what counts: absolute times belong to the machine. No part of this is a test.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its table")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -9,6 +9,7 @@ pub mod error;
 pub mod log;
 pub mod remote_url;
 pub mod secret;
+pub mod secret_file;
 pub mod signature;
 pub mod worker;
 

@@ -80,7 +80,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
 
     // The listeners first: a port-forward that meets a closed port dies.
-    let servers = server::start(config.server, handle.clone()).await?;
+    let servers = server::start(&config.server, &handle)?;
     if let Some(number) = on_signal {
         tokio::spawn(signals::ring_on(number, handle));
     }

@@ -1,45 +1,272 @@
 //! Counters for Prometheus: git-sync's names for the same facts, ours for what it cannot tell.
 //!
-//! `sync` and `server` count, the http listener renders.
+//! `sync` and `server` count, the http listener renders. Names and labels are an interface: dashboards and alerts that
+//! were made for git-sync keep working.
 
-use crate::api::Record;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::api::{Outcome, Record};
+use crate::clock::Clock;
+
+/// Seconds; a poll that finds nothing takes milliseconds, a first clone of something large minutes.
+const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HookRun {
+    name: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryResult {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseName {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommitName {
+    commit: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct About {
+    version: String,
+    repo: String,
+    r#ref: String,
+}
+
+type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
+type Seconds = Gauge<f64, AtomicU64>;
 
 /// Thread-safe; every method is cheap.
-#[derive(Debug, Default)]
-pub struct Metrics;
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    clock: Clock,
+    syncs: Family<Status, Counter>,
+    fetches: Counter,
+    /// A histogram where git-sync has a summary without quantiles: `_sum` and `_count` are the same.
+    durations: Histograms<Status>,
+    hook_runs: Family<HookRun, Counter>,
+    /// Gauges that only rise: git-sync's two names lack `_total`, which a counter would get.
+    askpass_calls: Family<Status, Gauge>,
+    app_tokens: Family<Status, Gauge>,
+    published: Family<CommitName, Gauge>,
+    last_success: Seconds,
+    last_attempt: Seconds,
+    deliveries: Family<DeliveryResult, Counter>,
+    missed: Counter,
+    received_to_published: Histogram,
+    phases: Histograms<PhaseName>,
+    fetched_bytes: Counter,
+    peer_messages: Family<DeliveryResult, Counter>,
+    volume_bytes: Family<Kind, Gauge>,
+    paused: Gauge,
+    pinned: Gauge,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(env!("CARGO_PKG_VERSION"), "", "")
+    }
+}
 
 impl Metrics {
     /// `repo` is redacted already.
     #[must_use]
-    pub fn new(_version: &str, _repo: &str, _reference: &str) -> Self {
-        Self
+    pub fn new(version: &str, repo: &str, reference: &str) -> Self {
+        let about = About { version: version.to_owned(), repo: repo.to_owned(), r#ref: reference.to_owned() };
+        let mut metrics = Self {
+            registry: Registry::default(),
+            clock: Clock::real(),
+            syncs: Family::default(),
+            fetches: Counter::default(),
+            durations: Family::new_with_constructor(seconds),
+            hook_runs: Family::default(),
+            askpass_calls: Family::default(),
+            app_tokens: Family::default(),
+            published: Family::default(),
+            last_success: Gauge::default(),
+            last_attempt: Gauge::default(),
+            deliveries: Family::default(),
+            missed: Counter::default(),
+            received_to_published: seconds(),
+            phases: Family::new_with_constructor(seconds),
+            fetched_bytes: Counter::default(),
+            peer_messages: Family::default(),
+            volume_bytes: Family::default(),
+            paused: Gauge::default(),
+            pinned: Gauge::default(),
+        };
+        metrics.register(about);
+        // Present from the start, so that a first failure is a rise from 0 and not a series that was not there.
+        for status in ["success", "error", "noop"] {
+            drop(metrics.syncs.get_or_create(&Status { status }));
+        }
+        for result in ["queued", "ignored", "pong", "bad_signature", "malformed", "too_large", "timeout"] {
+            drop(metrics.deliveries.get_or_create(&DeliveryResult { result }));
+        }
+        metrics
+    }
+
+    /// A counter is registered without `_total`: the exposition adds it.
+    fn register(&mut self, about: About) {
+        let all = &mut self.registry;
+        all.register("git_sync_count", "Syncs by status", self.syncs.clone());
+        all.register("git_fetch_count", "Fetches that brought something", self.fetches.clone());
+        all.register("git_sync_duration_seconds", "How long syncs took", self.durations.clone());
+        all.register("git_sync_hook_run_count", "Runs of hooks by status", self.hook_runs.clone());
+        all.register("git_sync_askpass_calls", "Calls of the askpass URL", self.askpass_calls.clone());
+        all.register("git_sync_refresh_github_app_token_count", "GitHub app tokens asked for", self.app_tokens.clone());
+        all.register("pushsync", "What runs here", Info::new(about));
+        all.register("pushsync_published_info", "The commit that is published", self.published.clone());
+        let name = "pushsync_last_success_timestamp_seconds";
+        all.register(name, "When a sync last succeeded, changed or not", self.last_success.clone());
+        let name = "pushsync_last_attempt_timestamp_seconds";
+        all.register(name, "When a sync last ended, however", self.last_attempt.clone());
+        all.register("pushsync_webhook_deliveries", "Webhook requests by result", self.deliveries.clone());
+        all.register("pushsync_missed_webhooks", "Commits that no webhook announced", self.missed.clone());
+        let name = "pushsync_received_to_published_seconds";
+        all.register(name, "From a webhook's first byte to the published tree", self.received_to_published.clone());
+        all.register("pushsync_phase_duration_seconds", "How long each phase took", self.phases.clone());
+        all.register("pushsync_fetch_bytes", "Bytes received by fetches", self.fetched_bytes.clone());
+        all.register("pushsync_peer_messages", "Messages to other replicas by result", self.peer_messages.clone());
+        all.register("pushsync_volume_bytes", "Bytes on the volume", self.volume_bytes.clone());
+        all.register("pushsync_paused", "1 while paused", self.paused.clone());
+        all.register("pushsync_pinned", "1 while pinned to a commit", self.pinned.clone());
     }
 
     /// A sync ended with a record (published, failed, refused, or an unchanged one that somebody rang for).
-    pub fn record(&self, _record: &Record) {}
+    pub fn record(&self, record: &Record) {
+        let status = match record.outcome {
+            Outcome::Published => "success",
+            Outcome::Unchanged => "noop",
+            Outcome::Failed | Outcome::Refused | Outcome::Unknown => "error",
+        };
+        let took = Duration::try_from(record.finished_at.duration_since(record.started_at)).unwrap_or_default();
+        self.ended(status, took);
+        if let Some(bytes) = record.bytes {
+            self.fetches.inc();
+            self.fetched_bytes.inc_by(bytes);
+        }
+        if record.missed_webhook {
+            self.missed.inc();
+        }
+        if let Some(millis) = record.received_to_published_ms {
+            self.received_to_published.observe(Duration::from_millis(millis).as_secs_f64());
+        }
+        let phases = &record.phases;
+        for (phase, millis) in [
+            ("queue", phases.queue_ms),
+            ("fetch", phases.fetch_ms),
+            ("build", phases.build_ms),
+            ("gate", phases.gate_ms),
+            ("publish", phases.publish_ms),
+        ] {
+            if let Some(millis) = millis {
+                let seconds = Duration::from_millis(millis).as_secs_f64();
+                self.phases.get_or_create(&PhaseName { phase }).observe(seconds);
+            }
+        }
+    }
 
     /// A poll found nothing new.
-    pub fn unchanged(&self, _took: std::time::Duration) {}
+    pub fn unchanged(&self, took: Duration) {
+        self.ended("noop", took);
+    }
 
     /// A poll failed like the one before it, so that no record was kept.
-    pub fn failed(&self, _took: std::time::Duration) {}
+    pub fn failed(&self, took: Duration) {
+        self.ended("error", took);
+    }
 
-    /// A webhook request was answered: `queued`, `ignored`, `bad_signature`, `malformed`, `too_large`, `timeout`.
-    pub fn delivery(&self, _result: &'static str) {}
+    fn ended(&self, status: &'static str, took: Duration) {
+        self.syncs.get_or_create(&Status { status }).inc();
+        self.durations.get_or_create(&Status { status }).observe(took.as_secs_f64());
+        let now = Duration::try_from(self.clock.now().as_duration()).unwrap_or_default().as_secs_f64();
+        self.last_attempt.set(now);
+        if status != "error" {
+            self.last_success.set(now);
+        }
+    }
+
+    /// A webhook request was answered: `queued`, `ignored`, `pong`, `bad_signature`, `malformed`, `too_large`, `timeout`.
+    pub fn delivery(&self, result: &'static str) {
+        self.deliveries.get_or_create(&DeliveryResult { result }).inc();
+    }
+
+    /// A message to another replica was sent, or given up.
+    pub fn peer_message(&self, result: &'static str) {
+        self.peer_messages.get_or_create(&DeliveryResult { result }).inc();
+    }
+
+    /// A hook ran (`success` or `error`).
+    pub fn hook_run(&self, name: &str, status: &'static str) {
+        self.hook_runs.get_or_create(&HookRun { name: name.to_owned(), status }).inc();
+    }
+
+    /// The askpass URL was called.
+    pub fn askpass_call(&self, status: &'static str) {
+        self.askpass_calls.get_or_create(&Status { status }).inc();
+    }
+
+    /// A GitHub app token was asked for.
+    pub fn github_app_token(&self, status: &'static str) {
+        self.app_tokens.get_or_create(&Status { status }).inc();
+    }
 
     /// What is published now.
-    pub fn published(&self, _commit: &str) {}
+    pub fn published(&self, commit: &str) {
+        self.published.clear();
+        self.published.get_or_create(&CommitName { commit: commit.to_owned() }).set(1);
+    }
 
-    pub fn paused(&self, _paused: bool) {}
+    pub fn paused(&self, paused: bool) {
+        self.paused.set(i64::from(paused));
+    }
 
-    pub fn pinned(&self, _pinned: bool) {}
+    pub fn pinned(&self, pinned: bool) {
+        self.pinned.set(i64::from(pinned));
+    }
 
     /// `kind` is `store` or `trees`.
-    pub fn volume_bytes(&self, _kind: &'static str, _bytes: u64) {}
+    pub fn volume_bytes(&self, kind: &'static str, bytes: u64) {
+        self.volume_bytes.get_or_create(&Kind { kind }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
 
-    /// The exposition text (version 0.0.4 or OpenMetrics), as `GET /metrics` answers.
+    /// The exposition text (`OpenMetrics` 1.0), as `GET /metrics` answers.
     #[must_use]
     pub fn render(&self) -> String {
-        String::new()
+        let mut exposition = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut exposition, &self.registry);
+        exposition
     }
 }

@@ -11,9 +11,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::config::secret_file;
 use crate::log::printable;
 use crate::secret::scrub;
+use crate::secret_file;
 use crate::signature::sign;
 
 use arguments::Asked;

@@ -41,6 +41,23 @@ impl Signer {
     }
 }
 
+/// Reads the value of an `X-Hub-Signature-256` header: `sha256=` and 64 hex digits of either case, nothing around them.
+///
+/// GitHub sends `sha1=` and others elsewhere send bare hex or a list; none of that is taken here.
+#[must_use]
+pub fn parse_header(value: &[u8]) -> Option<[u8; 32]> {
+    let hex = value.strip_prefix(b"sha256=")?;
+    let mut mac = [0; 32];
+    if hex.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in mac.iter_mut().zip(hex.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Some(mac)
+}
+
 /// Signs a whole body at once.
 #[must_use]
 pub fn sign(secret: &Secret, body: &[u8]) -> String {
@@ -58,6 +75,32 @@ mod tests {
         let secret = Secret::new("It's a Secret to Everybody");
         let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(sign(&secret, b"Hello, World!"), expected);
+    }
+
+    #[test]
+    fn only_one_shape_of_header_is_a_signature() {
+        let hex = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let mac = parse_header(format!("sha256={hex}").as_bytes()).expect("GitHub's own form");
+        assert_eq!((mac[0], mac[31]), (0x75, 0x17));
+        assert_eq!(parse_header(format!("sha256={}", hex.to_uppercase()).as_bytes()), Some(mac));
+        for wrong in [
+            hex.to_owned(),
+            String::new(),
+            "sha256=".to_owned(),
+            format!("sha1={hex}"),
+            format!("sha512={hex}{hex}"),
+            format!("SHA256={hex}"),
+            format!("sha256={hex}0"),
+            format!("sha256={}", &hex[1..]),
+            format!("sha256= {}", &hex[1..]),
+            format!("sha256={}g", &hex[1..]),
+            format!("sha256=+{}", &hex[1..]),
+            format!("sha256={hex},sha256={hex}"),
+            format!(" sha256={hex}"),
+            format!("sha256={}é", &hex[2..]),
+        ] {
+            assert_eq!(parse_header(wrong.as_bytes()), None, "{wrong}");
+        }
     }
 
     #[test]

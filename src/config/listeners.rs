@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::credentials::shown;
 use super::given::Given;
-use super::{secret_file, values};
+use super::values;
 use crate::remote_url::RemoteUrl;
+use crate::secret_file;
 use crate::server::{AdminBind, Audience, HookOptions, Options, Repository};
 
 /// Where webhooks are received if only a secret is given.

@@ -11,7 +11,6 @@ mod listeners;
 mod problem;
 mod reference;
 mod remote;
-pub mod secret_file;
 mod timing;
 mod values;
 

@@ -4,8 +4,42 @@
 //! It knows sync only as a handle: it may ask for a look, watch, and read the history. It must not know git or files of
 //! the volume.
 
+mod accept;
+mod admin;
+mod answer;
+mod body;
+mod error;
+mod events;
+mod guard;
+mod hook;
+mod limits;
+mod listen;
+mod ours;
+mod payload;
+mod probes;
+mod secret_file;
+mod socket;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::sync::Handle;
+
+use self::accept::Ending;
+use self::body::Budget;
+use self::events::Streams;
+use self::guard::Guard;
+use self::hook::Hook;
+use self::secret_file::SecretFile;
+
+pub use self::error::Error;
+pub use self::limits::Limits;
 
 /// What to listen on.
 #[derive(Clone, Debug)]
@@ -55,4 +89,120 @@ pub enum AdminBind {
     /// Not given: 127.0.0.1:9180, or the next free port up to 9189.
     Default,
     Address(SocketAddr),
+}
+
+/// The bounds of the three listeners.
+#[derive(Clone, Copy, Debug)]
+pub struct AllLimits {
+    pub hook: Limits,
+    pub http: Limits,
+    pub admin: Limits,
+}
+
+impl Default for AllLimits {
+    fn default() -> Self {
+        Self { hook: Limits::hook(), http: Limits::http(), admin: Limits::admin() }
+    }
+}
+
+/// The running listeners.
+#[derive(Debug)]
+pub struct Servers {
+    pub hook_addr: Option<SocketAddr>,
+    pub http_addr: Option<SocketAddr>,
+    pub admin_addr: Option<SocketAddr>,
+    ending: Ending,
+}
+
+/// Opens the listeners and serves them. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`Error`], with nothing left listening.
+pub fn start(options: &Options, handle: &Handle) -> Result<Servers, Error> {
+    start_with(options, handle, &AllLimits::default())
+}
+
+/// The same with other bounds.
+///
+/// # Errors
+/// [`Error`], with nothing left listening.
+pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Result<Servers, Error> {
+    if let (AdminBind::Address(address), None) = (options.admin, &options.admin_token_file)
+        && !address.ip().to_canonical().is_loopback()
+    {
+        return Err(Error::OpenAdmin(address));
+    }
+    // All sockets before any work: a port that is taken should be known at once.
+    let hook = options.hook.as_ref().map(|hook| listen::listen(hook.bind, "--hook-bind")).transpose()?;
+    let http = options.http.map(|address| listen::listen(address, "--http-bind")).transpose()?;
+    let admin = listen::listen_admin(options.admin)?;
+
+    let ending = Ending::default();
+    let mut ready = Vec::new();
+    if let (Some(listener), Some(options)) = (hook, &options.hook) {
+        let hook = Hook {
+            path: options.path.clone(),
+            secrets: read_secrets(&options.secret_files)?,
+            audience: options.audience.clone(),
+            limits: limits.hook,
+            handle: handle.clone(),
+            budget: Arc::new(Budget::default()),
+        };
+        ready.push(("hook", listener, hook::router(hook), limits.hook));
+    }
+    if let Some(listener) = http {
+        ready.push(("http", listener, probes::router(handle.clone(), options.http_metrics), limits.http));
+    }
+    if let Some(listener) = admin {
+        let token = options.admin_token_file.as_ref().map(|path| {
+            let flag = "--admin-token-file";
+            let file = SecretFile::required(path);
+            file.map(Arc::new).map_err(|source| Error::Secret { flag, path: path.clone(), source })
+        });
+        let guard = Guard { token: token.transpose()? };
+        let streams = Streams::new(ending.stop.clone());
+        ready.push(("admin", listener, admin::router(handle.clone(), streams, guard, &limits.admin), limits.admin));
+    }
+    Ok(serve(ready, ending))
+}
+
+/// The first secret must be there; those after it may have been withdrawn already.
+fn read_secrets(paths: &[PathBuf]) -> Result<Vec<SecretFile>, Error> {
+    let read = |(at, path): (usize, &PathBuf)| {
+        let file = if at == 0 { SecretFile::required(path) } else { SecretFile::removable(path) };
+        file.map_err(|source| Error::Secret { flag: "--hook-secret-file", path: path.clone(), source })
+    };
+    if paths.is_empty() {
+        return Err(Error::NoSecret);
+    }
+    paths.iter().enumerate().map(read).collect()
+}
+
+fn serve(ready: Vec<(&'static str, TcpListener, Router, Limits)>, ending: Ending) -> Servers {
+    let mut servers = Servers { hook_addr: None, http_addr: None, admin_addr: None, ending };
+    for (name, listener, router, limits) in ready {
+        let address = listener.local_addr().ok();
+        match name {
+            "hook" => servers.hook_addr = address,
+            "http" => servers.http_addr = address,
+            _ => servers.admin_addr = address,
+        }
+        tracing::info!(listener = name, address = address.map(tracing::field::display), "listening");
+        servers.ending.tasks.spawn(accept::accept(listener, router, limits, servers.ending.clone()));
+    }
+    servers
+}
+
+impl Servers {
+    /// Stops accepting, ends the event streams, lets requests that run finish, and drops what is left after `within`.
+    pub async fn shutdown(self, within: Duration) {
+        self.ending.stop.cancel();
+        self.ending.tasks.close();
+        if timeout(within, self.ending.tasks.wait()).await.is_err() {
+            tracing::info!("connections were still open after {} ms, dropping them", within.as_millis());
+            self.ending.abandon.cancel();
+            // Nothing waits for a peer any more: this takes no time.
+            let _ = timeout(Duration::from_millis(200), self.ending.tasks.wait()).await;
+        }
+    }
 }

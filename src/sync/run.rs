@@ -68,7 +68,16 @@ pub struct SyncLoop {
 impl SyncLoop {
     pub(super) fn new(tools: Arc<Tools>, commands: Commands, grace: Duration) -> Self {
         let next_poll = Instant::now();
-        Self { tools, commands, failures: 0, succeeded: false, next_poll, retry: None, next_sweep: Some(next_poll + grace), grace }
+        Self {
+            tools,
+            commands,
+            failures: 0,
+            succeeded: false,
+            next_poll,
+            retry: None,
+            next_sweep: Some(next_poll + grace),
+            grace,
+        }
     }
 
     /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.

@@ -1,1 +1,11 @@
-//! (to be written)
+//! The three listeners over real sockets: every rule of the webhook contract, the admin API's guard and its documents.
+
+mod abuse;
+mod admin;
+mod events;
+mod harness;
+mod hook;
+mod large;
+mod lifecycle;
+mod probes;
+mod wire;

@@ -9,9 +9,9 @@ use std::path::Path;
 use crate::secret::Secret;
 
 /// Shorter secrets can be guessed; GitHub's own advice is a random text of high entropy.
-pub const SHORTEST: usize = 16;
+const SHORTEST: usize = 16;
 /// Longer ones are a file mounted by mistake.
-pub const LONGEST: usize = 512;
+const LONGEST: usize = 512;
 
 /// How much is read at most, to be able to tell the length of a wrong file. Also ends the reading of an endless one.
 const MOST_READ: u64 = 64 * 1024;
@@ -21,6 +21,8 @@ const MOST_READ: u64 = 64 * 1024;
 pub enum BadSecretFile {
     #[error("cannot be read ({0})")]
     Unreadable(#[from] io::Error),
+    #[error("is not a file")]
+    NotAFile,
     #[error("is empty; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`")]
     Empty,
     #[error(
@@ -31,11 +33,23 @@ pub enum BadSecretFile {
     Huge,
 }
 
+impl BadSecretFile {
+    /// True if there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// Reads the secret in a file; one newline at its end does not count.
 ///
 /// # Errors
 /// If the file cannot be read or its content has not 16 to 512 bytes.
 pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(BadSecretFile::NotAFile);
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(MOST_READ + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_READ {
@@ -86,6 +100,7 @@ mod tests {
         assert!(matches!(reading(&[b'x'; 513]), Err(BadSecretFile::Length(513))));
         assert!(matches!(reading(&vec![b'x'; 70_000]), Err(BadSecretFile::Huge)));
         assert!(reading(&[b'x'; 512]).is_ok());
-        assert!(matches!(read(Path::new("/")), Err(BadSecretFile::Unreadable(_))));
+        assert!(matches!(read(Path::new("/")), Err(BadSecretFile::NotAFile)));
+        assert!(read(Path::new("/no/such/file")).is_err_and(|bad| bad.is_missing()));
     }
 }

@@ -1,0 +1,198 @@
+//! The dashboard's API: read the state, the history and the events; ask for a change.
+//!
+//! No GET has an effect. A change is only asked for here; the sync loop carries it out and answers.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::api::{HistoryPage, PauseRequest, PinRequest, Refusal, SCHEMA};
+use crate::sync::{Command, Handle};
+
+use super::answer;
+use super::events::Streams;
+use super::guard::{self, Guard};
+use super::limits::Limits;
+
+/// The largest body of a change.
+const LARGEST_BODY: usize = 4 * 1024;
+/// The longest that the sync loop may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+const DEFAULT_LIMIT: usize = 100;
+const LARGEST_LIMIT: usize = 1000;
+/// A week: longer than that nobody remembers that it is paused.
+const LONGEST_PAUSE_MINUTES: u32 = 7 * 24 * 60;
+/// Records' ids are shorter; a longer one need not be looked for.
+const LONGEST_ID: usize = 128;
+
+/// What the routes work with.
+#[derive(Clone)]
+struct Api {
+    handle: Handle,
+    streams: Streams,
+    body_timeout: Duration,
+}
+
+/// A request that is refused before it reaches the sync loop.
+type Refused = Response<Body>;
+
+/// The routes of the admin listener.
+pub fn router(handle: Handle, streams: Streams, guard: Guard, limits: &Limits) -> Router {
+    let api = Api { handle, streams, body_timeout: limits.body };
+    Router::new()
+        .route("/healthz", get(|| async { answer::text(StatusCode::OK, "ok\n") }))
+        .route("/api/v1/snapshot", get(snapshot))
+        .route("/api/v1/history", get(history))
+        .route("/api/v1/syncs/{id}", get(detail))
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/sync", post(sync))
+        .route("/api/v1/pause", post(pause))
+        .route("/api/v1/resume", post(resume))
+        .route("/api/v1/pin", post(pin))
+        .route("/api/v1/unpin", post(unpin))
+        .fallback(|| async { answer::refusal(StatusCode::NOT_FOUND, "not_found", "there is no such path", None) })
+        .method_not_allowed_fallback(|| async {
+            let message = "this path takes another method";
+            answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, None)
+        })
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .with_state(api)
+}
+
+async fn snapshot(State(api): State<Api>) -> Response<Body> {
+    answer::json(StatusCode::OK, &api.handle.snapshot())
+}
+
+async fn history(State(api): State<Api>, request: Request) -> Response<Body> {
+    let mut limit = DEFAULT_LIMIT;
+    let mut before = None;
+    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "limit" => match value.parse() {
+                Ok(count @ 1..=LARGEST_LIMIT) => limit = count,
+                _ => return bad_request("limit", "`limit` must be a number from 1 to 1000"),
+            },
+            "before" if !value.is_empty() && value.len() <= LONGEST_ID => before = Some(value.into_owned()),
+            "before" => return bad_request("before", "`before` must be the id of a record"),
+            // A newer dashboard may ask for more than we know.
+            _ => {}
+        }
+    }
+    let records = api.handle.history().page(before.as_deref(), limit);
+    answer::json(StatusCode::OK, &HistoryPage { schema: SCHEMA, records })
+}
+
+async fn detail(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response<Body> {
+    // An id that is not UTF-8 is as unknown as any other.
+    let id = id.ok().map(|Path(id)| id).filter(|id| id.len() <= LONGEST_ID);
+    let detail = id.and_then(|id| api.handle.history().detail(&id));
+    let Some(detail) = detail else {
+        let hint = Some("the history is bounded; it may have been dropped (--history-limit)");
+        return answer::refusal(StatusCode::NOT_FOUND, "unknown_sync", "there is no record with this id", hint);
+    };
+    answer::json(StatusCode::OK, &detail)
+}
+
+async fn events(State(api): State<Api>) -> Response<Body> {
+    api.streams.open(api.handle)
+}
+
+async fn sync(State(api): State<Api>, request: Request) -> Response<Body> {
+    api.without_body(request, Command::Sync).await
+}
+
+async fn resume(State(api): State<Api>, request: Request) -> Response<Body> {
+    api.without_body(request, Command::Resume).await
+}
+
+async fn unpin(State(api): State<Api>, request: Request) -> Response<Body> {
+    api.without_body(request, Command::Unpin).await
+}
+
+async fn pause(State(api): State<Api>, request: Request) -> Response<Body> {
+    let PauseRequest { minutes } = match api.read(request).await {
+        Ok(pause) => pause,
+        Err(refused) => return refused,
+    };
+    if !(1..=LONGEST_PAUSE_MINUTES).contains(&minutes) {
+        return bad_request("minutes", "`minutes` must be from 1 to 10080 (a week)");
+    }
+    api.command(Command::Pause { minutes }).await
+}
+
+async fn pin(State(api): State<Api>, request: Request) -> Response<Body> {
+    let PinRequest { commit } = match api.read(request).await {
+        Ok(pin) => pin,
+        Err(refused) => return refused,
+    };
+    if !(4..=40).contains(&commit.len()) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return bad_request("commit", "`commit` must be 4 to 40 hexadecimal digits");
+    }
+    api.command(Command::Pin { commit: commit.to_ascii_lowercase() }).await
+}
+
+fn bad_request(code: &str, message: &str) -> Refused {
+    answer::refusal(StatusCode::BAD_REQUEST, code, message, None)
+}
+
+impl Api {
+    /// Carries a change out that needs nothing said; an empty body or any object is fine.
+    async fn without_body(&self, request: Request, command: Command) -> Response<Body> {
+        match self.body(request).await {
+            Ok(bytes) if bytes.is_empty() => self.command(command).await,
+            Ok(bytes) => match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes) {
+                Ok(_) => self.command(command).await,
+                Err(error) => unreadable(&error),
+            },
+            Err(refused) => refused,
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Refused> {
+        serde_json::from_slice(&self.body(request).await?).map_err(|error| unreadable(&error))
+    }
+
+    async fn body(&self, request: Request) -> Result<bytes::Bytes, Refused> {
+        let body = Limited::new(request.into_body(), LARGEST_BODY);
+        match timeout(self.body_timeout, body.collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                let message = "the body is larger than 4096 bytes";
+                Err(answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, None))
+            }
+            Ok(Err(_broken)) => Err(bad_request("bad_request", "the body did not arrive whole")),
+            Err(_elapsed) => {
+                Err(answer::refusal(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long", None))
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Response<Body> {
+        let hint = "it may still be carried out; look at the state before asking again";
+        match timeout(PATIENCE, self.handle.command(command)).await {
+            Ok(Ok(accepted)) => answer::json(StatusCode::ACCEPTED, &accepted),
+            Ok(Err(refusal)) => answer::json(status_of(&refusal), &refusal),
+            Err(_elapsed) => {
+                let message = "the sync loop did not answer within 10 s";
+                answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", message, Some(hint))
+            }
+        }
+    }
+}
+
+/// The state of the replica forbids it, except when the process itself is the reason.
+fn status_of(refusal: &Refusal) -> StatusCode {
+    if refusal.code == "stopping" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT }
+}
+
+fn unreadable(error: &serde_json::Error) -> Refused {
+    bad_request("bad_request", &format!("the body is not right: {error}"))
+}

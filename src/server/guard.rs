@@ -1,0 +1,130 @@
+//! Who may use the admin API: whoever reaches loopback by a port-forward, or knows the token, but no web page.
+//!
+//! A page in the user's browser can send requests to a forwarded port, too. It cannot choose the `Host` that the browser
+//! sends, cannot read an answer without CORS, and cannot add our header without asking first.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::api::CHANGE_HEADER;
+
+use super::answer;
+use super::secret_file::SecretFile;
+
+/// Stands before every admin route.
+#[derive(Clone)]
+pub struct Guard {
+    /// `None`: no token is configured, so the `Host` must be a loopback name.
+    pub token: Option<Arc<SecretFile>>,
+}
+
+/// The middleware.
+pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
+    if let Some(refused) = guard.refuse(&request) {
+        return refused;
+    }
+    next.run(request).await
+}
+
+impl Guard {
+    fn refuse(&self, request: &Request) -> Option<Response<Body>> {
+        let headers = request.headers();
+        match &self.token {
+            Some(token) => {
+                if !presented(token, headers) {
+                    let hint = Some("send `Authorization: Bearer` with the content of --admin-token-file");
+                    let message = "the token is missing or wrong";
+                    return Some(answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", message, hint));
+                }
+            }
+            None => {
+                if !is_local(request) {
+                    let hint = Some("use localhost, 127.0.0.1 or [::1]; other names need --admin-token-file");
+                    let message = "the Host header does not name this machine";
+                    return Some(answer::refusal(StatusCode::FORBIDDEN, "host_refused", message, hint));
+                }
+            }
+        }
+        if request.method() == Method::POST {
+            return refuse_change(headers);
+        }
+        None
+    }
+}
+
+fn refuse_change(headers: &HeaderMap) -> Option<Response<Body>> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !content_type.eq_ignore_ascii_case("application/json") {
+        let message = "a change must have Content-Type: application/json";
+        return Some(answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message, None));
+    }
+    if headers.get(CHANGE_HEADER).is_none_or(|value| value != "1") {
+        let message = "a change must have the header X-Pushsync: 1";
+        return Some(answer::refusal(StatusCode::FORBIDDEN, "change_header", message, None));
+    }
+    None
+}
+
+/// Compares digests, so that neither content nor length shows in the time.
+fn presented(token: &SecretFile, headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None, Some(token)) = (values.next(), values.next(), token.current()) else { return false };
+    let Some((scheme, presented)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };
+    scheme.eq_ignore_ascii_case(b"Bearer ") && Sha256::digest(presented).ct_eq(&Sha256::digest(token.expose())).into()
+}
+
+/// One `Host`, and it is one of the three names; a target that names another host as well counts, too.
+fn is_local(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let named = request.uri().authority().is_none_or(|authority| is_loopback_name(authority.as_str()));
+    named && host.to_str().is_ok_and(is_loopback_name)
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
+        let Some((start, rest)) = host.split_at_checked(name.len()) else { return false };
+        let port =
+            rest.strip_prefix(':').is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+        start.eq_ignore_ascii_case(name) && (rest.is_empty() || port)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_three_names_are_loopback() {
+        for host in ["localhost", "LOCALHOST:9180", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9180"] {
+            assert!(is_loopback_name(host), "{host}");
+        }
+        for host in [
+            "",
+            "localhost.",
+            "localhost.evil.test",
+            "localhost:",
+            "localhost:80:80",
+            "localhost:9180@evil.test",
+            "evil.test",
+            "evil.localhost",
+            "127.0.0.2",
+            "127.0.0.1.nip.test",
+            "127.1",
+            "0.0.0.0",
+            "::1",
+            "[::1]x",
+            "user@localhost",
+        ] {
+            assert!(!is_loopback_name(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The webhook: a doorbell for whoever knows the secret.
+//!
+//! The order is the security: size, signature header, the MAC over the streamed body, and only then a look into it.
+//! Whoever fails before that gets one uniform answer and moves one counter. Ringing is all that a caller can do: what is
+//! fetched is always the configured ref of the configured remote.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::api::{Trigger, TriggerKind};
+use crate::signature::{Signer, parse_header};
+use crate::sync::{self, Announced};
+
+use super::Audience;
+use super::answer;
+use super::body::{self, Budget, Kept};
+use super::limits::Limits;
+use super::ours::{Verdict, judge};
+use super::payload;
+use super::secret_file::SecretFile;
+use super::socket::Arrival;
+
+const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+const EVENT: HeaderName = HeaderName::from_static("x-github-event");
+const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
+/// GitHub's ids have 36 characters. A longer one is not shown.
+const LONGEST_DELIVERY_ID: usize = 64;
+/// Text from a payload is cut to this in answers, on the board and in the log.
+const LONGEST_REASON: usize = 300;
+
+/// What the listener needs to know.
+pub struct Hook {
+    pub path: String,
+    /// The current secret first.
+    pub secrets: Vec<SecretFile>,
+    pub audience: Audience,
+    pub limits: Limits,
+    pub handle: sync::Handle,
+    pub budget: Arc<Budget>,
+}
+
+/// The answer to an authentic delivery.
+#[derive(Serialize)]
+struct Told<'a> {
+    queued: bool,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+}
+
+/// An authentic request, body and all.
+struct Authentic<'a> {
+    headers: &'a HeaderMap,
+    kept: Kept,
+    secret: &'static str,
+    arrival: Arrival,
+}
+
+/// What becomes of an authentic delivery.
+enum Outcome {
+    Pong,
+    Queue { announced: Option<Announced>, event: String },
+    Ignore { reason: String, hint: Option<&'static str>, event: String },
+    Malformed { status: StatusCode, reason: String, event: String },
+}
+
+/// Every path and method ends here: one exact path exists, everything else does not.
+pub fn router(hook: Hook) -> Router {
+    Router::new().fallback(receive).with_state(Arc::new(hook))
+}
+
+async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Response<Body> {
+    if request.uri().path() != hook.path {
+        return answer::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here", None);
+    }
+    if request.method() != Method::POST {
+        let mut refused =
+            answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are sent by POST", None);
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return refused;
+    }
+    match hook.authenticate(request).await {
+        Err(response) => response,
+        Ok((headers, kept, secret, arrival)) => hook.conclude(&Authentic { headers: &headers, kept, secret, arrival }),
+    }
+}
+
+impl Hook {
+    /// Reads the body and finds the secret that signed it.
+    async fn authenticate(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(HeaderMap, Kept, &'static str, Arrival), Response<Body>> {
+        let (head, body) = request.into_parts();
+        let arrival = head.extensions.get::<Arrival>().copied();
+        let now = tokio::time::Instant::now();
+        let arrival = arrival.unwrap_or(Arrival { first_byte: now, ambiguous_length: false });
+        if arrival.ambiguous_length {
+            self.count("malformed");
+            return Err(answer::refusal(StatusCode::BAD_REQUEST, "bad_request", "the length is given twice", None));
+        }
+        if hyper::body::Body::size_hint(&body).lower() > body::LARGEST {
+            return Err(self.too_large());
+        }
+        let Some(expected) =
+            single(&head.headers, &SIGNATURE).ok().flatten().and_then(|value| parse_header(value.as_bytes()))
+        else {
+            return Err(self.unauthorized());
+        };
+        let secrets = self.secrets.iter().enumerate().filter_map(|(at, file)| Some((at, file.current()?)));
+        let (places, mut signers): (Vec<_>, Vec<_>) = secrets.map(|(at, secret)| (at, Signer::new(&secret))).unzip();
+        let kept = match body::receive(body, &mut signers, &self.budget, now + self.limits.body).await {
+            Ok(kept) => kept,
+            Err(body::Fault::TooLarge) => return Err(self.too_large()),
+            Err(body::Fault::TimedOut) => {
+                self.count("timeout");
+                let message = "the body took too long";
+                return Err(answer::refusal(StatusCode::REQUEST_TIMEOUT, "timeout", message, None));
+            }
+            Err(body::Fault::Broken) => {
+                self.count("malformed");
+                let message = "the body did not arrive whole";
+                return Err(answer::refusal(StatusCode::BAD_REQUEST, "bad_request", message, None));
+            }
+        };
+        // Every secret is tried, so that the time tells nothing about which one fits.
+        let fits: Vec<_> = signers.into_iter().map(|signer| signer.verify(&expected)).collect();
+        let place = places.into_iter().zip(fits).find_map(|(place, fits)| fits.then_some(place));
+        let Some(place) = place else { return Err(self.unauthorized()) };
+        Ok((head.headers, kept, if place == 0 { "current" } else { "previous" }, arrival))
+    }
+
+    /// Decides, tells everybody, and only then answers.
+    fn conclude(&self, request: &Authentic<'_>) -> Response<Body> {
+        let id = single(request.headers, &DELIVERY).ok().flatten().and_then(|value| value.to_str().ok());
+        let id =
+            id.filter(|id| (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
+        let note = |event: &str, result: &str| {
+            tracing::info!(delivery.id = id, delivery.event = event, secret = request.secret, "webhook {result}");
+            self.handle.delivery(sync::Delivery { event, id, result })
+        };
+        match self.decide(request) {
+            Outcome::Pong => {
+                self.count("pong");
+                note("ping", "pong");
+                let told = Told { queued: false, reason: "pong", hint: None, delivery: id };
+                answer::json(StatusCode::OK, &told)
+            }
+            Outcome::Queue { announced, event } => {
+                self.count("queued");
+                let redelivered = note(&event, "queued");
+                self.ring(request, event, id, redelivered, announced);
+                let reason = if request.kept.is_whole() {
+                    "the followed ref was pushed to"
+                } else {
+                    "signed; the payload was too large to be read to its end"
+                };
+                answer::json(StatusCode::ACCEPTED, &Told { queued: true, reason, hint: None, delivery: id })
+            }
+            Outcome::Ignore { reason, hint, event } => {
+                self.count("ignored");
+                let reason = plain(&reason);
+                note(&event, &format!("ignored: {reason}"));
+                answer::json(StatusCode::OK, &Told { queued: false, reason: &reason, hint, delivery: id })
+            }
+            Outcome::Malformed { status, reason, event } => {
+                self.count("malformed");
+                let reason = plain(&reason);
+                note(&event, &format!("malformed: {reason}"));
+                answer::json(status, &Told { queued: false, reason: &reason, hint: None, delivery: id })
+            }
+        }
+    }
+
+    fn decide(&self, request: &Authentic<'_>) -> Outcome {
+        let malformed = |status, reason: &str, event: &str| Outcome::Malformed {
+            status,
+            reason: reason.to_owned(),
+            event: event.to_owned(),
+        };
+        let event = match single(request.headers, &EVENT) {
+            Ok(Some(event)) => plain(&String::from_utf8_lossy(event.as_bytes())),
+            Ok(None) => return malformed(StatusCode::BAD_REQUEST, "X-GitHub-Event is missing", "unknown"),
+            Err(Repeated) => return malformed(StatusCode::BAD_REQUEST, "X-GitHub-Event is given twice", "unknown"),
+        };
+        let Ok(content_type) = single(request.headers, &header::CONTENT_TYPE) else {
+            return malformed(StatusCode::BAD_REQUEST, "Content-Type is given twice", &event);
+        };
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let form = content_type == "application/x-www-form-urlencoded";
+        if !form && content_type != "application/json" {
+            let reason = "Content-Type must be application/json or application/x-www-form-urlencoded";
+            return malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason, &event);
+        }
+        if event == "ping" {
+            return Outcome::Pong;
+        }
+        if event != "push" {
+            let reason = format!("another event: {event}, only push rings");
+            return Outcome::Ignore {
+                reason,
+                hint: Some("choose \"Just the push event\" in the webhook's settings"),
+                event,
+            };
+        }
+        let (kept, whole) = (request.kept.bytes(), request.kept.is_whole());
+        let push = if form {
+            payload::from_form(kept, whole).and_then(|json| payload::read(json.as_bytes(), whole))
+        } else {
+            payload::read(kept, whole)
+        };
+        let push = match push {
+            Ok(push) => push,
+            Err(error) => return malformed(StatusCode::BAD_REQUEST, &error.to_string(), &event),
+        };
+        match judge(&push, whole, &self.audience, &self.handle.followed()) {
+            Verdict::Ours { announced } => Outcome::Queue { announced, event },
+            Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event },
+            Verdict::Incomplete { field } => {
+                malformed(StatusCode::BAD_REQUEST, &format!("the push has no field `{field}`"), &event)
+            }
+            Verdict::Impossible { field } => {
+                malformed(StatusCode::UNPROCESSABLE_ENTITY, &format!("the field `{field}` cannot be right"), &event)
+            }
+        }
+    }
+
+    fn ring(
+        &self,
+        request: &Authentic<'_>,
+        event: String,
+        delivery: Option<&str>,
+        redelivered: bool,
+        announced: Option<Announced>,
+    ) {
+        let trigger = Trigger {
+            kind: TriggerKind::Webhook,
+            delivery: delivery.map(str::to_owned),
+            event: Some(event),
+            secret: Some(request.secret.to_owned()),
+            redelivered,
+            merged: 1,
+        };
+        let mut ring = sync::Request::new(TriggerKind::Webhook, self.handle.now());
+        ring.trigger = trigger;
+        ring.received = request.arrival.first_byte;
+        ring.received_at = before(self.handle.now(), ring.received.elapsed());
+        ring.announced.extend(announced);
+        self.handle.ring(ring);
+    }
+
+    fn count(&self, result: &'static str) {
+        self.handle.metrics().delivery(result);
+    }
+
+    /// The same bytes for a missing, a malformed and a wrong signature.
+    fn unauthorized(&self) -> Response<Body> {
+        self.count("bad_signature");
+        self.handle.bad_signature();
+        answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", "the request is not signed with our secret", None)
+    }
+
+    fn too_large(&self) -> Response<Body> {
+        self.count("too_large");
+        answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 26214400 bytes", None)
+    }
+}
+
+struct Repeated;
+
+/// A header that may be there once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Repeated) } else { Ok(first) }
+}
+
+fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
+    SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
+}
+
+/// Somebody else's text, short and on one line.
+fn plain(text: &str) -> String {
+    let mut clean: String =
+        text.chars().take(LONGEST_REASON).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST_REASON).is_some() {
+        clean.push('…');
+    }
+    clean
+}

@@ -1,0 +1,232 @@
+//! The few fields of GitHub's push payload that are compared, read from bytes whose signature holds.
+//!
+//! Key order differs between forges and events, so nothing is assumed about it. Of a body that was too long to keep only
+//! the beginning is here: fields that were not reached are absent, and the reader has to live with that. Nothing of this
+//! may be believed beyond comparing: it never becomes a path, a ref to fetch or a URL to connect to.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+/// What a push says about itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// The full name of the ref.
+    pub reference: Option<String>,
+    /// The hash that the ref had before; zeros when it was created.
+    pub before: Option<String>,
+    /// The hash that the ref has now; zeros when it was deleted. Of an annotated tag it is the tag's, not the commit's.
+    pub after: Option<String>,
+    pub deleted: Option<bool>,
+    /// `head_commit.id`
+    pub head_commit: Option<String>,
+    pub repository: Option<PushedRepository>,
+}
+
+/// The repository that was pushed to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PushedRepository {
+    pub full_name: Option<String>,
+    pub clone_url: Option<String>,
+    pub default_branch: Option<String>,
+}
+
+/// Why an authentic body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    #[error("the body is not the JSON of a push: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the form must have exactly one field `payload`, it has {0}")]
+    PayloadFields(usize),
+}
+
+/// Reads a push. `whole` is false if `json` is only the beginning of the document.
+///
+/// # Errors
+/// [`Malformed`], if it is no JSON object, a field has the wrong type, or a field is there twice.
+pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
+    let mut push = Push::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    match PushFields(&mut push).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
+        Err(error) if whole || !error.is_eof() => Err(error.into()),
+        _ => Ok(push),
+    }
+}
+
+/// Takes the JSON out of a form's field `payload`.
+///
+/// # Errors
+/// [`Malformed::PayloadFields`]
+pub fn from_form(form: &[u8], whole: bool) -> Result<Cow<'_, str>, Malformed> {
+    // A percent sign that lost its digits to the cut would be taken literally.
+    let cut = form.iter().rev().take(2).position(|&byte| byte == b'%').map_or(0, |back| back + 1);
+    let form = if whole { form } else { &form[..form.len() - cut] };
+    let mut payloads = form_urlencoded::parse(form).filter(|(name, _)| name == "payload");
+    match (payloads.next(), payloads.count()) {
+        (Some((_, payload)), 0) => Ok(payload),
+        (first, more) => Err(Malformed::PayloadFields(more + usize::from(first.is_some()))),
+    }
+}
+
+struct PushFields<'a>(&'a mut Push);
+
+impl<'de> DeserializeSeed<'de> for PushFields<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PushFields<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "ref" => set(&mut self.0.reference, "ref", &mut map)?,
+                "before" => set(&mut self.0.before, "before", &mut map)?,
+                "after" => set(&mut self.0.after, "after", &mut map)?,
+                "deleted" => set(&mut self.0.deleted, "deleted", &mut map)?,
+                "head_commit" => {
+                    let mut head = None;
+                    set::<Option<HeadCommit>, _>(&mut head, "head_commit", &mut map)?;
+                    if self.0.head_commit.is_some() {
+                        return Err(M::Error::duplicate_field("head_commit"));
+                    }
+                    self.0.head_commit = head.flatten().map(|head| head.id);
+                }
+                "repository" if self.0.repository.is_some() => return Err(M::Error::duplicate_field("repository")),
+                "repository" => {
+                    map.next_value_seed(RepositoryFields(self.0.repository.insert(PushedRepository::default())))?;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct HeadCommit {
+    id: String,
+}
+
+struct RepositoryFields<'a>(&'a mut PushedRepository);
+
+impl<'de> DeserializeSeed<'de> for RepositoryFields<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RepositoryFields<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a repository object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "full_name" => set(&mut self.0.full_name, "full_name", &mut map)?,
+                "clone_url" => set(&mut self.0.clone_url, "clone_url", &mut map)?,
+                "default_branch" => set(&mut self.0.default_branch, "default_branch", &mut map)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills a field once. Two readers of one document may differ about which of two equal keys counts, so neither does.
+fn set<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
+    field: &mut Option<T>,
+    name: &'static str,
+    map: &mut M,
+) -> Result<(), M::Error> {
+    if field.is_some() {
+        return Err(M::Error::duplicate_field(name));
+    }
+    *field = Some(map.next_value()?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUSH: &str = r#"{"commits":[{"id":"x"}],"ref":"refs/heads/main","after":"abc","deleted":false,"created_at":7,
+        "head_commit":{"id":"abc","message":"x"},"repository":{"full_name":"a/b","owner":{"full_name":"no"},
+        "clone_url":"https://h/a/b.git","default_branch":"main","created_at":1},"sender":{"ref":"no"}}"#;
+
+    #[test]
+    fn every_beginning_of_a_push_reads_without_inventing_anything() {
+        let whole = read(PUSH.as_bytes(), true).expect("a push");
+        assert_eq!(whole.reference.as_deref(), Some("refs/heads/main"));
+        assert_eq!(whole.head_commit.as_deref(), Some("abc"));
+        let fields = |push: &Push| push.repository.as_ref().and_then(|repository| repository.clone_url.clone());
+        for end in 0..PUSH.len() {
+            assert!(read(&PUSH.as_bytes()[..end], true).is_err(), "{end} bytes taken for the whole");
+            let part = read(&PUSH.as_bytes()[..end], false).expect("a beginning");
+            assert!(part.reference.is_none() || part.reference == whole.reference);
+            assert!(part.after.is_none() || part.after == whole.after);
+            assert!(fields(&part).is_none() || fields(&part) == fields(&whole));
+        }
+    }
+
+    #[test]
+    fn what_is_no_push_is_refused() {
+        for wrong in [
+            "",
+            "null",
+            "[]",
+            "7",
+            "\"ref\"",
+            "{",
+            "{}x",
+            r#"{"ref":1}"#,
+            r#"{"ref":null}"#,
+            r#"{"after":{}}"#,
+            r#"{"deleted":"no"}"#,
+            r#"{"repository":[]}"#,
+            r#"{"repository":null}"#,
+            r#"{"repository":{"clone_url":[]}}"#,
+            r#"{"head_commit":{"id":3}}"#,
+            r#"{"ref":"a","ref":"a"}"#,
+            r#"{"ref":"a","r\u0065f":"b"}"#,
+            r#"{"repository":{},"repository":{}}"#,
+            r#"{"repository":{"clone_url":"a","clone_url":"a"}}"#,
+            "\u{feff}{}",
+        ] {
+            assert!(read(wrong.as_bytes(), true).is_err(), "{wrong}");
+        }
+        assert!(read(b"{\"ref\":\"\xff\"}", true).is_err());
+        let deep = format!("{{\"x\":{}", "[".repeat(500_000));
+        assert!(read(deep.as_bytes(), true).is_err());
+    }
+
+    #[test]
+    fn a_form_has_one_payload() {
+        assert_eq!(from_form(b"payload=%7B%22a+b%22%7D", true).expect("one"), "{\"a b\"}");
+        assert_eq!(from_form(b"x=1&payload=%7B%7D&y", true).expect("one"), "{}");
+        assert_eq!(from_form(b"payload=%7B%2", false).expect("one"), "{");
+        assert_eq!(from_form(b"payload=%7B%", false).expect("one"), "{");
+        for (wrong, count) in [("", 0), ("Payload=1", 0), ("payload=1&payload=1", 2), ("payload=1&p%61yload=2", 2)] {
+            assert!(matches!(from_form(wrong.as_bytes(), true), Err(Malformed::PayloadFields(n)) if n == count));
+        }
+    }
+}

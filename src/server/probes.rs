@@ -1,0 +1,45 @@
+//! What the kubelet and Prometheus ask.
+//!
+//! Readiness never depends on the last sync: a forge that is down must not take the site down with it. Staleness is a
+//! metric.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use hyper::{Response, StatusCode};
+
+use crate::sync::Handle;
+
+use super::answer;
+
+/// The sync loop comes round every few seconds even when it waits; longer than this and it hangs.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
+
+/// The routes of the http listener.
+pub fn router(handle: Handle, with_metrics: bool) -> Router {
+    let mut router = Router::new()
+        .route("/", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
+        .route("/startupz", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
+        .route("/readyz", get(|State(handle): State<Handle>| async move { probe(handle.health().ready) }))
+        .route("/livez", get(|State(handle): State<Handle>| async move { probe(turns(&handle)) }));
+    if with_metrics {
+        router = router.route("/metrics", get(metrics));
+    }
+    router.fallback(|| async { answer::text(StatusCode::NOT_FOUND, "not found\n") }).with_state(handle)
+}
+
+fn turns(handle: &Handle) -> bool {
+    handle.health().turned.elapsed() < LONGEST_TURN
+}
+
+fn probe(good: bool) -> Response<Body> {
+    if good { answer::text(StatusCode::OK, "ok\n") } else { answer::text(StatusCode::SERVICE_UNAVAILABLE, "not yet\n") }
+}
+
+async fn metrics(State(handle): State<Handle>) -> Response<Body> {
+    let text = handle.metrics().render();
+    answer::with_type(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+}
