@@ -69,6 +69,8 @@ pub enum Error {
     Foreign { store: PathBuf },
     #[error("the disk with the object store is full")]
     DiskFull { source: Cause },
+    #[error("the volume with the object store {} is read-only", store.display())]
+    ReadOnly { store: PathBuf, source: Cause },
     #[error("the object store {} cannot be read or written", store.display())]
     StoreAccess { store: PathBuf, source: Cause },
     #[error("the git thread gave no answer")]
@@ -95,6 +97,7 @@ impl Error {
             Self::NoSuchCommit { .. } | Self::NotInStore { .. } => "no_such_commit",
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
             Self::DiskFull { .. } => "disk_full",
+            Self::ReadOnly { .. } => "read_only",
             Self::StoreAccess { .. } => "store_access",
             Self::Internal { .. } => "internal",
         }
@@ -161,7 +164,10 @@ impl Error {
                 "a new store is fetched; what is published stays. If it happens again, check the volume"
             }
             Self::DiskFull { .. } => "make room on the volume of --root, or raise its size limit",
-            Self::StoreAccess { .. } => "check the permissions of the volume (fsGroup, readOnly) below --root",
+            Self::ReadOnly { .. } => {
+                "mount the volume writable (no readOnly for the sidecar); a failing disk turns read-only too"
+            }
+            Self::StoreAccess { .. } => "check the permissions of the volume (fsGroup) below --root",
             Self::Internal { .. } => "this is a defect of pushsync: please report it with the log",
         })
     }
@@ -179,8 +185,11 @@ impl Error {
         let words = error.message();
         let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
         let (class, code) = (error.class(), error.code());
+        let local = matches!(class, ErrorClass::Os | ErrorClass::Filesystem);
         // The order counts: the surer sign first.
-        if matches!(code, ErrorCode::User | ErrorCode::Timeout) || says(&["cancelled", "timed out", "Timeout"]) {
+        if local && words.contains(&*store.to_string_lossy()) {
+            Self::from_store(store, error)
+        } else if matches!(code, ErrorCode::User | ErrorCode::Timeout) || says(&["cancelled", "timed out", "Timeout"]) {
             Self::Timeout { remote, after }
         } else if code == ErrorCode::Auth || says(&["status code: 401", "status code: 403", "authentication replays"]) {
             Self::Refused { remote, source }
@@ -229,7 +238,9 @@ impl Error {
         let store = store.to_owned();
         if words.contains("No space left") || words.contains("Disk quota") {
             Self::DiskFull { source }
-        } else if error.class() == ErrorClass::Os || ["denied", "Read-only"].iter().any(|part| words.contains(part)) {
+        } else if words.contains("Read-only file system") {
+            Self::ReadOnly { store, source }
+        } else if error.class() == ErrorClass::Os || words.contains("denied") {
             Self::StoreAccess { store, source }
         } else {
             Self::Damaged { store, source }
@@ -240,6 +251,7 @@ impl Error {
         let source = Cause::from(error);
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull { source },
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { store: store.to_owned(), source },
             _ => Self::StoreAccess { store: store.to_owned(), source },
         }
     }

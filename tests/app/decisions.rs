@@ -55,7 +55,7 @@ async fn a_pin_to_a_commit_that_nobody_has_fails_with_a_hint_and_unpin_recovers(
     assert_eq!(site.post("unpin", &json!({})).await.0, 202);
     eventually_snapshot(&site, |snapshot| snapshot.state == State::InSync).await;
     site.assert_whole(&head);
-    for (body, code) in [(json!({"commit": "xyz"}), 400), (json!({"commit": "0123456789"}), 404), (json!({}), 400)] {
+    for (body, code) in [(json!({"commit": "xyz"}), 400), (json!({"commit": "0123456789"}), 409), (json!({}), 400)] {
         let (status, answer) = site.post("pin", &body).await;
         assert_eq!(status, code, "{body}: {answer}");
     }

@@ -19,7 +19,7 @@ async fn survives(
 ) -> Record {
     let before = site.repo.head();
     break_it(site);
-    let after = site.repo.push_file("change", &fastrand::u64(..).to_string(), "a change");
+    let after = site.repo.push_file("change", fastrand::u64(..).to_string(), "a change");
     assert_eq!(site.ring(&before, &after).await.status, 202);
     let record = site.wait_record(|record| record.outcome == Outcome::Failed).await;
     let error = record.error.clone().expect("a failure says why");
