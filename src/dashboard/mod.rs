@@ -1,11 +1,219 @@
 //! The terminal dashboard: every replica's sync history over port-forwards.
 //!
 //! It runs on a laptop and knows the sidecar only by its API: of this crate it imports `api` and `clock`, nothing else.
+//! Reading order: `model` (what is known), `message`, `update` (how it changes), `view` (how it looks), `link` (where it
+//! comes from), `screen` (the loop that ties them). `model`, `update` and `view` do no input or output.
+
+pub mod text;
+pub mod theme;
+
+pub mod filter;
+pub mod keys;
+pub mod records;
+
+pub mod message;
+pub mod model;
+
+pub mod act;
+pub mod fleet;
+pub mod input;
+pub mod update;
+
+pub mod view;
+
+pub mod sse;
+
+pub mod children;
+pub mod forward;
+pub mod http;
+pub mod kubectl;
+pub mod link;
+pub mod links;
+pub mod pods;
+
+pub mod args;
+pub mod plain;
+pub mod screen;
+pub mod terminal;
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 
-/// Runs the dashboard.
+use anyhow::Context;
+use jiff::tz::TimeZone;
+
+use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
+use crate::clock::Clock;
+
+use self::args::{Args, Output};
+use self::children::{Children, Reaper};
+use self::http::Token;
+use self::kubectl::Cluster;
+use self::links::{Links, Source};
+use self::message::Msg;
+use self::model::{Model, Setup, TimeFormat};
+use self::plain::{Check, Plain};
+use self::pods::Lister;
+use self::theme::Theme;
+
+/// A token file is a line, not a disk image.
+const MAX_TOKEN: usize = 8192;
+
+/// Runs the dashboard with the arguments after its name. Returns the exit code: 0, 1 for a bad command line or a start
+/// that failed, with `--check` 2 and 3, 128 + n after a signal.
 #[must_use]
-pub fn main(_args: Vec<OsString>, _as_kubectl_plugin: bool) -> u8 {
-    1
+#[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
+pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
+    let args = match Args::read(args, as_kubectl_plugin) {
+        Ok(args) => args,
+        Err(error) => {
+            let code = u8::from(error.use_stderr());
+            // Nothing is left to do if even this cannot be printed.
+            let _ = error.print();
+            return code;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("pushsync: no runtime: {error}");
+            return 1;
+        }
+    };
+    let children = Children::default();
+    // Last to go: whatever happened above, also a panic, no kubectl outlives us.
+    let _reaper = Reaper(children.clone());
+    let outcome = runtime.block_on(start(args, children));
+    // A read of a terminal that is gone may never return; it must not keep us.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) if broken_pipe(&error) => 0,
+        Err(error) => {
+            eprintln!("pushsync: {error:#}");
+            1
+        }
+    }
+}
+
+/// The reader of our output had enough, which is no error.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
+    let clock = Clock::real();
+    let screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
+    let (mut links, messages) = Links::new(source(&args), token(&args)?, children.clone());
+    // Before raw mode, so that a login plugin can ask and a failure is plain text.
+    let found = match links.first().await {
+        Ok(found) => found,
+        Err(problem) => {
+            let hint = problem.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            anyhow::bail!("cannot list the pods: {}{hint}", problem.reason);
+        }
+    };
+    let setup = Setup {
+        subject: args.subject(),
+        read_only: args.read_only,
+        max_links: if screen { usize::from(args.max_links) } else { usize::MAX },
+        kubernetes: args.url.is_empty(),
+    };
+    let mut model = Model::new(setup, clock.now(), TimeZone::system());
+    if args.utc {
+        model.time_format = TimeFormat::Utc;
+    }
+    let signals = terminal::signals(children).context("cannot wait for signals")?;
+    for effect in update::update(&mut model, clock.now(), Msg::Pods(Ok(found))) {
+        links.carry_out(effect);
+    }
+    links.watch_pods();
+    if !screen {
+        let outcome = without_screen(&args, Plain { model, clock, links: &mut links, messages, signals }).await;
+        links.close().await;
+        return outcome;
+    }
+    let log = match &args.log_file {
+        Some(path) => Some(
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("cannot write the log file {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let color = terminal::color(args.color, environment);
+    let theme = Theme::new(color, args.ascii || terminal::ascii(environment));
+    let panicked = terminal::leave_on_panic();
+    let guard = terminal::Guard;
+    let mut taken = terminal::take().context("cannot use this terminal")?;
+    let size = taken.size().context("the terminal has no size")?;
+    taken.clear().context("cannot draw on this terminal")?;
+    model.size = (size.width, size.height);
+    let running = screen::Loop {
+        screen: taken,
+        model,
+        theme,
+        clock,
+        links: &mut links,
+        messages,
+        signals,
+        panicked: &panicked,
+        log,
+        logged: 0,
+    };
+    // A terminal that cannot be drawn on is gone; that is a way to leave, not a failure to report to it.
+    let code = running.run().await.unwrap_or(129);
+    // The prompt comes back at once; the children have their second after that.
+    drop(guard);
+    links.close().await;
+    Ok(code)
+}
+
+fn source(args: &Args) -> Source {
+    let Some(target) = args.pods() else { return Source::Urls(args.url.clone()) };
+    let cluster = Cluster { context: args.context.clone(), kubeconfig: args.kubeconfig.clone() };
+    let ports = match args.port {
+        Some(port) => vec![port],
+        // Two sidecars in one pod share its ports: the second one listens on the next.
+        None => (DEFAULT_ADMIN_PORT..=LAST_ADMIN_PORT).collect(),
+    };
+    let lister = Lister::new(cluster, args.namespace.clone(), args.all_namespaces, target);
+    Source::Cluster { lister: Box::new(lister), ports }
+}
+
+fn token(args: &Args) -> anyhow::Result<Option<Token>> {
+    let Some(path) = &args.token_file else { return Ok(None) };
+    let text = std::fs::read(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
+    anyhow::ensure!(text.len() <= MAX_TOKEN, "{} is too long to be a token", path.display());
+    let text = String::from_utf8(text).ok().filter(|text| !text.trim().is_empty());
+    let text = text.with_context(|| format!("{} holds no token", path.display()))?;
+    Ok(Some(Token::new(&text)))
+}
+
+async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8> {
+    let mut out = io::stdout().lock();
+    if args.watch {
+        return Ok(plain.watch(&mut out).await?);
+    }
+    let mut code = 0;
+    if args.check {
+        let check = Check { commit: args.commit.clone(), wait: args.wait };
+        code = plain.check(&check, args.timeout).await;
+    } else if let Some(signal) = plain.gather(args.timeout).await {
+        return Ok(signal);
+    }
+    if args.output == Some(Output::Json) {
+        let document = plain::document(&plain.model, plain.clock.now(), args.commit.as_deref());
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+    } else {
+        plain::table(&plain.model, &mut out)?;
+    }
+    out.flush()?;
+    Ok(code)
 }

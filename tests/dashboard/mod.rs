@@ -1,1 +1,5 @@
-//! (to be written)
+//! The dashboard: its screens cell by cell, its links against servers and a `kubectl` that misbehave, the program in a
+//! real pseudo-terminal.
+
+mod fake;
+mod sample;

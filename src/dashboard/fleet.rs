@@ -1,0 +1,340 @@
+//! What follows from the replicas taken together: the newest head, who has it, who lags, how fast pushes arrive.
+//!
+//! Pure functions of the model. It knows what the words mean, not how they are drawn.
+
+use std::cmp::Reverse;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Outcome, Record, Snapshot, State};
+
+use super::model::{Model, Pod, PodId, Presence, SyncRow, View};
+use super::text;
+
+/// Rows of the fleet's list of syncs; a replica's own history is not cut.
+const FLEET_ROWS: usize = 1000;
+/// Links of the chain old -> new that are followed to count how many commits a replica lags.
+const CHAIN: usize = 64;
+
+/// The state of a replica as the fleet sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Failed(u32),
+    /// Never reached, or gone: no state is invented from old data.
+    Unknown,
+    Behind,
+    Starting,
+    Syncing,
+    Paused,
+    Pinned,
+    InSync,
+}
+
+impl Shown {
+    /// The word without numbers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::Unknown => "?",
+            Self::Behind => "behind",
+            Self::Starting => "starting",
+            Self::Syncing => "syncing",
+            Self::Paused => "paused",
+            Self::Pinned => "pinned",
+            Self::InSync => "in sync",
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Failed(_) => 0,
+            Self::Behind => 1,
+            Self::Unknown => 2,
+            Self::Starting => 3,
+            Self::Syncing => 4,
+            Self::Paused => 5,
+            Self::Pinned => 6,
+            Self::InSync => 7,
+        }
+    }
+}
+
+/// The newest commit that any replica knows of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub commit: String,
+    /// By our clock.
+    pub seen_at: Timestamp,
+    /// Known once a replica published it or tried to.
+    pub subject: Option<String>,
+    pub author: Option<String>,
+}
+
+/// How far behind a replica is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// `None`: the records do not tell.
+    pub commits: Option<u32>,
+    /// Since when there is something newer, by our clock.
+    pub since: Timestamp,
+}
+
+/// One attempt in a latency strip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// Milliseconds from push to published.
+    Took(u64),
+    Failed,
+    /// It changed something, but nobody measured (a poll found it).
+    Gap,
+}
+
+/// Push to published, over the newest syncs that changed something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Oldest first.
+    pub samples: Vec<Sample>,
+    pub p50: Option<u64>,
+    pub p95: Option<u64>,
+    pub max: Option<u64>,
+}
+
+/// Whether two replicas follow the same thing, so that their commits can be compared.
+fn same_source(left: &Snapshot, right: &Snapshot) -> bool {
+    left.repo == right.repo && left.reference == right.reference
+}
+
+/// The newest head among the replicas that follow what `like` follows.
+#[must_use]
+pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
+    let group = || {
+        model.pods.iter().filter_map(|pod| {
+            let snapshot = pod.snapshot.as_deref()?;
+            same_source(snapshot, like).then_some((pod, snapshot))
+        })
+    };
+    let (commit, seen_at) = group()
+        .filter_map(|(pod, snapshot)| {
+            let head = snapshot.head.as_ref()?;
+            Some((head.commit.as_str(), pod.to_ours(head.seen_at)))
+        })
+        .max_by_key(|(_, seen_at)| *seen_at)?;
+    // The same commit is seen by every replica in turn; it is as old as the first sight of it.
+    let first_seen = group()
+        .filter_map(|(pod, snapshot)| {
+            let head = snapshot.head.as_ref()?;
+            (head.commit == commit).then(|| pod.to_ours(head.seen_at))
+        })
+        .min()
+        .unwrap_or(seen_at);
+    let published = group().find_map(|(_, snapshot)| {
+        let published = snapshot.published.as_ref()?;
+        (published.commit == commit).then(|| (published.subject.clone(), published.author.clone()))
+    });
+    let told = published.or_else(|| {
+        group().find_map(|(pod, _)| {
+            let record = pod.records.iter().take(100).find(|record| record.new.as_deref() == Some(commit))?;
+            record.commits.as_ref().map(|commits| (commits.subject.clone(), commits.author.clone()))
+        })
+    });
+    let (subject, author) = told.map_or((None, None), |(subject, author)| (Some(subject), Some(author)));
+    Some(Head { commit: commit.to_owned(), seen_at: first_seen, subject, author })
+}
+
+/// The head of the first replica that knows one: what the header shows.
+#[must_use]
+pub fn head(model: &Model) -> Option<Head> {
+    let like = lead(model)?;
+    newest_head(model, like)
+}
+
+/// The snapshot that speaks for the fleet: repository and ref in the header.
+#[must_use]
+pub fn lead(model: &Model) -> Option<&Snapshot> {
+    let snapshots = || model.pods.iter().filter_map(|pod| pod.snapshot.as_deref());
+    snapshots().find(|snapshot| snapshot.head.is_some()).or_else(|| snapshots().next())
+}
+
+/// True if what this replica publishes is the newest head known to any.
+#[must_use]
+pub fn has_newest(model: &Model, pod: &Pod) -> bool {
+    let Some(snapshot) = pod.snapshot.as_deref() else { return false };
+    let Some(published) = &snapshot.published else { return false };
+    newest_head(model, snapshot).is_none_or(|head| head.commit == published.commit)
+}
+
+/// The state to show.
+#[must_use]
+pub fn state(model: &Model, pod: &Pod) -> Shown {
+    if pod.gone() {
+        return Shown::Unknown;
+    }
+    let Some(snapshot) = pod.snapshot.as_deref() else {
+        return if matches!(pod.presence, Presence::NotReady(_)) { Shown::Starting } else { Shown::Unknown };
+    };
+    match snapshot.state {
+        State::Starting if snapshot.failures_in_row > 0 => Shown::Failed(snapshot.failures_in_row),
+        State::Starting => Shown::Starting,
+        State::Syncing => Shown::Syncing,
+        State::Failed => Shown::Failed(snapshot.failures_in_row),
+        State::Paused => Shown::Paused,
+        State::Pinned => Shown::Pinned,
+        State::InSync | State::Behind if has_newest(model, pod) => Shown::InSync,
+        State::InSync | State::Behind => Shown::Behind,
+        State::Unknown => Shown::Unknown,
+    }
+}
+
+/// How far a replica is behind the newest head; `None` if it is not, or nothing is known.
+#[must_use]
+pub fn lag(model: &Model, pod: &Pod) -> Option<Lag> {
+    let snapshot = pod.snapshot.as_deref()?;
+    let head = newest_head(model, snapshot)?;
+    let published = snapshot.published.as_ref()?;
+    if published.commit == head.commit {
+        return None;
+    }
+    Some(Lag { commits: commits_between(model, &published.commit, &head.commit), since: head.seen_at })
+}
+
+/// Adds up the records of all replicas that lead from one commit to the other.
+fn commits_between(model: &Model, from: &str, to: &str) -> Option<u32> {
+    let mut at = from;
+    let mut count: u32 = 0;
+    for _ in 0..CHAIN {
+        if at == to {
+            return Some(count);
+        }
+        let step = model.pods.iter().flat_map(|pod| pod.records.iter().take(100)).find(|record| {
+            record.outcome == Outcome::Published && record.old.as_deref() == Some(at) && !record.rewritten
+        })?;
+        count = count.saturating_add(step.commits.as_ref()?.count?);
+        at = step.new.as_deref()?;
+    }
+    None
+}
+
+/// The replicas that the filter lets through, the worst first.
+#[must_use]
+pub fn worst_first(model: &Model) -> Vec<&Pod> {
+    let mut pods: Vec<(bool, Shown, &Pod)> = model
+        .pods
+        .iter()
+        .map(|pod| (pod.gone(), state(model, pod), pod))
+        .filter(|(_, shown, pod)| model.filter.replica(&pod.name, shown.word()))
+        .collect();
+    pods.sort_by(|left, right| {
+        let key = |(gone, shown, pod): &(bool, Shown, &Pod)| (*gone, shown.rank(), !pod.live(), pod.name.clone());
+        key(left).cmp(&key(right))
+    });
+    pods.into_iter().map(|(_, _, pod)| pod).collect()
+}
+
+/// The replica under the cursor of the fleet's upper pane.
+#[must_use]
+pub fn selected_pod(model: &Model) -> Option<&Pod> {
+    let order = worst_first(model);
+    let chosen = model.fleet_pod.as_ref().and_then(|id| order.iter().find(|pod| pod.id == *id));
+    chosen.or_else(|| order.first()).copied()
+}
+
+/// Where a cursor stands in rows; 0 if what it stood on is not shown.
+#[must_use]
+pub fn position(rows: &[SyncRow], selected: Option<&(PodId, String)>) -> usize {
+    selected.and_then(|(pod, id)| rows.iter().position(|row| row.pod == *pod && row.record.id == *id)).unwrap_or(0)
+}
+
+/// Push to published over the newest `limit` syncs of `rows` (newest first) that changed something or failed.
+#[must_use]
+pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Latency {
+    let mut samples: Vec<Sample> = rows
+        .filter_map(|record| match record.outcome {
+            Outcome::Published => Some(record.received_to_published_ms.map_or(Sample::Gap, Sample::Took)),
+            Outcome::Failed | Outcome::Refused => Some(Sample::Failed),
+            Outcome::Unchanged | Outcome::Unknown => None,
+        })
+        .take(limit)
+        .collect();
+    samples.reverse();
+    let mut times: Vec<u64> =
+        samples.iter().filter_map(|sample| if let Sample::Took(time) = sample { Some(*time) } else { None }).collect();
+    times.sort_unstable();
+    let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+    Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), samples }
+}
+
+/// Works out again what the lists show. Called after every message that may have changed it.
+pub fn refresh(model: &mut Model) {
+    name_pods(model);
+    model.fleet_rows = fleet_rows(model);
+    let owner = std::iter::once(&model.view).chain(model.trail.iter().rev()).find_map(|view| match view {
+        View::History(pod) => Some(pod.clone()),
+        _ => None,
+    });
+    model.history_rows = owner.and_then(|id| model.pod(&id)).map(|pod| history_rows(model, pod)).unwrap_or_default();
+}
+
+fn history_rows(model: &Model, pod: &Pod) -> Vec<SyncRow> {
+    let word = state(model, pod).word();
+    pod.records
+        .iter()
+        .filter(|record| model.filter.is_empty() || model.filter.record(&pod.name, word, record))
+        .map(|record| SyncRow { pod: pod.id.clone(), record: record.clone() })
+        .collect()
+}
+
+fn fleet_rows(model: &Model) -> Vec<SyncRow> {
+    let mut rows: Vec<(Timestamp, SyncRow)> = Vec::new();
+    for pod in &model.pods {
+        let word = state(model, pod).word();
+        let records = pod.records.iter().take(FLEET_ROWS);
+        let passing = records.filter(|record| model.filter.is_empty() || model.filter.record(&pod.name, word, record));
+        rows.extend(
+            passing.map(|record| {
+                (pod.to_ours(record.finished_at), SyncRow { pod: pod.id.clone(), record: record.clone() })
+            }),
+        );
+    }
+    rows.sort_by_key(|(at, _)| Reverse(*at));
+    rows.truncate(FLEET_ROWS);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Gives every replica a name that no other has. Sidecars on one host report the same name; then the address tells.
+fn name_pods(model: &mut Model) {
+    let reported: Vec<String> = model
+        .pods
+        .iter()
+        .map(|pod| match (&pod.namespace, &pod.snapshot) {
+            (None, Some(snapshot)) => text::clean(&snapshot.replica.name).into_owned(),
+            _ => text::clean(&pod.found_name).into_owned(),
+        })
+        .collect();
+    for (index, pod) in model.pods.iter_mut().enumerate() {
+        let twin = reported.iter().enumerate().any(|(other, name)| other != index && *name == reported[index]);
+        pod.name = match &pod.namespace {
+            Some(namespace) if twin => format!("{namespace}/{}", reported[index]),
+            None if twin || reported[index].is_empty() => pod.found_name.clone(),
+            _ => reported[index].clone(),
+        };
+    }
+    let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
+    let prefix = text::common_prefix(&names);
+    for pod in &mut model.pods {
+        let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
+        // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
+        let rest = if names_one_pod(&prefix, pod) { rest.rsplit('-').next().unwrap_or(rest) } else { rest };
+        pod.short = rest.to_owned();
+    }
+}
+
+fn names_one_pod(prefix: &str, pod: &Pod) -> bool {
+    prefix.is_empty() && pod.namespace.is_some()
+}
+
+/// An age by the replica's own clock.
+#[must_use]
+pub fn age(model: &Model, pod: &Pod, at: Timestamp) -> SignedDuration {
+    model.now.duration_since(pod.to_ours(at))
+}

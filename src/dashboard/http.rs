@@ -1,0 +1,272 @@
+//! The client's half of the admin API: a handful of requests, each with a deadline and a bound on the answer.
+//!
+//! It knows paths and headers, not links or screens. Nothing that a server answers can make it use much memory.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use url::{Host, Url};
+
+use crate::api::{
+    Accepted, CHANGE_HEADER, HistoryPage, PauseRequest, PinRequest, Record, Refusal, Snapshot, SyncDetail,
+};
+
+use super::message::Change;
+use super::model::Problem;
+
+/// Records asked for at a time; a server may give fewer.
+const PAGE: usize = 500;
+/// A page of 500 records with long messages fits.
+const MAX_BODY: usize = 16 << 20;
+const CONNECT: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Requests to one replica.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: Client,
+    token: Option<Token>,
+}
+
+/// The bearer token for an admin listener that is not loopback. Never shown.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes the text of a token file.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Why a request has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No HTTP answer at all: nothing listens there, or not for long.
+    #[error("nothing answers: {0}")]
+    Silent(String),
+    #[error("no answer within {} s", ANSWER.as_secs())]
+    Late,
+    #[error("it answered {0}")]
+    Status(StatusCode, Option<Refusal>),
+    #[error("its answer is larger than {} MiB", MAX_BODY >> 20)]
+    TooLarge,
+    #[error("its answer cannot be understood: {0}")]
+    Strange(String),
+}
+
+impl Http {
+    /// A client for addresses such as `base`.
+    ///
+    /// # Errors
+    /// If the TLS library cannot be set up.
+    pub fn new(base: &Url, token: Option<Token>) -> Result<Self, reqwest::Error> {
+        let local = match base.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("pushsync-dashboard/", env!("CARGO_PKG_VERSION")));
+        // A forwarded port is never behind the proxy of the laptop.
+        if local {
+            builder = builder.no_proxy();
+        }
+        Ok(Self { client: builder.build()?, token })
+    }
+
+    /// Opens the event stream. The answer is read by the caller, chunk by chunk.
+    ///
+    /// # Errors
+    /// Any [`Failure`] before the first byte of the stream.
+    pub async fn events(&self, base: &Url) -> Result<Response, Failure> {
+        let request = self.client.get(at(base, "api/v1/events")).header("accept", "text/event-stream");
+        self.send(request).await
+    }
+
+    /// # Errors
+    /// Any [`Failure`].
+    pub async fn snapshot(&self, base: &Url) -> Result<Snapshot, Failure> {
+        self.read(self.client.get(at(base, "api/v1/snapshot"))).await
+    }
+
+    /// The records before `before`, newest first.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub async fn history(&self, base: &Url, before: Option<&str>) -> Result<Vec<Record>, Failure> {
+        let mut url = at(base, "api/v1/history");
+        url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
+        if let Some(before) = before {
+            url.query_pairs_mut().append_pair("before", before);
+        }
+        let page: HistoryPage = self.read(self.client.get(url)).await?;
+        Ok(page.records)
+    }
+
+    /// # Errors
+    /// Any [`Failure`].
+    pub async fn detail(&self, base: &Url, id: &str) -> Result<SyncDetail, Failure> {
+        let mut url = at(base, "api/v1/syncs");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(id);
+        }
+        self.read(self.client.get(url)).await
+    }
+
+    /// Asks for a change. The header tells the server that no web page sent it.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub async fn change(&self, base: &Url, change: &Change) -> Result<Accepted, Failure> {
+        let strange = |error: serde_json::Error| Failure::Strange(error.to_string());
+        let (path, body) = match change {
+            Change::Sync => ("api/v1/sync", json!({})),
+            Change::Pause { minutes } => {
+                ("api/v1/pause", serde_json::to_value(PauseRequest { minutes: *minutes }).map_err(strange)?)
+            }
+            Change::Resume => ("api/v1/resume", json!({})),
+            Change::Pin { commit } => {
+                ("api/v1/pin", serde_json::to_value(PinRequest { commit: commit.clone() }).map_err(strange)?)
+            }
+            Change::Unpin => ("api/v1/unpin", json!({})),
+        };
+        let request = self.client.post(at(base, path)).header(CHANGE_HEADER, "1");
+        self.read(request.header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = match &self.token {
+            Some(Token(token)) => request.bearer_auth(token),
+            None => request,
+        };
+        let response = match tokio::time::timeout(ANSWER, request.send()).await {
+            Err(_) => return Err(Failure::Late),
+            Ok(Err(error)) if error.is_timeout() => return Err(Failure::Late),
+            Ok(Err(error)) => return Err(Failure::Silent(innermost(&error))),
+            Ok(Ok(response)) => response,
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let refusal = body(response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Err(Failure::Status(status, refusal))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        let bytes = body(self.send(request).await?).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Failure::Strange(error.to_string()))
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| Failure::Late)?;
+        match chunk.map_err(|error| Failure::Silent(innermost(&error)))? {
+            None => return Ok(bytes),
+            Some(chunk) if bytes.len() + chunk.len() > MAX_BODY => return Err(Failure::TooLarge),
+            Some(chunk) => bytes.extend_from_slice(&chunk),
+        }
+    }
+}
+
+/// The base may have a path of its own (an ingress); ours goes below it.
+fn at(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path.split('/'));
+    }
+    url
+}
+
+/// The last cause: "connection refused" says more than "error sending request".
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+impl Failure {
+    /// For the screen.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Status(StatusCode::UNAUTHORIZED, _) => Problem::new("the replica wants a token")
+                .hint("give the sidecar's --admin-token-file to this dashboard as --token-file")
+                .word("no token"),
+            Self::Status(StatusCode::FORBIDDEN, refusal) => {
+                let problem = Problem::new(match refusal {
+                    Some(refusal) => refusal.message.clone(),
+                    None => "the replica refuses us (403)".to_owned(),
+                });
+                match refusal.as_ref().and_then(|refusal| refusal.hint.clone()) {
+                    Some(hint) => problem.hint(hint).word("forbidden"),
+                    None => problem.word("forbidden"),
+                }
+            }
+            Self::Status(StatusCode::NOT_FOUND, _) => Problem::new("there is no pushsync admin API at this address")
+                .hint("is it the admin port (--admin-bind, 9180 by default), and the sidecar of this release?"),
+            Self::Silent(_) | Self::Late | Self::Status(..) | Self::TooLarge | Self::Strange(_) => {
+                Problem::new(self.to_string())
+            }
+        }
+    }
+
+    /// As the answer to a change.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Status(_, Some(refusal)) => refusal,
+            other => {
+                let problem = other.problem();
+                Refusal { code: "unreachable".to_owned(), message: problem.reason, hint: problem.hint }
+            }
+        }
+    }
+
+    /// True if something else, or nothing, is behind this port.
+    #[must_use]
+    pub fn wrong_port(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Status(StatusCode::NOT_FOUND, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_go_below_the_base_and_ids_cannot_leave_it() {
+        let base = Url::parse("http://127.0.0.1:9180/pod-a/?x=1").expect("a url");
+        assert_eq!(at(&base, "api/v1/events").as_str(), "http://127.0.0.1:9180/pod-a/api/v1/events");
+        let mut url = at(&base, "api/v1/syncs");
+        url.path_segments_mut().expect("a base").push("../../x?y");
+        assert_eq!(url.path(), "/pod-a/api/v1/syncs/..%2F..%2Fx%3Fy");
+    }
+
+    #[test]
+    fn a_token_is_trimmed_and_never_shown() {
+        let token = Token::new(" abc\n");
+        assert_eq!(token.0, "abc");
+        assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+}

@@ -1,0 +1,324 @@
+//! One task per replica: open a way, listen to the event stream, carry out orders, start over when it breaks.
+//!
+//! The screen never waits for it: it only reads what is sent. It gives up only when told to.
+
+use std::time::Duration;
+
+use reqwest::Response;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::api::Event;
+
+use super::forward::{Forward, Way};
+use super::http::{Failure, Http};
+use super::message::{Msg, News, Order};
+use super::model::{PodId, Problem};
+use super::sse::{Frame, Parser};
+
+/// A heartbeat comes every 10 s; after a laptop's sleep a dead link looks merely quiet.
+const SILENCE: Duration = Duration::from_secs(25);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Every so many attempts all places are tried again, not only the one that worked last.
+const LOOK_AROUND: u32 = 4;
+/// Orders carried out at the same time.
+const AT_ONCE: usize = 8;
+
+/// How long to wait before the next attempt: doubles up to a cap, with a fifth of chance so that replicas do not
+/// march in step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Counts a failure and returns the wait after it.
+    pub fn next(&mut self) -> Duration {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
+        self.failures = self.failures.saturating_add(1);
+        wait.mul_f64(0.8 + 0.4 * fastrand::f64())
+    }
+
+    /// Only a snapshot resets it: a way that opens and breaks at once is no success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// A link to one replica.
+pub struct Link {
+    pub id: PodId,
+    pub forward: Box<dyn Forward>,
+    pub http: Http,
+    pub out: mpsc::Sender<Msg>,
+    pub orders: mpsc::Receiver<Order>,
+    pub stop: CancellationToken,
+}
+
+/// What a carried-out order brought.
+type Done = News;
+
+impl Link {
+    /// Runs until it is stopped or nobody listens any more.
+    pub async fn run(mut self) {
+        let stop = self.stop.clone();
+        // Dropping the future drops the way, and with it the child.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_alive() => {}
+        }
+    }
+
+    async fn keep_alive(&mut self) {
+        let mut backoff = Backoff::default();
+        let mut place = 0;
+        loop {
+            if !self.tell(News::Connecting).await {
+                return;
+            }
+            let problem = self.attempt(&mut backoff, &mut place).await;
+            let wait = backoff.next();
+            let lost = News::Lost { problem, attempt: backoff.failures(), retry_in: wait };
+            if !self.tell(lost).await || !self.wait(wait).await {
+                return;
+            }
+        }
+    }
+
+    /// One attempt: every place that the API may be at, then the stream until it breaks.
+    async fn attempt(&mut self, backoff: &mut Backoff, place: &mut usize) -> Problem {
+        let around = backoff.failures().is_multiple_of(LOOK_AROUND);
+        let places = self.forward.places();
+        let mut first: Option<Problem> = None;
+        for step in 0..if around { places } else { 1 } {
+            let here = (*place + step) % places.max(1);
+            match self.connect(here).await {
+                Ok((way, response)) => {
+                    *place = here;
+                    return self.listen(way, response, backoff).await;
+                }
+                Err((problem, elsewhere)) => {
+                    let problem = first.get_or_insert(problem).clone();
+                    if !elsewhere {
+                        return problem;
+                    }
+                }
+            }
+        }
+        first.unwrap_or_else(|| Problem::new("there is no place to connect to"))
+    }
+
+    /// A way and the beginning of its stream; or the problem, and whether the API may be at another place.
+    async fn connect(&self, place: usize) -> Result<(Way, Response), (Problem, bool)> {
+        let (lines, mut said) = mpsc::channel(64);
+        let out = self.out.clone();
+        let id = self.id.clone();
+        tokio::spawn(async move {
+            while let Some(line) = said.recv().await {
+                if out.send(Msg::Link(id.clone(), News::Line(line))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut way = self.forward.open(place, lines).await.map_err(|problem| (problem, false))?;
+        match self.http.events(&way.base).await {
+            Ok(response) => Ok((way, response)),
+            Err(failure) => {
+                let elsewhere = failure.wrong_port();
+                Err((reason(&mut way, failure.problem()).await, elsewhere))
+            }
+        }
+    }
+
+    async fn listen(&mut self, mut way: Way, mut response: Response, backoff: &mut Backoff) -> Problem {
+        let mut parser = Parser::default();
+        let mut work: JoinSet<Done> = JoinSet::new();
+        let mut rereading = false;
+        // Events up to here are contained in a snapshot that was read apart from the stream.
+        let mut known: u64 = 0;
+        loop {
+            tokio::select! {
+                chunk = tokio::time::timeout(SILENCE, response.chunk()) => {
+                    let chunk = match chunk {
+                        Err(_) => return Problem::new(format!("no heartbeat for {} s: starting over", SILENCE.as_secs())),
+                        Ok(Ok(Some(chunk))) => chunk,
+                        Ok(Ok(None)) => return reason(&mut way, Problem::new("the replica ended the stream")).await,
+                        Ok(Err(error)) => {
+                            let problem = Problem::new(format!("the stream broke: {}", super::http::innermost(&error)));
+                            return reason(&mut way, problem).await;
+                        }
+                    };
+                    let frames = match parser.push(&chunk) {
+                        Ok(frames) => frames,
+                        Err(error) => return Problem::new(format!("the replica sent {error}")),
+                    };
+                    for frame in frames {
+                        let (news, reread) = match understand(frame, known) {
+                            Ok(understood) => understood,
+                            Err(problem) => return problem,
+                        };
+                        if matches!(news, Some(News::Snapshot(_))) {
+                            backoff.reset();
+                        }
+                        if let Some(news) = news && !self.tell(news).await {
+                            return Problem::new("nobody listens");
+                        }
+                        if reread && !rereading {
+                            rereading = true;
+                            work.spawn(read_again(self.http.clone(), way.base.clone()));
+                        }
+                    }
+                }
+                problem = way.end() => return problem,
+                order = self.orders.recv(), if work.len() < AT_ONCE => match order {
+                    None => return Problem::new("nobody listens"),
+                    // It is live; there is nothing to reconnect.
+                    Some(Order::Reconnect) => {}
+                    Some(order) => { work.spawn(carry_out(self.http.clone(), way.base.clone(), order)); }
+                },
+                Some(done) = work.join_next(), if !work.is_empty() => {
+                    let Ok(news) = done else { continue };
+                    match &news {
+                        News::Snapshot(snapshot) => {
+                            rereading = false;
+                            known = snapshot.seq;
+                        }
+                        News::Lost { problem, .. } => return problem.clone(),
+                        _ => {}
+                    }
+                    if !self.tell(news).await {
+                        return Problem::new("nobody listens");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits out the backoff. Returns false if nobody listens any more.
+    async fn wait(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return true,
+                order = self.orders.recv() => match order {
+                    None => return false,
+                    Some(Order::Reconnect) => return true,
+                    Some(order) => {
+                        if !self.tell(not_connected(order)).await {
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, news: News) -> bool {
+        self.out.send(Msg::Link(self.id.clone(), news)).await.is_ok()
+    }
+}
+
+/// A broken stream often comes a moment before its cause: the child's last words say more.
+async fn reason(way: &mut Way, problem: Problem) -> Problem {
+    tokio::time::timeout(Duration::from_millis(500), way.end()).await.unwrap_or(problem)
+}
+
+/// What a frame means, and whether the snapshot has to be read again.
+fn understand(frame: Frame, known: u64) -> Result<(Option<News>, bool), Problem> {
+    let Frame::Event { name, data, id } = frame else { return Ok((Some(News::Heartbeat), false)) };
+    let number: u64 = id.and_then(|id| id.parse().ok()).unwrap_or(u64::MAX);
+    match Event::parse(&name, &data) {
+        Ok(Some(Event::Snapshot(snapshot))) => Ok((Some(News::Snapshot(snapshot)), false)),
+        Ok(Some(Event::Reset)) => Ok((Some(News::Event(Event::Reset)), true)),
+        Ok(Some(_)) if number <= known => Ok((None, false)),
+        Ok(Some(event)) => Ok((Some(News::Event(event)), false)),
+        // An event of a newer server.
+        Ok(None) => Ok((None, false)),
+        Err(error) if name == "snapshot" => Err(Problem::new(format!("its snapshot cannot be understood: {error}"))
+            .hint("use the dashboard of the same release as the sidecar")
+            .word("other api")),
+        // The snapshot has the same facts.
+        Err(_) => Ok((None, true)),
+    }
+}
+
+async fn read_again(http: Http, base: Url) -> Done {
+    match http.snapshot(&base).await {
+        Ok(snapshot) => News::Snapshot(Box::new(snapshot)),
+        Err(failure) => News::Lost { problem: failure.problem(), attempt: 0, retry_in: Duration::ZERO },
+    }
+}
+
+async fn carry_out(http: Http, base: Url, order: Order) -> Done {
+    match order {
+        Order::Reconnect => News::Heartbeat,
+        Order::Page { before } => {
+            News::Page(http.history(&base, before.as_deref()).await.map_err(|failure| failure.problem()))
+        }
+        Order::Detail(id) => {
+            let detail = http.detail(&base, &id).await;
+            News::Detail(id, detail.map(Box::new).map_err(|failure| failure.problem()))
+        }
+        Order::Change(change) => {
+            let answer = http.change(&base, &change).await.map_err(Failure::refusal);
+            News::Answer(change, answer)
+        }
+    }
+}
+
+/// The answer to an order that came too late.
+fn not_connected(order: Order) -> News {
+    let problem = Problem::new("not connected");
+    match order {
+        Order::Reconnect => News::Heartbeat,
+        Order::Page { .. } => News::Page(Err(problem)),
+        Order::Detail(id) => News::Detail(id, Err(problem)),
+        Order::Change(change) => {
+            let message = "not connected: nothing was sent".to_owned();
+            News::Answer(change, Err(crate::api::Refusal { code: "unreachable".to_owned(), message, hint: None }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_ten_seconds_and_start_over_after_a_snapshot() {
+        let mut backoff = Backoff::default();
+        let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0];
+        for seconds in expected {
+            let wait = backoff.next().as_secs_f64();
+            assert!((seconds * 0.8..=seconds * 1.2).contains(&wait), "{wait} is not about {seconds}");
+        }
+        for _ in 0..1000 {
+            assert!(backoff.next() <= LONGEST_WAIT.mul_f64(1.2));
+        }
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_millis(600));
+    }
+
+    #[test]
+    fn events_that_a_snapshot_contains_are_skipped_and_strange_ones_ask_for_it() {
+        let event = |name: &str, id: &str, data: &str| {
+            let frame = Frame::Event { name: name.to_owned(), data: data.to_owned(), id: Some(id.to_owned()) };
+            understand(frame, 10).expect("no problem")
+        };
+        let webhook = serde_json::to_string(&crate::api::Webhook::default()).expect("json");
+        assert!(matches!(event("delivery", "10", &webhook), (None, false)));
+        assert!(matches!(event("delivery", "11", &webhook), (Some(News::Event(_)), false)));
+        assert!(matches!(event("delivery", "11", "nonsense"), (None, true)));
+        assert!(matches!(event("of_a_newer_server", "11", "{}"), (None, false)));
+        assert!(matches!(event("reset", "3", "{}"), (Some(_), true)));
+    }
+}

@@ -1,0 +1,200 @@
+//! The running links of a dashboard, and the task that lists pods.
+//!
+//! It carries out what the model asks of the outside, without ever waiting for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::children::Children;
+use super::forward::{Direct, Forward};
+use super::http::{Http, Token};
+use super::kubectl::Kubectl;
+use super::link::Link;
+use super::message::{Effect, Msg, News, Order};
+use super::model::{Found, PodId, Presence, Problem};
+use super::pods::Lister;
+
+/// Messages that may wait for the screen; after that links wait, not memory.
+const WAITING: usize = 256;
+/// Orders that may wait for a link.
+const ORDERS: usize = 16;
+/// Between two listings while everything is as it should be. Each costs a kubectl.
+const CALM: Duration = Duration::from_secs(15);
+/// Between two listings after something happened.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long the children may take to end.
+const CLOSING: Duration = Duration::from_millis(1800);
+
+/// Where replicas come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Urls(Vec<Url>),
+    Cluster { lister: Box<Lister>, ports: Vec<u16> },
+}
+
+/// The links and how to reach them.
+pub struct Links {
+    source: Source,
+    token: Option<Token>,
+    out: mpsc::Sender<Msg>,
+    running: HashMap<PodId, (mpsc::Sender<Order>, CancellationToken)>,
+    children: Children,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    relist: Arc<Notify>,
+}
+
+impl Links {
+    /// Nothing runs yet. The receiver is where everything arrives.
+    #[must_use]
+    pub fn new(source: Source, token: Option<Token>, children: Children) -> (Self, mpsc::Receiver<Msg>) {
+        let (out, messages) = mpsc::channel(WAITING);
+        let links = Self {
+            source,
+            token,
+            out,
+            running: HashMap::new(),
+            children,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            relist: Arc::new(Notify::new()),
+        };
+        (links, messages)
+    }
+
+    /// The replicas to begin with. For a cluster this calls kubectl, which may use the terminal.
+    ///
+    /// # Errors
+    /// That the pods cannot be listed. kubectl has said why.
+    pub async fn first(&mut self) -> Result<Vec<Found>, Problem> {
+        match &mut self.source {
+            Source::Urls(urls) => Ok(urls.iter().map(by_url).collect()),
+            Source::Cluster { lister, .. } => lister.list(true).await,
+        }
+    }
+
+    /// Begins to list pods again and again.
+    pub fn watch_pods(&self) {
+        let Source::Cluster { lister, .. } = &self.source else { return };
+        let mut lister = lister.clone();
+        let (out, relist, stop) = (self.out.clone(), self.relist.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let work = async {
+                let mut last = None;
+                let mut wait = BUSY;
+                loop {
+                    let asked = tokio::select! {
+                        () = relist.notified() => true,
+                        () = tokio::time::sleep(wait) => false,
+                    };
+                    if asked {
+                        // Several links break at once when a node goes.
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                    }
+                    let found = lister.list(false).await;
+                    let same = !asked && last.as_ref() == Some(&found);
+                    wait = if same { CALM } else { BUSY };
+                    last = Some(found.clone());
+                    if out.send(Msg::Pods(found)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Does what the model asked for; what is not about links is left to the caller.
+    pub fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Attach(found) => self.attach(found),
+            Effect::Detach(id) => {
+                if let Some((_, stop)) = self.running.remove(&id) {
+                    stop.cancel();
+                }
+            }
+            Effect::Order(id, order) => self.order(&id, order),
+            Effect::ListPods => self.relist.notify_one(),
+            Effect::Quit | Effect::Copy(_) => {}
+        }
+    }
+
+    fn attach(&mut self, found: Found) {
+        let forward: Box<dyn Forward> = match (&self.source, &found.namespace) {
+            (Source::Cluster { lister, ports }, Some(namespace)) => Box::new(Kubectl {
+                cluster: lister.cluster.clone(),
+                namespace: namespace.clone(),
+                pod: found.name.clone(),
+                ports: ports.clone(),
+                children: self.children.clone(),
+                tasks: self.tasks.clone(),
+            }),
+            (Source::Urls(urls), _) => match urls.iter().find(|url| url.as_str() == &*found.id.0) {
+                Some(url) => Box::new(Direct(url.clone())),
+                None => return,
+            },
+            (Source::Cluster { .. }, None) => return,
+        };
+        let base = Url::parse(&found.id.0).ok().filter(|_| matches!(self.source, Source::Urls(_)));
+        let base = base.unwrap_or_else(loopback);
+        let stop = self.stop.child_token();
+        let (orders, received) = mpsc::channel(ORDERS);
+        match Http::new(&base, self.token.clone()) {
+            Ok(http) => {
+                let out = self.out.clone();
+                let link = Link { id: found.id.clone(), forward, http, out, orders: received, stop: stop.clone() };
+                self.tasks.spawn(link.run());
+            }
+            Err(error) => {
+                let problem = Problem::new(format!("TLS cannot be set up: {error}"));
+                let lost = News::Lost { problem, attempt: 1, retry_in: Duration::from_secs(3600) };
+                let _ = self.out.try_send(Msg::Link(found.id.clone(), lost));
+            }
+        }
+        self.running.insert(found.id, (orders, stop));
+    }
+
+    fn order(&self, id: &PodId, order: Order) {
+        let Some((orders, _)) = self.running.get(id) else { return };
+        if let Err(mpsc::error::TrySendError::Full(order)) = orders.try_send(order) {
+            // The link is busy with sixteen others: better told than lost.
+            if let Order::Change(change) = order {
+                let message = "the link is busy, nothing was sent: try again".to_owned();
+                let refusal = crate::api::Refusal { code: "busy".to_owned(), message, hint: None };
+                let _ = self.out.try_send(Msg::Link(id.clone(), News::Answer(change, Err(refusal))));
+            }
+        }
+    }
+
+    /// Ends everything, the children too.
+    pub async fn close(mut self) {
+        self.stop.cancel();
+        self.running.clear();
+        self.tasks.close();
+        let _ = tokio::time::timeout(CLOSING, self.tasks.wait()).await;
+        self.children.kill_all();
+    }
+}
+
+fn loopback() -> Url {
+    // The forwarded address differs only in its port, which the client is given with each request.
+    Url::parse("http://127.0.0.1/").expect("a constant that is a URL")
+}
+
+fn by_url(url: &Url) -> Found {
+    let host = url.host_str().unwrap_or("?");
+    let name = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    Found { id: PodId::new(url.as_str()), name, namespace: None, presence: Presence::Running }
+}

@@ -1,0 +1,92 @@
+//! What can happen to the model, and what the model can ask the outside for.
+//!
+//! The words between the screen's loop, the links and `update`. No behaviour.
+
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+
+use crate::api::{Accepted, Event, Record, Refusal, Snapshot, SyncDetail};
+
+use super::model::{Found, PodId, Problem};
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Msg {
+    Key(KeyEvent),
+    Resize(u16, u16),
+    /// A second went by.
+    Tick,
+    /// The pods were listed anew. Never sent again for URLs.
+    Pods(Result<Vec<Found>, Problem>),
+    Link(PodId, News),
+}
+
+/// What a link reports.
+#[derive(Clone, Debug)]
+pub enum News {
+    Connecting,
+    /// The first word of a stream, or what was read again after a gap.
+    Snapshot(Box<Snapshot>),
+    Event(Event),
+    Heartbeat,
+    /// The connection is gone; the link tries again after `retry_in`.
+    Lost {
+        problem: Problem,
+        attempt: u32,
+        retry_in: Duration,
+    },
+    /// `kubectl` said something.
+    Line(String),
+    Page(Result<Vec<Record>, Problem>),
+    Detail(String, Result<Box<SyncDetail>, Problem>),
+    Answer(Change, Result<Accepted, Refusal>),
+}
+
+/// A change that a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Sync,
+    Pause { minutes: u32 },
+    Resume,
+    Pin { commit: String },
+    Unpin,
+}
+
+impl Change {
+    /// In the words of the Events view.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Sync => "sync now".to_owned(),
+            Self::Pause { minutes } => format!("pause {minutes}m"),
+            Self::Resume => "resume".to_owned(),
+            Self::Pin { commit } => format!("pin {}", super::text::short(commit)),
+            Self::Unpin => "unpin".to_owned(),
+        }
+    }
+}
+
+/// What the screen asks of a link. The answer comes as [`News`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Do not wait for the end of the backoff.
+    Reconnect,
+    /// Records older than this one.
+    Page {
+        before: Option<String>,
+    },
+    Detail(String),
+    Change(Change),
+}
+
+/// What the model wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Quit,
+    Copy(String),
+    Attach(Found),
+    Detach(PodId),
+    Order(PodId, Order),
+    ListPods,
+}

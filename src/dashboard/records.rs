@@ -1,0 +1,156 @@
+//! The loaded part of one replica's history: newest first, without gaps, each sync once.
+//!
+//! It knows records and their order, not where they come from.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::api::Record;
+
+/// Records kept of one replica, however many it offers.
+pub const MAX_RECORDS: usize = 50_000;
+
+/// Newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    list: VecDeque<Arc<Record>>,
+    ids: HashSet<String>,
+    /// The oldest kept record is loaded.
+    pub complete: bool,
+    /// A page was asked for.
+    pub loading: bool,
+}
+
+impl Records {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.list.iter()
+    }
+
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Arc<Record>> {
+        // A sync that somebody looks at is nearly always near the top.
+        if self.ids.contains(id) { self.list.iter().find(|record| record.id == id) } else { None }
+    }
+
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Arc<Record>> {
+        self.list.back()
+    }
+
+    /// A sync ended. Returns false if it was known.
+    pub fn push_newest(&mut self, record: Record) -> bool {
+        if !self.ids.insert(record.id.clone()) {
+            return false;
+        }
+        self.list.push_front(Arc::new(record));
+        while self.list.len() > MAX_RECORDS {
+            if let Some(dropped) = self.list.pop_back() {
+                self.ids.remove(&dropped.id);
+            }
+            self.complete = false;
+        }
+        true
+    }
+
+    /// The newest records of a snapshot. What is older stays if the two meet; after a gap it would mislead, so it goes
+    /// and is loaded again when somebody scrolls there. Returns how many were new.
+    pub fn meet(&mut self, recent: Vec<Record>) -> usize {
+        if recent.is_empty() {
+            // A replica that lost its history (a new volume) has nothing; ours would be another's.
+            *self = Self { complete: true, ..Self::default() };
+            return 0;
+        }
+        if !recent.iter().any(|record| self.ids.contains(&record.id)) {
+            *self = Self::default();
+        }
+        recent.into_iter().rev().filter(|record| self.push_newest(record.clone())).count()
+    }
+
+    /// A page of older records, newest first.
+    pub fn extend(&mut self, page: Vec<Record>) {
+        self.loading = false;
+        let before = self.list.len();
+        for record in page {
+            if self.list.len() >= MAX_RECORDS {
+                break;
+            }
+            if self.ids.insert(record.id.clone()) {
+                self.list.push_back(Arc::new(record));
+            }
+        }
+        // A server may give fewer than we asked for; only a page without anything new is the end.
+        self.complete = self.list.len() == before || self.list.len() >= MAX_RECORDS;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Outcome, Phases, Trigger};
+    use jiff::Timestamp;
+
+    fn record(id: u32) -> Record {
+        Record {
+            schema: 1,
+            id: id.to_string(),
+            started_at: Timestamp::UNIX_EPOCH,
+            finished_at: Timestamp::UNIX_EPOCH,
+            trigger: Trigger::default(),
+            old: None,
+            new: None,
+            outcome: Outcome::Published,
+            commits: None,
+            files: None,
+            bytes: None,
+            objects: None,
+            phases: Phases::default(),
+            received_to_published_ms: None,
+            chased: 0,
+            missed_webhook: false,
+            rewritten: false,
+            peers: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn ids(records: &Records) -> Vec<u32> {
+        records.iter().map(|record| record.id.parse().expect("a number")).collect()
+    }
+
+    #[test]
+    fn snapshots_that_meet_add_and_those_that_do_not_replace() {
+        let mut records = Records::default();
+        assert_eq!(records.meet(vec![record(3), record(2)]), 2);
+        records.extend(vec![record(1)]);
+        assert_eq!(records.meet(vec![record(5), record(4), record(3)]), 2);
+        assert_eq!(ids(&records), [5, 4, 3, 2, 1]);
+        assert_eq!(records.meet(vec![record(90), record(89)]), 2);
+        assert_eq!(ids(&records), [90, 89]);
+        assert!(!records.complete);
+        records.meet(Vec::new());
+        assert!(records.is_empty() && records.complete);
+    }
+
+    #[test]
+    fn pages_end_when_they_bring_nothing_new() {
+        let mut records = Records::default();
+        records.meet(vec![record(9)]);
+        records.extend(vec![record(8), record(8), record(9)]);
+        assert!(!records.complete);
+        records.extend(vec![record(8)]);
+        assert!(records.complete);
+        assert!(!records.push_newest(record(9)));
+        assert_eq!(ids(&records), [9, 8]);
+        assert_eq!(records.get("8").map(|record| record.id.as_str()), Some("8"));
+    }
+}

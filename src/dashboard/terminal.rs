@@ -1,0 +1,198 @@
+//! The user's terminal: taken over at the start, given back on every way out.
+//!
+//! It knows escape sequences and signals, not the model.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::{cursor, execute, queue, terminal};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+
+use super::args::Color;
+use super::children::Children;
+
+/// A terminal takes this much by OSC 52; many drop the whole sequence if it is longer.
+const MAX_COPY: usize = 75_000;
+/// How long the screen may take to leave after a signal. A terminal that is stopped (Ctrl-S) blocks every write.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// True while the terminal is ours and has to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The screen.
+pub type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+
+/// Takes the terminal over. Mouse capture stays off: selecting text with the mouse is the terminal's business.
+///
+/// # Errors
+/// If it is not a terminal, or is gone.
+pub fn take() -> io::Result<Screen> {
+    // Without this, NO_COLOR makes crossterm drop modifiers too, and with them the selected row. The theme decides.
+    crossterm::style::force_color_output(true);
+    terminal::enable_raw_mode()?;
+    TAKEN.store(true, Ordering::SeqCst);
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
+    execute!(out, terminal::EnterAlternateScreen, cursor::Hide)?;
+    Terminal::new(CrosstermBackend::new(out))
+}
+
+/// Gives the terminal back, once. Errors do not matter: it may be gone.
+pub fn restore() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = terminal::disable_raw_mode();
+        let mut out = io::stdout();
+        let _ = execute!(out, terminal::LeaveAlternateScreen, cursor::Show);
+    }
+}
+
+/// Gives the terminal back when it goes out of scope.
+#[derive(Debug)]
+pub struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Writes something invisible, to find out whether the terminal is still there.
+///
+/// # Errors
+/// It is gone.
+pub fn poke(screen: &mut Screen) -> io::Result<()> {
+    let out = screen.backend_mut();
+    queue!(out, cursor::Hide)?;
+    out.flush()
+}
+
+/// Puts text into the clipboard of whoever draws the terminal (OSC 52), which works through ssh.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn copy(screen: &mut Screen, text: &str) -> io::Result<bool> {
+    if text.len() > MAX_COPY {
+        return Ok(false);
+    }
+    let out = screen.backend_mut();
+    queue!(out, CopyToClipboard::to_clipboard_from(text))?;
+    out.flush()?;
+    Ok(true)
+}
+
+/// Installs a hook that gives the terminal back before a panic is printed, and tells the screen to leave: a task's
+/// panic would otherwise leave it running on a terminal that is no longer its own.
+pub fn leave_on_panic() -> Arc<Notify> {
+    let panicked = Arc::new(Notify::new());
+    let tell = panicked.clone();
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        restore();
+        previous(info);
+        tell.notify_one();
+    }));
+    panicked
+}
+
+/// Whether there is a terminal to draw on and to read keys from.
+#[must_use]
+pub fn present() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
+}
+
+/// Whether colours are wanted.
+#[must_use]
+pub fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> bool {
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            environment("NO_COLOR").is_none_or(|value| value.is_empty())
+                && environment("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+/// Whether the locale can only show ASCII.
+#[must_use]
+pub fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| environment(name).filter(|it| !it.is_empty()));
+    let locale = locale.unwrap_or_default().to_lowercase();
+    !(locale.contains("utf-8") || locale.contains("utf8"))
+}
+
+/// Waits for a signal to leave and reports its exit code. If the screen has not left soon after, because its terminal
+/// takes nothing any more, the process is ended from here.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub fn signals(children: Children) -> io::Result<mpsc::Receiver<u8>> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (told, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let code = first(&mut term, &mut hangup, &mut interrupt).await;
+        let _ = told.try_send(code);
+        std::thread::spawn(move || leave_anyway(&children, code));
+    });
+    Ok(receiver)
+}
+
+async fn first(term: &mut Signal, hangup: &mut Signal, interrupt: &mut Signal) -> u8 {
+    tokio::select! {
+        _ = term.recv() => 143,
+        _ = hangup.recv() => 129,
+        _ = interrupt.recv() => 130,
+    }
+}
+
+#[expect(clippy::exit, reason = "the loop that would return is blocked in a write that may never end")]
+fn leave_anyway(children: &Children, code: u8) {
+    std::thread::sleep(PATIENCE);
+    children.kill_all();
+    let _ = terminal::disable_raw_mode();
+    std::process::exit(i32::from(code));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn the_flag_beats_the_environment() {
+        assert!(color(Color::Auto, with(&[])));
+        assert!(!color(Color::Auto, with(&[("NO_COLOR", "1")])));
+        assert!(color(Color::Auto, with(&[("NO_COLOR", "")])));
+        assert!(color(Color::Always, with(&[("NO_COLOR", "1")])));
+        assert!(!color(Color::Auto, with(&[("TERM", "dumb")])));
+    }
+
+    #[test]
+    fn the_first_locale_variable_that_is_set_decides() {
+        assert!(!ascii(with(&[("LANG", "de_DE.UTF-8")])));
+        assert!(!ascii(with(&[("LC_ALL", "C.utf8"), ("LANG", "C")])));
+        assert!(ascii(with(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")])));
+        assert!(ascii(with(&[])));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_any_thread_gives_the_terminal_back_and_is_told() {
+        // Not raw in a test; what matters is that the flag is taken down by the hook.
+        TAKEN.store(true, Ordering::SeqCst);
+        let panicked = leave_on_panic();
+        let _ = std::thread::spawn(|| panic!("meant to happen")).join();
+        panicked.notified().await;
+        assert!(!TAKEN.load(Ordering::SeqCst));
+    }
+}

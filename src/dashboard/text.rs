@@ -1,0 +1,281 @@
+//! Words for times, sizes and hostile strings: cleaned, measured in terminal columns, cut and wrapped.
+//!
+//! Pure functions over strings and numbers. Nothing here knows the model or the terminal.
+
+use std::borrow::Cow;
+
+use jiff::{SignedDuration, Timestamp};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Combining marks that may pile up on one character before the rest is dropped.
+const MARKS_ON_ONE_CHARACTER: usize = 3;
+
+/// Makes a string from outside safe to show: what could move the cursor, colour the screen or reverse the reading
+/// order is spelled out, what has no width of its own is dropped.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut cleaned = String::with_capacity(text.len());
+    let mut marks = 0;
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' | '\t' => cleaned.push(' '),
+            // Joiners and variation selectors: terminals disagree about the width of what they make.
+            '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}' => {
+            }
+            character if character.is_control() || reorders(character) => {
+                cleaned.extend(character.escape_unicode());
+            }
+            character if character.width() == Some(0) => {
+                marks += 1;
+                if marks <= MARKS_ON_ONE_CHARACTER && !cleaned.is_empty() {
+                    cleaned.push(character);
+                }
+                continue;
+            }
+            character => cleaned.push(character),
+        }
+        marks = 0;
+    }
+    Cow::Owned(cleaned)
+}
+
+fn harmless(character: char) -> bool {
+    matches!(character, ' '..='~') || (character > '\u{9f}' && character.width().is_some_and(|width| width > 0))
+}
+
+/// Bidirectional controls and the two Unicode line ends.
+fn reorders(character: char) -> bool {
+    matches!(character,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Columns that a cleaned string takes.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Cleans, and cuts to `columns` with an ellipsis as the last character.
+#[must_use]
+pub fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
+    // Nobody can see more of it, and a megabyte of subject need not be measured.
+    let limit = columns.saturating_mul(16).saturating_add(64);
+    let head = match text.char_indices().nth(limit) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    };
+    let cleaned = clean(head);
+    if width(&cleaned) <= columns && head.len() == text.len() {
+        return cleaned.into_owned();
+    }
+    let room = columns.saturating_sub(width(ellipsis));
+    let mut kept = String::new();
+    let mut used = 0;
+    for character in cleaned.chars() {
+        let wide = character.width().unwrap_or(0);
+        if used + wide > room {
+            break;
+        }
+        used += wide;
+        kept.push(character);
+    }
+    if columns >= width(ellipsis) {
+        kept.push_str(ellipsis);
+    }
+    kept
+}
+
+/// Cleans, and breaks at spaces into lines of at most `columns`; longer words are broken anywhere.
+#[must_use]
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in clean(text).split_whitespace() {
+        let wide = width(word);
+        if used > 0 && used + 1 + wide <= columns {
+            line.push(' ');
+            line.push_str(word);
+            used += 1 + wide;
+            continue;
+        }
+        if used > 0 {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        for character in word.chars() {
+            let step = character.width().unwrap_or(0);
+            if used + step > columns && used > 0 {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(character);
+            used += step;
+        }
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// An age in two units at most: `38s`, `2m 05s`, `2h 11m`, `3d 4h`. A negative one is `0s`: it is a clock, not a prophet.
+#[must_use]
+pub fn age(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// An age in one unit, for narrow columns.
+#[must_use]
+pub fn age_short(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// How long something took: `12ms`, `1.9s`, `2m 05s`.
+#[must_use]
+pub fn took(milliseconds: u64) -> String {
+    match milliseconds {
+        0..100 => format!("{milliseconds}ms"),
+        100..59_950 => format!("{}.{}s", (milliseconds + 50) / 1000, (milliseconds + 50) % 1000 / 100),
+        _ => {
+            let seconds = milliseconds / 1000;
+            age(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        }
+    }
+}
+
+/// A size in binary units.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut whole = count;
+    let mut tenths = 0;
+    let mut unit = 0;
+    for (index, _) in UNITS.iter().enumerate() {
+        tenths = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+        unit = index;
+        if whole < 1024 {
+            break;
+        }
+    }
+    if whole < 10 { format!("{whole}.{tenths} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
+}
+
+/// The first seven characters of a commit.
+#[must_use]
+pub fn short(commit: &str) -> String {
+    clean(commit).chars().take(7).collect()
+}
+
+/// Milliseconds between two times of one clock; 0 if they are in the wrong order.
+#[must_use]
+pub fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0)
+}
+
+/// What all names begin with, up to the last dash or dot in it; empty for fewer than two names.
+#[must_use]
+pub fn common_prefix(names: &[&str]) -> String {
+    let Some((first, rest)) = names.split_first() else { return String::new() };
+    if rest.is_empty() {
+        return String::new();
+    }
+    let mut length = first.len();
+    for name in rest {
+        let same = first.bytes().zip(name.bytes()).take_while(|(left, right)| left == right).count();
+        length = length.min(same);
+    }
+    while !first.is_char_boundary(length) {
+        length -= 1;
+    }
+    match first[..length].rfind(['-', '.']) {
+        Some(end) => first[..=end].to_owned(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_cannot_reach_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mred"), "a\\u{1b}[31mred");
+        assert_eq!(clean("two\nlines\ttab"), "two lines tab");
+        assert_eq!(clean("fdp\u{202e}exe.txt"), "fdp\\u{202e}exe.txt");
+        assert_eq!(clean("👨\u{200d}👩"), "👨👩");
+        assert_eq!(clean("e\u{301}\u{301}\u{301}\u{301}\u{301}"), "e\u{301}\u{301}\u{301}");
+        assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
+        assert!(matches!(clean("plain → ● 你好"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn cutting_counts_columns_not_characters() {
+        assert_eq!(cut("hello", 5, "…"), "hello");
+        assert_eq!(cut("hello!", 5, "…"), "hell…");
+        assert_eq!(cut("你好世界", 5, "…"), "你好…");
+        assert_eq!(cut("你好世界", 4, "…"), "你…");
+        assert_eq!(cut("abc", 0, "…"), "");
+        assert_eq!(width(&cut(&"x".repeat(1 << 20), 9, "..")), 9);
+    }
+
+    #[test]
+    fn wrapping_breaks_at_spaces_and_within_long_words() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
+        assert_eq!(wrap("", 3), Vec::<String>::new());
+        assert_eq!(wrap("你好吗", 1).concat(), "你好吗");
+    }
+
+    #[test]
+    fn ages_have_at_most_two_units_and_are_never_negative() {
+        let age = |seconds| age(SignedDuration::from_secs(seconds));
+        assert_eq!(age(-5), "0s");
+        assert_eq!(age(59), "59s");
+        assert_eq!(age(125), "2m 05s");
+        assert_eq!(age(7860), "2h 11m");
+        assert_eq!(age(3 * 86_400 + 4 * 3600 + 59), "3d 4h");
+        assert_eq!(age_short(SignedDuration::from_secs(7860)), "2h");
+    }
+
+    #[test]
+    fn durations_and_sizes_read_well_at_the_borders() {
+        assert_eq!(took(7), "7ms");
+        assert_eq!(took(99), "99ms");
+        assert_eq!(took(950), "1.0s");
+        assert_eq!(took(59_949), "59.9s");
+        assert_eq!(took(59_950), "59s");
+        assert_eq!(took(125_000), "2m 05s");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(482_911), "471 KiB");
+        assert_eq!(bytes(u64::MAX), "16383 PiB");
+    }
+
+    #[test]
+    fn names_share_a_prefix_up_to_a_separator() {
+        assert_eq!(common_prefix(&["web-6f9c-zz81t", "web-6f9c-zp2ln"]), "web-6f9c-");
+        assert_eq!(common_prefix(&["web-1"]), "");
+        assert_eq!(common_prefix(&["abc", "abd"]), "");
+    }
+}

@@ -1,0 +1,193 @@
+//! The only place that knows colours and glyphs.
+//!
+//! Everything on screen has a role; a role becomes one of the 16 ANSI foreground colours and modifiers, never a
+//! background: the terminal's own palette decides, so light and solarized themes stay readable. Colour is a third signal
+//! after the glyph and the word; without colours only modifiers remain.
+
+use ratatui::style::{Color, Modifier, Style};
+
+/// What a piece of text is, for the eye.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Plain,
+    /// Secondary: labels, units, what is old.
+    Dim,
+    /// Titles and what the eye should find first.
+    Strong,
+    Good,
+    Busy,
+    Warn,
+    Bad,
+    /// Commits and keys.
+    Accent,
+}
+
+impl Role {
+    pub const ALL: [Self; 8] =
+        [Self::Plain, Self::Dim, Self::Strong, Self::Good, Self::Busy, Self::Warn, Self::Bad, Self::Accent];
+
+    /// One letter, for tests that print which role each cell has.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Plain => '.',
+            Self::Dim => 'd',
+            Self::Strong => 'b',
+            Self::Good => 'g',
+            Self::Busy => 'c',
+            Self::Warn => 'w',
+            Self::Bad => 'e',
+            Self::Accent => 'a',
+        }
+    }
+}
+
+/// Colours and glyphs of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    pub color: bool,
+    pub glyphs: &'static Glyphs,
+}
+
+impl Theme {
+    #[must_use]
+    pub fn new(color: bool, ascii: bool) -> Self {
+        Self { color, glyphs: if ascii { &ASCII } else { &UNICODE } }
+    }
+
+    #[must_use]
+    pub fn style(&self, role: Role) -> Style {
+        let (color, modifier) = match role {
+            Role::Plain => (None, Modifier::empty()),
+            Role::Dim => (None, Modifier::DIM),
+            Role::Strong => (None, Modifier::BOLD),
+            Role::Good => (Some(Color::Green), Modifier::empty()),
+            Role::Busy => (Some(Color::Cyan), Modifier::BOLD),
+            Role::Warn => (Some(Color::Yellow), Modifier::BOLD),
+            Role::Bad => (Some(Color::Red), Modifier::BOLD),
+            Role::Accent => (Some(Color::Cyan), Modifier::empty()),
+        };
+        let style = Style::new().add_modifier(modifier);
+        match color {
+            Some(color) if self.color => style.fg(color),
+            _ => style,
+        }
+    }
+
+    /// What marks the selected row: it survives without colours and on every background.
+    #[must_use]
+    pub fn selected(&self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+}
+
+/// Characters that have an ASCII twin. Each is one column wide, except arrows and the ellipsis in ASCII.
+#[derive(Debug)]
+pub struct Glyphs {
+    pub in_sync: &'static str,
+    pub syncing: &'static str,
+    pub behind: &'static str,
+    pub failed: &'static str,
+    pub paused: &'static str,
+    pub pinned: &'static str,
+    pub starting: &'static str,
+    pub unknown: &'static str,
+    pub unchanged: &'static str,
+    pub arrow: &'static str,
+    pub rewritten: &'static str,
+    pub ellipsis: &'static str,
+    pub dash: &'static str,
+    pub dot: &'static str,
+    pub crumb: &'static str,
+    pub times: &'static str,
+    pub rule: &'static str,
+    pub bar: &'static str,
+    pub corners: [&'static str; 4],
+    pub axis: &'static str,
+    pub tick: &'static str,
+    pub origin: &'static str,
+    /// Eight heights, then what a failure and a gap look like.
+    pub levels: [&'static str; 8],
+    pub lost: &'static str,
+    pub up_down: &'static str,
+    pub left_right: &'static str,
+}
+
+static UNICODE: Glyphs = Glyphs {
+    in_sync: "●",
+    syncing: "◐",
+    behind: "▲",
+    failed: "✗",
+    paused: "‖",
+    pinned: "⚲",
+    starting: "○",
+    unknown: "○",
+    unchanged: "=",
+    arrow: "→",
+    rewritten: "⇢",
+    ellipsis: "…",
+    dash: "—",
+    dot: "·",
+    crumb: "›",
+    times: "×",
+    rule: "─",
+    bar: "│",
+    corners: ["┌", "┐", "└", "┘"],
+    axis: "│",
+    tick: "┤",
+    origin: "└",
+    levels: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    lost: "×",
+    up_down: "↑↓",
+    left_right: "←/→",
+};
+
+static ASCII: Glyphs = Glyphs {
+    in_sync: "*",
+    syncing: "~",
+    behind: "^",
+    failed: "x",
+    paused: "=",
+    pinned: "@",
+    starting: "o",
+    unknown: "?",
+    unchanged: "=",
+    arrow: "->",
+    rewritten: "=>",
+    ellipsis: "..",
+    dash: "-",
+    dot: "-",
+    crumb: ">",
+    times: "x",
+    rule: "-",
+    bar: "|",
+    corners: ["+", "+", "+", "+"],
+    axis: "|",
+    tick: "+",
+    origin: "+",
+    levels: ["_", "_", ".", ".", "-", "=", "+", "#"],
+    lost: "x",
+    up_down: "up/down",
+    left_right: "</>",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_colours_only_modifiers_remain_and_no_role_has_a_background() {
+        for role in Role::ALL {
+            assert_eq!(Theme::new(false, false).style(role).fg, None, "{role:?}");
+            assert_eq!(Theme::new(true, false).style(role).bg, None, "{role:?}");
+        }
+        assert_eq!(Theme::new(false, false).selected().add_modifier, Modifier::REVERSED);
+    }
+
+    #[test]
+    fn the_twin_is_plain_ascii() {
+        let all = format!("{ASCII:?}");
+        assert!(all.is_ascii(), "{all}");
+    }
+}

@@ -1,0 +1,357 @@
+//! One step of the model: what happened goes in, what is to be done comes out.
+//!
+//! Pure: no input, no output, no clock (the time is an argument). Keys and dialogs are in [`super::input`] and
+//! [`super::act`]; this file is about what the outside reports.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Accepted, Event, Outcome, Record, Refusal, SCHEMA, Snapshot, State};
+
+use super::fleet;
+use super::input;
+use super::message::{Change, Effect, Msg, News, Order};
+use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
+use super::text;
+
+/// How long a pod that is gone stays on screen.
+const GONE_STAYS: SignedDuration = SignedDuration::from_secs(60);
+/// Messages that are kept back while the screen is frozen; one more thaws it.
+const HELD: usize = 256;
+/// Rows that are still below the cursor when the next page is asked for.
+const PAGE_AHEAD: usize = 100;
+
+/// Takes a message at a time of our clock.
+pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
+    if model.frozen {
+        match msg {
+            Msg::Tick | Msg::Link(_, News::Heartbeat) => return Vec::new(),
+            Msg::Pods(_) | Msg::Link(..) => {
+                model.held.push((now, msg));
+                if model.held.len() <= HELD {
+                    return Vec::new();
+                }
+                let effects = thaw(model, now);
+                model.say("too much happened: the screen goes on", false);
+                return effects;
+            }
+            Msg::Key(_) | Msg::Resize(..) => {}
+        }
+    } else {
+        model.now = now;
+    }
+    let mut effects = step(model, msg);
+    expire(model);
+    fill_history(model, &mut effects);
+    effects
+}
+
+/// Lets the screen go on: what was held back happens now, at the time it came.
+pub fn thaw(model: &mut Model, now: Timestamp) -> Vec<Effect> {
+    model.frozen = false;
+    let mut effects = Vec::new();
+    for (at, msg) in std::mem::take(&mut model.held) {
+        model.now = at;
+        effects.extend(step(model, msg));
+    }
+    model.now = now;
+    effects
+}
+
+fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
+    match msg {
+        Msg::Key(key) => input::key(model, key),
+        Msg::Resize(width, height) => {
+            model.size = (width, height);
+            Vec::new()
+        }
+        Msg::Tick => Vec::new(),
+        Msg::Pods(Ok(found)) => pods(model, found),
+        Msg::Pods(Err(problem)) => {
+            if model.listing_problem.as_ref() != Some(&problem) {
+                model.note(None, "kubectl", format!("cannot list the pods: {}", problem.reason), true);
+            }
+            model.listing_problem = Some(problem);
+            Vec::new()
+        }
+        Msg::Link(id, news) => link(model, &id, news),
+    }
+}
+
+/// Drops what has been on screen long enough.
+fn expire(model: &mut Model) {
+    let now = model.now;
+    if model.flash.as_ref().is_some_and(|flash| flash.until <= now) {
+        model.flash = None;
+    }
+    let before = model.pods.len();
+    let looked_at = model.view.clone();
+    model.pods.retain(|pod| match pod.presence {
+        Presence::Gone { since } => {
+            let read = matches!(&looked_at, View::History(id) | View::Detail(id, _) if *id == pod.id);
+            read || now.duration_since(since) < GONE_STAYS
+        }
+        _ => true,
+    });
+    if model.pods.len() != before {
+        fleet::refresh(model);
+    }
+}
+
+fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
+    model.listed = true;
+    model.listing_problem = None;
+    let mut effects = Vec::new();
+    let now = model.now;
+    let missing: Vec<PodId> = model
+        .pods
+        .iter()
+        .filter(|pod| !pod.gone() && !found.iter().any(|found| found.id == pod.id))
+        .map(|pod| pod.id.clone())
+        .collect();
+    for id in missing {
+        leave(model, &id, now, &mut effects);
+    }
+    for found in found {
+        match model.pods.iter().position(|pod| pod.id == found.id) {
+            None => {
+                let gone = matches!(found.presence, Presence::Gone { .. });
+                if !gone {
+                    let id = found.id.clone();
+                    model.pods.push(Pod::new(found));
+                    fleet::refresh(model);
+                    if model.setup.kubernetes {
+                        model.note(Some(&id), "pods", "appeared", false);
+                    }
+                }
+            }
+            Some(index) => match (&model.pods[index].presence, &found.presence) {
+                (Presence::Gone { .. }, Presence::Gone { .. }) => {}
+                (_, Presence::Gone { .. }) => leave(model, &found.id, now, &mut effects),
+                _ => model.pods[index].presence = found.presence,
+            },
+        }
+    }
+    let mut attached = model.pods.iter().filter(|pod| pod.attached()).count();
+    for index in 0..model.pods.len() {
+        let pod = &model.pods[index];
+        if pod.presence == Presence::Running && !pod.attached() && attached < model.setup.max_links {
+            let id = pod.id.clone();
+            effects.extend(attach(model, &id));
+            attached += 1;
+        }
+    }
+    fleet::refresh(model);
+    effects
+}
+
+/// Starts the link to a replica.
+pub fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
+    let pod = model.pod_mut(id)?;
+    pod.link = Link::Connecting;
+    Some(Effect::Attach(Found {
+        id: pod.id.clone(),
+        name: pod.found_name.clone(),
+        namespace: pod.namespace.clone(),
+        presence: pod.presence.clone(),
+    }))
+}
+
+fn leave(model: &mut Model, id: &PodId, now: Timestamp, effects: &mut Vec<Effect>) {
+    model.note(Some(id), "pods", "is gone", false);
+    if let Some(pod) = model.pod_mut(id) {
+        pod.presence = Presence::Gone { since: now };
+        if pod.attached() {
+            effects.push(Effect::Detach(id.clone()));
+        }
+        pod.link = Link::Idle;
+    }
+}
+
+fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
+    let now = model.now;
+    let Some(pod) = model.pod_mut(id) else { return Vec::new() };
+    // A link that was told to stop may still have said something.
+    if !pod.attached() {
+        return Vec::new();
+    }
+    match news {
+        News::Connecting => pod.link = Link::Connecting,
+        News::Heartbeat => pod.heard_at = Some(now),
+        News::Line(line) => model.note(Some(id), "kubectl", line, true),
+        News::Snapshot(snapshot) => live(model, id, snapshot),
+        News::Event(event) => {
+            pod.heard_at = Some(now);
+            happened(model, id, event);
+            fleet::refresh(model);
+        }
+        News::Lost { problem, attempt, retry_in } => {
+            let wait = SignedDuration::try_from(retry_in).unwrap_or(SignedDuration::from_secs(10));
+            let at = now.saturating_add(wait).unwrap_or(now);
+            let was_live = pod.live();
+            let told = matches!(&pod.link, Link::Retry { problem: before, .. } if *before == problem);
+            pod.records.loading = false;
+            let reason = problem.reason.clone();
+            pod.link = Link::Retry { attempt, at, problem };
+            // The same reason ten times is one piece of news.
+            if !told {
+                let word = if was_live { "lost" } else { "not connected" };
+                model.note(Some(id), "link", format!("{word}: {reason}"), true);
+            }
+            return if model.setup.kubernetes { vec![Effect::ListPods] } else { Vec::new() };
+        }
+        News::Page(Ok(records)) => {
+            pod.records.extend(records);
+            fleet::refresh(model);
+            if model.to_end {
+                input::select_last(model);
+            }
+        }
+        News::Page(Err(problem)) => {
+            // Left as loading, so that it is not asked for again at once; the next snapshot clears it.
+            model.say(format!("older syncs cannot be read: {}", problem.reason), true);
+        }
+        News::Detail(sync, Ok(detail)) => model.set_detail(id, &sync, Loaded::Here(detail)),
+        News::Detail(sync, Err(problem)) => model.set_detail(id, &sync, Loaded::Failed(problem.reason)),
+        News::Answer(change, answer) => answered(model, id, &change, answer),
+    }
+    Vec::new()
+}
+
+fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
+    let now = model.now;
+    let Some(pod) = model.pod_mut(id) else { return };
+    if snapshot.schema != SCHEMA {
+        let problem = Problem::new(format!("it speaks version {} of the API, this program {SCHEMA}", snapshot.schema))
+            .hint("use the dashboard of the same release as the sidecar")
+            .word("other api");
+        pod.link = Link::Retry { attempt: 1, at: now, problem };
+        return;
+    }
+    let was_lost_at = if pod.live() { None } else { pod.heard_at };
+    let first = pod.snapshot.is_none();
+    let was_live = pod.live();
+    pod.heard_at = Some(now);
+    pod.link = Link::Live;
+    pod.records.loading = false;
+    let caught_up = pod.records.meet(std::mem::take(&mut snapshot.recent));
+    pod.offset = snapshot.now.duration_since(now);
+    pod.snapshot = Some(snapshot);
+    if !was_live {
+        let text = match was_lost_at {
+            Some(lost) if !first => {
+                let away = text::age(now.duration_since(lost));
+                format!(
+                    "live again after {away}, {caught_up} {} caught up",
+                    if caught_up == 1 { "sync" } else { "syncs" }
+                )
+            }
+            _ => "live".to_owned(),
+        };
+        model.note(Some(id), "link", text, false);
+    }
+    fleet::refresh(model);
+}
+
+fn happened(model: &mut Model, id: &PodId, event: Event) {
+    let now = model.now;
+    match event {
+        Event::Snapshot(snapshot) => live(model, id, snapshot),
+        Event::State(mut next) => {
+            let Some(pod) = model.pod_mut(id) else { return };
+            pod.offset = next.now.duration_since(now);
+            next.recent = Vec::new();
+            pod.snapshot = Some(next);
+        }
+        Event::SyncStarted(running) | Event::SyncPhase(running) => {
+            let Some(snapshot) = model.pod_mut(id).and_then(|pod| pod.snapshot.as_mut()) else { return };
+            if snapshot.published.is_some() && snapshot.paused_until.is_none() {
+                snapshot.state = State::Syncing;
+            }
+            snapshot.running = Some(running);
+        }
+        Event::SyncFinished(record) => finished(model, id, *record),
+        Event::Delivery(webhook) => {
+            let text = format!(
+                "{} {}",
+                webhook.last_event.as_deref().unwrap_or("delivery"),
+                webhook.last_result.as_deref().unwrap_or("")
+            );
+            if let Some(snapshot) = model.pod_mut(id).and_then(|pod| pod.snapshot.as_mut()) {
+                snapshot.webhook = webhook;
+            }
+            model.note(Some(id), "webhook", text, false);
+        }
+        // The link has already asked for a snapshot.
+        Event::Reset => model.note(Some(id), "link", "fell behind: reading everything again", false),
+    }
+}
+
+fn finished(model: &mut Model, id: &PodId, record: Record) {
+    let bad = matches!(record.outcome, Outcome::Failed | Outcome::Refused);
+    let text = sync_words(&record);
+    let Some(pod) = model.pod_mut(id) else { return };
+    if let Some(snapshot) = pod.snapshot.as_mut() {
+        snapshot.running = None;
+    }
+    if pod.records.push_newest(record) {
+        model.note(Some(id), "sync", text, bad);
+    }
+}
+
+fn sync_words(record: &Record) -> String {
+    let commit = record.new.as_deref().map(text::short).unwrap_or_default();
+    let what = match record.outcome {
+        Outcome::Published => {
+            let subject = record.commits.as_ref().map_or("", |commits| commits.subject.as_str());
+            format!("published {commit} {subject}")
+        }
+        Outcome::Unchanged => format!("no change ({commit})"),
+        Outcome::Failed | Outcome::Refused => {
+            let why = record.error.as_ref().map_or("no reason given", |error| error.message.as_str());
+            format!("{} {commit} {why}", record.outcome)
+        }
+        Outcome::Unknown => format!("ended in a way this program does not know ({commit})"),
+    };
+    format!("{} {what}", input::sync_name(&record.id))
+}
+
+fn answered(model: &mut Model, id: &PodId, change: &Change, answer: Result<Accepted, Refusal>) {
+    let words = change.words();
+    let (text, bad) = match answer {
+        Ok(accepted) => {
+            let result = match (&accepted.sync, accepted.paused_until, change) {
+                (Some(sync), _, _) => format!("{} accepted", input::sync_name(sync)),
+                (None, Some(_), Change::Pause { minutes }) => format!("paused for {minutes}m"),
+                _ => "accepted".to_owned(),
+            };
+            (format!("{words} -> {result}"), false)
+        }
+        Err(refusal) => {
+            let hint = refusal.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            (format!("{words} refused: {}{hint}", refusal.message), true)
+        }
+    };
+    model.note(Some(id), "you", text.clone(), bad);
+    let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
+    model.say(format!("{name}: {text}"), bad);
+    fleet::refresh(model);
+}
+
+/// Asks for older records while somebody is near the end of those that are loaded.
+fn fill_history(model: &mut Model, effects: &mut Vec<Effect>) {
+    let View::History(id) = model.view.clone() else { return };
+    let at = fleet::position(&model.history_rows, model.history_cursor.selected.as_ref());
+    let near_end = at + PAGE_AHEAD >= model.history_rows.len();
+    let to_end = model.to_end;
+    let Some(pod) = model.pod_mut(&id) else { return };
+    if pod.records.complete {
+        model.to_end = false;
+        return;
+    }
+    if !pod.live() || pod.records.loading || !(near_end || to_end) {
+        return;
+    }
+    pod.records.loading = true;
+    let before = pod.records.oldest().map(|record| record.id.clone());
+    effects.push(Effect::Order(id, Order::Page { before }));
+}

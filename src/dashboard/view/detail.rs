@@ -1,0 +1,347 @@
+//! Everything about one sync: when, why, what, how long each phase took, and what to do if it failed.
+
+use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use super::{header, table, words};
+use crate::api::{Change, Outcome, Record, SyncDetail};
+use crate::dashboard::fleet;
+use crate::dashboard::input;
+use crate::dashboard::model::{Loaded, Model, Pane, Pod, PodId};
+use crate::dashboard::text;
+use crate::dashboard::theme::{Glyphs, Role};
+
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId, sync: &str) {
+    let crumbs = [header::crumb(model, id), format!("sync {}", input::sync_name(sync))];
+    header::title(canvas, area.y, model, &crumbs);
+    let found = model.pod(id).and_then(|pod| Some((pod, pod.records.get(sync)?)));
+    let Some((pod, record)) = found else {
+        canvas.put(
+            area.x + 1,
+            area.y + 2,
+            area.width.saturating_sub(2),
+            "this sync is no longer known (Esc)",
+            Role::Dim,
+        );
+        return;
+    };
+    let mut y = area.y + 1;
+    let (title, remark) = verdict(model, canvas.glyphs(), pod, record);
+    canvas.rule(y, &[title], &[remark]);
+    y += 1;
+    for line in facts(model, canvas.glyphs(), pod, record, area.width) {
+        if y < area.bottom() {
+            canvas.pieces(area.x + 1, y, area.width.saturating_sub(2), &line);
+            y += 1;
+        }
+    }
+    phases(canvas, y, record);
+    y += 1;
+    y = error(canvas, y, area, record);
+    let rest = Rect { y, height: area.bottom().saturating_sub(y), ..area };
+    match model.detail(id, sync) {
+        Some(Loaded::Here(detail)) => panes(canvas, rest, model, pod, detail),
+        Some(Loaded::Waiting) => note(canvas, rest, "reading commits, files and log from the replica"),
+        Some(Loaded::Failed(why)) => note(canvas, rest, &format!("commits, files and log cannot be read: {why}")),
+        None => note(canvas, rest, "commits, files and log are on the replica, which is not connected"),
+    }
+}
+
+fn note(canvas: &mut Canvas<'_>, area: Rect, words: &str) {
+    if area.height > 0 {
+        canvas.rule(area.y, &[piece("Commits, files, log", Role::Strong)], &[]);
+        canvas.put(area.x + 1, area.y + 1, area.width.saturating_sub(2), words, Role::Dim);
+    }
+}
+
+fn verdict(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece, Piece) {
+    let (glyph, role) = words::outcome(glyphs, record);
+    let text = match (&record.error, record.outcome) {
+        (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", error.phase),
+        (Some(error), Outcome::Refused) => format!("{glyph} refused at {}", error.phase),
+        (_, Outcome::Published) if record.rewritten => format!("{glyph} published, history was rewritten"),
+        (_, Outcome::Unchanged) => format!("{glyph} no change"),
+        _ => format!("{glyph} {}", record.outcome),
+    };
+    let newest_failure = pod.records.iter().next().is_some_and(|newest| newest.id == record.id);
+    let remark = match pod.snapshot.as_deref() {
+        Some(snapshot) if snapshot.failures_in_row > 0 && newest_failure && !pod.gone() => {
+            let next = snapshot.poll.next_at.map(|at| pod.to_ours(at).duration_since(model.now));
+            let next = next.map(|wait| format!(" {} next in {}", glyphs.dot, text::age(wait))).unwrap_or_default();
+            format!("attempt {}{next}", snapshot.failures_in_row)
+        }
+        _ => String::new(),
+    };
+    (piece(text, role), piece(remark, Role::Dim))
+}
+
+fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16) -> Vec<Vec<Piece>> {
+    let wide = width >= 100;
+    let dot = glyphs.dot;
+    let label = |name: &str| piece(format!("{name:<10} "), Role::Dim);
+    let utc = record.started_at.to_zoned(TimeZone::UTC);
+    let age = text::age(fleet::age(model, pod, record.started_at));
+    let took = text::took(words::total(record));
+    let started = if wide {
+        let local = record.started_at.to_zoned(model.zone.clone()).strftime("%H:%M:%S local");
+        format!("{}  ({local}, {age} ago)          took {took}", utc.strftime("%Y-%m-%d %H:%M:%S%.3f UTC"))
+    } else {
+        format!("{}, {age} ago {dot} took {took}", utc.strftime("%H:%M:%S%.3f UTC"))
+    };
+    let mut trigger = record.trigger.kind.to_string();
+    if let Some(event) = &record.trigger.event {
+        trigger.push_str(&format!(" {event}"));
+    }
+    let mut extra = Vec::new();
+    if let Some(delivery) = &record.trigger.delivery {
+        extra.push(format!("delivery {delivery}"));
+    }
+    if let Some(secret) = &record.trigger.secret {
+        extra.push(format!("signature ok ({secret} secret)"));
+    }
+    if record.trigger.redelivered {
+        extra.push("redelivered".to_owned());
+    }
+    if record.trigger.merged > 1 {
+        extra.push(format!("{} rings merged", record.trigger.merged));
+    }
+    if record.missed_webhook {
+        extra.push("found by a poll: the webhook was missed".to_owned());
+    }
+    if record.chased > 0 {
+        extra.push(format!("webhook was early: looked {} more times", record.chased));
+    }
+    let gap = if wide { "   ".to_owned() } else { format!(" {dot} ") };
+    let mut trigger_line = vec![label("trigger"), piece(trigger, Role::Plain)];
+    trigger_line.extend(extra.iter().map(|words| piece(format!("{gap}{words}"), Role::Plain)));
+    let mut commits = vec![label("commits")];
+    commits.extend(words::commits(glyphs, record));
+    if let Some(told) = &record.commits {
+        let count = match told.count {
+            Some(1) => "1 commit".to_owned(),
+            Some(count) => format!("{count} commits"),
+            None => "commits not counted (shallow)".to_owned(),
+        };
+        commits.push(piece(format!("{gap}{count}"), Role::Plain));
+        commits.push(piece(format!("{gap}{}", told.author), Role::Plain));
+    }
+    if record.outcome == Outcome::Published {
+        let (way, role) =
+            if record.rewritten { ("history was rewritten", Role::Warn) } else { ("fast-forward", Role::Dim) };
+        commits.push(piece(format!("{gap}{way}"), role));
+    }
+    if let Some(received) = record.bytes {
+        commits.push(piece(format!("{gap}{} received", text::bytes(received)), Role::Dim));
+    }
+    let mut lines = vec![vec![label("started"), piece(started, Role::Plain)], trigger_line, commits];
+    lines.push(vec![label("published"), published(record, glyphs)]);
+    if !record.peers.is_empty() {
+        let told: Vec<String> = record.peers.iter().map(|peer| format!("{} {}", peer.address, peer.result)).collect();
+        lines.push(vec![label("peers"), piece(told.join("   "), Role::Plain)]);
+    }
+    lines
+}
+
+fn published(record: &Record, glyphs: &Glyphs) -> Piece {
+    match (record.outcome, &record.old) {
+        (Outcome::Published, _) => {
+            let new = record.new.as_deref().map(text::short).unwrap_or_default();
+            let felt = record.received_to_published_ms;
+            let felt = felt.map(|time| format!(", {} after the push was heard of", text::took(time)));
+            piece(format!("{new} is live{}", felt.unwrap_or_default()), Role::Good)
+        }
+        (_, Some(old)) => piece(format!("{} stays live (nothing was swapped)", text::short(old)), Role::Plain),
+        (_, None) => piece(glyphs.dash, Role::Dim),
+    }
+}
+
+/// `phase  queue 0.00  fetch ▉▉▉ 0.31 …`: bars on a wide screen, numbers on every one.
+fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
+    let glyphs = canvas.glyphs();
+    let wide = canvas.area.width >= 100;
+    let phases = record.phases;
+    let parts = [
+        ("queue", phases.queue_ms),
+        ("fetch", phases.fetch_ms),
+        ("build", phases.build_ms),
+        ("gate", phases.gate_ms),
+        ("publish", phases.publish_ms),
+    ];
+    let sum: u64 = parts.iter().filter_map(|(_, time)| *time).fold(0, u64::saturating_add).max(1);
+    let failed_at = record.error.as_ref().map(|error| error.phase.to_string());
+    let failed_at = failed_at.map(|phase| if phase == "look" { "fetch".to_owned() } else { phase });
+    let mut pieces = vec![piece(format!("{:<10} ", "phase"), Role::Dim)];
+    let mut first = true;
+    for (name, time) in parts {
+        let failed = failed_at.as_deref() == Some(name);
+        if time.is_none() && (name == "gate" || name == "queue") && !failed {
+            continue;
+        }
+        if !first {
+            pieces.push(piece(if wide { "   ".to_owned() } else { format!(" {} ", glyphs.dot) }, Role::Dim));
+        }
+        first = false;
+        pieces.push(piece(format!("{name} "), Role::Dim));
+        if let Some(time) = time {
+            if wide {
+                let bars = usize::try_from(u128::from(time) * 12 / u128::from(sum)).unwrap_or(0);
+                pieces.push(piece(glyphs.levels[7].repeat(bars.min(12)), Role::Accent));
+                pieces.push(piece(if bars > 0 { " " } else { "" }, Role::Plain));
+            }
+            pieces.push(piece(format!("{}.{:02}", time / 1000, time % 1000 / 10), Role::Plain));
+        } else if !failed {
+            pieces.push(piece(glyphs.dash, Role::Dim));
+        }
+        if failed {
+            pieces.push(piece(format!(" {}", glyphs.failed), Role::Bad));
+        }
+    }
+    let width = canvas.area.width.saturating_sub(2);
+    canvas.pieces(canvas.area.x + 1, y, width, &pieces);
+}
+
+/// The error in full, its causes one below the other; returns the next free line.
+fn error(canvas: &mut Canvas<'_>, y: u16, area: Rect, record: &Record) -> u16 {
+    let Some(error) = &record.error else { return y };
+    let mut y = y;
+    canvas.rule(y, &[piece("Error", Role::Bad)], &[piece(&error.kind, Role::Dim)]);
+    y += 1;
+    let width = usize::from(area.width.saturating_sub(2));
+    let most = (area.bottom().saturating_sub(y) / 2).max(1);
+    let bottom = y.saturating_add(most).min(area.bottom());
+    let mut lines: Vec<Piece> =
+        text::wrap(&error.message, width).into_iter().map(|line| piece(line, Role::Plain)).collect();
+    if let Some(hint) = &error.hint {
+        lines.extend(text::wrap(&format!("hint: {hint}"), width).into_iter().map(|line| piece(line, Role::Strong)));
+    }
+    for (line, role) in lines {
+        if y < bottom {
+            canvas.put(area.x + 1, y, area.width.saturating_sub(2), &line, role);
+            y += 1;
+        }
+    }
+    y
+}
+
+/// Commits, files and log share what is left; the one with the focus gets the most.
+fn panes(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod, detail: &SyncDetail) {
+    let files = &detail.detail.files;
+    let counts = words::files(detail.record.files);
+    let total = detail.detail.files_total.max(files.len() as u64);
+    let panes: [(Pane, String, Vec<Vec<Piece>>); 3] = [
+        (Pane::First, format!("Commits ({})", detail.detail.commits.len()), commits(model, pod, detail)),
+        (Pane::Second, format!("Files ({total})  {counts}"), changes(canvas.glyphs(), detail)),
+        (Pane::Third, "Log of this sync".to_owned(), log(detail)),
+    ];
+    let heights =
+        share(area.height, panes.each_ref().map(|(pane, _, lines)| (lines.len(), *pane == model.detail_pane)));
+    let mut y = area.y;
+    for ((pane, title, lines), height) in panes.iter().zip(heights) {
+        if height == 0 {
+            continue;
+        }
+        let focused = *pane == model.detail_pane;
+        let hidden = lines.len().saturating_sub(usize::from(height - 1));
+        let remark = match (hidden, focused) {
+            (0, _) => String::new(),
+            (hidden, true) => format!("{hidden} more: j k"),
+            (hidden, false) => format!("{hidden} more: Tab"),
+        };
+        let role = if focused { Role::Strong } else { Role::Plain };
+        canvas.rule(y, &[piece(title, role)], &[piece(remark, Role::Dim)]);
+        let selected = if focused { model.detail_row.min(lines.len().saturating_sub(1)) } else { 0 };
+        let shown = table::window(lines.len(), height - 1, selected);
+        for (row, line) in (y + 1..).zip(&lines[shown.clone()]) {
+            canvas.pieces(area.x + 1, row, area.width.saturating_sub(2), line);
+            if focused && usize::from(row - y - 1) + shown.start == selected {
+                canvas.put(area.x, row, 1, ">", Role::Strong);
+                canvas.select(area.x, row, area.width);
+            }
+        }
+        y += height;
+    }
+}
+
+/// Lines for each pane, its title included: what each wants if there is room, the focused one first if not.
+fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
+    let wanted = wants.map(|(lines, _)| u16::try_from(lines).unwrap_or(u16::MAX / 4).saturating_add(1));
+    let least = wanted.map(|want| want.min(4));
+    let mut given = [0; 3];
+    let mut left = height;
+    let focused = wants.iter().position(|(_, focused)| *focused).unwrap_or(0);
+    let order = [focused, (focused + 1) % 3, (focused + 2) % 3];
+    for goal in [[2; 3], least, wanted] {
+        for index in order {
+            let more = goal[index].min(wanted[index].max(1)).saturating_sub(given[index]).min(left);
+            given[index] += more;
+            left -= more;
+        }
+    }
+    given
+}
+
+fn commits(model: &Model, pod: &Pod, detail: &SyncDetail) -> Vec<Vec<Piece>> {
+    let line = |commit: &crate::api::Commit| {
+        let age = commit.committed_at.map(|at| text::age(fleet::age(model, pod, at)));
+        vec![
+            piece(text::short(&commit.commit), Role::Accent),
+            piece(format!("  {:<14} ", text::cut(&commit.author, 14, ".")), Role::Plain),
+            piece(format!("{:>7}  ", age.unwrap_or_default()), Role::Dim),
+            piece(&commit.subject, Role::Plain),
+        ]
+    };
+    detail.detail.commits.iter().map(line).collect()
+}
+
+fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Vec<Piece>> {
+    let mut lines: Vec<Vec<Piece>> = detail
+        .detail
+        .files
+        .iter()
+        .map(|file| {
+            let (sign, role) = match file.change {
+                Change::Added => ("+", Role::Good),
+                Change::Modified => ("~", Role::Busy),
+                Change::Deleted => ("-", Role::Warn),
+                Change::Unknown => ("?", Role::Dim),
+            };
+            vec![piece(format!("{sign} "), role), piece(&file.path, Role::Plain)]
+        })
+        .collect();
+    let more = detail.detail.files_total.saturating_sub(detail.detail.files.len() as u64);
+    if more > 0 {
+        lines.push(vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]);
+    }
+    lines
+}
+
+fn log(detail: &SyncDetail) -> Vec<Vec<Piece>> {
+    let line = |line: &crate::api::LogLine| {
+        let role = match line.level.as_str() {
+            "ERROR" | "error" => Role::Bad,
+            "WARN" | "warn" => Role::Warn,
+            _ => Role::Dim,
+        };
+        vec![
+            piece(line.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S%.3f ").to_string(), Role::Dim),
+            piece(format!("{:<5} ", line.level), role),
+            piece(&line.message, Role::Plain),
+        ]
+    };
+    detail.detail.log.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panes_share_the_room_and_never_more_than_there_is() {
+        assert_eq!(share(30, [(1, true), (6, false), (3, false)]), [2, 7, 4]);
+        assert_eq!(share(0, [(1, true), (6, false), (3, false)]), [0, 0, 0]);
+        let tight = share(12, [(1, false), (500, true), (40, false)]);
+        assert_eq!(tight.iter().sum::<u16>(), 12);
+        assert!(tight[1] > tight[2]);
+    }
+}

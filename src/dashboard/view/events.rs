@@ -1,0 +1,45 @@
+//! What the dashboard itself did and saw, newest first.
+
+use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, piece};
+use super::header;
+use super::table::{self, Cell, Column};
+use crate::dashboard::model::{Model, TimeFormat};
+use crate::dashboard::text;
+use crate::dashboard::theme::Role;
+
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
+    header::title(canvas, area.y, model, &["events".to_owned()]);
+    let count = format!("{} kept, newest first", model.events.len());
+    canvas.rule(area.y + 1, &[piece("What this dashboard did and saw", Role::Strong)], &[piece(count, Role::Dim)]);
+    let list = Rect { y: area.y + 2, height: area.height.saturating_sub(2), ..area };
+    if model.events.is_empty() {
+        canvas.put(area.x + 1, list.y, area.width.saturating_sub(2), "nothing yet", Role::Dim);
+        return;
+    }
+    let selected = model.events_row.min(model.events.len() - 1);
+    let shown = table::window(model.events.len(), list.height, selected);
+    let first = shown.start;
+    let columns = [Column::new("", 12), Column::new("", 12), Column::new("", 8), Column::growing("")];
+    let rows: Vec<Vec<Cell>> = model
+        .events
+        .range(shown)
+        .map(|entry| {
+            let time = match model.time_format {
+                TimeFormat::Ago => format!("{} ago", text::age(model.now.duration_since(entry.at))),
+                TimeFormat::Utc => entry.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S").to_string(),
+                TimeFormat::Local => entry.at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string(),
+            };
+            let role = if entry.bad { Role::Bad } else { Role::Plain };
+            vec![
+                vec![piece(time, Role::Dim)],
+                vec![piece(entry.pod.clone(), Role::Plain)],
+                vec![piece(entry.kind, Role::Dim)],
+                vec![piece(entry.text.clone(), role)],
+            ]
+        })
+        .collect();
+    table::draw(canvas, list, &columns, &rows, Some(selected - first), false);
+}

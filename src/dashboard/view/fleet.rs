@@ -1,0 +1,154 @@
+//! The first screen: the newest commit, every replica, every sync.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use super::syncs::Columns;
+use super::{header, replicas, syncs, words};
+use crate::dashboard::fleet;
+use crate::dashboard::model::{Model, Pane};
+use crate::dashboard::text;
+use crate::dashboard::theme::Role;
+
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
+    header::fleet(canvas, model);
+    let mut y = area.y + header::fleet_height(canvas);
+    if model.pods.is_empty() {
+        canvas.rule(y, &[piece("Replicas", Role::Strong)], &[]);
+        empty(canvas, y + 2, model);
+        return;
+    }
+    let left = area.bottom().saturating_sub(y);
+    let old = header::old_since(model).is_some();
+    let order = if old { "last known" } else { "worst first" };
+    let focused = model.fleet_pane == Pane::First;
+    canvas.rule(y, &[heading("Replicas", focused)], &[piece(order, Role::Dim)]);
+    y += 1;
+    // The replicas take what they need, but leave half to the syncs.
+    let shown = fleet::worst_first(model).len();
+    let wanted = u16::try_from(shown + 1).unwrap_or(u16::MAX);
+    let rows = wanted.min((left / 2).max(3));
+    replicas::draw(canvas, Rect { y, height: rows, ..area }, model, focused);
+    y += rows;
+    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width) {
+        canvas.rule(y, &title, &key);
+        y += 1;
+        let most = usize::from(area.bottom().saturating_sub(y) / 3);
+        for line in lines.iter().take(most) {
+            canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
+            y += 1;
+        }
+    }
+    list(canvas, Rect { y, height: area.bottom().saturating_sub(y), ..area }, model);
+}
+
+fn heading(text: &str, focused: bool) -> Piece {
+    piece(text, if focused { Role::Strong } else { Role::Plain })
+}
+
+fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
+    if area.height < 2 {
+        return;
+    }
+    let focused = model.fleet_pane == Pane::Second;
+    let mut title = vec![heading("Syncs on all replicas", focused)];
+    if !model.filter_text.is_empty() {
+        title.push(piece(format!("  /{}", model.filter_text), Role::Accent));
+    }
+    let mut remark = String::new();
+    if model.filter.is_empty() {
+        remark.push_str("newest first");
+    } else {
+        let all: usize = model.pods.iter().map(|pod| pod.records.len()).sum();
+        remark.push_str(&format!("{} of {all} {} Esc clears", model.fleet_rows.len(), canvas.glyphs().dot));
+    }
+    if model.fleet_cursor.follow {
+        remark.push_str(&format!(" {} following", canvas.glyphs().dot));
+    }
+    canvas.rule(area.y, &title, &[piece(remark, Role::Dim)]);
+    let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    if model.fleet_rows.is_empty() {
+        for (y, line) in (area.y..area.bottom()).zip(text::wrap(&no_syncs(model), usize::from(area.width - 2))) {
+            canvas.put(area.x + 1, y, area.width - 2, &line, Role::Dim);
+        }
+        return;
+    }
+    syncs::draw(canvas, area, model, &model.fleet_rows, &model.fleet_cursor, focused, Columns::Fleet);
+}
+
+/// What an empty list waits for.
+fn no_syncs(model: &Model) -> String {
+    if !model.filter.is_empty() {
+        return "nothing matches the filter (Esc clears it)".to_owned();
+    }
+    if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
+        return "waiting for the first replica to answer".to_owned();
+    }
+    let next = model
+        .pods
+        .iter()
+        .filter_map(|pod| {
+            let at = pod.snapshot.as_ref()?.poll.next_at?;
+            Some(pod.to_ours(at).duration_since(model.now))
+        })
+        .min();
+    match next {
+        Some(wait) => format!("no sync yet: waiting for the first webhook or the poll in {}", text::age(wait)),
+        None => "no sync yet: waiting for the first webhook or the next poll".to_owned(),
+    }
+}
+
+fn empty(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let (words, hint) = match (&model.listing_problem, model.listed) {
+        (Some(problem), _) => (format!("cannot list the pods: {}", problem.reason), problem.hint.clone()),
+        (None, false) => (format!("listing the pods of {}", model.setup.subject), None),
+        (None, true) => (
+            format!("no pods match {}", model.setup.subject),
+            Some("they appear here as soon as there are any; is the namespace right (-n, or -A for all)?".to_owned()),
+        ),
+    };
+    let role = if model.listing_problem.is_some() { Role::Bad } else { Role::Plain };
+    let width = canvas.area.width.saturating_sub(2);
+    let mut y = y;
+    for line in text::wrap(&words, usize::from(width)) {
+        canvas.put(1, y, width, &line, role);
+        y += 1;
+    }
+    for line in hint.map(|hint| text::wrap(&hint, usize::from(width))).unwrap_or_default() {
+        canvas.put(1, y, width, &line, Role::Dim);
+        y += 1;
+    }
+}
+
+/// One line a replica, for a terminal that is hardly one.
+pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
+    header::fleet(canvas, model);
+    let glyphs = canvas.glyphs();
+    let top = area.y + header::fleet_height(canvas);
+    let order = fleet::worst_first(model);
+    let selected = fleet::selected_pod(model).and_then(|chosen| order.iter().position(|pod| pod.id == chosen.id));
+    let shown = super::table::window(order.len(), area.bottom().saturating_sub(top), selected.unwrap_or(0));
+    if order.is_empty() {
+        empty(canvas, top, model);
+        return;
+    }
+    for (y, (index, pod)) in (top..area.bottom()).zip(order.iter().enumerate().skip(shown.start)) {
+        let state = fleet::state(model, pod);
+        let fresh = |role: Role| if pod.live() { role } else { Role::Dim };
+        let commit = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+        let mut pieces = vec![
+            piece(format!("{} ", words::state_glyph(glyphs, state)), fresh(words::state_role(state))),
+            piece(replicas::pod_name(model, pod, glyphs, false), fresh(Role::Plain)),
+            piece(format!("  {}", commit.map_or("-".to_owned(), |it| text::short(&it.commit))), fresh(Role::Accent)),
+        ];
+        if let Some(lag) = fleet::lag(model, pod) {
+            pieces.push(piece(format!("  -{}", lag.commits.map_or("?".to_owned(), |it| it.to_string())), Role::Warn));
+        }
+        let right = words::link_words(model, glyphs, pod, false);
+        canvas.line(y, &pieces, &[right]);
+        if selected == Some(index) {
+            canvas.put(area.x, y, 1, ">", Role::Strong);
+            canvas.select(area.x, y, area.width);
+        }
+    }
+}

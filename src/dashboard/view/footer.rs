@@ -1,0 +1,93 @@
+//! The foot of the screen: what the keys do here, what is being typed, what just happened.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, measure, piece};
+use crate::dashboard::act;
+use crate::dashboard::filter;
+use crate::dashboard::keys::{self, Action, Binding, Group};
+use crate::dashboard::model::Model;
+use crate::dashboard::theme::Role;
+
+/// Lines that the foot takes: a rule (where messages appear) and the keys, on a small screen only the keys.
+pub fn height(area: Rect) -> u16 {
+    if area.height >= 14 { 2 } else { 1 }
+}
+
+pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
+    let area = canvas.area;
+    let last = area.bottom() - 1;
+    let flash = model.flash.as_ref().map(|flash| {
+        let role = if flash.bad { Role::Bad } else { Role::Strong };
+        piece(&flash.text, role)
+    });
+    if height(area) == 2 {
+        let title: Vec<Piece> = flash.into_iter().collect();
+        canvas.rule(last - 1, &title, &[]);
+    } else if let Some(flash) = flash
+        && !model.typing
+        && !model.copying
+    {
+        canvas.line(last, &[flash], &[]);
+        return;
+    }
+    if model.typing {
+        prompt(canvas, last, model);
+    } else if model.copying {
+        let mut pieces = vec![piece("copy  ", Role::Strong)];
+        for (key, what) in [("s", "sha"), ("d", "delivery id"), ("e", "error"), ("Esc", "nothing")] {
+            pieces.push(piece(key, Role::Accent));
+            pieces.push(piece(format!(" {what}   "), Role::Plain));
+        }
+        canvas.line(last, &pieces, &[]);
+    } else {
+        bindings(canvas, last, model);
+    }
+}
+
+fn prompt(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let mut pieces = vec![piece("/", Role::Accent), piece(&model.filter_text, Role::Strong), piece("_", Role::Accent)];
+    if model.filter_text.is_empty() {
+        pieces.push(piece(format!("   {}", filter::TOKENS), Role::Dim));
+    }
+    canvas.line(y, &pieces, &[piece("Enter keep  Esc clear", Role::Dim)]);
+}
+
+fn bindings(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let wide = canvas.area.width >= 100;
+    let gap = if wide { "  " } else { " " };
+    let shown = |binding: &Binding| -> Vec<Piece> {
+        // An action that cannot be done stays where it was, dimmed; pressed, it says why.
+        let dimmed = binding.group == Group::Change && act::unavailable(model, binding.action).is_some();
+        let (key, label) = if dimmed { (Role::Dim, Role::Dim) } else { (Role::Accent, Role::Plain) };
+        let word = match (binding.action, model.frozen) {
+            (Action::Pin, _) if wide => "pin/roll back",
+            (Action::Sync, _) if wide => "sync now",
+            _ => binding.label,
+        };
+        vec![piece(binding.keys, key), piece(format!(" {word}{gap}"), label)]
+    };
+    let screen = model.view.screen();
+    let mut chosen: Vec<&Binding> = keys::footer(screen).collect();
+    let columns = |chosen: &[&Binding]| -> u16 {
+        let keys: u16 = chosen.iter().map(|binding| measure(&shown(binding))).sum();
+        keys + 8
+    };
+    while columns(&chosen) > canvas.area.width {
+        let Some(least) = chosen.iter().map(|binding| binding.weight).min() else { break };
+        let Some(at) = chosen.iter().rposition(|binding| binding.weight == least) else { break };
+        chosen.remove(at);
+    }
+    let mut left: Vec<Piece> = Vec::new();
+    let mut changes = false;
+    for binding in chosen.iter().filter(|binding| binding.group != Group::Leave) {
+        if binding.group == Group::Change && !changes && !left.is_empty() {
+            changes = true;
+            left.push(piece(format!("{} ", canvas.glyphs().bar), Role::Dim));
+        }
+        left.extend(shown(binding));
+    }
+    let right: Vec<Piece> =
+        chosen.iter().filter(|binding| binding.group == Group::Leave).flat_map(|binding| shown(binding)).collect();
+    canvas.line(y, &left, &right);
+}

@@ -1,0 +1,271 @@
+//! The top of every screen: what is looked at, and whether it can be believed.
+//!
+//! The fleet's header answers the first question: is the newest commit live on every replica?
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::canvas::{Canvas, Piece, measure, piece};
+use super::{strip, words};
+use crate::dashboard::fleet;
+use crate::dashboard::model::{Link, Model, Pod, PodId};
+use crate::dashboard::text;
+use crate::dashboard::theme::Role;
+
+/// Syncs in the header's strip.
+const STRIP: usize = 40;
+
+/// The right end of the first line: how many replicas, what time, whether the links live.
+fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
+    let glyphs = canvas.glyphs();
+    let expected = model.pods.iter().filter(|pod| !pod.gone()).count();
+    let live = model.pods.iter().filter(|pod| pod.live()).count();
+    let mut pieces = Vec::new();
+    if expected > 0 {
+        let role = if live == expected { Role::Plain } else { Role::Warn };
+        pieces.push(piece(format!("{live}/{expected} pods"), role));
+        pieces.push(piece("  ", Role::Plain));
+    }
+    if wide {
+        pieces.push(piece(time(model.now), Role::Dim));
+        pieces.push(piece("  ", Role::Plain));
+    }
+    if model.setup.read_only {
+        pieces.push(piece("read-only  ", Role::Dim));
+    }
+    pieces.push(if model.frozen {
+        piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn)
+    } else if live > 0 && live == expected {
+        piece(format!("{} LIVE", glyphs.in_sync), Role::Good)
+    } else if live > 0 {
+        piece(format!("{} PARTLY", glyphs.syncing), Role::Warn)
+    } else if model.pods.iter().any(|pod| pod.snapshot.is_some()) {
+        piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
+    } else if model.pods.iter().any(|pod| matches!(pod.link, Link::Retry { .. })) || model.listing_problem.is_some() {
+        piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
+    } else {
+        piece(format!("{} CONNECTING", glyphs.starting), Role::Busy)
+    });
+    pieces
+}
+
+fn time(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC").to_string()
+}
+
+/// Where the user is: program, repository, then the trail.
+pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
+    let wide = canvas.area.width >= 100;
+    let mut left = Vec::new();
+    if wide {
+        left.push(piece("pushsync dashboard   ", Role::Strong));
+    }
+    if let Some(lead) = fleet::lead(model)
+        && (wide || trail.is_empty())
+    {
+        left.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
+        left.push(piece(" @ ", Role::Dim));
+        left.push(piece(&lead.reference, Role::Strong));
+        left.push(piece(if wide { "   " } else { "  " }, Role::Plain));
+    }
+    left.push(piece(&model.setup.subject, Role::Dim));
+    for step in trail {
+        left.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
+        left.push(piece(step, Role::Plain));
+    }
+    let right = links(canvas, model, wide);
+    canvas.line(y, &left, &right);
+}
+
+/// The latest moment at which anything was heard, if nothing is live now.
+pub fn old_since(model: &Model) -> Option<Timestamp> {
+    if model.pods.iter().any(Pod::live) {
+        return None;
+    }
+    model.pods.iter().filter_map(|pod| pod.heard_at).max()
+}
+
+/// How many lines the fleet's header takes.
+pub fn fleet_height(canvas: &Canvas<'_>) -> u16 {
+    match (canvas.area.width, canvas.area.height) {
+        (100.., 20..) => 4,
+        (60.., 14..) => 3,
+        _ => 2,
+    }
+}
+
+/// The fleet's header.
+pub fn fleet(canvas: &mut Canvas<'_>, model: &Model) {
+    let height = fleet_height(canvas);
+    let y = canvas.area.y;
+    title(canvas, y, model, &[]);
+    head(canvas, y + 1, model, height == 4);
+    match height {
+        4 => {
+            webhook(canvas, y + 2, model);
+            latency(canvas, y + 3, model);
+        }
+        3 => webhook_short(canvas, y + 2, model),
+        _ => {}
+    }
+}
+
+fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
+    let glyphs = canvas.glyphs();
+    if let Some(since) = old_since(model) {
+        let age = text::age(model.now.duration_since(since));
+        let left = vec![
+            piece(format!("as of {} ({age} ago) ", time(since)), Role::Bad),
+            piece(format!("{} everything below is old", glyphs.dash), Role::Bad),
+        ];
+        let next = model.pods.iter().filter_map(|pod| match &pod.link {
+            Link::Retry { at, .. } => Some(at.duration_since(model.now).as_secs().max(0)),
+            _ => None,
+        });
+        let right = next.min().map_or("connecting".to_owned(), |seconds| format!("retry {seconds}s"));
+        canvas.line(y, &left, &[piece(right, Role::Bad)]);
+        return;
+    }
+    let label = if wide { "head     " } else { "head " };
+    let Some(head) = fleet::head(model) else {
+        let text = if model.pods.iter().any(Pod::live) { "not seen yet" } else { glyphs.dash };
+        canvas.line(y, &[piece(label, Role::Dim), piece(text, Role::Dim)], &[]);
+        return;
+    };
+    let mut left = vec![piece(label, Role::Dim), piece(text::short(&head.commit), Role::Accent)];
+    left.push(piece(if wide { "  " } else { " " }, Role::Plain));
+    let age = text::age(model.now.duration_since(head.seen_at));
+    let subject = head.subject.clone().unwrap_or_default();
+    let by = match (&head.author, wide) {
+        (Some(author), true) => format!(" {} {author}, seen {age} ago", glyphs.dash),
+        (_, true) => format!(" {} seen {age} ago", glyphs.dash),
+        (_, false) => format!(" {} {age}", glyphs.dot),
+    };
+    let total = model.pods.iter().filter(|pod| !pod.gone()).count();
+    let having = model.pods.iter().filter(|pod| !pod.gone() && fleet::has_newest(model, pod)).count();
+    let role = if having == total { Role::Good } else { Role::Warn };
+    let right = [piece(
+        if wide { format!("published on {having}/{total}") } else { format!("on {having}/{total} pods") },
+        role,
+    )];
+    // The age stays when a long subject is cut.
+    let fixed = measure(&left) + measure(&right) + text::width(&by).try_into().unwrap_or(0) + 4;
+    let room = usize::from(canvas.area.width.saturating_sub(fixed));
+    left.push(piece(text::cut(&subject, room, glyphs.ellipsis), Role::Strong));
+    left.push(piece(by, Role::Dim));
+    canvas.line(y, &left, &right);
+}
+
+struct Webhook {
+    enabled: bool,
+    /// By our clock.
+    last: Option<(Timestamp, String)>,
+    received: u64,
+    bad_signature: u64,
+    missed: u64,
+}
+
+/// What all replicas heard together: each delivery reaches one of them.
+fn heard(model: &Model) -> Webhook {
+    let mut sum = Webhook { enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
+    for pod in &model.pods {
+        let Some(webhook) = pod.snapshot.as_ref().map(|snapshot| &snapshot.webhook) else { continue };
+        sum.enabled |= webhook.enabled;
+        sum.received += webhook.day.received;
+        sum.bad_signature += webhook.day.bad_signature;
+        sum.missed += webhook.day.missed;
+        if let Some(at) = webhook.last_delivery_at.map(|at| pod.to_ours(at))
+            && sum.last.as_ref().is_none_or(|(newest, _)| *newest < at)
+        {
+            sum.last = Some((at, webhook.last_event.clone().unwrap_or_default()));
+        }
+    }
+    sum
+}
+
+impl Webhook {
+    fn word(&self, canvas: &Canvas<'_>) -> Piece {
+        let glyphs = canvas.glyphs();
+        if !self.enabled {
+            piece(format!("{} off", glyphs.starting), Role::Dim)
+        } else if self.missed > 0 {
+            piece(format!("{} missing some", glyphs.behind), Role::Warn)
+        } else if self.last.is_some() {
+            piece(format!("{} ok", glyphs.in_sync), Role::Good)
+        } else {
+            piece(format!("{} silent", glyphs.starting), Role::Dim)
+        }
+    }
+}
+
+fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let all = heard(model);
+    let mut left = vec![piece("webhook  ", Role::Dim), all.word(canvas)];
+    if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
+        left = vec![piece("webhook  ", Role::Dim), piece(canvas.glyphs().dash, Role::Dim)];
+    } else if all.enabled {
+        left.push(piece("   ", Role::Plain));
+        left.push(match &all.last {
+            Some((at, event)) => {
+                let age = text::age(model.now.duration_since(*at));
+                piece(format!("last delivery {age} ago ({event})"), Role::Plain)
+            }
+            None => piece("no delivery yet", Role::Dim),
+        });
+        left.push(piece(format!("   24h: {} received, ", all.received), Role::Dim));
+        let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
+        left.push(piece(format!("{} bad signature, ", all.bad_signature), role));
+        left.push(piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }));
+        let found = model.fleet_rows.iter().find(|row| row.record.missed_webhook);
+        if let (Some(row), true) = (found, all.missed > 0)
+            && let Some(pod) = model.pod(&row.pod)
+        {
+            let age = text::age(fleet::age(model, pod, row.record.finished_at));
+            left.push(piece(format!(" {} found by poll {age} ago", canvas.glyphs().arrow), Role::Dim));
+        }
+    } else {
+        left.push(piece("   no secret was given, so only polls find pushes", Role::Dim));
+    }
+    canvas.line(y, &left, &[]);
+}
+
+fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let glyphs = canvas.glyphs();
+    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), STRIP);
+    let arrow = glyphs.arrow;
+    let mut left = vec![piece(format!("push {arrow} published   "), Role::Dim)];
+    let (Some(p50), Some(p95)) = (latency.p50, latency.p95) else {
+        left.push(piece("no push measured yet", Role::Dim));
+        canvas.line(y, &left, &[]);
+        return;
+    };
+    left.push(piece(format!("p50 {}   p95 {}", text::took(p50), text::took(p95)), Role::Plain));
+    left.push(piece(format!("   last {}  ", latency.samples.len()), Role::Dim));
+    left.extend(strip::spark(glyphs, &latency.samples));
+    canvas.line(y, &left, &[piece(format!("{} = failed", glyphs.lost), Role::Dim)]);
+}
+
+fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let glyphs = canvas.glyphs();
+    let all = heard(model);
+    let mut left = vec![piece("webhook ", Role::Dim), all.word(canvas)];
+    if let Some((at, _)) = &all.last {
+        left.push(piece(format!(" {}", text::age_short(model.now.duration_since(*at))), Role::Plain));
+    }
+    if all.missed > 0 {
+        left.push(piece(format!(" {} {}/24h", glyphs.dot, all.missed), Role::Warn));
+    }
+    let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16)).min(STRIP);
+    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), room);
+    let mut right = Vec::new();
+    if let Some(p95) = latency.p95 {
+        right.push(piece(format!("p95 {} ", text::took(p95)), Role::Dim));
+        right.extend(strip::spark(glyphs, &latency.samples));
+    }
+    canvas.line(y, &left, &right);
+}
+
+/// The names of a replica for the trail.
+pub fn crumb(model: &Model, id: &PodId) -> String {
+    model.pod(id).map_or_else(|| "a replica that is gone".to_owned(), |pod| pod.name.clone())
+}

@@ -1,0 +1,142 @@
+//! The syncs of one replica, and how long its pushes took.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use super::syncs::Columns;
+use super::{header, replicas, strip, syncs, words};
+use crate::dashboard::fleet;
+use crate::dashboard::model::{Model, Pod, PodId};
+use crate::dashboard::text;
+use crate::dashboard::theme::Role;
+
+/// Syncs in the chart.
+const CHART: usize = 60;
+
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId) {
+    let crumb = header::crumb(model, id);
+    header::title(canvas, area.y, model, std::slice::from_ref(&crumb));
+    let Some(pod) = model.pod(id) else {
+        canvas.put(area.x + 1, area.y + 2, area.width.saturating_sub(2), "this replica is gone (Esc)", Role::Dim);
+        return;
+    };
+    status(canvas, area.y + 1, model, pod);
+    let mut y = area.y + 2;
+    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width)
+        && area.height >= 14
+    {
+        canvas.rule(y, &title, &key);
+        y += 1;
+        for line in lines.iter().take(2) {
+            canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
+            y += 1;
+        }
+    }
+    let chart = if area.height >= 26 {
+        6
+    } else if area.height >= 20 {
+        4
+    } else {
+        0
+    };
+    title(canvas, y, model, pod);
+    y += 1;
+    let list = Rect { y, height: area.bottom().saturating_sub(y + chart), ..area };
+    if model.history_rows.is_empty() {
+        let words = if !model.filter.is_empty() {
+            "nothing matches the filter (Esc clears it)"
+        } else if pod.records.loading || !pod.attached() || pod.snapshot.is_none() {
+            "waiting for the replica to answer"
+        } else {
+            "no sync yet: waiting for the first webhook or poll"
+        };
+        canvas.put(area.x + 1, list.y, area.width.saturating_sub(2), words, Role::Dim);
+    } else {
+        syncs::draw(canvas, list, model, &model.history_rows, &model.history_cursor, true, Columns::History);
+    }
+    if chart > 0 {
+        latency(canvas, Rect { y: area.bottom() - chart, height: chart, ..area }, model, pod);
+    }
+}
+
+fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
+    let glyphs = canvas.glyphs();
+    let shown = fleet::state(model, pod);
+    let role = if pod.live() { words::state_role(shown) } else { Role::Dim };
+    let mut left = vec![piece(
+        format!("{} {}", words::state_glyph(glyphs, shown), words::state_words(model, glyphs, pod, shown)),
+        role,
+    )];
+    let wide = canvas.area.width >= 100;
+    let gap = if wide { "   " } else { "  " };
+    if let Some(snapshot) = pod.snapshot.as_deref() {
+        if let Some(published) = &snapshot.published {
+            left.push(piece(" at ", Role::Dim));
+            left.push(piece(text::short(&published.commit), Role::Accent));
+            if let Some(at) = published.published_at {
+                left.push(piece(format!(" ({})", text::age(fleet::age(model, pod, at))), Role::Dim));
+            }
+        }
+        let lag = match fleet::lag(model, pod) {
+            Some(lag) => lag.commits.map_or("?".to_owned(), |count| count.to_string()),
+            None => "0".to_owned(),
+        };
+        left.push(piece(format!("{gap}lag {lag}"), Role::Plain));
+        if let Some(next) = snapshot.poll.next_at {
+            let wait = text::age(pod.to_ours(next).duration_since(model.now));
+            left.push(piece(format!("{gap}next poll in {wait}"), Role::Plain));
+        }
+        if let Some(at) = snapshot.webhook.last_delivery_at {
+            let result = snapshot.webhook.last_result.as_deref().unwrap_or("");
+            let age = text::age(fleet::age(model, pod, at));
+            left.push(piece(format!("{gap}webhook {age} ago {result}"), Role::Plain));
+        }
+        if wide {
+            left.push(piece(format!("{gap}v{}", snapshot.replica.version), Role::Dim));
+        }
+    }
+    let right: Vec<Piece> = vec![words::link_words(model, glyphs, pod, wide)];
+    canvas.line(y, &left, &right);
+}
+
+fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
+    let loaded = pod.records.len();
+    let all = match (pod.records.complete, pod.records.loading) {
+        (true, _) => "all",
+        (false, true) => "loading more",
+        (false, false) => "more below",
+    };
+    let mut title = vec![piece("History", Role::Strong)];
+    if !model.filter_text.is_empty() {
+        title.push(piece(format!("  /{}", model.filter_text), Role::Accent));
+    }
+    let dot = canvas.glyphs().dot;
+    let at = fleet::position(&model.history_rows, model.history_cursor.selected.as_ref());
+    let remark = if !model.filter.is_empty() {
+        format!("{} of {loaded} loaded {dot} Esc clears", model.history_rows.len())
+    } else if model.history_cursor.follow {
+        format!("{loaded} loaded, {all} {dot} following")
+    } else {
+        format!("{} of {loaded} loaded, {all}", at + 1)
+    };
+    canvas.rule(y, &title, &[piece(remark, Role::Dim)]);
+}
+
+fn latency(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod) {
+    let arrow = canvas.glyphs().arrow;
+    let records = || pod.records.iter().map(AsRef::as_ref);
+    let latency = fleet::latency(records(), CHART);
+    let title = format!("push {arrow} published, this pod, last {} syncs", latency.samples.len());
+    let remark = match (latency.max, latency.p95, latency.p50) {
+        (Some(max), Some(p95), Some(p50)) => {
+            format!("max {}  p95 {}  p50 {}", text::took(max), text::took(p95), text::took(p50))
+        }
+        _ => "no push measured yet".to_owned(),
+    };
+    canvas.rule(area.y, &[piece(title, Role::Strong)], &[piece(remark, Role::Dim)]);
+    let changed = records().filter(|record| record.outcome != crate::api::Outcome::Unchanged);
+    let oldest = changed.take(CHART).last().map(|record| fleet::age(model, pod, record.finished_at));
+    let oldest = oldest.map(|age| format!("{} ago", text::age(age))).unwrap_or_default();
+    let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    strip::chart(canvas, area, &latency, &oldest);
+}

@@ -1,0 +1,163 @@
+//! What lies on top: the help, made from the table of keys, and the questions before a change.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use crate::dashboard::act;
+use crate::dashboard::fleet;
+use crate::dashboard::keys::{self, Group};
+use crate::dashboard::model::{Dialog, Model, Question};
+use crate::dashboard::text;
+use crate::dashboard::theme::Role;
+
+/// Columns of a box, if the screen has them.
+const WIDTH: u16 = 76;
+
+pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
+    if let Some(dialog) = &model.dialog {
+        question(canvas, model, dialog);
+    }
+    if model.help {
+        help(canvas, model);
+    }
+}
+
+/// A box in the middle, as tall as asked for and as there is room.
+fn centred(canvas: &Canvas<'_>, lines: u16) -> Rect {
+    let area = canvas.area;
+    let width = WIDTH.min(area.width);
+    let height = lines.saturating_add(2).min(area.height);
+    Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
+}
+
+fn help(canvas: &mut Canvas<'_>, model: &Model) {
+    let screen = model.view.screen();
+    let name = match screen {
+        keys::Screen::Fleet => "fleet",
+        keys::Screen::History => "history",
+        keys::Screen::Detail => "detail",
+        keys::Screen::Events => "events",
+    };
+    let list = |group: Group| keys::help(screen, group).collect::<Vec<_>>();
+    let (moves, mut looks, changes) = (list(Group::Move), list(Group::Look), list(Group::Change));
+    looks.extend(list(Group::Leave));
+    let tallest = moves.len().max(looks.len()).max(changes.len());
+    let lines = u16::try_from(tallest).unwrap_or(0) + 3;
+    let area = centred(canvas, lines);
+    let inside = canvas.framed(area, &format!("Keys {} {name}", canvas.glyphs().dash));
+    let third = inside.width / 3;
+    let columns = [("MOVE", moves), ("LOOK", looks), ("CHANGE (asks first)", changes)];
+    for (index, (title, bindings)) in (0u16..).zip(columns) {
+        let x = inside.x + 1 + index * third;
+        canvas.put(x, inside.y, third.saturating_sub(1), title, Role::Strong);
+        for (y, binding) in (inside.y + 1..inside.bottom()).zip(bindings) {
+            let wide = if index == 0 { 9 } else { 6 };
+            canvas.put(x, y, wide, binding.keys, Role::Accent);
+            canvas.put(x + wide + 1, y, third.saturating_sub(wide + 2), binding.help, Role::Plain);
+        }
+    }
+    if inside.height > 3 {
+        let y = inside.bottom() - 1;
+        let words = "lower case looks, CAPITAL changes; nothing typed here is kept on a replica";
+        canvas.put(inside.x + 1, y, inside.width.saturating_sub(2), words, Role::Dim);
+    }
+}
+
+fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
+    let Some(pod) = model.pod(&dialog.pod) else { return };
+    let count = act::addressed(model, dialog).len();
+    let whom = if dialog.all { format!("ALL {count} connected replicas") } else { pod.name.clone() };
+    let glyphs = canvas.glyphs();
+    let mut lines: Vec<Vec<Piece>> = Vec::new();
+    let plain = |text: String| vec![piece(text, Role::Plain)];
+    let (title, go) = match &dialog.question {
+        Question::Sync => {
+            lines.push(plain(format!("Look at the remote now on {whom}?")));
+            ("Sync now", "y".to_owned())
+        }
+        Question::Resume => {
+            lines.push(plain(format!("Resume syncing on {whom}?")));
+            ("Resume", "Resume".to_owned())
+        }
+        Question::Unpin => {
+            lines.push(plain(format!("Unpin {whom} and publish the newest commit again?")));
+            ("Unpin", "Unpin".to_owned())
+        }
+        Question::Pause { minutes } => {
+            lines.push(vec![piece(format!("Pause syncing on {whom}?"), Role::Strong)]);
+            lines.push(Vec::new());
+            lines.push(plain("Pushes and polls are recorded but nothing is fetched or published.".to_owned()));
+            let words = act::pause_words(*minutes);
+            lines.push(plain(format!("Resumes by itself after {words} (change: h/l), or with P.")));
+            ("Pause", format!("Pause {words}"))
+        }
+        Question::Pin { commit, typed } => {
+            pin(&mut lines, model, dialog, &whom, commit, typed, glyphs.dash);
+            ("Roll back and pin", String::new())
+        }
+    };
+    if !matches!(dialog.question, Question::Pin { .. }) {
+        lines.push(Vec::new());
+        let go = if go == "y" { "Sync".to_owned() } else { go };
+        let button = |name: &str, chosen: bool| {
+            if chosen { piece(format!("> {name} <"), Role::Strong) } else { piece(format!("  {name}  "), Role::Plain) }
+        };
+        let hint = if dialog.all { "A: only this one" } else { "A: all replicas" };
+        lines.push(vec![
+            piece(format!("{hint:<30}"), Role::Dim),
+            button("Cancel", !dialog.armed),
+            piece("    ", Role::Plain),
+            button(&go, dialog.armed),
+            piece("   y/N", Role::Dim),
+        ]);
+    }
+    let area = centred(canvas, u16::try_from(lines.len()).unwrap_or(0));
+    let inside = canvas.framed(area, title);
+    for (y, line) in (inside.y..inside.bottom()).zip(&lines) {
+        canvas.pieces(inside.x + 1, y, inside.width.saturating_sub(2), line);
+    }
+}
+
+fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, commit: &str, typed: &str, dash: &str) {
+    let Some(pod) = model.pod(&dialog.pod) else { return };
+    let short = text::short(commit);
+    lines.push(vec![piece(format!("Publish {short} on {whom} and stay there?"), Role::Strong)]);
+    lines.push(Vec::new());
+    let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];
+    if let Some(published) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()) {
+        let total = model.pods.iter().filter(|pod| !pod.gone()).count();
+        let having = model.pods.iter().filter(|pod| {
+            let of = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+            !pod.gone() && of.is_some_and(|of| of.commit == published.commit)
+        });
+        let subject = text::cut(&published.subject, 34, "..");
+        let words = format!("{}  {subject}  (on {} of {total})", text::short(&published.commit), having.count());
+        lines.push(line("now", words));
+    }
+    let words = match act::describe(model, pod, commit) {
+        Some((subject, age)) => format!("{short}  {}  (published {age} ago)", text::cut(&subject, 30, "..")),
+        None => format!("{short}  {dash}"),
+    };
+    lines.push(line("to", words));
+    lines.push(line("effect", "new pushes are fetched, NOT published, until unpin (U)".to_owned()));
+    lines.push(line("", "the pin lives in the volume: it survives a container restart,".to_owned()));
+    lines.push(line("", "not a new pod. To make it last, revert in git".to_owned()));
+    let behind = fleet::head(model).filter(|head| head.commit != commit);
+    if let Some(head) = behind {
+        lines.push(line("head", format!("{} stays unpublished there", text::short(&head.commit))));
+    }
+    lines.push(Vec::new());
+    let ready = act::confirmed(commit, typed);
+    lines.push(vec![
+        piece("Type the short sha to confirm: ", Role::Plain),
+        piece(typed, if ready { Role::Good } else { Role::Strong }),
+        piece("_", Role::Accent),
+    ]);
+    let all = if dialog.all { "A: only this one" } else { "A: all replicas" };
+    let enter = if ready { Role::Strong } else { Role::Dim };
+    lines.push(vec![
+        piece(format!("{all:<31}"), Role::Dim),
+        piece("Enter = pin", enter),
+        piece("   Esc = cancel", Role::Dim),
+    ]);
+}

@@ -1,0 +1,185 @@
+//! The table of replicas, and the line that says why the selected one is not well.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use super::table::{self, Cell, Column};
+use super::words;
+use crate::api::TriggerKind;
+use crate::dashboard::fleet::{self, Shown};
+use crate::dashboard::input;
+use crate::dashboard::model::{Link, Model, Pod, Presence};
+use crate::dashboard::text;
+use crate::dashboard::theme::{Glyphs, Role};
+
+/// Draws titles and rows; the selected one stays inside.
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
+    let order = fleet::worst_first(model);
+    let selected = fleet::selected_pod(model).and_then(|chosen| order.iter().position(|pod| pod.id == chosen.id));
+    let height = area.height.saturating_sub(1);
+    let shown = table::window(order.len(), height, selected.unwrap_or(0));
+    let first = shown.start;
+    let glyphs = canvas.glyphs();
+    let wide = area.width;
+    let columns = columns(wide);
+    let rows: Vec<Vec<Cell>> = order[shown].iter().map(|pod| row(model, glyphs, pod, wide)).collect();
+    let selected = selected.map(|at| at - first).filter(|_| focused);
+    table::draw(canvas, area, &columns, &rows, selected, true);
+}
+
+fn columns(width: u16) -> Vec<Column> {
+    let mut columns = vec![Column::new("", 1), Column::new("POD", if width >= 100 { 30 } else { 18 })];
+    columns.push(Column::new("STATE", 16));
+    columns.push(Column::new("COMMIT", 7));
+    if width >= 80 {
+        columns.push(Column::new("AGE", 7));
+    }
+    columns.push(Column::new("LAG", 12));
+    if width >= 80 {
+        columns.push(Column::new("WEBHOOK", 14));
+    }
+    if width >= 120 {
+        columns.push(Column::new("POLLED", 10));
+    }
+    if width >= 100 {
+        columns.push(Column::new("TOOK", 7));
+    }
+    columns.push(Column::growing("LINK"));
+    columns
+}
+
+fn row(model: &Model, glyphs: &'static Glyphs, pod: &Pod, width: u16) -> Vec<Cell> {
+    let shown = fleet::state(model, pod);
+    // Old data keeps its words and loses its colours.
+    let fresh = |role: Role| if pod.live() { role } else { Role::Dim };
+    let role = fresh(words::state_role(shown));
+    let wide = width >= 100;
+    let snapshot = pod.snapshot.as_deref();
+    let published = snapshot.and_then(|snapshot| snapshot.published.as_ref());
+    let mut row: Vec<Cell> = vec![
+        vec![piece(words::state_glyph(glyphs, shown), role)],
+        vec![piece(pod_name(model, pod, glyphs, wide), fresh(Role::Plain))],
+        vec![piece(words::state_words(model, glyphs, pod, shown), role)],
+        vec![match published {
+            Some(published) => piece(text::short(&published.commit), fresh(Role::Accent)),
+            None => piece(glyphs.dash, Role::Dim),
+        }],
+    ];
+    let short_age = |at| text::age_short(fleet::age(model, pod, at));
+    if width >= 80 {
+        let at = published.and_then(|published| published.published_at);
+        row.push(vec![piece(at.map(short_age).unwrap_or_default(), fresh(Role::Plain))]);
+    }
+    row.push(lag(model, pod, &fresh));
+    if width >= 80 {
+        row.push(webhook(model, pod, glyphs, wide, &fresh));
+    }
+    if width >= 120 {
+        let polled = snapshot.and_then(|snapshot| snapshot.poll.last_at);
+        let words = polled.map(|at| format!("{} ago", short_age(at))).unwrap_or_default();
+        row.push(vec![piece(words, fresh(Role::Plain))]);
+    }
+    if wide {
+        let last = pod.records.iter().next();
+        row.push(vec![piece(
+            last.map(|record| text::took(words::total(record))).unwrap_or_default(),
+            fresh(Role::Plain),
+        )]);
+    }
+    row.push(vec![words::link_words(model, glyphs, pod, width >= 80)]);
+    row
+}
+
+/// Short if the screen is narrow or `w` asks for it.
+pub fn pod_name(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool) -> String {
+    if wide != model.wide {
+        return pod.name.clone();
+    }
+    if pod.short.len() < pod.name.len() { format!("{}{}", glyphs.ellipsis, pod.short) } else { pod.name.clone() }
+}
+
+fn lag(model: &Model, pod: &Pod, fresh: &dyn Fn(Role) -> Role) -> Cell {
+    if pod.gone() {
+        return Vec::new();
+    }
+    match fleet::lag(model, pod) {
+        Some(lag) => {
+            let count = lag.commits.map_or("?".to_owned(), |count| count.to_string());
+            let age = text::age_short(model.now.duration_since(lag.since));
+            vec![piece(format!("{count} ({age})"), fresh(Role::Warn))]
+        }
+        None if pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.published.is_some()) => {
+            vec![piece("0", fresh(Role::Plain))]
+        }
+        None => Vec::new(),
+    }
+}
+
+fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn(Role) -> Role) -> Cell {
+    let Some(snapshot) = pod.snapshot.as_deref().filter(|_| !pod.gone()) else { return Vec::new() };
+    let webhook = &snapshot.webhook;
+    let Some(at) = webhook.last_delivery_at else {
+        let rung_by_peer = pod.records.iter().next().is_some_and(|record| record.trigger.kind == TriggerKind::Peer);
+        let words = match (webhook.enabled, rung_by_peer) {
+            (_, true) => format!("{} peer", glyphs.dash),
+            (true, false) => glyphs.dash.to_owned(),
+            (false, false) => "off".to_owned(),
+        };
+        return vec![piece(words, Role::Dim)];
+    };
+    let ago = if wide { " ago" } else { "" };
+    let ignored = webhook.last_result.as_deref().is_some_and(|result| result.starts_with("ignored"));
+    let (word, role) = if ignored { ("ignored", fresh(Role::Warn)) } else { ("ok", fresh(Role::Plain)) };
+    vec![piece(format!("{}{ago} {word}", text::age_short(fleet::age(model, pod, at))), role)]
+}
+
+/// Why the selected replica is not as it should be: a title and lines, or nothing.
+pub fn why(model: &Model, glyphs: &Glyphs, width: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
+    let pod = input::current_pod(model)?;
+    let (reason, hint, key) = trouble(model, pod, glyphs)?;
+    let title = vec![piece(format!("{}: ", pod.short), Role::Strong), piece(reason, Role::Bad)];
+    let lines =
+        hint.map(|hint| text::wrap(&format!("hint: {hint}"), usize::from(width.saturating_sub(2)))).unwrap_or_default();
+    Some((title, vec![piece(key, Role::Dim)], lines))
+}
+
+fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<(String, Option<String>, &'static str)> {
+    if let Link::Retry { problem, .. } = &pod.link {
+        return Some((problem.reason.clone(), problem.hint.clone(), "r: reconnect now"));
+    }
+    if pod.gone() {
+        return Some(("the pod is gone; this is what was last seen of it".to_owned(), None, ""));
+    }
+    if let Presence::NotReady(why) = &pod.presence
+        && !pod.live()
+    {
+        return Some((
+            format!("not ready: {why}"),
+            Some("it is connected as soon as its containers run".to_owned()),
+            "",
+        ));
+    }
+    let snapshot = pod.snapshot.as_deref()?;
+    if let Shown::Pinned = fleet::state(model, pod) {
+        let commit = snapshot.pinned.as_deref().map(text::short).unwrap_or_default();
+        let behind = match fleet::lag(model, pod) {
+            Some(lag) => match lag.commits {
+                Some(count) => format!(", {count} behind head"),
+                None => ", behind head".to_owned(),
+            },
+            None => String::new(),
+        };
+        return Some((
+            format!("PINNED at {commit}{behind}"),
+            Some(format!("new pushes are fetched, not published {} U unpins", glyphs.dash)),
+            "U: unpin",
+        ));
+    }
+    if let Some(until) = snapshot.paused_until {
+        let left = text::age(pod.to_ours(until).duration_since(model.now));
+        return Some((format!("PAUSED, resumes by itself in {left}"), None, "P: resume"));
+    }
+    let error = snapshot.last_error.as_ref()?;
+    let reason = format!("{} failed: {}", error.phase, error.message);
+    Some((reason, error.hint.clone(), "Enter for history"))
+}

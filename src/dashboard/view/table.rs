@@ -1,0 +1,157 @@
+//! Tables that fit: columns as wide as what they hold, one that takes the rest, a window around the selected row.
+//!
+//! It keeps no scroll position: the window follows from the selection, so a view is a pure function of the model.
+
+use std::ops::Range;
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, measure};
+use crate::dashboard::theme::Role;
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub title: &'static str,
+    /// It never gets wider than this, unless it grows.
+    pub max: u16,
+    /// It takes what the others leave.
+    pub grow: bool,
+    pub right: bool,
+}
+
+impl Column {
+    #[must_use]
+    pub const fn new(title: &'static str, max: u16) -> Self {
+        Self { title, max, grow: false, right: false }
+    }
+
+    #[must_use]
+    pub const fn growing(title: &'static str) -> Self {
+        Self { title, max: 0, grow: true, right: false }
+    }
+
+    #[must_use]
+    pub const fn right(mut self) -> Self {
+        self.right = true;
+        self
+    }
+}
+
+/// A cell is some pieces.
+pub type Cell = Vec<Piece>;
+
+/// Least columns of the growing column before others are dropped.
+const LEAST: u16 = 8;
+
+/// The rows of a list of `count` that a window of `height` shows so that `selected` is among them, in the middle
+/// unless that would leave the window half empty.
+#[must_use]
+pub fn window(count: usize, height: u16, selected: usize) -> Range<usize> {
+    let height = usize::from(height);
+    let first = selected.saturating_sub(height / 2).min(count.saturating_sub(height));
+    first..(first + height).min(count)
+}
+
+/// Draws the titles and rows from the top of `area`. `selected` counts within `rows`.
+pub fn draw(
+    canvas: &mut Canvas<'_>,
+    area: Rect,
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+    selected: Option<usize>,
+    titles: bool,
+) {
+    let gap = if area.width >= 100 { 2 } else { 1 };
+    let widths = widths(columns, rows, area.width.saturating_sub(2), gap);
+    let mut y = area.y;
+    if titles && area.height > 0 {
+        let mut x = area.x + 1;
+        for (column, wide) in columns.iter().zip(&widths) {
+            let title = [(column.title.to_owned(), Role::Dim)];
+            place(canvas, x, y, *wide, &title, column.right);
+            x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
+        }
+        y += 1;
+    }
+    for (index, row) in rows.iter().enumerate() {
+        if y >= area.bottom() {
+            break;
+        }
+        let mut x = area.x + 1;
+        for ((cell, wide), column) in row.iter().zip(&widths).zip(columns) {
+            place(canvas, x, y, *wide, cell, column.right);
+            x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
+        }
+        if selected == Some(index) {
+            canvas.put(area.x, y, 1, ">", Role::Strong);
+            canvas.select(area.x, y, area.width);
+        }
+        y += 1;
+    }
+}
+
+fn place(canvas: &mut Canvas<'_>, x: u16, y: u16, wide: u16, cell: &[Piece], right: bool) {
+    if wide == 0 {
+        return;
+    }
+    let indent = if right { wide.saturating_sub(measure(cell)) } else { 0 };
+    canvas.pieces(x + indent, y, wide - indent, cell);
+}
+
+fn widths(columns: &[Column], rows: &[Vec<Cell>], available: u16, gap: u16) -> Vec<u16> {
+    let natural = |index: usize, column: &Column| {
+        let title = u16::try_from(column.title.chars().count()).unwrap_or(0);
+        let content = rows.iter().filter_map(|row| row.get(index)).map(|cell| measure(cell)).max().unwrap_or(0);
+        content.min(column.max).max(title)
+    };
+    let mut widths: Vec<u16> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| if column.grow { 0 } else { natural(index, column) })
+        .collect();
+    let growing = columns.iter().position(|column| column.grow);
+    loop {
+        let shown = u16::try_from(widths.iter().filter(|wide| **wide > 0).count()).unwrap_or(0);
+        let gaps = gap * shown.saturating_sub(u16::from(growing.is_none()));
+        let used = widths.iter().fold(gaps, |sum, wide| sum.saturating_add(*wide));
+        let least = if growing.is_some() { LEAST } else { 0 };
+        if used + least <= available || shown <= 1 {
+            if let Some(index) = growing {
+                widths[index] = available.saturating_sub(used);
+            }
+            return widths;
+        }
+        // The last column goes first: columns stand in the order of what people ask for.
+        if let Some(last) = widths.iter().rposition(|wide| *wide > 0) {
+            widths[last] = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_holds_the_selected_row_and_is_full_if_it_can_be() {
+        assert_eq!(window(100, 10, 0), 0..10);
+        assert_eq!(window(100, 10, 50), 45..55);
+        assert_eq!(window(100, 10, 99), 90..100);
+        assert_eq!(window(3, 10, 2), 0..3);
+        assert_eq!(window(0, 10, 0), 0..0);
+        for selected in 0..40 {
+            for height in 1..12 {
+                assert!(window(40, height, selected).contains(&selected));
+            }
+        }
+    }
+
+    #[test]
+    fn the_growing_column_takes_the_rest_and_the_last_go_first_when_it_is_narrow() {
+        let columns = [Column::new("A", 5), Column::growing("S"), Column::new("B", 9)];
+        let row = vec![vec![("aaa".to_owned(), Role::Plain)], Vec::new(), vec![("bbbb".to_owned(), Role::Plain)]];
+        assert_eq!(widths(&columns, std::slice::from_ref(&row), 40, 1), [3, 31, 4]);
+        assert_eq!(widths(&columns, &[row], 16, 1), [3, 12, 0]);
+    }
+}

@@ -1,0 +1,226 @@
+//! How facts read on screen: states, links, times, commits and files, as pieces with roles.
+//!
+//! Shared by all screens. It decides wording, not places.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::canvas::{Piece, piece};
+use crate::api::{Files, Outcome, Record};
+use crate::dashboard::fleet::{self, Shown};
+use crate::dashboard::model::{Link, Model, Pod, Presence, TimeFormat};
+use crate::dashboard::text;
+use crate::dashboard::theme::{Glyphs, Role};
+
+/// Seconds without a heartbeat before a live link is called quiet. A heartbeat comes every 10 s.
+const QUIET: i64 = 15;
+
+#[must_use]
+pub fn state_role(shown: Shown) -> Role {
+    match shown {
+        Shown::Failed(_) => Role::Bad,
+        Shown::Unknown | Shown::Starting => Role::Dim,
+        Shown::Behind | Shown::Paused | Shown::Pinned => Role::Warn,
+        Shown::Syncing => Role::Busy,
+        Shown::InSync => Role::Good,
+    }
+}
+
+#[must_use]
+pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
+    match shown {
+        Shown::Failed(_) => glyphs.failed,
+        Shown::Unknown => glyphs.unknown,
+        Shown::Behind => glyphs.behind,
+        Shown::Starting => glyphs.starting,
+        Shown::Syncing => glyphs.syncing,
+        Shown::Paused => glyphs.paused,
+        Shown::Pinned => glyphs.pinned,
+        Shown::InSync => glyphs.in_sync,
+    }
+}
+
+/// The STATE column: a word, and a number where one helps.
+#[must_use]
+pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
+    let snapshot = pod.snapshot.as_deref();
+    match (shown, snapshot) {
+        (Shown::Failed(count), _) if count > 1 => format!("failed {}{count}", glyphs.times),
+        (Shown::Paused, Some(snapshot)) => match snapshot.paused_until {
+            Some(until) => {
+                let left = pod.to_ours(until).duration_since(model.now);
+                format!("paused {} left", text::age_short(left))
+            }
+            None => "paused".to_owned(),
+        },
+        (Shown::Syncing, Some(snapshot)) => match &snapshot.running {
+            Some(running) => {
+                format!("{} {}", running.phase, text::age_short(fleet::age(model, pod, running.started_at)))
+            }
+            None => "syncing".to_owned(),
+        },
+        _ => shown.word().to_owned(),
+    }
+}
+
+/// The LINK column.
+#[must_use]
+pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piece {
+    if pod.gone() {
+        return piece("pod gone", Role::Dim);
+    }
+    match &pod.link {
+        Link::Live => {
+            let silent = pod.heard_at.map_or(0, |at| model.now.duration_since(at).as_secs());
+            if silent > QUIET { piece(format!("quiet {silent}s"), Role::Warn) } else { piece("live", Role::Good) }
+        }
+        Link::Connecting => piece("connecting", Role::Busy),
+        Link::Retry { attempt, at, problem } => {
+            let left = at.duration_since(model.now).as_secs().max(0);
+            let word = problem.word.unwrap_or("retry");
+            let retry =
+                if problem.word.is_some() { format!("{word} {}s", left) } else { format!("{word} {left}s #{attempt}") };
+            match pod.heard_at {
+                Some(heard) if wide => {
+                    let age = text::age_short(model.now.duration_since(heard));
+                    piece(format!("stale {age} {} {retry}", glyphs.dot), Role::Bad)
+                }
+                _ => piece(retry, Role::Bad),
+            }
+        }
+        Link::Idle => match &pod.presence {
+            Presence::NotReady(why) => piece(why.clone(), Role::Dim),
+            _ => piece("Enter to attach", Role::Accent),
+        },
+    }
+}
+
+/// A time in a list, as `t` says.
+#[must_use]
+pub fn when(model: &Model, pod: &Pod, at: Timestamp, wide: bool) -> String {
+    match model.time_format {
+        TimeFormat::Ago => {
+            let age = fleet::age(model, pod, at);
+            let words = text::age(age);
+            if !wide {
+                words.replace(' ', "")
+            } else if age.as_secs() < 3600 {
+                format!("{words} ago")
+            } else {
+                words
+            }
+        }
+        TimeFormat::Utc => clock(model, at, &TimeZone::UTC),
+        TimeFormat::Local => clock(model, at, &model.zone),
+    }
+}
+
+fn clock(model: &Model, at: Timestamp, zone: &TimeZone) -> String {
+    let time = at.to_zoned(zone.clone());
+    let today = model.now.to_zoned(zone.clone()).date() == time.date();
+    time.strftime(if today { "%H:%M:%S" } else { "%b %d %H:%M" }).to_string()
+}
+
+/// The glyph in front of a sync.
+#[must_use]
+pub fn outcome(glyphs: &Glyphs, record: &Record) -> Piece {
+    match record.outcome {
+        Outcome::Published if record.rewritten => piece("!", Role::Warn),
+        Outcome::Published => piece(glyphs.in_sync, Role::Good),
+        Outcome::Unchanged => piece(glyphs.unchanged, Role::Dim),
+        Outcome::Failed | Outcome::Refused => piece(glyphs.failed, Role::Bad),
+        Outcome::Unknown => piece("?", Role::Dim),
+    }
+}
+
+/// `41d07be → 9f3c2ab`
+#[must_use]
+pub fn commits(glyphs: &Glyphs, record: &Record) -> Vec<Piece> {
+    let arrow = if record.rewritten { glyphs.rewritten } else { glyphs.arrow };
+    let new = record.new.as_deref().map_or("?".to_owned(), text::short);
+    match (&record.old, record.outcome) {
+        (_, Outcome::Unchanged) => vec![piece(new, Role::Accent)],
+        (Some(old), _) => {
+            vec![piece(text::short(old), Role::Dim), piece(format!(" {arrow} "), Role::Dim), piece(new, Role::Accent)]
+        }
+        (None, _) => vec![piece(format!("first {arrow} "), Role::Dim), piece(new, Role::Accent)],
+    }
+}
+
+/// What a sync brought, or why it did not.
+#[must_use]
+pub fn subject(record: &Record) -> Vec<Piece> {
+    match record.outcome {
+        Outcome::Failed | Outcome::Refused => {
+            let message = record.error.as_ref().map_or("no reason given", |error| error.message.as_str());
+            vec![piece(message, Role::Bad)]
+        }
+        Outcome::Unchanged => {
+            let why = if record.trigger.redelivered { " (redelivery)" } else { "" };
+            vec![piece(format!("already at this commit{why}"), Role::Dim)]
+        }
+        Outcome::Published | Outcome::Unknown => {
+            let mut pieces = Vec::new();
+            if let Some(commits) = &record.commits {
+                pieces.push(piece(&commits.subject, Role::Plain));
+                if let Some(count) = commits.count.filter(|count| *count > 1) {
+                    pieces.push(piece(format!(" ({count} commits)"), Role::Dim));
+                }
+            }
+            if record.rewritten {
+                pieces.push(piece(" (history rewritten)", Role::Warn));
+            }
+            if record.missed_webhook {
+                pieces.push(piece(" (webhook missed)", Role::Warn));
+            }
+            pieces
+        }
+    }
+}
+
+/// `+2 -1 ~3`, without what is zero.
+#[must_use]
+pub fn files(files: Option<Files>) -> String {
+    let Some(files) = files else { return String::new() };
+    let parts = [("+", files.added), ("-", files.deleted), ("~", files.modified)];
+    let shown: Vec<String> =
+        parts.iter().filter(|(_, count)| *count > 0).map(|(sign, count)| format!("{sign}{count}")).collect();
+    shown.join(" ")
+}
+
+/// From start to end of an attempt.
+#[must_use]
+pub fn total(record: &Record) -> u64 {
+    text::millis_between(record.started_at, record.finished_at)
+}
+
+/// `github.com/acme/site` of a remote's URL; only `acme/site` if it is to be short.
+#[must_use]
+pub fn repo(url: &str, short: bool) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let rest = rest.strip_suffix(".git").unwrap_or(rest);
+    if !short {
+        return rest.to_owned();
+    }
+    let mut parts = rest.rsplit(['/', ':']);
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(owner)) if !owner.is_empty() => format!("{owner}/{name}"),
+        _ => rest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_read_short() {
+        assert_eq!(repo("https://github.com/acme/site.git", false), "github.com/acme/site");
+        assert_eq!(repo("https://github.com/acme/site.git", true), "acme/site");
+        assert_eq!(repo("git@github.com:acme/site.git", true), "acme/site");
+        assert_eq!(repo("file:///srv/site.git/", true), "srv/site");
+        assert_eq!(repo("site", true), "site");
+    }
+}
