@@ -12,7 +12,7 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
         Want::Seen(Look { commit, .. }) | Want::Commit(commit) => (*commit, store::PIN),
     };
     if has(link.store, commit)? {
-        keep(link, kept_as, commit)?;
+        keep(link, kept_as, commit, true)?;
         return Ok(Fetched { commit, bytes: 0, objects: 0 });
     }
     let (commit, received) = match want {
@@ -27,7 +27,7 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
     if !store::is_complete(link.store, commit, known)? {
         return Err(Error::Incomplete { commit });
     }
-    keep(link, kept_as, commit)?;
+    keep(link, kept_as, commit, false)?;
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
@@ -82,7 +82,7 @@ fn says_no(source: &Cause) -> bool {
 }
 
 /// Points the ref at the commit, and cuts `shallow` back to what the refs still need.
-fn keep(link: &Link<'_>, name: &str, commit: Oid) -> Result<(), Error> {
+fn keep(link: &Link<'_>, name: &str, commit: Oid, was_there: bool) -> Result<(), Error> {
     let before = store::kept(link.store, name)?;
     if before != Some(commit) {
         if name == store::HEAD
@@ -93,5 +93,5 @@ fn keep(link: &Link<'_>, name: &str, commit: Oid) -> Result<(), Error> {
         store::keep(link.store, name, commit)?;
     }
     store::drop_ref(link.store, store::INCOMING)?;
-    shallow::prune(link.store)
+    shallow::prune(link.store, was_there && before != Some(commit))
 }

@@ -26,10 +26,13 @@ pub(super) fn roots(repository: &Repository) -> Result<HashSet<Oid>, Error> {
     }
 }
 
-/// Leaves only the roots that a kept ref reaches. Costs the history between those refs and the roots.
-pub(super) fn prune(repository: &Repository) -> Result<(), Error> {
+/// Leaves only the roots that a kept ref reaches, and puts back one that was taken out and is reached again.
+///
+/// Costs the history between those refs and the roots; nothing in a store that was never shallow, unless `moved_back`
+/// says that a ref was set to a commit that no fetch brought just now.
+pub(super) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Error> {
     let roots = roots(repository)?;
-    if roots.is_empty() {
+    if roots.is_empty() && !moved_back {
         return Ok(());
     }
     let mut needed = HashSet::new();
@@ -45,10 +48,15 @@ pub(super) fn prune(repository: &Repository) -> Result<(), Error> {
         if roots.contains(&id) {
             needed.insert(id);
         } else if let Ok(commit) = repository.find_commit(id) {
-            pending.extend(commit.parent_ids());
+            let parents: Vec<Oid> = commit.parent_ids().collect();
+            if parents.iter().all(|parent| seen.contains(parent) || repository.find_commit(*parent).is_ok()) {
+                pending.extend(parents);
+            } else {
+                needed.insert(id);
+            }
         }
     }
-    if needed.len() < roots.len() {
+    if needed != roots {
         write(repository, &needed).map_err(|error| Error::from_disk(repository.path(), &error))?;
     }
     Ok(())

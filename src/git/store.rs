@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{Commit, ObjectType, Oid, Repository, RepositoryInitOptions, Tree};
 
-use super::Error;
 use super::error::Cause;
+use super::{Error, shallow};
 
 /// What our ref was when it was last complete.
 pub(super) const HEAD: &str = "refs/pushsync/head";
@@ -44,7 +44,10 @@ pub(super) fn open(store: &Path) -> Result<Repository, Error> {
     if fs::symlink_metadata(store.join("objects/info/alternates")).is_ok() {
         return Err(Error::Foreign { store: store.to_owned() });
     }
-    Repository::open_bare(store).map_err(|error| Error::from_store(store, &error))
+    let repository = Repository::open_bare(store).map_err(|error| Error::from_store(store, &error))?;
+    // libgit2 would stumble over a broken one in the middle of a fetch and blame the remote.
+    shallow::roots(&repository)?;
+    Ok(repository)
 }
 
 /// Made beside its place and renamed, so that a kill leaves either nothing or a whole store.

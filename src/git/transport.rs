@@ -4,13 +4,17 @@
 //! mean is `look`'s business, what is kept of them `fetch`'s.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use git2::{AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository};
+use git2::{
+    AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteCallbacks, RemoteHead, RemoteRedirect, Repository,
+};
 
 use crate::remote_url::Transport;
 use crate::worker::Cancel;
 
 use super::credentials::Login;
+use super::describe::clean;
 use super::look::Advertised;
 use super::{Error, RemoteOptions, shallow};
 
@@ -39,14 +43,7 @@ impl Link<'_> {
             let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&login)), Some(proxy()))?;
             let list = connection.list()?;
-            Ok(list
-                .iter()
-                .map(|head| Advertised {
-                    name: head.name().to_owned(),
-                    id: head.oid(),
-                    target: head.symref_target().map(str::to_owned),
-                })
-                .collect())
+            Ok(list.iter().filter_map(advertised).collect())
         })();
         listed.map_err(|error| self.explain(login, &error))
     }
@@ -107,6 +104,17 @@ impl Link<'_> {
             .into_problem()
             .unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error))
     }
+}
+
+/// One ref of the list; none if its name is not fit to be told or matched.
+///
+/// git2 panics on a name that is not UTF-8, which git allows. Such a ref cannot be ours, whose name is text; so it is
+/// passed over, at the price of the panic's line on stderr.
+fn advertised(head: &RemoteHead<'_>) -> Option<Advertised> {
+    let (name, target) =
+        catch_unwind(AssertUnwindSafe(|| (head.name().to_owned(), head.symref_target().map(str::to_owned)))).ok()?;
+    let harmless = |name: &String| clean(name, usize::MAX) == *name;
+    harmless(&name).then(|| Advertised { name, id: head.oid(), target: target.filter(harmless) })
 }
 
 /// As every program in the cluster is told: `https_proxy`, `http_proxy`, `no_proxy`.

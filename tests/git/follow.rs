@@ -92,6 +92,54 @@ async fn the_store_stays_small_at_every_depth() {
 }
 
 #[tokio::test]
+async fn a_ref_that_goes_back_needs_no_network_and_leaves_a_sound_store() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let engine = Volume::new();
+    let engine = (engine.engine(options(&server.url("site.git"))), engine).0;
+    let mut commits = Vec::new();
+    for number in 0..4 {
+        let page = format!("page {number}\n");
+        let commit = repo.push_file("index.html", &page, "Forth");
+        synced(&engine, &commit, &page).await;
+        commits.push(commit);
+    }
+    // Its root left the shallow file two syncs ago.
+    repo.git(&["reset", "--quiet", "--hard", &commits[0]]);
+    repo.force_push();
+    let back = synced(&engine, &commits[0], "page 0").await;
+    assert_eq!((back.bytes, back.objects), (0, 0));
+    let on = repo.push_file("index.html", "on from there\n", "On");
+    synced(&engine, &on, "on from there").await;
+
+    // A pin far back, and on again.
+    assert_eq!(engine.fetch(Want::Commit(oid(&commits[1]))).await.unwrap().objects, 0);
+    let further = repo.push_file("index.html", "further\n", "Further");
+    synced(&engine, &further, "further").await;
+    assert!(shallow_lines(engine.store()) <= 3);
+    assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/pin"]), commits[1]);
+}
+
+#[tokio::test]
+async fn names_that_are_no_text_or_could_move_a_cursor_are_passed_over() {
+    let repo = Repo::new();
+    // As git would write them; a packed file takes names that the command line of a test cannot spell.
+    let mut packed = b"# pack-refs with: peeled fully-peeled sorted \n".to_vec();
+    for name in [b"refs/heads/a\xe2\x80\xaeb".as_slice(), b"refs/heads/caf\xe9"] {
+        packed.extend([repo.head().as_bytes(), b" ", name, b"\n"].concat());
+    }
+    std::fs::write(repo.bare().join("packed-refs"), packed).unwrap();
+    assert_eq!(repo.bare_git(&["for-each-ref"]).lines().count(), 3);
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    synced(&volume.engine(options(&server.url("site.git"))), &repo.head(), "one").await;
+    let mut other = options(&server.url("site.git"));
+    other.reference = Reference::Name("caf".into());
+    let error = volume.engine(other).look().await.unwrap_err().to_string();
+    assert_eq!(error, "the remote has no ref `caf`; it has `main`");
+}
+
+#[tokio::test]
 async fn branches_and_tags_are_followed_by_name() {
     let repo = Repo::new();
     let main = repo.head();

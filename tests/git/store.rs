@@ -20,7 +20,7 @@ async fn damage_is_recognized_and_a_discarded_store_is_fetched_anew() {
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
     let store = engine.store().to_owned();
-    let damages: [Damage; 7] = [
+    let damages: [Damage; 9] = [
         ("objects gone", |store| each_pack(store, |path| fs::remove_file(path).unwrap())),
         ("packs cut", |store| each_pack(store, |path| fs::write(path, "PACK").unwrap())),
         ("configuration changed", |store| {
@@ -30,6 +30,8 @@ async fn damage_is_recognized_and_a_discarded_store_is_fetched_anew() {
             fs::create_dir_all(store.join("objects/info")).unwrap();
             fs::write(store.join("objects/info/alternates"), "/tmp\n").unwrap();
         }),
+        ("a ref emptied", |store| fs::write(store.join("refs/pushsync/head"), "").unwrap()),
+        ("shallow file overwritten", |store| fs::write(store.join("shallow"), [0xff; 99]).unwrap()),
         ("HEAD gone", |store| fs::remove_file(store.join("HEAD")).unwrap()),
         ("a file in its place", |store| {
             fs::remove_dir_all(store).unwrap();
