@@ -188,15 +188,20 @@ impl<'a> Attempt<'a> {
         let look = self.tools.ask_git(Phase::Look, self.deadline, self.tools.engine.look()).await;
         self.add_fetch_time(started);
         let look = look?;
-        let now = self.tools.clock.now();
-        let commit = look.commit.to_string();
-        self.tools.board.set_followed(Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() });
+        let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
+        self.tools.board.set_followed(followed);
+        self.saw(look.commit);
+        Ok(look)
+    }
+
+    /// Notes what the remote has under our ref.
+    fn saw(&self, commit: Oid) {
+        let (commit, seen_at) = (commit.to_string(), self.tools.clock.now());
         self.tools.board.change_quietly(|snapshot| {
             if snapshot.head.as_ref().is_none_or(|head| head.commit != commit) {
-                snapshot.head = Some(crate::api::Head { commit, seen_at: now });
+                snapshot.head = Some(crate::api::Head { commit, seen_at });
             }
         });
-        Ok(look)
     }
 
     /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
@@ -247,7 +252,12 @@ impl<'a> Attempt<'a> {
     }
 
     async fn fetch_build_publish(&mut self, want: Want) -> Result<(), SyncError> {
+        let seen = matches!(want, Want::Seen(_));
         let commit = self.fetch(want).await?;
+        if seen {
+            // The ref may have moved on between the look and the fetch.
+            self.saw(commit);
+        }
         self.new = Some(commit);
         self.build_and_publish(commit).await
     }
