@@ -49,7 +49,9 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         bytes,
         objects,
         phases: attempt.phases,
-        received_to_published_ms: attempt.published_after_ms.filter(|_| rung && outcome == Outcome::Published),
+        received_to_published_ms: attempt
+            .published_after_ms
+            .filter(|_| rung && outcome == Outcome::Published && attempt.old != attempt.new),
         chased: attempt.chased,
         missed_webhook: attempt.missed_webhook && outcome == Outcome::Published,
         rewritten: span.as_ref().is_some_and(|span| span.rewritten),
