@@ -2,4 +2,7 @@
 //! real pseudo-terminal.
 
 mod fake;
+mod keyboard;
 mod sample;
+mod screens;
+mod updates;

@@ -231,7 +231,7 @@ fn panes(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod, detail: 
     let total = detail.detail.files_total.max(files.len() as u64);
     let panes: [(Pane, String, Vec<Vec<Piece>>); 3] = [
         (Pane::First, format!("Commits ({})", detail.detail.commits.len()), commits(model, pod, detail)),
-        (Pane::Second, format!("Files ({total})  {counts}"), changes(canvas.glyphs(), detail)),
+        (Pane::Second, format!("Files ({total})  {counts}").trim_end().to_owned(), changes(canvas.glyphs(), detail)),
         (Pane::Third, "Log of this sync".to_owned(), log(detail)),
     ];
     let heights =

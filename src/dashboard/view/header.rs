@@ -56,24 +56,30 @@ fn time(at: Timestamp) -> String {
 /// Where the user is: program, repository, then the trail.
 pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     let wide = canvas.area.width >= 100;
-    let mut left = Vec::new();
-    if wide {
-        left.push(piece("pushsync dashboard   ", Role::Strong));
-    }
-    if let Some(lead) = fleet::lead(model)
-        && (wide || trail.is_empty())
-    {
-        left.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
-        left.push(piece(" @ ", Role::Dim));
-        left.push(piece(&lead.reference, Role::Strong));
-        left.push(piece(if wide { "   " } else { "  " }, Role::Plain));
-    }
-    left.push(piece(&model.setup.subject, Role::Dim));
-    for step in trail {
-        left.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
-        left.push(piece(step, Role::Plain));
-    }
     let right = links(canvas, model, wide);
+    let room = canvas.area.width.saturating_sub(measure(&right) + 4);
+    let program = [piece("pushsync dashboard   ", Role::Strong)];
+    let mut source = Vec::new();
+    if let Some(lead) = fleet::lead(model) {
+        source.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
+        source.push(piece(" @ ", Role::Dim));
+        source.push(piece(&lead.reference, Role::Strong));
+        source.push(piece(if wide { "   " } else { "  " }, Role::Plain));
+    }
+    let mut place = vec![piece(&model.setup.subject, Role::Dim)];
+    for step in trail {
+        place.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
+        place.push(piece(step, Role::Strong));
+    }
+    // What is known by heart goes first when it gets narrow: the program's name, then the repository.
+    let mut left = Vec::new();
+    if wide && measure(&program) + measure(&source) + measure(&place) <= room {
+        left.extend(program);
+    }
+    if measure(&source) + measure(&place) <= room || trail.is_empty() {
+        left.extend(source);
+    }
+    left.extend(place);
     canvas.line(y, &left, &right);
 }
 
@@ -189,7 +195,7 @@ impl Webhook {
         if !self.enabled {
             piece(format!("{} off", glyphs.starting), Role::Dim)
         } else if self.missed > 0 {
-            piece(format!("{} missing some", glyphs.behind), Role::Warn)
+            piece(format!("{} {} missed", glyphs.behind, self.missed), Role::Warn)
         } else if self.last.is_some() {
             piece(format!("{} ok", glyphs.in_sync), Role::Good)
         } else {
@@ -251,9 +257,6 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let mut left = vec![piece("webhook ", Role::Dim), all.word(canvas)];
     if let Some((at, _)) = &all.last {
         left.push(piece(format!(" {}", text::age_short(model.now.duration_since(*at))), Role::Plain));
-    }
-    if all.missed > 0 {
-        left.push(piece(format!(" {} {}/24h", glyphs.dot, all.missed), Role::Warn));
     }
     let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16)).min(STRIP);
     let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), room);

@@ -45,17 +45,22 @@ pub fn draw(
         })
         .collect();
     let marked = (focused && !rows.is_empty()).then(|| selected - first);
-    table::draw(canvas, area, &columns(area.width, which), &cells, marked, titles);
+    table::draw(canvas, area, &columns(area.width, which, glyphs), &cells, marked, titles);
 }
 
-fn columns(width: u16, which: Columns) -> Vec<Column> {
+fn columns(width: u16, which: Columns, glyphs: &Glyphs) -> Vec<Column> {
     let wide = width >= 100;
+    let commits = match (wide, glyphs.arrow.is_ascii()) {
+        (true, true) => "OLD -> NEW",
+        (true, false) => "OLD → NEW",
+        (false, _) => "COMMITS",
+    };
     let mut columns = vec![Column::new("TIME", 12), Column::new("", 1)];
     if which == Columns::Fleet {
         columns.push(Column::new("POD", if wide { 14 } else { 12 }));
     }
     columns.push(Column::new("TRIGGER", 8));
-    columns.push(Column::new(if wide { "OLD \u{2192} NEW" } else { "COMMITS" }, 18));
+    columns.push(Column::new(commits, 18));
     if wide {
         columns.push(Column::new("AUTHOR", 14));
     }

@@ -53,7 +53,8 @@ pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> S
             }
             None => "paused".to_owned(),
         },
-        (Shown::Syncing, Some(snapshot)) => match &snapshot.running {
+        // Seconds that nobody counts any more are not shown.
+        (Shown::Syncing, Some(snapshot)) if pod.live() => match &snapshot.running {
             Some(running) => {
                 format!("{} {}", running.phase, text::age_short(fleet::age(model, pod, running.started_at)))
             }
