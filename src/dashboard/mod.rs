@@ -151,9 +151,8 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let theme = Theme::new(color, args.ascii || terminal::ascii(environment));
     let panicked = terminal::leave_on_panic();
     let guard = terminal::Guard;
-    let mut taken = terminal::take().context("cannot use this terminal")?;
+    let taken = terminal::take().context("cannot use this terminal")?;
     let size = taken.size().context("the terminal has no size")?;
-    taken.clear().context("cannot draw on this terminal")?;
     model.size = (size.width, size.height);
     let running = screen::Loop {
         screen: taken,

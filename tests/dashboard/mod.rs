@@ -3,6 +3,10 @@
 
 mod fake;
 mod keyboard;
+mod kubectl;
+mod plain;
+mod program;
+mod pty;
 mod sample;
 mod screens;
 mod updates;
