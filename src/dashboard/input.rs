@@ -298,14 +298,12 @@ fn other_replica(model: &mut Model, step: isize) -> Vec<Effect> {
         let pod = model.pod(&next)?;
         pod.records.iter().find(|record| record.new.as_deref() == Some(commit.as_str())).map(|record| record.id.clone())
     });
-    match same {
-        Some(id) => open_detail(model, next, id, true),
-        None => {
-            let name = model.pod(&next).map(|pod| pod.name.clone()).unwrap_or_default();
-            model.say(format!("{name} has no sync of this commit among those loaded"), true);
-            Vec::new()
-        }
+    if let Some(id) = same {
+        return open_detail(model, next, id, true);
     }
+    let name = model.pod(&next).map(|pod| pod.name.clone()).unwrap_or_default();
+    model.say(format!("{name} has no sync of this commit among those loaded"), true);
+    Vec::new()
 }
 
 fn move_by(model: &mut Model, step: isize) {

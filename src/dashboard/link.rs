@@ -37,7 +37,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Counts a failure and returns the wait after it.
-    pub fn next(&mut self) -> Duration {
+    pub fn failed(&mut self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(0.8 + 0.4 * fastrand::f64())
@@ -86,7 +86,7 @@ impl Link {
                 return;
             }
             let problem = self.attempt(&mut backoff, &mut place).await;
-            let wait = backoff.next();
+            let wait = backoff.failed();
             let lost = News::Lost { problem, attempt: backoff.failures(), retry_in: wait };
             if !self.tell(lost).await || !self.wait(wait).await {
                 return;
@@ -298,14 +298,14 @@ mod tests {
         let mut backoff = Backoff::default();
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0];
         for seconds in expected {
-            let wait = backoff.next().as_secs_f64();
+            let wait = backoff.failed().as_secs_f64();
             assert!((seconds * 0.8..=seconds * 1.2).contains(&wait), "{wait} is not about {seconds}");
         }
         for _ in 0..1000 {
-            assert!(backoff.next() <= LONGEST_WAIT.mul_f64(1.2));
+            assert!(backoff.failed() <= LONGEST_WAIT.mul_f64(1.2));
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(600));
+        assert!(backoff.failed() <= Duration::from_millis(600));
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Inner {
         record.started_at = now - SignedDuration::from_millis(370);
         record.finished_at = now;
         self.snapshot.failures_in_row += 1;
-        self.snapshot.last_error = record.error.clone();
+        self.snapshot.last_error.clone_from(&record.error);
         self.snapshot.head = Some(Head { commit: sample::sha(commit), seen_at: now });
         self.snapshot.state = State::Failed;
         self.snapshot.running = None;

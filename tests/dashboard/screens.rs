@@ -13,6 +13,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Modifier;
 use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
 
 use super::keyboard::press;
 use super::sample::{self, ago, fleet, model_of, record, sha, tell};
@@ -32,8 +33,11 @@ fn grids(buffer: &Buffer, theme: &Theme) -> String {
     for y in 0..buffer.area.height {
         let mut line = String::new();
         let mut letters = String::new();
-        for x in 0..buffer.area.width {
+        let mut x = 0;
+        while x < buffer.area.width {
             let cell = &buffer[(x, y)];
+            // The second half of a wide character is a cell that no terminal draws.
+            x += u16::try_from(cell.symbol().width()).unwrap().max(1);
             line.push_str(cell.symbol());
             letters.push(letter(cell, theme));
         }
@@ -338,7 +342,7 @@ prop_compose! {
         record.phases.build_ms = time;
         if kind == 1 { record.outcome = Outcome::Unchanged; }
         if kind == 2 { record.outcome = Outcome::Unknown; }
-        if let Some(error) = record.error.as_mut() { error.message = subject.clone(); error.hint = Some(subject); }
+        if let Some(error) = record.error.as_mut() { error.message.clone_from(&subject); error.hint = Some(subject); }
         record
     }
 }
@@ -357,7 +361,7 @@ prop_compose! {
                 continue;
             }
             let mut snapshot = sample::snapshot(&text, "41d07be", records.clone());
-            snapshot.repo = text.clone();
+            snapshot.repo.clone_from(&text);
             snapshot.now = ago(later);
             if kind == 1 { snapshot.published = None; snapshot.head = None; }
             if kind == 2 { snapshot.failures_in_row = u32::MAX; snapshot.state = State::Failed; snapshot.last_error = Some(sample::error()); }
@@ -367,7 +371,7 @@ prop_compose! {
             for record in records {
                 let id = record.id.clone();
                 let mut detail = Detail { files_total: u64::MAX, ..sample::detail() };
-                detail.log[0].message = text.clone();
+                detail.log[0].message.clone_from(&text);
                 tell(&mut model, name, News::Detail(id, Ok(Box::new(SyncDetail { schema: 1, record, detail }))));
             }
         }

@@ -91,7 +91,8 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16)
     };
     let mut trigger = record.trigger.kind.to_string();
     if let Some(event) = &record.trigger.event {
-        trigger.push_str(&format!(" {event}"));
+        trigger.push(' ');
+        trigger.push_str(event);
     }
     let mut extra = Vec::new();
     if let Some(delivery) = &record.trigger.delivery {

@@ -55,15 +55,14 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     if !model.filter_text.is_empty() {
         title.push(piece(format!("  /{}", model.filter_text), Role::Accent));
     }
-    let mut remark = String::new();
-    if model.filter.is_empty() {
-        remark.push_str("newest first");
-    } else {
+    let dot = canvas.glyphs().dot;
+    let mut remark = "newest first".to_owned();
+    if !model.filter.is_empty() {
         let all: usize = model.pods.iter().map(|pod| pod.records.len()).sum();
-        remark.push_str(&format!("{} of {all} {} Esc clears", model.fleet_rows.len(), canvas.glyphs().dot));
+        remark = format!("{} of {all} {dot} Esc clears", model.fleet_rows.len());
     }
     if model.fleet_cursor.follow {
-        remark.push_str(&format!(" {} following", canvas.glyphs().dot));
+        remark = format!("{remark} {dot} following");
     }
     canvas.rule(area.y, &title, &[piece(remark, Role::Dim)]);
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };

@@ -33,15 +33,17 @@ fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     if model.setup.read_only {
         pieces.push(piece("read-only  ", Role::Dim));
     }
-    pieces.push(if model.frozen {
+    pieces.push(if model.listed && expected == 0 && model.listing_problem.is_none() {
+        piece(format!("{} NO PODS", glyphs.starting), Role::Warn)
+    } else if model.frozen {
         piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn)
     } else if live > 0 && live == expected {
         piece(format!("{} LIVE", glyphs.in_sync), Role::Good)
     } else if live > 0 {
         piece(format!("{} PARTLY", glyphs.syncing), Role::Warn)
-    } else if model.pods.iter().any(|pod| pod.snapshot.is_some()) {
-        piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
-    } else if model.pods.iter().any(|pod| matches!(pod.link, Link::Retry { .. })) || model.listing_problem.is_some() {
+    } else if model.pods.iter().any(|pod| pod.snapshot.is_some() || matches!(pod.link, Link::Retry { .. }))
+        || model.listing_problem.is_some()
+    {
         piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
     } else {
         piece(format!("{} CONNECTING", glyphs.starting), Role::Busy)
@@ -163,6 +165,8 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
 }
 
 struct Webhook {
+    /// A replica has told something.
+    known: bool,
     enabled: bool,
     /// By our clock.
     last: Option<(Timestamp, String)>,
@@ -173,9 +177,10 @@ struct Webhook {
 
 /// What all replicas heard together: each delivery reaches one of them.
 fn heard(model: &Model) -> Webhook {
-    let mut sum = Webhook { enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
+    let mut sum = Webhook { known: false, enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
     for pod in &model.pods {
         let Some(webhook) = pod.snapshot.as_ref().map(|snapshot| &snapshot.webhook) else { continue };
+        sum.known = true;
         sum.enabled |= webhook.enabled;
         sum.received += webhook.day.received;
         sum.bad_signature += webhook.day.bad_signature;
@@ -192,7 +197,9 @@ fn heard(model: &Model) -> Webhook {
 impl Webhook {
     fn word(&self, canvas: &Canvas<'_>) -> Piece {
         let glyphs = canvas.glyphs();
-        if !self.enabled {
+        if !self.known {
+            piece(glyphs.dash, Role::Dim)
+        } else if !self.enabled {
             piece(format!("{} off", glyphs.starting), Role::Dim)
         } else if self.missed > 0 {
             piece(format!("{} {} missed", glyphs.behind, self.missed), Role::Warn)
@@ -207,9 +214,7 @@ impl Webhook {
 fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let all = heard(model);
     let mut left = vec![piece("webhook  ", Role::Dim), all.word(canvas)];
-    if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
-        left = vec![piece("webhook  ", Role::Dim), piece(canvas.glyphs().dash, Role::Dim)];
-    } else if all.enabled {
+    if all.enabled {
         left.push(piece("   ", Role::Plain));
         left.push(match &all.last {
             Some((at, event)) => {
@@ -229,7 +234,7 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
             let age = text::age(fleet::age(model, pod, row.record.finished_at));
             left.push(piece(format!(" {} found by poll {age} ago", canvas.glyphs().arrow), Role::Dim));
         }
-    } else {
+    } else if all.known {
         left.push(piece("   no secret was given, so only polls find pushes", Role::Dim));
     }
     canvas.line(y, &left, &[]);

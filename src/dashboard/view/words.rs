@@ -80,7 +80,7 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
             let left = at.duration_since(model.now).as_secs().max(0);
             let word = problem.word.unwrap_or("retry");
             let retry =
-                if problem.word.is_some() { format!("{word} {}s", left) } else { format!("{word} {left}s #{attempt}") };
+                if problem.word.is_some() { format!("{word} {left}s") } else { format!("{word} {left}s #{attempt}") };
             match pod.heard_at {
                 Some(heard) if wide => {
                     let age = text::age_short(model.now.duration_since(heard));
