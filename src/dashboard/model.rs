@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{Record, Snapshot, SyncDetail};
 
 use super::filter::Filter;
+use super::fleet::Latency;
 use super::keys::Screen;
 use super::message::Msg;
 use super::records::Records;
@@ -115,6 +116,8 @@ pub struct Pod {
     pub short: String,
     pub presence: Presence,
     pub link: Link,
+    /// Why it was not live when it was tried last; `None` once it is.
+    pub problem: Option<Problem>,
     /// The last snapshot, its records moved to `records`.
     pub snapshot: Option<Box<Snapshot>>,
     /// Its clock minus ours.
@@ -135,6 +138,7 @@ impl Pod {
             namespace: found.namespace,
             presence: found.presence,
             link: Link::Idle,
+            problem: None,
             snapshot: None,
             offset: SignedDuration::ZERO,
             heard_at: None,
@@ -327,6 +331,10 @@ pub struct Model {
     /// Newest first, filtered: derived by [`super::fleet::refresh`].
     pub fleet_rows: Vec<SyncRow>,
     pub history_rows: Vec<SyncRow>,
+    /// Not filtered.
+    pub fleet_latency: Latency,
+    /// The newest sync that a webhook should have rung, and a poll found.
+    pub last_missed: Option<SyncRow>,
 }
 
 impl Model {
@@ -367,6 +375,8 @@ impl Model {
             details: VecDeque::new(),
             fleet_rows: Vec::new(),
             history_rows: Vec::new(),
+            fleet_latency: Latency::default(),
+            last_missed: None,
         }
     }
 

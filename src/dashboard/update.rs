@@ -188,7 +188,8 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             let wait = SignedDuration::try_from(retry_in).unwrap_or(SignedDuration::from_secs(10));
             let at = now.saturating_add(wait).unwrap_or(now);
             let was_live = pod.live();
-            let told = matches!(&pod.link, Link::Retry { problem: before, .. } if *before == problem);
+            let told = pod.problem.as_ref() == Some(&problem);
+            pod.problem = Some(problem.clone());
             pod.records.loading = false;
             let reason = problem.reason.clone();
             pod.link = Link::Retry { attempt, at, problem };
@@ -224,6 +225,7 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
         let problem = Problem::new(format!("it speaks version {} of the API, this program {SCHEMA}", snapshot.schema))
             .hint("use the dashboard of the same release as the sidecar")
             .word("other api");
+        pod.problem = Some(problem.clone());
         pod.link = Link::Retry { attempt: 1, at: now, problem };
         return;
     }
@@ -232,6 +234,7 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     let was_live = pod.live();
     pod.heard_at = Some(now);
     pod.link = Link::Live;
+    pod.problem = None;
     pod.records.loading = false;
     let caught_up = pod.records.meet(std::mem::take(&mut snapshot.recent));
     pod.offset = snapshot.now.duration_since(now);

@@ -157,7 +157,7 @@ fn published(record: &Record, glyphs: &Glyphs) -> Piece {
     }
 }
 
-/// `phase  queue 0.00  fetch ▉▉▉ 0.31 …`: bars on a wide screen, numbers on every one.
+/// `phase  queue 0ms  fetch ▉▉▉ 0.3s …`: bars on a wide screen, numbers on every one.
 fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
     let glyphs = canvas.glyphs();
     let wide = canvas.area.width >= 100;
@@ -190,7 +190,7 @@ fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
                 pieces.push(piece(glyphs.levels[7].repeat(bars.min(12)), Role::Accent));
                 pieces.push(piece(if bars > 0 { " " } else { "" }, Role::Plain));
             }
-            pieces.push(piece(format!("{}.{:02}", time / 1000, time % 1000 / 10), Role::Plain));
+            pieces.push(piece(text::took(time), Role::Plain));
         } else if !failed {
             pieces.push(piece(glyphs.dash, Role::Dim));
         }

@@ -33,7 +33,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width) {
         canvas.rule(y, &title, &key);
         y += 1;
-        let most = usize::from(area.bottom().saturating_sub(y) / 3);
+        let most = usize::from(area.bottom().saturating_sub(y) / 2);
         for line in lines.iter().take(most) {
             canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
             y += 1;

@@ -12,9 +12,6 @@ use crate::dashboard::model::{Link, Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
-/// Syncs in the header's strip.
-const STRIP: usize = 40;
-
 /// The right end of the first line: how many replicas, what time, whether the links live.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     let glyphs = canvas.glyphs();
@@ -227,8 +224,7 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
         let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
         left.push(piece(format!("{} bad signature, ", all.bad_signature), role));
         left.push(piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }));
-        let found = model.fleet_rows.iter().find(|row| row.record.missed_webhook);
-        if let (Some(row), true) = (found, all.missed > 0)
+        if let (Some(row), true) = (&model.last_missed, all.missed > 0)
             && let Some(pod) = model.pod(&row.pod)
         {
             let age = text::age(fleet::age(model, pod, row.record.finished_at));
@@ -242,7 +238,7 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 
 fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let glyphs = canvas.glyphs();
-    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), STRIP);
+    let latency = &model.fleet_latency;
     let arrow = glyphs.arrow;
     let mut left = vec![piece(format!("push {arrow} published   "), Role::Dim)];
     let (Some(p50), Some(p95)) = (latency.p50, latency.p95) else {
@@ -263,12 +259,13 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     if let Some((at, _)) = &all.last {
         left.push(piece(format!(" {}", text::age_short(model.now.duration_since(*at))), Role::Plain));
     }
-    let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16)).min(STRIP);
-    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), room);
+    let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16));
+    let latency = &model.fleet_latency;
+    let newest = &latency.samples[latency.samples.len().saturating_sub(room)..];
     let mut right = Vec::new();
     if let Some(p95) = latency.p95 {
         right.push(piece(format!("p95 {} ", text::took(p95)), Role::Dim));
-        right.extend(strip::spark(glyphs, &latency.samples));
+        right.extend(strip::spark(glyphs, newest));
     }
     canvas.line(y, &left, &right);
 }

@@ -105,7 +105,9 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
         }
         Question::Pin { commit, typed } => {
             pin(&mut lines, model, dialog, &whom, commit, typed, glyphs.dash);
-            ("Roll back and pin", String::new())
+            let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+            let stays = published.is_some_and(|published| published.commit == *commit);
+            (if stays { "Pin" } else { "Roll back and pin" }, String::new())
         }
     };
     if !matches!(dialog.question, Question::Pin { .. }) {

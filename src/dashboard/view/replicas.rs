@@ -8,7 +8,7 @@ use super::words;
 use crate::api::TriggerKind;
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::input;
-use crate::dashboard::model::{Link, Model, Pod, Presence};
+use crate::dashboard::model::{Model, Pod, Presence};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
@@ -165,7 +165,9 @@ fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<Trouble> {
     let told = |heading: &str, reason: String, hint: Option<String>, key: &'static str| {
         Some(Trouble { heading: heading.to_owned(), reason, hint, key })
     };
-    if let Link::Retry { problem, .. } = &pod.link {
+    if let Some(problem) = &pod.problem
+        && pod.attached()
+    {
         return told("not connected", problem.reason.clone(), problem.hint.clone(), "r: reconnect now");
     }
     if pod.gone() {

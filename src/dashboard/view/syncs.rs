@@ -112,10 +112,14 @@ fn split(record: &Record) -> Cell {
     if record.outcome != Outcome::Published || parts.iter().all(Option::is_none) {
         return vec![piece(total, Role::Plain)];
     }
-    let seconds = |part: &Option<u64>| {
-        part.map_or("-".to_owned(), |part| format!("{}.{}", (part + 50) / 1000, (part + 50) % 1000 / 100))
+    // In the unit of the total: a small change takes milliseconds, a first clone minutes.
+    let small = words::total(record) < 100;
+    let number = |part: &Option<u64>| match part {
+        None => "-".to_owned(),
+        Some(part) if small => part.to_string(),
+        Some(part) => format!("{}.{}", part.saturating_add(50) / 1000, part.saturating_add(50) % 1000 / 100),
     };
-    let sum: Vec<String> = parts.iter().map(seconds).collect();
+    let sum: Vec<String> = parts.iter().map(number).collect();
     vec![piece(sum.join("+"), Role::Dim), piece(format!(" = {total}"), Role::Plain)]
 }
 

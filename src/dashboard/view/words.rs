@@ -75,7 +75,13 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
             let silent = pod.heard_at.map_or(0, |at| model.now.duration_since(at).as_secs());
             if silent > QUIET { piece(format!("quiet {silent}s"), Role::Warn) } else { piece("live", Role::Good) }
         }
-        Link::Connecting => piece("connecting", Role::Busy),
+        Link::Connecting => match pod.heard_at {
+            Some(heard) if wide => {
+                let age = text::age_short(model.now.duration_since(heard));
+                piece(format!("stale {age} {} connecting", glyphs.dot), Role::Bad)
+            }
+            _ => piece("connecting", Role::Busy),
+        },
         Link::Retry { attempt, at, problem } => {
             let left = at.duration_since(model.now).as_secs().max(0);
             let word = problem.word.unwrap_or("retry");
