@@ -239,6 +239,8 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     let caught_up = pod.records.meet(std::mem::take(&mut snapshot.recent));
     pod.offset = snapshot.now.duration_since(now);
     pod.snapshot = Some(snapshot);
+    // Before the note: a replica behind a URL tells its name only now.
+    fleet::refresh(model);
     if !was_live {
         let text = match was_lost_at {
             Some(lost) if !first => {
@@ -252,7 +254,6 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
         };
         model.note(Some(id), "link", text, false);
     }
-    fleet::refresh(model);
 }
 
 fn happened(model: &mut Model, id: &PodId, event: Event) {

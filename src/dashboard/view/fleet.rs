@@ -33,7 +33,8 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width) {
         canvas.rule(y, &title, &key);
         y += 1;
-        let most = usize::from(area.bottom().saturating_sub(y) / 2);
+        let left = area.bottom().saturating_sub(y);
+        let most = usize::from((left / 2).min(left.saturating_sub(5)).max(1));
         for line in lines.iter().take(most) {
             canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
             y += 1;
