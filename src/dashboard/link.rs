@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -265,8 +265,13 @@ async fn carry_out(http: Http, base: Url, order: Order) -> Done {
             News::Page(http.history(&base, before.as_deref()).await.map_err(|failure| failure.problem()))
         }
         Order::Detail(id) => {
-            let detail = http.detail(&base, &id).await;
-            News::Detail(id, detail.map(Box::new).map_err(|failure| failure.problem()))
+            let detail = http.detail(&base, &id).await.map(Box::new).map_err(|failure| match failure {
+                Failure::Status(StatusCode::NOT_FOUND, _) => {
+                    Problem::new("the replica does not keep this sync any more")
+                }
+                failure => failure.problem(),
+            });
+            News::Detail(id, detail)
         }
         Order::Change(change) => {
             let answer = http.change(&base, &change).await.map_err(Failure::refusal);

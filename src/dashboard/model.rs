@@ -19,8 +19,10 @@ use super::records::Records;
 
 /// Entries in the Events view.
 const MAX_EVENTS: usize = 500;
+/// Characters of an entry.
+const MAX_NOTE: usize = 500;
 /// Details of syncs that are kept, newest opened last.
-const MAX_DETAILS: usize = 32;
+const MAX_DETAILS: usize = 16;
 
 /// Identifies a replica for as long as it lives: the pod's uid, or the URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -392,7 +394,8 @@ impl Model {
     /// Adds to the Events view, and drops the oldest.
     pub fn note(&mut self, pod: Option<&PodId>, kind: &'static str, text: impl Into<String>, bad: bool) {
         let pod = pod.and_then(|id| self.pod(id)).map(|pod| pod.short.clone()).unwrap_or_default();
-        self.events.push_front(Entry { at: self.now, pod, kind, text: text.into(), bad });
+        let text = text.into().chars().take(MAX_NOTE).collect();
+        self.events.push_front(Entry { at: self.now, pod, kind, text, bad });
         self.events.truncate(MAX_EVENTS);
         self.noted += 1;
     }

@@ -43,6 +43,12 @@ pub fn take() -> io::Result<Screen> {
     Terminal::new(CrosstermBackend::new(out))
 }
 
+/// Whether the terminal is still ours: a panic elsewhere may have given it back.
+#[must_use]
+pub fn taken() -> bool {
+    TAKEN.load(Ordering::SeqCst)
+}
+
 /// Gives the terminal back, once. Errors do not matter: it may be gone.
 pub fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {

@@ -42,6 +42,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     let mut effects = step(model, msg);
     expire(model);
     fill_history(model, &mut effects);
+    fill_detail(model, &mut effects);
     effects
 }
 
@@ -193,6 +194,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             pod.records.loading = false;
             let reason = problem.reason.clone();
             pod.link = Link::Retry { attempt, at, problem };
+            model.details.retain(|((owner, _), loaded)| owner != id || !matches!(loaded, Loaded::Waiting));
             // The same reason ten times is one piece of news.
             if !told {
                 let word = if was_live { "lost" } else { "not connected" };
@@ -339,6 +341,15 @@ fn answered(model: &mut Model, id: &PodId, change: &Change, answer: Result<Accep
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     model.say(format!("{name}: {text}"), bad);
     fleet::refresh(model);
+}
+
+/// Asks for what the screen of one sync shows, also when the link comes back while it is looked at.
+fn fill_detail(model: &mut Model, effects: &mut Vec<Effect>) {
+    let View::Detail(pod, id) = model.view.clone() else { return };
+    if model.detail(&pod, &id).is_none() && model.pod(&pod).is_some_and(Pod::live) {
+        model.set_detail(&pod, &id, Loaded::Waiting);
+        effects.push(Effect::Order(pod, Order::Detail(id)));
+    }
 }
 
 /// Asks for older records while somebody is near the end of those that are loaded.

@@ -215,7 +215,7 @@ impl Inner {
         commit.clone_into(&mut detail.commits[0].commit);
         subject.clone_into(&mut detail.commits[0].subject);
         detail.commits[0].committed_at = Some(now - SignedDuration::from_secs(9));
-        detail.log[2].level = "INFO".to_owned();
+        "INFO".clone_into(&mut detail.log[2].level);
         detail.log[2].message = format!("published commit.new={commit} duration_ms=2");
         for (line, millis) in detail.log.iter_mut().zip([0, 1, 38]) {
             line.at = record.started_at + SignedDuration::from_millis(millis);

@@ -312,6 +312,8 @@ fn a_cluster_that_cannot_be_asked_is_plain_text_and_exit_1() {
     let kubectl = Kubectl::new();
     kubectl.forward("exit 1\n");
     fs::write(kubectl.path().join("kubectl"), "#!/bin/sh\necho 'error: no context' >&2\nexit 1\n").unwrap();
+    let check = kubectl.command(&["deploy/web", "--check"]).output().unwrap();
+    assert_eq!(check.status.code(), Some(2), "nothing is reachable");
     let output = kubectl.command(&TARGET).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();

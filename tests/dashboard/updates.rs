@@ -173,6 +173,31 @@ fn a_lost_link_keeps_the_rows_and_asks_for_the_pods() {
 }
 
 #[test]
+fn a_detail_that_was_never_answered_is_asked_for_again() {
+    let mut model = fleet();
+    press(&mut model, "<Enter><Enter>");
+    let lost = News::Lost { problem: Problem::new("x"), attempt: 1, retry_in: Duration::from_secs(1) };
+    tell(&mut model, BROKEN, lost);
+    let time = model.now;
+    let recent = std::iter::once(sample::failed(412, 38, "41d07be", "9f3c2ab")).chain(sample::older()).collect();
+    let back = News::Snapshot(Box::new(snapshot(BROKEN, "41d07be", recent)));
+    let effects = update(&mut model, time, Msg::Link(PodId::new(BROKEN), back));
+    assert_eq!(effects, [order(BROKEN, Order::Detail("412".into()))]);
+}
+
+#[test]
+fn the_same_failure_again_and_again_is_one_note() {
+    let mut model = fleet();
+    let before = model.events.len();
+    for attempt in 1..20 {
+        tell(&mut model, BROKEN, News::Connecting);
+        let lost = News::Lost { problem: Problem::new("refused"), attempt, retry_in: Duration::from_secs(1) };
+        tell(&mut model, BROKEN, lost);
+    }
+    assert_eq!(model.events.len(), before + 1);
+}
+
+#[test]
 fn a_rollout_brings_new_pods_and_the_old_ones_fade_after_a_minute() {
     let mut model = model_of(&["web-1", "web-2"]);
     for name in ["web-1", "web-2"] {
