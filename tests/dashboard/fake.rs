@@ -385,10 +385,14 @@ async fn change(
 }
 
 /// Eight lively replicas to look at, until they are interrupted:
-/// `cargo test --test tests dashboard::fake::lively_fleet -- --ignored --nocapture`.
+/// `LIVELY_FLEET=1 cargo test --test tests dashboard::fake::lively_fleet -- --ignored --nocapture`.
 #[test]
 #[ignore = "serves a fleet to look at, for as long as it is left alone"]
 fn lively_fleet() {
+    if std::env::var_os("LIVELY_FLEET").is_none() {
+        eprintln!("SKIPPED: it never ends; set LIVELY_FLEET=1 to look at it");
+        return;
+    }
     let names = ["4kq2x", "8d7vm", "p2lzn", "zz81t", "9x2mm", "c7f3d", "h5k8w", "m1n6b"];
     let fakes: Vec<Fake> = (1u8..)
         .zip(names)
