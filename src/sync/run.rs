@@ -205,7 +205,11 @@ impl SyncLoop {
             }
             Ok(done) => {
                 self.failures = 0;
-                self.succeeded = true;
+                let first = !std::mem::replace(&mut self.succeeded, true);
+                if first && *done == Done::Unchanged {
+                    // An earlier process published it; the next push is to be as quick as after one of ours.
+                    self.tools.prepare_spare();
+                }
                 self.next_poll = Instant::now() + self.options().period;
                 self.tools.settle_head();
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
@@ -235,6 +239,10 @@ impl SyncLoop {
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
         self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
+        if published {
+            // After the record: nobody waits for anything now.
+            self.tools.prepare_spare();
+        }
         if let Some(request) = go_on {
             self.tools.queue.push(request);
             return ended.err().and_then(|error| self.ending(Some(error)));

@@ -9,3 +9,4 @@ mod hostile;
 mod live;
 mod opening;
 mod space;
+mod spare;
