@@ -147,8 +147,7 @@ impl Plan {
                         }
                         Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
                     };
-                    let stat =
-                        rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                    let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
                     if Stamp::of(&stat) > trusted {
                         return Ok(Brought::Doubtful(join(&path, &name)));
                     }

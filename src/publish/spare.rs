@@ -391,7 +391,8 @@ impl Volume {
     pub(super) fn find_spares(&self, trees: &OwnedFd, names: &[Vec<u8>]) {
         for name in names {
             let Some(rest) = name.strip_prefix(SPARE.as_bytes()) else { continue };
-            let commit = rest.get(..40).and_then(|hash| commit_named(Some(std::os::unix::ffi::OsStrExt::from_bytes(hash))));
+            let commit =
+                rest.get(..40).and_then(|hash| commit_named(Some(std::os::unix::ffi::OsStrExt::from_bytes(hash))));
             let wanted = self.spares().ready.len() < self.spare_limit();
             match commit {
                 Some(commit) if wanted => {

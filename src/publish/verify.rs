@@ -13,9 +13,9 @@ use git2::{ObjectType, Odb, Oid};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::folder::Stamp;
 use super::objects::{Entry, EntryKind, join, read_tree};
 use super::path::printable;
-use super::folder::Stamp;
 use super::{Error, Verdict, folder};
 use crate::worker::Cancel;
 

@@ -34,8 +34,7 @@ fn commit(site: &Site, model: &Model) -> Oid {
         let none = IndexTime::new(0, 0);
         let (dev, ino, uid, gid, file_size, flags, flags_extended) = (0, 0, 0, 0, 0, 0, 0);
         let (ctime, mtime, mode, path) = (none, none, *mode, path.as_bytes().to_vec());
-        let entry =
-            IndexEntry { ctime, mtime, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path };
+        let entry = IndexEntry { ctime, mtime, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path };
         index.add(&entry).unwrap();
     }
     site.commit_of(index.write_tree_to(&repository).unwrap())
@@ -156,8 +155,7 @@ fn after_any_sequence_of_commits_the_tree_is_what_git_archive_unpacks() {
     // At first without grace, so that replaced trees come back as spares; then fresh ones.
     for grace in [Duration::ZERO, LONG] {
         let volume = site.volume_with("current", grace);
-        let mut model: Model =
-            (0..30).map(|n| (format!("f{n}"), (FILE, n.to_string().into_bytes()))).collect();
+        let mut model: Model = (0..30).map(|n| (format!("f{n}"), (FILE, n.to_string().into_bytes()))).collect();
         let mut incremental = 0;
         for round in 0..COMMITS {
             for _ in 0..random.usize(1..6) {
@@ -183,8 +181,7 @@ fn after_any_sequence_of_commits_the_tree_is_what_git_archive_unpacks() {
 
 /// A volume with a hundred files published and a spare ready.
 fn ready(site: &Site) -> (Volume, Model) {
-    let mut model: Model =
-        (0..100).map(|n| (format!("d{}/f{n}", n % 7), (FILE, n.to_string().into_bytes()))).collect();
+    let mut model: Model = (0..100).map(|n| (format!("d{}/f{n}", n % 7), (FILE, n.to_string().into_bytes()))).collect();
     model.insert("d0/link".to_owned(), (LINK, b"f0".to_vec()));
     let volume = site.volume();
     build(site, &volume, commit(site, &model));
