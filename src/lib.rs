@@ -20,6 +20,7 @@ pub mod history;
 pub mod metrics;
 pub mod publish;
 
+pub mod peers;
 pub mod server;
 pub mod signals;
 

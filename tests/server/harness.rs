@@ -161,6 +161,11 @@ impl Setup {
                 path: "/webhook".into(),
                 secret_files: vec![folder.path().join("current"), folder.path().join("previous")],
                 audience: self.audience,
+                peers: pushsync::peers::Options {
+                    names: Vec::new(),
+                    repo: "https://github.com/acme/site.git".into(),
+                    reference: "main".into(),
+                },
             }),
             http: Some(local),
             http_metrics: true,
