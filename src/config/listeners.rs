@@ -32,14 +32,15 @@ pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option
 
 /// The webhook listener. Without a secret there is none, and asking for one is a mistake.
 fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
-    let secret_files = secrets(given);
+    let secret_optional = given.value("hook-secret-optional", values::switch).unwrap_or_default();
+    let secret_files = secrets(given, secret_optional);
     let path = given.value("hook-path", hook_path);
     let wanted = given.value("hook-repo", repository);
     if secret_files.is_empty() {
         if given.is_given("hook-bind") {
             given.problem("hook-bind", "needs --hook-secret-file: webhooks without a secret are not received");
         }
-        for name in ["hook-path", "hook-repo", "hook-rate"] {
+        for name in ["hook-path", "hook-repo", "hook-rate", "hook-secret-optional"] {
             if given.is_given(name) {
                 given.warn(name, "has no effect without --hook-secret-file");
             }
@@ -57,14 +58,25 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
     };
     let audience =
         Audience { repository: wanted.or_else(from_url), reference: reference.unwrap_or_default().to_owned() };
-    Some(HookOptions { bind: bind?, path: path?, secret_files, audience })
+    Some(HookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience })
 }
 
-fn secrets(given: &mut Given) -> Vec<PathBuf> {
+/// The first file must exist unless it is optional. The others need not: between two rotations there is no previous secret,
+/// and a start must not depend on whether one is under way. What exists must be usable.
+fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
     let files = given.paths("hook-secret-file");
-    for path in &files {
-        if let Err(wrong) = secret_file::read(path) {
-            given.problem("hook-secret-file", format!("{} {wrong}", shown(path)));
+    for (at, path) in files.iter().enumerate() {
+        match secret_file::read(path) {
+            Err(wrong) if wrong.is_missing() && at > 0 => {}
+            Err(wrong) if wrong.is_missing() && optional => given.warn(
+                "hook-secret-file",
+                format!(
+                    "{} does not exist: every webhook is refused until it does, and only the poll works",
+                    shown(path)
+                ),
+            ),
+            Err(wrong) => given.problem("hook-secret-file", format!("{} {wrong}", shown(path))),
+            Ok(_) => {}
         }
     }
     files

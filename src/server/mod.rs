@@ -61,7 +61,17 @@ pub struct HookOptions {
     pub path: String,
     /// Current secret first, then the previous one.
     pub secret_files: Vec<PathBuf>,
+    /// True: the current secret may be missing, now or later; until it is there no delivery is authentic.
+    pub secret_optional: bool,
     pub audience: Audience,
+}
+
+impl HookOptions {
+    /// Whether a delivery could be authentic now. A secret that is required is there, or the start has failed.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        !self.secret_optional || self.secret_files.iter().any(|path| path.exists())
+    }
 }
 
 /// Which deliveries are ours.
@@ -142,7 +152,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
     if let (Some(listener), Some(options)) = (hook, &options.hook) {
         let hook = Hook {
             path: options.path.clone(),
-            secrets: read_secrets(&options.secret_files)?,
+            secrets: read_secrets(options)?,
             audience: options.audience.clone(),
             limits: limits.hook,
             handle: handle.clone(),
@@ -166,10 +176,12 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
     Ok(serve(ready, ending))
 }
 
-/// The first secret must be there; those after it may have been withdrawn already.
-fn read_secrets(paths: &[PathBuf]) -> Result<Vec<SecretFile>, Error> {
+/// The first secret must be there unless it is optional; those after it may have been withdrawn already.
+fn read_secrets(options: &HookOptions) -> Result<Vec<SecretFile>, Error> {
+    let paths = &options.secret_files;
     let read = |(at, path): (usize, &PathBuf)| {
-        let file = if at == 0 { SecretFile::required(path) } else { SecretFile::removable(path) };
+        let required = at == 0 && !options.secret_optional;
+        let file = if required { SecretFile::required(path) } else { SecretFile::removable(path) };
         file.map_err(|source| Error::Secret { flag: "--hook-secret-file", path: path.clone(), source })
     };
     if paths.is_empty() {
