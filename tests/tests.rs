@@ -8,5 +8,6 @@ mod architecture;
 mod cli;
 mod dashboard;
 mod git;
+mod kubernetes;
 mod publish;
 mod server;
