@@ -73,6 +73,9 @@ impl History {
         let (mut journal, Found { records: found, skipped }) = Journal::open(path, self.limit)?;
         let mut inner = self.lock();
         let loaded = Loaded { records: found.len(), skipped };
+        // Read before, by this process: the file was let go of and is back.
+        let is_new = |record: &Record| inner.entries.iter().all(|entry| entry.record != *record);
+        let found: Vec<_> = found.into_iter().filter(|(record, _)| is_new(record)).collect();
         let highest = found.iter().filter_map(|(record, _)| record.id.parse::<u64>().ok()).max().unwrap_or(0);
         // Ids given out before the file was readable may be in it already: these move behind them.
         for entry in &mut inner.entries {
@@ -92,6 +95,31 @@ impl History {
         inner.journal = Some(journal);
         self.trim(&mut inner);
         Ok(loaded)
+    }
+
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.lock().journal.is_some()
+    }
+
+    /// Lets go of the file, whatever became of it, and takes what it can still read of it into memory.
+    pub fn detach(&self) {
+        let mut inner = self.lock();
+        let Some(journal) = inner.journal.take() else { return };
+        for entry in &mut inner.entries {
+            if let Kept::OnDisk(place) = entry.detail {
+                entry.detail = Kept::InMemory(journal.detail(place).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Adds a record to memory only, unless it is there already.
+    pub fn remember(&self, record: Record, detail: Detail) {
+        let mut inner = self.lock();
+        if inner.entries.iter().all(|entry| entry.record.id != record.id) {
+            inner.entries.push_back(Entry { record, detail: Kept::InMemory(detail) });
+            self.trim(&mut inner);
+        }
     }
 
     /// The id for the next record: a number that grows, also over restarts.
@@ -146,15 +174,6 @@ impl History {
             }
         };
         Some(SyncDetail { schema: SCHEMA, record: entry.record.clone(), detail })
-    }
-
-    /// True if a record names this commit as the one that was published or looked for.
-    #[must_use]
-    pub fn knows_commit(&self, commit: &str) -> bool {
-        self.lock()
-            .entries
-            .iter()
-            .any(|entry| entry.record.new.as_deref() == Some(commit) || entry.record.old.as_deref() == Some(commit))
     }
 
     /// The different commits of all records that begin with `prefix`.

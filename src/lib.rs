@@ -11,6 +11,7 @@ pub mod remote_url;
 pub mod secret;
 pub mod secret_file;
 pub mod signature;
+pub mod text;
 pub mod worker;
 
 pub mod sync;

@@ -15,19 +15,19 @@ use pushsync::metrics::Metrics;
 use pushsync::{dashboard, log, ping, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM to exit takes at most two seconds; this is the listeners' share.
-const DRAIN: Duration = Duration::from_millis(1500);
+/// SIGTERM to exit takes at most two seconds: the sync loop's share, and the listeners'.
+const RECORD: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_millis(1200);
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let called_as = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
     // kubectl finds its plugins by name: `kubectl pushsync deploy/web` runs `kubectl-pushsync deploy/web`.
-    if Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync") {
-        return ExitCode::from(dashboard::main(args, true));
-    }
-    if args.first().is_some_and(|first| first == "dashboard") {
-        return ExitCode::from(dashboard::main(args[1..].to_vec(), false));
+    let plugin = Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync");
+    if plugin || args.first().is_some_and(|first| first == "dashboard") {
+        let args = args.into_iter().skip(usize::from(!plugin)).collect();
+        return ExitCode::from(dashboard::main(args, plugin));
     }
     match config::parse(args, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(*config),
@@ -56,20 +56,17 @@ fn run(config: Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start: no threads or timers to be had");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(serve(config)).unwrap_or_else(|error| {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let served = runtime.context("no threads or timers to be had").and_then(|runtime| {
+        let served = runtime.block_on(serve(config));
+        // A git thread that hangs in a read must not keep the process.
+        runtime.shutdown_background();
+        served
+    });
+    ExitCode::from(served.unwrap_or_else(|error| {
         tracing::error!("cannot start: {error:#}");
         1
-    });
-    // A git thread that hangs in a read must not keep the process.
-    runtime.shutdown_background();
-    ExitCode::from(code)
+    }))
 }
 
 async fn serve(config: Config) -> anyhow::Result<u8> {
@@ -90,11 +87,13 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let code = tokio::select! {
         code = endings.received() => {
             tracing::info!("told to stop: the published tree stays");
+            stop.cancel();
+            // A swap that has begun is recorded first.
+            let _ = tokio::time::timeout(RECORD, &mut syncing).await;
             code
         }
         ended = &mut syncing => ended.context("the sync loop panicked")?.exit_code(),
     };
-    stop.cancel();
     servers.shutdown(DRAIN).await;
     Ok(code)
 }

@@ -3,7 +3,6 @@
 //! A leaf: git connects to it, the server compares deliveries with it, everybody prints its redacted form.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use url::Url;
 
@@ -158,12 +157,6 @@ impl RemoteUrl {
         let path = path.strip_suffix("/.git").or_else(|| path.strip_suffix(".git")).unwrap_or(path);
         let leaf = path.rsplit(['/', ':']).next()?;
         (!leaf.is_empty() && leaf != "." && leaf != "..").then_some(leaf)
-    }
-
-    /// The file-system path of a local remote.
-    #[must_use]
-    pub fn local_path(&self) -> Option<PathBuf> {
-        (self.transport == Transport::Local).then(|| PathBuf::from(&self.path))
     }
 }
 

@@ -153,7 +153,7 @@ pub const FLAGS: &[Flag] = &[
         "max-failures",
         "NUMBER",
         Value("-1"),
-        "Exit after more failures in a row than this; -1 never exits (0 with --one-time)",
+        "Exit after this many failures in a row; -1 never exits (1 with --one-time)",
     )),
     shared(one(When, "init-max-failures", "NUMBER", Rule("--max-failures"), "The same before the first success")),
     shared(one(

@@ -94,7 +94,7 @@ fn switches_take_pflags_forms() {
     assert!(!one_time(&["--one-time=false"], &[("GITSYNC_ONE_TIME", "true")]));
     assert!(one_time(&[], &[("PUSHSYNC_ONE_TIME", "1")]));
     let limit = |arguments: &[&str]| run(&with(arguments), &[]).sync.max_failures;
-    assert_eq!((limit(&["--one-time"]), limit(&["--one-time", "--max-failures=-1"])), (0, -1));
+    assert_eq!((limit(&["--one-time"]), limit(&["--one-time", "--max-failures=-1"])), (1, -1));
     assert!(!one_time(&[], &[("PUSHSYNC_ONE_TIME", "0")]));
     assert!(refused(&with(&["--one-time=maybe"]), &[]).text.contains("--one-time: `maybe` is neither true nor false"));
 }

@@ -28,7 +28,7 @@ pub(super) fn read(given: &mut Given) -> Option<Timing> {
     let mut max_failures = given.value("max-failures", values::number::<i64>);
     if one_time == Some(true) && !limited {
         // Who asks for one publish wants to know that it failed; a Job has its own retries.
-        max_failures = Some(0);
+        max_failures = Some(1);
     }
     let init_max_failures = given.value("init-max-failures", values::number::<i64>);
     let sync_on_signal = given.value("sync-on-signal", values::signal);

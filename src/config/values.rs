@@ -14,6 +14,9 @@ const UNITS: [(&str, f64); 8] =
 /// A hundred years: longer values are slips, and would overflow sums of times.
 const LONGEST: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
 
+/// A look each quarter of an hour. Slower than that, the poll would always be first.
+const SLOWEST_RATE: f64 = 0.001;
+
 /// Reads `60s`, `1m30s`, `1.5h`, `10ms` or `0`.
 ///
 /// # Errors
@@ -99,8 +102,9 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 /// What is wrong with it.
 pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
-        _ => Err("is not a rate; use a number of looks a second, such as 1 or 0.5, or 0 for no limit".to_owned()),
+        Ok(rate) if rate.is_finite() && (rate == 0.0 || rate >= SLOWEST_RATE) => Ok(rate),
+        _ => Err("is not a rate; use a number of looks a second, such as 1 or 0.5, 0.001 at least, or 0 for no limit"
+            .to_owned()),
     }
 }
 

@@ -35,8 +35,7 @@ pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     let snapshot = pod.snapshot.as_ref()?;
     let paused = snapshot.paused_until.is_some() || snapshot.state == State::Paused;
     match action {
-        Action::Sync if paused => Some("paused: resume first (P)".to_owned()),
-        Action::Pin if paused => Some("paused: resume first (P)".to_owned()),
+        Action::Sync | Action::Pin if paused => Some("paused: resume first (P)".to_owned()),
         Action::Pin if target(model, pod).is_none() => Some("there is no earlier commit to go back to".to_owned()),
         Action::Unpin if snapshot.pinned.is_none() => Some("not pinned".to_owned()),
         _ => None,

@@ -249,8 +249,7 @@ impl Args {
             (None, false) => String::new(),
         };
         match self.pods() {
-            Some(Target::Pod(name)) => format!("{place}{name}"),
-            Some(Target::Owner(_, name)) => format!("{place}{name}"),
+            Some(Target::Pod(name) | Target::Owner(_, name)) => format!("{place}{name}"),
             Some(Target::Selector(selector)) => format!("{place}{selector}"),
             None => match self.url.as_slice() {
                 [url] => url.authority().to_owned(),

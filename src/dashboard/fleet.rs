@@ -3,6 +3,7 @@
 //! Pure functions of the model. It knows what the words mean, not how they are drawn.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +14,8 @@ use super::text;
 
 /// Rows of the fleet's list of syncs; a replica's own history is not cut.
 const FLEET_ROWS: usize = 1000;
+/// Syncs in the strip of the fleet's header.
+const STRIP: usize = 40;
 /// Links of the chain old -> new that are followed to count how many commits a replica lags.
 const CHAIN: usize = 64;
 
@@ -267,7 +270,13 @@ pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Late
 /// Works out again what the lists show. Called after every message that may have changed it.
 pub fn refresh(model: &mut Model) {
     name_pods(model);
-    model.fleet_rows = fleet_rows(model);
+    let all = merged(model);
+    // The header speaks of everything, whatever the filter hides below it.
+    model.fleet_latency = latency(all.iter().map(|row| row.record.as_ref()), STRIP);
+    model.last_missed = all.iter().find(|row| row.record.missed_webhook).cloned();
+    let mut rows = filtered(model, all);
+    rows.truncate(FLEET_ROWS);
+    model.fleet_rows = rows;
     let owner = std::iter::once(&model.view).chain(model.trail.iter().rev()).find_map(|view| match view {
         View::History(pod) => Some(pod.clone()),
         _ => None,
@@ -284,21 +293,30 @@ fn history_rows(model: &Model, pod: &Pod) -> Vec<SyncRow> {
         .collect()
 }
 
-fn fleet_rows(model: &Model) -> Vec<SyncRow> {
+/// All replicas' syncs, newest first.
+fn merged(model: &Model) -> Vec<SyncRow> {
     let mut rows: Vec<(Timestamp, SyncRow)> = Vec::new();
     for pod in &model.pods {
-        let word = state(model, pod).word();
-        let records = pod.records.iter().take(FLEET_ROWS);
-        let passing = records.filter(|record| model.filter.is_empty() || model.filter.record(&pod.name, word, record));
         rows.extend(
-            passing.map(|record| {
+            pod.records.iter().take(FLEET_ROWS).map(|record| {
                 (pod.to_ours(record.finished_at), SyncRow { pod: pod.id.clone(), record: record.clone() })
             }),
         );
     }
     rows.sort_by_key(|(at, _)| Reverse(*at));
-    rows.truncate(FLEET_ROWS);
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The rows that pass the filter, each judged with its replica's name and state.
+fn filtered(model: &Model, rows: Vec<SyncRow>) -> Vec<SyncRow> {
+    if model.filter.is_empty() {
+        return rows;
+    }
+    let words: HashMap<&PodId, (&str, &str)> =
+        model.pods.iter().map(|pod| (&pod.id, (pod.name.as_str(), state(model, pod).word()))).collect();
+    let passes =
+        |row: &SyncRow| words.get(&row.pod).is_some_and(|(name, word)| model.filter.record(name, word, &row.record));
+    rows.into_iter().filter(passes).collect()
 }
 
 /// Gives every replica a name that no other has. Sidecars on one host report the same name; then the address tells.

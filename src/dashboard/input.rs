@@ -72,8 +72,8 @@ pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
             }
         }
         Action::NextPane => next_pane(model),
-        Action::PreviousReplica => return other_replica(model, -1),
-        Action::NextReplica => return other_replica(model, 1),
+        Action::PreviousReplica => other_replica(model, -1),
+        Action::NextReplica => other_replica(model, 1),
         Action::Up => move_by(model, -1),
         Action::Down => move_by(model, 1),
         Action::HalfUp => move_by(model, -(page(model) / 2).max(1)),
@@ -162,6 +162,8 @@ fn follow(model: &mut Model) {
 }
 
 fn reconnect(model: &mut Model) -> Vec<Effect> {
+    // A page that could not be read is asked for again.
+    model.pods.iter_mut().for_each(|pod| pod.records.loading = false);
     let waiting: Vec<Effect> = model
         .pods
         .iter()
@@ -221,7 +223,8 @@ fn open(model: &mut Model) -> Vec<Effect> {
         }
         View::Fleet | View::History(_) => {
             let Some(row) = current_record(model) else { return Vec::new() };
-            open_detail(model, row.pod, row.record.id.clone(), false)
+            open_detail(model, row.pod, row.record.id.clone(), false);
+            Vec::new()
         }
         View::Detail(..) | View::Events => Vec::new(),
     }
@@ -239,7 +242,7 @@ fn swap_link(model: &mut Model, id: &PodId) -> Vec<Effect> {
     effects
 }
 
-fn open_detail(model: &mut Model, pod: PodId, id: String, replace: bool) -> Vec<Effect> {
+fn open_detail(model: &mut Model, pod: PodId, id: String, replace: bool) {
     if !replace {
         let from = model.view.clone();
         model.trail.push(from);
@@ -248,14 +251,10 @@ fn open_detail(model: &mut Model, pod: PodId, id: String, replace: bool) -> Vec<
     model.detail_row = 0;
     model.view = View::Detail(pod.clone(), id.clone());
     fleet::refresh(model);
-    if matches!(model.detail(&pod, &id), Some(Loaded::Here(_) | Loaded::Waiting)) {
-        return Vec::new();
-    }
-    if model.pod(&pod).is_none_or(|pod| !pod.live()) {
-        return Vec::new();
-    }
-    model.set_detail(&pod, &id, Loaded::Waiting);
-    vec![Effect::Order(pod, Order::Detail(id))]
+    // What could not be read the last time is asked for again, by the end of this update.
+    model
+        .details
+        .retain(|((owner, sync), loaded)| *owner != pod || *sync != id || !matches!(loaded, Loaded::Failed(_)));
 }
 
 fn next_pane(model: &mut Model) {
@@ -272,40 +271,38 @@ fn next_pane(model: &mut Model) {
 }
 
 /// The same screen of the replica before or after, in the order of names; in a detail the same commit there.
-fn other_replica(model: &mut Model, step: isize) -> Vec<Effect> {
+fn other_replica(model: &mut Model, step: isize) {
     let mut order: Vec<(&str, &PodId)> = model.pods.iter().map(|pod| (pod.name.as_str(), &pod.id)).collect();
     order.sort_unstable();
     let current = match &model.view {
         View::History(id) | View::Detail(id, _) => id.clone(),
-        View::Fleet | View::Events => return Vec::new(),
+        View::Fleet | View::Events => return,
     };
-    let Some(at) = order.iter().position(|(_, id)| **id == current) else { return Vec::new() };
+    let Some(at) = order.iter().position(|(_, id)| **id == current) else { return };
     let count = isize::try_from(order.len()).unwrap_or(1).max(1);
     let at = isize::try_from(at).unwrap_or(0);
     let next = order[usize::try_from((at + step).rem_euclid(count)).unwrap_or(0)].1.clone();
     if next == current {
         model.say("there is no other pod", false);
-        return Vec::new();
+        return;
     }
     let View::Detail(_, sync) = model.view.clone() else {
         let trail = std::mem::take(&mut model.trail);
         go(model, View::History(next));
         model.trail = trail;
-        return Vec::new();
+        return;
     };
     let commit = model.pod(&current).and_then(|pod| pod.records.get(&sync)).and_then(|record| record.new.clone());
     let same = commit.and_then(|commit| {
         let pod = model.pod(&next)?;
         pod.records.iter().find(|record| record.new.as_deref() == Some(commit.as_str())).map(|record| record.id.clone())
     });
-    match same {
-        Some(id) => open_detail(model, next, id, true),
-        None => {
-            let name = model.pod(&next).map(|pod| pod.name.clone()).unwrap_or_default();
-            model.say(format!("{name} has no sync of this commit among those loaded"), true);
-            Vec::new()
-        }
+    if let Some(id) = same {
+        open_detail(model, next, id, true);
+        return;
     }
+    let name = model.pod(&next).map(|pod| pod.name.clone()).unwrap_or_default();
+    model.say(format!("{name} has no sync of this commit among those loaded"), true);
 }
 
 fn move_by(model: &mut Model, step: isize) {

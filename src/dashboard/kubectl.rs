@@ -88,18 +88,25 @@ impl Kubectl {
         let (ready, mut is_ready) = watch::channel(None);
         let (end, mut ended) = watch::channel(None);
         self.tasks.spawn(supervise(child, self.children.clone(), stop, ready, end, lines));
-        let port = tokio::select! {
-            port = tokio::time::timeout(READY, is_ready.wait_for(Option::is_some)) => match port {
-                Ok(Ok(port)) => *port,
-                // The supervisor is gone: its last word is in the other channel.
-                Ok(Err(_)) => None,
-                Err(_) => return Err(Problem::new(format!("kubectl was not ready within {} s", READY.as_secs()))),
-            },
-            _ = ended.wait_for(Option::is_some) => None,
+        let named = async {
+            // The guard of the channel must not live across the wait below.
+            if let Ok(port) = is_ready.wait_for(Option::is_some).await.map(|port| *port) {
+                return port;
+            }
+            // Its stdout is closed, so it will name none; why is said in a moment, by its end.
+            std::future::pending().await
         };
-        let Some(port) = port else {
-            let problem = ended.borrow().clone();
-            return Err(problem.unwrap_or_else(|| Problem::new("kubectl ended before it was ready")));
+        let outcome = tokio::time::timeout(READY, async {
+            tokio::select! {
+                port = named => Ok(port),
+                problem = ended.wait_for(Option::is_some) => Err(problem.ok().and_then(|problem| problem.clone())),
+            }
+        });
+        let port = match outcome.await {
+            Ok(Ok(Some(port))) => port,
+            Ok(Err(Some(problem))) => return Err(problem),
+            Ok(Ok(None) | Err(None)) => return Err(Problem::new("kubectl ended before it was ready")),
+            Err(_) => return Err(Problem::new(format!("kubectl was not ready within {} s", READY.as_secs()))),
         };
         let base = Url::parse(&format!("http://127.0.0.1:{port}"));
         let base = base.map_err(|error| Problem::new(format!("kubectl named no usable port: {error}")))?;

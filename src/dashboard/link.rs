@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Counts a failure and returns the wait after it.
-    pub fn next(&mut self) -> Duration {
+    pub fn failed(&mut self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(0.8 + 0.4 * fastrand::f64())
@@ -86,7 +86,7 @@ impl Link {
                 return;
             }
             let problem = self.attempt(&mut backoff, &mut place).await;
-            let wait = backoff.next();
+            let wait = backoff.failed();
             let lost = News::Lost { problem, attempt: backoff.failures(), retry_in: wait };
             if !self.tell(lost).await || !self.wait(wait).await {
                 return;
@@ -265,8 +265,13 @@ async fn carry_out(http: Http, base: Url, order: Order) -> Done {
             News::Page(http.history(&base, before.as_deref()).await.map_err(|failure| failure.problem()))
         }
         Order::Detail(id) => {
-            let detail = http.detail(&base, &id).await;
-            News::Detail(id, detail.map(Box::new).map_err(|failure| failure.problem()))
+            let detail = http.detail(&base, &id).await.map(Box::new).map_err(|failure| match failure {
+                Failure::Status(StatusCode::NOT_FOUND, _) => {
+                    Problem::new("the replica does not keep this sync any more")
+                }
+                failure => failure.problem(),
+            });
+            News::Detail(id, detail)
         }
         Order::Change(change) => {
             let answer = http.change(&base, &change).await.map_err(Failure::refusal);
@@ -298,14 +303,14 @@ mod tests {
         let mut backoff = Backoff::default();
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0];
         for seconds in expected {
-            let wait = backoff.next().as_secs_f64();
+            let wait = backoff.failed().as_secs_f64();
             assert!((seconds * 0.8..=seconds * 1.2).contains(&wait), "{wait} is not about {seconds}");
         }
         for _ in 0..1000 {
-            assert!(backoff.next() <= LONGEST_WAIT.mul_f64(1.2));
+            assert!(backoff.failed() <= LONGEST_WAIT.mul_f64(1.2));
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(600));
+        assert!(backoff.failed() <= Duration::from_millis(600));
     }
 
     #[test]

@@ -165,13 +165,11 @@ impl Links {
 
     fn order(&self, id: &PodId, order: Order) {
         let Some((orders, _)) = self.running.get(id) else { return };
-        if let Err(mpsc::error::TrySendError::Full(order)) = orders.try_send(order) {
-            // The link is busy with sixteen others: better told than lost.
-            if let Order::Change(change) = order {
-                let message = "the link is busy, nothing was sent: try again".to_owned();
-                let refusal = crate::api::Refusal { code: "busy".to_owned(), message, hint: None };
-                let _ = self.out.try_send(Msg::Link(id.clone(), News::Answer(change, Err(refusal))));
-            }
+        // The link is busy with sixteen others: better told than lost.
+        if let Err(mpsc::error::TrySendError::Full(Order::Change(change))) = orders.try_send(order) {
+            let message = "the link is busy, nothing was sent: try again".to_owned();
+            let refusal = crate::api::Refusal { code: "busy".to_owned(), message, hint: None };
+            let _ = self.out.try_send(Msg::Link(id.clone(), News::Answer(change, Err(refusal))));
         }
     }
 

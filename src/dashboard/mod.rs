@@ -104,6 +104,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
+#[expect(clippy::print_stderr, reason = "before the screen, stderr is where words for people go")]
 async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let clock = Clock::real();
     let screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
@@ -113,7 +114,12 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         Ok(found) => found,
         Err(problem) => {
             let hint = problem.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            anyhow::bail!("cannot list the pods: {}{hint}", problem.reason);
+            let words = format!("cannot list the pods: {}{hint}", problem.reason);
+            if args.check {
+                eprintln!("pushsync: {words}");
+                return Ok(plain::NONE_REACHABLE);
+            }
+            anyhow::bail!(words);
         }
     };
     let setup = Setup {
@@ -151,9 +157,8 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let theme = Theme::new(color, args.ascii || terminal::ascii(environment));
     let panicked = terminal::leave_on_panic();
     let guard = terminal::Guard;
-    let mut taken = terminal::take().context("cannot use this terminal")?;
+    let taken = terminal::take().context("cannot use this terminal")?;
     let size = taken.size().context("the terminal has no size")?;
-    taken.clear().context("cannot draw on this terminal")?;
     model.size = (size.width, size.height);
     let running = screen::Loop {
         screen: taken,

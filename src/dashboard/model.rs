@@ -12,14 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{Record, Snapshot, SyncDetail};
 
 use super::filter::Filter;
+use super::fleet::Latency;
 use super::keys::Screen;
 use super::message::Msg;
 use super::records::Records;
 
 /// Entries in the Events view.
 const MAX_EVENTS: usize = 500;
+/// Characters of an entry.
+const MAX_NOTE: usize = 500;
 /// Details of syncs that are kept, newest opened last.
-const MAX_DETAILS: usize = 32;
+const MAX_DETAILS: usize = 16;
 
 /// Identifies a replica for as long as it lives: the pod's uid, or the URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +118,8 @@ pub struct Pod {
     pub short: String,
     pub presence: Presence,
     pub link: Link,
+    /// Why it was not live when it was tried last; `None` once it is.
+    pub problem: Option<Problem>,
     /// The last snapshot, its records moved to `records`.
     pub snapshot: Option<Box<Snapshot>>,
     /// Its clock minus ours.
@@ -135,6 +140,7 @@ impl Pod {
             namespace: found.namespace,
             presence: found.presence,
             link: Link::Idle,
+            problem: None,
             snapshot: None,
             offset: SignedDuration::ZERO,
             heard_at: None,
@@ -327,6 +333,10 @@ pub struct Model {
     /// Newest first, filtered: derived by [`super::fleet::refresh`].
     pub fleet_rows: Vec<SyncRow>,
     pub history_rows: Vec<SyncRow>,
+    /// Not filtered.
+    pub fleet_latency: Latency,
+    /// The newest sync that a webhook should have rung, and a poll found.
+    pub last_missed: Option<SyncRow>,
 }
 
 impl Model {
@@ -367,6 +377,8 @@ impl Model {
             details: VecDeque::new(),
             fleet_rows: Vec::new(),
             history_rows: Vec::new(),
+            fleet_latency: Latency::default(),
+            last_missed: None,
         }
     }
 
@@ -382,7 +394,8 @@ impl Model {
     /// Adds to the Events view, and drops the oldest.
     pub fn note(&mut self, pod: Option<&PodId>, kind: &'static str, text: impl Into<String>, bad: bool) {
         let pod = pod.and_then(|id| self.pod(id)).map(|pod| pod.short.clone()).unwrap_or_default();
-        self.events.push_front(Entry { at: self.now, pod, kind, text: text.into(), bad });
+        let text = text.into().chars().take(MAX_NOTE).collect();
+        self.events.push_front(Entry { at: self.now, pod, kind, text, bad });
         self.events.truncate(MAX_EVENTS);
         self.noted += 1;
     }

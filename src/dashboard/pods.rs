@@ -239,8 +239,8 @@ fn found(pod: Pod) -> Option<Found> {
             "Running" => Presence::Running,
             "Succeeded" | "Failed" => return None,
             phase => {
-                let waiting = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-                let why = waiting.filter_map(|container| container.state.waiting.as_ref()?.reason.clone()).next();
+                let mut waiting = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+                let why = waiting.find_map(|container| container.state.waiting.as_ref()?.reason.clone());
                 let phase = if phase.is_empty() { "not ready" } else { phase };
                 Presence::NotReady(why.or(pod.status.reason).unwrap_or_else(|| phase.to_owned()))
             }

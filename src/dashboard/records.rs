@@ -8,7 +8,12 @@ use std::sync::Arc;
 use crate::api::Record;
 
 /// Records kept of one replica, however many it offers.
-pub const MAX_RECORDS: usize = 50_000;
+pub const MAX_RECORDS: usize = 20_000;
+/// Bytes that are kept of what people write, and of names and ids. Ours are far shorter.
+const LONG: usize = 4096;
+const SHORT: usize = 256;
+/// Peers that are kept of one record.
+const PEERS: usize = 64;
 
 /// Newest first.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +53,8 @@ impl Records {
     }
 
     /// A sync ended. Returns false if it was known.
-    pub fn push_newest(&mut self, record: Record) -> bool {
+    pub fn push_newest(&mut self, mut record: Record) -> bool {
+        bound(&mut record);
         if !self.ids.insert(record.id.clone()) {
             return false;
         }
@@ -80,7 +86,8 @@ impl Records {
     pub fn extend(&mut self, page: Vec<Record>) {
         self.loading = false;
         let before = self.list.len();
-        for record in page {
+        for mut record in page {
+            bound(&mut record);
             if self.list.len() >= MAX_RECORDS {
                 break;
             }
@@ -90,6 +97,34 @@ impl Records {
         }
         // A server may give fewer than we asked for; only a page without anything new is the end.
         self.complete = self.list.len() == before || self.list.len() >= MAX_RECORDS;
+    }
+}
+
+/// Cuts what a replica might send to fill our memory.
+fn bound(record: &mut Record) {
+    let cut = |text: &mut String, most: usize| {
+        if text.len() > most {
+            let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text.truncate(end);
+        }
+    };
+    cut(&mut record.id, SHORT);
+    let trigger = &mut record.trigger;
+    let names = [&mut record.old, &mut record.new, &mut trigger.delivery, &mut trigger.event, &mut trigger.secret];
+    names.into_iter().flatten().for_each(|text| cut(text, SHORT));
+    if let Some(commits) = &mut record.commits {
+        cut(&mut commits.subject, LONG);
+        cut(&mut commits.author, SHORT);
+    }
+    if let Some(error) = &mut record.error {
+        cut(&mut error.kind, SHORT);
+        cut(&mut error.message, LONG);
+        error.hint.iter_mut().for_each(|hint| cut(hint, LONG));
+    }
+    record.peers.truncate(PEERS);
+    for peer in &mut record.peers {
+        cut(&mut peer.address, SHORT);
+        cut(&mut peer.result, SHORT);
     }
 }
 
@@ -139,6 +174,18 @@ mod tests {
         assert!(!records.complete);
         records.meet(Vec::new());
         assert!(records.is_empty() && records.complete);
+    }
+
+    #[test]
+    fn a_record_cannot_be_made_to_fill_the_memory() {
+        let mut records = Records::default();
+        let mut huge = record(1);
+        huge.old = Some("é".repeat(1 << 20));
+        huge.commits = Some(crate::api::Commits { count: None, subject: "x".repeat(1 << 20), author: String::new() });
+        records.push_newest(huge);
+        let kept = records.get("1").expect("it was pushed");
+        assert_eq!(kept.old.as_ref().map(String::len), Some(SHORT));
+        assert_eq!(kept.commits.as_ref().map(|commits| commits.subject.len()), Some(LONG));
     }
 
     #[test]

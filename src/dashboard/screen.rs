@@ -79,7 +79,7 @@ impl Loop<'_> {
                     if counts(&self.model) {
                         dirty = true;
                         self.take(Msg::Tick)?;
-                    } else {
+                    } else if terminal::taken() {
                         terminal::poke(&mut self.screen)?;
                     }
                 }
@@ -101,6 +101,9 @@ impl Loop<'_> {
     }
 
     fn draw(&mut self) -> io::Result<()> {
+        if !terminal::taken() {
+            return Ok(());
+        }
         self.screen.draw(|frame| view::draw(frame, &self.model, &self.theme))?;
         Ok(())
     }

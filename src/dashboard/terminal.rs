@@ -38,8 +38,15 @@ pub fn take() -> io::Result<Screen> {
     terminal::enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
-    execute!(out, terminal::EnterAlternateScreen, cursor::Hide)?;
+    // Not `Terminal::clear`, which asks the terminal where its cursor is: not every terminal answers.
+    execute!(out, terminal::EnterAlternateScreen, terminal::Clear(terminal::ClearType::All), cursor::Hide)?;
     Terminal::new(CrosstermBackend::new(out))
+}
+
+/// Whether the terminal is still ours: a panic elsewhere may have given it back.
+#[must_use]
+pub fn taken() -> bool {
+    TAKEN.load(Ordering::SeqCst)
 }
 
 /// Gives the terminal back, once. Errors do not matter: it may be gone.

@@ -42,6 +42,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     let mut effects = step(model, msg);
     expire(model);
     fill_history(model, &mut effects);
+    fill_detail(model, &mut effects);
     effects
 }
 
@@ -188,10 +189,12 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             let wait = SignedDuration::try_from(retry_in).unwrap_or(SignedDuration::from_secs(10));
             let at = now.saturating_add(wait).unwrap_or(now);
             let was_live = pod.live();
-            let told = matches!(&pod.link, Link::Retry { problem: before, .. } if *before == problem);
+            let told = pod.problem.as_ref() == Some(&problem);
+            pod.problem = Some(problem.clone());
             pod.records.loading = false;
             let reason = problem.reason.clone();
             pod.link = Link::Retry { attempt, at, problem };
+            model.details.retain(|((owner, _), loaded)| owner != id || !matches!(loaded, Loaded::Waiting));
             // The same reason ten times is one piece of news.
             if !told {
                 let word = if was_live { "lost" } else { "not connected" };
@@ -224,6 +227,7 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
         let problem = Problem::new(format!("it speaks version {} of the API, this program {SCHEMA}", snapshot.schema))
             .hint("use the dashboard of the same release as the sidecar")
             .word("other api");
+        pod.problem = Some(problem.clone());
         pod.link = Link::Retry { attempt: 1, at: now, problem };
         return;
     }
@@ -232,10 +236,13 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     let was_live = pod.live();
     pod.heard_at = Some(now);
     pod.link = Link::Live;
+    pod.problem = None;
     pod.records.loading = false;
     let caught_up = pod.records.meet(std::mem::take(&mut snapshot.recent));
     pod.offset = snapshot.now.duration_since(now);
     pod.snapshot = Some(snapshot);
+    // Before the note: a replica behind a URL tells its name only now.
+    fleet::refresh(model);
     if !was_live {
         let text = match was_lost_at {
             Some(lost) if !first => {
@@ -249,7 +256,6 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
         };
         model.note(Some(id), "link", text, false);
     }
-    fleet::refresh(model);
 }
 
 fn happened(model: &mut Model, id: &PodId, event: Event) {
@@ -335,6 +341,15 @@ fn answered(model: &mut Model, id: &PodId, change: &Change, answer: Result<Accep
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     model.say(format!("{name}: {text}"), bad);
     fleet::refresh(model);
+}
+
+/// Asks for what the screen of one sync shows, also when the link comes back while it is looked at.
+fn fill_detail(model: &mut Model, effects: &mut Vec<Effect>) {
+    let View::Detail(pod, id) = model.view.clone() else { return };
+    if model.detail(&pod, &id).is_none() && model.pod(&pod).is_some_and(Pod::live) {
+        model.set_detail(&pod, &id, Loaded::Waiting);
+        effects.push(Effect::Order(pod, Order::Detail(id)));
+    }
 }
 
 /// Asks for older records while somebody is near the end of those that are loaded.

@@ -7,6 +7,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 
+use crate::text::one_line;
+
 use super::engine::{Commit, Span};
 
 const LONGEST_SUBJECT: usize = 300;
@@ -19,26 +21,6 @@ const MOST_WALKED: usize = 10_000;
 const NEW: u8 = 1;
 const OLD: u8 = 2;
 
-/// Foreign text on one line: control and direction characters become U+FFFD (a tab a space), the end is cut.
-#[must_use]
-pub(super) fn clean(text: &str, most: usize) -> String {
-    let safe = |letter: char| match letter {
-        '\t' => ' ',
-        // Explicit directions can make text read as something that it is not ("Trojan Source", CVE-2021-42574);
-        // U+2028 and U+2029 end lines in some readers.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => '\u{fffd}',
-        control if control.is_control() => '\u{fffd}',
-        other => other,
-    };
-    let text = text.trim();
-    let mut clean: String = text.chars().take(most).map(safe).collect();
-    if text.chars().nth(most).is_some() {
-        clean.pop();
-        clean.push('…');
-    }
-    clean
-}
-
 /// Reads one commit.
 pub(super) fn commit(store: &Repository, id: Oid) -> Result<Commit, git2::Error> {
     let commit = store.find_commit(id)?;
@@ -47,8 +29,8 @@ pub(super) fn commit(store: &Repository, id: Oid) -> Result<Commit, git2::Error>
     let author = commit.author();
     Ok(Commit {
         id,
-        subject: clean(first, LONGEST_SUBJECT),
-        author: clean(&String::from_utf8_lossy(author.name_bytes()), LONGEST_AUTHOR),
+        subject: one_line(first, LONGEST_SUBJECT),
+        author: one_line(&String::from_utf8_lossy(author.name_bytes()), LONGEST_AUTHOR),
         committed_at: Timestamp::from_second(commit.time().seconds()).ok(),
     })
 }
@@ -163,10 +145,10 @@ mod tests {
 
     #[test]
     fn text_of_strangers_stays_on_its_line_and_in_its_direction() {
-        assert_eq!(clean("a\u{1b}[2Jb\tc\r\nd", 50), "a\u{fffd}[2Jb c\u{fffd}\u{fffd}d");
-        assert_eq!(clean("x\u{202e}y\u{2069}z\u{9b}", 50), "x\u{fffd}y\u{fffd}z\u{fffd}");
-        assert_eq!(clean("éééé", 4), "éééé");
-        assert_eq!(clean("ééééé", 4), "ééé…");
-        assert_eq!(clean("\n \n", 4), "");
+        assert_eq!(one_line("a\u{1b}[2Jb\tc\r\nd", 50), "a\u{fffd}[2Jb c\u{fffd}\u{fffd}d");
+        assert_eq!(one_line("x\u{202e}y\u{2069}z\u{9b}", 50), "x\u{fffd}y\u{fffd}z\u{fffd}");
+        assert_eq!(one_line("éééé", 4), "éééé");
+        assert_eq!(one_line("ééééé", 4), "ééé…");
+        assert_eq!(one_line("\n \n", 4), "");
     }
 }

@@ -11,9 +11,8 @@ use git2::{ErrorClass, ErrorCode, Oid};
 
 use crate::error::Retry;
 use crate::secret::scrub;
+use crate::text::one_line;
 use crate::worker::Lost;
-
-use super::describe::clean;
 
 /// The longest foreign text that is repeated.
 const LONGEST_CAUSE: usize = 300;
@@ -32,7 +31,7 @@ pub enum Error {
     #[error("{remote} redirects to another host, which is not followed")]
     Redirected { remote: String, source: Cause },
     #[error("there is no repository at {remote}")]
-    NotFound { remote: String, source: Cause },
+    NotFound { remote: String },
     #[error("cannot reach {remote}")]
     Network { remote: String, source: Cause },
     #[error("the name of the host in {remote} cannot be resolved")]
@@ -194,7 +193,7 @@ impl Error {
         } else if code == ErrorCode::Auth || says(&["status code: 401", "status code: 403", "authentication replays"]) {
             Self::Refused { remote, source }
         } else if says(&["status code: 404", "status code: 410"]) {
-            Self::NotFound { remote, source }
+            Self::NotFound { remote }
         } else if says(&["status code: 5", "status code: 429"]) {
             Self::Server { remote, source }
         } else if says(&["redirect"]) {
@@ -213,7 +212,7 @@ impl Error {
         ]) || (class, code) == (ErrorClass::Repository, ErrorCode::NotFound)
         {
             // "unsupported URL" is what libgit2 says of a path where nothing is; wrong schemes do not come this far.
-            Self::NotFound { remote, source }
+            Self::NotFound { remote }
         } else {
             match class {
                 // Unpacking what the server sent: its pack, not our store.
@@ -263,7 +262,7 @@ pub struct Cause(String);
 
 impl Cause {
     pub(super) fn new(text: &str) -> Self {
-        Self(clean(&scrub(text), LONGEST_CAUSE))
+        Self(one_line(&scrub(text), LONGEST_CAUSE))
     }
 }
 

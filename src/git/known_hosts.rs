@@ -53,7 +53,7 @@ pub(super) fn key_type(key: &[u8]) -> String {
     let text = key.split_first_chunk::<4>().and_then(|(length, rest)| {
         rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?).and_then(|name| std::str::from_utf8(name).ok())
     });
-    super::describe::clean(text.unwrap_or("unknown"), 40)
+    crate::text::one_line(text.unwrap_or("unknown"), 40)
 }
 
 fn name(host: &str, port: u16) -> String {

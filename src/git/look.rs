@@ -2,8 +2,8 @@
 
 use git2::Oid;
 
-use super::describe::clean;
 use super::{Error, Look, Reference};
+use crate::text::one_line;
 
 /// How many names an error lists.
 const MOST_NAMES: usize = 5;
@@ -60,7 +60,7 @@ fn nearest(asked: &str, refs: &[Advertised]) -> Vec<String> {
         .map(|name| (distance(&asked, &short(name).to_lowercase()), name))
         .collect();
     names.sort_unstable();
-    names.iter().take(MOST_NAMES).map(|(_, name)| format!("`{}`", clean(short(name), LONGEST_NAME))).collect()
+    names.iter().take(MOST_NAMES).map(|(_, name)| format!("`{}`", one_line(short(name), LONGEST_NAME))).collect()
 }
 
 fn short(name: &str) -> &str {

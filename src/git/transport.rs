@@ -11,12 +11,12 @@ use git2::{
 };
 
 use crate::remote_url::Transport;
+use crate::text::one_line;
 use crate::worker::Cancel;
 
 use super::credentials::Login;
-use super::describe::clean;
 use super::look::Advertised;
-use super::{Error, RemoteOptions, shallow};
+use super::{Cause, Error, RemoteOptions, shallow};
 
 /// libgit2's "all there is", for a store that is shallow and shall not be any more.
 const UNSHALLOW: i32 = i32::MAX;
@@ -100,9 +100,15 @@ impl Link<'_> {
     /// What our callbacks decided is nearer to the cause than what libgit2 made of it.
     fn explain(&self, login: Login<'_>, error: &git2::Error) -> Error {
         let remote = self.options.url.to_string();
-        login
-            .into_problem()
-            .unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error))
+        let problem = login.into_problem();
+        let told =
+            problem.unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error));
+        if self.options.url.transport() == Transport::Local && told.store_is_damaged() {
+            // libgit2 reads both repositories in this process and does not say which one is broken. Ours is checked
+            // after every fetch; a good store must not be thrown away for a fault of the remote's.
+            return Error::Server { remote, source: Cause::from(error) };
+        }
+        told
     }
 }
 
@@ -113,7 +119,7 @@ impl Link<'_> {
 fn advertised(head: &RemoteHead<'_>) -> Option<Advertised> {
     let (name, target) =
         catch_unwind(AssertUnwindSafe(|| (head.name().to_owned(), head.symref_target().map(str::to_owned)))).ok()?;
-    let harmless = |name: &String| clean(name, usize::MAX) == *name;
+    let harmless = |name: &String| one_line(name, usize::MAX) == *name;
     harmless(&name).then(|| Advertised { name, id: head.oid(), target: target.filter(harmless) })
 }
 

@@ -118,13 +118,38 @@ fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_the_file
 
     let late = History::new(10);
     let id = late.next_id();
-    late.append(record(&id), detail("while away")).unwrap();
+    late.append(Record { outcome: Outcome::Failed, ..record(&id) }, detail("while away")).unwrap();
     late.attach(&path).unwrap();
     assert_eq!(ids(&late), ["2", "1"]);
     assert_eq!(late.next_id(), "3");
     let again = History::new(10);
     again.attach(&path).unwrap();
     assert_eq!(again.detail("2").unwrap().detail.files[0].path, "while away");
+}
+
+#[test]
+fn a_file_that_was_let_go_of_is_taken_up_again_or_started_anew_without_losing_a_record() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    history.attach(&path).unwrap();
+    for name in ["one", "two"] {
+        let id = history.next_id();
+        history.append(record(&id), detail(name)).unwrap();
+    }
+    history.detach();
+    assert!(!history.is_attached());
+    fs::remove_file(&path).unwrap();
+    history.remember(record("2"), detail("known already"));
+    let id = history.next_id();
+    history.append(record(&id), detail("three")).unwrap();
+    history.attach(&path).unwrap();
+    let again = History::new(10);
+    again.attach(&path).unwrap();
+    for (id, name) in [("1", "one"), ("2", "two"), ("3", "three")] {
+        assert_eq!(history.detail(id).unwrap().detail.files[0].path, name);
+        assert_eq!(again.detail(id).unwrap().detail.files[0].path, name);
+    }
+    assert_eq!((ids(&history).len(), ids(&again).len()), (3, 3));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use crate::secret::scrub;
+use crate::text::is_deceptive;
 
 /// The message and fields of an event or span, cleaned.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +73,7 @@ impl Line {
         object.insert("msg".to_owned(), self.fields.message.clone().into());
         let mut line = String::new();
         for c in Value::Object(object).to_string().chars() {
-            if is_unsafe(c) {
+            if is_deceptive(c) {
                 // JSON has these only inside strings; serde_json escapes just the ones below the space.
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
@@ -118,19 +119,13 @@ pub fn printable(text: &str) -> String {
             '\n' => clean.push_str("\\n"),
             '\r' => clean.push_str("\\r"),
             '\t' => clean.push_str("\\t"),
-            c if is_unsafe(c) => clean.extend(c.escape_unicode()),
+            c if is_deceptive(c) => clean.extend(c.escape_unicode()),
             c => clean.push(c),
         }
     }
     clean
 }
 
-/// Control characters, line and paragraph separators, and the marks that change the direction of text (Unicode TR 36, "Bidirectional
-/// Text Spoofing").
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && c != '"' && c != '=' && !is_unsafe(c))
+    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && c != '"' && c != '=' && !is_deceptive(c))
 }

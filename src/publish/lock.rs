@@ -16,7 +16,7 @@ const NAME: &[u8] = b"lock";
 /// Held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl Lock {
@@ -34,7 +34,15 @@ impl Lock {
         }
         // A full disk must not keep us from starting: the text is a courtesy.
         let _ = sign(&file);
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// True if the locked file is still the one in the folder. One that was removed guards nothing: the next process would
+    /// make and lock another.
+    pub(super) fn guards(&self, folder: impl AsFd) -> bool {
+        let ours = rustix::fs::fstat(&self.file);
+        let there = rustix::fs::statat(folder, NAME, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        matches!((ours, there), (Ok(ours), Ok(there)) if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
     }
 }
 

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::text::is_deceptive;
+
 /// `NAME_MAX` of every file system that a volume is likely to be.
 pub(super) const NAME_MAX: usize = 255;
 
@@ -86,10 +88,7 @@ pub(super) fn printable(path: &[u8]) -> String {
                 return text;
             }
             length += 1;
-            if c.is_control()
-                || is_ignorable(c)
-                || matches!(c, '\u{61c}' | '\u{200b}' | '\u{2028}'..='\u{2029}' | '\u{2060}'..='\u{2069}')
-            {
+            if is_deceptive(c) {
                 text.extend(c.escape_default());
             } else {
                 text.push(c);

@@ -44,7 +44,7 @@ pub struct Volume {
     pub(super) link: Place,
     /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
     ages: Mutex<Ages>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Volume {
@@ -59,9 +59,15 @@ impl Volume {
         let state = own_folder(&top, &root, STATE)?;
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
         own_folder(&top, &root, TREES)?;
-        let volume = Self { root, grace: options.grace, link, ages: Mutex::default(), _lock: lock };
+        let volume = Self { root, grace: options.grace, link, ages: Mutex::default(), lock };
         volume.clear_leftovers()?;
         Ok(volume)
+    }
+
+    /// True while this is the volume that was opened: its lock has not been removed, and no other volume is mounted over it.
+    #[must_use]
+    pub fn holds_lock(&self) -> bool {
+        folder::open_path(&self.state_folder()).is_ok_and(|state| self.lock.guards(state))
     }
 
     /// `ROOT/.pushsync/repo.git`

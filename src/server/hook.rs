@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::api::{Trigger, TriggerKind};
 use crate::signature::{Signer, parse_header};
 use crate::sync::{self, Announced};
+use crate::text::one_line;
 
 use super::Audience;
 use super::answer;
@@ -68,7 +69,7 @@ struct Authentic<'a> {
 /// What becomes of an authentic delivery.
 enum Outcome {
     Pong,
-    Queue { announced: Option<Announced>, event: String },
+    Queue { announced: Option<Announced>, event: String, reason: &'static str },
     Ignore { reason: String, hint: Option<&'static str>, event: String },
     Malformed { status: StatusCode, reason: String, event: String },
 }
@@ -155,26 +156,21 @@ impl Hook {
                 let told = Told { queued: false, reason: "pong", hint: None, delivery: id };
                 answer::json(StatusCode::OK, &told)
             }
-            Outcome::Queue { announced, event } => {
+            Outcome::Queue { announced, event, reason } => {
                 self.count("queued");
                 let redelivered = note(&event, "queued");
                 self.ring(request, event, id, redelivered, announced);
-                let reason = if request.kept.is_whole() {
-                    "the followed ref was pushed to"
-                } else {
-                    "signed; the payload was too large to be read to its end"
-                };
                 answer::json(StatusCode::ACCEPTED, &Told { queued: true, reason, hint: None, delivery: id })
             }
             Outcome::Ignore { reason, hint, event } => {
                 self.count("ignored");
-                let reason = plain(&reason);
+                let reason = one_line(&reason, LONGEST_REASON);
                 note(&event, &format!("ignored: {reason}"));
                 answer::json(StatusCode::OK, &Told { queued: false, reason: &reason, hint, delivery: id })
             }
             Outcome::Malformed { status, reason, event } => {
                 self.count("malformed");
-                let reason = plain(&reason);
+                let reason = one_line(&reason, LONGEST_REASON);
                 note(&event, &format!("malformed: {reason}"));
                 answer::json(status, &Told { queued: false, reason: &reason, hint: None, delivery: id })
             }
@@ -188,7 +184,7 @@ impl Hook {
             event: event.to_owned(),
         };
         let event = match single(request.headers, &EVENT) {
-            Ok(Some(event)) => plain(&String::from_utf8_lossy(event.as_bytes())),
+            Ok(Some(event)) => one_line(&String::from_utf8_lossy(event.as_bytes()), LONGEST_REASON),
             Ok(None) => return malformed(StatusCode::BAD_REQUEST, "X-GitHub-Event is missing", "unknown"),
             Err(Repeated) => return malformed(StatusCode::BAD_REQUEST, "X-GitHub-Event is given twice", "unknown"),
         };
@@ -224,7 +220,18 @@ impl Hook {
             Err(error) => return malformed(StatusCode::BAD_REQUEST, &error.to_string(), &event),
         };
         match judge(&push, whole, &self.audience, &self.handle.followed()) {
-            Verdict::Ours { announced } => Outcome::Queue { announced, event },
+            Verdict::Ours { announced } => {
+                let reason = if whole {
+                    "the followed ref was pushed to"
+                } else {
+                    "signed; the payload was too large to be read to its end"
+                };
+                Outcome::Queue { announced, event, reason }
+            }
+            Verdict::Deleted => {
+                let reason = "the followed ref was deleted; what is published stays";
+                Outcome::Queue { announced: None, event, reason }
+            }
             Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event },
             Verdict::Incomplete { field } => {
                 malformed(StatusCode::BAD_REQUEST, &format!("the push has no field `{field}`"), &event)
@@ -287,14 +294,4 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a He
 
 fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
     SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
-}
-
-/// Somebody else's text, short and on one line.
-fn plain(text: &str) -> String {
-    let mut clean: String =
-        text.chars().take(LONGEST_REASON).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(LONGEST_REASON).is_some() {
-        clean.push('…');
-    }
-    clean
 }

@@ -17,6 +17,8 @@ pub enum Verdict {
     Ours {
         announced: Option<Announced>,
     },
+    /// Our ref is gone. A look finds the ref missing, records that and changes nothing.
+    Deleted,
     Ignored {
         reason: String,
         hint: Option<&'static str>,
@@ -61,10 +63,7 @@ pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed)
     }
     let after = push.after.as_deref().unwrap_or_default();
     if push.deleted == Some(true) || (!after.is_empty() && after.bytes().all(|byte| byte == b'0')) {
-        return Verdict::Ignored {
-            reason: "the followed ref was deleted; what is published stays".to_owned(),
-            hint: Some("push the ref again, or follow another with --ref"),
-        };
+        return Verdict::Deleted;
     }
     // The hash of an annotated tag is not the commit's, and would be waited for in vain.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
@@ -252,7 +251,7 @@ mod tests {
             gone.after = Some(after);
             gone.deleted = deleted;
             let verdict = judge(&gone, true, &audience(None, "main"), &followed);
-            assert!(matches!(verdict, Verdict::Ignored { reason, .. } if reason.contains("deleted")));
+            assert_eq!(verdict, Verdict::Deleted);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One attempt: what is there, look, fetch, build, publish. In this order, and nothing visible before the last step.
 
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -12,9 +13,10 @@ use crate::git::{Fetched, Look, Want};
 use crate::publish::Live;
 
 use super::board::Followed;
-use super::chase;
+use super::chase::{self, Heard};
 use super::failure::STORE_DAMAGED;
-use super::queue::{Announced, Request};
+use super::queue::Request;
+use super::state::Decisions;
 use super::story::Story;
 use super::tools::Tools;
 
@@ -34,8 +36,9 @@ pub struct Attempt<'a> {
     pub fetched: Option<Fetched>,
     pub chased: u32,
     pub missed_webhook: bool,
-    /// Announcements that are still to come, although a newer commit was published.
-    pub still_announced: Vec<Announced>,
+    /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
+    pub go_on: bool,
+    decisions: Decisions,
     pub published_after_ms: Option<u64>,
     pub story: Story,
 }
@@ -45,15 +48,15 @@ pub struct Attempt<'a> {
 pub enum Done {
     Published,
     Unchanged,
-    /// A pause is in force: nothing was asked of the remote.
-    Held,
+    /// A person's decision or a newer request came in between: the request goes back into the queue.
+    GaveWay,
 }
 
 impl Done {
     pub fn outcome(self) -> Outcome {
         match self {
             Self::Published => Outcome::Published,
-            Self::Unchanged | Self::Held => Outcome::Unchanged,
+            Self::Unchanged | Self::GaveWay => Outcome::Unchanged,
         }
     }
 }
@@ -69,7 +72,7 @@ impl<'a> Attempt<'a> {
             deadline: started + tools.options.timeout,
             phase: Phase::Queue,
             phases: Phases {
-                queue_ms: Some(millis(started.saturating_duration_since(request.received))),
+                queue_ms: Some(millis(started.saturating_duration_since(request.queued))),
                 ..Phases::default()
             },
             request,
@@ -78,7 +81,8 @@ impl<'a> Attempt<'a> {
             fetched: None,
             chased: 0,
             missed_webhook: false,
-            still_announced: Vec::new(),
+            go_on: false,
+            decisions: Decisions::default(),
             published_after_ms: None,
             story: Story::new(tools.clock.clone()),
         }
@@ -87,19 +91,25 @@ impl<'a> Attempt<'a> {
     pub async fn run(&mut self) -> Result<Done, SyncError> {
         self.phase = Phase::Publish;
         self.tools.open_volume(self.deadline).await?;
-        let decisions = self.tools.decisions();
-        if decisions.paused_until.is_some() {
-            return Ok(Done::Held);
+        self.decisions = self.tools.decisions();
+        if self.decisions.paused_until.is_some() {
+            return Ok(Done::GaveWay);
+        }
+        for announced in &self.request.announced {
+            self.heard().note(*announced, self.request.received);
         }
         if self.request.trigger.kind != TriggerKind::Poll {
             self.enter(Phase::Look);
         }
-        let put_back = self.put_back().await?;
-        let done = match decisions.pinned {
-            Some(commit) => self.stay_at(commit).await?,
-            None => self.follow().await?,
-        };
-        Ok(if put_back { Done::Published } else { done })
+        if self.put_back().await? {
+            // A record of its own; what the remote has is the next attempt's business.
+            self.go_on = true;
+            return Ok(Done::Published);
+        }
+        match self.decisions.pinned {
+            Some(commit) => self.stay_at(commit).await,
+            None => self.follow().await,
+        }
     }
 
     /// Sees to it that the link names what it named last, whatever became of it. Needs no network.
@@ -114,42 +124,33 @@ impl<'a> Attempt<'a> {
                 Some(commit)
             }
             Live::Dangling(commit) => Some(commit),
-            Live::Nothing | Live::Foreign => self.last_published(),
+            // Only what this process vouched for: a link of another name or repository may have been here before.
+            Live::Nothing | Live::Foreign => {
+                self.tools.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok())
+            }
         };
         let Some(commit) = gone else { return Ok(false) };
         self.tools.board.set_health(|health| health.ready = false);
         self.story.warn(format!("what is published is gone or changed: putting {commit} back"));
         self.new = Some(commit);
         match self.build_and_publish(commit).await {
-            Ok(()) => {
+            Ok(_) => {
                 self.old = Some(commit);
                 Ok(true)
             }
-            // The remote has it still, or something newer.
-            Err(error) if error.kind == STORE_DAMAGED => {
-                self.story.warn(format!("the object store cannot give it back: {}", error.message()));
+            // What the remote has may be publishable all the same; if not, that error will be told.
+            Err(error) => {
+                self.story.warn(format!("it cannot be put back: {}", error.message()));
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
-    }
-
-    /// The commit that was published last, by this process or by one before it.
-    fn last_published(&self) -> Option<Oid> {
-        let on_board = self.tools.board.read(|snapshot| Some(snapshot.published.as_ref()?.commit.clone()));
-        let commit = on_board.or_else(|| {
-            let records = self.tools.history.page(None, usize::MAX);
-            records.into_iter().find(|record| record.outcome == Outcome::Published)?.new
-        })?;
-        commit.parse().ok()
     }
 
     /// A person chose a commit: publish that, and only keep up with what the remote has.
     async fn stay_at(&mut self, pinned: Oid) -> Result<Done, SyncError> {
         if self.live() != Some(pinned) {
             self.new = Some(pinned);
-            self.bring(Want::Commit(pinned)).await?;
-            return Ok(Done::Published);
+            return self.bring(Want::Commit(pinned)).await;
         }
         let look = self.look().await?;
         self.new = Some(pinned);
@@ -159,22 +160,20 @@ impl<'a> Attempt<'a> {
     }
 
     async fn follow(&mut self) -> Result<Done, SyncError> {
-        let head_before = self.tools.board.read(|snapshot| Some(snapshot.head.as_ref()?.commit.clone()));
+        let head_before = *self.tools.settled_head.lock().unwrap_or_else(PoisonError::into_inner);
         let look = self.look_until_announced().await?;
+        let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
             return Ok(Done::Unchanged);
         }
         self.missed_webhook = self.tools.board.read(|snapshot| snapshot.webhook.enabled)
             && self.request.trigger.kind == TriggerKind::Poll
-            && head_before.is_some_and(|head| head != look.commit.to_string())
-            && !self.heard(look.commit);
-        self.bring(Want::Seen(look)).await?;
-        let known = |commit: Oid| self.knows(commit);
-        if self.new.is_some_and(|seen| chase::outran(&self.request.announced, seen, known)) {
-            self.still_announced.clone_from(&self.request.announced);
-        }
-        Ok(Done::Published)
+            && head_before.is_some_and(|head| head != look.commit)
+            && !self.heard().contains(look.commit);
+        let done = self.bring(Want::Seen(look)).await?;
+        self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
+        Ok(done)
     }
 
     /// What the link names now, unless it is not to be trusted.
@@ -188,31 +187,40 @@ impl<'a> Attempt<'a> {
         let look = self.tools.ask_git(Phase::Look, self.deadline, self.tools.engine.look()).await;
         self.add_fetch_time(started);
         let look = look?;
-        let now = self.tools.clock.now();
-        let commit = look.commit.to_string();
-        self.tools.board.set_followed(Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() });
-        self.tools.board.change_quietly(|snapshot| {
-            if snapshot.head.as_ref().is_none_or(|head| head.commit != commit) {
-                snapshot.head = Some(crate::api::Head { commit, seen_at: now });
-            }
-        });
+        let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
+        self.tools.board.set_followed(followed);
+        self.saw(look.commit);
         Ok(look)
     }
 
-    /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
-    async fn look_until_announced(&mut self) -> Result<Look, SyncError> {
-        let mut look = self.look().await?;
-        let until = self.request.received + chase::LONGEST;
-        let mut pause = chase::FIRST;
-        while self.live() == Some(look.commit)
-            && Instant::now() < until
-            && chase::outran(&self.request.announced, look.commit, |commit| self.knows(commit))
-        {
-            if self.chased == 0 {
-                self.story
-                    .info(format!("the webhook was faster than the ref, which is at {}: looking again", look.commit));
+    /// Notes what the remote has under our ref.
+    fn saw(&self, commit: Oid) {
+        self.heard().saw(commit);
+        let (commit, seen_at) = (commit.to_string(), self.tools.clock.now());
+        self.tools.board.change_quietly(|snapshot| {
+            if snapshot.head.as_ref().is_none_or(|head| head.commit != commit) {
+                snapshot.head = Some(crate::api::Head { commit, seen_at });
             }
-            sleep(pause).await;
+        });
+    }
+
+    /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
+    /// `None`: there is.
+    async fn look_until_announced(&mut self) -> Result<Option<Look>, SyncError> {
+        let mut look = self.look().await?;
+        let mut pause = chase::FIRST;
+        while self.live() == Some(look.commit) && self.still_to_come(&look) {
+            if self.tools.queue.has_pending() || self.overtaken() {
+                return Ok(None);
+            }
+            if self.chased == 0 {
+                let shown = look.commit;
+                self.story.info(format!("the webhook was faster than the ref, which is at {shown}: looking again"));
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.tools.queue.nudged() => continue,
+            }
             pause = (pause * 2).min(chase::SLOWEST);
             self.chased += 1;
             // Waiting for the remote to catch up is not the slowness that the deadline is there for.
@@ -222,20 +230,24 @@ impl<'a> Attempt<'a> {
         if self.chased > 0 && self.live() == Some(look.commit) {
             self.story.warn("the announced commit did not become visible; the poll will find it".to_owned());
         }
-        Ok(look)
+        Ok(Some(look))
     }
 
-    /// True if the commit has been ours or on its way before.
-    fn knows(&self, commit: Oid) -> bool {
-        self.tools.history.knows_commit(&commit.to_string()) || self.old == Some(commit)
+    fn still_to_come(&self, look: &Look) -> bool {
+        self.heard().still_to_come(look.commit, Instant::now()).is_some()
     }
 
-    fn heard(&self, commit: Oid) -> bool {
-        self.tools.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(commit)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if a person decided something since this attempt began.
+    fn overtaken(&self) -> bool {
+        self.tools.decisions() != self.decisions
     }
 
     /// Fetches, builds and publishes; with a new object store if the one we have turns out to be damaged.
-    async fn bring(&mut self, want: Want) -> Result<(), SyncError> {
+    async fn bring(&mut self, want: Want) -> Result<Done, SyncError> {
         match self.fetch_build_publish(want.clone()).await {
             Err(error) if error.kind == STORE_DAMAGED => {
                 self.story.warn(format!("the object store is damaged, a new one is fetched: {}", error.message()));
@@ -246,8 +258,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn fetch_build_publish(&mut self, want: Want) -> Result<(), SyncError> {
+    async fn fetch_build_publish(&mut self, want: Want) -> Result<Done, SyncError> {
+        let seen = matches!(want, Want::Seen(_));
         let commit = self.fetch(want).await?;
+        if seen {
+            // The ref may have moved on between the look and the fetch.
+            self.saw(commit);
+        }
         self.new = Some(commit);
         self.build_and_publish(commit).await
     }
@@ -268,7 +285,7 @@ impl<'a> Attempt<'a> {
         Ok(commit)
     }
 
-    async fn build_and_publish(&mut self, commit: Oid) -> Result<(), SyncError> {
+    async fn build_and_publish(&mut self, commit: Oid) -> Result<Done, SyncError> {
         self.enter(Phase::Build);
         let started = Instant::now();
         let build = move |volume: &crate::publish::Volume, cancel: &crate::worker::Cancel| {
@@ -279,6 +296,9 @@ impl<'a> Attempt<'a> {
         let built = built?;
         self.story.info(format!("built a tree of {} files, {} bytes", built.files, built.bytes));
 
+        if self.overtaken() {
+            return Ok(Done::GaveWay);
+        }
         self.enter(Phase::Publish);
         let started = Instant::now();
         let swapped = self.tools.on_disk(Phase::Publish, self.deadline, move |volume, _| volume.publish(commit)).await;
@@ -286,7 +306,8 @@ impl<'a> Attempt<'a> {
         swapped?;
         self.published_after_ms = Some(millis(self.request.received.elapsed()));
         self.tools.suspect.store(false, Ordering::Relaxed);
-        Ok(())
+        self.tools.went_live(commit);
+        Ok(Done::Published)
     }
 
     /// Goes on to a phase and shows it. The first one shown gives the sync its id.

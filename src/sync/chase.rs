@@ -1,54 +1,68 @@
 //! When a webhook is faster than the ref: GitHub may announce a commit before its git side serves it.
 //!
-//! The rule must chase a real announcement and must not let a replayed old delivery cause more than one look.
+//! The rule must wait for a real announcement, and must not let a replayed old delivery cause more than one look.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use git2::Oid;
+use tokio::time::Instant;
 
 use super::queue::Announced;
 
 /// How long after the ring an announced commit is looked for.
-pub const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(30);
 /// The first pause between two looks; it doubles up to [`SLOWEST`].
 pub const FIRST: Duration = Duration::from_millis(250);
 pub const SLOWEST: Duration = Duration::from_secs(2);
 
-/// How many announced commits are remembered.
+/// How many announcements are remembered.
 const REMEMBERED: usize = 256;
 
-/// Commits that webhooks announced to this process, newest last.
+/// What webhooks announced to this process, oldest first.
 #[derive(Debug, Default)]
-pub struct Heard(VecDeque<Oid>);
+pub struct Heard(VecDeque<Push>);
+
+#[derive(Clone, Copy, Debug)]
+struct Push {
+    announced: Announced,
+    at: Instant,
+    /// The remote showed it, so there is nothing to wait for any more.
+    seen: bool,
+}
 
 impl Heard {
-    /// Notes an announcement; true if it is the first time.
-    pub fn note(&mut self, commit: Oid) -> bool {
-        if self.contains(commit) {
-            return false;
+    /// Notes an announcement. One that was heard before is a redelivery or a replay: it is not waited for again.
+    pub fn note(&mut self, announced: Announced, at: Instant) {
+        if self.0.iter().any(|push| push.announced == announced) {
+            return;
         }
-        self.0.push_back(commit);
+        self.0.push_back(Push { announced, at, seen: false });
         if self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
-        true
     }
 
+    /// Notes what the remote shows.
+    pub fn saw(&mut self, commit: Oid) {
+        for push in &mut self.0 {
+            push.seen |= push.announced.after == commit;
+        }
+    }
+
+    /// True if a webhook announced this commit.
     #[must_use]
     pub fn contains(&self, commit: Oid) -> bool {
-        self.0.contains(&commit)
+        self.0.iter().any(|push| push.announced.after == commit)
     }
-}
 
-/// True if one of the announcements is still to come: the remote shows `seen`, the announced commit was never ours, and
-/// the push started from `seen` or from a commit that we never had (we are behind by more than one push).
-///
-/// A push that started from a commit we had, other than `seen`, is over: the ref has moved on since.
-pub fn outran(announced: &[Announced], seen: Oid, known: impl Fn(Oid) -> bool) -> bool {
-    announced.iter().any(|push| {
-        push.after != seen && !known(push.after) && push.before.is_none_or(|before| before == seen || !known(before))
-    })
+    /// Until when to wait for the ref to move on from `shown`, because a recent push said that it moved exactly from there.
+    /// A push from anywhere else is over: the ref has moved on since.
+    #[must_use]
+    pub fn still_to_come(&self, shown: Oid, now: Instant) -> Option<Instant> {
+        let expected = self.0.iter().filter(|push| !push.seen && push.announced.before == Some(shown));
+        expected.map(|push| push.at + LONGEST).filter(|until| *until > now).max()
+    }
 }
 
 #[cfg(test)]
@@ -64,33 +78,50 @@ mod tests {
     }
 
     #[test]
-    fn only_an_announcement_that_is_still_to_come_is_chased() {
-        // The replica published 1, then 2.
-        let known = |commit: Oid| commit == oid(1) || commit == oid(2);
-        let cases = [
-            ("the ref is not there yet", vec![push(2, 3)], 2, true),
-            ("it is there", vec![push(2, 3)], 3, false),
-            ("a replayed old delivery", vec![push(1, 2)], 2, false),
-            ("the ref moved on past it", vec![push(2, 3)], 4, false),
-            ("two pushes, the second not there yet", vec![push(2, 3), push(3, 4)], 3, true),
-            ("two pushes, the first one's webhook is late", vec![push(3, 4)], 2, true),
-            ("two pushes, both there", vec![push(2, 3), push(3, 4)], 4, false),
-            ("a new ref", vec![Announced { before: None, after: oid(9) }], 2, true),
-            ("nothing announced", vec![], 2, false),
+    fn only_an_announcement_that_is_still_to_come_is_waited_for() {
+        let now = Instant::now();
+        let cases: [(&str, &[Announced], &[u8], bool); 9] = [
+            ("the ref is not there yet", &[push(2, 3)], &[2], true),
+            ("it is there", &[push(2, 3)], &[3], false),
+            ("a replayed old delivery", &[push(1, 2)], &[2], false),
+            ("the ref moved on past it", &[push(2, 3)], &[4], false),
+            ("two pushes, the second not there yet", &[push(2, 3), push(3, 4)], &[3], true),
+            ("two pushes, the first one's webhook is late", &[push(3, 4), push(2, 3)], &[2], true),
+            ("a rollback to a commit we had", &[push(3, 2)], &[2, 3], true),
+            ("a push that was seen, and undone", &[push(2, 3)], &[3, 2], false),
+            ("nothing announced", &[], &[2], false),
         ];
-        for (name, announced, seen, expected) in cases {
-            let known = |commit| known(commit) || commit == oid(seen);
-            assert_eq!(outran(&announced, oid(seen), known), expected, "{name}");
+        for (name, announced, shown, expected) in cases {
+            let mut heard = Heard::default();
+            for push in announced {
+                heard.note(*push, now);
+            }
+            // What the remote showed before the rollback was announced is not what was announced.
+            for commit in shown.iter().filter(|_| name != "a rollback to a commit we had") {
+                heard.saw(oid(*commit));
+            }
+            let last = oid(*shown.last().unwrap());
+            assert_eq!(heard.still_to_come(last, now).is_some(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_replay_is_not_waited_for_again_and_nothing_is_waited_for_longer_than_half_a_minute() {
+        let start = Instant::now();
+        let mut heard = Heard::default();
+        heard.note(push(1, 2), start);
+        let late = start + LONGEST;
+        assert_eq!(heard.still_to_come(oid(1), late), None);
+        heard.note(push(1, 2), late);
+        assert_eq!(heard.still_to_come(oid(1), late), None);
     }
 
     #[test]
     fn what_was_heard_is_remembered_within_bounds() {
         let mut heard = Heard::default();
-        assert!(heard.note(oid(1)));
-        assert!(!heard.note(oid(1)));
         for number in 0..=255 {
-            heard.note(Oid::from_bytes(&[number; 20]).unwrap());
+            heard.note(push(number, 1), Instant::now());
+            heard.note(push(number, 2), Instant::now());
         }
         assert_eq!(heard.0.len(), REMEMBERED);
     }

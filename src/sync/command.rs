@@ -2,8 +2,12 @@
 //!
 //! Only decisions are changed here, durably; the next attempt carries them out.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use git2::Oid;
 use jiff::SignedDuration;
+use tokio::sync::oneshot;
 
 use crate::api::{Accepted, Refusal, SCHEMA, TriggerKind};
 
@@ -15,7 +19,23 @@ use super::tools::Tools;
 /// The longest pause, in minutes: a week. A forgotten pause is the classic outage.
 const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 
-pub async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
+/// How long a prefix may be looked up: the git thread may be busy with a slow remote.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
+
+/// Carries a command out, beside whatever else goes on, and answers it.
+pub fn answer(tools: &Arc<Tools>, command: Command, answer: oneshot::Sender<Result<Accepted, Refusal>>) {
+    let tools = tools.clone();
+    tokio::spawn(async move {
+        // Nobody waits for the answer if the request was dropped.
+        let _ = answer.send(obey(&tools, command).await);
+    });
+}
+
+async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
+    if tools.volume().is_none() {
+        return Err(refusal("starting", "the volume is not open yet".into(), Some("try again in a moment")));
+    }
+    let _one_at_a_time = tools.deciding.lock().await;
     let decisions = tools.decisions();
     match command {
         Command::Sync => {
@@ -107,7 +127,11 @@ async fn resolve(tools: &Tools, text: &str) -> Result<Oid, Refusal> {
             return Err(refusal("ambiguous", message, Some("give more digits")));
         }
     }
-    match tools.engine.resolve_prefix(&text).await {
+    let Ok(found) = tokio::time::timeout(LONGEST_LOOKUP, tools.engine.resolve_prefix(&text)).await else {
+        let message = "the object store is busy with a fetch".to_owned();
+        return Err(refusal("busy", message, Some("give the full hash, or try again")));
+    };
+    match found {
         Ok(Some(commit)) => Ok(commit),
         Ok(None) => {
             let message = format!("no commit that begins with {text} is known here");

@@ -42,7 +42,7 @@ pub struct Options {
     pub timeout: Duration,
     /// Publish once and exit.
     pub one_time: bool,
-    /// End the process after more failures in a row than this; negative = never.
+    /// End the process after this many failures in a row (0 as 1); negative = never.
     pub max_failures: i64,
     /// The same before the first success, if it differs.
     pub init_max_failures: Option<i64>,

@@ -21,6 +21,8 @@ pub struct Request {
     /// When the first byte of the webhook arrived, or when the other trigger fired.
     pub received_at: Timestamp,
     pub received: Instant,
+    /// When it was put into the queue.
+    pub queued: Instant,
     /// What webhooks said has moved: compared with what the remote has, never fetched on its word alone.
     pub announced: Vec<Announced>,
     /// True if an attempt for the same reason failed before.
@@ -50,15 +52,16 @@ impl Request {
             retry: false,
             received_at: now,
             received: Instant::now(),
+            queued: Instant::now(),
             announced: Vec::new(),
             limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
         }
     }
 
-    /// The same request once more: a retry, or the rest of a chase. It paid its token already.
+    /// The same request once more: a retry, or the rest of a chase or repair. It paid its token already.
     #[must_use]
-    pub fn again(mut self, announced: Vec<Announced>, retry: bool) -> Self {
-        (self.announced, self.retry, self.id, self.limited) = (announced, retry, None, false);
+    pub fn again(mut self, retry: bool) -> Self {
+        (self.retry, self.id, self.limited) = (retry, None, false);
         self
     }
 
@@ -105,7 +108,10 @@ fn rank(kind: TriggerKind) -> u8 {
 #[derive(Debug)]
 pub struct Queue {
     slot: Mutex<Slot>,
+    /// For the loop, which takes.
     filled: Notify,
+    /// For a running attempt, which gives way.
+    nudged: Notify,
 }
 
 #[derive(Debug)]
@@ -119,12 +125,13 @@ impl Queue {
     #[must_use]
     pub fn new(rate: f64) -> Self {
         let bucket = (rate > 0.0).then(|| Bucket::new(rate));
-        Self { slot: Mutex::new(Slot { pending: None, bucket }), filled: Notify::new() }
+        Self { slot: Mutex::new(Slot { pending: None, bucket }), filled: Notify::new(), nudged: Notify::new() }
     }
 
     /// Puts a request in, merging it with what is pending. Never waits, never fails. Returns the id that was promised for
     /// the sync that it will be part of.
-    pub fn push(&self, request: Request) -> Option<String> {
+    pub fn push(&self, mut request: Request) -> Option<String> {
+        request.queued = Instant::now();
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let id = match &mut slot.pending {
             Some(pending) => {
@@ -135,7 +142,23 @@ impl Queue {
         };
         drop(slot);
         self.filled.notify_one();
+        self.nudged.notify_waiters();
         id
+    }
+
+    /// Wakes an attempt that waits for the remote, because something was decided.
+    pub fn nudge(&self) {
+        self.nudged.notify_waiters();
+    }
+
+    /// Waits for a push or a nudge that comes after this call.
+    pub async fn nudged(&self) {
+        self.nudged.notified().await;
+    }
+
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).pending.is_some()
     }
 
     /// Waits for a request and takes it. A webhook's waits for a token, too, and goes on merging meanwhile.
@@ -203,7 +226,8 @@ impl Bucket {
             return Ok(());
         }
         // A millisecond more, so that rounding never makes us come back too early and spin.
-        Err(Duration::from_secs_f64((1.0 - self.tokens) / self.rate) + Duration::from_millis(1))
+        let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / self.rate).unwrap_or(Duration::MAX);
+        Err(wait.saturating_add(Duration::from_millis(1)))
     }
 }
 

@@ -22,6 +22,9 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         (Outcome::Published, Some(new)) => describe(tools, attempt.old, new).await,
         _ => (None, None),
     };
+    // A fetch that brought nothing was none.
+    let fetched = attempt.fetched.as_ref().filter(|fetched| fetched.objects > 0);
+    let (bytes, objects) = (fetched.map(|fetched| fetched.bytes), fetched.map(|fetched| fetched.objects));
     let rung = !matches!(attempt.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
     let mut story = attempt.story;
     let error = ended.err().map(|error| {
@@ -43,10 +46,12 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
             modified: changes.modified,
             deleted: changes.deleted,
         }),
-        bytes: attempt.fetched.as_ref().map(|fetched| fetched.bytes),
-        objects: attempt.fetched.as_ref().map(|fetched| fetched.objects),
+        bytes,
+        objects,
         phases: attempt.phases,
-        received_to_published_ms: attempt.published_after_ms.filter(|_| rung && outcome == Outcome::Published),
+        received_to_published_ms: attempt
+            .published_after_ms
+            .filter(|_| rung && outcome == Outcome::Published && attempt.old != attempt.new),
         chased: attempt.chased,
         missed_webhook: attempt.missed_webhook && outcome == Outcome::Published,
         rewritten: span.as_ref().is_some_and(|span| span.rewritten),

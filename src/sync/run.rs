@@ -1,7 +1,7 @@
 //! The loop: one attempt after the other, commands and timers in between.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ErrorInfo, Published, Record, TriggerKind};
+use crate::api::{ErrorInfo, Outcome, Published, Record, TriggerKind};
 use crate::error::SyncError;
 
 use super::attempt::{Attempt, Done};
@@ -21,6 +21,11 @@ use super::{Options, backoff, command, failure, record};
 /// How often the loop comes round at least; `/livez` calls it dead after several of these.
 const TURN: Duration = Duration::from_secs(10);
 
+/// So that a tree whose grace ends now is over it when the sweep looks.
+const SWEEP_MARGIN: Duration = Duration::from_millis(50);
+/// How long a swap may go on after the process was told to stop.
+const LAST_SWAP: Duration = Duration::from_millis(300);
+
 /// Why the loop ended.
 #[derive(Debug)]
 pub enum Ending {
@@ -28,8 +33,10 @@ pub enum Ending {
     Stopped,
     /// `--one-time`: a commit is published.
     Done,
-    /// More failures in a row than `--max-failures`.
+    /// As many failures in a row as `--max-failures`.
     GaveUp,
+    /// `--one-time`, and the volume says that a person paused it.
+    Paused,
     /// Another process owns the root.
     Locked(SyncError),
 }
@@ -42,6 +49,10 @@ impl Ending {
             Self::Stopped | Self::Done => 0,
             Self::GaveUp => {
                 tracing::error!("giving up after too many failures in a row; the published tree stays");
+                1
+            }
+            Self::Paused => {
+                tracing::error!("paused by a person: resume it, or remove .pushsync/state.json from the volume");
                 1
             }
             Self::Locked(error) => {
@@ -62,6 +73,7 @@ pub struct SyncLoop {
     /// What the next poll is to repeat, if the attempt before it failed.
     retry: Option<Request>,
     next_sweep: Option<Instant>,
+    sweep_again: bool,
     grace: Duration,
 }
 
@@ -76,6 +88,7 @@ impl SyncLoop {
             next_poll,
             retry: None,
             next_sweep: Some(next_poll + grace),
+            sweep_again: false,
             grace,
         }
     }
@@ -89,11 +102,16 @@ impl SyncLoop {
             let Some(request) = self.wait(&stop).await else { return Ending::Stopped };
             let tools = self.tools.clone();
             let mut attempt = Attempt::new(&tools, request);
-            let ended = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ending::Stopped,
-                ended = Self::attend(&mut self.commands, &tools, &mut attempt) => ended,
+            let ended = {
+                let attending = Self::attend(&mut self.commands, &tools, &mut attempt);
+                tokio::pin!(attending);
+                tokio::select! {
+                    biased;
+                    ended = &mut attending => Some(ended),
+                    () = stopped(&stop, &tools) => None,
+                }
             };
+            let Some(ended) = ended else { return Ending::Stopped };
             if let Some(ending) = self.settle(attempt, ended).await {
                 return ending;
             }
@@ -101,7 +119,7 @@ impl SyncLoop {
     }
 
     /// Runs an attempt while people's commands go on being answered. A panic in it is a failure like any other.
-    async fn attend(commands: &mut Commands, tools: &Tools, attempt: &mut Attempt<'_>) -> Result<Done, SyncError> {
+    async fn attend(commands: &mut Commands, tools: &Arc<Tools>, attempt: &mut Attempt<'_>) -> Result<Done, SyncError> {
         let running = AssertUnwindSafe(attempt.run()).catch_unwind();
         tokio::pin!(running);
         loop {
@@ -112,10 +130,7 @@ impl SyncLoop {
                         Err(failure::internal(crate::error::Phase::Queue, "the sync panicked"))
                     });
                 }
-                Some((command, answer)) = commands.recv() => {
-                    // Nobody waits for the answer if the request was dropped.
-                    let _ = answer.send(command::obey(tools, command).await);
-                }
+                Some((command, answer)) = commands.recv() => command::answer(tools, command, answer),
                 () = tokio::time::sleep(TURN) => {}
             }
         }
@@ -135,9 +150,7 @@ impl SyncLoop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                Some((command, answer)) = self.commands.recv() => {
-                    let _ = answer.send(command::obey(&self.tools, command).await);
-                }
+                Some((command, answer)) = self.commands.recv() => command::answer(&self.tools, command, answer),
                 request = self.tools.queue.next(), if !paused => return Some(request),
                 () = sleep_until(self.next_poll), if !paused => {
                     self.next_poll = Instant::now() + self.options().period;
@@ -145,7 +158,9 @@ impl SyncLoop {
                     self.tools.queue.push(self.retry.take().unwrap_or_else(poll));
                 }
                 () = sleep_until(self.next_sweep.unwrap_or(turn)), if self.next_sweep.is_some() => {
-                    self.next_sweep = None;
+                    // Trees that were replaced since this was due have their grace still before them.
+                    let again = std::mem::take(&mut self.sweep_again);
+                    self.next_sweep = again.then(|| Instant::now() + self.grace + SWEEP_MARGIN);
                     self.tools.sweep();
                 }
                 () = sleep_until(turn) => {}
@@ -175,21 +190,26 @@ impl SyncLoop {
     }
 
     /// Records how an attempt ended, tells everybody, and works out when the next one is due.
-    async fn settle(&mut self, mut attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+    async fn settle(&mut self, attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
         let polled = attempt.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || attempt.request.retry;
         self.retry = None;
-        for announced in &attempt.request.announced {
-            self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner).note(announced.after);
-        }
         match &ended {
-            Ok(Done::Held) => return self.options().one_time.then_some(Ending::GaveUp),
+            Ok(Done::GaveWay) => {
+                let mut request = attempt.request.again(false);
+                request.id = attempt.id;
+                self.tools.queue.push(request);
+                self.tools.board.change(|snapshot| snapshot.running = None);
+                let paused = self.tools.decisions().paused_until.is_some();
+                return (paused && self.options().one_time).then_some(Ending::Paused);
+            }
             Ok(done) => {
                 self.failures = 0;
                 self.succeeded = true;
                 self.next_poll = Instant::now() + self.options().period;
+                self.tools.settle_head();
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
-                if *done == Done::Unchanged && polled {
+                if *done == Done::Unchanged && (polled || self.is_said_already(&attempt)) {
                     self.tools.metrics.unchanged(attempt.started.elapsed());
                     self.tell_poll(0, None);
                     return self.ending(None);
@@ -200,28 +220,24 @@ impl SyncLoop {
                 self.failures = self.failures.saturating_add(1);
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
-                let announced = attempt.request.announced.clone();
-                self.retry = Some(attempt.request.clone().again(announced, true));
+                self.retry = Some(attempt.request.clone().again(true));
                 let last = self.tools.board.read(|snapshot| snapshot.last_error.clone());
                 if repeated && !worth_a_record(self.failures, error, last.as_ref()) {
+                    tracing::warn!(failures_in_row = self.failures, "sync failed again: {error}");
                     self.tools.metrics.failed(attempt.started.elapsed());
                     self.tell_poll(self.failures, Some(error));
                     return self.ending(ended.err());
                 }
             }
         }
-        // An announcement that was not reached yet, although something newer was published: look again at once.
-        let announced = std::mem::take(&mut attempt.still_announced);
-        let carried = (!announced.is_empty()).then(|| attempt.request.clone().again(announced, false));
+        let go_on = attempt.go_on.then(|| attempt.request.clone().again(false));
         let published = matches!(ended, Ok(Done::Published));
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
-        let (history, to_keep) = (self.tools.history.clone(), record.clone());
-        if let Err(error) = self.tools.note(move || history.append(to_keep, detail)).await {
-            tracing::warn!(%error, "the record could not be written to the volume; it is kept in memory");
-        }
+        self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
-        if let Some(request) = carried {
+        if let Some(request) = go_on {
             self.tools.queue.push(request);
+            return ended.err().and_then(|error| self.ending(Some(error)));
         }
         self.ending(ended.err())
     }
@@ -233,7 +249,8 @@ impl SyncLoop {
         if let Some(commit) = commit {
             now_live = Some(self.tools.describe(commit, Some(record.finished_at)).await);
             self.tools.metrics.published(&commit.to_string());
-            self.next_sweep = Some(Instant::now() + self.grace + Duration::from_millis(50));
+            self.sweep_again = self.next_sweep.is_some();
+            self.next_sweep.get_or_insert(Instant::now() + self.grace + SWEEP_MARGIN);
         }
         let next_at = self.wall_clock(self.next_poll);
         let polled_at = polled.then(|| self.tools.clock.now());
@@ -244,6 +261,16 @@ impl SyncLoop {
             snapshot.poll.last_at = polled_at.or(snapshot.poll.last_at);
             snapshot.published = now_live.or(snapshot.published.take());
         });
+    }
+
+    /// A replayed delivery must not flush the history: of the same nothing, rung again and again, one row is kept.
+    fn is_said_already(&self, attempt: &Attempt<'_>) -> bool {
+        let new = attempt.new.map(|commit| commit.to_string());
+        attempt.request.trigger.kind == TriggerKind::Webhook
+            && attempt.chased == 0
+            && self.tools.history.page(None, 1).first().is_some_and(|last| {
+                last.outcome == Outcome::Unchanged && last.trigger.kind == TriggerKind::Webhook && last.new == new
+            })
     }
 
     /// A poll that leaves no record.
@@ -273,7 +300,7 @@ impl SyncLoop {
             Some(limit) if !self.succeeded => limit,
             _ => options.max_failures,
         };
-        (limit >= 0 && i64::from(self.failures) > limit).then_some(Ending::GaveUp)
+        (limit >= 0 && i64::from(self.failures) >= limit).then_some(Ending::GaveUp)
     }
 
     fn period(&self) -> Duration {
@@ -292,6 +319,14 @@ impl SyncLoop {
     fn wall_clock(&self, at: Instant) -> Option<Timestamp> {
         let left = at.saturating_duration_since(Instant::now());
         self.tools.clock.now().checked_add(left).ok()
+    }
+}
+
+/// Waits for the word to stop. A swap that has begun then is let finish, so that its record is not lost.
+async fn stopped(stop: &CancellationToken, tools: &Tools) {
+    stop.cancelled().await;
+    if tools.is_swapping() {
+        tokio::time::sleep(LAST_SWAP).await;
     }
 }
 

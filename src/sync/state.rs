@@ -3,12 +3,14 @@
 //! Written by rename, so it is either the old or the new decision. A file that cannot be read is reported and treated
 //! as no decision: following the ref is what the sidecar is there for.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use git2::Oid;
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 /// A longer file is not ours.
@@ -36,7 +38,9 @@ impl Decisions {
     /// # Errors
     /// If there is a file and it cannot be understood.
     pub fn load(path: &Path) -> io::Result<Self> {
-        let file = match File::open(path) {
+        // Never through a symlink, and never waiting for the writer of a pipe, that somebody put there.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             opened => opened?,
         };

@@ -8,7 +8,7 @@ use git2::Oid;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Outcome, Published};
+use crate::api::{Detail, Outcome, Published, Record};
 use crate::clock::Clock;
 use crate::error::{Phase, SyncError};
 use crate::git::{self, Engine};
@@ -36,6 +36,10 @@ pub struct Tools {
     pub options: Options,
     pub decisions: Mutex<Decisions>,
     pub heard: Mutex<Heard>,
+    /// What the remote had when an attempt last ended well: what a poll finds beyond it, somebody should have announced.
+    pub settled_head: Mutex<Option<Oid>>,
+    /// Commands change decisions one after the other.
+    pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
     pub suspect: AtomicBool,
     volume_options: VolumeOptions,
@@ -68,6 +72,8 @@ impl Tools {
             options,
             decisions: Mutex::default(),
             heard: Mutex::default(),
+            settled_head: Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
             suspect: AtomicBool::new(false),
             volume_options,
             volume: Mutex::new(None),
@@ -88,18 +94,16 @@ impl Tools {
     /// Opens the volume on the first call that can, and takes over what an earlier process left on it.
     pub async fn open_volume(&self, deadline: Instant) -> Result<Arc<Volume>, SyncError> {
         if let Some(volume) = self.volume() {
-            return Ok(volume);
+            if self.on_disk(Phase::Publish, deadline, |volume, _| Ok(volume.holds_lock())).await? {
+                return Ok(volume);
+            }
+            drop(volume);
+            self.close_volume();
         }
         let options = self.volume_options.clone();
         let opened = self.disk.run(deadline, move |_| Volume::open(options)).await;
         let volume = Arc::new(failure::publish(Phase::Publish, opened)?);
-        let history = self.history.clone();
-        let folder = volume.state_folder();
-        let attached = self.notes.run(deadline, move |_| history.attach(&folder.join("history.jsonl"))).await;
-        match attached.map_err(std::io::Error::other).flatten() {
-            Ok(loaded) => tracing::debug!(loaded.records, loaded.skipped, "history read"),
-            Err(error) => tracing::warn!(%error, "the history cannot be kept on the volume, only in memory"),
-        }
+        self.attach_history(&volume).await;
         self.board.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
         let decided = self.notes.run(deadline, move |_| Decisions::load(&state)).await;
@@ -110,6 +114,34 @@ impl Tools {
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.adopt(&volume, deadline).await?;
         Ok(volume)
+    }
+
+    async fn attach_history(&self, volume: &Volume) {
+        let (history, path) = (self.history.clone(), volume.state_folder().join("history.jsonl"));
+        match self.note(move || history.attach(&path).map(drop)).await {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "the history cannot be kept on the volume yet, only in memory"),
+        }
+    }
+
+    /// Keeps a record: on the volume if that can be, else in memory.
+    pub async fn keep(&self, record: Record, detail: Detail) {
+        if let (Some(volume), false) = (self.volume(), self.history.is_attached()) {
+            self.attach_history(&volume).await;
+        }
+        let (history, copy) = (self.history.clone(), (record.clone(), detail.clone()));
+        if let Err(error) = self.note(move || history.append(copy.0, copy.1)).await {
+            tracing::warn!(%error, "the record could not be written to the volume; it is kept in memory");
+            // Has no effect if the write came that far before it was given up.
+            self.history.remember(record, detail);
+        }
+    }
+
+    /// Lets go of a volume that was emptied or exchanged under us; the next attempt opens what is there now.
+    fn close_volume(&self) {
+        tracing::warn!("the volume was emptied or exchanged: opening it anew");
+        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.history.detach();
     }
 
     /// Checks the tree that an earlier process published before it is vouched for.
@@ -132,6 +164,20 @@ impl Tools {
             Err(error) => tracing::warn!(commit = %commit, %error, "the published tree cannot be checked yet"),
         }
         Ok(())
+    }
+
+    /// The link names a commit since this moment: readers, probes and the metrics must know before anybody describes it.
+    pub fn went_live(&self, commit: Oid) {
+        let text = commit.to_string();
+        self.metrics.published(&text);
+        self.board.set_health(|health| (health.started, health.ready) = (true, true));
+        let published_at = Some(self.clock.now());
+        self.board.change_quietly(|snapshot| {
+            if snapshot.published.as_ref().is_none_or(|published| published.commit != text) {
+                let (subject, author, committed_at) = (String::new(), String::new(), None);
+                snapshot.published = Some(Published { commit: text, subject, author, committed_at, published_at });
+            }
+        });
     }
 
     /// Vouches for a commit that an earlier process published: to the probes, in the metrics, on the board.
@@ -169,6 +215,7 @@ impl Tools {
             snapshot.paused_until = decisions.paused_until;
             snapshot.pinned = decisions.pinned.map(|commit| commit.to_string());
         });
+        self.queue.nudge();
     }
 
     /// Writes decisions to the volume.
@@ -209,6 +256,17 @@ impl Tools {
         }
     }
 
+    /// True while the link may be changing.
+    pub fn is_swapping(&self) -> bool {
+        self.board.read(|snapshot| snapshot.running.as_ref().is_some_and(|running| running.phase == Phase::Publish))
+    }
+
+    /// An attempt ended well: what the remote shows now is nobody's missed webhook any more.
+    pub fn settle_head(&self) {
+        let head = self.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
+        *self.settled_head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
     /// Frees what nobody needs any more, in the background.
     pub fn sweep(self: &Arc<Self>) {
         let tools = self.clone();
@@ -218,9 +276,8 @@ impl Tools {
             if let Err(error) = tools.on_disk(Phase::Publish, deadline, move |volume, _| volume.sweep(&keep)).await {
                 tracing::warn!(%error, "old trees could not be removed");
             }
-            let Some(volume) = tools.volume() else { return };
-            let usage = tools.notes.run(deadline, move |_| volume.usage()).await;
-            if let Ok(Ok((store, trees))) = usage {
+            let usage = tools.on_disk(Phase::Publish, deadline, |volume, _| volume.usage()).await;
+            if let Ok((store, trees)) = usage {
                 tools.metrics.volume_bytes("store", store);
                 tools.metrics.volume_bytes("trees", trees);
             }

@@ -17,6 +17,11 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
     site.repo.push();
     site.start_in_sync().await;
     let mut commits = vec![site.repo.head()];
+    // How long an undisturbed sync takes here, so that the kills fall on all of it.
+    let ringing = std::time::Instant::now();
+    commits.push(site.push_and_ring("d0/f0", "warm up").await);
+    site.wait_published(&commits[1]).await;
+    let mut typical = ringing.elapsed();
     let mut caught_before = 0;
     for round in 0..ROUNDS {
         for file in 0..100 {
@@ -27,8 +32,8 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
         site.repo.push();
         commits.push(after.clone());
         assert_eq!(site.ring(&before, &after).await.status, 202);
-        // A sync of this size takes some tens of milliseconds; the moment is random on purpose.
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..80_000))).await;
+        let most = u64::try_from(typical.as_micros()).unwrap().max(1000) * 3 / 2;
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..most))).await;
         site.sidecar().kill();
 
         let live = site.published().expect("the link is there");
@@ -36,8 +41,10 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
         assert_same(&site.link(), &site.repo, &live);
         caught_before += usize::from(live != after);
 
+        let starting = std::time::Instant::now();
         site.start().await;
         site.wait_published(&after).await;
+        typical = (typical * 3 + starting.elapsed().min(typical * 4)) / 4;
         site.assert_whole(&after);
     }
     println!("{ROUNDS} kills, {caught_before} of them before the swap; the tree was whole each time");

@@ -125,6 +125,7 @@ async fn what_is_published_is_put_back_when_it_is_gone() {
     std::fs::remove_dir_all(&tree).unwrap();
     site.wait_published(&head).await;
     site.assert_whole(&head);
+    assert_eq!(site.probe("/readyz").await.0, 200, "a remote that is down must not take the site down");
 }
 
 #[tokio::test]
@@ -140,4 +141,22 @@ async fn a_tree_that_was_edited_while_nobody_looked_is_rebuilt_at_start() {
     site.start().await;
     eventually(PATIENCE, || std::fs::read_to_string(&page).is_ok_and(|text| text == "as committed")).await;
     site.assert_whole(&head);
+    let record = site.wait_record(|record| record.old == record.new && record.outcome == Outcome::Published).await;
+    assert_eq!(record.new.as_deref(), Some(head.as_str()));
+    for path in ["/", "/readyz", "/startupz"] {
+        assert_eq!(site.probe(path).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_cannot_be_looked_up_while_the_remote_drips_but_the_process_lives() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    site.remote.set(crate::support::git_http::Mode::Silent);
+    let looks = site.remote.requests();
+    eventually(PATIENCE, || site.remote.requests() > looks).await;
+    let (status, answer) = site.post("pin", &json!({ "commit": "abcdef" })).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("busy")), "{answer}");
+    assert_eq!(site.probe("/livez").await.0, 200);
 }

@@ -82,6 +82,95 @@ async fn a_webhook_that_outruns_its_ref_is_published_as_soon_as_the_ref_shows() 
 }
 
 #[tokio::test]
+async fn a_rollback_by_force_push_that_outruns_its_ref_is_waited_for_too() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    let second = site.push_and_ring("a", "2").await;
+    site.wait_published(&second).await;
+    site.remote.hold();
+    site.repo.git(&["reset", "-q", "--hard", &first]);
+    site.repo.force_push();
+    assert_eq!(site.ring(&second, &first).await.status, 202);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    site.remote.release();
+    site.wait_published(&first).await;
+}
+
+#[tokio::test]
+async fn a_person_or_a_newer_push_ends_the_wait_for_a_ref() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let before = site.repo.head();
+    site.remote.hold();
+    let after = site.repo.push_file("late", "1", "late");
+    assert_eq!(site.ring(&before, &after).await.status, 202);
+    let looks = site.remote.requests();
+    eventually(PATIENCE, || site.remote.requests() > looks).await;
+    // Paused in the middle: what shows up now must not be published.
+    assert_eq!(site.post("pause", &serde_json::json!({ "minutes": 5 })).await.0, 202);
+    site.remote.release();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(site.published().as_deref(), Some(before.as_str()));
+    assert_eq!(site.post("resume", &serde_json::json!({})).await.0, 202);
+    site.wait_published(&after).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&after)).await;
+    assert_eq!(record.trigger.kind, TriggerKind::Webhook, "the delivery kept its place in the queue");
+}
+
+#[tokio::test]
+async fn steady_pushes_do_not_keep_old_trees_for_ever() {
+    let mut site = Site::new();
+    site.set("stale-worktree-timeout", "1s").set("hook-rate", "0");
+    site.start_in_sync().await;
+    let mut most = 0;
+    for number in 0..20 {
+        let commit = site.push_and_ring("a", &number.to_string()).await;
+        site.wait_published(&commit).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        most = most.max(site.trees());
+    }
+    println!("at most {most} trees with 20 pushes in some six seconds and a grace of one");
+    assert!(most < 16, "{most} trees");
+    eventually(PATIENCE, || site.trees() == 1).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_is_emptied_under_us_is_taken_again_with_its_history() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    site.wait_record(|record| record.new.as_deref() == Some(&first)).await;
+    for entry in std::fs::read_dir(site.root()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    site.wait_published(&first).await;
+    eventually(PATIENCE, || site.root().join(".pushsync/history.jsonl").exists()).await;
+    site.assert_whole(&first);
+    let mut second = crate::support::sidecar::Sidecar::start(site.arguments());
+    assert_eq!(second.exited(PATIENCE).await.code(), Some(1), "the new volume has one writer, too");
+    let kept = std::fs::read_to_string(site.root().join(".pushsync/history.jsonl")).unwrap();
+    assert!(kept.contains("\"startup\""), "the old records are in the new file");
+}
+
+#[tokio::test]
+async fn it_gives_up_after_as_many_failures_as_it_was_told() {
+    let mut site = Site::new();
+    site.remote.set(crate::support::git_http::Mode::Refuse);
+    site.set("max-failures", "2").set("period", "1s");
+    let mut sidecar = crate::support::sidecar::Sidecar::start(site.arguments());
+    assert_eq!(sidecar.exited(PATIENCE).await.code(), Some(1));
+    let failures = sidecar.log().iter().filter(|line| line.contains("sync failed")).count();
+    assert_eq!(failures, 2, "{}", sidecar.log().join("\n"));
+}
+
+#[tokio::test]
 async fn a_replayed_delivery_costs_one_look_and_rolls_nobody_back() {
     let mut site = Site::new();
     site.start_in_sync().await;
@@ -100,6 +189,16 @@ async fn a_replayed_delivery_costs_one_look_and_rolls_nobody_back() {
     assert_eq!((record.new.as_deref(), record.chased), (Some(third.as_str()), 0));
     assert_eq!(site.remote.requests() - looks, 1);
     assert_eq!(site.published().as_deref(), Some(third.as_str()));
+
+    // Again and again: each costs a look at most, and the history is not flushed by it.
+    let rows = site.history().await.len();
+    for _ in 0..5 {
+        assert_eq!(site.ring(&first, &second).await.status, 202);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    eventually(PATIENCE, || site.remote.requests() > looks + 2).await;
+    assert!(site.remote.requests() - looks <= 6);
+    assert_eq!(site.history().await.len(), rows);
 }
 
 #[tokio::test]

@@ -170,6 +170,12 @@ impl Site {
         }
     }
 
+    /// How many published trees lie on the volume.
+    pub fn trees(&self) -> usize {
+        let trees = fs::read_dir(self.root().join(".worktrees")).unwrap();
+        trees.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().len() == 40)).count()
+    }
+
     /// Fails unless the link names a complete tree of `commit`, byte for byte as git would write it.
     pub fn assert_whole(&self, commit: &str) {
         assert_eq!(self.published().as_deref(), Some(commit));

@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 use pushsync::api::{
-    Accepted, Commits, Detail, Event, Files, Head, HistoryPage, Outcome, Phase, Published, Record, Refusal, Running,
-    SCHEMA, Snapshot, State, SyncDetail, TriggerKind,
+    Accepted, Commits, Detail, Event, Files, Head, HistoryPage, Outcome, Phase, Phases, Published, Record, Refusal,
+    Running, SCHEMA, Snapshot, State, SyncDetail, TriggerKind,
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -132,6 +132,7 @@ impl Fake {
             let mut record = sample::record(index, 0, "41d07be", &new, &format!("Change number {index}"));
             record.finished_at = now - SignedDuration::from_secs(i64::from((count - index) * 60 + 5));
             record.started_at = record.finished_at - SignedDuration::from_millis(1200);
+            record.phases.build_ms = Some(280);
             record.received_to_published_ms = Some(u64::from(900 + index % 17 * 130));
             inner.records.insert(0, (record, Detail::default()));
         }
@@ -196,14 +197,30 @@ impl Inner {
         record.finished_at = now;
         record.received_to_published_ms = Some(u64::from(fastrand::u16(8..60)));
         record.commits = Some(Commits { count: Some(1), subject: subject.to_owned(), author: "author 1".to_owned() });
-        record.files = Some(Files { added: 0, modified: 1, deleted: 0 });
+        record.files = Some(Files { added: 2, modified: 3, deleted: 1 });
+        record.phases = Phases {
+            queue_ms: Some(0),
+            fetch_ms: Some(u64::from(fastrand::u8(18..26))),
+            build_ms: Some(u64::from(fastrand::u8(6..12))),
+            gate_ms: None,
+            publish_ms: Some(2),
+        };
         self.snapshot.webhook.received += 1;
         self.snapshot.webhook.day.received += 1;
         self.snapshot.webhook.last_delivery_at = Some(now);
         self.snapshot.webhook.last_event = Some("push".to_owned());
         self.snapshot.webhook.last_result = Some("queued".to_owned());
         self.adopt(&record);
-        self.records.insert(0, (record.clone(), sample::detail()));
+        let mut detail = sample::detail();
+        commit.clone_into(&mut detail.commits[0].commit);
+        subject.clone_into(&mut detail.commits[0].subject);
+        detail.commits[0].committed_at = Some(now - SignedDuration::from_secs(9));
+        "INFO".clone_into(&mut detail.log[2].level);
+        detail.log[2].message = format!("published commit.new={commit} duration_ms=2");
+        for (line, millis) in detail.log.iter_mut().zip([0, 1, 38]) {
+            line.at = record.started_at + SignedDuration::from_millis(millis);
+        }
+        self.records.insert(0, (record.clone(), detail));
         self.send(|_| Event::SyncFinished(Box::new(record)));
         self.send(|snapshot| Event::State(Box::new(snapshot.clone())));
     }
@@ -216,7 +233,7 @@ impl Inner {
         record.started_at = now - SignedDuration::from_millis(370);
         record.finished_at = now;
         self.snapshot.failures_in_row += 1;
-        self.snapshot.last_error = record.error.clone();
+        self.snapshot.last_error.clone_from(&record.error);
         self.snapshot.head = Some(Head { commit: sample::sha(commit), seen_at: now });
         self.snapshot.state = State::Failed;
         self.snapshot.running = None;
@@ -368,10 +385,14 @@ async fn change(
 }
 
 /// Eight lively replicas to look at, until they are interrupted:
-/// `cargo test --test tests dashboard::fake::lively_fleet -- --ignored --nocapture`.
+/// `LIVELY_FLEET=1 cargo test --test tests dashboard::fake::lively_fleet -- --ignored --nocapture`.
 #[test]
 #[ignore = "serves a fleet to look at, for as long as it is left alone"]
 fn lively_fleet() {
+    if std::env::var_os("LIVELY_FLEET").is_none() {
+        eprintln!("SKIPPED: it never ends; set LIVELY_FLEET=1 to look at it");
+        return;
+    }
     let names = ["4kq2x", "8d7vm", "p2lzn", "zz81t", "9x2mm", "c7f3d", "h5k8w", "m1n6b"];
     let fakes: Vec<Fake> = (1u8..)
         .zip(names)

@@ -2,4 +2,11 @@
 //! real pseudo-terminal.
 
 mod fake;
+mod keyboard;
+mod kubectl;
+mod plain;
+mod program;
+mod pty;
 mod sample;
+mod screens;
+mod updates;

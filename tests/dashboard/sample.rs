@@ -175,7 +175,8 @@ pub fn found(name: &str) -> Found {
 }
 
 pub fn tell(model: &mut Model, pod: &str, news: News) {
-    let _ = update(model, model.now, Msg::Link(PodId::new(pod), news));
+    let now = model.now;
+    let _ = update(model, now, Msg::Link(PodId::new(pod), news));
 }
 
 /// Replicas with these names, all being connected.

@@ -91,7 +91,8 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16)
     };
     let mut trigger = record.trigger.kind.to_string();
     if let Some(event) = &record.trigger.event {
-        trigger.push_str(&format!(" {event}"));
+        trigger.push(' ');
+        trigger.push_str(event);
     }
     let mut extra = Vec::new();
     if let Some(delivery) = &record.trigger.delivery {
@@ -156,7 +157,7 @@ fn published(record: &Record, glyphs: &Glyphs) -> Piece {
     }
 }
 
-/// `phase  queue 0.00  fetch ▉▉▉ 0.31 …`: bars on a wide screen, numbers on every one.
+/// `phase  queue 0ms  fetch ▉▉▉ 0.3s …`: bars on a wide screen, numbers on every one.
 fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
     let glyphs = canvas.glyphs();
     let wide = canvas.area.width >= 100;
@@ -189,7 +190,7 @@ fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
                 pieces.push(piece(glyphs.levels[7].repeat(bars.min(12)), Role::Accent));
                 pieces.push(piece(if bars > 0 { " " } else { "" }, Role::Plain));
             }
-            pieces.push(piece(format!("{}.{:02}", time / 1000, time % 1000 / 10), Role::Plain));
+            pieces.push(piece(text::took(time), Role::Plain));
         } else if !failed {
             pieces.push(piece(glyphs.dash, Role::Dim));
         }
@@ -231,7 +232,7 @@ fn panes(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod, detail: 
     let total = detail.detail.files_total.max(files.len() as u64);
     let panes: [(Pane, String, Vec<Vec<Piece>>); 3] = [
         (Pane::First, format!("Commits ({})", detail.detail.commits.len()), commits(model, pod, detail)),
-        (Pane::Second, format!("Files ({total})  {counts}"), changes(canvas.glyphs(), detail)),
+        (Pane::Second, format!("Files ({total})  {counts}").trim_end().to_owned(), changes(canvas.glyphs(), detail)),
         (Pane::Third, "Log of this sync".to_owned(), log(detail)),
     ];
     let heights =

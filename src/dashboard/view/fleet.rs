@@ -33,7 +33,8 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width) {
         canvas.rule(y, &title, &key);
         y += 1;
-        let most = usize::from(area.bottom().saturating_sub(y) / 3);
+        let left = area.bottom().saturating_sub(y);
+        let most = usize::from((left / 2).min(left.saturating_sub(5)).max(1));
         for line in lines.iter().take(most) {
             canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
             y += 1;
@@ -55,15 +56,14 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     if !model.filter_text.is_empty() {
         title.push(piece(format!("  /{}", model.filter_text), Role::Accent));
     }
-    let mut remark = String::new();
-    if model.filter.is_empty() {
-        remark.push_str("newest first");
-    } else {
+    let dot = canvas.glyphs().dot;
+    let mut remark = "newest first".to_owned();
+    if !model.filter.is_empty() {
         let all: usize = model.pods.iter().map(|pod| pod.records.len()).sum();
-        remark.push_str(&format!("{} of {all} {} Esc clears", model.fleet_rows.len(), canvas.glyphs().dot));
+        remark = format!("{} of {all} {dot} Esc clears", model.fleet_rows.len());
     }
     if model.fleet_cursor.follow {
-        remark.push_str(&format!(" {} following", canvas.glyphs().dot));
+        remark = format!("{remark} {dot} following");
     }
     canvas.rule(area.y, &title, &[piece(remark, Role::Dim)]);
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };

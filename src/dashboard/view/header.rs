@@ -12,9 +12,6 @@ use crate::dashboard::model::{Link, Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
-/// Syncs in the header's strip.
-const STRIP: usize = 40;
-
 /// The right end of the first line: how many replicas, what time, whether the links live.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     let glyphs = canvas.glyphs();
@@ -33,15 +30,17 @@ fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     if model.setup.read_only {
         pieces.push(piece("read-only  ", Role::Dim));
     }
-    pieces.push(if model.frozen {
+    pieces.push(if model.listed && expected == 0 && model.listing_problem.is_none() {
+        piece(format!("{} NO PODS", glyphs.starting), Role::Warn)
+    } else if model.frozen {
         piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn)
     } else if live > 0 && live == expected {
         piece(format!("{} LIVE", glyphs.in_sync), Role::Good)
     } else if live > 0 {
         piece(format!("{} PARTLY", glyphs.syncing), Role::Warn)
-    } else if model.pods.iter().any(|pod| pod.snapshot.is_some()) {
-        piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
-    } else if model.pods.iter().any(|pod| matches!(pod.link, Link::Retry { .. })) || model.listing_problem.is_some() {
+    } else if model.pods.iter().any(|pod| pod.snapshot.is_some() || matches!(pod.link, Link::Retry { .. }))
+        || model.listing_problem.is_some()
+    {
         piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
     } else {
         piece(format!("{} CONNECTING", glyphs.starting), Role::Busy)
@@ -56,24 +55,30 @@ fn time(at: Timestamp) -> String {
 /// Where the user is: program, repository, then the trail.
 pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     let wide = canvas.area.width >= 100;
-    let mut left = Vec::new();
-    if wide {
-        left.push(piece("pushsync dashboard   ", Role::Strong));
-    }
-    if let Some(lead) = fleet::lead(model)
-        && (wide || trail.is_empty())
-    {
-        left.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
-        left.push(piece(" @ ", Role::Dim));
-        left.push(piece(&lead.reference, Role::Strong));
-        left.push(piece(if wide { "   " } else { "  " }, Role::Plain));
-    }
-    left.push(piece(&model.setup.subject, Role::Dim));
-    for step in trail {
-        left.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
-        left.push(piece(step, Role::Plain));
-    }
     let right = links(canvas, model, wide);
+    let room = canvas.area.width.saturating_sub(measure(&right) + 4);
+    let program = [piece("pushsync dashboard   ", Role::Strong)];
+    let mut source = Vec::new();
+    if let Some(lead) = fleet::lead(model) {
+        source.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
+        source.push(piece(" @ ", Role::Dim));
+        source.push(piece(&lead.reference, Role::Strong));
+        source.push(piece(if wide { "   " } else { "  " }, Role::Plain));
+    }
+    let mut place = vec![piece(&model.setup.subject, Role::Dim)];
+    for step in trail {
+        place.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
+        place.push(piece(step, Role::Strong));
+    }
+    // What is known by heart goes first when it gets narrow: the program's name, then the repository.
+    let mut left = Vec::new();
+    if wide && measure(&program) + measure(&source) + measure(&place) <= room {
+        left.extend(program);
+    }
+    if measure(&source) + measure(&place) <= room || trail.is_empty() {
+        left.extend(source);
+    }
+    left.extend(place);
     canvas.line(y, &left, &right);
 }
 
@@ -157,6 +162,8 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
 }
 
 struct Webhook {
+    /// A replica has told something.
+    known: bool,
     enabled: bool,
     /// By our clock.
     last: Option<(Timestamp, String)>,
@@ -167,9 +174,10 @@ struct Webhook {
 
 /// What all replicas heard together: each delivery reaches one of them.
 fn heard(model: &Model) -> Webhook {
-    let mut sum = Webhook { enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
+    let mut sum = Webhook { known: false, enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
     for pod in &model.pods {
         let Some(webhook) = pod.snapshot.as_ref().map(|snapshot| &snapshot.webhook) else { continue };
+        sum.known = true;
         sum.enabled |= webhook.enabled;
         sum.received += webhook.day.received;
         sum.bad_signature += webhook.day.bad_signature;
@@ -186,10 +194,12 @@ fn heard(model: &Model) -> Webhook {
 impl Webhook {
     fn word(&self, canvas: &Canvas<'_>) -> Piece {
         let glyphs = canvas.glyphs();
-        if !self.enabled {
+        if !self.known {
+            piece(glyphs.dash, Role::Dim)
+        } else if !self.enabled {
             piece(format!("{} off", glyphs.starting), Role::Dim)
         } else if self.missed > 0 {
-            piece(format!("{} missing some", glyphs.behind), Role::Warn)
+            piece(format!("{} {} missed", glyphs.behind, self.missed), Role::Warn)
         } else if self.last.is_some() {
             piece(format!("{} ok", glyphs.in_sync), Role::Good)
         } else {
@@ -201,9 +211,7 @@ impl Webhook {
 fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let all = heard(model);
     let mut left = vec![piece("webhook  ", Role::Dim), all.word(canvas)];
-    if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
-        left = vec![piece("webhook  ", Role::Dim), piece(canvas.glyphs().dash, Role::Dim)];
-    } else if all.enabled {
+    if all.enabled {
         left.push(piece("   ", Role::Plain));
         left.push(match &all.last {
             Some((at, event)) => {
@@ -216,14 +224,13 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
         let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
         left.push(piece(format!("{} bad signature, ", all.bad_signature), role));
         left.push(piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }));
-        let found = model.fleet_rows.iter().find(|row| row.record.missed_webhook);
-        if let (Some(row), true) = (found, all.missed > 0)
+        if let (Some(row), true) = (&model.last_missed, all.missed > 0)
             && let Some(pod) = model.pod(&row.pod)
         {
             let age = text::age(fleet::age(model, pod, row.record.finished_at));
             left.push(piece(format!(" {} found by poll {age} ago", canvas.glyphs().arrow), Role::Dim));
         }
-    } else {
+    } else if all.known {
         left.push(piece("   no secret was given, so only polls find pushes", Role::Dim));
     }
     canvas.line(y, &left, &[]);
@@ -231,7 +238,7 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 
 fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let glyphs = canvas.glyphs();
-    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), STRIP);
+    let latency = &model.fleet_latency;
     let arrow = glyphs.arrow;
     let mut left = vec![piece(format!("push {arrow} published   "), Role::Dim)];
     let (Some(p50), Some(p95)) = (latency.p50, latency.p95) else {
@@ -252,15 +259,13 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     if let Some((at, _)) = &all.last {
         left.push(piece(format!(" {}", text::age_short(model.now.duration_since(*at))), Role::Plain));
     }
-    if all.missed > 0 {
-        left.push(piece(format!(" {} {}/24h", glyphs.dot, all.missed), Role::Warn));
-    }
-    let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16)).min(STRIP);
-    let latency = fleet::latency(model.fleet_rows.iter().map(|row| row.record.as_ref()), room);
+    let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16));
+    let latency = &model.fleet_latency;
+    let newest = &latency.samples[latency.samples.len().saturating_sub(room)..];
     let mut right = Vec::new();
     if let Some(p95) = latency.p95 {
         right.push(piece(format!("p95 {} ", text::took(p95)), Role::Dim));
-        right.extend(strip::spark(glyphs, &latency.samples));
+        right.extend(strip::spark(glyphs, newest));
     }
     canvas.line(y, &left, &right);
 }

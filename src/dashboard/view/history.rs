@@ -87,7 +87,7 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
             left.push(piece(format!("{gap}next poll in {wait}"), Role::Plain));
         }
         if let Some(at) = snapshot.webhook.last_delivery_at {
-            let result = snapshot.webhook.last_result.as_deref().unwrap_or("");
+            let result = snapshot.webhook.last_result.as_deref().filter(|_| wide).unwrap_or("");
             let age = text::age(fleet::age(model, pod, at));
             left.push(piece(format!("{gap}webhook {age} ago {result}"), Role::Plain));
         }

@@ -11,7 +11,7 @@ use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
 /// Columns of a box, if the screen has them.
-const WIDTH: u16 = 76;
+const WIDTH: u16 = 74;
 
 pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
     if let Some(dialog) = &model.dialog {
@@ -23,9 +23,9 @@ pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
 }
 
 /// A box in the middle, as tall as asked for and as there is room.
-fn centred(canvas: &Canvas<'_>, lines: u16) -> Rect {
+fn centred(canvas: &Canvas<'_>, lines: u16, columns: u16) -> Rect {
     let area = canvas.area;
-    let width = WIDTH.min(area.width);
+    let width = columns.saturating_add(2).min(area.width);
     let height = lines.saturating_add(2).min(area.height);
     Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
 }
@@ -43,24 +43,36 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
     looks.extend(list(Group::Leave));
     let tallest = moves.len().max(looks.len()).max(changes.len());
     let lines = u16::try_from(tallest).unwrap_or(0) + 3;
-    let area = centred(canvas, lines);
-    let inside = canvas.framed(area, &format!("Keys {} {name}", canvas.glyphs().dash));
-    let third = inside.width / 3;
     let columns = [("MOVE", moves), ("LOOK", looks), ("CHANGE (asks first)", changes)];
-    for (index, (title, bindings)) in (0u16..).zip(columns) {
-        let x = inside.x + 1 + index * third;
-        canvas.put(x, inside.y, third.saturating_sub(1), title, Role::Strong);
+    let columns = columns.map(|(title, bindings)| {
+        let keys = bindings.iter().map(|binding| text::width(binding.keys)).max().unwrap_or(0);
+        let words = bindings.iter().map(|binding| text::width(binding.help)).max().unwrap_or(0);
+        (title, bindings, narrow(keys), narrow((keys + 1 + words).max(title.len())))
+    });
+    let natural: u16 = columns.iter().map(|(.., width)| width + 2).sum();
+    let area = centred(canvas, lines, natural + 1);
+    let inside = canvas.framed(area, &format!("Keys {} {name}", canvas.glyphs().dash));
+    // On a narrow screen the columns give way, the one about changes least.
+    let too_wide = (natural + 1).saturating_sub(inside.width);
+    let give = [too_wide.div_ceil(2), too_wide.div_ceil(3), too_wide.div_ceil(6)];
+    let mut x = inside.x + 1;
+    for ((title, bindings, keys, width), give) in columns.into_iter().zip(give) {
+        let width = width.saturating_sub(give);
+        canvas.put(x, inside.y, width, title, Role::Strong);
         for (y, binding) in (inside.y + 1..inside.bottom()).zip(bindings) {
-            let wide = if index == 0 { 9 } else { 6 };
-            canvas.put(x, y, wide, binding.keys, Role::Accent);
-            canvas.put(x + wide + 1, y, third.saturating_sub(wide + 2), binding.help, Role::Plain);
+            canvas.put(x, y, keys, binding.keys, Role::Accent);
+            canvas.put(x + keys + 1, y, width.saturating_sub(keys + 1), binding.help, Role::Plain);
         }
+        x += width + 2;
     }
     if inside.height > 3 {
         let y = inside.bottom() - 1;
-        let words = "lower case looks, CAPITAL changes; nothing typed here is kept on a replica";
-        canvas.put(inside.x + 1, y, inside.width.saturating_sub(2), words, Role::Dim);
+        canvas.put(inside.x + 1, y, inside.width.saturating_sub(2), "lower case looks, CAPITAL changes", Role::Dim);
     }
+}
+
+fn narrow(columns: usize) -> u16 {
+    u16::try_from(columns).unwrap_or(u16::MAX / 8)
 }
 
 fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
@@ -93,7 +105,9 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
         }
         Question::Pin { commit, typed } => {
             pin(&mut lines, model, dialog, &whom, commit, typed, glyphs.dash);
-            ("Roll back and pin", String::new())
+            let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+            let stays = published.is_some_and(|published| published.commit == *commit);
+            (if stays { "Pin" } else { "Roll back and pin" }, String::new())
         }
     };
     if !matches!(dialog.question, Question::Pin { .. }) {
@@ -104,14 +118,14 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
         };
         let hint = if dialog.all { "A: only this one" } else { "A: all replicas" };
         lines.push(vec![
-            piece(format!("{hint:<30}"), Role::Dim),
+            piece(format!("{hint:<20}"), Role::Dim),
             button("Cancel", !dialog.armed),
             piece("    ", Role::Plain),
             button(&go, dialog.armed),
             piece("   y/N", Role::Dim),
         ]);
     }
-    let area = centred(canvas, u16::try_from(lines.len()).unwrap_or(0));
+    let area = centred(canvas, narrow(lines.len()), WIDTH);
     let inside = canvas.framed(area, title);
     for (y, line) in (inside.y..inside.bottom()).zip(&lines) {
         canvas.pieces(inside.x + 1, y, inside.width.saturating_sub(2), line);

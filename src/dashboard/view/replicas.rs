@@ -8,7 +8,7 @@ use super::words;
 use crate::api::TriggerKind;
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::input;
-use crate::dashboard::model::{Link, Model, Pod, Presence};
+use crate::dashboard::model::{Model, Pod, Presence};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
@@ -136,50 +136,67 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
 /// Why the selected replica is not as it should be: a title and lines, or nothing.
 pub fn why(model: &Model, glyphs: &Glyphs, width: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
     let pod = input::current_pod(model)?;
-    let (reason, hint, key) = trouble(model, pod, glyphs)?;
-    let title = vec![piece(format!("{}: ", pod.short), Role::Strong), piece(reason, Role::Bad)];
-    let lines =
-        hint.map(|hint| text::wrap(&format!("hint: {hint}"), usize::from(width.saturating_sub(2)))).unwrap_or_default();
+    let Trouble { heading, reason, hint, key } = trouble(model, pod, glyphs)?;
+    let columns = usize::from(width.saturating_sub(2));
+    let mut lines = Vec::new();
+    // A reason that fits is the title; a longer one begins there with its first words and is told in full below.
+    let room = columns.saturating_sub(text::width(&pod.short) + text::width(key) + 10);
+    let head = if text::width(&text::clean(&reason)) <= room {
+        reason
+    } else {
+        lines.extend(text::wrap(&reason, columns));
+        heading
+    };
+    let title = vec![piece(format!("{}: ", pod.short), Role::Strong), piece(head, Role::Bad)];
+    lines.extend(hint.into_iter().flat_map(|hint| text::wrap(&format!("hint: {hint}"), columns)));
     Some((title, vec![piece(key, Role::Dim)], lines))
 }
 
-fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<(String, Option<String>, &'static str)> {
-    if let Link::Retry { problem, .. } = &pod.link {
-        return Some((problem.reason.clone(), problem.hint.clone(), "r: reconnect now"));
+/// What is wrong with a replica, if anything is.
+struct Trouble {
+    /// For when the reason is too long for one line.
+    heading: String,
+    reason: String,
+    hint: Option<String>,
+    key: &'static str,
+}
+
+fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<Trouble> {
+    let told = |heading: &str, reason: String, hint: Option<String>, key: &'static str| {
+        Some(Trouble { heading: heading.to_owned(), reason, hint, key })
+    };
+    if let Some(problem) = &pod.problem
+        && pod.attached()
+    {
+        return told("not connected", problem.reason.clone(), problem.hint.clone(), "r: reconnect now");
     }
     if pod.gone() {
-        return Some(("the pod is gone; this is what was last seen of it".to_owned(), None, ""));
+        return told("gone", "the pod is gone; this is what was last seen of it".to_owned(), None, "");
     }
     if let Presence::NotReady(why) = &pod.presence
         && !pod.live()
     {
-        return Some((
-            format!("not ready: {why}"),
-            Some("it is connected as soon as its containers run".to_owned()),
-            "",
-        ));
+        let hint = "it is connected as soon as its containers run".to_owned();
+        return told("not ready", format!("not ready: {why}"), Some(hint), "");
     }
     let snapshot = pod.snapshot.as_deref()?;
-    if let Shown::Pinned = fleet::state(model, pod) {
+    if fleet::state(model, pod) == Shown::Pinned {
         let commit = snapshot.pinned.as_deref().map(text::short).unwrap_or_default();
-        let behind = match fleet::lag(model, pod) {
-            Some(lag) => match lag.commits {
-                Some(count) => format!(", {count} behind head"),
-                None => ", behind head".to_owned(),
-            },
+        let behind = match fleet::lag(model, pod).map(|lag| lag.commits) {
+            Some(Some(1)) => ", 1 commit behind head".to_owned(),
+            Some(Some(count)) => format!(", {count} commits behind head"),
+            Some(None) => ", behind head".to_owned(),
             None => String::new(),
         };
-        return Some((
-            format!("PINNED at {commit}{behind}"),
-            Some(format!("new pushes are fetched, not published {} U unpins", glyphs.dash)),
-            "U: unpin",
-        ));
+        let hint = format!("new pushes are fetched, not published {} U unpins", glyphs.dash);
+        return told("PINNED", format!("PINNED at {commit}{behind}"), Some(hint), "U: unpin");
     }
     if let Some(until) = snapshot.paused_until {
         let left = text::age(pod.to_ours(until).duration_since(model.now));
-        return Some((format!("PAUSED, resumes by itself in {left}"), None, "P: resume"));
+        return told("PAUSED", format!("PAUSED, resumes by itself in {left}"), None, "P: resume");
     }
     let error = snapshot.last_error.as_ref()?;
-    let reason = format!("{} failed: {}", error.phase, error.message);
-    Some((reason, error.hint.clone(), "Enter for history"))
+    let heading = format!("{} failed", error.phase);
+    let reason = format!("{heading}: {}", error.message);
+    told(&heading, reason, error.hint.clone(), "Enter for history")
 }

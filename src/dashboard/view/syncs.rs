@@ -45,17 +45,22 @@ pub fn draw(
         })
         .collect();
     let marked = (focused && !rows.is_empty()).then(|| selected - first);
-    table::draw(canvas, area, &columns(area.width, which), &cells, marked, titles);
+    table::draw(canvas, area, &columns(area.width, which, glyphs), &cells, marked, titles);
 }
 
-fn columns(width: u16, which: Columns) -> Vec<Column> {
+fn columns(width: u16, which: Columns, glyphs: &Glyphs) -> Vec<Column> {
     let wide = width >= 100;
+    let commits = match (wide, glyphs.arrow.is_ascii()) {
+        (true, true) => "OLD -> NEW",
+        (true, false) => "OLD → NEW",
+        (false, _) => "COMMITS",
+    };
     let mut columns = vec![Column::new("TIME", 12), Column::new("", 1)];
     if which == Columns::Fleet {
         columns.push(Column::new("POD", if wide { 14 } else { 12 }));
     }
     columns.push(Column::new("TRIGGER", 8));
-    columns.push(Column::new(if wide { "OLD \u{2192} NEW" } else { "COMMITS" }, 18));
+    columns.push(Column::new(commits, 18));
     if wide {
         columns.push(Column::new("AUTHOR", 14));
     }
@@ -107,10 +112,14 @@ fn split(record: &Record) -> Cell {
     if record.outcome != Outcome::Published || parts.iter().all(Option::is_none) {
         return vec![piece(total, Role::Plain)];
     }
-    let seconds = |part: &Option<u64>| {
-        part.map_or("-".to_owned(), |part| format!("{}.{}", (part + 50) / 1000, (part + 50) % 1000 / 100))
+    // In the unit of the total: a small change takes milliseconds, a first clone minutes.
+    let small = words::total(record) < 100;
+    let number = |part: &Option<u64>| match part {
+        None => "-".to_owned(),
+        Some(part) if small => part.to_string(),
+        Some(part) => format!("{}.{}", part.saturating_add(50) / 1000, part.saturating_add(50) % 1000 / 100),
     };
-    let sum: Vec<String> = parts.iter().map(seconds).collect();
+    let sum: Vec<String> = parts.iter().map(number).collect();
     vec![piece(sum.join("+"), Role::Dim), piece(format!(" = {total}"), Role::Plain)]
 }
 

@@ -53,7 +53,8 @@ pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> S
             }
             None => "paused".to_owned(),
         },
-        (Shown::Syncing, Some(snapshot)) => match &snapshot.running {
+        // Seconds that nobody counts any more are not shown.
+        (Shown::Syncing, Some(snapshot)) if pod.live() => match &snapshot.running {
             Some(running) => {
                 format!("{} {}", running.phase, text::age_short(fleet::age(model, pod, running.started_at)))
             }
@@ -74,12 +75,18 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
             let silent = pod.heard_at.map_or(0, |at| model.now.duration_since(at).as_secs());
             if silent > QUIET { piece(format!("quiet {silent}s"), Role::Warn) } else { piece("live", Role::Good) }
         }
-        Link::Connecting => piece("connecting", Role::Busy),
+        Link::Connecting => match pod.heard_at {
+            Some(heard) if wide => {
+                let age = text::age_short(model.now.duration_since(heard));
+                piece(format!("stale {age} {} connecting", glyphs.dot), Role::Bad)
+            }
+            _ => piece("connecting", Role::Busy),
+        },
         Link::Retry { attempt, at, problem } => {
             let left = at.duration_since(model.now).as_secs().max(0);
             let word = problem.word.unwrap_or("retry");
             let retry =
-                if problem.word.is_some() { format!("{word} {}s", left) } else { format!("{word} {left}s #{attempt}") };
+                if problem.word.is_some() { format!("{word} {left}s") } else { format!("{word} {left}s #{attempt}") };
             match pod.heard_at {
                 Some(heard) if wide => {
                     let age = text::age_short(model.now.duration_since(heard));

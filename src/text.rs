@@ -1,0 +1,48 @@
+//! Making somebody else's words fit to be shown: on one line, with nothing that steers a terminal or deceives a reader.
+
+/// Control characters, separators that end lines in some readers, invisible characters, and those that change the
+/// direction of text so that it reads as something it is not ("Trojan Source", CVE-2021-42574; Unicode TR 36).
+#[must_use]
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
+}
+
+/// Foreign text on one line: what is deceptive becomes U+FFFD (a tab a space), the end is cut after `most` characters.
+#[must_use]
+pub fn one_line(text: &str, most: usize) -> String {
+    let safe = |c: char| match c {
+        '\t' => ' ',
+        c if is_deceptive(c) => '\u{fffd}',
+        c => c,
+    };
+    let text = text.trim();
+    let mut line: String = text.chars().take(most).map(safe).collect();
+    if text.chars().nth(most).is_some() {
+        line.pop();
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_or_deceives_is_replaced_and_the_rest_is_kept() {
+        assert_eq!(
+            one_line(" a\tb\nc\u{1b}[31m\u{202e}d\u{2028}ß 文 ", 100),
+            "a b\u{fffd}c\u{fffd}[31m\u{fffd}d\u{fffd}ß 文"
+        );
+        assert_eq!(one_line("12345", 5), "12345");
+        assert_eq!(one_line("123456", 5), "1234…");
+    }
+}

@@ -1,0 +1,167 @@
+//! The modes without a terminal: what they print, and with what code they end.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fake::Fake;
+use super::sample::sha;
+
+fn run(fakes: &[&Fake], args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
+    command.arg("dashboard").args(args);
+    for fake in fakes {
+        command.args(["--url", &fake.url()]);
+    }
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(!output.stdout.contains(&0x1b), "an escape sequence in plain output");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn two() -> (Fake, Fake) {
+    let (one, two) = (Fake::local("web-1"), Fake::local("web-2"));
+    for fake in [&one, &two] {
+        fake.publish("41d07be", "Bump node");
+        fake.publish("9f3c2ab", "Fix pricing table");
+    }
+    (one, two)
+}
+
+#[test]
+fn a_pipe_gets_a_table() {
+    let (one, two) = two();
+    let output = run(&[&one, &two], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = text(&output);
+    assert!(text.contains("head 9f3c2ab Fix pricing table (published on 2/2)"), "{text}");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("web-")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    assert!(rows[0].contains("in sync  9f3c2ab  20") && rows[0].ends_with("0    live"), "{text}");
+}
+
+#[test]
+fn the_exit_code_of_a_check_says_how_the_fleet_is() {
+    let (one, mut two) = two();
+    assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(0));
+    one.publish("abc1234", "Only here");
+    assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(3));
+    // The older commit was live on both and is only followed by a newer one.
+    assert_eq!(run(&[&one, &two], &["--check", "--commit", &sha("9f3c2ab")]).status.code(), Some(0));
+    assert_eq!(run(&[&one, &two], &["--check", "--commit", "abc1234"]).status.code(), Some(3));
+    two.kill();
+    assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(3));
+    assert_eq!(run(&[&two], &["--check"]).status.code(), Some(2));
+    assert_eq!(run(&[], &["--check"]).status.code(), Some(1));
+    assert_eq!(run(&[&one], &["--check", "--nonsense"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_replica_that_failed_is_not_in_sync() {
+    let fake = Fake::local("web-1");
+    fake.publish("41d07be", "Bump node");
+    fake.inner().failed("500", "9f3c2ab");
+    let output = run(&[&fake], &["--check"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = text(&output);
+    assert!(text.contains("no space left on device") && text.contains("hint: The volume is full"), "{text}");
+}
+
+#[test]
+fn waiting_ends_when_the_commit_is_live_everywhere() {
+    let (one, two) = two();
+    let args = ["--check", "--wait", "60s", "--commit", "feedbee", "--output", "json"];
+    let urls = [one.url(), two.url()];
+    let child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .arg("dashboard")
+        .args(args)
+        .args(["--url", &urls[0], "--url", &urls[1]])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    super::kubectl::eventually("both are listened to", || one.inner().streams > 0 && two.inner().streams > 0);
+    one.publish("feedbee", "Awaited");
+    std::thread::sleep(Duration::from_millis(300));
+    two.publish("feedbee", "Awaited");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["in_sync"], true);
+    let late = run(&[&one, &two], &["--check", "--wait", "300ms", "--commit", "0000000"]);
+    assert_eq!(late.status.code(), Some(3));
+}
+
+#[test]
+fn the_document_carries_the_words_of_the_api() {
+    let (one, two) = two();
+    let output = run(&[&one, &two], &["--once", "--output", "json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["schema"], 1);
+    assert_eq!(document["head"]["commit"], sha("9f3c2ab"));
+    assert_eq!(document["replicas"].as_array().unwrap().len(), 2);
+    let replica = &document["replicas"][0];
+    assert_eq!((&replica["state"], &replica["link"]), (&Value::from("in_sync"), &Value::from("live")));
+    assert_eq!(replica["published"]["commit"], sha("9f3c2ab"));
+    assert!(document["now"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+    assert_eq!(document["history"].as_array().unwrap().len(), 4);
+    assert_eq!(document["history"][0]["outcome"], "published");
+    assert!(document["history"][0]["replica"].as_str().unwrap().starts_with("web-"));
+}
+
+#[test]
+fn a_token_is_needed_where_it_is_wanted_and_never_in_an_address() {
+    let fake = Fake::local("web-1");
+    fake.publish("9f3c2ab", "Fix");
+    fake.inner().token = Some("s3cret-token".to_owned());
+    let refused = run(&[&fake], &["--check"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused).contains("wants a token"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "s3cret-token\n").unwrap();
+    let path = file.path().display().to_string();
+    let good = run(&[&fake], &["--check", "--token-file", &path]);
+    assert_eq!(good.status.code(), Some(0));
+    assert!(!text(&good).contains("s3cret"));
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let (one, _two) = two();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .args(["dashboard", "--watch", "--url", &one.url()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // The first line goes into a pipe that nobody reads.
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn something_else_behind_the_address_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            use std::io::{Read, Write};
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .args(["dashboard", "--check", "--url", &url])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("no pushsync admin API"), "{said}");
+}
