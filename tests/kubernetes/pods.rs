@@ -137,8 +137,8 @@ fn each_weakening_is_an_objection() {
     let site = document("Deployment", "site");
     let pod = "/spec/template/spec";
     let weaker = [
-        ("hostNetwork", format!("{pod}"), json!(true)),
-        ("automountServiceAccountToken", format!("{pod}"), json!(true)),
+        ("hostNetwork", pod.to_owned(), json!(true)),
+        ("automountServiceAccountToken", pod.to_owned(), json!(true)),
         ("runAsNonRoot", format!("{pod}/securityContext"), json!(false)),
         ("runAsUser", format!("{pod}/securityContext"), json!(0)),
         ("seccompProfile", format!("{pod}/securityContext"), json!({ "type": "Unconfined" })),
