@@ -7,3 +7,4 @@ mod limits;
 mod push;
 mod readers;
 mod site;
+mod ssh;
