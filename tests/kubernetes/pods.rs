@@ -29,15 +29,19 @@ fn pushsync(arguments: &[&str], environment: &[(String, String)]) -> (Option<i32
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-#[test]
-fn every_flag_is_one_that_the_program_has() {
+/// The names of the flags of `pushsync run`, as it tells them itself.
+pub fn flags() -> BTreeSet<String> {
     let (code, help) = pushsync(&["run", "--help"], &[]);
     assert_eq!(code, Some(0));
-    let flags: BTreeSet<&str> = help
-        .split(|c: char| c.is_whitespace() || matches!(c, ',' | '['))
+    help.split(|c: char| c.is_whitespace() || matches!(c, ',' | '['))
         .filter_map(|word| word.strip_prefix("--"))
-        .map(|word| word.split(['=', '.', ';']).next().unwrap_or(word))
-        .collect();
+        .map(|word| word.split(['=', '.', ';']).next().unwrap_or(word).to_owned())
+        .collect()
+}
+
+#[test]
+fn every_flag_is_one_that_the_program_has() {
+    let flags = flags();
     assert!(flags.contains("repo") && flags.contains("hook-secret-file") && flags.len() > 20, "{flags:?}");
     for container in ours() {
         for argument in list(&container["args"]) {
