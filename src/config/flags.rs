@@ -179,6 +179,12 @@ pub const FLAGS: &[Flag] = &[
         Absent,
         "A file with the webhook's secret, 16 to 512 bytes, read again when it changes. Repeatable: the current one first, then the previous one",
     ),
+    switch(
+        RungBy,
+        "hook-secret-optional",
+        "false",
+        "Start although the current secret's file does not exist: webhooks are refused until it does, and when it goes",
+    ),
     one(
         RungBy,
         "hook-repo",

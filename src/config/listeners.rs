@@ -33,7 +33,8 @@ pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option
 
 /// The webhook listener. Without a secret there is none, and asking for one is a mistake.
 fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
-    let secret_files = secrets(given);
+    let secret_optional = given.value("hook-secret-optional", values::switch).unwrap_or_default();
+    let secret_files = secrets(given, secret_optional);
     let path = given.value("hook-path", hook_path);
     let wanted = given.value("hook-repo", repository);
     if secret_files.is_empty() {
@@ -43,7 +44,7 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
         if given.is_given("peers") {
             given.problem("peers", "needs --hook-secret-file: messages to peers are signed with a key made from it");
         }
-        for name in ["hook-path", "hook-repo", "hook-rate"] {
+        for name in ["hook-path", "hook-repo", "hook-rate", "hook-secret-optional"] {
             if given.is_given(name) {
                 given.warn(name, "has no effect without --hook-secret-file");
             }
@@ -66,7 +67,7 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
         repo: url.map(ToString::to_string).unwrap_or_default(),
         reference: audience.reference.clone(),
     };
-    Some(HookOptions { bind: bind?, path: path?, secret_files, audience, peers })
+    Some(HookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience, peers })
 }
 
 /// Given several times, or as a list, or both.
@@ -99,11 +100,22 @@ fn peer(text: &str) -> Result<peers::Name, String> {
     if good { Ok(peers::Name { host: in_brackets.unwrap_or(host).to_owned(), port }) } else { Err(FORM.to_owned()) }
 }
 
-fn secrets(given: &mut Given) -> Vec<PathBuf> {
+/// The first file must exist unless it is optional. The others need not: between two rotations there is no previous secret,
+/// and a start must not depend on whether one is under way. What exists must be usable.
+fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
     let files = given.paths("hook-secret-file");
-    for path in &files {
-        if let Err(wrong) = secret_file::read(path) {
-            given.problem("hook-secret-file", format!("{} {wrong}", shown(path)));
+    for (at, path) in files.iter().enumerate() {
+        match secret_file::read(path) {
+            Err(wrong) if wrong.is_missing() && at > 0 => {}
+            Err(wrong) if wrong.is_missing() && optional => given.warn(
+                "hook-secret-file",
+                format!(
+                    "{} does not exist: every webhook is refused until it does, and only the poll works",
+                    shown(path)
+                ),
+            ),
+            Err(wrong) => given.problem("hook-secret-file", format!("{} {wrong}", shown(path))),
+            Ok(_) => {}
         }
     }
     files

@@ -63,9 +63,19 @@ pub struct HookOptions {
     pub path: String,
     /// Current secret first, then the previous one.
     pub secret_files: Vec<PathBuf>,
+    /// True: the current secret may be missing, now or later; until it is there no delivery is authentic.
+    pub secret_optional: bool,
     pub audience: Audience,
     /// The other replicas. Whoever knows the secret is heard even if none are to be told.
     pub peers: peers::Options,
+}
+
+impl HookOptions {
+    /// Whether a delivery could be authentic now. A secret that is required is there, or the start has failed.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        !self.secret_optional || self.secret_files.iter().any(|path| path.exists())
+    }
 }
 
 /// Which deliveries are ours.
@@ -146,7 +156,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
     let mut ready = Vec::new();
     let mut known_peers = None;
     if let (Some(listener), Some(options)) = (hook, &options.hook) {
-        let secrets = Arc::new(Secrets::new(read_secrets(&options.secret_files)?));
+        let secrets = Arc::new(Secrets::new(read_secrets(options)?));
         let own = listener.local_addr().ok();
         let hook = Hook {
             path: options.path.clone(),
@@ -197,10 +207,12 @@ fn connect_peers(
     Arc::new(Peers::new(options.peers.clone(), around))
 }
 
-/// The first secret must be there; those after it may have been withdrawn already.
-fn read_secrets(paths: &[PathBuf]) -> Result<Vec<SecretFile>, Error> {
+/// The first secret must be there unless it is optional; those after it may have been withdrawn already.
+fn read_secrets(options: &HookOptions) -> Result<Vec<SecretFile>, Error> {
+    let paths = &options.secret_files;
     let read = |(at, path): (usize, &PathBuf)| {
-        let file = if at == 0 { SecretFile::required(path) } else { SecretFile::removable(path) };
+        let required = at == 0 && !options.secret_optional;
+        let file = if required { SecretFile::required(path) } else { SecretFile::removable(path) };
         file.map_err(|source| Error::Secret { flag: "--hook-secret-file", path: path.clone(), source })
     };
     if paths.is_empty() {

@@ -201,6 +201,8 @@ impl Board {
         let mut inner = self.lock();
         let now = self.clock.now();
         let webhook = &mut inner.snapshot.webhook;
+        // The secret may have come after the start.
+        webhook.enabled = true;
         webhook.received += 1;
         webhook.last_delivery_at = Some(now);
         webhook.last_event = Some(event.to_owned());

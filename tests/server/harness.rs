@@ -160,6 +160,7 @@ impl Setup {
                 bind: local,
                 path: "/webhook".into(),
                 secret_files: vec![folder.path().join("current"), folder.path().join("previous")],
+                secret_optional: false,
                 audience: self.audience,
                 peers: pushsync::peers::Options {
                     names: Vec::new(),

@@ -64,7 +64,14 @@ async fn a_start_that_fails_names_the_address_and_the_flag() {
         let bind = "127.0.0.1:0".parse().unwrap();
         let peers = pushsync::peers::Options::default();
         Options {
-            hook: Some(HookOptions { bind, path: "/webhook".into(), secret_files, audience, peers }),
+            hook: Some(HookOptions {
+                bind,
+                path: "/webhook".into(),
+                secret_files,
+                secret_optional: false,
+                audience,
+                peers,
+            }),
             ..options()
         }
     };
