@@ -9,5 +9,6 @@ mod cli;
 mod dashboard;
 mod git;
 mod kubernetes;
+mod peers;
 mod publish;
 mod server;

@@ -199,6 +199,13 @@ pub const FLAGS: &[Flag] = &[
         Value("1"),
         "Looks a second that webhooks may cause, in bursts of up to 5; more of them are merged, not refused. 0 is no limit",
     ),
+    many(
+        RungBy,
+        "peers",
+        "NAME:PORT",
+        Absent,
+        "The other replicas' hook listener, told of each webhook: a headless Service, or several hosts or IPs separated by commas. Names are resolved for each delivery, own addresses are skipped",
+    ),
     shared(one(
         Credentials,
         "username",

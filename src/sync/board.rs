@@ -182,6 +182,15 @@ impl Board {
         self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
+    /// A record that was told before has grown.
+    pub fn amended(&self, record: Record) {
+        let mut inner = self.lock();
+        if let Some(known) = inner.recent.iter_mut().find(|known| known.id == record.id) {
+            *known = record.clone();
+        }
+        self.send(&mut inner, |_| Event::SyncAmended(Box::new(record)));
+    }
+
     /// Fills in what the history held from before this process.
     pub fn restore(&self, newest_first: impl IntoIterator<Item = Record>) {
         self.lock().recent = newest_first.into_iter().take(RECENT).collect();
