@@ -2,8 +2,8 @@
 //!
 //! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
 //! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk` and `write` under it, then `verify`, `link`, `sweep`, `spare` (a tree for the next push) with `bring`, and
-//! `changes`.
+//! `walk` and `write` under it, then `verify`, `link`, `sweep`, `spare` and `prepare` (a tree for the next push)
+//! with `bring`, and `changes`.
 //!
 //! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
 //! `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
@@ -16,6 +16,7 @@ mod build;
 mod changes;
 mod diff;
 mod link;
+mod prepare;
 mod room;
 mod spare;
 mod sweep;

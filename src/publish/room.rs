@@ -67,7 +67,7 @@ mod tests {
             let after = Room { free: (free + tree.0, 1 << 20), tree };
             assert!(!(before.is_tight() && after.is_ample()), "{free}");
         }
-        assert!(Room { free: (1 << 30, 1_150), tree }.is_tight() == false);
+        assert!(!Room { free: (1 << 30, 1_150), tree }.is_tight());
         assert!(!Room { free: (1 << 30, 1_150), tree }.is_ample(), "inodes count as well");
         assert!(Room { free: (1 << 30, 1_050), tree }.is_tight());
     }
