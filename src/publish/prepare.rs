@@ -53,6 +53,8 @@ impl Volume {
         while let Some(spare) = self.take_unready(live) {
             self.renew(&job, spare, live)?;
         }
+        // One that was given up while it was being looked at came back after another had been made.
+        self.drop_more_than(self.spare_limit(), trees);
         while self.lacks_spares() {
             if self.recycle(&job, live, keep)? {
                 continue;

@@ -197,7 +197,16 @@ impl Volume {
 
     /// Removes all spares. True if there were any.
     pub(super) fn drop_spares(&self, trees: &OwnedFd) -> bool {
-        let dropped = std::mem::take(&mut self.spares().ready);
+        self.drop_more_than(0, trees)
+    }
+
+    /// Removes the spares above a number. True if there were any.
+    pub(super) fn drop_more_than(&self, kept: usize, trees: &OwnedFd) -> bool {
+        let dropped: Vec<_> = {
+            let mut spares = self.spares();
+            let kept = kept.min(spares.ready.len());
+            spares.ready.drain(kept..).collect()
+        };
         for spare in &dropped {
             discard(trees, &spare.name);
         }
