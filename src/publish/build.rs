@@ -94,14 +94,16 @@ impl<'a> NewTree<'a> {
     }
 
     /// The tree of a commit that is not live and whose grace is over, without its name from here on.
-    pub(super) fn of_replaced(volume: &'a Volume, trees: &'a OwnedFd, commit: Oid) -> Result<Option<Self>, Error> {
+    pub(super) fn of_replaced(
+        volume: &'a Volume,
+        trees: &'a OwnedFd,
+        commit: Oid,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, Error> {
         let text = commit.to_string();
         let name = text.as_bytes();
         let mut ages = volume.ages();
-        let Some(stat) = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))? else {
-            return Ok(None);
-        };
-        if volume.is_live(name)? || !ages.may_go(name, &stat, volume.grace()) {
+        if cancel.is_cancelled() || volume.is_live(name)? || !ages.is_over(name) {
             return Ok(None);
         }
         ages.forget(name);

@@ -134,7 +134,7 @@ impl Volume {
             if commit == live || keep.contains(&commit) {
                 continue;
             }
-            if let Some(tree) = NewTree::of_replaced(self, job.trees, commit)? {
+            if let Some(tree) = NewTree::of_replaced(self, job.trees, commit, job.cancel)? {
                 self.spares().trees.remove(&commit);
                 return self.bring_up(job, tree, commit, live, trust.since, trust.entries);
             }

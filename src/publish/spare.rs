@@ -18,7 +18,7 @@ use super::folder::{self, Stamp};
 use super::link::commit_named;
 use super::objects::{MAX_ENTRIES, Objects};
 use super::sweep::{DOOMED, UNFINISHED};
-use super::volume::{Volume, unique};
+use super::volume::{Volume, touch, unique};
 use super::{Built, Error, Verdict, verify};
 use crate::worker::Cancel;
 
@@ -128,6 +128,8 @@ impl Volume {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => return Ok(Used::No(Some(error.to_string()))),
         };
+        // Its folder may be as old as the commits that left it alone, and a sweep goes by that until it is published.
+        touch(trees, &tree.name);
         tree.take_the_place_of(commit, cancel)?;
         self.spares().trees.insert(commit, Trust { since, entries, complete: false });
         Ok(Used::Built(Built { commit, files: written.files, bytes: written.bytes, spare: Some(from), note: None }))

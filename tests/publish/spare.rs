@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,6 +99,19 @@ fn a_changed_file_is_a_new_file_and_the_others_are_left_alone() {
     assert_ne!(after[0], before[0]);
     assert_eq!(after[1], before[1]);
     assert_eq!(fs::read(site.path().join("linked")).unwrap(), b"1", "nothing is written into what others may have");
+    assert!(is_whole(&site, &volume, commit));
+}
+
+#[test]
+fn a_sweep_between_build_and_publish_spares_a_tree_whose_folder_is_old() {
+    let site = Site::new();
+    let (volume, mut model) = ready(&site);
+    let aged = Command::new("touch").args(["-d", "2 hours ago"]).arg(&spares(&site)[0]).status().unwrap();
+    assert!(aged.success());
+    let commit = next(&site, &mut model);
+    assert!(volume.build(&site.store(), commit, &Cancel::default()).unwrap().spare.is_some());
+    volume.sweep(&[]).unwrap();
+    volume.publish(commit).unwrap();
     assert!(is_whole(&site, &volume, commit));
 }
 
