@@ -229,6 +229,9 @@ impl Link {
 
 /// A broken stream often comes a moment before its cause: the child's last words say more.
 async fn reason(way: &mut Way, problem: Problem) -> Problem {
+    if way.ended.is_none() {
+        return problem;
+    }
     tokio::time::timeout(Duration::from_millis(500), way.end()).await.unwrap_or(problem)
 }
 
@@ -311,6 +314,15 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.failed() <= Duration::from_millis(600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_way_without_an_end_of_its_own_has_no_last_words_to_wait_for() {
+        let base: Url = "http://127.0.0.1:9180/".parse().expect("a URL");
+        let mut way = Way { base, ended: None, guard: None };
+        let begun = Instant::now();
+        assert_eq!(reason(&mut way, Problem::new("refused")).await.reason, "refused");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[test]
