@@ -164,3 +164,33 @@ async fn a_prefix_cannot_be_looked_up_while_the_remote_drips_but_the_process_liv
     assert_eq!((status, &answer["code"]), (409, &json!("busy")), "{answer}");
     assert_eq!(site.probe("/livez").await.0, 200);
 }
+
+#[tokio::test]
+async fn an_edit_in_a_large_spare_is_repaired_right_after_it_was_published() {
+    let mut site = Site::new();
+    for file in 0..1_500 {
+        site.repo.write(&format!("d{}/f{file}", file % 30), format!("{file}\n"));
+    }
+    site.repo.commit("many files");
+    site.repo.push();
+    site.set("verbose", "1");
+    site.start_in_sync().await;
+    site.sidecar().wait_for_text(PATIENCE, "Ready(1)").await;
+    let trees = site.root().join(".worktrees");
+    let spare = || {
+        let names = std::fs::read_dir(&trees).unwrap().map(|entry| entry.unwrap().path());
+        names.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with(".spare-"))
+    };
+    // The clock that counts goes in steps of some milliseconds.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    std::fs::write(spare().unwrap().join("d7/f7"), "defaced").unwrap();
+    let after = site.push_and_ring("d1/f1", "changed").await;
+    site.wait_published(&after).await;
+    let link = site.link();
+    eventually(PATIENCE, || std::fs::read(link.join("d7/f7")).is_ok_and(|content| content == b"7\n")).await;
+    site.assert_whole(&after);
+    let repair = site.wait_record(|record| record.old == record.new && record.new.as_deref() == Some(&after)).await;
+    let told = site.detail(&repair.id).await.detail.log;
+    assert!(told.iter().any(|line| line.message.contains("putting")), "{told:?}");
+    assert_eq!(site.incremental_and_fresh().await.0, 1);
+}
