@@ -13,6 +13,10 @@ mod shallow;
 
 mod transport;
 
+mod arrive;
+mod over_http;
+mod v2;
+
 mod credentials;
 mod known_hosts;
 

@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn push(before: u8, after: u8) -> Announced {
-        Announced { before: Some(oid(before)), after: oid(after) }
+        Announced { before: Some(oid(before)), after: oid(after), forced: false }
     }
 
     #[test]
