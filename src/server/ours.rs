@@ -158,6 +158,7 @@ mod tests {
             before: Some("e".repeat(40)),
             after: Some(COMMIT.to_owned()),
             deleted: Some(false),
+            forced: None,
             head_commit: Some("f".repeat(40)),
             repository: Some(PushedRepository {
                 full_name: Some("Acme/Site".to_owned()),

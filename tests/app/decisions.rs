@@ -152,6 +152,8 @@ async fn a_tree_that_was_edited_while_nobody_looked_is_rebuilt_at_start() {
 async fn a_prefix_cannot_be_looked_up_while_the_remote_drips_but_the_process_lives() {
     let mut site = Site::new();
     site.set("period", "300ms");
+    // Libgit2 talks to a server without protocol v2, and blocks the one git thread with it.
+    site.remote.set(crate::support::git_http::Mode::OldProtocol);
     site.start_in_sync().await;
     site.remote.set(crate::support::git_http::Mode::Silent);
     let looks = site.remote.requests();
@@ -159,4 +161,17 @@ async fn a_prefix_cannot_be_looked_up_while_the_remote_drips_but_the_process_liv
     let (status, answer) = site.post("pin", &json!({ "commit": "abcdef" })).await;
     assert_eq!((status, &answer["code"]), (409, &json!("busy")), "{answer}");
     assert_eq!(site.probe("/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_commit_can_be_chosen_by_its_prefix_while_the_remote_says_nothing() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    site.remote.set(crate::support::git_http::Mode::Silent);
+    let looks = site.remote.requests();
+    eventually(PATIENCE, || site.remote.requests() > looks).await;
+    let (status, answer) = site.post("pin", &json!({ "commit": &head[..8] })).await;
+    assert_eq!((status, &answer["pinned"]), (202, &json!(head)), "{answer}");
 }
