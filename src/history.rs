@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::api::{Detail, Record, SCHEMA, SyncDetail};
+use crate::api::{Detail, PeerResult, Record, SCHEMA, SyncDetail};
 
 use journal::{Found, Journal, Place};
 
@@ -149,6 +149,25 @@ impl History {
         inner.entries.push_back(Entry { record, detail: kept });
         self.trim(&mut inner);
         outcome
+    }
+
+    /// Adds what the peers answered to a record that is there already: another line of the file with the same id, which
+    /// counts instead of the first one. Returns the record as it is now, if it is still kept; it is also if the file
+    /// cannot be written. Blocking.
+    pub fn amend(&self, id: &str, peers: Vec<PeerResult>) -> (Option<Record>, io::Result<()>) {
+        let mut inner = self.lock();
+        let Inner { entries, journal, .. } = &mut *inner;
+        let Some(entry) = entries.iter_mut().rev().find(|entry| entry.record.id == id) else { return (None, Ok(())) };
+        entry.record.peers = peers;
+        let record = entry.record.clone();
+        let Some(journal) = journal else { return (Some(record), Ok(())) };
+        let detail = match &entry.detail {
+            Kept::InMemory(detail) => detail.clone(),
+            Kept::OnDisk(place) => journal.detail(*place).unwrap_or_default(),
+        };
+        let written = journal.append(&record, &detail).map(|place| entry.detail = Kept::OnDisk(place));
+        self.trim(&mut inner);
+        (Some(record), written)
     }
 
     /// At most `limit` records older than the record `before`, newest first. An unknown `before` gives none.

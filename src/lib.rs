@@ -21,6 +21,7 @@ pub mod history;
 pub mod metrics;
 pub mod publish;
 
+pub mod peers;
 pub mod server;
 pub mod signals;
 

@@ -82,7 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         tokio::spawn(signals::ring_on(number, handle));
     }
     let stop = CancellationToken::new();
-    let mut syncing = tokio::spawn(sync_loop.run(stop.clone()));
+    let mut syncing = tokio::spawn(sync_loop.run(servers.start_delay(), stop.clone()));
 
     let code = tokio::select! {
         code = endings.received() => {

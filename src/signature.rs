@@ -18,6 +18,15 @@ impl Signer {
         Self(Hmac::new_from_slice(secret.expose()).expect("HMAC takes a key of any length"))
     }
 
+    /// A signer whose key is made from the secret for one purpose, so that its MACs are of no use for any other.
+    #[must_use]
+    pub fn derived(secret: &Secret, purpose: &[u8]) -> Self {
+        let mut key = Self::new(secret);
+        key.update(purpose);
+        let key = key.0.finalize().into_bytes();
+        Self(Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"))
+    }
+
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -31,8 +40,14 @@ impl Signer {
     /// The value of an `X-Hub-Signature-256` header.
     #[must_use]
     pub fn header(self) -> String {
+        format!("sha256={}", self.hex())
+    }
+
+    /// The MAC in lower-case hex.
+    #[must_use]
+    pub fn hex(self) -> String {
         use std::fmt::Write as _;
-        let mut text = "sha256=".to_owned();
+        let mut text = String::with_capacity(64);
         for byte in self.0.finalize().into_bytes() {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
@@ -46,7 +61,12 @@ impl Signer {
 /// GitHub sends `sha1=` and others elsewhere send bare hex or a list; none of that is taken here.
 #[must_use]
 pub fn parse_header(value: &[u8]) -> Option<[u8; 32]> {
-    let hex = value.strip_prefix(b"sha256=")?;
+    parse_hex(value.strip_prefix(b"sha256=")?)
+}
+
+/// Reads 64 hex digits of either case, nothing around them.
+#[must_use]
+pub fn parse_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let mut mac = [0; 32];
     if hex.len() != 64 {
         return None;

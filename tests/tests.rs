@@ -8,5 +8,7 @@ mod architecture;
 mod cli;
 mod dashboard;
 mod git;
+mod kubernetes;
+mod peers;
 mod publish;
 mod server;

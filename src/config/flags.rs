@@ -179,6 +179,12 @@ pub const FLAGS: &[Flag] = &[
         Absent,
         "A file with the webhook's secret, 16 to 512 bytes, read again when it changes. Repeatable: the current one first, then the previous one",
     ),
+    switch(
+        RungBy,
+        "hook-secret-optional",
+        "false",
+        "Start although the current secret's file does not exist: webhooks are refused until it does, and when it goes",
+    ),
     one(
         RungBy,
         "hook-repo",
@@ -192,6 +198,13 @@ pub const FLAGS: &[Flag] = &[
         "RATE",
         Value("1"),
         "Looks a second that webhooks may cause, in bursts of up to 5; more of them are merged, not refused. 0 is no limit",
+    ),
+    many(
+        RungBy,
+        "peers",
+        "NAME:PORT",
+        Absent,
+        "The other replicas' hook listener, told of each webhook: a headless Service, or several hosts or IPs separated by commas. Names are resolved for each delivery, own addresses are skipped",
     ),
     shared(one(
         Credentials,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::credentials::shown;
 use super::given::Given;
 use super::values;
+use crate::peers;
 use crate::remote_url::RemoteUrl;
 use crate::secret_file;
 use crate::server::{AdminBind, Audience, HookOptions, Options, Repository};
@@ -32,14 +33,18 @@ pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option
 
 /// The webhook listener. Without a secret there is none, and asking for one is a mistake.
 fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
-    let secret_files = secrets(given);
+    let secret_optional = given.value("hook-secret-optional", values::switch).unwrap_or_default();
+    let secret_files = secrets(given, secret_optional);
     let path = given.value("hook-path", hook_path);
     let wanted = given.value("hook-repo", repository);
     if secret_files.is_empty() {
         if given.is_given("hook-bind") {
             given.problem("hook-bind", "needs --hook-secret-file: webhooks without a secret are not received");
         }
-        for name in ["hook-path", "hook-repo", "hook-rate"] {
+        if given.is_given("peers") {
+            given.problem("peers", "needs --hook-secret-file: messages to peers are signed with a key made from it");
+        }
+        for name in ["hook-path", "hook-repo", "hook-rate", "hook-secret-optional"] {
             if given.is_given(name) {
                 given.warn(name, "has no effect without --hook-secret-file");
             }
@@ -57,14 +62,60 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
     };
     let audience =
         Audience { repository: wanted.or_else(from_url), reference: reference.unwrap_or_default().to_owned() };
-    Some(HookOptions { bind: bind?, path: path?, secret_files, audience })
+    let peers = peers::Options {
+        names: peers(given),
+        repo: url.map(ToString::to_string).unwrap_or_default(),
+        reference: audience.reference.clone(),
+    };
+    Some(HookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience, peers })
 }
 
-fn secrets(given: &mut Given) -> Vec<PathBuf> {
+/// Given several times, or as a list, or both.
+fn peers(given: &mut Given) -> Vec<peers::Name> {
+    let mut names: Vec<peers::Name> = Vec::new();
+    for value in given.paths("peers") {
+        let text = value.to_string_lossy();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match peer(part) {
+                Ok(name) if names.contains(&name) => {}
+                Ok(name) => names.push(name),
+                Err(wrong) => given.problem("peers", format!("`{part}` {wrong}")),
+            }
+        }
+    }
+    names
+}
+
+/// Reads `name:port`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
+fn peer(text: &str) -> Result<peers::Name, String> {
+    const FORM: &str = "is not a host and port; write it like site-peers:8080";
+    let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or(FORM)?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let good = in_brackets.map_or_else(
+        || (1..=253).contains(&host.len()) && host.bytes().all(part),
+        |host| host.parse::<std::net::Ipv6Addr>().is_ok(),
+    );
+    if good { Ok(peers::Name { host: in_brackets.unwrap_or(host).to_owned(), port }) } else { Err(FORM.to_owned()) }
+}
+
+/// The first file must exist unless it is optional. The others need not: between two rotations there is no previous secret,
+/// and a start must not depend on whether one is under way. What exists must be usable.
+fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
     let files = given.paths("hook-secret-file");
-    for path in &files {
-        if let Err(wrong) = secret_file::read(path) {
-            given.problem("hook-secret-file", format!("{} {wrong}", shown(path)));
+    for (at, path) in files.iter().enumerate() {
+        match secret_file::read(path) {
+            Err(wrong) if wrong.is_missing() && at > 0 => {}
+            Err(wrong) if wrong.is_missing() && optional => given.warn(
+                "hook-secret-file",
+                format!(
+                    "{} does not exist: every webhook is refused until it does, and only the poll works",
+                    shown(path)
+                ),
+            ),
+            Err(wrong) => given.problem("hook-secret-file", format!("{} {wrong}", shown(path))),
+            Ok(_) => {}
         }
     }
     files
@@ -163,6 +214,28 @@ mod tests {
         for bad in ["webhook", "/", "", "/a?b", "/a#b", "/a b", "/\u{e9}", "/peer", "/hook/peer", "/hook/peer/", "/\n"]
         {
             assert!(hook_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_a_host_and_a_port() {
+        for good in ["site-peers:8080", "192.0.2.1:1", "[2001:db8::1]:65535", "a.b.svc.cluster.local.:80"] {
+            assert_eq!(peer(good).map(|name| name.to_string()), Ok(good.to_owned()));
+        }
+        for bad in [
+            "",
+            "site-peers",
+            ":80",
+            "a:0",
+            "a:65536",
+            "a:b",
+            "2001:db8::1:80",
+            "[a]:80",
+            "http://a:80",
+            "a b:80",
+            "me@a:80",
+        ] {
+            assert!(peer(bad).is_err(), "{bad}");
         }
     }
 

@@ -126,7 +126,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             init_max_failures: timing.init_max_failures,
             sync_on_signal: timing.sync_on_signal,
             hook_rate: hook_rate?,
-            webhooks: server.hook.is_some(),
+            webhooks: server.hook.as_ref().is_some_and(server::HookOptions::has_secret),
             history_limit: timing.history_limit,
             reference: reference_text,
             repo: url.to_string(),

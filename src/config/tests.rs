@@ -161,6 +161,40 @@ fn a_secret_turns_webhooks_on() {
 }
 
 #[test]
+fn only_the_current_secret_must_exist_and_not_even_that_if_it_is_optional() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = secret_file(&folder, "new", "0123456789abcdef");
+    let short = secret_file(&folder, "short", "fifteen bytes!!");
+    let files = ["--hook-secret-file", &new, "--hook-secret-file", "/nowhere/previous"];
+    let config = run(&with(&files), &[]);
+    assert!(config.sync.webhooks && config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.server.hook.unwrap().secret_files.len(), 2, "it may come later");
+
+    let missing = ["--hook-secret-file", "/nowhere/current", "--hook-secret-file", "/nowhere/previous"];
+    let exit = refused(&with(&missing), &[]);
+    assert!(
+        exit.text.contains("`/nowhere/current` cannot be read") && !exit.text.contains("previous"),
+        "{}",
+        exit.text
+    );
+
+    let optional = [&missing[..], &["--hook-secret-optional"]].concat();
+    let config = run(&with(&optional), &[]);
+    assert!(config.server.hook.is_some_and(|hook| hook.secret_optional && !hook.has_secret()));
+    assert!(!config.sync.webhooks, "nothing can ring yet, so no webhook is missed");
+    assert!(config.warnings[0].contains("every webhook is refused until it does"), "{:?}", config.warnings);
+    let there = run(&with(&["--hook-secret-file", &new, "--hook-secret-optional"]), &[]);
+    assert!(there.sync.webhooks && there.warnings.is_empty());
+
+    for wrong in [["--hook-secret-file", &short], ["--hook-secret-file", "/"]] {
+        let exit = refused(&with(&[&wrong[..], &["--hook-secret-optional"]].concat()), &[]);
+        assert!(exit.text.contains("--hook-secret-file: "), "what is there must be usable: {}", exit.text);
+    }
+    let exit = refused(&with(&["--hook-secret-file", &new, "--hook-secret-file", &short]), &[]);
+    assert!(exit.text.contains("holds 15 bytes"), "{}", exit.text);
+}
+
+#[test]
 fn credentials_come_from_files_variables_or_the_url() {
     let folder = tempfile::tempdir().unwrap();
     let file = secret_file(&folder, "password", "token-in-a-file");

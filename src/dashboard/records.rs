@@ -68,6 +68,14 @@ impl Records {
         true
     }
 
+    /// A known record has grown.
+    pub fn replace(&mut self, mut record: Record) {
+        bound(&mut record);
+        if let Some(known) = self.list.iter_mut().find(|known| known.id == record.id) {
+            *known = Arc::new(record);
+        }
+    }
+
     /// The newest records of a snapshot. What is older stays if the two meet; after a gap it would mislead, so it goes
     /// and is loaded again when somebody scrolls there. Returns how many were new.
     pub fn meet(&mut self, recent: Vec<Record>) -> usize {
@@ -174,6 +182,16 @@ mod tests {
         assert!(!records.complete);
         records.meet(Vec::new());
         assert!(records.is_empty() && records.complete);
+    }
+
+    #[test]
+    fn a_record_that_has_grown_takes_the_place_of_what_was_told_before() {
+        let mut records = Records::default();
+        records.meet(vec![record(3), record(2)]);
+        records.replace(Record { chased: 7, ..record(2) });
+        records.replace(record(9));
+        assert_eq!(ids(&records), [3, 2]);
+        assert_eq!(records.get("2").map(|record| record.chased), Some(7));
     }
 
     #[test]

@@ -276,6 +276,11 @@ fn happened(model: &mut Model, id: &PodId, event: Event) {
             snapshot.running = Some(running);
         }
         Event::SyncFinished(record) => finished(model, id, *record),
+        Event::SyncAmended(record) => {
+            if let Some(pod) = model.pod_mut(id) {
+                pod.records.replace(*record);
+            }
+        }
         Event::Delivery(webhook) => {
             let text = format!(
                 "{} {}",

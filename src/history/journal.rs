@@ -13,6 +13,9 @@ use crate::api::{Detail, Record};
 
 /// A longer line is not ours: the longest that we write has 500 paths, 50 commits and 200 log lines.
 const LONGEST_LINE: u64 = 4 << 20;
+/// A later line with the same id counts instead of the earlier one, if no more lines than this lie between: a record is
+/// amended within seconds.
+const AMENDED_WITHIN: usize = 64;
 /// A longer file is rewritten whatever the number of its lines.
 const LONGEST_FILE: u64 = 32 << 20;
 
@@ -58,7 +61,7 @@ impl Journal {
     /// Opens or makes the file and reads the newest `limit` records of it.
     pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Found)> {
         let mut file = open_file(path, false)?;
-        let mut records = std::collections::VecDeque::new();
+        let mut records = std::collections::VecDeque::<(Record, Place)>::new();
         let (mut end, mut lines, mut skipped) = (0, 0, 0);
         let mut reader = BufReader::new(&mut file);
         let mut line = Vec::new();
@@ -74,7 +77,14 @@ impl Journal {
             let whole = line.last() == Some(&b'\n');
             match serde_json::from_slice::<LineIn>(&line) {
                 Ok(read) if whole => {
-                    records.push_back((read.record, Place { offset, length }));
+                    let place = Place { offset, length };
+                    let known =
+                        records.iter_mut().rev().take(AMENDED_WITHIN).find(|(known, _)| known.id == read.record.id);
+                    if let Some(known) = known {
+                        *known = (read.record, place);
+                        continue;
+                    }
+                    records.push_back((read.record, place));
                     if records.len() > limit {
                         records.pop_front();
                     }

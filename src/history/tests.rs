@@ -161,3 +161,27 @@ fn a_symlink_in_its_place_is_not_followed() {
     assert!(History::new(10).attach(&path).is_err());
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }
+
+#[test]
+fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    history.attach(&path).unwrap();
+    for name in ["one", "two", "three"] {
+        let id = history.next_id();
+        history.append(record(&id), detail(name)).unwrap();
+    }
+    let peers = vec![PeerResult { address: "192.0.2.1:8080".into(), result: "timed_out".into() }];
+    let (amended, written) = history.amend("2", peers.clone());
+    written.unwrap();
+    assert_eq!(amended.map(|record| record.peers), Some(peers.clone()));
+    assert!(history.amend("9", peers.clone()).0.is_none());
+
+    let again = History::new(10);
+    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    for history in [history, again] {
+        assert_eq!(ids(&history), ["3", "2", "1"]);
+        let found = history.detail("2").unwrap();
+        assert_eq!((found.record.peers, found.detail), (peers.clone(), detail("two")));
+    }
+}

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::api::{Trigger, TriggerKind};
+use crate::peers::{News, Peers};
 use crate::signature::{Signer, parse_header};
 use crate::sync::{self, Announced};
 use crate::text::one_line;
@@ -25,7 +26,8 @@ use super::body::{self, Budget, Kept};
 use super::limits::Limits;
 use super::ours::{Verdict, judge};
 use super::payload;
-use super::secret_file::SecretFile;
+use super::peer;
+use super::secret_file::Secrets;
 use super::socket::Arrival;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
@@ -33,14 +35,16 @@ const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 /// GitHub's ids have 36 characters. A longer one is not shown.
 const LONGEST_DELIVERY_ID: usize = 64;
+/// What is said to whoever does not know our secret, whatever is wrong.
+pub const UNSIGNED: &str = "the request is not signed with our secret";
 /// Text from a payload is cut to this in answers, on the board and in the log.
 const LONGEST_REASON: usize = 300;
 
 /// What the listener needs to know.
 pub struct Hook {
     pub path: String,
-    /// The current secret first.
-    pub secrets: Vec<SecretFile>,
+    pub secrets: Arc<Secrets>,
+    pub peers: Arc<Peers>,
     pub audience: Audience,
     pub limits: Limits,
     pub handle: sync::Handle,
@@ -74,13 +78,15 @@ enum Outcome {
     Malformed { status: StatusCode, reason: String, event: String },
 }
 
-/// Every path and method ends here: one exact path exists, everything else does not.
+/// Every path and method ends here: two exact paths exist, everything else does not.
 pub fn router(hook: Hook) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(hook))
 }
 
 async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Response<Body> {
-    if request.uri().path() != hook.path {
+    let path = request.uri().path();
+    let from_peer = path.strip_prefix(hook.path.as_str()) == Some(peer::BELOW);
+    if path != hook.path && !from_peer {
         return answer::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here", None);
     }
     if request.method() != Method::POST {
@@ -88,6 +94,9 @@ async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Respo
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are sent by POST", None);
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
+    }
+    if from_peer {
+        return peer::receive(&hook, request).await;
     }
     match hook.authenticate(request).await {
         Err(response) => response,
@@ -117,8 +126,8 @@ impl Hook {
         else {
             return Err(self.unauthorized());
         };
-        let secrets = self.secrets.iter().enumerate().filter_map(|(at, file)| Some((at, file.current()?)));
-        let (places, mut signers): (Vec<_>, Vec<_>) = secrets.map(|(at, secret)| (at, Signer::new(&secret))).unzip();
+        let secrets = self.secrets.current().into_iter();
+        let (words, mut signers): (Vec<_>, Vec<_>) = secrets.map(|(word, secret)| (word, Signer::new(&secret))).unzip();
         let kept = match body::receive(body, &mut signers, &self.budget, now + self.limits.body).await {
             Ok(kept) => kept,
             Err(body::Fault::TooLarge) => return Err(self.too_large()),
@@ -135,16 +144,15 @@ impl Hook {
         };
         // Every secret is tried, so that the time tells nothing about which one fits.
         let fits: Vec<_> = signers.into_iter().map(|signer| signer.verify(&expected)).collect();
-        let place = places.into_iter().zip(fits).find_map(|(place, fits)| fits.then_some(place));
-        let Some(place) = place else { return Err(self.unauthorized()) };
-        Ok((head.headers, kept, if place == 0 { "current" } else { "previous" }, arrival))
+        let word = words.into_iter().zip(fits).find_map(|(word, fits)| fits.then_some(word));
+        let Some(word) = word else { return Err(self.unauthorized()) };
+        Ok((head.headers, kept, word, arrival))
     }
 
     /// Decides, tells everybody, and only then answers.
     fn conclude(&self, request: &Authentic<'_>) -> Response<Body> {
         let id = single(request.headers, &DELIVERY).ok().flatten().and_then(|value| value.to_str().ok());
-        let id =
-            id.filter(|id| (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
+        let id = id.filter(|id| is_delivery_id(id));
         let note = |event: &str, result: &str| {
             tracing::info!(delivery.id = id, delivery.event = event, secret = request.secret, "webhook {result}");
             self.handle.delivery(sync::Delivery { event, id, result })
@@ -263,6 +271,11 @@ impl Hook {
         ring.received = request.arrival.first_byte;
         ring.received_at = before(self.handle.now(), ring.received.elapsed());
         ring.announced.extend(announced);
+        ring.told.extend(self.peers.tell(News {
+            after: announced.map(|announced| announced.after.to_string()),
+            before: announced.and_then(|announced| announced.before).map(|before| before.to_string()),
+            delivery: delivery.map(str::to_owned),
+        }));
         self.handle.ring(ring);
     }
 
@@ -274,7 +287,7 @@ impl Hook {
     fn unauthorized(&self) -> Response<Body> {
         self.count("bad_signature");
         self.handle.bad_signature();
-        answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", "the request is not signed with our secret", None)
+        answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
     }
 
     fn too_large(&self) -> Response<Body> {
@@ -283,15 +296,20 @@ impl Hook {
     }
 }
 
-struct Repeated;
+pub struct Repeated;
 
 /// A header that may be there once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
+pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(Repeated) } else { Ok(first) }
 }
 
-fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
+pub fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
     SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
+}
+
+/// True if it can be shown.
+pub fn is_delivery_id(id: &str) -> bool {
+    (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

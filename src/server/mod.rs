@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod ours;
 mod payload;
+mod peer;
 mod probes;
 mod secret_file;
 mod socket;
@@ -29,6 +30,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::peers::{self, Peers};
 use crate::sync::Handle;
 
 use self::accept::Ending;
@@ -36,7 +38,7 @@ use self::body::Budget;
 use self::events::Streams;
 use self::guard::Guard;
 use self::hook::Hook;
-use self::secret_file::SecretFile;
+use self::secret_file::{SecretFile, Secrets};
 
 pub use self::error::Error;
 pub use self::limits::Limits;
@@ -61,7 +63,19 @@ pub struct HookOptions {
     pub path: String,
     /// Current secret first, then the previous one.
     pub secret_files: Vec<PathBuf>,
+    /// True: the current secret may be missing, now or later; until it is there no delivery is authentic.
+    pub secret_optional: bool,
     pub audience: Audience,
+    /// The other replicas. Whoever knows the secret is heard even if none are to be told.
+    pub peers: peers::Options,
+}
+
+impl HookOptions {
+    /// Whether a delivery could be authentic now. A secret that is required is there, or the start has failed.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        !self.secret_optional || self.secret_files.iter().any(|path| path.exists())
+    }
 }
 
 /// Which deliveries are ours.
@@ -111,6 +125,7 @@ pub struct Servers {
     pub hook_addr: Option<SocketAddr>,
     pub http_addr: Option<SocketAddr>,
     pub admin_addr: Option<SocketAddr>,
+    peers: Option<Arc<Peers>>,
     ending: Ending,
 }
 
@@ -139,15 +154,20 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
 
     let ending = Ending::default();
     let mut ready = Vec::new();
+    let mut known_peers = None;
     if let (Some(listener), Some(options)) = (hook, &options.hook) {
+        let secrets = Arc::new(Secrets::new(read_secrets(options)?));
+        let own = listener.local_addr().ok();
         let hook = Hook {
             path: options.path.clone(),
-            secrets: read_secrets(&options.secret_files)?,
+            peers: connect_peers(options, own, &secrets, handle, &ending),
+            secrets,
             audience: options.audience.clone(),
             limits: limits.hook,
             handle: handle.clone(),
             budget: Arc::new(Budget::default()),
         };
+        known_peers = Some(Arc::clone(&hook.peers));
         ready.push(("hook", listener, hook::router(hook), limits.hook));
     }
     if let Some(listener) = http {
@@ -163,13 +183,36 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
         let streams = Streams::new(ending.stop.clone());
         ready.push(("admin", listener, admin::router(handle.clone(), streams, guard, &limits.admin), limits.admin));
     }
-    Ok(serve(ready, ending))
+    Ok(serve(ready, known_peers, ending))
 }
 
-/// The first secret must be there; those after it may have been withdrawn already.
-fn read_secrets(paths: &[PathBuf]) -> Result<Vec<SecretFile>, Error> {
+/// The other replicas, as the hook listener tells and hears them.
+fn connect_peers(
+    options: &HookOptions,
+    own: Option<SocketAddr>,
+    secrets: &Arc<Secrets>,
+    handle: &Handle,
+    ending: &Ending,
+) -> Arc<Peers> {
+    let secrets = Arc::clone(secrets);
+    let around = peers::Surroundings {
+        own,
+        path: peer::path(&options.path),
+        secrets: Arc::new(move || secrets.current().into_iter().map(|(_, secret)| secret).collect()),
+        network: Arc::new(peers::Tcp),
+        metrics: Arc::clone(handle.metrics()),
+        clock: handle.clock().clone(),
+        tasks: ending.tasks.clone(),
+    };
+    Arc::new(Peers::new(options.peers.clone(), around))
+}
+
+/// The first secret must be there unless it is optional; those after it may have been withdrawn already.
+fn read_secrets(options: &HookOptions) -> Result<Vec<SecretFile>, Error> {
+    let paths = &options.secret_files;
     let read = |(at, path): (usize, &PathBuf)| {
-        let file = if at == 0 { SecretFile::required(path) } else { SecretFile::removable(path) };
+        let required = at == 0 && !options.secret_optional;
+        let file = if required { SecretFile::required(path) } else { SecretFile::removable(path) };
         file.map_err(|source| Error::Secret { flag: "--hook-secret-file", path: path.clone(), source })
     };
     if paths.is_empty() {
@@ -178,8 +221,12 @@ fn read_secrets(paths: &[PathBuf]) -> Result<Vec<SecretFile>, Error> {
     paths.iter().enumerate().map(read).collect()
 }
 
-fn serve(ready: Vec<(&'static str, TcpListener, Router, Limits)>, ending: Ending) -> Servers {
-    let mut servers = Servers { hook_addr: None, http_addr: None, admin_addr: None, ending };
+fn serve(
+    ready: Vec<(&'static str, TcpListener, Router, Limits)>,
+    peers: Option<Arc<Peers>>,
+    ending: Ending,
+) -> Servers {
+    let mut servers = Servers { hook_addr: None, http_addr: None, admin_addr: None, peers, ending };
     for (name, listener, router, limits) in ready {
         let address = listener.local_addr().ok();
         match name {
@@ -194,6 +241,17 @@ fn serve(ready: Vec<(&'static str, TcpListener, Router, Limits)>, ending: Ending
 }
 
 impl Servers {
+    /// How long the first look should wait, so that a large fleet that starts does not strike the remote at once.
+    pub fn start_delay(&self) -> impl Future<Output = Duration> + Send + 'static {
+        let peers = self.peers.clone();
+        async move {
+            match peers {
+                Some(peers) => peers.start_delay().await,
+                None => Duration::ZERO,
+            }
+        }
+    }
+
     /// Stops accepting, ends the event streams, lets requests that run finish, and drops what is left after `within`.
     pub async fn shutdown(self, within: Duration) {
         self.ending.stop.cancel();

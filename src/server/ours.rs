@@ -74,7 +74,7 @@ pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed)
 }
 
 /// A hash that can be compared with ours. One of a SHA-256 repository cannot, and zeros are no commit.
-fn commit(hash: &str) -> Option<Oid> {
+pub fn commit(hash: &str) -> Option<Oid> {
     Oid::from_str(hash).ok().filter(|id| hash.len() == 40 && !id.is_zero())
 }
 

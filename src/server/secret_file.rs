@@ -103,6 +103,21 @@ impl SecretFile {
     }
 }
 
+/// The secrets of the hook listener, the current one first.
+pub struct Secrets(Vec<SecretFile>);
+
+impl Secrets {
+    pub fn new(files: Vec<SecretFile>) -> Self {
+        Self(files)
+    }
+
+    /// The secrets in force, each with its word for records.
+    pub fn current(&self) -> Vec<(&'static str, Secret)> {
+        let word = |at| if at == 0 { "current" } else { "previous" };
+        self.0.iter().enumerate().filter_map(|(at, file)| Some((word(at), file.current()?))).collect()
+    }
+}
+
 impl Stamp {
     fn of(metadata: &std::fs::Metadata) -> Self {
         Self {

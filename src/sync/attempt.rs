@@ -167,7 +167,7 @@ impl<'a> Attempt<'a> {
         if self.live() == Some(look.commit) {
             return Ok(Done::Unchanged);
         }
-        self.missed_webhook = self.tools.options.webhooks
+        self.missed_webhook = self.tools.board.read(|snapshot| snapshot.webhook.enabled)
             && self.request.trigger.kind == TriggerKind::Poll
             && head_before.is_some_and(|head| head != look.commit)
             && !self.heard().contains(look.commit);

@@ -182,6 +182,15 @@ impl Board {
         self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
+    /// A record that was told before has grown.
+    pub fn amended(&self, record: Record) {
+        let mut inner = self.lock();
+        if let Some(known) = inner.recent.iter_mut().find(|known| known.id == record.id) {
+            *known = record.clone();
+        }
+        self.send(&mut inner, |_| Event::SyncAmended(Box::new(record)));
+    }
+
     /// Fills in what the history held from before this process.
     pub fn restore(&self, newest_first: impl IntoIterator<Item = Record>) {
         self.lock().recent = newest_first.into_iter().take(RECENT).collect();
@@ -192,6 +201,8 @@ impl Board {
         let mut inner = self.lock();
         let now = self.clock.now();
         let webhook = &mut inner.snapshot.webhook;
+        // The secret may have come after the start.
+        webhook.enabled = true;
         webhook.received += 1;
         webhook.last_delivery_at = Some(now);
         webhook.last_event = Some(event.to_owned());

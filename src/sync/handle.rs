@@ -116,8 +116,13 @@ impl Handle {
     }
 
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     #[must_use]

@@ -28,7 +28,7 @@ use crate::publish::VolumeOptions;
 
 pub use board::{Board, Followed, Health};
 pub use handle::{Command, Delivery, Handle, Subscription};
-pub use queue::{Announced, Queue, Request};
+pub use queue::{Announced, Queue, Request, Told};
 pub use run::{Ending, SyncLoop};
 
 /// When to look, how long to try, and when to give up.

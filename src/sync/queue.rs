@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::api::{Trigger, TriggerKind};
+use crate::api::{PeerResult, Trigger, TriggerKind};
 
 /// A reason to look at the remote now.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub struct Request {
     pub announced: Vec<Announced>,
     /// True if an attempt for the same reason failed before.
     pub retry: bool,
+    /// A large fleet spreads its looks: this one should not begin earlier, unless somebody else rings.
+    pub not_before: Option<Instant>,
+    /// Which other replicas were told, as far as that is known. Nothing waits for it.
+    pub told: Vec<Told>,
     /// True while every merged trigger is one that strangers-with-a-secret can pull: these wait for a token.
     limited: bool,
 }
@@ -59,6 +63,9 @@ pub fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
     false
 }
 
+/// The results of telling other replicas so far; closed when no more will come. Who tells them, and how, is not ours.
+pub type Told = watch::Receiver<Vec<PeerResult>>;
+
 /// More announcements than this in one merged request are of no use: only the newest matter.
 const MOST_ANNOUNCED: usize = 16;
 
@@ -74,6 +81,8 @@ impl Request {
             received: Instant::now(),
             queued: Instant::now(),
             announced: Vec::new(),
+            not_before: None,
+            told: Vec::new(),
             limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
         }
     }
@@ -82,6 +91,8 @@ impl Request {
     #[must_use]
     pub fn again(mut self, retry: bool) -> Self {
         (self.retry, self.id, self.limited) = (retry, None, false);
+        // Who was told is in the record of the first attempt.
+        (self.not_before, self.told) = (None, Vec::new());
         self
     }
 
@@ -103,6 +114,11 @@ impl Request {
         self.announced.extend(later.announced);
         let excess = self.announced.len().saturating_sub(MOST_ANNOUNCED);
         self.announced.drain(..excess);
+        self.told.extend(later.told);
+        let excess = self.told.len().saturating_sub(MOST_ANNOUNCED);
+        self.told.drain(..excess);
+        // Whoever is in a hurry takes the others along.
+        self.not_before = self.not_before.zip(later.not_before).map(|(one, other)| one.min(other));
         self.limited &= later.limited;
         self.retry &= later.retry;
         if later.received < self.received {
@@ -203,6 +219,10 @@ impl Queue {
     fn try_take(&self, now: Instant) -> Taken {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pending) = &slot.pending else { return Taken::Empty };
+        let early = pending.not_before.map(|start| start.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
+        if let Some(wait) = early {
+            return Taken::Deferred(wait);
+        }
         if let (true, Some(bucket)) = (pending.limited, &mut slot.bucket)
             && let Err(wait) = bucket.take(now)
         {
@@ -328,5 +348,25 @@ mod tests {
         assert_eq!(merged.trigger.delivery.as_deref(), Some("second"));
         assert_eq!(merged.trigger.merged, 3);
         assert_eq!(merged.newest_announced(), Some(after));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_was_put_off_waits_unless_somebody_is_in_a_hurry() {
+        let queue = Queue::new(0.0);
+        let start = Instant::now();
+        let later = |millis| {
+            let mut request = Request::new(TriggerKind::Peer, Timestamp::UNIX_EPOCH);
+            request.not_before = Some(start + Duration::from_millis(millis));
+            request
+        };
+        queue.push(later(4000));
+        queue.push(later(3000));
+        let taken = queue.next().await;
+        assert_eq!((taken.trigger.merged, start.elapsed().as_secs()), (2, 3));
+
+        queue.push(later(60_000));
+        queue.push(ring("hurry"));
+        let taken = queue.next().await;
+        assert_eq!((taken.trigger.merged, taken.not_before, start.elapsed().as_secs()), (2, None, 3));
     }
 }

@@ -3,16 +3,22 @@
 use git2::Oid;
 use tokio::time::Instant;
 
-use crate::api::{Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, Record, SCHEMA, TriggerKind};
+use crate::api::{
+    Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, PeerResult, Record, SCHEMA, TriggerKind,
+};
 use crate::error::SyncError;
 use crate::git::Span;
 use crate::publish::{self, Changes, Kind};
 
 use super::attempt::{Attempt, Done};
+use super::queue::Told;
 use super::tools::Tools;
 
 /// Describing what was published must not hold up the next sync for long.
 const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Merged fan-outs to a large fleet that changes between them could add up.
+const MOST_PEERS: usize = 200;
 
 /// Makes the record of an attempt, with what changed if something was published.
 pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
@@ -36,7 +42,7 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         id: attempt.id.unwrap_or_else(|| tools.history.next_id()),
         started_at: attempt.started_at,
         finished_at,
-        trigger: attempt.request.trigger,
+        trigger: attempt.request.trigger.clone(),
         old: attempt.old.map(|commit| commit.to_string()),
         new: attempt.new.map(|commit| commit.to_string()),
         outcome,
@@ -55,7 +61,7 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         chased: attempt.chased,
         missed_webhook: attempt.missed_webhook && outcome == Outcome::Published,
         rewritten: span.as_ref().is_some_and(|span| span.rewritten),
-        peers: Vec::new(),
+        peers: peers(&attempt.request.told),
         error,
     };
     let changes = changes.unwrap_or_default();
@@ -67,6 +73,21 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
     };
     log(&record);
     (record, detail)
+}
+
+/// What the other replicas answered so far: one result for each, the latest if several webhooks were merged.
+pub fn peers(told: &[Told]) -> Vec<PeerResult> {
+    let mut all: Vec<PeerResult> = Vec::new();
+    for results in told {
+        for result in results.borrow().iter() {
+            match all.iter_mut().find(|known| known.address == result.address) {
+                Some(known) => known.result.clone_from(&result.result),
+                None => all.push(result.clone()),
+            }
+        }
+    }
+    all.truncate(MOST_PEERS);
+    all
 }
 
 async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {

@@ -1,7 +1,7 @@
 //! The loop: one attempt after the other, commands and timers in between.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ErrorInfo, Outcome, Published, Record, TriggerKind};
+use crate::api::{ErrorInfo, Outcome, PeerResult, Published, Record, TriggerKind};
 use crate::error::SyncError;
 
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
-use super::queue::Request;
+use super::queue::{Request, Told};
 use super::tools::Tools;
 use super::{Options, backoff, command, failure, record};
 
@@ -94,8 +94,11 @@ impl SyncLoop {
     }
 
     /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.
-    pub async fn run(mut self, stop: CancellationToken) -> Ending {
-        self.tools.queue.push(Request::new(TriggerKind::Startup, self.tools.clock.now()));
+    /// The first look may be put off by what `delay` says, which must not take long to say it.
+    pub async fn run(mut self, delay: impl Future<Output = Duration> + Send, stop: CancellationToken) -> Ending {
+        let mut first = Request::new(TriggerKind::Startup, self.tools.clock.now());
+        first.not_before = Some(Instant::now() + delay.await);
+        self.tools.queue.push(first);
         self.next_poll = Instant::now() + self.options().timeout;
         loop {
             self.turned();
@@ -232,14 +235,50 @@ impl SyncLoop {
         }
         let go_on = attempt.go_on.then(|| attempt.request.clone().again(false));
         let published = matches!(ended, Ok(Done::Published));
+        let told = attempt.request.told.clone();
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
+        let (id, known) = (record.id.clone(), record.peers.clone());
         self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
+        self.amend_later(id, told, known);
         if let Some(request) = go_on {
             self.tools.queue.push(request);
             return ended.err().and_then(|error| self.ending(Some(error)));
         }
         self.ending(ended.err())
+    }
+
+    /// The record tells what the other replicas have answered by now; what slow ones answer is added when it is known.
+    /// Nobody waits for them: neither this record nor the next sync.
+    fn amend_later(&self, id: String, mut told: Vec<Told>, known: Vec<PeerResult>) {
+        if told.is_empty() {
+            return;
+        }
+        let tools = self.tools.clone();
+        tokio::spawn(async move {
+            for results in &mut told {
+                while results.changed().await.is_ok() {}
+            }
+            let peers = record::peers(&told);
+            if peers == known {
+                return;
+            }
+            let history = tools.history.clone();
+            let told_now = Arc::new(Mutex::new(None));
+            let amended = told_now.clone();
+            let written = tools.note(move || {
+                let (record, written) = history.amend(&id, peers);
+                *amended.lock().unwrap_or_else(PoisonError::into_inner) = record;
+                written
+            });
+            if let Err(error) = written.await {
+                tracing::warn!(%error, "the peers' answers could not be added to the record on the volume");
+            }
+            let record = told_now.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(record) = record {
+                tools.board.amended(record);
+            }
+        });
     }
 
     async fn tell(&mut self, record: Record, published: bool, polled: bool) {

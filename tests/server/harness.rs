@@ -160,7 +160,13 @@ impl Setup {
                 bind: local,
                 path: "/webhook".into(),
                 secret_files: vec![folder.path().join("current"), folder.path().join("previous")],
+                secret_optional: false,
                 audience: self.audience,
+                peers: pushsync::peers::Options {
+                    names: Vec::new(),
+                    repo: "https://github.com/acme/site.git".into(),
+                    reference: "main".into(),
+                },
             }),
             http: Some(local),
             http_metrics: true,

@@ -265,7 +265,16 @@ async fn a_form_is_signed_as_it_was_sent() {
 #[tokio::test]
 async fn one_path_and_one_method_exist() {
     let sidecar = Sidecar::new();
-    for path in ["/", "/webhook/", "/webhook/peer", "/Webhook", "/webhook%2f", "//webhook", "/webhook/../webhook"] {
+    for path in [
+        "/",
+        "/webhook/",
+        "/webhook/peers",
+        "/webhook/peer/",
+        "/Webhook",
+        "/webhook%2f",
+        "//webhook",
+        "/webhook/../webhook",
+    ] {
         let post = Post { path: path.into(), ..Post::push(&payload()) };
         assert_eq!(sidecar.post(&post).await.status, 404, "{path}");
     }

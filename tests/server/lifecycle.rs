@@ -62,7 +62,18 @@ async fn a_start_that_fails_names_the_address_and_the_flag() {
     let hook = |secret_files: Vec<std::path::PathBuf>| {
         let audience = Setup::default().audience;
         let bind = "127.0.0.1:0".parse().unwrap();
-        Options { hook: Some(HookOptions { bind, path: "/webhook".into(), secret_files, audience }), ..options() }
+        let peers = pushsync::peers::Options::default();
+        Options {
+            hook: Some(HookOptions {
+                bind,
+                path: "/webhook".into(),
+                secret_files,
+                secret_optional: false,
+                audience,
+                peers,
+            }),
+            ..options()
+        }
     };
     let short = sidecar.secret_path("short");
     std::fs::write(&short, "fifteen bytes..").unwrap();

@@ -3,7 +3,7 @@
 mod abuse;
 mod admin;
 mod events;
-mod harness;
+pub mod harness;
 mod hook;
 mod large;
 mod lifecycle;

@@ -1,0 +1,189 @@
+//! What one replica says to another: a few words, signed with a key made from the webhook secret, good for a minute.
+//!
+//! Nothing of it is read before its signature holds. It knows no http but the name of one header.
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use crate::signature::{Signer, parse_hex};
+
+/// The header that carries time and signature.
+pub const SIGNATURE: &str = "x-pushsync-signature";
+/// The longest body that is read.
+pub const LARGEST: usize = 4 * 1024;
+/// How far the clocks of two replicas may differ, in seconds.
+pub const SKEW: i64 = 60;
+
+/// The version of the message; a replica of another release may speak another one during a rollout.
+const VERSION: u32 = 1;
+/// What the derived key is for. A signature of GitHub's is of no use here, nor one of ours there.
+const PURPOSE: &[u8] = b"pushsync-peer-v1";
+
+/// The body, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The version. What is read is of ours, and what [`Message::new`] makes.
+    pub v: u32,
+    /// The remote, redacted, and the ref, both as configured: a replica that follows something else is not meant.
+    pub repo: String,
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What the webhook said the ref has now, and had before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The id of the webhook's delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// The same in every try and at every address: who hears it twice looks once.
+    pub id: String,
+    /// Which process sends it, so that it recognizes itself under an address that it did not know to be its own.
+    pub from: String,
+    /// How many replicas there are, by the sender's count; how far their looks are spread follows from it.
+    pub replicas: u32,
+    /// Different in every try, so that no two messages have the same signature.
+    pub nonce: String,
+}
+
+/// Only the version, which is looked at before anything else.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+impl Message {
+    /// A message of our version; the other fields are the caller's.
+    #[must_use]
+    pub fn new(repo: &str, reference: &str, from: &str) -> Self {
+        Self {
+            v: VERSION,
+            repo: repo.to_owned(),
+            reference: reference.to_owned(),
+            after: None,
+            before: None,
+            delivery: None,
+            id: String::new(),
+            from: from.to_owned(),
+            replicas: 0,
+            nonce: String::new(),
+        }
+    }
+
+    /// Reads a body whose signature holds. `None`: another version, or no message at all.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let versioned: Versioned = serde_json::from_slice(body).ok()?;
+        if versioned.v == VERSION { serde_json::from_slice(body).ok() } else { None }
+    }
+}
+
+/// The value of the header for a body that is sent at `time` (seconds since 1970).
+#[must_use]
+pub fn seal(secret: &Secret, time: i64, body: &[u8]) -> String {
+    format!("t={time},v1={}", signer(secret, time, body).hex())
+}
+
+/// What the header says, true or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Seal {
+    /// Seconds since 1970.
+    pub time: i64,
+    pub mac: [u8; 32],
+}
+
+impl Seal {
+    /// Reads `t=<seconds>,v1=<64 hex digits>`, in this form and no other.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let (time, mac) = std::str::from_utf8(value).ok()?.strip_prefix("t=")?.split_once(",v1=")?;
+        // A sign or a leading zero would be another text for the same number.
+        let plain = (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
+        if !plain || (time.len() > 1 && time.starts_with('0')) {
+            return None;
+        }
+        Some(Self { time: time.parse().ok()?, mac: parse_hex(mac.as_bytes())? })
+    }
+
+    /// The place of the secret that sealed the body. Every secret is tried, so that the time tells nothing about which
+    /// one fits.
+    #[must_use]
+    pub fn fits(&self, body: &[u8], secrets: &[Secret]) -> Option<usize> {
+        let fits: Vec<bool> = secrets.iter().map(|secret| signer(secret, self.time, body).verify(&self.mac)).collect();
+        fits.into_iter().position(|fits| fits)
+    }
+}
+
+fn signer(secret: &Secret, time: i64, body: &[u8]) -> Signer {
+    let mut signer = Signer::derived(secret, PURPOSE);
+    signer.update(time.to_string().as_bytes());
+    signer.update(b".");
+    signer.update(body);
+    signer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_hmac_under_a_derived_key() {
+        // Computed with Python's hmac: key = HMAC(secret, "pushsync-peer-v1"), MAC over "1700000000.{}".
+        let sealed = seal(&Secret::new("It's a Secret to Everybody"), 1_700_000_000, b"{}");
+        assert_eq!(sealed, "t=1700000000,v1=c48e7ff4cccffcd5a3ef6f0c12ed1850906fdd07cb66b018edc2c0ed0a495572");
+    }
+
+    #[test]
+    fn a_seal_fits_its_body_its_time_and_its_secret_only() {
+        let secrets = ["the first secret of all", "the second secret of all"].map(Secret::new);
+        let header = seal(&secrets[1], 1_700_000_000, b"body");
+        let sealed = Seal::read(header.as_bytes()).unwrap();
+        assert_eq!(sealed.fits(b"body", &secrets), Some(1));
+        assert_eq!(sealed.fits(b"body", &secrets[..1]), None);
+        assert_eq!(sealed.fits(b"bodY", &secrets), None);
+        assert_eq!(sealed.fits(b"body", &[]), None);
+        let later = Seal { time: sealed.time + 1, ..sealed };
+        assert_eq!(later.fits(b"body", &secrets), None);
+    }
+
+    #[test]
+    fn a_seal_has_one_form() {
+        let mac = "ab".repeat(32);
+        assert!(Seal::read(format!("t=1,v1={mac}").as_bytes()).is_some());
+        assert!(Seal::read(format!("t=0,v1={mac}").as_bytes()).is_some());
+        let bad = [
+            format!("t=+1,v1={mac}"),
+            format!("t=-1,v1={mac}"),
+            format!("t=01,v1={mac}"),
+            format!("t=,v1={mac}"),
+            format!("t=1234567890123,v1={mac}"),
+            format!(" t=1,v1={mac}"),
+            format!("t=1,v1={mac} "),
+            format!("t=1, v1={mac}"),
+            format!("v1={mac},t=1"),
+            format!("t=1,v1={mac},v1={mac}"),
+            format!("t=1,v1={}", &mac[1..]),
+            format!("t=1,v2={mac}"),
+            String::new(),
+        ];
+        for value in bad {
+            assert_eq!(Seal::read(value.as_bytes()), None, "{value}");
+        }
+        assert_eq!(Seal::read(b"t=1,v1=\xff"), None);
+    }
+
+    #[test]
+    fn another_version_is_not_read_however_else_it_looks() {
+        let message = Message { replicas: 8, ..Message::new("https://git.test/a/b.git", "main", "me") };
+        let body = serde_json::to_string(&message).unwrap();
+        assert_eq!(Message::read(body.as_bytes()), Some(message));
+        assert_eq!(Message::read(body.replace("\"v\":1", "\"v\":2").as_bytes()), None);
+        for garbage in
+            ["", "{}", "[]", "null", "{\"v\":1}", "{\"v\":\"1\"}", &body.replace("\"replicas\":8", "\"replicas\":-8")]
+        {
+            assert_eq!(Message::read(garbage.as_bytes()), None, "{garbage}");
+        }
+        let twice = body.replace("\"v\":1", "\"v\":1,\"v\":1");
+        assert_eq!(Message::read(twice.as_bytes()), None);
+    }
+}

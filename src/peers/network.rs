@@ -1,0 +1,179 @@
+//! The way to the other replicas: names to addresses, one small POST over a plain connection.
+//!
+//! A trait, so that a fleet of a thousand can be had in a test. It must not know what is sent, nor what an answer means.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::message::SIGNATURE;
+
+/// Of an answer no more than this is read: whoever answers at a peer's address need not be one.
+const LONGEST_ANSWER: usize = 1024;
+/// The smallest buffer for an answer's head that hyper takes.
+const LONGEST_HEAD: usize = 8 * 1024;
+
+/// One message on its way.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// The `Host` header.
+    pub host: String,
+    pub path: String,
+    /// The value of the signature's header.
+    pub seal: String,
+    pub body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// Names and connections. Time limits are the caller's.
+pub trait Network: Send + Sync {
+    /// Every address that a name has now.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// True if packets to this address do not leave the machine (the pod).
+    fn is_local(&self, ip: IpAddr) -> bool;
+
+    /// Sends a message and waits for the answer.
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>>;
+}
+
+/// The real one: the system's resolver and TCP. No proxy, no redirect, no TLS: peers talk inside the cluster, and the
+/// message is signed and holds no secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp;
+
+impl Network for Tcp {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+
+    /// Connecting a UDP socket sends nothing, but makes the kernel choose the address to send from; to ourselves, that is
+    /// the very address. (Asking for the list of interfaces would take unsafe code.)
+    fn is_local(&self, ip: IpAddr) -> bool {
+        let any: IpAddr = match ip {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let chosen = UdpSocket::bind((any, 0)).and_then(|socket| {
+            // Any port but 0.
+            socket.connect((ip, 9))?;
+            socket.local_addr()
+        });
+        chosen.is_ok_and(|chosen| chosen.ip() == ip)
+    }
+
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(to).await?;
+            let _ = stream.set_nodelay(true);
+            let (mut sender, connection) = http1::Builder::new()
+                .max_buf_size(LONGEST_HEAD)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(io::Error::other)?;
+            let request = Request::post(post.path)
+                .header(HOST, post.host)
+                .header(CONNECTION, "close")
+                .header(CONTENT_TYPE, "application/json")
+                .header(USER_AGENT, concat!("pushsync/", env!("CARGO_PKG_VERSION")))
+                .header(SIGNATURE, post.seal)
+                .body(Full::new(Bytes::from(post.body)))
+                .map_err(io::Error::other)?;
+            let exchange = async {
+                let response = sender.send_request(request).await.map_err(io::Error::other)?;
+                let status = response.status().as_u16();
+                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+                let body = body.map_err(io::Error::other)?.to_bytes().to_vec();
+                Ok(Answer { status, body })
+            };
+            tokio::pin!(exchange);
+            tokio::select! {
+                answer = &mut exchange => answer,
+                // The other side is done; what it said may still be waiting to be read.
+                _ = connection => exchange.await,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn our_own_addresses_are_told_from_others() {
+        assert!(Tcp.is_local(Ipv4Addr::LOCALHOST.into()));
+        // From the documentation's network (RFC 5737), which nobody has.
+        assert!(!Tcp.is_local(Ipv4Addr::new(192, 0, 2, 1).into()));
+    }
+
+    #[tokio::test]
+    async fn a_name_resolves_and_a_bad_one_does_not() {
+        let found = Tcp.resolve("localhost", 80).await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+        assert!(Tcp.resolve("no such name", 80).await.is_err());
+    }
+
+    /// Answers one connection with these bytes and returns what was asked.
+    async fn exchange(answer: &'static [u8]) -> (io::Result<Answer>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let mut length = 0;
+            while !asked[..length].ends_with(b"the body") {
+                length += stream.read(&mut asked[length..]).await.unwrap();
+            }
+            asked.truncate(length);
+            // A sender that has had enough hangs up.
+            let _ = stream.write_all(answer).await;
+            String::from_utf8(asked).unwrap()
+        });
+        let post = Post {
+            host: "peers:8080".into(),
+            path: "/webhook/peer".into(),
+            seal: "t=1,v1=0".into(),
+            body: b"the body".to_vec(),
+        };
+        (Tcp.post(to, post).await, serving.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_message_is_one_plain_post() {
+        let (answer, asked) = exchange(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(answer.unwrap(), Answer { status: 202, body: b"ok".to_vec() });
+        assert!(asked.starts_with("POST /webhook/peer HTTP/1.1\r\n"), "{asked}");
+        for line in ["host: peers:8080", "x-pushsync-signature: t=1,v1=0", "content-length: 8", "connection: close"] {
+            assert!(asked.contains(&format!("\r\n{line}\r\n")), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_answers_nonsense_or_without_end_is_cut_short() {
+        let filler = "x".repeat(100_000);
+        let long: &'static str = format!("HTTP/1.1 202 Accepted\r\nContent-Length: 100000\r\n\r\n{filler}").leak();
+        let endless: &'static str = format!("HTTP/1.1 202 Accepted\r\nX: {filler}").leak();
+        let cut = "HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n";
+        for answer in [long, endless, "SSH-2.0-OpenSSH\r\n", "", cut] {
+            assert!(exchange(answer.as_bytes()).await.0.is_err());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The results of one fan-out, as a record shows them: every peer of a small fleet, the exceptions of a large one.
+//!
+//! It knows words and addresses, nothing of how they came about.
+
+use crate::api::PeerResult;
+
+/// Peers of each kind that are named. A record of a thousand names would be of no use to anybody, in every snapshot.
+const NAMED: usize = 50;
+
+/// What became of the message to one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Told,
+    /// An address that leads back to ourselves: no peer at all.
+    Own,
+    /// It does not know our secret, or our clocks differ by more than a minute.
+    Refused,
+    /// It knows our secret and follows something else, or speaks another version.
+    NotOurs,
+    TimedOut,
+    Unreachable,
+    /// Something answered that is no pushsync.
+    BadAnswer,
+    /// The name has no address.
+    Unresolved,
+    /// The time for all peers was over.
+    NotTried,
+}
+
+impl Fate {
+    /// The word in records and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Own => "self",
+            Self::Refused => "refused",
+            Self::NotOurs => "not_ours",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
+            Self::BadAnswer => "bad_answer",
+            Self::Unresolved => "unresolved",
+            Self::NotTried => "not_tried",
+        }
+    }
+}
+
+/// Results so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    told: Vec<String>,
+    failed: Vec<PeerResult>,
+    more_told: usize,
+    more_failed: usize,
+}
+
+impl Tally {
+    pub fn add(&mut self, address: String, fate: Fate) {
+        match fate {
+            Fate::Own => {}
+            Fate::Told if self.told.len() < NAMED => self.told.push(address),
+            Fate::Told => self.more_told += 1,
+            _ if self.failed.len() < NAMED => {
+                self.failed.push(PeerResult { address, result: fate.word().to_owned() });
+            }
+            _ => self.more_failed += 1,
+        }
+    }
+
+    #[must_use]
+    pub fn told(&self) -> usize {
+        self.told.len() + self.more_told
+    }
+
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed.len() + self.more_failed
+    }
+
+    /// The failures that are named, in words.
+    #[must_use]
+    pub fn failures(&self) -> String {
+        let words: Vec<String> =
+            self.failed.iter().take(5).map(|peer| format!("{} {}", peer.address, peer.result)).collect();
+        words.join(", ")
+    }
+
+    /// For the record: failures first, each in the order of the addresses.
+    #[must_use]
+    pub fn results(&self) -> Vec<PeerResult> {
+        let mut failed = self.failed.clone();
+        failed.sort_by(|one, other| one.address.cmp(&other.address));
+        let mut told = self.told.clone();
+        told.sort();
+        let others =
+            |count: usize, result: &str| PeerResult { address: format!("{count} others"), result: result.to_owned() };
+        failed.extend((self.more_failed > 0).then(|| others(self.more_failed, "failed")));
+        failed.extend(told.into_iter().map(|address| PeerResult { address, result: Fate::Told.word().to_owned() }));
+        failed.extend((self.more_told > 0).then(|| others(self.more_told, Fate::Told.word())));
+        failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_is_summed_up_and_its_failures_come_first() {
+        let mut tally = Tally::default();
+        for number in 0..1000 {
+            tally.add(format!("peer-{number:03}"), Fate::Told);
+        }
+        tally.add("late".into(), Fate::TimedOut);
+        tally.add("ourselves".into(), Fate::Own);
+        tally.add("closed".into(), Fate::Unreachable);
+        let results = tally.results();
+        assert_eq!((tally.told(), tally.failed(), results.len()), (1000, 2, 2 + NAMED + 1));
+        let text = |at: usize| format!("{} {}", results[at].address, results[at].result);
+        assert_eq!(
+            (text(0), text(1), text(2)),
+            ("closed unreachable".into(), "late timed_out".into(), "peer-000 told".into())
+        );
+        assert_eq!(text(results.len() - 1), "950 others told");
+        for number in 0..NAMED {
+            tally.add(format!("dead-{number}"), Fate::TimedOut);
+        }
+        assert_eq!(tally.results()[NAMED].address, "2 others");
+    }
+}

@@ -1,0 +1,266 @@
+//! The fan-out against a network that does as it is told, on a clock that does not wait.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::fan_out::{ALL, AT_A_TIME, TRY};
+use super::*;
+
+/// What happens to a message at one address.
+#[derive(Clone, Copy, Debug)]
+enum Behaviour {
+    Hears,
+    /// Takes the connection and says nothing.
+    Silent,
+    Closed,
+    /// Closed for the first tries.
+    ClosedAtFirst(usize),
+    Says(u16, &'static str),
+    /// Knows the old secret only.
+    Behind,
+}
+
+#[derive(Default)]
+struct Fake {
+    names: HashMap<String, Vec<SocketAddr>>,
+    behaviours: HashMap<SocketAddr, Behaviour>,
+    local: Vec<IpAddr>,
+    posts: Mutex<Vec<(SocketAddr, Post)>>,
+    open: Mutex<(usize, usize)>,
+}
+
+fn secrets() -> Vec<Secret> {
+    ["the new secret of all of us", "the old secret of all of us"].map(Secret::new).into()
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer { status, body: body.as_bytes().to_vec() }
+}
+
+impl Fake {
+    fn tries(&self, of: SocketAddr) -> usize {
+        self.posts.lock().unwrap().iter().filter(|(to, _)| *to == of).count()
+    }
+}
+
+impl Network for Fake {
+    fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move {
+            if host == "stuck" {
+                std::future::pending::<()>().await;
+            }
+            self.names.get(host).cloned().ok_or_else(|| io::Error::other("no such name"))
+        })
+    }
+
+    fn is_local(&self, ip: IpAddr) -> bool {
+        self.local.contains(&ip)
+    }
+
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+        Box::pin(async move {
+            let seal = message::Seal::read(post.seal.as_bytes()).unwrap();
+            let body = post.body.clone();
+            self.posts.lock().unwrap().push((to, post));
+            let tries = self.tries(to);
+            {
+                let mut open = self.open.lock().unwrap();
+                open.0 += 1;
+                open.1 = open.1.max(open.0);
+            }
+            sleep(Duration::from_millis(2)).await;
+            self.open.lock().unwrap().0 -= 1;
+            let closed = || Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+            let heard = Ok(answer(202, "{\"result\":\"queued\"}"));
+            match self.behaviours.get(&to).copied().unwrap_or(Behaviour::Hears) {
+                Behaviour::Silent => std::future::pending().await,
+                Behaviour::Closed => closed(),
+                Behaviour::ClosedAtFirst(count) if tries <= count => closed(),
+                Behaviour::Says(status, body) => Ok(answer(status, body)),
+                Behaviour::Behind if seal.fits(&body, &secrets()[1..]).is_none() => Ok(answer(401, "{}")),
+                Behaviour::Hears | Behaviour::ClosedAtFirst(_) | Behaviour::Behind => heard,
+            }
+        })
+    }
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, last], 8080))
+}
+
+fn name(text: &str) -> Name {
+    Name { host: text.into(), port: 8080 }
+}
+
+fn peers(network: Fake, names: &[&str], own: Option<SocketAddr>) -> (Arc<Peers>, Arc<Fake>) {
+    let network = Arc::new(network);
+    let around = Surroundings {
+        own,
+        path: "/webhook/peer".into(),
+        secrets: Arc::new(secrets),
+        network: network.clone(),
+        metrics: Arc::default(),
+        clock: Clock::manual(Timestamp::from_second(1_700_000_000).unwrap()),
+        tasks: TaskTracker::new(),
+    };
+    let names = names.iter().map(|host| name(host)).collect();
+    let options = Options { names, repo: "https://git.test/a/b.git".into(), reference: "main".into() };
+    (Arc::new(Peers::new(options, around)), network)
+}
+
+fn fleet(behaviours: &[Behaviour]) -> Fake {
+    let addresses: Vec<SocketAddr> = (1..=u8::try_from(behaviours.len()).unwrap()).map(address).collect();
+    Fake {
+        behaviours: addresses.iter().copied().zip(behaviours.iter().copied()).collect(),
+        names: HashMap::from([("fleet".into(), addresses)]),
+        ..Fake::default()
+    }
+}
+
+async fn finished(mut telling: Telling) -> HashMap<String, String> {
+    while telling.changed().await.is_ok() {}
+    telling.borrow().iter().map(|peer| (peer.address.clone(), peer.result.clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
+    let cases = [
+        (Behaviour::Hears, "told", 1),
+        (Behaviour::Silent, "timed_out", 3),
+        (Behaviour::Closed, "unreachable", 3),
+        (Behaviour::ClosedAtFirst(2), "told", 3),
+        (Behaviour::Says(200, "welcome to nginx"), "bad_answer", 3),
+        (Behaviour::Says(202, ""), "bad_answer", 3),
+        (Behaviour::Says(500, "{\"result\":\"queued\"}"), "bad_answer", 3),
+        (Behaviour::Says(401, "{}"), "refused", 2),
+        (Behaviour::Behind, "told", 2),
+        (Behaviour::Says(422, "{}"), "not_ours", 1),
+        (Behaviour::Says(200, "{\"result\":\"self\"}"), "", 1),
+    ];
+    let (peers, network) = peers(fleet(&cases.map(|(behaviour, ..)| behaviour)), &["fleet", "nobody", "stuck"], None);
+    let started = Instant::now();
+    let results = finished(peers.tell(News::default()).unwrap()).await;
+    // Two seconds for the name that never resolves, three tries, two pauses.
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    for (number, (behaviour, result, tries)) in (1..).zip(cases) {
+        let found = results.get(&address(number).to_string()).map_or("", String::as_str);
+        assert_eq!((found, network.tries(address(number))), (result, tries), "{behaviour:?}");
+    }
+    assert_eq!(results["nobody:8080"], "unresolved");
+    assert_eq!(results["stuck:8080"], "unresolved");
+    let metrics = peers.around.metrics.render();
+    for sample in
+        ["{result=\"told\"} 3", "{result=\"self\"} 1", "{result=\"timed_out\"} 1", "{result=\"unresolved\"} 2"]
+    {
+        assert!(metrics.contains(&format!("pushsync_peer_messages_total{sample}")), "{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_healthy_peers_answer_is_known_while_dead_ones_are_waited_for() {
+    let (peers, _) = peers(fleet(&[Behaviour::Silent, Behaviour::Hears, Behaviour::Closed]), &["fleet"], None);
+    let telling = peers.tell(News::default()).unwrap();
+    sleep(Duration::from_millis(50)).await;
+    let so_far: Vec<String> = telling.borrow().iter().map(|peer| peer.result.clone()).collect();
+    assert_eq!(so_far, ["told"]);
+    assert_eq!(finished(telling).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_says_what_was_announced_and_no_two_are_the_same() {
+    let (peers, network) = peers(fleet(&[Behaviour::ClosedAtFirst(1), Behaviour::Hears]), &["fleet"], None);
+    let news = News { after: Some("a".repeat(40)), before: Some("b".repeat(40)), delivery: Some("guid".into()) };
+    finished(peers.tell(news.clone()).unwrap()).await;
+    let posts = network.posts.lock().unwrap();
+    let mut nonces = std::collections::HashSet::new();
+    for (to, post) in posts.iter() {
+        assert_eq!((post.path.as_str(), post.host.as_str()), ("/webhook/peer", "fleet:8080"), "{to}");
+        let seal = message::Seal::read(post.seal.as_bytes()).unwrap();
+        assert_eq!((seal.time, seal.fits(&post.body, &secrets())), (1_700_000_000, Some(0)));
+        let message = Message::read(&post.body).unwrap();
+        assert_eq!((&message.after, &message.before, &message.delivery), (&news.after, &news.before, &news.delivery));
+        assert_eq!((message.repo.as_str(), message.reference.as_str()), ("https://git.test/a/b.git", "main"));
+        assert_eq!((message.replicas, message.from.len()), (2, 32));
+        assert!(post.body.len() < LARGEST && nonces.insert(message.nonce));
+    }
+    assert_eq!(posts.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_addresses_are_skipped_and_each_name_is_resolved_anew() {
+    let mut network = fleet(&[Behaviour::Hears, Behaviour::Hears, Behaviour::Hears]);
+    network.local = vec![address(2).ip()];
+    let mapped: SocketAddr = "[::ffff:192.0.2.1]:8080".parse().unwrap();
+    network.names.get_mut("fleet").unwrap().push(mapped);
+    let other_port = SocketAddr::from(([192, 0, 2, 2], 8081));
+    network.names.insert("beside".into(), vec![other_port]);
+    let own = Some(SocketAddr::from(([0, 0, 0, 0], 8080)));
+    let (peers, network) = peers(network, &["fleet", "beside", "192.0.2.3"], own);
+    let results = finished(peers.tell(News::default()).unwrap()).await;
+    let mut told: Vec<&str> = results.keys().map(String::as_str).collect();
+    told.sort_unstable();
+    // Another port of our own address is another replica (host network); twice named is told once.
+    assert_eq!(told, ["192.0.2.1:8080", "192.0.2.2:8081", "192.0.2.3:8080"]);
+    assert_eq!(network.posts.lock().unwrap().len(), 3);
+
+    let bound = fleet(&[Behaviour::Hears, Behaviour::Hears]);
+    let (peers, _) = self::peers(bound, &["fleet"], Some(address(1)));
+    let results = finished(peers.tell(News::default()).unwrap()).await;
+    assert_eq!(results.into_keys().collect::<Vec<_>>(), ["192.0.2.2:8080"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_dead_peers_are_bounded_in_number_and_time() {
+    let addresses: Vec<SocketAddr> =
+        (0..4000u16).map(u16::to_be_bytes).map(|[high, low]| SocketAddr::from(([10, 0, high, low], 80))).collect();
+    let dead = addresses.iter().map(|address| (*address, Behaviour::Silent)).collect();
+    let network = Fake { names: HashMap::from([("fleet".into(), addresses)]), behaviours: dead, ..Fake::default() };
+    let (peers, network) = peers(network, &["fleet"], None);
+    let started = Instant::now();
+    let results = finished(peers.tell(News::default()).unwrap()).await;
+    assert!(started.elapsed() <= ALL + TRY + Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(network.open.lock().unwrap().1 <= AT_A_TIME);
+    assert!(results.len() <= 101 && results.contains_key("3950 others"), "{}", results.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_told() {
+    let (peers, network) = peers(fleet(&[Behaviour::Silent, Behaviour::Hears]), &["fleet"], None);
+    let news = |number: usize| News { delivery: Some(number.to_string()), ..News::default() };
+    let tellings: Vec<Telling> = (0..50).map(|number| peers.tell(news(number)).unwrap()).collect();
+    for telling in tellings {
+        assert_eq!(finished(telling).await.len(), 2);
+    }
+    assert_eq!(network.tries(address(2)), FAN_OUTS + 1);
+    let posts = network.posts.lock().unwrap().clone();
+    let (_, last) = posts.iter().rfind(|(to, _)| *to == address(2)).unwrap();
+    assert_eq!(Message::read(&last.body).unwrap().delivery.as_deref(), Some("49"));
+    // All places are free again.
+    finished(peers.tell(news(50)).unwrap()).await;
+    sleep(FAN_OUT_AT_LEAST).await;
+    assert_eq!(peers.slots.lock().unwrap().running, 0);
+    assert_eq!((peers.retries.available_permits(), peers.connections.available_permits()), (RETRIES, CONNECTIONS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_to_tell_and_a_small_fleet_mean_no_delay() {
+    let (alone, _) = peers(Fake::default(), &[], None);
+    assert!(alone.tell(News::default()).is_none());
+    assert_eq!(alone.start_delay().await, Duration::ZERO);
+    let (small, _) = peers(fleet(&[Behaviour::Hears; 9]), &["fleet"], None);
+    assert_eq!(small.start_delay().await, Duration::ZERO);
+    let started = Instant::now();
+    let (stuck, _) = peers(Fake::default(), &["stuck"], None);
+    assert_eq!(stuck.start_delay().await, Duration::ZERO);
+    assert_eq!(started.elapsed(), RESOLVE_AT_START);
+    let (large, _) = peers(fleet(&[Behaviour::Hears; 100]), &["fleet"], None);
+    let mut longest = Duration::ZERO;
+    for _ in 0..100 {
+        longest = longest.max(large.start_delay().await);
+    }
+    assert!(longest > Duration::from_secs(1) && longest <= window(100), "{longest:?}");
+}

@@ -1,0 +1,60 @@
+//! What kustomize makes of the folders, as `kubectl apply -k` would send it.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::*;
+
+/// The documents that a folder stands for; `None` without kubectl.
+fn built(folder: &str) -> Option<Vec<Value>> {
+    let output = Command::new(kubectl()?).arg("kustomize").arg(file(folder)).output().unwrap();
+    assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
+    let documents = strict::documents(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+    for document in &documents {
+        strict::check(document).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    }
+    Some(documents)
+}
+
+fn deployment(documents: &[Value]) -> &Value {
+    documents.iter().find(|document| document["kind"] == "Deployment").expect("there is a Deployment")
+}
+
+#[test]
+fn the_base_is_the_files_as_they_are() {
+    let Some(documents) = built("k8s/sidecar") else { return };
+    assert_eq!(deployment(&documents), &document("Deployment", "site"));
+    assert_eq!(documents.len(), 6, "the two files and the disruption budget");
+}
+
+#[test]
+fn before_native_sidecars_the_same_container_stands_beside_the_app() {
+    let Some(documents) = built("k8s/overlays/classic") else { return };
+    let classic = deployment(&documents);
+    let pod = &classic["spec"]["template"]["spec"];
+    assert!(pod["initContainers"].is_null());
+    let names: Vec<String> = list(&pod["containers"]).iter().map(|each| word(&each["name"]).to_owned()).collect();
+    assert_eq!(names, ["app", "poll"]);
+    let mut native = container(&document("Deployment", "site"), "poll");
+    native.as_object_mut().unwrap().remove("restartPolicy");
+    assert_eq!(container(classic, "poll"), native);
+    assert_eq!(pods::objections(classic), Vec::<String>::new());
+}
+
+#[test]
+fn nginx_takes_the_place_of_httpd_and_of_nothing_else() {
+    let Some(documents) = built("k8s/overlays/nginx") else { return };
+    let site = deployment(&documents);
+    assert_eq!(pods::objections(site), Vec::<String>::new());
+    assert_eq!(container(site, "poll"), container(&document("Deployment", "site"), "poll"));
+    let app = container(site, "app");
+    assert!(word(&app["image"]).starts_with("nginx:") && list(&app["command"])[0] == "nginx", "{app}");
+    let configs: Vec<&Value> = documents.iter().filter(|document| document["kind"] == "ConfigMap").collect();
+    assert_eq!(configs.len(), 1);
+    assert_eq!(word(&configs[0]["data"]["nginx.conf"]), text("k8s/overlays/nginx/nginx.conf"));
+    // kustomize names it by its content, so that a change rolls the pods.
+    let mounted = list(&site["spec"]["template"]["spec"]["volumes"]);
+    let mounted = mounted.iter().find(|volume| volume["name"] == "httpd").unwrap();
+    assert_eq!(mounted["configMap"]["name"], configs[0]["metadata"]["name"]);
+}
