@@ -131,10 +131,9 @@ impl Engine {
         match (carried, landed) {
             (_, Ok(Some(fetched))) => Ok(Brought::Whole(fetched)),
             (Ok(false), Ok(None)) => Ok(Brought::TooMuch),
-            // Cut short: why is known on this side.
-            (Err(error), Ok(None)) => Err(error),
+            // A pack that was cut short: why is known on the side of the connection. Else the store has the word.
+            (Err(error), Ok(None)) | (_, Err(error)) => Err(error),
             (Ok(true), Ok(None)) => Err(self.late()),
-            (_, Err(error)) => Err(error),
         }
     }
 

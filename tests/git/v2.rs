@@ -148,6 +148,36 @@ async fn a_hint_that_is_wrong_does_no_harm_at_any_depth() {
     }
 }
 
+#[tokio::test]
+async fn a_forced_push_that_claims_to_be_none_costs_a_bounded_detour() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = volume.engine(options(&server.url("site.git")));
+    let had = sync(&engine).await.unwrap().commit;
+    repo.orphan("other");
+    let mut noise = vec![0; 40 << 20];
+    fastrand::Rng::with_seed(9).fill(&mut noise);
+    repo.write("noise.bin", noise);
+    repo.git(&["config", "core.compression", "0"]);
+    repo.commit("What is not there any more");
+    repo.remove("noise.bin");
+    let small = repo.commit("Small again");
+    repo.git(&["push", "--quiet", "--force", "origin", "other:main"]);
+    let before = server.requests();
+    let look = engine.look().await.unwrap();
+    let fetched = engine.fetch_forward(Want::Seen(look), Some(had)).await.unwrap();
+    assert_eq!((fetched.commit, server.requests() - before), (oid(&small), 3));
+    assert!(fetched.bytes < 10_000, "{fetched:?}");
+    assert_whole(engine.store(), &small);
+    assert_eq!(git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]), "1");
+    let left: u64 = std::fs::read_dir(engine.store().join("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(left < 100_000, "nothing of the detour stays: {left} bytes");
+}
+
 async fn costs(server: &GitHttp, engine: &Engine) -> Vec<(String, bool)> {
     let before = server.requests();
     engine.look().await.unwrap();

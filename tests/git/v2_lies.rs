@@ -81,7 +81,10 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
         ("an answer that stops within a packet", whole(&good)[..60].to_vec()),
         ("garbage for a packet", b"zzzz this is no packet".to_vec()),
         ("garbage in the middle", [answer(&good).as_slice(), b"-001"].concat()),
-        ("a packet that is too long", [answer(&good[..20]).as_slice(), b"ffff", &[b'x'; 70_000]].concat()),
+        (
+            "a packet that is too long",
+            [answer(&good[..20]).as_slice(), b"ffff", vec![b'x'; 70_000].as_slice()].concat(),
+        ),
         ("a band that is none", [line(b"packfile\n"), line(b"\x09data"), b"0000".to_vec()].concat()),
         ("a section behind the pack", [answer(&good).as_slice(), b"0001"].concat()),
         ("a section that is none", [line(b"surprise\n"), whole(&good)].concat()),
@@ -117,7 +120,7 @@ async fn lies_about_refs_fall_back_to_what_libgit2_makes_of_the_server() {
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
-    let huge = [b"ffff".as_slice(), &[b'x'; 70_000]].concat();
+    let huge = [b"ffff".as_slice(), vec![b'x'; 70_000].as_slice()].concat();
     let short_hash = [line(b"1234 HEAD\n"), b"0000".to_vec()].concat();
     for lie in [b"zzzz".to_vec(), huge, short_hash, b"0001".to_vec(), Vec::new(), line(b"HEAD"), line(b"ERR no")] {
         let shown = String::from_utf8_lossy(&lie[..lie.len().min(20)]).into_owned();

@@ -136,7 +136,7 @@ impl Http {
                 Ok(response) => return Ok(response),
                 // A kept connection may have been closed while the request was on its way; asking twice does no harm.
                 Err(error) if again && error.is_request() && !error.is_connect() && !error.is_timeout() => {
-                    again = false
+                    again = false;
                 }
                 Err(error) => return Err(broken(caller.options.url.to_string(), caller.options.timeout, &error)),
             }

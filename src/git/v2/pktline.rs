@@ -134,7 +134,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(b"fff0");
         assert_eq!(decoder.next(), Ok(None), "the longest there is");
-        decoder.feed(&[7; LONGEST - HEAD]);
+        decoder.feed(&vec![7; LONGEST - HEAD]);
         assert!(matches!(decoder.next(), Ok(Some(Packet::Data(data))) if data.len() == LONGEST - HEAD));
     }
 
