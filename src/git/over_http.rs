@@ -27,8 +27,8 @@ impl Engine {
             timeout_at(deadline, client.look(caller, &options.reference)).await.unwrap_or_else(|_| Err(self.late()))
         };
         let looked = looked.await;
-        if looked.is_err() {
-            client.forget(options);
+        if let Err(error) = &looked {
+            client.failed(options, error);
         }
         looked
     }
@@ -69,7 +69,7 @@ impl Engine {
             }
             Ok(Brought::TooMuch) => Err(self.late()),
             Err(error) => {
-                client.forget(self.options());
+                client.failed(self.options(), &error);
                 Err(error)
             }
         }

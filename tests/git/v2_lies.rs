@@ -92,6 +92,8 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
         ("nothing", Vec::new()),
     ];
     for (name, lie) in lies {
+        // One that knows nothing bad of the server yet.
+        let engine = volume.engine(engine.options().clone());
         let error = lied_to(&engine, &server, "command=fetch", lie).await;
         assert_eq!(error.kind(), "protocol", "{name}: {error:?}");
         assert!(!error.store_is_damaged(), "{name}");
@@ -100,7 +102,7 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
     }
     for words in [b"\x03out of memory".as_slice(), b"ERR go away"] {
         let lie = if words[0] == 3 { [line(b"packfile\n"), line(words)].concat() } else { line(words) };
-        let error = lied_to(&engine, &server, "command=fetch", lie).await;
+        let error = lied_to(&volume.engine(engine.options().clone()), &server, "command=fetch", lie).await;
         assert_eq!(error.kind(), "server_error", "{error:?}");
     }
     // Half a commit came in with one of the lies; the real one is fetched all the same.
@@ -124,9 +126,31 @@ async fn lies_about_refs_fall_back_to_what_libgit2_makes_of_the_server() {
     let short_hash = [line(b"1234 HEAD\n"), b"0000".to_vec()].concat();
     for lie in [b"zzzz".to_vec(), huge, short_hash, b"0001".to_vec(), Vec::new(), line(b"HEAD"), line(b"ERR no")] {
         let shown = String::from_utf8_lossy(&lie[..lie.len().min(20)]).into_owned();
+        let engine = volume.engine(engine.options().clone());
         let error = lied_to(&engine, &server, "command=ls-refs", lie).await;
         assert!(["protocol", "server_error"].contains(&error.kind()), "{shown}: {error:?}");
         synced(&engine, &repo.head(), "one").await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_version_2_is_broken_is_left_to_libgit2() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = volume.engine(options(&server.url("site.git")));
+    for command in ["command=fetch", "command=ls-refs"] {
+        let commit = repo.push_file("index.html", command, "Next");
+        server.set(Mode::Lie { command, answer: b"zzzz".to_vec(), endless: Vec::new() });
+        assert_eq!(sync(&engine).await.unwrap_err().kind(), "protocol");
+        synced(&engine, &commit, command).await;
+        assert!(server.seen().last().unwrap().protocol.is_none(), "by libgit2");
+        // Until something fails: then everything is tried anew.
+        server.set(Mode::Status(500));
+        engine.look().await.unwrap_err();
+        server.set(Mode::Serve);
+        engine.look().await.unwrap();
+        assert!(server.seen().last().unwrap().protocol.is_some());
     }
 }
 

@@ -14,6 +14,8 @@ mod sideband;
 
 use std::sync::{Mutex, PoisonError};
 
+use std::time::{Duration, Instant};
+
 use url::Url;
 
 use crate::remote_url::Transport;
@@ -37,6 +39,8 @@ const LONGEST_LIST: u64 = 32 * 1024 * 1024;
 const LONGEST_ADVERTISEMENT: u64 = 64 * 1024;
 /// How often `GET info/refs` may be sent elsewhere.
 const MOST_REDIRECTS: usize = 4;
+/// For how long a remote is left to libgit2 before version 2 is tried again: a server may learn it, a proxy may recover.
+const LONGEST_OLD: Duration = Duration::from_secs(600);
 /// How a redirect of it has to end, so that the rest is the repository's address.
 const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
 
@@ -94,8 +98,8 @@ enum Way {
     Untried,
     Straight,
     AfterGet,
-    /// Only libgit2 can talk to it.
-    Old,
+    /// Only libgit2 can talk to it, as was seen then.
+    Old(Instant),
 }
 
 impl Client {
@@ -111,18 +115,27 @@ impl Client {
 
     /// True if the remote is known to be libgit2's to talk to.
     pub(super) fn is_old(&self) -> bool {
-        self.known().way == Way::Old
+        matches!(self.known().way, Way::Old(since) if since.elapsed() < LONGEST_OLD)
     }
 
     /// Libgit2 could talk to a remote that did not answer us in version 2.
     pub(super) fn remember_old(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).way = Way::Old;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).way = Way::Old(Instant::now());
     }
 
     /// Something failed: what is known of the remote may be over.
     pub(super) fn forget(&self, options: &RemoteOptions) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
         self.http.forget();
+    }
+
+    /// The same for a failure of ours. A server that speaks version 2, but not as we understand it, is libgit2's to talk to
+    /// next.
+    pub(super) fn failed(&self, options: &RemoteOptions, error: &Error) {
+        self.forget(options);
+        if matches!(error, Error::Protocol { .. }) {
+            self.remember_old();
+        }
     }
 
     /// What our ref is; `None` if the remote does not speak version 2.
@@ -140,7 +153,7 @@ impl Client {
     }
 
     async fn list(&self, caller: Caller<'_>, prefixes: &[String]) -> Result<Option<Vec<Advertised>>, Error> {
-        let known = self.known();
+        let known = self.usable();
         let request = ls_refs::request(prefixes);
         if known.way != Way::AfterGet {
             match self.list_straight(caller, &known, &request).await {
@@ -188,7 +201,7 @@ impl Client {
 
     /// Asks for a commit, and reads the answer up to where the pack begins.
     pub(super) async fn fetch(&self, caller: Caller<'_>, ask: &Ask) -> Result<Answered, Error> {
-        let mut known = self.known();
+        let mut known = self.usable();
         let request = fetch::request(ask);
         if known.way == Way::Untried {
             match answered(self.fetch_straight(caller, &known, &request).await) {
@@ -272,6 +285,15 @@ impl Client {
         }
         let source = Cause::new("too many redirects");
         Err(Error::Redirected { remote: caller.options.url.to_string(), source })
+    }
+
+    /// What is known, for who asks in version 2.
+    fn usable(&self) -> Known {
+        let mut known = self.known();
+        if let Way::Old(_) = known.way {
+            known.way = Way::Untried;
+        }
+        known
     }
 
     fn known(&self) -> Known {
