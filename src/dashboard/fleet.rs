@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -137,8 +138,10 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
     });
     let told = published.or_else(|| {
         group().find_map(|(pod, _)| {
-            let record = pod.records.iter().take(100).find(|record| record.new.as_deref() == Some(commit))?;
-            record.commits.as_ref().map(|commits| (commits.subject.clone(), commits.author.clone()))
+            // A look that changed nothing names the commit, too, but does not tell about it.
+            let mut records = pod.records.iter().take(100).filter(|record| record.new.as_deref() == Some(commit));
+            let commits = records.find_map(|record| record.commits.as_ref())?;
+            Some((commits.subject.clone(), commits.author.clone()))
         })
     });
     let (subject, author) = told.map_or((None, None), |(subject, author)| (Some(subject), Some(author)));
@@ -339,12 +342,29 @@ fn name_pods(model: &mut Model) {
     }
     let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
     let prefix = text::common_prefix(&names);
+    let port = shared_port(&names).map(str::to_owned);
     for pod in &mut model.pods {
+        // Addresses that differ only in the host: the host is the name, and its last number alone would be none.
+        if let Some(host) = port.as_ref().and_then(|port| pod.name.strip_suffix(port.as_str())) {
+            pod.short = host.to_owned();
+            continue;
+        }
         let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
         // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
         let rest = if names_one_pod(&prefix, pod) { rest.rsplit('-').next().unwrap_or(rest) } else { rest };
         pod.short = rest.to_owned();
     }
+}
+
+/// `:9180` if all names are short IPv4 addresses with this port.
+fn shared_port<'a>(names: &[&'a str]) -> Option<&'a str> {
+    let port = |name: &'a str| {
+        let (host, _) = name.rsplit_once(':')?;
+        host.parse::<Ipv4Addr>().ok()?;
+        Some(&name[host.len()..])
+    };
+    let first = port(names.first()?)?;
+    (names.len() > 1 && names.iter().all(|name| port(name) == Some(first))).then_some(first)
 }
 
 fn names_one_pod(prefix: &str, pod: &Pod) -> bool {

@@ -291,6 +291,13 @@ pub fn table(model: &Model, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "  hint: {}", text::clean(hint))?;
         }
     }
+    // Replicas that cannot be reached mostly share the reason, which stands in their rows.
+    let mut hints: Vec<&str> =
+        model.pods.iter().filter_map(|pod| pod.problem.as_ref().and_then(|problem| problem.hint.as_deref())).collect();
+    hints.dedup();
+    for hint in hints {
+        writeln!(out, "hint: {}", text::clean(hint))?;
+    }
     if model.fleet_rows.is_empty() {
         return Ok(());
     }

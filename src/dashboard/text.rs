@@ -123,6 +123,35 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A reason and what to do about it in at most `room` lines of `columns`. What to do is kept: of the reason, its first
+/// words tell the most.
+#[must_use]
+pub fn reason_and_hint(
+    reason: &str,
+    hint: Option<&str>,
+    columns: usize,
+    room: usize,
+    ellipsis: &str,
+) -> [Vec<String>; 2] {
+    let mut hint = hint.map(|hint| wrap(&format!("hint: {hint}"), columns)).unwrap_or_default();
+    let mut reason = wrap(reason, columns);
+    let least = usize::from(!reason.is_empty() && room > 1);
+    shorten(&mut hint, room - least.min(room), columns, ellipsis);
+    shorten(&mut reason, room - hint.len(), columns, ellipsis);
+    [reason, hint]
+}
+
+/// Cuts to so many lines; the last one says that there was more.
+fn shorten(lines: &mut Vec<String>, room: usize, columns: usize, ellipsis: &str) {
+    if lines.len() <= room {
+        return;
+    }
+    lines.truncate(room);
+    if let Some(last) = lines.last_mut() {
+        *last = format!("{}{ellipsis}", cut(last, columns.saturating_sub(width(ellipsis)), ""));
+    }
+}
+
 /// An age in two units at most: `38s`, `2m 05s`, `2h 11m`, `3d 4h`. A negative one is `0s`: it is a clock, not a prophet.
 #[must_use]
 pub fn age(duration: SignedDuration) -> String {
@@ -245,6 +274,16 @@ mod tests {
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
         assert_eq!(wrap("", 3), Vec::<String>::new());
         assert_eq!(wrap("你好吗", 1).concat(), "你好吗");
+    }
+
+    #[test]
+    fn of_a_reason_and_a_hint_the_hint_is_kept() {
+        let told = |room| reason_and_hint("one two three four", Some("do it"), 11, room, "..");
+        assert_eq!(told(9), [vec!["one two", "three four"], vec!["hint: do it"]]);
+        assert_eq!(told(2), [vec!["one two.."], vec!["hint: do it"]]);
+        assert_eq!(told(1), [vec![], vec!["hint: do it"]]);
+        assert_eq!(told(0), [Vec::<String>::new(), vec![]]);
+        assert_eq!(reason_and_hint("one two three four", None, 11, 1, "..").concat(), ["one two.."]);
     }
 
     #[test]

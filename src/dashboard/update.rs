@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Accepted, Event, Outcome, Record, Refusal, SCHEMA, Snapshot, State};
+use crate::api::{Accepted, Event, Outcome, Published, Record, Refusal, SCHEMA, Snapshot, State};
 
 use super::fleet;
 use super::input;
@@ -303,6 +303,19 @@ fn finished(model: &mut Model, id: &PodId, record: Record) {
     let Some(pod) = model.pod_mut(id) else { return };
     if let Some(snapshot) = pod.snapshot.as_mut() {
         snapshot.running = None;
+        // The state that says so comes next; until then the row must not deny what the list below it tells.
+        if let (Outcome::Published, Some(commit), Some(commits)) = (record.outcome, &record.new, &record.commits) {
+            snapshot.published = Some(Published {
+                commit: commit.clone(),
+                subject: commits.subject.clone(),
+                author: commits.author.clone(),
+                committed_at: None,
+                published_at: Some(record.finished_at),
+            });
+            if snapshot.state == State::Syncing {
+                snapshot.state = if snapshot.pinned.is_some() { State::Pinned } else { State::InSync };
+            }
+        }
     }
     if pod.records.push_newest(record) {
         model.note(Some(id), "sync", text, bad);

@@ -3,6 +3,7 @@
 //! A page in the user's browser can send requests to a forwarded port, too. It cannot choose the `Host` that the browser
 //! sends, cannot read an answer without CORS, and cannot add our header without asking first.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,6 +24,9 @@ use super::secret_file::SecretFile;
 pub struct Guard {
     /// `None`: no token is configured, so the `Host` must be a loopback name.
     pub token: Option<Arc<SecretFile>>,
+    /// The loopback address that was asked for by `--admin-bind`. Written out as an address it cannot come from a name that
+    /// somebody rebinds.
+    pub bound: Option<IpAddr>,
 }
 
 /// The middleware.
@@ -45,7 +49,7 @@ impl Guard {
                 }
             }
             None => {
-                if !is_local(request) {
+                if !self.is_local(request) {
                     let hint = Some("use localhost, 127.0.0.1 or [::1]; other names need --admin-token-file");
                     let message = "the Host header does not name this machine";
                     return Some(answer::refusal(StatusCode::FORBIDDEN, "host_refused", message, hint));
@@ -56,6 +60,21 @@ impl Guard {
             return refuse_change(headers);
         }
         None
+    }
+}
+
+impl Guard {
+    /// One `Host`, and it is a name of loopback; a target that names another host as well counts, too.
+    fn is_local(&self, request: &Request) -> bool {
+        let bound = self.bound.filter(IpAddr::is_loopback).map(|ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+        let is_ours = |host: &str| is_loopback_name(host, bound.as_deref());
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        let named = request.uri().authority().is_none_or(|authority| is_ours(authority.as_str()));
+        named && host.to_str().is_ok_and(is_ours)
     }
 }
 
@@ -81,16 +100,8 @@ fn presented(token: &SecretFile, headers: &HeaderMap) -> bool {
     scheme.eq_ignore_ascii_case(b"Bearer ") && Sha256::digest(presented).ct_eq(&Sha256::digest(token.expose())).into()
 }
 
-/// One `Host`, and it is one of the three names; a target that names another host as well counts, too.
-fn is_local(request: &Request) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let named = request.uri().authority().is_none_or(|authority| is_loopback_name(authority.as_str()));
-    named && host.to_str().is_ok_and(is_loopback_name)
-}
-
-fn is_loopback_name(host: &str) -> bool {
-    ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
+fn is_loopback_name(host: &str, bound: Option<&str>) -> bool {
+    ["localhost", "127.0.0.1", "[::1]"].into_iter().chain(bound).any(|name| {
         let Some((start, rest)) = host.split_at_checked(name.len()) else { return false };
         let port =
             rest.strip_prefix(':').is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
@@ -103,9 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_three_names_are_loopback() {
+    fn only_three_names_are_loopback_and_the_address_that_was_asked_for() {
+        assert!(is_loopback_name("127.0.77.3:9180", Some("127.0.77.3")));
+        assert!(!is_loopback_name("127.0.77.3:9180", Some("127.0.77.4")));
+        assert!(!is_loopback_name("127.0.77.3.nip.test", Some("127.0.77.3")));
         for host in ["localhost", "LOCALHOST:9180", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9180"] {
-            assert!(is_loopback_name(host), "{host}");
+            assert!(is_loopback_name(host, None), "{host}");
         }
         for host in [
             "",
@@ -124,7 +138,7 @@ mod tests {
             "[::1]x",
             "user@localhost",
         ] {
-            assert!(!is_loopback_name(host), "{host}");
+            assert!(!is_loopback_name(host, None), "{host}");
         }
     }
 }

@@ -179,7 +179,8 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
             let file = SecretFile::required(path);
             file.map(Arc::new).map_err(|source| Error::Secret { flag, path: path.clone(), source })
         });
-        let guard = Guard { token: token.transpose()? };
+        let bound = listener.local_addr().ok().map(|address| address.ip());
+        let guard = Guard { token: token.transpose()?, bound };
         let streams = Streams::new(ending.stop.clone());
         ready.push(("admin", listener, admin::router(handle.clone(), streams, guard, &limits.admin), limits.admin));
     }

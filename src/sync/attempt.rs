@@ -210,6 +210,7 @@ impl<'a> Attempt<'a> {
         let mut look = self.look().await?;
         let mut pause = chase::FIRST;
         while self.live() == Some(look.commit) && self.still_to_come(&look) {
+            let nudged = self.tools.queue.nudged();
             if self.tools.queue.has_pending() || self.overtaken() {
                 return Ok(None);
             }
@@ -219,7 +220,7 @@ impl<'a> Attempt<'a> {
             }
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.tools.queue.nudged() => continue,
+                () = nudged => continue,
             }
             pause = (pause * 2).min(chase::SLOWEST);
             self.chased += 1;

@@ -187,9 +187,9 @@ impl Queue {
         self.nudged.notify_waiters();
     }
 
-    /// Waits for a push or a nudge that comes after this call.
-    pub async fn nudged(&self) {
-        self.nudged.notified().await;
+    /// Waits for a push or a nudge. Counts from this call, not from the first poll: ask before you look at what may change.
+    pub fn nudged(&self) -> tokio::sync::futures::Notified<'_> {
+        self.nudged.notified()
     }
 
     #[must_use]

@@ -141,9 +141,11 @@ impl SyncLoop {
 
     /// Waits for the next reason to look; answers commands, ends pauses and sweeps meanwhile.
     async fn wait(&mut self, stop: &CancellationToken) -> Option<Request> {
+        let tools = self.tools.clone();
         loop {
             self.turned();
-            let paused_until = self.tools.decisions().paused_until;
+            let nudged = tools.queue.nudged();
+            let paused_until = tools.decisions().paused_until;
             if paused_until.is_some_and(|end| end <= self.tools.clock.now()) {
                 self.end_pause().await;
                 continue;
@@ -166,6 +168,8 @@ impl SyncLoop {
                     self.next_sweep = again.then(|| Instant::now() + self.grace + SWEEP_MARGIN);
                     self.tools.sweep();
                 }
+                // Somebody decided something: a resumed loop must not sleep on.
+                () = nudged => {}
                 () = sleep_until(turn) => {}
             }
         }
@@ -180,6 +184,12 @@ impl SyncLoop {
     }
 
     async fn end_pause(&mut self) {
+        let tools = self.tools.clone();
+        let _one_at_a_time = tools.deciding.lock().await;
+        if tools.decisions().paused_until.is_none_or(|end| end > tools.clock.now()) {
+            // A person was faster.
+            return;
+        }
         match command::resume(&self.tools).await {
             Ok(()) => tracing::info!("the pause is over"),
             Err(refusal) => {

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use pushsync::api::{Detail, Outcome, State, SyncDetail};
+use pushsync::dashboard::keys::{self as table, Group};
 use pushsync::dashboard::message::{Msg, News};
 use pushsync::dashboard::model::{Found, Model, PodId, Presence, Problem, TimeFormat};
 use pushsync::dashboard::theme::{Role, Theme};
@@ -229,6 +230,41 @@ fn help() {
     let mut model = fleet();
     press(&mut model, "?");
     snapshots("help", model);
+}
+
+/// The narrowest screen with two panes shows every line of the help in full.
+#[test]
+fn no_help_is_cut_at_sixty_columns() {
+    let theme = Theme::new(true, false);
+    for way in ["", "<Enter>", "<Enter><Enter>", "3"] {
+        let mut model = fleet();
+        press(&mut model, way);
+        press(&mut model, "?");
+        let screen = grids(&render(&model, &theme, 60, 16), &theme);
+        for group in [Group::Move, Group::Look, Group::Change, Group::Leave] {
+            for binding in table::help(model.view.screen(), group) {
+                assert!(screen.contains(binding.help), "{} is cut:\n{screen}", binding.help);
+            }
+        }
+    }
+}
+
+/// A shallow history cannot tell whether the old commit leads to the new one.
+#[test]
+fn a_fast_forward_is_claimed_only_if_it_is_known() {
+    let theme = Theme::new(true, false);
+    for (count, old, known) in [(Some(1), true, true), (None, true, false), (Some(1), false, false)] {
+        let mut published = record(1, 38, "41d07be", "9f3c2ab", "Fix pricing table on mobile");
+        published.commits.as_mut().unwrap().count = count;
+        published.old = published.old.filter(|_| old);
+        let mut model = model_of(&["web-6f9c-4kq2x"]);
+        let snapshot = sample::snapshot("web-6f9c-4kq2x", "9f3c2ab", vec![published]);
+        tell(&mut model, "web-6f9c-4kq2x", News::Snapshot(Box::new(snapshot)));
+        press(&mut model, "<Enter><Enter>");
+        let screen = grids(&render(&model, &theme, 120, 32), &theme);
+        assert!(screen.contains("Fix pricing") || screen.contains("published"), "{screen}");
+        assert_eq!(screen.contains("fast-forward"), known, "{screen}");
+    }
 }
 
 #[test]

@@ -261,6 +261,64 @@ fn in_sync_means_the_newest_head_that_any_replica_knows() {
 }
 
 #[test]
+fn the_subject_of_the_head_is_found_behind_looks_that_changed_nothing() {
+    let mut unchanged = record(12, 1, "abc1234", "abc1234", "");
+    unchanged.outcome = pushsync::api::Outcome::Unchanged;
+    unchanged.commits = None;
+    let published = record(11, 9, "41d07be", "abc1234", "Add robots.txt");
+    // Somebody pinned the older commit since.
+    let mut pinned = snapshot(GOOD, "41d07be", vec![unchanged, published]);
+    pinned.head = Some(pushsync::api::Head { commit: sha("abc1234"), seen_at: ago(9) });
+    let mut model = model_of(&[GOOD]);
+    tell(&mut model, GOOD, News::Snapshot(Box::new(pinned)));
+    let head = facts::head(&model).unwrap();
+    assert_eq!((head.commit, head.subject.as_deref()), (sha("abc1234"), Some("Add robots.txt")));
+}
+
+#[test]
+fn a_finished_sync_is_live_before_the_state_that_says_so_arrives() {
+    let mut model = fleet();
+    let id = PodId::new(BUSY);
+    assert_eq!(facts::state(&model, model.pod(&id).unwrap()), facts::Shown::Syncing);
+    let finished = record(999, 0, "41d07be", "9f3c2ab", "Fix pricing table on mobile");
+    tell(&mut model, BUSY, News::Event(Event::SyncFinished(Box::new(finished))));
+    let pod = model.pod(&id).unwrap();
+    assert_eq!(facts::state(&model, pod), facts::Shown::InSync);
+    assert_eq!(pod.snapshot.as_ref().unwrap().published.as_ref().unwrap().commit, sha("9f3c2ab"));
+    // A failure swaps nothing.
+    tell(&mut model, BUSY, News::Event(Event::SyncFinished(Box::new(sample::failed(1000, 0, "9f3c2ab", "abc1234")))));
+    let published = model.pod(&id).unwrap().snapshot.as_ref().unwrap().published.clone();
+    assert_eq!(published.unwrap().commit, sha("9f3c2ab"));
+}
+
+#[test]
+fn addresses_with_one_port_are_told_apart_by_their_hosts() {
+    let mut model = sample::empty_model();
+    let addresses = ["127.0.77.1:9180", "127.0.77.2:9180"];
+    let found = addresses.map(|address| Found { namespace: None, ..found(address) });
+    let _ = update(&mut model, now(), Msg::Pods(Ok(found.to_vec())));
+    for address in addresses {
+        tell(&mut model, address, News::Snapshot(Box::new(snapshot("one-host", "9f3c2ab", vec![]))));
+    }
+    let names: Vec<_> = model.pods.iter().map(|pod| (pod.name.as_str(), pod.short.as_str())).collect();
+    assert_eq!(names, [("127.0.77.1:9180", "127.0.77.1"), ("127.0.77.2:9180", "127.0.77.2")]);
+}
+
+#[test]
+fn the_plain_table_says_what_to_do_about_a_replica_that_cannot_be_reached() {
+    let mut model = fleet();
+    let problem = Problem::new("the replica wants a token").hint("give it with --token-file");
+    for pod in [BROKEN, GOOD] {
+        let lost = News::Lost { problem: problem.clone(), attempt: 1, retry_in: Duration::from_millis(500) };
+        tell(&mut model, pod, lost);
+    }
+    let mut out = Vec::new();
+    pushsync::dashboard::plain::table(&model, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.matches("hint: give it with --token-file").count(), 1, "{out}");
+}
+
+#[test]
 fn a_frozen_screen_stands_still_and_catches_up() {
     let mut model = fleet();
     press(&mut model, " ");

@@ -3,3 +3,4 @@
 mod door;
 mod fleet;
 mod replicas;
+mod rollout;

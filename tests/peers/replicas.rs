@@ -16,22 +16,23 @@ use crate::support::repo::Repo;
 use crate::support::sidecar::Sidecar;
 use crate::support::{PATIENCE, eventually};
 
-const SECRET: &str = "a secret that all replicas share";
+pub(super) const SECRET: &str = "a secret that all replicas share";
 const OLD_SECRET: &str = "the secret that all shared before";
 /// Between a push and the last of eight replicas; two seconds are promised, a loaded machine gets more.
 const GENEROUS: Duration = Duration::from_secs(20);
 
-struct Replica {
-    hook: SocketAddr,
-    root: PathBuf,
-    sidecar: Sidecar,
+pub(super) struct Replica {
+    pub hook: SocketAddr,
+    pub root: PathBuf,
+    pub sidecar: Sidecar,
+    arguments: Vec<String>,
 }
 
-struct Fleet {
-    repo: Repo,
+pub(super) struct Fleet {
+    pub repo: Repo,
     remote: GitHttp,
     folder: TempDir,
-    replicas: Vec<Replica>,
+    pub replicas: Vec<Replica>,
     network: u8,
     port: u16,
 }
@@ -42,7 +43,7 @@ static NETWORK: AtomicU8 = AtomicU8::new(77);
 impl Fleet {
     /// Starts `size` replicas that know each other and `others` addresses after them; `secrets` of a replica are its
     /// current and previous one.
-    async fn start(size: usize, others: usize, secrets: impl Fn(usize) -> Vec<&'static str>) -> Self {
+    pub async fn start(size: usize, others: usize, secrets: impl Fn(usize) -> Vec<&'static str>) -> Self {
         let repo = Repo::new();
         let remote = GitHttp::start(&repo.root());
         let folder = tempfile::tempdir().unwrap();
@@ -85,7 +86,8 @@ impl Fleet {
             std::fs::write(&path, secret).unwrap();
             arguments.push(format!("--hook-secret-file={}", path.display()));
         }
-        self.replicas.push(Replica { hook, root, sidecar: Sidecar::start(arguments) });
+        let sidecar = Sidecar::start(&arguments);
+        self.replicas.push(Replica { hook, root, sidecar, arguments });
     }
 
     /// Where a replica listens, or would if there were one.
@@ -98,7 +100,7 @@ impl Fleet {
     }
 
     /// Delivers a push to one replica.
-    async fn ring(&self, at: usize, before: &str, after: &str, secret: &str) -> (Answer, String) {
+    pub async fn ring(&self, at: usize, before: &str, after: &str, secret: &str) -> (Answer, String) {
         let delivery = Delivery::push(&self.url(), "refs/heads/main", before, after);
         let id = delivery.id.clone();
         let url = format!("http://{}/webhook", self.replicas[at].hook);
@@ -116,7 +118,7 @@ impl Fleet {
         (after, id, started.elapsed())
     }
 
-    async fn wait_published(&self, commit: &str) {
+    pub async fn wait_published(&self, commit: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             let left: Vec<SocketAddr> =
@@ -133,6 +135,20 @@ impl Fleet {
 impl Replica {
     fn has(&self, commit: &str) -> bool {
         std::fs::read_link(self.root.join("current")).is_ok_and(|target| target.ends_with(commit))
+    }
+
+    /// The pod is replaced: told to end, and started again on an empty volume. Returns once it is ready.
+    pub async fn replace(&mut self) {
+        self.sidecar.terminate();
+        assert_eq!(self.sidecar.exited(PATIENCE).await.code(), Some(143));
+        std::fs::remove_dir_all(&self.root).unwrap();
+        self.sidecar = Sidecar::start(&self.arguments);
+        self.sidecar.wait_for_line(PATIENCE, |line| listening(line, "http").is_some()).await;
+        let end = Instant::now() + PATIENCE;
+        while self.get("http", "/readyz").await != "ok\n" && self.get("http", "/readyz").await != "ok" {
+            assert!(Instant::now() < end, "{}", self.sidecar.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn get(&self, listener: &str, path: &str) -> String {

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
-use super::canvas::{Canvas, Piece, piece};
+use super::canvas::{Canvas, Piece, measure, piece};
 use super::{header, table, words};
 use crate::api::{Change, Outcome, Record, SyncDetail};
 use crate::dashboard::fleet;
@@ -11,6 +11,9 @@ use crate::dashboard::input;
 use crate::dashboard::model::{Loaded, Model, Pane, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
+
+/// Columns of the names of the facts.
+const LABEL: u16 = 11;
 
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId, sync: &str) {
     let crumbs = [header::crumb(model, id), format!("sync {}", input::sync_name(sync))];
@@ -30,7 +33,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId, sync
     let (title, remark) = verdict(model, canvas.glyphs(), pod, record);
     canvas.rule(y, &[title], &[remark]);
     y += 1;
-    for line in facts(model, canvas.glyphs(), pod, record, area.width) {
+    for line in facts(model, canvas.glyphs(), pod, record, area) {
         if y < area.bottom() {
             canvas.pieces(area.x + 1, y, area.width.saturating_sub(2), &line);
             y += 1;
@@ -76,8 +79,8 @@ fn verdict(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece
     (piece(text, role), piece(remark, Role::Dim))
 }
 
-fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16) -> Vec<Vec<Piece>> {
-    let wide = width >= 100;
+fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect) -> Vec<Vec<Piece>> {
+    let wide = area.width >= 100;
     let dot = glyphs.dot;
     let label = |name: &str| piece(format!("{name:<10} "), Role::Dim);
     let utc = record.started_at.to_zoned(TimeZone::UTC);
@@ -127,19 +130,44 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16)
         commits.push(piece(format!("{gap}{count}"), Role::Plain));
         commits.push(piece(format!("{gap}{}", told.author), Role::Plain));
     }
-    if record.outcome == Outcome::Published {
-        let (way, role) =
-            if record.rewritten { ("history was rewritten", Role::Warn) } else { ("fast-forward", Role::Dim) };
-        commits.push(piece(format!("{gap}{way}"), role));
+    let counted = record.commits.as_ref().is_some_and(|commits| commits.count.is_some());
+    if record.outcome == Outcome::Published && record.rewritten {
+        commits.push(piece(format!("{gap}history was rewritten"), Role::Warn));
+    } else if record.outcome == Outcome::Published && record.old.is_some() && counted {
+        // Whoever could count from the old commit to the new one has seen that one leads to the other.
+        commits.push(piece(format!("{gap}fast-forward"), Role::Dim));
     }
     if let Some(received) = record.bytes {
         commits.push(piece(format!("{gap}{} received", text::bytes(received)), Role::Dim));
     }
-    let mut lines = vec![vec![label("started"), piece(started, Role::Plain)], trigger_line, commits];
+    let mut lines = vec![vec![label("started"), piece(started, Role::Plain)]];
+    for line in [trigger_line, commits] {
+        // A low screen needs its lines for what comes below; there the end is cut.
+        lines.extend(if area.height >= 18 { fold(line, &gap, area.width.saturating_sub(2)) } else { vec![line] });
+    }
     lines.push(vec![label("published"), published(record, glyphs)]);
     if !record.peers.is_empty() {
         let told: Vec<String> = record.peers.iter().map(|peer| format!("{} {}", peer.address, peer.result)).collect();
         lines.push(vec![label("peers"), piece(told.join("   "), Role::Plain)]);
+    }
+    lines
+}
+
+/// Breaks a line of facts where one fact begins, if it is wider than `columns`. Each fact but the first brings `gap`.
+fn fold(facts: Vec<Piece>, gap: &str, columns: u16) -> Vec<Vec<Piece>> {
+    let mut lines: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut used = 0;
+    for (text, role) in facts {
+        let mut fact = (text, role);
+        let mut wide = measure(std::slice::from_ref(&fact));
+        if used > LABEL && used.saturating_add(wide) > columns && fact.0.starts_with(gap) {
+            fact.0 = format!("{:<1$}{2}", "", usize::from(LABEL), &fact.0[gap.len()..]);
+            wide = measure(std::slice::from_ref(&fact));
+            lines.push(Vec::new());
+            used = 0;
+        }
+        used = used.saturating_add(wide);
+        lines.last_mut().into_iter().for_each(|line| line.push(fact.clone()));
     }
     lines
 }
@@ -209,13 +237,14 @@ fn error(canvas: &mut Canvas<'_>, y: u16, area: Rect, record: &Record) -> u16 {
     canvas.rule(y, &[piece("Error", Role::Bad)], &[piece(&error.kind, Role::Dim)]);
     y += 1;
     let width = usize::from(area.width.saturating_sub(2));
-    let most = (area.bottom().saturating_sub(y) / 2).max(1);
+    // What went wrong comes before what it would have brought.
+    let most = (area.bottom().saturating_sub(y) * 2 / 3).max(1);
     let bottom = y.saturating_add(most).min(area.bottom());
-    let mut lines: Vec<Piece> =
-        text::wrap(&error.message, width).into_iter().map(|line| piece(line, Role::Plain)).collect();
-    if let Some(hint) = &error.hint {
-        lines.extend(text::wrap(&format!("hint: {hint}"), width).into_iter().map(|line| piece(line, Role::Strong)));
-    }
+    let hint = error.hint.as_deref();
+    let [reason, hint] =
+        text::reason_and_hint(&error.message, hint, width, usize::from(most), canvas.glyphs().ellipsis);
+    let mut lines: Vec<Piece> = reason.into_iter().map(|line| piece(line, Role::Plain)).collect();
+    lines.extend(hint.into_iter().map(|line| piece(line, Role::Strong)));
     for (line, role) in lines {
         if y < bottom {
             canvas.put(area.x + 1, y, area.width.saturating_sub(2), &line, role);
@@ -266,7 +295,11 @@ fn panes(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod, detail: 
 
 /// Lines for each pane, its title included: what each wants if there is room, the focused one first if not.
 fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
-    let wanted = wants.map(|(lines, _)| u16::try_from(lines).unwrap_or(u16::MAX / 4).saturating_add(1));
+    // A pane without lines is only there while it has the focus.
+    let wanted = wants.map(|(lines, focused)| match lines {
+        0 => u16::from(focused),
+        lines => u16::try_from(lines).unwrap_or(u16::MAX / 4).saturating_add(1),
+    });
     let least = wanted.map(|want| want.min(4));
     let mut given = [0; 3];
     let mut left = height;
@@ -274,7 +307,7 @@ fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
     let order = [focused, (focused + 1) % 3, (focused + 2) % 3];
     for goal in [[2; 3], least, wanted] {
         for index in order {
-            let more = goal[index].min(wanted[index].max(1)).saturating_sub(given[index]).min(left);
+            let more = goal[index].min(wanted[index]).saturating_sub(given[index]).min(left);
             given[index] += more;
             left -= more;
         }
@@ -341,6 +374,7 @@ mod tests {
     fn panes_share_the_room_and_never_more_than_there_is() {
         assert_eq!(share(30, [(1, true), (6, false), (3, false)]), [2, 7, 4]);
         assert_eq!(share(0, [(1, true), (6, false), (3, false)]), [0, 0, 0]);
+        assert_eq!(share(30, [(0, true), (0, false), (3, false)]), [1, 0, 4]);
         let tight = share(12, [(1, false), (500, true), (40, false)]);
         assert_eq!(tight.iter().sum::<u16>(), 12);
         assert!(tight[1] > tight[2]);

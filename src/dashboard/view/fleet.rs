@@ -22,20 +22,26 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     let old = header::old_since(model).is_some();
     let order = if old { "last known" } else { "worst first" };
     let focused = model.fleet_pane == Pane::First;
-    canvas.rule(y, &[heading("Replicas", focused)], &[piece(order, Role::Dim)]);
-    y += 1;
-    // The replicas take what they need, but leave half to the syncs.
+    // The replicas take what they need, but leave half to the syncs, and on a small screen room for what is wrong.
     let shown = fleet::worst_first(model).len();
     let wanted = u16::try_from(shown + 1).unwrap_or(u16::MAX);
-    let rows = wanted.min((left / 2).max(3));
+    let inside = left.saturating_sub(1);
+    let trouble = replicas::why(model, canvas.glyphs(), area.width, 1).is_some();
+    let share = if trouble && left < 14 { inside * 2 / 5 } else { left / 2 };
+    let rows = wanted.min(share.max(3));
+    let hidden =
+        if rows < wanted { format!("{} of {shown} {} ", rows - 1, canvas.glyphs().dot) } else { String::new() };
+    canvas.rule(y, &[heading("Replicas", focused)], &[piece(format!("{hidden}{order}"), Role::Dim)]);
+    y += 1;
     replicas::draw(canvas, Rect { y, height: rows, ..area }, model, focused);
     y += rows;
-    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width) {
+    // Below it: its own rule, then that of the syncs and the newest of them.
+    let left = area.bottom().saturating_sub(y + 1);
+    let room = (left / 2).max(3).min(left.saturating_sub(2)).max(1);
+    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width, room) {
         canvas.rule(y, &title, &key);
         y += 1;
-        let left = area.bottom().saturating_sub(y);
-        let most = usize::from((left / 2).min(left.saturating_sub(5)).max(1));
-        for line in lines.iter().take(most) {
+        for line in &lines {
             canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
             y += 1;
         }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::canvas::{Canvas, Piece, measure, piece};
 use super::{strip, words};
-use crate::dashboard::fleet;
+use crate::dashboard::fleet::{self, Sample};
 use crate::dashboard::model::{Link, Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
@@ -38,7 +38,7 @@ fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
         piece(format!("{} LIVE", glyphs.in_sync), Role::Good)
     } else if live > 0 {
         piece(format!("{} PARTLY", glyphs.syncing), Role::Warn)
-    } else if model.pods.iter().any(|pod| pod.snapshot.is_some() || matches!(pod.link, Link::Retry { .. }))
+    } else if model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some())
         || model.listing_problem.is_some()
     {
         piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
@@ -140,7 +140,10 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
     let mut left = vec![piece(label, Role::Dim), piece(text::short(&head.commit), Role::Accent)];
     left.push(piece(if wide { "  " } else { " " }, Role::Plain));
     let age = text::age(model.now.duration_since(head.seen_at));
-    let subject = head.subject.clone().unwrap_or_default();
+    let (subject, role_of_it) = match head.subject.clone() {
+        Some(subject) => (subject, Role::Strong),
+        None => ("not published anywhere yet".to_owned(), Role::Dim),
+    };
     let by = match (&head.author, wide) {
         (Some(author), true) => format!(" {} {author}, seen {age} ago", glyphs.dash),
         (_, true) => format!(" {} seen {age} ago", glyphs.dash),
@@ -156,7 +159,7 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
     // The age stays when a long subject is cut.
     let fixed = measure(&left) + measure(&right) + text::width(&by).try_into().unwrap_or(0) + 4;
     let room = usize::from(canvas.area.width.saturating_sub(fixed));
-    left.push(piece(text::cut(&subject, room, glyphs.ellipsis), Role::Strong));
+    left.push(piece(text::cut(&subject, room, glyphs.ellipsis), role_of_it));
     left.push(piece(by, Role::Dim));
     canvas.line(y, &left, &right);
 }
@@ -241,12 +244,16 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let latency = &model.fleet_latency;
     let arrow = glyphs.arrow;
     let mut left = vec![piece(format!("push {arrow} published   "), Role::Dim)];
-    let (Some(p50), Some(p95)) = (latency.p50, latency.p95) else {
+    if let (Some(p50), Some(p95)) = (latency.p50, latency.p95) {
+        left.push(piece(format!("p50 {}   p95 {}", text::took(p50), text::took(p95)), Role::Plain));
+    } else {
         left.push(piece("no push measured yet", Role::Dim));
+    }
+    // Failures are news even while nothing was measured.
+    if latency.samples.iter().all(|sample| *sample == Sample::Gap) {
         canvas.line(y, &left, &[]);
         return;
-    };
-    left.push(piece(format!("p50 {}   p95 {}", text::took(p50), text::took(p95)), Role::Plain));
+    }
     left.push(piece(format!("   last {}  ", latency.samples.len()), Role::Dim));
     left.extend(strip::spark(glyphs, &latency.samples));
     canvas.line(y, &left, &[piece(format!("{} = failed", glyphs.lost), Role::Dim)]);
@@ -265,6 +272,8 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let mut right = Vec::new();
     if let Some(p95) = latency.p95 {
         right.push(piece(format!("p95 {} ", text::took(p95)), Role::Dim));
+    }
+    if newest.iter().any(|sample| *sample != Sample::Gap) {
         right.extend(strip::spark(glyphs, newest));
     }
     canvas.line(y, &left, &right);

@@ -22,12 +22,13 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId) {
     };
     status(canvas, area.y + 1, model, pod);
     let mut y = area.y + 2;
-    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width)
+    let room = if area.height >= 20 { 4 } else { 2 };
+    if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width, room)
         && area.height >= 14
     {
         canvas.rule(y, &title, &key);
         y += 1;
-        for line in lines.iter().take(2) {
+        for line in &lines {
             canvas.put(area.x + 1, y, area.width - 2, line, Role::Plain);
             y += 1;
         }

@@ -5,11 +5,15 @@ use ratatui::layout::Rect;
 use super::canvas::{Canvas, Piece, piece};
 use crate::dashboard::act;
 use crate::dashboard::fleet;
-use crate::dashboard::keys::{self, Group};
+use crate::dashboard::keys::{self, Binding, Group};
 use crate::dashboard::model::{Dialog, Model, Question};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
+/// Columns of the labels in the question about a pin.
+const LABEL: usize = 9;
+/// The rule of the keys.
+const CASES: &str = "lower case looks, CAPITAL changes";
 /// Columns of a box, if the screen has them.
 const WIDTH: u16 = 74;
 
@@ -50,14 +54,15 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
         (title, bindings, narrow(keys), narrow((keys + 1 + words).max(title.len())))
     });
     let natural: u16 = columns.iter().map(|(.., width)| width + 2).sum();
+    let title = format!("Keys {} {name}", canvas.glyphs().dash);
+    if natural + 3 > canvas.area.width {
+        folded(canvas, &title, &columns);
+        return;
+    }
     let area = centred(canvas, lines, natural + 1);
-    let inside = canvas.framed(area, &format!("Keys {} {name}", canvas.glyphs().dash));
-    // On a narrow screen the columns give way, the one about changes least.
-    let too_wide = (natural + 1).saturating_sub(inside.width);
-    let give = [too_wide.div_ceil(2), too_wide.div_ceil(3), too_wide.div_ceil(6)];
+    let inside = canvas.framed(area, &title);
     let mut x = inside.x + 1;
-    for ((title, bindings, keys, width), give) in columns.into_iter().zip(give) {
-        let width = width.saturating_sub(give);
+    for (title, bindings, keys, width) in columns {
         canvas.put(x, inside.y, width, title, Role::Strong);
         for (y, binding) in (inside.y + 1..inside.bottom()).zip(bindings) {
             canvas.put(x, y, keys, binding.keys, Role::Accent);
@@ -67,7 +72,34 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
     }
     if inside.height > 3 {
         let y = inside.bottom() - 1;
-        canvas.put(inside.x + 1, y, inside.width.saturating_sub(2), "lower case looks, CAPITAL changes", Role::Dim);
+        canvas.put(inside.x + 1, y, inside.width.saturating_sub(2), CASES, Role::Dim);
+    }
+}
+
+/// The help on a narrow screen: the groups one below the other, in two columns as far as possible equally tall.
+fn folded(canvas: &mut Canvas<'_>, title: &str, groups: &[(&str, Vec<&Binding>, u16, u16); 3]) {
+    let keys = groups.iter().map(|(_, _, keys, _)| *keys).max().unwrap_or(0);
+    let mut lines: Vec<[Piece; 2]> = Vec::new();
+    for (title, bindings, ..) in groups {
+        lines.push([piece(*title, Role::Strong), piece("", Role::Plain)]);
+        lines.extend(bindings.iter().map(|it| [piece(it.keys, Role::Accent), piece(it.help, Role::Plain)]));
+    }
+    let tall = lines.len().div_ceil(2);
+    let area = centred(canvas, narrow(tall) + 1, canvas.area.width);
+    let inside = canvas.framed(area, title);
+    let half = inside.width / 2;
+    for (index, [key, help]) in lines.iter().enumerate() {
+        let x = inside.x + 1 + if index < tall { 0 } else { half };
+        let y = inside.y + narrow(index % tall);
+        if y < inside.bottom() && help.0.is_empty() {
+            canvas.put(x, y, half.saturating_sub(2), &key.0, key.1);
+        } else if y < inside.bottom() {
+            canvas.put(x, y, keys, &key.0, key.1);
+            canvas.put(x + keys + 1, y, half.saturating_sub(keys + 3), &help.0, help.1);
+        }
+    }
+    if usize::from(inside.height) > tall {
+        canvas.put(inside.x + 1, inside.bottom() - 1, inside.width.saturating_sub(2), CASES, Role::Dim);
     }
 }
 
@@ -79,9 +111,10 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let count = act::addressed(model, dialog).len();
     let whom = if dialog.all { format!("ALL {count} connected replicas") } else { pod.name.clone() };
-    let glyphs = canvas.glyphs();
     let mut lines: Vec<Vec<Piece>> = Vec::new();
+    let columns = usize::from(WIDTH.min(canvas.area.width.saturating_sub(2)).saturating_sub(2));
     let plain = |text: String| vec![piece(text, Role::Plain)];
+    let wrapped = |text: &str| text::wrap(text, columns).into_iter().map(plain).collect::<Vec<_>>();
     let (title, go) = match &dialog.question {
         Question::Sync => {
             lines.push(plain(format!("Look at the remote now on {whom}?")));
@@ -92,19 +125,19 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
             ("Resume", "Resume".to_owned())
         }
         Question::Unpin => {
-            lines.push(plain(format!("Unpin {whom} and publish the newest commit again?")));
+            lines.extend(wrapped(&format!("Unpin {whom} and publish the newest commit again?")));
             ("Unpin", "Unpin".to_owned())
         }
         Question::Pause { minutes } => {
             lines.push(vec![piece(format!("Pause syncing on {whom}?"), Role::Strong)]);
             lines.push(Vec::new());
-            lines.push(plain("Pushes and polls are recorded but nothing is fetched or published.".to_owned()));
+            lines.extend(wrapped("Pushes and polls are recorded but nothing is fetched or published."));
             let words = act::pause_words(*minutes);
-            lines.push(plain(format!("Resumes by itself after {words} (change: h/l), or with P.")));
+            lines.extend(wrapped(&format!("Resumes by itself after {words} (change: h/l), or with P.")));
             ("Pause", format!("Pause {words}"))
         }
         Question::Pin { commit, typed } => {
-            pin(&mut lines, model, dialog, &whom, commit, typed, glyphs.dash);
+            pin(&mut lines, model, dialog, &whom, commit, typed, columns);
             let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
             let stays = published.is_some_and(|published| published.commit == *commit);
             (if stays { "Pin" } else { "Roll back and pin" }, String::new())
@@ -132,30 +165,43 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     }
 }
 
-fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, commit: &str, typed: &str, dash: &str) {
+fn pin(
+    lines: &mut Vec<Vec<Piece>>,
+    model: &Model,
+    dialog: &Dialog,
+    whom: &str,
+    commit: &str,
+    typed: &str,
+    columns: usize,
+) {
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let short = text::short(commit);
     lines.push(vec![piece(format!("Publish {short} on {whom} and stay there?"), Role::Strong)]);
     lines.push(Vec::new());
+    let columns = columns.max(LABEL + 1);
     let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];
+    // The subject yields: what stands in brackets decides.
+    let told = |label: &str, commit: &str, subject: &str, bracket: &str| {
+        let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket));
+        line(label, format!("{}  {}  {bracket}", text::short(commit), text::cut(subject, room, "..")))
+    };
     if let Some(published) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()) {
         let total = model.pods.iter().filter(|pod| !pod.gone()).count();
         let having = model.pods.iter().filter(|pod| {
             let of = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
             !pod.gone() && of.is_some_and(|of| of.commit == published.commit)
         });
-        let subject = text::cut(&published.subject, 34, "..");
-        let words = format!("{}  {subject}  (on {} of {total})", text::short(&published.commit), having.count());
-        lines.push(line("now", words));
+        lines.push(told("now", &published.commit, &published.subject, &format!("(on {} of {total})", having.count())));
     }
-    let words = match act::describe(model, pod, commit) {
-        Some((subject, age)) => format!("{short}  {}  (published {age} ago)", text::cut(&subject, 30, "..")),
-        None => format!("{short}  {dash}"),
-    };
-    lines.push(line("to", words));
-    lines.push(line("effect", "new pushes are fetched, NOT published, until unpin (U)".to_owned()));
-    lines.push(line("", "the pin lives in the volume: it survives a container restart,".to_owned()));
-    lines.push(line("", "not a new pod. To make it last, revert in git".to_owned()));
+    let (subject, age) = act::describe(model, pod, commit).unwrap_or_default();
+    let ago = if age.is_empty() { age } else { format!("(published {age} ago)") };
+    lines.push(told("to", commit, &subject, &ago));
+    let effects = [
+        "new pushes are fetched, NOT published, until unpin (U)",
+        "the pin lives in the volume: it survives a container restart, not a new pod. To make it last, revert in git",
+    ];
+    let effects = effects.iter().flat_map(|sentence| text::wrap(sentence, columns - LABEL));
+    lines.extend(effects.enumerate().map(|(index, words)| line(if index == 0 { "effect" } else { "" }, words)));
     let behind = fleet::head(model).filter(|head| head.commit != commit);
     if let Some(head) = behind {
         lines.push(line("head", format!("{} stays unpublished there", text::short(&head.commit))));
@@ -170,7 +216,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     let all = if dialog.all { "A: only this one" } else { "A: all replicas" };
     let enter = if ready { Role::Strong } else { Role::Dim };
     lines.push(vec![
-        piece(format!("{all:<31}"), Role::Dim),
+        piece(format!("{all:<25}"), Role::Dim),
         piece("Enter = pin", enter),
         piece("   Esc = cancel", Role::Dim),
     ]);

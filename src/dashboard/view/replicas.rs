@@ -8,7 +8,7 @@ use super::words;
 use crate::api::TriggerKind;
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::input;
-use crate::dashboard::model::{Model, Pod, Presence};
+use crate::dashboard::model::{Model, Pod, Presence, View};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
@@ -95,7 +95,9 @@ pub fn pod_name(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool) -> String
     if wide != model.wide {
         return pod.name.clone();
     }
-    if pod.short.len() < pod.name.len() { format!("{}{}", glyphs.ellipsis, pod.short) } else { pod.name.clone() }
+    // A port that all share is left out without a sign; a beginning that is cut is marked.
+    let cut = pod.short.len() < pod.name.len() && pod.name.ends_with(&pod.short);
+    format!("{}{}", if cut { glyphs.ellipsis } else { "" }, pod.short)
 }
 
 fn lag(model: &Model, pod: &Pod, fresh: &dyn Fn(Role) -> Role) -> Cell {
@@ -133,22 +135,17 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
     vec![piece(format!("{}{ago} {word}", text::age_short(fleet::age(model, pod, at))), role)]
 }
 
-/// Why the selected replica is not as it should be: a title and lines, or nothing.
-pub fn why(model: &Model, glyphs: &Glyphs, width: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
+/// Why the selected replica is not as it should be: a title, the key that helps, and at most `room` lines; or nothing.
+pub fn why(model: &Model, glyphs: &Glyphs, width: u16, room: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
     let pod = input::current_pod(model)?;
     let Trouble { heading, reason, hint, key } = trouble(model, pod, glyphs)?;
     let columns = usize::from(width.saturating_sub(2));
-    let mut lines = Vec::new();
     // A reason that fits is the title; a longer one begins there with its first words and is told in full below.
-    let room = columns.saturating_sub(text::width(&pod.short) + text::width(key) + 10);
-    let head = if text::width(&text::clean(&reason)) <= room {
-        reason
-    } else {
-        lines.extend(text::wrap(&reason, columns));
-        heading
-    };
+    let beside = columns.saturating_sub(text::width(&pod.short) + text::width(key) + 10);
+    let fits = text::width(&text::clean(&reason)) <= beside;
+    let (head, below) = if fits { (reason, String::new()) } else { (heading, reason) };
+    let lines = text::reason_and_hint(&below, hint.as_deref(), columns, usize::from(room), glyphs.ellipsis).concat();
     let title = vec![piece(format!("{}: ", pod.short), Role::Strong), piece(head, Role::Bad)];
-    lines.extend(hint.into_iter().flat_map(|hint| text::wrap(&format!("hint: {hint}"), columns)));
     Some((title, vec![piece(key, Role::Dim)], lines))
 }
 
@@ -198,5 +195,6 @@ fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<Trouble> {
     let error = snapshot.last_error.as_ref()?;
     let heading = format!("{} failed", error.phase);
     let reason = format!("{heading}: {}", error.message);
-    told(&heading, reason, error.hint.clone(), "Enter for history")
+    let key = if matches!(model.view, View::Fleet) { "Enter for history" } else { "" };
+    told(&heading, reason, error.hint.clone(), key)
 }

@@ -7,7 +7,7 @@ use super::table::{self, Cell, Column};
 use super::words;
 use crate::api::{Outcome, Record};
 use crate::dashboard::fleet;
-use crate::dashboard::model::{Cursor, Model, Pod, SyncRow};
+use crate::dashboard::model::{Cursor, Model, Pod, SyncRow, TimeFormat};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
@@ -45,7 +45,13 @@ pub fn draw(
         })
         .collect();
     let marked = (focused && !rows.is_empty()).then(|| selected - first);
-    table::draw(canvas, area, &columns(area.width, which, glyphs), &cells, marked, titles);
+    let mut columns = columns(area.width, which, glyphs);
+    columns[0].title = match model.time_format {
+        TimeFormat::Ago => "TIME",
+        TimeFormat::Utc => "UTC",
+        TimeFormat::Local => "LOCAL",
+    };
+    table::draw(canvas, area, &columns, &cells, marked, titles);
 }
 
 fn columns(width: u16, which: Columns, glyphs: &Glyphs) -> Vec<Column> {
@@ -104,16 +110,16 @@ fn row(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16, w
     row
 }
 
-/// `0.9+0.3+0.0 = 1.1s`: the next question is always which part was slow.
+/// `0.9+0.3+0.0 = 1.1s`, or `129+27+11 = 167ms`: the next question is always which part was slow.
 fn split(record: &Record) -> Cell {
     let phases = record.phases;
-    let total = text::took(words::total(record));
+    // In the unit of the total: a small change takes milliseconds, a first clone minutes.
+    let small = words::total(record) < 1000;
+    let total = if small { format!("{}ms", words::total(record)) } else { text::took(words::total(record)) };
     let parts = [phases.fetch_ms, add(phases.build_ms, phases.gate_ms), phases.publish_ms];
     if record.outcome != Outcome::Published || parts.iter().all(Option::is_none) {
         return vec![piece(total, Role::Plain)];
     }
-    // In the unit of the total: a small change takes milliseconds, a first clone minutes.
-    let small = words::total(record) < 100;
     let number = |part: &Option<u64>| match part {
         None => "-".to_owned(),
         Some(part) if small => part.to_string(),

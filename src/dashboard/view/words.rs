@@ -211,7 +211,12 @@ pub fn repo(url: &str, short: bool) -> String {
     if !short {
         return rest.to_owned();
     }
-    let mut parts = rest.rsplit(['/', ':']);
+    // With a scheme the first part is the host, whose port is nobody's name; without one a colon ends it.
+    let (path, separators): (&str, &[char]) = match url.split_once("://") {
+        Some(_) => (rest.split_once('/').map_or("", |(_, path)| path), &['/']),
+        None => (rest, &['/', ':']),
+    };
+    let mut parts = path.rsplit(separators);
     match (parts.next(), parts.next()) {
         (Some(name), Some(owner)) if !owner.is_empty() => format!("{owner}/{name}"),
         _ => rest.to_owned(),
@@ -229,5 +234,7 @@ mod tests {
         assert_eq!(repo("git@github.com:acme/site.git", true), "acme/site");
         assert_eq!(repo("file:///srv/site.git/", true), "srv/site");
         assert_eq!(repo("site", true), "site");
+        assert_eq!(repo("http://127.0.0.1:8080/site.git", true), "127.0.0.1:8080/site");
+        assert_eq!(repo("ssh://git@forge.example:2222/acme/site.git", true), "acme/site");
     }
 }
