@@ -138,6 +138,13 @@ pub const FLAGS: &[Flag] = &[
         Rule("the last part of the URL"),
         "The symlink that readers use: absolute, or relative to the root",
     )),
+    one(
+        Where,
+        "spare-trees",
+        "NUMBER",
+        Value("1"),
+        "Trees kept ready, so that a push writes only what it changes; each takes the space of one more tree. 0 for tight volumes, or an emptyDir with a tight sizeLimit",
+    ),
     shared(one(
         When,
         "period",

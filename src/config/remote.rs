@@ -68,9 +68,14 @@ fn read_reference(text: &str) -> Result<Reference, String> {
     }
 }
 
-/// `--root`, `--link` and the grace of replaced trees.
+/// `--root`, `--link`, the grace of replaced trees and the number of spare ones.
 pub(super) fn volume(given: &mut Given, url: Option<&RemoteUrl>) -> Option<VolumeOptions> {
     let grace = given.value("stale-worktree-timeout", values::duration);
+    let spares = given.value("spare-trees", |text| match values::number::<usize>(text)? {
+        // More would not make a push faster: one is brought up while the next push is on its way.
+        spares @ 0..=8 => Ok(spares),
+        _ => Err("is out of bounds; use 0 to 8".to_owned()),
+    });
     let root = root(given);
     let link = given.path("link").or_else(|| url.and_then(RemoteUrl::leaf).map(PathBuf::from));
     let Some(link) = link else {
@@ -85,7 +90,7 @@ pub(super) fn volume(given: &mut Given, url: Option<&RemoteUrl>) -> Option<Volum
         given.problem("link", format!("`{}` {wrong}", link.display()));
         return None;
     }
-    Some(VolumeOptions { root: root?, link, grace: grace? })
+    Some(VolumeOptions { root: root?, link, grace: grace?, spares: spares? })
 }
 
 fn root(given: &mut Given) -> Option<PathBuf> {

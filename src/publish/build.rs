@@ -8,48 +8,74 @@ use std::path::Path;
 
 use git2::Oid;
 use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 
 use super::objects::Objects;
+use super::spare::{SPARE, Used};
 use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
 use super::{Built, Error, Verdict, folder, walk, write};
 use crate::worker::Cancel;
 
 impl Volume {
-    /// Writes the commit's tree into a temporary folder and renames it to `.worktrees/<commit>`. A tree of that name which
-    /// `verify` calls whole is used as it is; one that differs is replaced, in one step if the link names it.
+    /// Makes the commit's tree complete under a temporary name and renames it to `.worktrees/<commit>`: from a spare, if
+    /// there is one and it is to be trusted, else fresh. A tree of that name which `verify` calls whole is used as it is;
+    /// one that differs is replaced, in one step if the link names it.
     ///
     /// # Errors
     /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and its like; `store_damaged`;
-    /// `cancelled`; `no_exchange`. The volume is as it was before in each case.
+    /// `cancelled`; `no_exchange`. What is published is as it was before in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         let trees = self.trees_folder()?;
         if self.has_tree(&trees, commit)? && self.verify(store, commit, cancel)? == Verdict::Whole {
-            return Ok(Built { commit, files: 0, bytes: 0 });
+            return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None });
         }
         let objects = Objects::open(store)?;
+        let note = match self.build_from_spare(&objects, &trees, commit, cancel)? {
+            Used::Built(built) => return Ok(built),
+            Used::No(note) => note,
+        };
+        let built = match self.build_fresh(store, &objects, &trees, commit, cancel) {
+            // A spare may hold the very space that is wanting. It can be made again; a push cannot wait.
+            Err(error) if error.is_want_of_space() && self.drop_spares(&trees) => {
+                self.build_fresh(store, &objects, &trees, commit, cancel)
+            }
+            built => built,
+        };
+        built.map(|built| Built { note, ..built })
+    }
+
+    fn build_fresh(
+        &self,
+        store: &Path,
+        objects: &Objects,
+        trees: &OwnedFd,
+        commit: Oid,
+        cancel: &Cancel,
+    ) -> Result<Built, Error> {
         let root = objects.root(commit)?;
         let entries = walk::survey(&objects.odb()?, root, cancel)?;
-        let mut new = NewTree::make(self, &trees)?;
+        let mut new = NewTree::make(self, trees)?;
         let written = write::write_tree(store, root, &new.folder, cancel)?;
         folder::flush(&new.folder, entries)
-            .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(&trees))?;
+            .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(trees))?;
         new.take_the_place_of(commit, cancel)?;
-        Ok(Built { commit, files: written.files, bytes: written.bytes })
+        self.note_written(trees, commit, entries);
+        Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None })
     }
 }
 
 /// A tree that has no name of a commit yet. Dropped early, also by a panic, it is removed.
-struct NewTree<'a> {
+pub(super) struct NewTree<'a> {
     volume: &'a Volume,
     trees: &'a OwnedFd,
-    name: Vec<u8>,
-    folder: OwnedFd,
+    pub(super) name: Vec<u8>,
+    pub(super) folder: OwnedFd,
     in_place: bool,
 }
 
 impl<'a> NewTree<'a> {
-    fn make(volume: &'a Volume, trees: &'a OwnedFd) -> Result<Self, Error> {
+    pub(super) fn make(volume: &'a Volume, trees: &'a OwnedFd) -> Result<Self, Error> {
         let name = unique(UNFINISHED);
         // Known as ours before it exists, so that no sweep takes it for a leftover.
         volume.ages().begin_build(name.clone());
@@ -62,7 +88,74 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    fn take_the_place_of(&mut self, commit: Oid, cancel: &Cancel) -> Result<(), Error> {
+    /// A spare, without its name from here on. `None`: it is gone, or not a folder any more.
+    pub(super) fn of_spare(volume: &'a Volume, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
+        Self::renamed(volume, trees, spare).ok()
+    }
+
+    /// The tree of a commit that is not live and whose grace is over, without its name from here on.
+    pub(super) fn of_replaced(
+        volume: &'a Volume,
+        trees: &'a OwnedFd,
+        commit: Oid,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, Error> {
+        let text = commit.to_string();
+        let name = text.as_bytes();
+        let mut ages = volume.ages();
+        if cancel.is_cancelled() || volume.is_live(name)? || !ages.is_over(name) {
+            return Ok(None);
+        }
+        ages.forget(name);
+        let temporary = unique(UNFINISHED);
+        ages.begin_build(temporary.clone());
+        // Under the lock: from here on nobody publishes it.
+        let renamed = rustix::fs::renameat(trees, name, trees, &*temporary);
+        drop(ages);
+        let opened = renamed.and_then(|()| folder::open(trees, &temporary));
+        match opened {
+            Ok(folder) => Ok(Some(Self { volume, trees, name: temporary, folder, in_place: false })),
+            Err(errno) => {
+                volume.ages().end_build(&temporary);
+                Err(volume.failed("rename", name, errno))
+            }
+        }
+    }
+
+    /// The rename is the mark that the tree is nothing whole any more. It is not flushed by itself: a journal that has the
+    /// changes has the rename before them, and an earlier process's spare is compared with its commit before it is used.
+    fn renamed(volume: &'a Volume, trees: &'a OwnedFd, from: &[u8]) -> Result<Self, Errno> {
+        let name = unique(UNFINISHED);
+        volume.ages().begin_build(name.clone());
+        let opened = rustix::fs::renameat(trees, from, trees, &*name).and_then(|()| folder::open(trees, &name));
+        match opened.and_then(|folder| folder::set_mode(&folder, 0o755).map(|()| folder)) {
+            Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false }),
+            Err(errno) => {
+                let _ = folder::remove_all(trees, &name);
+                volume.ages().end_build(&name);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Gives the tree, which is on the disk, the name of a spare, and answers the name.
+    pub(super) fn become_spare(mut self, commit: Oid, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+        let name = unique(&format!("{SPARE}{commit}-"));
+        let failed = |doing, errno| self.volume.failed(doing, &self.name, errno);
+        // Others that may write to the volume have no business in there, and most of them now cannot.
+        folder::set_mode(&self.folder, 0o700).map_err(|errno| failed("set the mode of", errno))?;
+        let ages = self.volume.ages();
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        rustix::fs::renameat(self.trees, &*self.name, self.trees, &*name)
+            .map_err(|errno| failed("rename a spare to", errno))?;
+        drop(ages);
+        self.in_place = true;
+        Ok(name)
+    }
+
+    pub(super) fn take_the_place_of(&mut self, commit: Oid, cancel: &Cancel) -> Result<(), Error> {
         let volume = self.volume;
         let text = commit.to_string();
         let name = text.as_bytes();

@@ -70,6 +70,11 @@ impl Error {
         }
     }
 
+    /// True if less on the volume would have helped.
+    pub(super) fn is_want_of_space(&self) -> bool {
+        matches!(self.kind(), "disk_full" | "no_inodes" | "quota")
+    }
+
     /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
     /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `store_damaged`,
     /// `store_unreadable`, `cancelled` or `io`.

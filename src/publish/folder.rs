@@ -68,6 +68,39 @@ pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
+/// A moment on the clock of the file system that holds the tree: the time of an inode's last change (ctime), which no
+/// program can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stamp {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    /// When this file, link or folder was last changed: content, mode, owner, or a name in it.
+    pub(super) fn of(stat: &Stat) -> Self {
+        // The types of these fields differ between systems.
+        #[allow(
+            clippy::useless_conversion,
+            clippy::unnecessary_fallible_conversions,
+            reason = "not useless on all of them"
+        )]
+        let number = (i64::try_from(stat.st_ctime), i64::try_from(stat.st_ctime_nsec));
+        // What does not fit is later than anything, and so never trusted.
+        Self { seconds: number.0.unwrap_or(i64::MAX), nanoseconds: number.1.unwrap_or(i64::MAX) }
+    }
+
+    /// Now, as the file system counts it: the stamp of a file that is made for it and removed again.
+    pub(super) fn now(folder: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
+        let folder = folder.as_fd();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, name, flags, Mode::RUSR)?;
+        let stat = rustix::fs::fstat(&file);
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+        Ok(Self::of(&stat?))
+    }
+}
+
 /// The names in a folder, in no order, without `.` and `..`.
 pub(super) fn names(folder: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
@@ -179,5 +212,5 @@ pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
     rustix::fs::fsync(top)
 }
 
-#[cfg(target_os = "linux")]
-const FEW: u64 = 64;
+/// Up to so many entries are flushed one by one.
+pub(super) const FEW: u64 = 64;

@@ -2,7 +2,8 @@
 //!
 //! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
 //! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk` and `write` under it, then `verify`, `link`, `sweep` and `changes`.
+//! `walk` and `write` under it, then `verify`, `link`, `sweep`, `spare` and `prepare` (a tree for the next push)
+//! with `bring`, and `changes`.
 //!
 //! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
 //! `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
@@ -10,9 +11,14 @@
 
 mod volume;
 
+mod bring;
 mod build;
 mod changes;
+mod diff;
 mod link;
+mod prepare;
+mod room;
+mod spare;
 mod sweep;
 mod verify;
 mod walk;
@@ -59,6 +65,23 @@ pub struct Built {
     pub files: u64,
     /// Their content, in bytes.
     pub bytes: u64,
+    /// The commit of the spare that it was made from; `None` if the tree is fresh or was there.
+    pub spare: Option<Oid>,
+    /// Why a spare that was there was not used.
+    pub note: Option<String>,
+}
+
+/// What became of the spares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// None are wanted, or nothing is published.
+    Nothing,
+    /// So many are ready.
+    Ready(usize),
+    /// The volume is too full for as many as there should be.
+    NoRoom,
+    /// Somebody changed the spare before it was published: the published tree is not its commit. The difference in words.
+    LiveDiffers(String),
 }
 
 /// How many files differ between two commits, and the first of them.

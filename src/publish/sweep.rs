@@ -44,6 +44,12 @@ impl Ages {
         self.ends.remove(name);
     }
 
+    /// True if the entry was replaced, as far as is known, and its grace is over: one that was built and not published yet
+    /// is not.
+    pub(super) fn is_over(&self, name: &[u8]) -> bool {
+        self.ends.get(name).is_some_and(|end| *end <= Instant::now())
+    }
+
     /// True if nobody is owed the entry any more.
     pub(super) fn may_go(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> bool {
         if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {

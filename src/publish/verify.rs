@@ -1,7 +1,9 @@
 //! Does a tree on the disk hold exactly what its commit holds? Compared, not assumed.
 //!
 //! Every name, mode, link target and the content of every file is looked at; nothing is repaired here. The disk may be
-//! changed by others meanwhile, so nothing that is found is trusted twice. It must not write.
+//! changed by others meanwhile, so nothing that is found is trusted twice. A caller that knows since when a tree was left
+//! alone saves the reading of what the file system says was not changed since; names, types and modes are compared all the
+//! same. It must not write.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -11,6 +13,7 @@ use git2::{ObjectType, Odb, Oid};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::folder::Stamp;
 use super::objects::{Entry, EntryKind, join, read_tree};
 use super::path::printable;
 use super::{Error, Verdict, folder};
@@ -39,15 +42,25 @@ impl From<Error> for Halt {
     }
 }
 
-pub(super) fn compare(odb: &Odb<'_>, root: Oid, top: OwnedFd, cancel: &Cancel) -> Result<Verdict, Error> {
-    match walk(odb, root, top, cancel) {
+/// Compares an open folder with the tree object `root`. The content of files and links whose last change is not after
+/// `trusted` is not read.
+pub(super) fn compare(
+    odb: &Odb<'_>,
+    root: Oid,
+    top: OwnedFd,
+    trusted: Option<Stamp>,
+    cancel: &Cancel,
+) -> Result<Verdict, Error> {
+    match walk(odb, root, top, trusted, cancel) {
         Ok(()) => Ok(Verdict::Whole),
         Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
         Err(Halt::Failed(error)) => Err(error),
     }
 }
 
-fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, cancel: &Cancel) -> Result<(), Halt> {
+fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, trusted: Option<Stamp>, cancel: &Cancel) -> Result<(), Halt> {
+    // A file of another file system, mounted over ours, has a clock of its own.
+    let device = rustix::fs::fstat(&top).map_err(|errno| unreadable(b"", errno))?.st_dev;
     let mut path = Vec::new();
     let mut content = Vec::new();
     let mut stack = vec![enter(odb, root, top, &path, 0)?];
@@ -70,7 +83,9 @@ fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, cancel: &Cancel) -> Result<(), H
         let stat = folder::look(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
         let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
         check_kind(&stat, entry.kind, &at)?;
+        let alone = stat.st_dev == device && trusted.is_some_and(|trusted| Stamp::of(&stat) <= trusted);
         match entry.kind {
+            EntryKind::File | EntryKind::Executable | EntryKind::Link if alone => {}
             EntryKind::File | EntryKind::Executable => check_content(&frame.folder, &entry, &stat, &mut content, &at)?,
             EntryKind::Link => {
                 let target = rustix::fs::readlinkat(&frame.folder, &*entry.name, Vec::new())

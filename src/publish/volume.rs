@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT}
 use super::link::{Place, Standing, commit_named, shown};
 use super::lock::Lock;
 use super::objects::Objects;
+use super::spare::Spares;
 use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
 use super::{Error, Live, Verdict, folder, verify};
 use crate::worker::Cancel;
@@ -33,6 +34,8 @@ pub struct VolumeOptions {
     pub link: PathBuf,
     /// How long a replaced tree is kept for readers that are still in it.
     pub grace: Duration,
+    /// How many trees are kept ready for the next push; 0 = none.
+    pub spares: usize,
 }
 
 /// The one owner of `ROOT`, for as long as it lives (flock on `.pushsync/lock`).
@@ -44,6 +47,8 @@ pub struct Volume {
     pub(super) link: Place,
     /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
     ages: Mutex<Ages>,
+    spare_limit: usize,
+    spares: Mutex<Spares>,
     lock: Lock,
 }
 
@@ -59,7 +64,15 @@ impl Volume {
         let state = own_folder(&top, &root, STATE)?;
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
         own_folder(&top, &root, TREES)?;
-        let volume = Self { root, grace: options.grace, link, ages: Mutex::default(), lock };
+        let volume = Self {
+            root,
+            grace: options.grace,
+            link,
+            ages: Mutex::default(),
+            spare_limit: options.spares,
+            spares: Mutex::default(),
+            lock,
+        };
         volume.clear_leftovers()?;
         Ok(volume)
     }
@@ -117,7 +130,7 @@ impl Volume {
                 if stat.st_mode & 0o777 != 0o755 {
                     return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
                 }
-                verify::compare(&objects.odb()?, root, top, cancel)
+                verify::compare(&objects.odb()?, root, top, None, cancel)
             }
             Err(errno) => match errno {
                 rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
@@ -223,7 +236,9 @@ impl Volume {
     fn clear_leftovers(&self) -> Result<(), Error> {
         self.link.clear();
         let trees = self.trees_folder()?;
-        for name in self.names(&trees)? {
+        let names = self.names(&trees)?;
+        self.find_spares(&trees, &names);
+        for name in names {
             if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
                 folder::remove_all(&trees, &name).map_err(|errno| self.failed("remove", &name, errno))?;
             }
@@ -254,6 +269,14 @@ impl Volume {
 
     pub(super) fn ages(&self) -> MutexGuard<'_, Ages> {
         self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spares(&self) -> MutexGuard<'_, Spares> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spare_limit(&self) -> usize {
+        self.spare_limit
     }
 
     pub(super) fn grace(&self) -> Duration {

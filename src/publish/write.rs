@@ -165,7 +165,7 @@ fn enter(
     }
 }
 
-fn make_folder(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
+pub(super) fn make_folder(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
     folder::make(parent, name, 0o755).map_err(|errno| refused("make the folder", path, name, errno))
 }
 
@@ -178,35 +178,52 @@ fn write_batches(store: &Path, queue: &Mutex<Receiver<Batch>>, progress: &Progre
         let Ok(batch) = next else { return Ok(()) };
         for entry in &batch.entries {
             progress.check()?;
-            let path = join(&batch.path, &entry.name);
-            let bytes = with_blob(&odb, entry.id, &path, |content| match entry.kind {
-                EntryKind::Link => write_link(&batch, &entry.name, content),
-                EntryKind::Executable => write_file(&batch, &entry.name, content, 0o755, progress),
-                _ => write_file(&batch, &entry.name, content, 0o644, progress),
-            })?;
+            let (bytes, _) = write_entry(&odb, &batch.folder, &batch.path, entry, &|| progress.check())?;
             progress.files.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 }
 
+/// Creates one file or link, which must not exist, in an open folder, and answers its size and the file, still open.
+/// `check` is asked between pieces whether to go on.
+pub(super) fn write_entry(
+    odb: &Odb<'_>,
+    folder: &OwnedFd,
+    path: &[u8],
+    entry: &Entry,
+    check: &dyn Fn() -> Result<(), Error>,
+) -> Result<(u64, Option<OwnedFd>), Error> {
+    let name = &entry.name;
+    with_blob(odb, entry.id, &join(path, name), |content| {
+        let size = content.len() as u64;
+        let mode = match entry.kind {
+            EntryKind::Link => return write_link(folder, path, name, content).map(|()| (size, None)),
+            EntryKind::Executable => 0o755,
+            _ => 0o644,
+        };
+        write_file(folder, path, name, content, mode, check).map(|file| (size, Some(file)))
+    })
+}
+
 fn write_file(
-    batch: &Batch,
+    folder: &OwnedFd,
+    path: &[u8],
     name: &[u8],
     content: &[u8],
     mode: RawMode,
-    progress: &Progress<'_>,
-) -> Result<u64, Error> {
+    check: &dyn Fn() -> Result<(), Error>,
+) -> Result<OwnedFd, Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&batch.folder, name, flags, Mode::from_bits_truncate(mode))
-        .map_err(|errno| refused("create", &batch.path, name, errno))?;
-    let failed = |errno| refused("write", &batch.path, name, errno);
+    let file = rustix::fs::openat(folder, name, flags, Mode::from_bits_truncate(mode))
+        .map_err(|errno| refused("create", path, name, errno))?;
+    let failed = |errno| refused("write", path, name, errno);
     folder::set_mode(&file, mode).map_err(failed)?;
     for piece in content.chunks(PIECE) {
-        progress.check()?;
+        check()?;
         write_all(&file, piece).map_err(failed)?;
     }
-    Ok(content.len() as u64)
+    Ok(file)
 }
 
 fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
@@ -222,18 +239,16 @@ fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
 }
 
 /// The target is data: it is stored as it is and never followed by us.
-fn write_link(batch: &Batch, name: &[u8], target: &[u8]) -> Result<u64, Error> {
+fn write_link(folder: &OwnedFd, path: &[u8], name: &[u8], target: &[u8]) -> Result<(), Error> {
     // The kernel has no words for these: it would say "no such file" and "invalid argument".
-    let hostile = |why| Error::Hostile { path: printable(&join(&batch.path, name)), why };
+    let hostile = |why| Error::Hostile { path: printable(&join(path, name)), why };
     if target.is_empty() {
         return Err(hostile("a link with an empty target"));
     }
     if target.contains(&0) || target.len() > 4095 {
         return Err(hostile("a link whose target is not a path"));
     }
-    rustix::fs::symlinkat(target, &batch.folder, name)
-        .map_err(|errno| refused("create the link", &batch.path, name, errno))?;
-    Ok(target.len() as u64)
+    rustix::fs::symlinkat(target, folder, name).map_err(|errno| refused("create the link", path, name, errno))
 }
 
 fn refused(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {

@@ -300,10 +300,18 @@ impl<'a> Attempt<'a> {
         let build = move |volume: &crate::publish::Volume, cancel: &crate::worker::Cancel| {
             volume.build(&volume.store(), commit, cancel)
         };
+        self.tools.stop_preparing();
         let built = self.tools.on_disk(Phase::Build, self.deadline, build).await;
         self.phases.build_ms = Some(millis(started.elapsed()));
         let built = built?;
-        self.story.info(format!("built a tree of {} files, {} bytes", built.files, built.bytes));
+        if let Some(why) = &built.note {
+            self.story.info(format!("the spare was not used: {why}"));
+        }
+        let made = match built.spare {
+            Some(from) => format!("brought the spare from {from}"),
+            None => "built fresh".to_owned(),
+        };
+        self.story.info(format!("{made}: {} files, {} bytes", built.files, built.bytes));
 
         if self.overtaken() {
             return Ok(Done::GaveWay);

@@ -218,7 +218,11 @@ impl SyncLoop {
             }
             Ok(done) => {
                 self.failures = 0;
-                self.succeeded = true;
+                let first = !std::mem::replace(&mut self.succeeded, true);
+                if first && *done == Done::Unchanged {
+                    // An earlier process published it; the next push is to be as quick as after one of ours.
+                    self.tools.prepare_spare();
+                }
                 self.next_poll = Instant::now() + self.options().period;
                 self.tools.settle_head();
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
@@ -250,6 +254,10 @@ impl SyncLoop {
         let (id, known) = (record.id.clone(), record.peers.clone());
         self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
+        if published {
+            // After the record: nobody waits for anything now.
+            self.tools.prepare_spare();
+        }
         self.amend_later(id, told, known);
         if let Some(request) = go_on {
             self.tools.queue.push(request);

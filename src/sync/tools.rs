@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Detail, Outcome, Published, Record};
+use crate::api::{Detail, Outcome, Published, Record, TriggerKind};
 use crate::clock::Clock;
 use crate::error::{Phase, SyncError};
 use crate::git::{self, Engine};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
+use crate::publish::{self, Live, Prepared, Verdict, Volume, VolumeOptions};
 use crate::worker::{Cancel, Worker};
 
 use super::board::Board;
 use super::chase::Heard;
 use super::failure;
 use super::state::Decisions;
-use super::{Options, queue::Queue};
+use super::{Options, queue::Queue, queue::Request};
 
 /// Writing a record or a decision is a few kilobytes; a disk that takes longer is stuck.
 const NOTE_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +47,11 @@ pub struct Tools {
     volume: Mutex<Option<Arc<Volume>>>,
     /// Builds and swaps.
     disk: Worker,
+    /// Makes spare trees, apart from builds: a push never waits behind it.
+    spare: Worker,
+    /// The making of a spare that is under way.
+    preparing: Mutex<Option<AbortHandle>>,
+    said_no_room: AtomicBool,
     /// Records and decisions; apart from builds, so that a stuck build does not silence us.
     notes: Worker,
 }
@@ -78,6 +84,9 @@ impl Tools {
             volume_options,
             volume: Mutex::new(None),
             disk: Worker::new("disk"),
+            spare: Worker::new("spare"),
+            preparing: Mutex::default(),
+            said_no_room: AtomicBool::new(false),
             notes: Worker::new("notes"),
         }
     }
@@ -267,11 +276,65 @@ impl Tools {
         *self.settled_head.lock().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
+    /// Makes a spare tree for the next push, in the background; what was under way is given up for it.
+    pub fn prepare_spare(self: &Arc<Self>) {
+        if !self.options.one_time {
+            drop(self.start_preparing());
+        }
+    }
+
+    fn start_preparing(self: &Arc<Self>) -> JoinHandle<()> {
+        let tools = self.clone();
+        let task = tokio::spawn(async move { tools.prepare().await });
+        let before = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).replace(task.abort_handle());
+        before.inspect(AbortHandle::abort);
+        task
+    }
+
+    fn is_preparing(&self) -> bool {
+        let preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        preparing.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// A push is waiting: the making of a spare stops between two files, and nobody waits for that.
+    pub fn stop_preparing(&self) {
+        let under_way = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        under_way.inspect(AbortHandle::abort);
+    }
+
+    async fn prepare(&self) {
+        let Some(volume) = self.volume() else { return };
+        let keep: Vec<Oid> = self.decisions().pinned.into_iter().collect();
+        let deadline = Instant::now() + self.options.timeout;
+        let prepared = self.spare.run(deadline, move |cancel| volume.prepare(&volume.store(), &keep, cancel)).await;
+        match failure::publish(Phase::Publish, prepared) {
+            Ok(Prepared::NoRoom) => {
+                if !self.said_no_room.swap(true, Ordering::Relaxed) {
+                    tracing::info!("the volume has no room for a spare tree: each push writes a whole one");
+                }
+            }
+            Ok(Prepared::LiveDiffers(difference)) => {
+                tracing::warn!(difference, "somebody changed the spare tree that was published; it will be rebuilt");
+                self.suspect.store(true, Ordering::Relaxed);
+                self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
+            }
+            Ok(prepared) => {
+                self.said_no_room.store(false, Ordering::Relaxed);
+                tracing::debug!(?prepared, "spare trees");
+            }
+            Err(error) => tracing::debug!(%error, "no spare tree could be made"),
+        }
+    }
+
     /// Frees what nobody needs any more, in the background.
     pub fn sweep(self: &Arc<Self>) {
         let tools = self.clone();
         tokio::spawn(async move {
             let keep: Vec<Oid> = tools.decisions().pinned.into_iter().collect();
+            if tools.volume().is_some_and(|volume| volume.lacks_spares()) && !tools.is_preparing() {
+                // Before it is removed, a tree whose grace is over may serve as the spare that there was no room for.
+                let _ = tools.start_preparing().await;
+            }
             let deadline = Instant::now() + tools.options.timeout;
             if let Err(error) = tools.on_disk(Phase::Publish, deadline, move |volume, _| volume.sweep(&keep)).await {
                 tracing::warn!(%error, "old trees could not be removed");

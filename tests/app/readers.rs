@@ -43,6 +43,10 @@ async fn no_reader_sees_a_torn_tree_during_200_publishes() {
     let generations: usize = readers.into_iter().map(|reader| reader.join().expect("no torn read")).sum();
     println!("{} file reads over {generations} walks, {PUBLISHES} publishes, 0 torn", reads.load(Ordering::Relaxed));
     site.assert_whole(&before);
+    site.wait_record(|record| record.new.as_deref() == Some(&before)).await;
+    let (incremental, fresh) = site.incremental_and_fresh().await;
+    println!("{incremental} publishes brought a spare, {fresh} wrote a whole tree");
+    assert!(incremental > 0);
 }
 
 /// Every file of a commit says the same number.

@@ -170,6 +170,17 @@ impl Site {
         }
     }
 
+    /// How many of the recorded publishes brought a spare to their commit, and how many wrote a whole tree.
+    pub async fn incremental_and_fresh(&self) -> (usize, usize) {
+        let mut counted = (0, 0);
+        for record in self.history().await {
+            let lines = self.detail(&record.id).await.detail.log;
+            counted.0 += usize::from(lines.iter().any(|line| line.message.starts_with("brought the spare from ")));
+            counted.1 += usize::from(lines.iter().any(|line| line.message.starts_with("built fresh")));
+        }
+        counted
+    }
+
     /// How many published trees lie on the volume.
     pub fn trees(&self) -> usize {
         let trees = fs::read_dir(self.root().join(".worktrees")).unwrap();

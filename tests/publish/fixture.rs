@@ -107,7 +107,7 @@ impl Site {
     }
 
     pub fn volume_with(&self, link: impl Into<PathBuf>, grace: Duration) -> Volume {
-        Volume::open(VolumeOptions { root: self.root(), link: link.into(), grace }).unwrap()
+        Volume::open(VolumeOptions { root: self.root(), link: link.into(), grace, spares: 1 }).unwrap()
     }
 
     pub fn put(&self, volume: &Volume, commit: Oid) {

@@ -7,5 +7,7 @@ mod content;
 mod damage;
 mod hostile;
 mod live;
+mod model;
 mod opening;
 mod space;
+mod spare;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::fixture::{LONG, Site, names};
 
 fn open(root: &Path, link: &str) -> Result<Volume, Error> {
-    Volume::open(VolumeOptions { root: root.to_owned(), link: link.into(), grace: LONG })
+    Volume::open(VolumeOptions { root: root.to_owned(), link: link.into(), grace: LONG, spares: 1 })
 }
 
 #[test]

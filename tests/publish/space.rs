@@ -57,7 +57,7 @@ fn a_volume_that_becomes_read_only_and_writable_again() {
     drop(volume);
     let second = site.commit_file("file", "2");
     mount.remount("ro");
-    let options = || VolumeOptions { root: site.root(), link: "current".into(), grace: LONG };
+    let options = || VolumeOptions { root: site.root(), link: "current".into(), grace: LONG, spares: 1 };
     let error = Volume::open(options()).unwrap_err();
     assert_eq!(error.kind(), "read_only", "{error}");
     assert!(error.hint().is_some());

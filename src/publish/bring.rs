@@ -1,0 +1,210 @@
+//! From one commit's tree to another's by touching only what differs.
+//!
+//! First the plan, made from the store alone: what cannot be published is refused before anything is touched. Then the
+//! plan is carried out in a folder that no reader knows, one name at a time from open descriptors, without following
+//! links. A changed file is a new file: nothing is written into one that exists, so whoever has the old one open, or has
+//! linked it elsewhere, keeps what he has. It must not know where the folder stands or what becomes of it.
+
+use std::os::fd::OwnedFd;
+
+use git2::{Odb, Oid};
+use rustix::io::Errno;
+
+use super::folder::{self, FEW, Stamp};
+use super::objects::{Entry, EntryKind, MAX_DEPTH, hostile, join};
+use super::write::{Written, make_folder, write_entry};
+use super::{Error, diff};
+use crate::worker::Cancel;
+
+/// One thing to do in the folder that was entered last.
+#[derive(Debug)]
+enum Step {
+    /// A folder of both commits.
+    Enter(Vec<u8>),
+    /// A folder that the old commit does not have.
+    MakeAndEnter(Vec<u8>),
+    Leave,
+    /// A file, a link, a submodule's folder, or a folder with all that is in it.
+    Remove(Vec<u8>),
+    /// A submodule's folder.
+    Make(Vec<u8>),
+    /// A file or a link.
+    Write(Entry),
+}
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    steps: Vec<Step>,
+    /// Entries to make: what the new tree can have more than the old one at most.
+    pub more: u64,
+}
+
+/// What was done.
+pub(super) enum Brought {
+    Done(Written),
+    /// Somebody else added, removed or renamed something in a folder that had to be touched. The tree is of no use now.
+    Doubtful(Vec<u8>),
+}
+
+struct Frame {
+    path: Vec<u8>,
+    folders: std::vec::IntoIter<(Vec<u8>, Option<Oid>, Oid)>,
+}
+
+/// What has to be done to a tree of `old` to make it one of `new`; `None` if that is more than `most` steps.
+///
+/// # Errors
+/// If an object of either is missing or damaged, or if the new tree is hostile.
+pub(super) fn plan(odb: &Odb<'_>, old: Oid, new: Oid, most: usize, cancel: &Cancel) -> Result<Option<Plan>, Error> {
+    let mut plan = Plan { steps: Vec::new(), more: 0 };
+    let mut seen = 0;
+    let mut stack = vec![plan.folder(odb, Some(old), new, Vec::new(), &mut seen)?];
+    while let Some(top) = stack.last_mut() {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if plan.steps.len() > most {
+            return Ok(None);
+        }
+        let Some((name, old, new)) = top.folders.next() else {
+            stack.pop();
+            plan.steps.push(Step::Leave);
+            continue;
+        };
+        let path = if top.path.is_empty() { name.clone() } else { join(&top.path, &name) };
+        if stack.len() == MAX_DEPTH {
+            return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
+        }
+        plan.steps.push(if old.is_some() { Step::Enter(name) } else { Step::MakeAndEnter(name) });
+        stack.push(plan.folder(odb, old, new, path, &mut seen)?);
+    }
+    // The top folder was not entered by a step.
+    plan.steps.pop();
+    Ok(Some(plan))
+}
+
+impl Plan {
+    fn folder(
+        &mut self,
+        odb: &Odb<'_>,
+        old: Option<Oid>,
+        new: Oid,
+        path: Vec<u8>,
+        seen: &mut u64,
+    ) -> Result<Frame, Error> {
+        let mut folders = Vec::new();
+        let mut made = Vec::new();
+        for (before, after) in diff::folders(odb, old, Some(new), &path, seen)? {
+            match (before, after) {
+                (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
+                    folders.push((after.name, Some(before.id), after.id));
+                }
+                // Which commit a submodule stands for is not to be seen in an empty folder.
+                (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
+                (before, after) => {
+                    // All removals of a folder come first: a file and a folder may change places under one name.
+                    self.steps.extend(before.map(|before| Step::Remove(before.name)));
+                    made.extend(after);
+                }
+            }
+        }
+        self.more += made.len() as u64;
+        for entry in made {
+            match entry.kind {
+                EntryKind::Folder => folders.push((entry.name, None, entry.id)),
+                EntryKind::Submodule => self.steps.push(Step::Make(entry.name)),
+                _ => self.steps.push(Step::Write(entry)),
+            }
+        }
+        Ok(Frame { path, folders: folders.into_iter() })
+    }
+
+    /// Carries the plan out in `top`, and makes it durable: the rest of the tree must be so already. A folder that was
+    /// changed after `trusted` is not worked in.
+    pub(super) fn carry_out(
+        self,
+        odb: &Odb<'_>,
+        top: &OwnedFd,
+        trusted: Stamp,
+        cancel: &Cancel,
+    ) -> Result<Brought, Error> {
+        let check = || if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
+        let few = self.steps.len() as u64 <= FEW;
+        let mut written = Written::default();
+        let mut files = Vec::new();
+        let mut folders = Vec::new();
+        let mut path = Vec::new();
+        let mut stack = vec![(again(top, &path)?, 0)];
+        for step in self.steps {
+            check()?;
+            let Some((folder, above)) = stack.last() else { break };
+            match step {
+                Step::Enter(name) => {
+                    let inner = match folder::open(folder, &name) {
+                        Ok(inner) => inner,
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                            return Ok(Brought::Doubtful(join(&path, &name)));
+                        }
+                        Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
+                    };
+                    let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                    if Stamp::of(&stat) > trusted {
+                        return Ok(Brought::Doubtful(join(&path, &name)));
+                    }
+                    stack.push((inner, enter(&mut path, &name)));
+                }
+                Step::MakeAndEnter(name) => {
+                    let inner = make_folder(folder, &path, &name)?;
+                    stack.push((inner, enter(&mut path, &name)));
+                }
+                Step::Leave => {
+                    path.truncate(*above);
+                    if let Some((left, _)) = stack.pop()
+                        && few
+                    {
+                        folders.push(left);
+                    }
+                }
+                Step::Remove(name) => {
+                    folder::remove_all(folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
+                }
+                Step::Make(name) => drop(make_folder(folder, &path, &name)?),
+                Step::Write(entry) => {
+                    let (bytes, file) = write_entry(odb, folder, &path, &entry, &check)?;
+                    written.files += 1;
+                    written.bytes += bytes;
+                    files.extend(file.filter(|_| few));
+                }
+            }
+        }
+        let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
+        if !few {
+            folder::flush(top, u64::MAX).map_err(flushed)?;
+            return Ok(Brought::Done(written));
+        }
+        // Everything is written before the first of them is flushed: one journal commit then serves the folders as well.
+        for open in files.iter().chain(&folders) {
+            rustix::fs::fsync(open).map_err(flushed)?;
+        }
+        rustix::fs::fsync(top).map_err(flushed)?;
+        Ok(Brought::Done(written))
+    }
+}
+
+fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
+    top.try_clone().map_err(|source| Error::Io { doing: "open", path: super::path::printable(path), source })
+}
+
+/// Appends a name to the path and answers its length before.
+fn enter(path: &mut Vec<u8>, name: &[u8]) -> usize {
+    let above = path.len();
+    if above > 0 {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    above
+}
+
+fn failed(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {
+    Error::io(doing, join(path, name), errno)
+}
