@@ -43,11 +43,7 @@ impl<'a> Login<'a> {
     /// Reads the files. `store` is where libgit2 is shown which host keys are known.
     pub(super) fn prepare(options: &'a RemoteOptions, store: &Path) -> Result<Self, Error> {
         let ours = &options.credentials;
-        let password = match (&ours.password, options.url.password()) {
-            (Some(Password::Value(secret)), _) => Some(secret.clone()),
-            (Some(Password::File(path)), _) => Some(read_password(path)?),
-            (None, in_url) => in_url.cloned(),
-        };
+        let password = password(options)?;
         let mut known_hosts = None;
         let mut keys = VecDeque::new();
         if options.url.transport() == Transport::Ssh {
@@ -101,7 +97,7 @@ impl<'a> Login<'a> {
             state.password_offered = true;
             let user = match url.transport() {
                 Transport::Ssh => user_of_url.or(configured).unwrap_or(SSH_USER),
-                _ => configured.or(url.user()).unwrap_or(TOKEN_USER),
+                _ => http_user(self.options),
             };
             let Some(password) = password.expose_str() else {
                 let source = Cause::new("the password is not UTF-8");
@@ -144,6 +140,32 @@ impl State {
     }
 }
 
+/// Who we are to a remote over http(s), if we are anybody.
+pub(super) struct HttpLogin {
+    pub user: String,
+    pub password: Secret,
+}
+
+impl HttpLogin {
+    /// Reads the password file, if that is where the password is.
+    pub(super) fn prepare(options: &RemoteOptions) -> Result<Option<Self>, Error> {
+        let user = http_user(options).to_owned();
+        Ok(password(options)?.map(|password| Self { user, password }))
+    }
+}
+
+fn http_user(options: &RemoteOptions) -> &str {
+    options.credentials.username.as_deref().or(options.url.user()).unwrap_or(TOKEN_USER)
+}
+
+fn password(options: &RemoteOptions) -> Result<Option<Secret>, Error> {
+    Ok(match (&options.credentials.password, options.url.password()) {
+        (Some(Password::Value(secret)), _) => Some(secret.clone()),
+        (Some(Password::File(path)), _) => Some(read_password(path)?),
+        (None, in_url) => in_url.cloned(),
+    })
+}
+
 /// One trailing newline is the editor's, not the password's.
 fn read_password(path: &Path) -> Result<Secret, Error> {
     let mut bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
@@ -161,7 +183,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// The same host and port; https instead of http on the same host is a step up and counts as the same.
-fn same_origin(ours: &str, asked: &str) -> bool {
+pub(super) fn same_origin(ours: &str, asked: &str) -> bool {
     let (Ok(ours), Ok(asked)) = (Url::parse(ours), Url::parse(asked)) else { return false };
     let upgraded = ours.scheme() == "http" && asked.scheme() == "https" && asked.port().is_none();
     ours.host_str() == asked.host_str()

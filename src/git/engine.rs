@@ -1,8 +1,8 @@
 //! The handle to the git thread: look, fetch, and questions about commits.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::worker::{Cancel, Lost, Worker};
 
 use super::transport::Link;
+use super::v2::Client;
 use super::{Error, Reference, RemoteOptions, describe, fetch, limits, look, shallow, store};
 
 /// What the remote says our ref is, at one moment.
@@ -34,7 +35,7 @@ pub enum Want {
 }
 
 /// What a fetch brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The commit that is complete in the store now: the one wanted, or a newer one if the ref moved in between.
     pub commit: Oid,
@@ -69,10 +70,12 @@ pub struct Span {
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-struct Inner {
-    store: PathBuf,
-    options: RemoteOptions,
+pub(super) struct Inner {
+    pub(super) store: PathBuf,
+    pub(super) options: RemoteOptions,
     worker: Worker,
+    /// Made by the first call that needs it; `None` in it: the remote is libgit2's to talk to.
+    client: OnceLock<Option<Client>>,
     /// Set once the remains of an earlier process were cleared.
     cleared: AtomicBool,
 }
@@ -84,7 +87,8 @@ impl Engine {
     #[must_use]
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
         limits::apply(options.timeout);
-        Self(Arc::new(Inner { store, options, worker: Worker::new("git"), cleared: AtomicBool::new(false) }))
+        let (worker, client) = (Worker::new("git"), OnceLock::new());
+        Self(Arc::new(Inner { store, options, worker, client, cleared: AtomicBool::new(false) }))
     }
 
     #[must_use]
@@ -102,25 +106,50 @@ impl Engine {
         if let Reference::Hash(commit) = self.options().reference {
             return Ok(Look { commit, full_ref: None, default_branch: None });
         }
-        self.run(|inner, cancel| {
+        let deadline = self.deadline();
+        let client = self.client();
+        if let Some(client) = client
+            && let Some(look) = self.look_over_http(client, deadline).await?
+        {
+            return Ok(look);
+        }
+        let looked = self.run_until(deadline, |inner, cancel| {
             let store = store::open(&inner.store)?;
             let link = Link { store: &store, options: &inner.options, cancel };
             look::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
-        })
-        .await
+        });
+        let looked = looked.await;
+        self.learn(looked.is_ok());
+        looked
     }
 
     /// Brings a commit with its whole tree into the store. Does nothing, cheaply, if it is there.
     pub async fn fetch(&self, want: Want) -> Result<Fetched, Error> {
-        self.run(move |inner, cancel| {
+        self.fetch_forward(want, None).await
+    }
+
+    /// The same, with a hint: the wanted commit is said to descend from `fast_forward_from`. It saves the server work if
+    /// that is what our ref was last. A wrong hint costs some bytes and does no harm.
+    pub async fn fetch_forward(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
+        let deadline = self.deadline();
+        if let Some(client) = self.client()
+            && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, deadline).await?
+        {
+            return Ok(fetched);
+        }
+        let fetched = self.run_until(deadline, move |inner, cancel| {
             let store = store::open(&inner.store)?;
             let fetched = fetch::fetch(&Link { store: &store, options: &inner.options, cancel }, &want)?;
             if fetched.objects > 0 {
                 store::forget_discarded(&inner.store);
             }
             Ok(fetched)
-        })
-        .await
+        });
+        let fetched = fetched.await;
+        if fetched.is_err() {
+            self.learn(false);
+        }
+        fetched
     }
 
     /// Reads one commit of the store.
@@ -154,15 +183,47 @@ impl Engine {
         self.run(|inner, _| store::discard(&inner.store)).await
     }
 
+    /// Our own client for the remote, unless libgit2 has to talk to it.
+    fn client(&self) -> Option<&Client> {
+        let client = self.0.client.get_or_init(|| Client::new(&self.0.options));
+        client.as_ref().filter(|client| !client.is_old())
+    }
+
+    /// Libgit2 was needed: remembers that if it helped, and tries everything again if not.
+    fn learn(&self, helped: bool) {
+        match self.0.client.get() {
+            Some(Some(client)) if helped => client.remember_old(),
+            Some(Some(client)) => client.forget(self.options()),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.0.options.timeout
+    }
+
+    /// What a call that came too late says.
+    pub(super) fn late(&self) -> Error {
+        Error::Timeout { remote: self.0.options.url.to_string(), after: self.0.options.timeout }
+    }
+
     /// Runs a job on the git thread, with the configured timeout for all of it.
     async fn run<T, F>(&self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
     {
+        self.run_until(self.deadline(), job).await
+    }
+
+    /// Runs a job on the git thread until a deadline.
+    pub(super) async fn run_until<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
+    {
         let inner = Arc::clone(&self.0);
-        let timeout = self.0.options.timeout;
-        let answer = self.0.worker.run(Instant::now() + timeout, move |cancel| {
+        let answer = self.0.worker.run(deadline, move |cancel| {
             if !inner.cleared.swap(true, Ordering::Relaxed) {
                 store::clear_leftovers(&inner.store);
             }
@@ -170,7 +231,7 @@ impl Engine {
         });
         match answer.await {
             Ok(answer) => answer,
-            Err(Lost::Deadline) => Err(Error::Timeout { remote: self.0.options.url.to_string(), after: timeout }),
+            Err(Lost::Deadline) => Err(self.late()),
             Err(lost) => Err(Error::Internal { source: lost }),
         }
     }

@@ -7,12 +7,9 @@ use super::{Cause, Error, Fetched, Look, Want, shallow, store};
 
 /// Fetches what is wanted, unless the store has it whole.
 pub(super) fn fetch(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
-    let (commit, kept_as) = match want {
-        Want::Seen(Look { commit, full_ref: Some(_), .. }) => (*commit, store::HEAD),
-        Want::Seen(Look { commit, .. }) | Want::Commit(commit) => (*commit, store::PIN),
-    };
+    let (commit, kept_as) = target(want);
     if has(link.store, commit)? {
-        keep(link, kept_as, commit, true)?;
+        keep(link.store, kept_as, commit, true)?;
         return Ok(Fetched { commit, bytes: 0, objects: 0 });
     }
     let (commit, received) = match want {
@@ -27,12 +24,20 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
     if !store::is_complete(link.store, commit, known)? {
         return Err(Error::Incomplete { commit });
     }
-    keep(link, kept_as, commit, false)?;
+    keep(link.store, kept_as, commit, false)?;
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
+/// The commit that is wanted, and the ref that keeps it.
+pub(super) fn target(want: &Want) -> (Oid, &'static str) {
+    match want {
+        Want::Seen(Look { commit, full_ref: Some(_), .. }) => (*commit, store::HEAD),
+        Want::Seen(Look { commit, .. }) | Want::Commit(commit) => (*commit, store::PIN),
+    }
+}
+
 /// True without a walk for what was checked when it arrived.
-fn has(repository: &Repository, commit: Oid) -> Result<bool, Error> {
+pub(super) fn has(repository: &Repository, commit: Oid) -> Result<bool, Error> {
     let mut checked = None;
     for name in store::KEPT {
         if store::kept(repository, name)? == Some(commit) {
@@ -82,16 +87,16 @@ fn says_no(source: &Cause) -> bool {
 }
 
 /// Points the ref at the commit, and cuts `shallow` back to what the refs still need.
-fn keep(link: &Link<'_>, name: &str, commit: Oid, was_there: bool) -> Result<(), Error> {
-    let before = store::kept(link.store, name)?;
+pub(super) fn keep(repository: &Repository, name: &str, commit: Oid, was_there: bool) -> Result<(), Error> {
+    let before = store::kept(repository, name)?;
     if before != Some(commit) {
         if name == store::HEAD
             && let Some(before) = before
         {
-            store::keep(link.store, store::PREVIOUS, before)?;
+            store::keep(repository, store::PREVIOUS, before)?;
         }
-        store::keep(link.store, name, commit)?;
+        store::keep(repository, name, commit)?;
     }
-    store::drop_ref(link.store, store::INCOMING)?;
-    shallow::prune(link.store, was_there && before != Some(commit))
+    store::drop_ref(repository, store::INCOMING)?;
+    shallow::prune(repository, was_there && before != Some(commit))
 }

@@ -18,14 +18,24 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// A connection that is not made by then will not be.
 const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 
+/// How long a server may be silent, if the whole operation may take `timeout`.
+pub(super) fn silence(timeout: Duration) -> Duration {
+    timeout.min(LONGEST_SILENCE)
+}
+
+/// How long a connection may take to be made, its TLS handshake included.
+pub(super) fn connect(timeout: Duration) -> Duration {
+    timeout.min(LONGEST_CONNECT)
+}
+
 /// Sets the limits; only the first call of a process has an effect.
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
 pub(super) fn apply(timeout: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let silence = milliseconds(timeout.min(LONGEST_SILENCE));
-        let connect = milliseconds(timeout.min(LONGEST_CONNECT));
+        let silence = milliseconds(silence(timeout));
+        let connect = milliseconds(connect(timeout));
         // SAFETY: libgit2 reads these globals in its own calls only. `Engine::new` is the way to any of them in this
         // program, it comes through here first, and `Once` lets nobody pass until all are written; they are never
         // written again. The errors are impossible for values that are valid by construction, and would only mean that a

@@ -1,7 +1,7 @@
 //! Everything that touches git: the bare object store, the remote, credentials and the protocol.
 //!
 //! It must not know of published trees, of webhooks or of history: it is asked what the remote has, and to get it.
-//! `engine` is the door; `look` and `fetch` say what is asked of a remote, and only `transport` talks to one.
+//! `engine` is the door; `look` and `fetch` say what is asked of a remote, and only `v2` and `transport` talk to one.
 
 mod engine;
 mod options;
@@ -12,6 +12,10 @@ mod fetch;
 mod shallow;
 
 mod transport;
+
+mod arrive;
+mod over_http;
+mod v2;
 
 mod credentials;
 mod known_hosts;

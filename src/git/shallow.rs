@@ -62,6 +62,38 @@ pub(super) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Err
     Ok(())
 }
 
+/// Moves the boundary as a server said that it moved with the pack it sent.
+pub(super) fn shift(repository: &Repository, shallow: &[Oid], unshallow: &[Oid]) -> Result<(), Error> {
+    let before = roots(repository)?;
+    let mut after = before.clone();
+    after.extend(shallow);
+    for id in unshallow {
+        after.remove(id);
+    }
+    if after != before {
+        write(repository, &after).map_err(|error| Error::from_disk(repository.path(), &error))?;
+    }
+    Ok(())
+}
+
+/// Makes the history of `commit` end after `depth` commits, whatever more of it is in the store.
+pub(super) fn cut(repository: &Repository, commit: Oid, depth: u32) -> Result<(), Error> {
+    let known = roots(repository)?;
+    let mut level = HashSet::from([commit]);
+    let mut seen = level.clone();
+    for _ in 1..depth {
+        let commits = level.iter().filter(|id| !known.contains(id)).filter_map(|id| repository.find_commit(*id).ok());
+        level =
+            commits.flat_map(|commit| commit.parent_ids().collect::<Vec<_>>()).filter(|id| seen.insert(*id)).collect();
+        if level.is_empty() {
+            return Ok(());
+        }
+    }
+    let has_parents = |id: &Oid| repository.find_commit(*id).is_ok_and(|commit| commit.parent_count() > 0);
+    let ends: Vec<Oid> = level.into_iter().filter(has_parents).collect();
+    shift(repository, &ends, &[])
+}
+
 fn write(repository: &Repository, roots: &HashSet<Oid>) -> std::io::Result<()> {
     let path = repository.path().join("shallow");
     if roots.is_empty() {

@@ -1,7 +1,7 @@
-//! The only place that talks to a remote: list its refs, get one of them.
+//! A remote by way of libgit2: list its refs, get one of them.
 //!
-//! By libgit2's transports. A client that speaks protocol v2 can stand beside them behind the same two calls. What refs
-//! mean is `look`'s business, what is kept of them `fetch`'s.
+//! For ssh, for files, and for http(s) servers that do not speak protocol v2; `over_http` comes first there. What refs mean
+//! is `look`'s business, what is kept of them `fetch`'s.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

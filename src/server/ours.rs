@@ -68,7 +68,8 @@ pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed)
     // The hash of an annotated tag is not the commit's, and would be waited for in vain.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
     let (before, after) = if tag { (None, &push.head_commit) } else { (push.before.as_deref(), &push.after) };
-    let announced = after.as_deref().and_then(commit).map(|after| Announced { before: before.and_then(commit), after });
+    let (before, forced) = (before.and_then(commit), push.forced != Some(false));
+    let announced = after.as_deref().and_then(commit).map(|after| Announced { before, after, forced });
     Verdict::Ours { announced }
 }
 
@@ -157,6 +158,7 @@ mod tests {
             before: Some("e".repeat(40)),
             after: Some(COMMIT.to_owned()),
             deleted: Some(false),
+            forced: None,
             head_commit: Some("f".repeat(40)),
             repository: Some(PushedRepository {
                 full_name: Some("Acme/Site".to_owned()),
@@ -243,7 +245,7 @@ mod tests {
         let tag = push("https://github.com/acme/site.git", "refs/tags/v1");
         let verdict = judge(&tag, true, &audience(None, "v1"), &followed);
         let after = commit(&"f".repeat(40)).expect("a hash");
-        assert_eq!(verdict, Verdict::Ours { announced: Some(Announced { before: None, after }) });
+        assert_eq!(verdict, Verdict::Ours { announced: Some(Announced { before: None, after, forced: true }) });
 
         for (after, deleted) in [("0".repeat(40), None), ("0".repeat(64), Some(false)), (COMMIT.to_owned(), Some(true))]
         {

@@ -20,6 +20,8 @@ pub struct Push {
     /// The hash that the ref has now; zeros when it was deleted. Of an annotated tag it is the tag's, not the commit's.
     pub after: Option<String>,
     pub deleted: Option<bool>,
+    /// True if the ref was moved to what does not descend from `before`.
+    pub forced: Option<bool>,
     /// `head_commit.id`
     pub head_commit: Option<String>,
     pub repository: Option<PushedRepository>,
@@ -94,6 +96,7 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                 "before" => set(&mut self.0.before, "before", &mut map)?,
                 "after" => set(&mut self.0.after, "after", &mut map)?,
                 "deleted" => set(&mut self.0.deleted, "deleted", &mut map)?,
+                "forced" => set(&mut self.0.forced, "forced", &mut map)?,
                 "head_commit" => {
                     let mut head = None;
                     set::<Option<HeadCommit>, _>(&mut head, "head_commit", &mut map)?;

@@ -90,7 +90,9 @@ fn ring(hook: &Hook, message: &Message, secret: &str, received: Instant) -> sync
     ring.received_at = before(hook.handle.now(), received.elapsed());
     // Whatever else they say is nothing that could be waited for.
     let announced = message.after.as_deref().and_then(commit);
-    let announced = announced.map(|after| Announced { before: message.before.as_deref().and_then(commit), after });
+    let moved_from = message.before.as_deref().and_then(commit);
+    // A message does not say whether the push was forced, so nothing is left out on its word.
+    let announced = announced.map(|after| Announced { before: moved_from, after, forced: true });
     ring.announced.extend(announced);
     ring
 }

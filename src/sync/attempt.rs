@@ -15,7 +15,7 @@ use crate::publish::Live;
 use super::board::Followed;
 use super::chase::{self, Heard};
 use super::failure::STORE_DAMAGED;
-use super::queue::Request;
+use super::queue::{Request, is_fast_forward};
 use super::state::Decisions;
 use super::story::Story;
 use super::tools::Tools;
@@ -275,7 +275,9 @@ impl<'a> Attempt<'a> {
             self.enter(Phase::Fetch);
         }
         let started = Instant::now();
-        let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, self.tools.engine.fetch(want)).await;
+        let from = self.fast_forward_from(&want);
+        let fetch = self.tools.engine.fetch_forward(want, from);
+        let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
         self.add_fetch_time(started);
         let fetched = fetched?;
         let commit = fetched.commit;
@@ -284,6 +286,12 @@ impl<'a> Attempt<'a> {
         }
         self.fetched = Some(fetched);
         Ok(commit)
+    }
+
+    /// What we have, if the webhooks say that the wanted commit descends from it. A hint, no more.
+    fn fast_forward_from(&self, want: &Want) -> Option<Oid> {
+        let Want::Seen(look) = want else { return None };
+        self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))
     }
 
     async fn build_and_publish(&mut self, commit: Oid) -> Result<Done, SyncError> {

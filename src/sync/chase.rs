@@ -34,7 +34,8 @@ struct Push {
 impl Heard {
     /// Notes an announcement. One that was heard before is a redelivery or a replay: it is not waited for again.
     pub fn note(&mut self, announced: Announced, at: Instant) {
-        if self.0.iter().any(|push| push.announced == announced) {
+        let same = |push: &Push| (push.announced.before, push.announced.after) == (announced.before, announced.after);
+        if self.0.iter().any(same) {
             return;
         }
         self.0.push_back(Push { announced, at, seen: false });
@@ -74,7 +75,7 @@ mod tests {
     }
 
     fn push(before: u8, after: u8) -> Announced {
-        Announced { before: Some(oid(before)), after: oid(after) }
+        Announced { before: Some(oid(before)), after: oid(after), forced: false }
     }
 
     #[test]

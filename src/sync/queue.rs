@@ -41,6 +41,26 @@ pub struct Announced {
     /// `None` if the push created the ref.
     pub before: Option<Oid>,
     pub after: Oid,
+    /// True if `after` does not descend from `before`, or nobody said whether it does.
+    pub forced: bool,
+}
+
+/// True if pushes, each a fast-forward by its own word, lead from `old` to `new`.
+#[must_use]
+pub fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
+    let mut reached = new;
+    for push in announced.iter().rev() {
+        if push.after == reached
+            && !push.forced
+            && let Some(before) = push.before
+        {
+            reached = before;
+        }
+        if reached == old {
+            return reached != new;
+        }
+    }
+    false
 }
 
 /// The results of telling other replicas so far; closed when no more will come. Who tells them, and how, is not ours.
@@ -291,6 +311,26 @@ mod tests {
         assert_eq!(taken.expect("at once").trigger.merged, 2);
     }
 
+    #[test]
+    fn only_pushes_that_follow_one_another_are_a_fast_forward() {
+        let oid = |byte| Oid::from_bytes(&[byte; 20]).expect("20 bytes");
+        let push = |before, after, forced| Announced { before: Some(oid(before)), after: oid(after), forced };
+        let created = Announced { before: None, after: oid(3), forced: false };
+        let cases: [(&[Announced], u8, u8, bool); 8] = [
+            (&[push(1, 2, false)], 1, 2, true),
+            (&[push(1, 2, false), push(2, 3, false)], 1, 3, true),
+            (&[push(1, 2, false), push(2, 3, false)], 2, 3, true),
+            (&[push(1, 2, true), push(2, 3, false)], 1, 3, false),
+            (&[push(1, 2, true)], 1, 2, false),
+            (&[push(1, 2, false)], 1, 3, false),
+            (&[push(1, 1, false)], 1, 1, false),
+            (&[created], 1, 3, false),
+        ];
+        for (announced, old, new, expected) in cases {
+            assert_eq!(is_fast_forward(announced, oid(old), oid(new)), expected, "{announced:?}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn merging_keeps_the_first_arrival_and_the_last_announcement() {
         let queue = Queue::new(0.0);
@@ -300,7 +340,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let mut later = ring("second");
         let after = Oid::from_bytes(&[7; 20]).expect("20 bytes");
-        later.announced = vec![Announced { before: None, after }];
+        later.announced = vec![Announced { before: None, after, forced: false }];
         queue.push(later);
         queue.push(Request::new(TriggerKind::Poll, Timestamp::UNIX_EPOCH));
         let merged = queue.next().await;

@@ -156,6 +156,8 @@ async fn a_tree_that_was_edited_while_nobody_looked_is_rebuilt_at_start() {
 async fn a_prefix_cannot_be_looked_up_while_the_remote_drips_but_the_process_lives() {
     let mut site = Site::new();
     site.set("period", "300ms");
+    // Libgit2 talks to a server without protocol v2, and blocks the one git thread with it.
+    site.remote.set(crate::support::git_http::Mode::OldProtocol);
     site.start_in_sync().await;
     site.remote.set(crate::support::git_http::Mode::Silent);
     let looks = site.remote.requests();
@@ -193,4 +195,17 @@ async fn an_edit_in_a_large_spare_is_repaired_right_after_it_was_published() {
     let told = site.detail(&repair.id).await.detail.log;
     assert!(told.iter().any(|line| line.message.contains("putting")), "{told:?}");
     assert_eq!(site.incremental_and_fresh().await.0, 1);
+}
+
+#[tokio::test]
+async fn a_commit_can_be_chosen_by_its_prefix_while_the_remote_says_nothing() {
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    site.remote.set(crate::support::git_http::Mode::Silent);
+    let looks = site.remote.requests();
+    eventually(PATIENCE, || site.remote.requests() > looks).await;
+    let (status, answer) = site.post("pin", &json!({ "commit": &head[..8] })).await;
+    assert_eq!((status, &answer["pinned"]), (202, &json!(head)), "{answer}");
 }

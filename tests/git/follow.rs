@@ -2,8 +2,8 @@
 
 use pushsync::git::{Reference, Want};
 
-use super::{Volume, git, oid, options, shallow_lines, sync, synced};
-use crate::support::git_http::GitHttp;
+use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync, synced};
+use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
 #[tokio::test]
@@ -199,14 +199,25 @@ async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
     repo.push_file("index.html", "two\n", "Second");
     let look = engine.look().await.unwrap();
     repo.delete_remote("refs/heads/other");
+    repo.bare_git(&["prune", "--expire=now"]);
     let error = engine.fetch(Want::Seen(look)).await.unwrap_err();
     assert_eq!(error.kind(), "ref_missing");
 
-    // One that moves in between is fetched as it is by then.
+    // One that moves in between: protocol v2 asks for the commit that was seen, and gets it as long as it is there …
     repo.git(&["push", "--quiet", "origin", "other"]);
     let look = engine.look().await.unwrap();
-    let newer = repo.push_file("index.html", "three\n", "Third");
+    let seen = look.commit;
+    repo.write("index.html", "three\n");
+    let newer = repo.amend("Second, better");
+    repo.force_push();
+    assert_eq!(
+        Volume::new().engine(engine.options().clone()).fetch(Want::Seen(look.clone())).await.unwrap().commit,
+        seen
+    );
+    // … and what the ref has become when it is not.
+    repo.bare_git(&["prune", "--expire=now"]);
     assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer));
+    assert_whole(engine.store(), &newer);
 }
 
 #[tokio::test]
@@ -246,9 +257,17 @@ async fn a_hash_needs_a_server_that_gives_it_out() {
     let look = engine.look().await.unwrap();
     assert_eq!((look.commit, look.full_ref.clone(), server.requests()), (oid(&first), None, requests));
 
+    // In protocol v0 a server gives out only what a ref names, unless it is told otherwise; in v2 all that it has.
+    server.set(Mode::OldProtocol);
     let error = engine.fetch(Want::Commit(oid(&first))).await.unwrap_err();
     assert_eq!(error.kind(), "no_such_commit", "{error:?}");
     repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    assert_eq!(
+        Volume::new().engine(engine.options().clone()).fetch(Want::Commit(oid(&first))).await.unwrap().objects,
+        3
+    );
+    repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "false"]);
+    server.set(Mode::Serve);
     assert_eq!(engine.fetch(Want::Commit(oid(&first))).await.unwrap().commit, oid(&first));
     synced(&engine, &first, "one").await;
 

@@ -17,6 +17,8 @@ mod history;
 mod ssh;
 mod store;
 mod support;
+mod v2;
+mod v2_lies;
 
 /// Options as a sidecar has them by default, but for the timeout.
 fn options(url: &str) -> RemoteOptions {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -45,6 +45,14 @@ pub enum Mode {
     Status(u16),
     /// 200 with the right type and nonsense in it.
     Garbage,
+    /// A server from before protocol v2: it does not know the header that asks for it.
+    OldProtocol,
+    /// A POST is taken only from who has asked `info/refs` just before.
+    GetFirst,
+    /// The bytes `answer` to a POST with this command of protocol v2, and `endless` behind them again and again.
+    Lie { command: &'static str, answer: Vec<u8>, endless: Vec<u8> },
+    /// 302 for what begins with the first path, to the same below the second.
+    RedirectFrom(String, String),
     /// 302 to this address with the request's path and query behind it, for whoever is let in.
     Redirect(String),
 }
@@ -61,6 +69,9 @@ pub struct Seen {
     pub credentials: bool,
 }
 
+#[path = "git_http_wire.rs"]
+mod wire;
+
 #[derive(Default)]
 struct State {
     login: Option<(String, String)>,
@@ -75,6 +86,7 @@ struct Shared {
     mode: watch::Receiver<Mode>,
     received: AtomicU64,
     sent: AtomicU64,
+    wire: Arc<wire::Count>,
 }
 
 /// A running server; it ends when this is dropped.
@@ -100,6 +112,7 @@ impl GitHttp {
             mode: seen_mode,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            wire: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel();
         let (bound, address_of) = std::sync::mpsc::channel();
@@ -172,6 +185,11 @@ impl GitHttp {
         self.shared.received.load(Ordering::Relaxed)
     }
 
+    /// Connections so far, bytes up and bytes down on them, headers included.
+    pub fn wire(&self) -> (u64, u64, u64) {
+        self.shared.wire.so_far()
+    }
+
     /// Bytes of response bodies.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
@@ -226,12 +244,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    let watched = Arc::clone(&shared);
     let service = hyper::service::service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(request, shared).await) }
     });
     // A peer that goes away in the middle is part of what is tested.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let mut mode = watched.mode.clone();
+    let stream = watched.wire.counted(stream);
+    tokio::select! {
+        _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        // A server that went down keeps no connection open either.
+        _ = mode.wait_for(|mode| *mode == Mode::Refuse) => {}
+    }
 }
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
@@ -248,7 +273,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
         });
         state.login.clone()
     };
+    let got_before = matches!(&*shared.state().seen, [.., before, _] if before.method == "GET");
     match &mode {
+        Mode::GetFirst if request.method() == "POST" && !got_before => return status(StatusCode::BAD_REQUEST),
         Mode::Silent => std::future::pending().await,
         Mode::Status(code) => return status(StatusCode::from_u16(*code).expect("a status")),
         Mode::Garbage => {
@@ -272,11 +299,26 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
             return response;
         }
     }
-    if let Mode::Redirect(base) = mode {
+    let location = match &mode {
+        Mode::Redirect(base) => Some(format!("{base}{target}")),
+        Mode::RedirectFrom(old, new) => target.strip_prefix(old).map(|rest| format!("{new}{rest}")),
+        _ => None,
+    };
+    if let Some(location) = location {
         let mut response = status(StatusCode::FOUND);
-        response.headers_mut().insert(LOCATION, format!("{base}{target}").parse().expect("an address"));
+        response.headers_mut().insert(LOCATION, location.parse().expect("an address"));
         return response;
     }
+    let (head, body) = request.into_parts();
+    let request = if let Mode::Lie { command, answer, endless } = &mode {
+        let body = body.collect().await.expect("the whole request").to_bytes();
+        if body.windows(command.len()).any(|part| part == command.as_bytes()) {
+            return lie(answer, endless);
+        }
+        Request::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed_unsync())
+    } else {
+        Request::from_parts(head, body.map_err(std::io::Error::other).boxed_unsync())
+    };
     backend(request, shared, mode, user).await.unwrap_or_else(|error| {
         let mut response = status(StatusCode::BAD_GATEWAY);
         *response.body_mut() = whole(error.to_string());
@@ -284,9 +326,20 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
     })
 }
 
+fn lie(answer: &[u8], endless: &[u8]) -> Response<Body> {
+    let (answer, endless) = (Bytes::copy_from_slice(answer), Bytes::copy_from_slice(endless));
+    let times = if endless.is_empty() { 0 } else { usize::MAX };
+    let tail = stream::repeat_with(move || Ok(Frame::data(endless.clone()))).take(times);
+    let body = StreamBody::new(stream::iter([Ok(Frame::data(answer))]).chain(tail)).boxed_unsync();
+    let mut response = Response::new(body);
+    let kind = "application/x-git-upload-pack-result".parse().expect("a type");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
 /// Runs the CGI program for one request (RFC 3875), streaming both ways.
 async fn backend(
-    request: Request<Incoming>,
+    request: Request<Body>,
     shared: Arc<Shared>,
     mode: Mode,
     user: Option<String>,
@@ -319,6 +372,9 @@ async fn backend(
         ("HTTP_CONTENT_ENCODING", CONTENT_ENCODING.as_str()),
         ("GIT_PROTOCOL", "git-protocol"),
     ] {
+        if (name, &mode) == ("GIT_PROTOCOL", &Mode::OldProtocol) {
+            continue;
+        }
         if let Some(value) = request.headers().get(header).and_then(|value| value.to_str().ok()) {
             command.env(name, value);
         }

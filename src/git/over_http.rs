@@ -1,0 +1,155 @@
+//! A look and a fetch over protocol version 2, from the question to the store; back to libgit2 where it is not spoken.
+//!
+//! The connection is tokio's business and ends when nobody waits for it. Only what touches the store is on the git
+//! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
+
+use git2::Oid;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::arrive::{self, Missing, Piece, Plan};
+use super::credentials::HttpLogin;
+use super::v2::{Answered, Boundary, Caller, Client, Pack};
+use super::{Engine, Error, Fetched, Look, Password, Want, store};
+
+/// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
+const MOST_WAITING: usize = 16;
+/// What a push may bring if it is only said to be a fast-forward; more may be the whole history of something else.
+const MOST_ON_TRUST: u64 = 32 * 1024 * 1024;
+
+impl Engine {
+    /// `None` if the remote does not speak version 2.
+    pub(super) async fn look_over_http(&self, client: &Client, deadline: Instant) -> Result<Option<Look>, Error> {
+        let options = self.options();
+        let looked = async {
+            let login = self.http_login(deadline).await?;
+            let caller = Caller { options, login: login.as_ref() };
+            timeout_at(deadline, client.look(caller, &options.reference)).await.unwrap_or_else(|_| Err(self.late()))
+        };
+        let looked = looked.await;
+        if let Err(error) = &looked {
+            client.failed(options, error);
+        }
+        looked
+    }
+
+    /// `None` if the remote does not speak version 2, or has to be asked for a ref by its name.
+    pub(super) async fn fetch_over_http(
+        &self,
+        client: &Client,
+        want: &Want,
+        fast_forward_from: Option<Oid>,
+        deadline: Instant,
+    ) -> Result<Option<Fetched>, Error> {
+        let wanted = want.clone();
+        let plan = self.run_until(deadline, move |inner, _| {
+            let store = store::open(&inner.store)?;
+            arrive::plan(&store, &inner.options, &wanted, fast_forward_from)
+        });
+        let missing = match plan.await? {
+            Plan::There(fetched) => return Ok(Some(fetched)),
+            Plan::Missing(missing) => missing,
+        };
+        let login = self.http_login(deadline).await?;
+        let caller = Caller { options: self.options(), login: login.as_ref() };
+        let fetched = async {
+            match self.bring(client, caller, missing.clone(), deadline).await {
+                Ok(Brought::TooMuch) => self.bring(client, caller, missing.careful(), deadline).await,
+                brought => brought,
+            }
+        };
+        match fetched.await {
+            Ok(Brought::Whole(fetched)) => Ok(Some(fetched)),
+            Ok(Brought::NotSpoken) => Ok(None),
+            // A ref that moved on or went away since the look: libgit2 asks for it by name.
+            Ok(Brought::NotOurs(_)) if matches!(want, Want::Seen(Look { full_ref: Some(_), .. })) => Ok(None),
+            Ok(Brought::NotOurs(source)) => {
+                let (commit, _) = super::fetch::target(want);
+                Err(Error::NoSuchCommit { commit, remote: self.options().url.to_string(), source: Some(source) })
+            }
+            Ok(Brought::TooMuch) => Err(self.late()),
+            Err(error) => {
+                client.failed(self.options(), &error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring(
+        &self,
+        client: &Client,
+        caller: Caller<'_>,
+        missing: Missing,
+        deadline: Instant,
+    ) -> Result<Brought, Error> {
+        let begun = timeout_at(deadline, client.fetch(caller, &missing.ask)).await.unwrap_or_else(|_| Err(self.late()));
+        match begun? {
+            Answered::Pack(boundary, pack) => self.land(missing, boundary, *pack, deadline).await,
+            Answered::NotOurs(words) => Ok(Brought::NotOurs(words)),
+            Answered::NotSpoken => Ok(Brought::NotSpoken),
+        }
+    }
+
+    /// Carries the pack from the connection to the git thread.
+    async fn land(
+        &self,
+        missing: Missing,
+        boundary: Boundary,
+        mut pack: Pack,
+        deadline: Instant,
+    ) -> Result<Brought, Error> {
+        let most = if missing.is_bold() { MOST_ON_TRUST } else { u64::MAX };
+        let (sink, pieces) = mpsc::channel(MOST_WAITING);
+        // Owns the sink: when this ends, for whatever reason, the git thread does not wait for more.
+        let carry = async move {
+            let mut carried = 0;
+            while let Some(part) = pack.next().await? {
+                carried += part.len() as u64;
+                if carried > most {
+                    return Ok(false);
+                }
+                if sink.send(Piece::Part(part)).await.is_err() {
+                    // The git thread gave up, and says why.
+                    return Ok(true);
+                }
+            }
+            let _ = sink.send(Piece::End).await;
+            drop(sink);
+            pack.finish().await;
+            Ok(true)
+        };
+        let carry = async { timeout_at(deadline, carry).await.unwrap_or_else(|_| Err(self.late())) };
+        let landed = self.run_until(deadline, move |inner, cancel| {
+            let store = store::open(&inner.store)?;
+            let fetched = arrive::land(&store, &inner.options, &missing, &boundary, pieces, cancel)?;
+            if fetched.is_some_and(|fetched| fetched.objects > 0) {
+                store::forget_discarded(&inner.store);
+            }
+            Ok(fetched)
+        });
+        let (carried, landed) = tokio::join!(carry, landed);
+        match (carried, landed) {
+            (_, Ok(Some(fetched))) => Ok(Brought::Whole(fetched)),
+            (Ok(false), Ok(None)) => Ok(Brought::TooMuch),
+            // A pack that was cut short: why is known on the side of the connection. Else the store has the word.
+            (Err(error), Ok(None)) | (_, Err(error)) => Err(error),
+            (Ok(true), Ok(None)) => Err(self.late()),
+        }
+    }
+
+    /// Who we are to the remote. A file may be on a disk that hangs, so it is read on the git thread.
+    async fn http_login(&self, deadline: Instant) -> Result<Option<HttpLogin>, Error> {
+        if matches!(self.options().credentials.password, Some(Password::File(_))) {
+            return self.run_until(deadline, |inner, _| HttpLogin::prepare(&inner.options)).await;
+        }
+        HttpLogin::prepare(self.options())
+    }
+}
+
+enum Brought {
+    Whole(Fetched),
+    NotOurs(super::Cause),
+    NotSpoken,
+    /// More than is taken on somebody's word.
+    TooMuch,
+}

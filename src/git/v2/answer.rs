@@ -1,0 +1,86 @@
+//! An answer, packet by packet, and the pack in it.
+//!
+//! It knows what ends an answer, and bounds how much of one is read; what the packets say is `ls_refs`' and `fetch`'s.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::http::Body;
+use super::pktline::{Decoder, Packet};
+use super::sideband::{self, Band};
+use super::{Malformed, Trouble, as_protocol};
+use crate::git::{Cause, Error};
+
+/// How long the end of an answer is waited for after its last packet: only then is the connection free again.
+const LONGEST_TAIL: Duration = Duration::from_secs(1);
+
+pub(super) struct Packets {
+    body: Body,
+    decoder: Decoder,
+    left: u64,
+}
+
+impl Packets {
+    /// `most` bytes are read and no more.
+    pub(super) fn new(body: Body, most: u64) -> Self {
+        Self { body, decoder: Decoder::default(), left: most }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Packet, Trouble> {
+        loop {
+            if let Some(packet) = self.decoder.next()? {
+                return Ok(packet);
+            }
+            let Some(part) = self.body.chunk().await? else { return Err(Malformed("an answer without an end").into()) };
+            let Some(left) = self.left.checked_sub(part.len() as u64) else {
+                return Err(Malformed("an answer longer than it may be").into());
+            };
+            self.left = left;
+            self.decoder.feed(&part);
+        }
+    }
+
+    /// To be called after the last packet.
+    pub(super) async fn finish(mut self) {
+        let _ = tokio::time::timeout(LONGEST_TAIL, self.body.chunk()).await;
+    }
+}
+
+/// The pack that a fetch brings.
+pub(in crate::git) struct Pack(pub(super) Packets);
+
+impl Pack {
+    /// The next part of the pack; `None` when it is over.
+    pub(in crate::git) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let malformed = |packets: &Packets, malformed| as_protocol(packets.body.remote().to_owned(), malformed);
+        loop {
+            let packet = match self.0.next().await {
+                Ok(packet) => packet,
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::NotSpoken(what)) => return Err(malformed(&self.0, what)),
+                Err(Trouble::Told(words)) => return Err(self.told(&words)),
+            };
+            match packet {
+                Packet::Data(data) => match sideband::split(data) {
+                    Ok(Band::Pack(part)) if part.is_empty() => {}
+                    Ok(Band::Pack(part)) => return Ok(Some(part)),
+                    Ok(Band::Progress) => {}
+                    Ok(Band::Fatal(words)) => return Err(self.told(&words)),
+                    Err(what) => return Err(malformed(&self.0, what)),
+                },
+                Packet::Flush | Packet::End => return Ok(None),
+                Packet::Delimiter => return Err(malformed(&self.0, Malformed("a section behind the pack"))),
+            }
+        }
+    }
+
+    /// Frees the connection for the next request.
+    pub(in crate::git) async fn finish(self) {
+        self.0.finish().await;
+    }
+
+    fn told(&self, words: &str) -> Error {
+        Error::Server { remote: self.0.body.remote().to_owned(), source: Cause::new(words) }
+    }
+}

@@ -1,0 +1,205 @@
+//! `fetch`: asking for one commit, and reading the answer up to where the pack begins (gitprotocol-v2, "fetch").
+//!
+//! Pure. All haves are sent at once and `done` behind them: what the store has is one line of history at most three
+//! commits wide, there is nothing to negotiate.
+
+use git2::Oid;
+
+use super::ls_refs::hash;
+use super::pktline::{self, Packet};
+use super::{Malformed, Trouble};
+
+/// A store's history ends at this many commits at most; more is no answer to our question.
+const MOST_ROOTS: usize = 200_000;
+
+/// What is asked for, and what is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::git) struct Ask {
+    pub want: Oid,
+    /// Commits that are in the store with everything they name.
+    pub haves: Vec<Oid>,
+    /// Where the store's history ends.
+    pub roots: Vec<Oid>,
+    /// How many commits deep; `None` leaves the boundary where it is.
+    pub deepen: Option<u32>,
+}
+
+/// How the ends of the store's history move with the pack that follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::git) struct Boundary {
+    pub shallow: Vec<Oid>,
+    pub unshallow: Vec<Oid>,
+}
+
+pub(super) fn request(ask: &Ask) -> Vec<u8> {
+    let mut message = Vec::new();
+    pktline::line(&mut message, "command=fetch");
+    pktline::delimiter(&mut message);
+    for flag in ["thin-pack", "no-progress", "ofs-delta"] {
+        pktline::line(&mut message, flag);
+    }
+    pktline::line(&mut message, &format!("want {}", ask.want));
+    for root in &ask.roots {
+        pktline::line(&mut message, &format!("shallow {root}"));
+    }
+    if let Some(depth) = ask.deepen {
+        pktline::line(&mut message, &format!("deepen {depth}"));
+    }
+    for have in &ask.haves {
+        pktline::line(&mut message, &format!("have {have}"));
+    }
+    pktline::line(&mut message, "done");
+    pktline::flush(&mut message);
+    message
+}
+
+/// Reads the sections before the pack.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    section: Section,
+    boundary: Boundary,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Section {
+    #[default]
+    Between,
+    Boundary,
+    /// One that says nothing to us.
+    Other,
+}
+
+impl Reader {
+    /// Takes a packet; the boundary comes back when the next packet is the pack's first.
+    pub(super) fn take(&mut self, packet: &Packet) -> Result<Option<Boundary>, Trouble> {
+        let line = match packet {
+            Packet::Data(line) => pktline::text(line),
+            Packet::Delimiter if self.section != Section::Between => {
+                self.section = Section::Between;
+                return Ok(None);
+            }
+            Packet::Delimiter | Packet::Flush | Packet::End => return Err(Malformed("an answer without a pack").into()),
+        };
+        if let Some(words) = line.strip_prefix(b"ERR ") {
+            return Err(Trouble::Told(String::from_utf8_lossy(words).into_owned()));
+        }
+        match self.section {
+            Section::Between => match line {
+                b"packfile" => return Ok(Some(std::mem::take(&mut self.boundary))),
+                b"shallow-info" => self.section = Section::Boundary,
+                b"acknowledgments" | b"wanted-refs" => self.section = Section::Other,
+                _ => return Err(Malformed("a section that was not asked for").into()),
+            },
+            Section::Boundary => self.note(line)?,
+            Section::Other => {}
+        }
+        Ok(None)
+    }
+
+    fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        if self.boundary.shallow.len() + self.boundary.unshallow.len() >= MOST_ROOTS {
+            return Err(Malformed("too many ends of the history"));
+        }
+        if let Some(id) = line.strip_prefix(b"shallow ") {
+            self.boundary.shallow.push(hash(id)?);
+        } else if let Some(id) = line.strip_prefix(b"unshallow ") {
+            self.boundary.unshallow.push(hash(id)?);
+        } else {
+            return Err(Malformed("an end of the history that is none"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(digit: u8) -> Oid {
+        Oid::from_bytes(&[digit; 20]).unwrap()
+    }
+
+    fn data(text: &str) -> Packet {
+        Packet::Data(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn read(packets: &[Packet]) -> Result<Option<Boundary>, Trouble> {
+        let mut reader = Reader::default();
+        for packet in packets {
+            if let Some(boundary) = reader.take(packet)? {
+                return Ok(Some(boundary));
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn the_request_is_what_the_protocol_says() {
+        let ask = Ask { want: id(0x11), haves: vec![id(0x22)], roots: vec![id(0x22)], deepen: Some(1) };
+        let (new, old) = ("11".repeat(20), "22".repeat(20));
+        let expected = format!(
+            "0012command=fetch\n0001000ethin-pack\n0010no-progress\n000eofs-delta\n0032want {new}\n\
+             0035shallow {old}\n000ddeepen 1\n0032have {old}\n0009done\n0000"
+        );
+        assert_eq!(String::from_utf8(request(&ask)).unwrap(), expected);
+        let plain = request(&Ask { want: id(1), haves: vec![], roots: vec![], deepen: None });
+        assert!(!String::from_utf8(plain).unwrap().contains("deepen"));
+    }
+
+    #[test]
+    fn sections_before_the_pack_are_read() {
+        let packets = [
+            data("acknowledgments\n"),
+            data("NAK\n"),
+            Packet::Delimiter,
+            data("shallow-info\n"),
+            data(&format!("shallow {}\n", "11".repeat(20))),
+            data(&format!("unshallow {}\n", "22".repeat(20))),
+            Packet::Delimiter,
+            data("packfile\n"),
+        ];
+        let expected = Boundary { shallow: vec![id(0x11)], unshallow: vec![id(0x22)] };
+        assert!(matches!(read(&packets), Ok(Some(boundary)) if boundary == expected));
+        assert!(matches!(read(&[data("packfile\n")]), Ok(Some(boundary)) if boundary == Boundary::default()));
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_told() {
+        assert!(matches!(read(&[data("ERR upload-pack: not our ref 1\n")]), Err(Trouble::Told(words))
+            if words == "upload-pack: not our ref 1"));
+        let lies: [&[Packet]; 7] = [
+            &[Packet::Flush],
+            &[Packet::Delimiter],
+            &[Packet::End],
+            &[data("packfile-uris\n")],
+            &[data("PACK")],
+            &[data("shallow-info"), data("shallow 12")],
+            &[data("shallow-info"), Packet::Flush],
+        ];
+        for lie in lies {
+            assert!(matches!(read(lie), Err(Trouble::NotSpoken(_))), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn a_boundary_without_end_is_refused() {
+        let mut reader = Reader::default();
+        reader.take(&data("shallow-info")).unwrap();
+        let line = data(&format!("shallow {}", "11".repeat(20)));
+        let refused = (0..=MOST_ROOTS).find(|_| reader.take(&line).is_err());
+        assert_eq!(refused, Some(MOST_ROOTS));
+    }
+
+    proptest! {
+        #[test]
+        fn no_packets_make_it_panic(lines in prop::collection::vec(prop::option::of(any::<Vec<u8>>()), 0..20)) {
+            let mut reader = Reader::default();
+            for line in lines {
+                let _ = reader.take(&line.map_or(Packet::Delimiter, |line| Packet::Data(line.into())));
+            }
+        }
+    }
+}

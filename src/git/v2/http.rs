@@ -1,0 +1,223 @@
+//! One request and its answer over HTTP: who is let in, what a status means, what a broken connection is called.
+//!
+//! Redirects are never followed by the client itself, so that credentials go nowhere by themselves. Nothing here waits
+//! for itself: whoever calls has a deadline around it all. It knows nothing of packets.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode, redirect};
+
+use super::super::credentials::HttpLogin;
+use super::super::limits;
+use super::super::{Cause, Error, RemoteOptions};
+
+/// Some forges give git's own address to git only, and know it by this word.
+const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
+/// What is read of an answer that is not wanted, so that its connection can be used again.
+const MOST_UNWANTED: usize = 64 * 1024;
+
+pub(super) const REQUEST: &str = "application/x-git-upload-pack-request";
+pub(super) const RESULT: &str = "application/x-git-upload-pack-result";
+pub(super) const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
+
+/// The connection to a remote, kept alive between requests.
+pub(super) struct Http {
+    client: Client,
+    /// True since the remote asked for credentials: they are shown at once from then on.
+    asked: AtomicBool,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+pub(in crate::git) struct Caller<'a> {
+    pub options: &'a RemoteOptions,
+    pub login: Option<&'a HttpLogin>,
+}
+
+/// An answer that is no failure by itself.
+pub(super) enum Reply {
+    Wanted(Body),
+    /// A redirect, and where it leads if it says so.
+    Moved(Option<String>),
+    Status(StatusCode),
+    /// Success, but something else than git's answer: a login page, say.
+    OtherKind,
+}
+
+/// An answer as it comes in.
+pub(super) struct Body {
+    response: Response,
+    remote: String,
+    timeout: Duration,
+}
+
+impl Http {
+    /// `None` if no client can be made here (no trusted certificates that can be read, say): libgit2 says why then.
+    pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(limits::connect(options.timeout))
+            .read_timeout(limits::silence(options.timeout))
+            .pool_max_idle_per_host(1)
+            .build();
+        Some(Self { client: client.ok()?, asked: AtomicBool::new(false) })
+    }
+
+    /// Forgets that credentials were asked for.
+    pub(super) fn forget(&self) {
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// Sends a request; with credentials if the remote asks for them. `body` makes it a POST.
+    pub(super) async fn send(
+        &self,
+        caller: Caller<'_>,
+        url: &str,
+        wanted: &'static str,
+        body: Option<&[u8]>,
+    ) -> Result<Reply, Error> {
+        let remote = || caller.options.url.to_string();
+        let mut shown = self.asked.load(Ordering::Relaxed) && caller.login.is_some();
+        loop {
+            let response = self.exchange(caller, url, wanted, body, shown).await?;
+            let status = response.status();
+            if status.is_success() {
+                let body = Body { response, remote: remote(), timeout: caller.options.timeout };
+                return Ok(if body.is(wanted) { Reply::Wanted(body) } else { Reply::OtherKind });
+            }
+            let location = location(response.headers());
+            drain(response).await;
+            match status {
+                StatusCode::UNAUTHORIZED if shown => return Err(refused(remote(), status)),
+                StatusCode::UNAUTHORIZED if caller.login.is_none() => {
+                    return Err(Error::NoCredentials { remote: remote() });
+                }
+                StatusCode::UNAUTHORIZED => {
+                    shown = true;
+                    self.asked.store(true, Ordering::Relaxed);
+                }
+                StatusCode::FORBIDDEN => return Err(refused(remote(), status)),
+                _ if status.is_redirection() => return Ok(Reply::Moved(location)),
+                _ => return Ok(Reply::Status(status)),
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        caller: Caller<'_>,
+        url: &str,
+        wanted: &'static str,
+        body: Option<&[u8]>,
+        shown: bool,
+    ) -> Result<Response, Error> {
+        let mut again = true;
+        loop {
+            let method = if body.is_some() { Method::POST } else { Method::GET };
+            let mut request =
+                self.client.request(method, url).header("git-protocol", "version=2").header(ACCEPT, wanted);
+            if let Some(body) = body {
+                request = request.header(CONTENT_TYPE, REQUEST).body(body.to_vec());
+            }
+            if let (true, Some(login)) = (shown, caller.login) {
+                let Some(password) = login.password.expose_str() else {
+                    let source = Cause::new("the password is not UTF-8");
+                    return Err(Error::Refused { remote: caller.options.url.to_string(), source });
+                };
+                request = request.basic_auth(&login.user, Some(password));
+            }
+            match request.send().await {
+                Ok(response) => return Ok(response),
+                // A kept connection may have been closed while the request was on its way; asking twice does no harm.
+                Err(error) if again && error.is_request() && !error.is_connect() && !error.is_timeout() => {
+                    again = false;
+                }
+                Err(error) => return Err(broken(caller.options.url.to_string(), caller.options.timeout, &error)),
+            }
+        }
+    }
+}
+
+impl Body {
+    /// The next part; `None` at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.response.chunk().await.map_err(|error| broken(self.remote.clone(), self.timeout, &error))
+    }
+
+    pub(super) fn remote(&self) -> &str {
+        &self.remote
+    }
+
+    fn is(&self, wanted: &str) -> bool {
+        let kind = self.response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        kind.is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
+    }
+}
+
+/// What a status means where there is no other way left to ask; `None`: nothing by itself.
+pub(super) fn failure(caller: Caller<'_>, status: StatusCode) -> Option<Error> {
+    let remote = caller.options.url.to_string();
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Error::NotFound { remote }),
+        StatusCode::TOO_MANY_REQUESTS => Some(Error::Server { remote, source: said(status) }),
+        _ if status.is_server_error() => Some(Error::Server { remote, source: said(status) }),
+        _ => None,
+    }
+}
+
+fn refused(remote: String, status: StatusCode) -> Error {
+    Error::Refused { remote, source: said(status) }
+}
+
+fn said(status: StatusCode) -> Cause {
+    Cause::new(&format!("unexpected http status code: {}", status.as_u16()))
+}
+
+fn location(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get(LOCATION)?.to_str().ok()?.to_owned())
+}
+
+/// Reads the rest of a small answer, so that the connection need not be closed.
+async fn drain(mut response: Response) {
+    let mut left = MOST_UNWANTED;
+    while let Ok(Some(part)) = response.chunk().await {
+        let Some(rest) = left.checked_sub(part.len()) else { return };
+        left = rest;
+    }
+}
+
+/// Sorts what went wrong below HTTP. The libraries tell some causes only in words, at the end of the chain.
+fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::Timeout { remote, after };
+    }
+    let mut words = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(one) = cause {
+        // Writing to a string cannot fail.
+        let _ = write!(words, "{}{one}", if words.is_empty() { "" } else { ": " });
+        cause = one.source();
+    }
+    if words.is_empty() {
+        words = error.to_string();
+    }
+    let source = Cause::new(&words);
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if error.is_connect() && says(&["dns error", "failed to lookup address"]) {
+        Error::Dns { remote, source }
+    } else if error.is_connect() && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
+        Error::Tls { remote, source }
+    } else if error.is_decode()
+        || says(&["invalid HTTP", "invalid header", "invalid chunk", "message head is too large"])
+    {
+        Error::Protocol { remote, source }
+    } else {
+        Error::Network { remote, source }
+    }
+}

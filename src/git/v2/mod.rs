@@ -1,0 +1,348 @@
+//! Our own client for git's protocol version 2 over http(s) (gitprotocol-v2, gitprotocol-http).
+//!
+//! A look is one request that names the refs of interest, a fetch one that names one commit. Servers differ in how they
+//! want to be asked, so the ways are tried in this order, and what worked is remembered until something fails: the POST
+//! straight away; after `GET info/refs`; not at all, which leaves the remote to libgit2. It stores nothing.
+
+mod answer;
+mod capabilities;
+mod fetch;
+mod http;
+mod ls_refs;
+mod pktline;
+mod sideband;
+
+use std::sync::{Mutex, PoisonError};
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use crate::remote_url::Transport;
+
+use super::credentials::same_origin;
+use super::look::{Advertised, resolve};
+use super::{Cause, Error, Look, Reference, RemoteOptions};
+
+use answer::Packets;
+use capabilities::{Capabilities, Step};
+use http::{ADVERTISEMENT, Http, RESULT, Reply};
+use pktline::Packet;
+
+pub(super) use answer::Pack;
+pub(super) use fetch::{Ask, Boundary};
+pub(super) use http::Caller;
+
+/// The most bytes that a list of refs may have: a hundred times what a repository with thousands of branches sends.
+const LONGEST_LIST: u64 = 32 * 1024 * 1024;
+/// The same for what a server says of itself.
+const LONGEST_ADVERTISEMENT: u64 = 64 * 1024;
+/// How often `GET info/refs` may be sent elsewhere.
+const MOST_REDIRECTS: usize = 4;
+/// For how long a remote is left to libgit2 before version 2 is tried again: a server may learn it, a proxy may recover.
+const LONGEST_OLD: Duration = Duration::from_secs(600);
+/// How a redirect of it has to end, so that the rest is the repository's address.
+const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
+
+/// Why bytes are no protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Malformed(&'static str);
+
+/// Why an answer is of no use.
+#[derive(Debug)]
+enum Trouble {
+    /// It is not version 2: another way of asking may help.
+    NotSpoken(Malformed),
+    /// The server said no, in its own words.
+    Told(String),
+    Failed(Error),
+}
+
+impl From<Malformed> for Trouble {
+    fn from(what: Malformed) -> Self {
+        Self::NotSpoken(what)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How a fetch began.
+pub(super) enum Answered {
+    Pack(Boundary, Box<Pack>),
+    /// The server does not give the commit out, in its own words.
+    NotOurs(Cause),
+    /// It does not speak version 2.
+    NotSpoken,
+}
+
+/// The client for one remote.
+pub(super) struct Client {
+    http: Http,
+    known: Mutex<Known>,
+}
+
+/// What is known of the remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    /// Its address without a slash at the end, after redirects.
+    base: String,
+    way: Way,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Untried,
+    Straight,
+    AfterGet,
+    /// Only libgit2 can talk to it, as was seen then.
+    Old(Instant),
+}
+
+impl Client {
+    /// `None` for a remote that is not reached over http(s).
+    pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
+        let over_http = matches!(options.url.transport(), Transport::Http | Transport::Https);
+        // What stands behind a question mark would have to stay behind the paths that are added.
+        if !over_http || options.url.bare().contains(['?', '#']) {
+            return None;
+        }
+        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)) })
+    }
+
+    /// True if the remote is known to be libgit2's to talk to.
+    pub(super) fn is_old(&self) -> bool {
+        matches!(self.known().way, Way::Old(since) if since.elapsed() < LONGEST_OLD)
+    }
+
+    /// Libgit2 could talk to a remote that did not answer us in version 2.
+    pub(super) fn remember_old(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).way = Way::Old(Instant::now());
+    }
+
+    /// Something failed: what is known of the remote may be over.
+    pub(super) fn forget(&self, options: &RemoteOptions) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
+        self.http.forget();
+    }
+
+    /// The same for a failure of ours. A server that speaks version 2, but not as we understand it, is libgit2's to talk to
+    /// next.
+    pub(super) fn failed(&self, options: &RemoteOptions, error: &Error) {
+        self.forget(options);
+        if matches!(error, Error::Protocol { .. }) {
+            self.remember_old();
+        }
+    }
+
+    /// What our ref is; `None` if the remote does not speak version 2.
+    pub(super) async fn look(&self, caller: Caller<'_>, reference: &Reference) -> Result<Option<Look>, Error> {
+        let remote = caller.options.url.to_string();
+        let Some(refs) = self.list(caller, &ls_refs::prefixes(reference)).await? else { return Ok(None) };
+        match resolve(reference, &refs, &remote) {
+            Ok(look) => Ok(Some(look)),
+            // Is there nothing, or something else?
+            Err(_) => match self.list(caller, &ls_refs::all()).await? {
+                Some(refs) => resolve(reference, &refs, &remote).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    async fn list(&self, caller: Caller<'_>, prefixes: &[String]) -> Result<Option<Vec<Advertised>>, Error> {
+        let known = self.usable();
+        let request = ls_refs::request(prefixes);
+        if known.way != Way::AfterGet {
+            match self.list_straight(caller, &known, &request).await {
+                Ok(refs) => {
+                    self.remember(&known.base, Way::Straight);
+                    return Ok(Some(refs));
+                }
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {}
+            }
+        }
+        let Some((base, _)) = self.discover(caller).await? else { return Ok(None) };
+        // Who moved has not refused to be asked straight away at the new address.
+        let way = if base == known.base { Way::AfterGet } else { Way::Straight };
+        match self.list_straight(caller, &Known { base: base.clone(), way }, &request).await {
+            Ok(refs) => {
+                self.remember(&base, way);
+                Ok(Some(refs))
+            }
+            Err(trouble) => Err(settle(caller, trouble)),
+        }
+    }
+
+    async fn list_straight(
+        &self,
+        caller: Caller<'_>,
+        known: &Known,
+        request: &[u8],
+    ) -> Result<Vec<Advertised>, Trouble> {
+        let mut packets = self.post(caller, known, request, LONGEST_LIST).await?;
+        let mut refs = Vec::new();
+        loop {
+            match packets.next().await? {
+                Packet::Data(line) => match line.strip_prefix(b"ERR ") {
+                    Some(words) => return Err(Trouble::Told(String::from_utf8_lossy(words).into_owned())),
+                    None => ls_refs::read(&line, &mut refs)?,
+                },
+                Packet::Flush => break,
+                Packet::Delimiter | Packet::End => return Err(Malformed("a list of refs with sections").into()),
+            }
+        }
+        packets.finish().await;
+        Ok(refs)
+    }
+
+    /// Asks for a commit, and reads the answer up to where the pack begins.
+    pub(super) async fn fetch(&self, caller: Caller<'_>, ask: &Ask) -> Result<Answered, Error> {
+        let mut known = self.usable();
+        let request = fetch::request(ask);
+        if known.way == Way::Untried {
+            match answered(self.fetch_straight(caller, &known, &request).await) {
+                Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {
+                    let Some((base, can)) = self.discover(caller).await? else { return Ok(Answered::NotSpoken) };
+                    if !can.shallow && (ask.deepen.is_some() || !ask.roots.is_empty()) {
+                        return Ok(Answered::NotSpoken);
+                    }
+                    known = Known { base, way: Way::AfterGet };
+                }
+                Err(Trouble::Failed(error)) => return Err(error),
+                Ok(answered) => {
+                    self.remember(&known.base, Way::Straight);
+                    return Ok(answered);
+                }
+            }
+        }
+        let begun = self.fetch_straight(caller, &known, &request).await;
+        answered(begun).map_err(|trouble| settle(caller, trouble))
+    }
+
+    async fn fetch_straight(
+        &self,
+        caller: Caller<'_>,
+        known: &Known,
+        request: &[u8],
+    ) -> Result<(Boundary, Box<Pack>), Trouble> {
+        let mut packets = self.post(caller, known, request, u64::MAX).await?;
+        let mut reader = fetch::Reader::default();
+        loop {
+            let packet = packets.next().await?;
+            if let Some(boundary) = reader.take(&packet)? {
+                return Ok((boundary, Box::new(Pack(packets))));
+            }
+        }
+    }
+
+    async fn post(&self, caller: Caller<'_>, known: &Known, request: &[u8], most: u64) -> Result<Packets, Trouble> {
+        let url = format!("{}/git-upload-pack", known.base);
+        match self.http.send(caller, &url, RESULT, Some(request)).await? {
+            Reply::Wanted(body) => Ok(Packets::new(body, most)),
+            Reply::Status(status) if known.way != Way::Untried => {
+                Err(http::failure(caller, status).map_or(Malformed("an unexpected status").into(), Trouble::Failed))
+            }
+            Reply::Status(_) => Err(Malformed("an unexpected status").into()),
+            Reply::Moved(_) => Err(Malformed("a redirect").into()),
+            Reply::OtherKind => Err(Malformed("an answer of another kind").into()),
+        }
+    }
+
+    /// Asks what the server can do; `None` if it does not speak version 2. Follows redirects that stay with the origin.
+    async fn discover(&self, caller: Caller<'_>) -> Result<Option<(String, Capabilities)>, Error> {
+        let mut base = untried(caller.options).base;
+        for _ in 0..MOST_REDIRECTS {
+            let body = match self.http.send(caller, &format!("{base}{INFO_REFS}"), ADVERTISEMENT, None).await? {
+                Reply::Wanted(body) => body,
+                Reply::Moved(location) => {
+                    base = moved(caller, &base, location.as_deref())?;
+                    continue;
+                }
+                Reply::Status(status) => return http::failure(caller, status).map_or(Ok(None), Err),
+                Reply::OtherKind => return Ok(None),
+            };
+            let mut packets = Packets::new(body, LONGEST_ADVERTISEMENT);
+            let mut reader = capabilities::Reader::default();
+            loop {
+                let packet = match packets.next().await {
+                    Ok(packet) => packet,
+                    Err(Trouble::Failed(error)) => return Err(error),
+                    Err(_) => return Ok(None),
+                };
+                match reader.take(&packet) {
+                    Step::More => {}
+                    Step::Done(can) => {
+                        packets.finish().await;
+                        return Ok(can.suffice().then_some((base, can)));
+                    }
+                    Step::Other => return Ok(None),
+                }
+            }
+        }
+        let source = Cause::new("too many redirects");
+        Err(Error::Redirected { remote: caller.options.url.to_string(), source })
+    }
+
+    /// What is known, for who asks in version 2.
+    fn usable(&self) -> Known {
+        let mut known = self.known();
+        if let Way::Old(_) = known.way {
+            known.way = Way::Untried;
+        }
+        known
+    }
+
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, base: &str, way: Way) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Known { base: base.to_owned(), way };
+    }
+}
+
+fn untried(options: &RemoteOptions) -> Known {
+    Known { base: options.url.bare().trim_end_matches('/').to_owned(), way: Way::Untried }
+}
+
+/// Where a redirect of `GET info/refs` leads, if it stays with the origin.
+fn moved(caller: Caller<'_>, base: &str, location: Option<&str>) -> Result<String, Error> {
+    let elsewhere =
+        |words: &str| Error::Redirected { remote: caller.options.url.to_string(), source: Cause::new(words) };
+    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| elsewhere("from an address that is none"))?;
+    let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| elsewhere("to nowhere"))?;
+    let origin = there.origin().ascii_serialization();
+    let trusted = same_origin(base, there.as_str()) && there.username().is_empty() && there.password().is_none();
+    if !trusted {
+        return Err(elsewhere(&format!("redirect to {origin}")));
+    }
+    let base = there.as_str().strip_suffix(INFO_REFS).ok_or_else(|| elsewhere("redirect to what is no repository"))?;
+    Ok(base.to_owned())
+}
+
+fn answered(begun: Result<(Boundary, Box<Pack>), Trouble>) -> Result<Answered, Trouble> {
+    match begun {
+        Ok((boundary, pack)) => Ok(Answered::Pack(boundary, pack)),
+        Err(Trouble::Told(words)) if words.contains("not our ref") => Ok(Answered::NotOurs(Cause::new(&words))),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// What trouble means where there is no other way left to ask.
+fn settle(caller: Caller<'_>, trouble: Trouble) -> Error {
+    let remote = caller.options.url.to_string();
+    match trouble {
+        Trouble::Failed(error) => error,
+        Trouble::Told(words) => Error::Server { remote, source: Cause::new(&words) },
+        Trouble::NotSpoken(what) => as_protocol(remote, what),
+    }
+}
+
+fn as_protocol(remote: String, Malformed(what): Malformed) -> Error {
+    Error::Protocol { remote, source: Cause::new(what) }
+}
