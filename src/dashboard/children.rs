@@ -39,11 +39,20 @@ impl Children {
 
     /// The last resort, from any thread: whatever was not reaped is killed.
     pub fn kill_all(&self) {
-        for id in self.lock().drain() {
-            if let Some(id) = Pid::from_raw(id) {
-                let _ = kill_process_group(id, Signal::KILL);
+        kill(&mut self.lock());
+    }
+
+    /// From now on a panic kills them before it goes on: one in tokio's own threads aborts the process, and nothing unwinds.
+    pub fn die_with_a_panic(&self) {
+        let children = self.clone();
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // The panicking thread may hold the lock itself; then the unwinding has to do.
+            if let Ok(mut left) = children.0.try_lock() {
+                kill(&mut left);
             }
-        }
+            previous(info);
+        }));
     }
 
     #[must_use]
@@ -65,6 +74,12 @@ impl Children {
     }
 }
 
+fn kill(children: &mut HashSet<i32>) {
+    for id in children.drain().filter_map(Pid::from_raw) {
+        let _ = kill_process_group(id, Signal::KILL);
+    }
+}
+
 /// Kills what is left when it goes out of scope, also while a panic unwinds.
 #[derive(Debug)]
 pub struct Reaper(pub Children);
@@ -72,5 +87,25 @@ pub struct Reaper(pub Children);
 impl Drop for Reaper {
     fn drop(&mut self) {
         self.0.kill_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_kills_them_before_anything_unwinds() {
+        let mut child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let children = Children::default();
+        children.add(child.id());
+        children.die_with_a_panic();
+        // Nothing here owns a Reaper: only the hook can end it.
+        let _ = std::thread::spawn(|| panic!("meant to happen")).join();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        assert_eq!(children.count(), 0);
     }
 }

@@ -82,6 +82,7 @@ pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
         }
     };
     let children = Children::default();
+    children.die_with_a_panic();
     // Last to go: whatever happened above, also a panic, no kubectl outlives us.
     let _reaper = Reaper(children.clone());
     let outcome = runtime.block_on(start(args, children));
