@@ -13,6 +13,9 @@ LABEL org.opencontainers.image.title="pushsync" \
 COPY passwd group /etc/
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY pushsync /pushsync
+# For container specs of git-sync, which rely on /git, on its variable, and now and then on the program's name.
+COPY --chown=65533:65533 git-sync /
+ENV GITSYNC_ROOT=/git
 # By number, so that runAsNonRoot can be checked. Any other user works as well.
 USER 65533:65533
 # Webhooks, probes and metrics. The dashboard's API is on loopback and is not for the network.

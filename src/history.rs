@@ -3,6 +3,8 @@
 //! It knows records, not how they come about. The file lies on a volume that others may write: a torn last line is what
 //! a crash leaves, and garbage is skipped with a count, never fatal. Records stay in memory, their long details on disk.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod journal;
 
 use std::collections::VecDeque;
@@ -13,6 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::api::{Detail, PeerResult, Record, SCHEMA, SyncDetail};
 
 use journal::{Found, Journal, Place};
+
+/// A higher id is none that we gave: whoever may write to the volume could bring the counter to its end by one.
+const HIGHEST_ID: u64 = 1 << 53;
 
 /// Thread-safe. Readers are served while the sync loop appends.
 #[derive(Debug)]
@@ -76,14 +81,15 @@ impl History {
         // Read before, by this process: the file was let go of and is back.
         let is_new = |record: &Record| inner.entries.iter().all(|entry| entry.record != *record);
         let found: Vec<_> = found.into_iter().filter(|(record, _)| is_new(record)).collect();
-        let highest = found.iter().filter_map(|(record, _)| record.id.parse::<u64>().ok()).max().unwrap_or(0);
+        let ids = found.iter().filter_map(|(record, _)| record.id.parse::<u64>().ok());
+        let highest = ids.filter(|id| *id <= HIGHEST_ID).max().unwrap_or(0);
         // Ids given out before the file was readable may be in it already: these move behind them.
         for entry in &mut inner.entries {
             if let Ok(id) = entry.record.id.parse::<u64>() {
-                entry.record.id = (id + highest).to_string();
+                entry.record.id = id.saturating_add(highest).to_string();
             }
         }
-        inner.next_id += highest;
+        inner.next_id = inner.next_id.saturating_add(highest);
         for entry in &mut inner.entries {
             if let Kept::InMemory(detail) = &entry.detail {
                 entry.detail = Kept::OnDisk(journal.append(&entry.record, detail)?);

@@ -4,13 +4,18 @@
 //! this order; ARCHITECTURE.md walks one push through them.
 
 pub mod api;
+pub mod attributes;
 pub mod clock;
 pub mod error;
 pub mod log;
+pub mod notices;
+pub mod pattern;
 pub mod remote_url;
 pub mod secret;
 pub mod secret_file;
 pub mod signature;
+pub mod sparse;
+pub mod submodules;
 pub mod text;
 pub mod worker;
 
@@ -18,6 +23,7 @@ pub mod sync;
 
 pub mod git;
 pub mod history;
+pub mod hooks;
 pub mod metrics;
 pub mod publish;
 
@@ -29,3 +35,7 @@ pub mod config;
 pub mod ping;
 
 pub mod dashboard;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;

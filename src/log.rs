@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of what is logged; a broken stderr is no reason to stop.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod line;
 
 use std::io::{IsTerminal as _, Write as _};

@@ -10,14 +10,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
-use pushsync::git::Engine;
 use pushsync::metrics::Metrics;
-use pushsync::{dashboard, log, ping, server, signals, sync};
+use pushsync::{dashboard, log, notices, ping, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM to exit takes at most two seconds: the sync loop's share, and the listeners'.
-const RECORD: Duration = Duration::from_millis(500);
-const DRAIN: Duration = Duration::from_millis(1200);
+const RECORD: Duration = Duration::from_millis(800);
+const DRAIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -39,6 +38,7 @@ fn main() -> ExitCode {
         }
         Err(exit) => {
             let _ = stderr().write_all(exit.text.as_bytes());
+            let _ = exit.error_file.map(|path| notices::tell_plainly(&path, &exit.text));
             ExitCode::from(exit.code)
         }
     }
@@ -72,7 +72,7 @@ fn run(config: Config) -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<u8> {
     let mut endings = signals::Endings::catch().context("cannot catch signals")?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &config.sync.repo, &config.sync.reference));
-    let engine = Engine::new(config.remote, config.volume.root.join(".pushsync/repo.git"));
+    let engine = sync::engine(config.remote, &config.volume.root, &metrics);
     let on_signal = config.sync.sync_on_signal;
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
 

@@ -3,7 +3,7 @@
 //! `sync` and `server` count, the http listener renders. Names and labels are an interface: dashboards and alerts that
 //! were made for git-sync keep working.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -86,6 +86,8 @@ pub struct Metrics {
     volume_bytes: Family<Kind, Gauge>,
     paused: Gauge,
     pinned: Gauge,
+    /// git-sync counts the first look that succeeds as a sync and as a fetch, whether it brought anything or not.
+    succeeded: AtomicBool,
 }
 
 fn seconds() -> Histogram {
@@ -124,6 +126,7 @@ impl Metrics {
             volume_bytes: Family::default(),
             paused: Gauge::default(),
             pinned: Gauge::default(),
+            succeeded: AtomicBool::new(false),
         };
         metrics.register(about);
         // Present from the start, so that a first failure is a rise from 0 and not a series that was not there.
@@ -166,8 +169,11 @@ impl Metrics {
     /// A sync ended with a record (published, failed, refused, or an unchanged one that somebody rang for).
     pub fn record(&self, record: &Record) {
         let status = match record.outcome {
-            Outcome::Published => "success",
-            Outcome::Unchanged => "noop",
+            Outcome::Published => {
+                self.succeeded.store(true, Ordering::Relaxed);
+                "success"
+            }
+            Outcome::Unchanged => self.unchanged_is(),
             Outcome::Failed | Outcome::Refused | Outcome::Unknown => "error",
         };
         let took = Duration::try_from(record.finished_at.duration_since(record.started_at)).unwrap_or_default();
@@ -199,7 +205,16 @@ impl Metrics {
 
     /// A poll found nothing new.
     pub fn unchanged(&self, took: Duration) {
-        self.ended("noop", took);
+        self.ended(self.unchanged_is(), took);
+    }
+
+    /// What a look that found nothing new counts as: the first one as a sync, as git-sync's users expect.
+    fn unchanged_is(&self) -> &'static str {
+        if self.succeeded.swap(true, Ordering::Relaxed) {
+            return "noop";
+        }
+        self.fetches.inc();
+        "success"
     }
 
     /// A poll failed like the one before it, so that no record was kept.

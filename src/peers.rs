@@ -6,6 +6,8 @@
 
 mod door;
 mod fan_out;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod message;
 mod network;
 mod spread;

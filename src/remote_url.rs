@@ -58,15 +58,24 @@ impl RemoteUrl {
         if text.chars().any(char::is_control) {
             return Err(BadUrl::Control);
         }
-        if let Some((scheme, _)) = text.split_once("://") {
+        // What stands before it need not be a scheme, and may be a password: `me:secret@host/a?u=http://x`.
+        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
             return Self::parse_url(scheme, text);
+        }
+        // Colons in brackets are those of an IPv6 address.
+        let bracket = text.find("@[").map_or(0, |at| at + 1);
+        if text[bracket..].starts_with('[')
+            && !text[..bracket].contains(['/', ':'])
+            && let Some(end) = text.find("]:")
+        {
+            return Self::parse_scp(&text[..=end], &text[end + 2..]);
         }
         // git: a colon before the first slash makes it scp-like, unless the path says otherwise by `./`.
         let colon = text.find(':');
         let slash = text.find('/').unwrap_or(text.len());
         match colon {
             Some(colon) if colon < slash => Self::parse_scp(&text[..colon], &text[colon + 1..]),
-            _ => Ok(Self::local(text)),
+            _ => Self::local(text),
         }
     }
 
@@ -75,7 +84,7 @@ impl RemoteUrl {
             "http" => Transport::Http,
             "https" => Transport::Https,
             "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
-            "file" => return Ok(Self::local(&text["file://".len()..])),
+            "file" => return Self::local(&text["file://".len()..]),
             other => return Err(BadUrl::Scheme(other.to_owned())),
         };
         let mut url = Url::parse(text)?;
@@ -96,6 +105,7 @@ impl RemoteUrl {
             Some((user, host)) => (Some(user.to_owned()), host),
             None => (None, user_and_host),
         };
+        let host = host.trim_matches(['[', ']']);
         if host.is_empty() {
             return Err(BadUrl::NoHost);
         }
@@ -104,20 +114,23 @@ impl RemoteUrl {
             bare: format!("{user_and_host}:{path}"),
             user,
             password: None,
-            host: Some(host.trim_matches(['[', ']']).to_owned()),
+            host: Some(host.to_owned()),
             path: path.to_owned(),
         })
     }
 
-    fn local(path: &str) -> Self {
-        Self {
+    fn local(path: &str) -> Result<Self, BadUrl> {
+        if path.is_empty() {
+            return Err(BadUrl::Empty);
+        }
+        Ok(Self {
             transport: Transport::Local,
             bare: path.to_owned(),
             user: None,
             password: None,
             host: None,
             path: path.to_owned(),
-        }
+        })
     }
 
     #[must_use]
@@ -143,6 +156,12 @@ impl RemoteUrl {
         self.password.as_ref()
     }
 
+    /// The same address with the user and password that another holds. Whether they are meant for it is the caller's business.
+    #[must_use]
+    pub fn with_login_of(self, other: &Self) -> Self {
+        Self { user: other.user.clone(), password: other.password.clone(), ..self }
+    }
+
     /// Host (no port, no user) and path without slashes at the ends and without `.git`; `None` for a local path.
     #[must_use]
     pub fn repository(&self) -> Option<(&str, &str)> {
@@ -150,11 +169,11 @@ impl RemoteUrl {
         Some((self.host.as_deref()?, path.strip_suffix(".git").unwrap_or(path)))
     }
 
-    /// The last part of the path without `.git`: the default name of the link.
+    /// The last part of the path: the default name of the link, with its `.git` if it has one, as git-sync has it.
     #[must_use]
     pub fn leaf(&self) -> Option<&str> {
         let path = self.path.trim_end_matches('/');
-        let path = path.strip_suffix("/.git").or_else(|| path.strip_suffix(".git")).unwrap_or(path);
+        let path = path.strip_suffix("/.git").unwrap_or(path);
         let leaf = path.rsplit(['/', ':']).next()?;
         (!leaf.is_empty() && leaf != "." && leaf != "..").then_some(leaf)
     }
@@ -172,13 +191,21 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
+/// As git has it: letters, digits and a few signs.
+fn is_scheme(text: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(part)
+}
+
 /// Undoes percent-encoding; what is not valid UTF-8 after that is kept as it stood.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let hex = tail
             .get(..2)
+            // A sign would be read as part of the number.
+            .filter(|two| two.iter().all(u8::is_ascii_hexdigit))
             .and_then(|two| std::str::from_utf8(two).ok())
             .and_then(|two| u8::from_str_radix(two, 16).ok());
         if let (b'%', Some(byte)) = (first, hex) {
@@ -199,13 +226,15 @@ mod tests {
     #[test]
     fn every_form_that_git_takes_names_its_repository() {
         let cases = [
-            ("https://github.com/acme/site.git", Transport::Https, Some(("github.com", "acme/site")), "site"),
+            ("https://github.com/acme/site.git", Transport::Https, Some(("github.com", "acme/site")), "site.git"),
             ("https://u:p@github.com:8443/acme/site", Transport::Https, Some(("github.com", "acme/site")), "site"),
-            ("git@github.com:acme/site.git", Transport::Ssh, Some(("github.com", "acme/site")), "site"),
-            ("ssh://git@github.com:2222/acme/site.git/", Transport::Ssh, Some(("github.com", "acme/site")), "site"),
-            ("file:///srv/git/site.git", Transport::Local, None, "site"),
+            ("git@github.com:acme/site.git", Transport::Ssh, Some(("github.com", "acme/site")), "site.git"),
+            ("ssh://git@github.com:2222/acme/site.git/", Transport::Ssh, Some(("github.com", "acme/site")), "site.git"),
+            ("file:///srv/git/site.git", Transport::Local, None, "site.git"),
             ("/srv/git/site/.git", Transport::Local, None, "site"),
             ("./odd:name", Transport::Local, None, "name"),
+            ("[2001:db8::1]:acme/site", Transport::Ssh, Some(("2001:db8::1", "acme/site")), "site"),
+            ("git@[2001:db8::1]:acme/site", Transport::Ssh, Some(("2001:db8::1", "acme/site")), "site"),
         ];
         for (text, transport, repository, leaf) in cases {
             let url = RemoteUrl::parse(text).expect(text);
@@ -230,5 +259,16 @@ mod tests {
         assert_eq!(RemoteUrl::parse("ftp://host/x").err(), Some(BadUrl::Scheme("ftp".into())));
         assert_eq!(RemoteUrl::parse("https:///x\n").err(), Some(BadUrl::Control));
         assert_eq!(RemoteUrl::parse("@:x").err(), Some(BadUrl::NoHost));
+        assert_eq!(RemoteUrl::parse("[::1]").err(), Some(BadUrl::NoHost));
+        assert_eq!(RemoteUrl::parse("file://").err(), Some(BadUrl::Empty));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_password() {
+        // The colon before the first slash makes it scp-like, as for git.
+        let url = RemoteUrl::parse("me:secret@git.test/a?u=ftp://x").expect("scp-like");
+        assert_eq!((url.transport(), url.user()), (Transport::Ssh, None));
+        let url = RemoteUrl::parse("https://me:100%+1@git.test/a").expect("a URL");
+        assert!(url.password().is_some_and(|password| password.expose() == b"100%+1"));
     }
 }

@@ -9,7 +9,18 @@ use std::sync::{PoisonError, RwLock};
 /// Shorter values are not scrubbed: they would blank out innocent text, and are no secret worth the name.
 const SHORTEST_SCRUBBED: usize = 4;
 
-static LEARNED: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// More than these are not kept in mind: tokens that are renewed for months would fill the memory.
+const MOST_LEARNED: usize = 1000;
+/// The first ones are never forgotten.
+const KEPT_LEARNED: u64 = 100;
+
+static LEARNED: RwLock<Learned> = RwLock::new(Learned { texts: Vec::new(), count: 0 });
+
+struct Learned {
+    /// With the number of each, so that the oldest can be forgotten.
+    texts: Vec<(u64, String)>,
+    count: u64,
+}
 
 /// Bytes that authenticate somebody.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,11 +55,19 @@ fn learn(text: &str) {
         return;
     }
     let mut learned = LEARNED.write().unwrap_or_else(PoisonError::into_inner);
-    if !learned.iter().any(|known| known == text) {
-        learned.push(text.to_owned());
-        // Longest first, so that a secret which contains another is hidden whole.
-        learned.sort_by_key(|known| std::cmp::Reverse(known.len()));
+    if learned.texts.iter().any(|(_, known)| known == text) {
+        return;
     }
+    learned.count += 1;
+    let number = learned.count;
+    learned.texts.push((number, text.to_owned()));
+    if learned.texts.len() > MOST_LEARNED {
+        // The first ones are those of the configuration, which are in use as long as the process runs.
+        let oldest = learned.texts.iter().map(|(number, _)| *number).filter(|number| *number > KEPT_LEARNED).min();
+        learned.texts.retain(|(number, _)| Some(*number) != oldest);
+    }
+    // Longest first, so that a secret which contains another is hidden whole.
+    learned.texts.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
 }
 
 /// Hides known secrets, and the user part of every URL, in text that somebody else wrote.
@@ -56,9 +75,10 @@ fn learn(text: &str) {
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut clean = scrub_urls(text);
     let learned = LEARNED.read().unwrap_or_else(PoisonError::into_inner);
-    for secret in learned.iter() {
+    for (_, secret) in &learned.texts {
         if clean.contains(secret.as_str()) {
-            clean = Cow::Owned(clean.replace(secret.as_str(), "***"));
+            // A secret with a space in it hid where the password of a URL ends.
+            clean = Cow::Owned(scrub_urls(&clean.replace(secret.as_str(), "***")).into_owned());
         }
     }
     clean
@@ -110,5 +130,7 @@ mod tests {
         let secret = Secret::new("correct-horse-battery");
         assert_eq!(secret.expose_str(), Some("correct-horse-battery"));
         assert_eq!(scrub("header was correct-horse-battery!"), "header was ***!");
+        let _ = Secret::new("a pass phrase");
+        assert_eq!(scrub("https://me:a pass phrase-2@host/x"), "https://***@host/x");
     }
 }

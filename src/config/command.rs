@@ -9,9 +9,12 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::flags::{FLAGS, Fallback, Flag, GIT_SYNC, Group, Kind, OURS, PASSWORDS};
+use super::flags::{
+    APP_KEYS, FLAGS, Fallback, Flag, GIT_SYNC, GIT_SYNC_3, Group, Kind, OURS, PASSWORDS, older, older_variables,
+};
 use super::given::{Given, Source};
 use super::problem::{Problem, nearest};
+use super::{manual, older as older_names};
 
 const TEMPLATE: &str = "\
 {about}
@@ -33,12 +36,13 @@ Every flag has a variable: --sync-timeout is PUSHSYNC_SYNC_TIMEOUT. Where git-sy
 its variable (GITSYNC_SYNC_TIMEOUT) is read as well, and GIT_REPO stands for --repo. Flags beat
 variables. Durations are written 60s, 1m30s or 10ms. A password is given in a file or in
 PUSHSYNC_PASSWORD, never as an argument.
+`pushsync --man` says all of this at length, and which names of git-sync v3 are taken.
 `pushsync dashboard --help` and `pushsync ping --help` explain those commands.";
 
 /// What the arguments ask for.
 pub(super) enum Asked {
     Run,
-    /// `--help` or `--version`: text for stdout.
+    /// `--help`, `--man` or `--version`: text for stdout.
     Print(String),
     /// The arguments could not be taken apart; a problem says why. What is missing cannot be told.
     Nothing,
@@ -60,8 +64,20 @@ fn command() -> Command {
             command = command.arg(argument(flag).help_heading(group.heading()));
         }
     }
+    for older in older() {
+        command = command.arg(older_names::argument(older));
+    }
     command
-        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print this").help_heading("Other"))
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .short_alias('?')
+                .long("help")
+                .action(ArgAction::Help)
+                .help("Print this")
+                .help_heading("Other"),
+        )
+        .arg(Arg::new("man").long("man").action(ArgAction::SetTrue).help("Print the manual").help_heading("Other"))
         .arg(
             Arg::new("version")
                 .short('V')
@@ -88,7 +104,7 @@ fn argument(flag: &'static Flag) -> Arg {
     };
     match flag.kind {
         Kind::One => argument.value_name(flag.value).action(ArgAction::Set),
-        Kind::Many => argument.value_name(flag.value).action(ArgAction::Append),
+        Kind::Many | Kind::Whole => argument.value_name(flag.value).action(ArgAction::Append),
         Kind::Level => argument.value_name(flag.value).num_args(0..=1).default_missing_value("1"),
         Kind::Switch => argument
             .value_name("true|false")
@@ -117,12 +133,16 @@ pub(super) fn read_arguments(arguments: Vec<OsString>, given: &mut Given) -> Ask
             return Asked::Nothing;
         }
     };
+    if matches.get_flag("man") && given.problems.is_empty() {
+        return Asked::Print(manual::render());
+    }
     collect(&matches, given);
+    older_names::collect(&matches, given);
     Asked::Run
 }
 
 fn collect(matches: &ArgMatches, given: &mut Given) {
-    for flag in FLAGS {
+    for flag in FLAGS.iter() {
         let Some(values) = matches.get_many::<OsString>(flag.name) else { continue };
         let values: Vec<OsString> = values.filter(|value| !value.is_empty()).cloned().collect();
         if !values.is_empty() {
@@ -203,11 +223,6 @@ fn begins_with(argument: &OsStr, start: &str) -> bool {
 }
 
 fn unknown_flag(name: &str) -> String {
-    if name == "--password" {
-        return "is not a flag, because every process of the machine can read arguments; use --password-file or \
-                PUSHSYNC_PASSWORD"
-            .to_owned();
-    }
     let word = name.trim_start_matches('-');
     match nearest(word, FLAGS.iter().map(|flag| flag.name)) {
         Some(known) => format!("is not a flag of pushsync; did you mean --{known}?"),
@@ -217,11 +232,14 @@ fn unknown_flag(name: &str) -> String {
 
 /// Warns of variables that look like ours, or git-sync's, and have no effect.
 pub(super) fn warn_of_unknown_variables(environment: &HashMap<OsString, OsString>, given: &mut Given) {
-    let known: Vec<String> = FLAGS.iter().flat_map(Flag::variables).chain(PASSWORDS.map(str::to_owned)).collect();
+    let mut known: Vec<String> = FLAGS.iter().flat_map(Flag::variables).collect();
+    known.extend(PASSWORDS.into_iter().chain(APP_KEYS).map(str::to_owned));
+    let of_git_sync_3 = FLAGS.iter().flat_map(|flag| older_variables(flag.name));
+    known.extend(of_git_sync_3.chain(older().filter_map(|older| older.variable).map(str::to_owned)));
     let mut names: Vec<&str> = environment.keys().filter_map(|name| name.to_str()).collect();
     names.sort_unstable();
     for name in names {
-        let ours = name.starts_with(OURS) || name.starts_with(GIT_SYNC);
+        let ours = [OURS, GIT_SYNC, GIT_SYNC_3].iter().any(|prefix| name.starts_with(prefix));
         if !ours || known.iter().any(|known| known == name) || is_service_link(name) {
             continue;
         }

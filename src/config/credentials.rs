@@ -6,21 +6,35 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::accounts;
+use super::app::{self, KeyVariable};
 use super::flags::PASSWORDS;
 use super::given::Given;
 use super::values;
-use crate::git::{Credentials, Password};
+use crate::git::{Account, Credentials, Password, Scope};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
 
 /// A lone user of a URL that is as long as this is a token (GitHub's have 40 characters and more, GitLab's 26).
 const SHORTEST_TOKEN: usize = 20;
 
+/// Flags of ways in over http(s) that ask somebody for the password.
+const ASKED: [&str; 5] = [
+    "askpass-url",
+    "github-app-private-key-file",
+    "github-app-application-id",
+    "github-app-client-id",
+    "github-app-installation-id",
+];
+
 /// A password from the environment and the variable it came from.
 pub(super) type FromVariable = Option<(&'static str, Secret)>;
 
-/// Looks for a password; the value is known to the scrubber from here on.
-pub(super) fn password_variable(environment: &HashMap<OsString, OsString>) -> FromVariable {
+/// Looks for a password; the value is known to the scrubber from here on. As in git-sync, its old flag beats variables.
+pub(super) fn password_variable(given: &mut Given, environment: &HashMap<OsString, OsString>) -> FromVariable {
+    if let Some(secret) = given.password.take() {
+        return Some(("--password", secret));
+    }
     PASSWORDS.into_iter().find_map(|name| {
         let value = environment.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
         Some((name, Secret::new(value.as_encoded_bytes())))
@@ -28,34 +42,28 @@ pub(super) fn password_variable(environment: &HashMap<OsString, OsString>) -> Fr
 }
 
 /// Credentials that fit the URL; what does not becomes problems.
-pub(super) fn read(given: &mut Given, url: &RemoteUrl, variable: FromVariable) -> Credentials {
-    let mut credentials = match url.transport() {
-        Transport::Http | Transport::Https => for_http(given, url, variable),
+pub(super) fn read(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: KeyVariable) -> Credentials {
+    // Those for single addresses first: of two that fit alike, the first counts.
+    let mut credentials = Credentials { accounts: accounts::read(given), ..Credentials::default() };
+    match url.transport() {
+        Transport::Http | Transport::Https => credentials.accounts.extend(for_http(given, url, variable, key)),
         Transport::Ssh => for_ssh(given, url, variable.as_ref().map(|(name, _)| *name)),
         Transport::Local => {
-            for name in ["username", "password-file"] {
+            for name in ["username", "password-file"].into_iter().chain(ASKED) {
                 if given.is_given(name) {
                     given.warn(name, "has no effect, since the repository is a path");
                 }
             }
-            Credentials::default()
-        }
-    };
-    // Read for any URL, so that a bad value is told today and not on the day the URL changes.
-    let check_hosts = given.value("ssh-known-hosts", values::switch);
-    if url.transport() == Transport::Ssh {
-        ssh_files(given, &mut credentials, check_hosts != Some(false));
-    } else {
-        for name in ["ssh-key-file", "ssh-known-hosts-file"] {
-            if given.is_given(name) {
-                given.warn(name, "has no effect, since the URL is not one for SSH");
-            }
         }
     }
+    // Read for any URL, so that a bad value is told today and not on the day the URL changes.
+    let check_hosts = given.value("ssh-known-hosts", values::switch);
+    ssh_files(given, &mut credentials, check_hosts != Some(false), url.transport() == Transport::Ssh);
     credentials
 }
 
-fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable) -> Credentials {
+/// The account for the whole server of the URL, so that submodules from there are let in as well, and nobody else sees it.
+fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: KeyVariable) -> Option<Account> {
     let username = given.text("username");
     let file = given.path("password-file");
     if let Some(path) = &file {
@@ -87,14 +95,17 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable) -> Crede
         let _known_to_the_scrubber = Secret::new(user);
     }
     let password = separate.or_else(|| url.password().cloned().map(Password::Value));
+    let asked = app::read(given, key, password.is_some());
+    let password = password.or(asked);
     if password.is_some() && url.transport() == Transport::Http && !is_this_machine(url) {
         given.warn("repo", "is http://, so the password crosses the network unencrypted; use https://");
     }
-    Credentials { username: username.or_else(|| url.user().map(str::to_owned)), password, ..Credentials::default() }
+    let username = username.or_else(|| url.user().map(str::to_owned));
+    Some(Account { scope: Scope::origin(url)?, username, password: password? })
 }
 
-fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) -> Credentials {
-    for name in ["username", "password-file"] {
+fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) {
+    for name in ["username", "password-file"].into_iter().chain(ASKED) {
         if given.is_given(name) {
             given.problem(name, "is for http(s) only; the URL of SSH names its user, and a key lets it in");
         }
@@ -106,25 +117,38 @@ fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) -> Creden
     if url.password().is_some() {
         given.problem("repo", "holds a password, which SSH does not use here; take it out and give --ssh-key-file");
     }
-    Credentials { username: url.user().map(str::to_owned), ..Credentials::default() }
 }
 
-fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool) {
-    credentials.ssh_keys = given.paths("ssh-key-file");
+/// A submodule may be reached over SSH even if the repository is not: its host's key must be checked then, too. What only
+/// submodules need may be missing at the start.
+fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool, needed: bool) {
+    if needed || given.is_given("ssh-key-file") {
+        credentials.ssh_keys = given.paths("ssh-key-file");
+    }
+    if check_hosts {
+        credentials.ssh_known_hosts = given.path("ssh-known-hosts-file");
+    }
+    if !needed {
+        for name in ["ssh-key-file", "ssh-known-hosts-file"] {
+            if given.is_given(name) {
+                given.warn(name, "is for submodules only, since the URL is not one for SSH");
+            }
+        }
+        return;
+    }
     for path in credentials.ssh_keys.clone() {
         readable(given, "ssh-key-file", &path, "the key");
     }
-    if check_hosts && let Some(path) = given.path("ssh-known-hosts-file") {
-        if let Err(error) = open(&path) {
-            let hint = "mount the output of `ssh-keyscan HOST`, checked against what the forge publishes";
-            given.problem("ssh-known-hosts-file", format!("`{}` cannot be read ({error}); {hint}", path.display()));
-        }
-        credentials.ssh_known_hosts = Some(path);
+    if let Some(path) = &credentials.ssh_known_hosts
+        && let Err(error) = open(path)
+    {
+        let hint = "mount the output of `ssh-keyscan HOST`, checked against what the forge publishes";
+        given.problem("ssh-known-hosts-file", format!("`{}` cannot be read ({error}); {hint}", path.display()));
     }
 }
 
 /// A problem if the file cannot be opened. A value that is no path may be the secret itself, given by mistake.
-fn readable(given: &mut Given, name: &str, path: &Path, what: &str) {
+pub(super) fn readable(given: &mut Given, name: &str, path: &Path, what: &str) {
     if let Err(error) = open(path) {
         given.problem(name, format!("{} cannot be read ({error}); mount a file with {what} there", shown(path)));
     }

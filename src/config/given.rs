@@ -8,8 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::flags::{FLAGS, Fallback, Flag, Kind, flag};
+use super::flags::{FLAGS, Fallback, Flag, Kind, OURS, flag, older_variables};
 use super::problem::Problem;
+use crate::secret::Secret;
 
 /// The values of one flag and where they came from. No `Debug`: a URL may hold a password.
 #[derive(Clone)]
@@ -24,28 +25,39 @@ pub(super) struct Given {
     pub(super) sources: HashMap<&'static str, Source>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
+    /// That of `--password`, which only git-sync's container specs still use.
+    pub(super) password: Option<Secret>,
 }
 
 impl Given {
     /// Adds what the environment says about flags that were not on the command line.
     pub(super) fn read_environment(&mut self, environment: &HashMap<OsString, OsString>) {
-        for flag in FLAGS {
+        for flag in FLAGS.iter() {
             if self.sources.contains_key(flag.name) {
                 continue;
             }
-            for variable in flag.variables() {
+            let mut variables = flag.variables();
+            // As in git-sync, v3's names go before v4's: its image sets GITSYNC_ROOT, which would win otherwise.
+            let older = older_variables(flag.name);
+            variables.splice(1..1, older.clone());
+            for variable in variables {
                 let Some(value) = environment.get(OsStr::new(&variable)).filter(|value| !value.is_empty()) else {
                     continue;
                 };
                 let values: Vec<OsString> = match (flag.kind, value.to_str()) {
                     // git-sync separates by colons, as PATH does; ours are commas, which are rarer in paths.
                     (Kind::Many, Some(text)) => {
-                        let separator = if variable.starts_with(super::flags::GIT_SYNC) { ':' } else { ',' };
+                        let separator = if variable.starts_with(OURS) { ',' } else { ':' };
                         text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
                     }
                     _ => vec![value.clone()],
                 };
                 if !values.is_empty() {
+                    if older.contains(&variable) {
+                        let now = &flag.variables()[0];
+                        self.warnings
+                            .push(format!("{variable}: is a name of git-sync v3; use --{} or {now}", flag.name));
+                    }
                     self.sources.insert(flag.name, Source { origin: variable, values });
                     break;
                 }
@@ -105,6 +117,11 @@ impl Given {
                 None
             }
         }
+    }
+
+    /// All values as they were given.
+    pub(super) fn values(&self, name: &str) -> Vec<OsString> {
+        self.sources.get(name).map(|source| source.values.clone()).unwrap_or_default()
     }
 
     /// The one value as a path.

@@ -87,7 +87,7 @@ fn peers(given: &mut Given) -> Vec<peers::Name> {
 }
 
 /// Reads `name:port`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
-fn peer(text: &str) -> Result<peers::Name, String> {
+pub(super) fn peer(text: &str) -> Result<peers::Name, String> {
     const FORM: &str = "is not a host and port; write it like site-peers:8080";
     let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
     let port = port.parse().ok().filter(|port| *port != 0).ok_or(FORM)?;
@@ -121,7 +121,7 @@ fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
     files
 }
 
-fn hook_path(text: &str) -> Result<String, String> {
+pub(super) fn hook_path(text: &str) -> Result<String, String> {
     let wrong = if !text.starts_with('/') {
         "does not begin with a slash"
     } else if text == "/" {
@@ -140,7 +140,7 @@ fn hook_path(text: &str) -> Result<String, String> {
 
 /// Reads `owner/name` or `host/owner/name`. A first part with a dot is a host if two more follow, since GitLab has groups in
 /// groups, whose names have none there.
-fn repository(text: &str) -> Result<Repository, String> {
+pub(super) fn repository(text: &str) -> Result<Repository, String> {
     const FORM: &str = "is not a repository; write it owner/name or host/owner/name";
     let name = text.trim_matches('/');
     let name = name.strip_suffix(".git").unwrap_or(name);

@@ -3,14 +3,24 @@
 //! It knows everybody's options and nobody's work: nothing is bound, written or connected to here. Files that hold
 //! secrets are read once, only to refuse bad ones before anything has begun.
 
+mod accepted;
+mod accounts;
+mod app;
 mod command;
 mod credentials;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod git_config;
 mod given;
 mod listeners;
+mod manual;
+mod network;
+mod older;
 mod problem;
 mod reference;
 mod remote;
+mod tells;
 mod timing;
 mod values;
 
@@ -21,7 +31,7 @@ use crate::git::{Credentials, RemoteOptions};
 use crate::publish::VolumeOptions;
 use crate::{log, server, sync};
 
-pub use flags::{FLAGS, Fallback, Flag, Group, Kind};
+pub use flags::{FLAGS, Fallback, Flag, Group, Kind, older as older_flags, older_variables};
 pub use problem::Exit;
 pub use reference::render as render_reference;
 
@@ -75,6 +85,7 @@ pub fn parse(
         Asked::Nothing => return Err(Exit::listing(&given.problems, "pushsync --help")),
     }
     given.read_environment(&environment);
+    older::read_environment(&environment, &mut given);
     command::warn_of_unknown_variables(&environment, &mut given);
     let config = config(&mut given, &environment);
     if given.problems.is_empty() {
@@ -82,8 +93,13 @@ pub fn parse(
         config.warnings = given.warnings;
         Ok(Invocation::Run(Box::new(config)))
     } else {
-        Err(Exit::listing(&given.problems, "pushsync --help"))
+        Err(refused(&given))
     }
+}
+
+/// Every problem, and where besides stderr it is to be told.
+fn refused(given: &Given) -> Exit {
+    Exit { error_file: tells::error_file(given), ..Exit::listing(&given.problems, "pushsync --help") }
 }
 
 fn unknown_command(word: &str) -> Exit {
@@ -100,16 +116,28 @@ fn unknown_command(word: &str) -> Exit {
 /// Reads every value, even after the first bad one. `None` only if a problem says why.
 fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<Config> {
     // First of all, so that the scrubber knows the password before anything is said about anything.
-    let password = credentials::password_variable(environment);
+    let password = credentials::password_variable(given, environment);
+    accepted::read(given);
+    let key = app::key_variable(environment);
+    let (git_settings, mut network) = network::rewrites(given);
     let url = remote::url(given);
+    // What is connected to; what webhooks are about, and the link's name, stay as they were written.
+    let remote = url.as_ref().and_then(|url| remote::rewritten(given, url, &network));
+    network::read(given, git_settings, remote.as_ref(), environment, &mut network);
     let reference = remote::reference(given);
     let depth = given.value("depth", values::number::<u32>);
-    let credentials = match &url {
-        Some(url) => credentials::read(given, url, password),
+    let submodules = remote::submodules(given);
+    let filter = remote::filter(given, remote.as_ref());
+    let credentials = match &remote {
+        Some(remote) => credentials::read(given, remote, password, key),
         // Which credentials are needed depends on the URL.
         None => Credentials::default(),
     };
-    let volume = remote::volume(given, url.as_ref());
+    let volume = remote::volume(given, url.as_ref(), submodules);
+    let place = volume.as_ref().map(|volume| (volume.root.as_path(), volume.link.as_path()));
+    let notices = tells::notices(given, place.map(|(root, _)| root), place.map(|(_, link)| link));
+    let hooks = tells::hooks(given, environment);
+    let compaction = remote::compaction(given);
     let timing = timing::read(given);
     let log = timing::log(given);
     let server = listeners::read(given, url.as_ref(), reference.as_ref().map(|(text, _)| text.as_str()));
@@ -128,11 +156,23 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             hook_rate: hook_rate?,
             webhooks: server.hook.as_ref().is_some_and(server::HookOptions::has_secret),
             history_limit: timing.history_limit,
+            compaction: compaction?,
             reference: reference_text,
             repo: url.to_string(),
             replica: replica(),
+            hooks: hooks?,
+            notices: notices?,
         },
-        remote: RemoteOptions { url, reference, depth: depth?, timeout: timing.timeout, credentials },
+        remote: RemoteOptions {
+            url: remote?,
+            reference,
+            depth: depth?,
+            timeout: timing.timeout,
+            credentials,
+            network,
+            submodules: submodules?,
+            filter,
+        },
         volume: volume?,
         server,
         log: log?,

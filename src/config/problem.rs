@@ -3,6 +3,7 @@
 //! It knows nothing of flags; it only makes sure that no secret and no control character gets out.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::log::printable;
 use crate::secret::scrub;
@@ -25,6 +26,8 @@ pub struct Exit {
     pub code: u8,
     /// For stderr; ends with a newline.
     pub text: String,
+    /// `--error-file`, where the text goes as well.
+    pub error_file: Option<PathBuf>,
 }
 
 impl Exit {
@@ -42,7 +45,7 @@ impl Exit {
             let _ = writeln!(text, "  {}", printable(&scrub(&line)));
         }
         let _ = writeln!(text, "`{help}` explains the flags. Nothing was started.");
-        Self { code: if problems.iter().any(|problem| problem.unknown) { 2 } else { 1 }, text }
+        Self { code: if problems.iter().any(|problem| problem.unknown) { 2 } else { 1 }, text, error_file: None }
     }
 }
 

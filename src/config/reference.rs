@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{FLAGS, Fallback, Flag, Group, Kind};
+use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, Older, older, older_variables};
 
 const HEAD: &str = "\
 # Configuration
@@ -17,13 +17,24 @@ not given.
 * A duration is written `60s`, `1m30s` or `10ms`.
 * An address is written `:8080` (every interface), `127.0.0.1:8080` or `[::1]:8080`.
 * A repeatable flag is given once for each value. Its variable holds all of them, separated by commas (`PUSHSYNC_...`) or, as
-  git-sync has it, by colons (`GITSYNC_...`).
+  git-sync has it, by colons (`GITSYNC_...`). `--credential` and `--git-config` have lists of their own.
 * A password has no flag, because every process of the machine can read arguments: use `--password-file`, or the variable
-  `PUSHSYNC_PASSWORD` (or `GITSYNC_PASSWORD`).
-* A variable that begins with `PUSHSYNC_` or `GITSYNC_` and stands for nothing here is warned of at the start.
+  `PUSHSYNC_PASSWORD` (or `GITSYNC_PASSWORD`). git-sync's old `--password` is taken, and warned of.
+* A variable that begins with `PUSHSYNC_`, `GITSYNC_` or `GIT_SYNC_` and stands for nothing here is warned of at the start.
+* `pushsync --man` prints the same at length. [from-git-sync.md](from-git-sync.md) says what differs from git-sync.
 
 The exit code is 2 for an unknown flag and 1 for any other mistake. All mistakes are listed at once, before a port is opened or a
 file is written.
+";
+
+const OLDER: &str = "
+## Names of git-sync v3
+
+Taken as git-sync v4 takes them, and told at the start with what to write instead. On the command line they beat the new name; as
+variables they beat git-sync v4's and nothing else.
+
+| flag | variable | now |
+| --- | --- | --- |
 ";
 
 /// The whole file.
@@ -38,13 +49,35 @@ pub fn render() -> String {
             let _ = writeln!(text, "{}", row(flag));
         }
     }
+    text.push_str(OLDER);
+    for older in older() {
+        let _ = writeln!(text, "{}", older_row(older));
+    }
+    for flag in FLAGS.iter() {
+        let names: Vec<String> = older_variables(flag.name).iter().map(|name| format!("`{name}`")).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "| | {} | `--{}` |", names.join(" "), flag.name);
+        }
+    }
     text
+}
+
+fn older_row(older: &Older) -> String {
+    let now = match older.became {
+        Became::Renamed { now, .. } => format!("`--{now}`"),
+        Became::Seconds { now } => format!("`--{now}`; a number of seconds"),
+        Became::Password => "`--password-file`, or a variable".to_owned(),
+        Became::Needless => "nothing: the URL says it".to_owned(),
+        Became::Gone { instead } => format!("`--{instead}`; refused unless 0"),
+    };
+    let variable = older.variable.map(|name| format!("`{name}`")).unwrap_or_default();
+    format!("| `--{}` | {variable} | {now} |", older.name)
 }
 
 fn row(flag: &Flag) -> String {
     let value = match flag.kind {
         Kind::Switch => String::new(),
-        Kind::One | Kind::Many | Kind::Level => format!(" {}", flag.value),
+        Kind::One | Kind::Many | Kind::Whole | Kind::Level => format!(" {}", flag.value),
     };
     let short = flag.short.map(|letter| format!("`-{letter}`, ")).unwrap_or_default();
     let variables: Vec<String> = flag.variables().iter().map(|name| format!("`{name}`")).collect();

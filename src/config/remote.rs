@@ -1,14 +1,16 @@
 //! The groups "what" and "where": the repository, the ref, the folder and the link.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use git2::Oid;
 
 use super::given::Given;
 use super::values;
-use crate::git::Reference;
-use crate::publish::VolumeOptions;
-use crate::remote_url::RemoteUrl;
+use crate::git::{BadFilter, Compaction, Filter, Network, Reference};
+use crate::publish::{Durability, Shape, VolumeOptions};
+use crate::remote_url::{RemoteUrl, Transport};
+use crate::submodules::Submodules;
 
 /// `--repo`. Its text is never repeated: it may hold a password.
 pub(super) fn url(given: &mut Given) -> Option<RemoteUrl> {
@@ -27,6 +29,21 @@ pub(super) fn url(given: &mut Given) -> Option<RemoteUrl> {
             given.problem("repo", format!("is not an address of a repository: {wrong}"));
             None
         }
+    }
+}
+
+/// The address that `--repo` means after git's `insteadOf`.
+pub(super) fn rewritten(given: &mut Given, url: &RemoteUrl, network: &Network) -> Option<RemoteUrl> {
+    let Some(text) = given.text("repo") else { return Some(url.clone()) };
+    match network.rewrite(&text) {
+        Cow::Borrowed(_) => Some(url.clone()),
+        Cow::Owned(address) => match RemoteUrl::parse(&address) {
+            Ok(url) => Some(url),
+            Err(wrong) => {
+                given.problem("git-config", format!("url.<base>.insteadOf makes no address of --repo: {wrong}"));
+                None
+            }
+        },
     }
 }
 
@@ -68,14 +85,47 @@ fn read_reference(text: &str) -> Result<Reference, String> {
     }
 }
 
+/// `--submodules`.
+pub(super) fn submodules(given: &mut Given) -> Option<Submodules> {
+    given.value("submodules", |text| match text {
+        "recursive" => Ok(Submodules::Recursive),
+        "shallow" => Ok(Submodules::Shallow),
+        "off" => Ok(Submodules::Off),
+        _ => Err("is no mode; use recursive, shallow or off".to_owned()),
+    })
+}
+
+/// `--filter`.
+pub(super) fn filter(given: &mut Given, url: Option<&RemoteUrl>) -> Option<Filter> {
+    let filter = given.value("filter", |text| text.parse().map_err(|bad: BadFilter| bad.to_string()))?;
+    if url.is_some_and(|url| !matches!(url.transport(), Transport::Http | Transport::Https)) {
+        given.warn("filter", "has an effect over http(s) only: from this repository everything is downloaded");
+    }
+    Some(filter)
+}
+
 /// `--root`, `--link`, the grace of replaced trees and the number of spare ones.
-pub(super) fn volume(given: &mut Given, url: Option<&RemoteUrl>) -> Option<VolumeOptions> {
+pub(super) fn volume(
+    given: &mut Given,
+    url: Option<&RemoteUrl>,
+    submodules: Option<Submodules>,
+) -> Option<VolumeOptions> {
     let grace = given.value("stale-worktree-timeout", values::duration);
     let spares = given.value("spare-trees", |text| match values::number::<usize>(text)? {
         // More would not make a push faster: one is brought up while the next push is on its way.
         spares @ 0..=8 => Ok(spares),
         _ => Err("is out of bounds; use 0 to 8".to_owned()),
     });
+    let group_write = given.value("group-write", values::switch);
+    let worktree_git = given.value("worktree-git", values::switch);
+    let sparse_file = given.path("sparse-checkout-file");
+    if let Some(Err(error)) = sparse_file.as_ref().map(std::fs::read) {
+        let shown = sparse_file.as_deref().unwrap_or(Path::new("")).display();
+        given.problem(
+            "sparse-checkout-file",
+            format!("`{shown}` cannot be read: {error}; mount it, or leave the flag out"),
+        );
+    }
     let root = root(given);
     let link = given.path("link").or_else(|| url.and_then(RemoteUrl::leaf).map(PathBuf::from));
     let Some(link) = link else {
@@ -90,7 +140,33 @@ pub(super) fn volume(given: &mut Given, url: Option<&RemoteUrl>) -> Option<Volum
         given.problem("link", format!("`{}` {wrong}", link.display()));
         return None;
     }
-    Some(VolumeOptions { root: root?, link, grace: grace?, spares: spares? })
+    let durability = given.value("durability", |text| match text {
+        "normal" => Ok(Durability::Normal),
+        "full" => Ok(Durability::Full),
+        _ => Err("is not known; use normal or full".to_owned()),
+    });
+    let shape = Shape {
+        group_write: group_write?,
+        submodules: submodules?,
+        worktree_git: worktree_git?,
+        sparse_file,
+        ..Shape::default()
+    };
+    Some(VolumeOptions { root: root?, link, grace: grace?, spares: spares?, shape, durability: durability? })
+}
+
+/// `--git-gc`
+pub(super) fn compaction(given: &mut Given) -> Option<Compaction> {
+    let compaction = given.value("git-gc", |text| match text {
+        "auto" => Ok(Compaction::Auto),
+        "always" | "aggressive" => Ok(Compaction::Always),
+        "off" => Ok(Compaction::Off),
+        _ => Err("is none of auto, always, aggressive and off".to_owned()),
+    });
+    if given.text("git-gc").as_deref() == Some("aggressive") {
+        given.warn("git-gc", "aggressive is the same as always here: packs are made in one way only");
+    }
+    compaction
 }
 
 fn root(given: &mut Given) -> Option<PathBuf> {
@@ -113,7 +189,7 @@ fn root(given: &mut Given) -> Option<PathBuf> {
 }
 
 /// A link may be anywhere but in the way of what the volume is made of.
-fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
+pub(super) fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
     if !ends_in_a_name(link) {
         return Err("does not end in a name; the last part is what the link is called");
     }
@@ -136,7 +212,7 @@ fn ends_in_a_name(link: &Path) -> bool {
 }
 
 /// The path without `.` and `..`, by its words alone: the folders need not exist yet.
-fn tidy(path: &Path) -> PathBuf {
+pub(super) fn tidy(path: &Path) -> PathBuf {
     let mut tidy = PathBuf::new();
     for part in path.components() {
         match part {

@@ -10,6 +10,8 @@ use super::*;
 use crate::git::{Password, Reference};
 use crate::server::{AdminBind, Repository};
 
+mod access;
+
 fn parse_all(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Exit> {
     let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     parse(arguments.iter().map(OsString::from), environment)
@@ -48,7 +50,10 @@ fn the_least_that_starts_has_the_documented_defaults() {
     let config = run(&with(&[]), &[]);
     assert_eq!(config.remote.reference, Reference::Head);
     assert_eq!((config.remote.depth, config.remote.timeout), (1, Duration::from_secs(120)));
-    assert_eq!((config.volume.root.as_path(), config.volume.link.as_path()), (Path::new("/git"), Path::new("site")));
+    assert_eq!(
+        (config.volume.root.as_path(), config.volume.link.as_path()),
+        (Path::new("/git"), Path::new("site.git"))
+    );
     assert_eq!(config.volume.grace, Duration::from_secs(60));
     assert_eq!((config.sync.period, config.sync.init_period), (Duration::from_secs(60), None));
     assert_eq!((config.sync.max_failures, config.sync.init_max_failures), (-1, None));
@@ -119,8 +124,9 @@ fn verbosity_takes_numbers_and_repeated_letters() {
 #[test]
 fn every_flag_of_the_table_is_read() {
     // A value that no flag takes; a flag that nobody reads would swallow it in silence.
-    let free_text = ["link", "root", "username"];
-    for flag in FLAGS.iter().filter(|flag| !free_text.contains(&flag.name)) {
+    let free_text = ["git", "link", "root", "username", "touch-file", "error-file"];
+    let is_free = |name: &str| free_text.contains(&name) || name.ends_with("exechook-command");
+    for flag in FLAGS.iter().filter(|flag| !is_free(flag.name)) {
         let argument = format!("--{}=~ wrong\t", flag.name);
         let base: &[&str] = if flag.name.starts_with("ssh") {
             &["--repo", "git@git.test:a/b", "--root", "/git"]
@@ -198,21 +204,18 @@ fn only_the_current_secret_must_exist_and_not_even_that_if_it_is_optional() {
 fn credentials_come_from_files_variables_or_the_url() {
     let folder = tempfile::tempdir().unwrap();
     let file = secret_file(&folder, "password", "token-in-a-file");
-    let from_file = run(&with(&["--username", "me", "--password-file", &file]), &[]).remote.credentials;
-    assert!(matches!(from_file.password, Some(Password::File(path)) if path == Path::new(&file)));
+    let account = |config: &Config| config.remote.credentials.for_url(&config.remote.url).unwrap();
+    let from_file = account(&run(&with(&["--username", "me", "--password-file", &file]), &[]));
+    assert!(matches!(from_file.password, Password::File(path) if path == Path::new(&file)));
     for variable in ["PUSHSYNC_PASSWORD", "GITSYNC_PASSWORD"] {
-        let credentials = run(&with(&["--username", "me"]), &[(variable, "token-in-a-variable")]).remote.credentials;
-        assert!(
-            matches!(credentials.password, Some(Password::Value(secret)) if secret.expose() == b"token-in-a-variable")
-        );
-        assert_eq!(credentials.username.as_deref(), Some("me"));
+        let from_variable = account(&run(&with(&["--username", "me"]), &[(variable, "token-in-a-variable")]));
+        assert!(matches!(from_variable.password, Password::Value(secret) if secret.expose() == b"token-in-a-variable"));
+        assert_eq!(from_variable.username.as_deref(), Some("me"));
     }
     let config = run(&["--repo=https://you:token-in-a-url@git.test/a/b", "--root=/git"], &[]);
     assert_eq!(config.sync.repo, "https://git.test/a/b");
-    assert_eq!(config.remote.credentials.username.as_deref(), Some("you"));
-    assert!(
-        matches!(config.remote.credentials.password, Some(Password::Value(secret)) if secret.expose() == b"token-in-a-url")
-    );
+    assert_eq!(account(&config).username.as_deref(), Some("you"));
+    assert!(matches!(account(&config).password, Password::Value(secret) if secret.expose() == b"token-in-a-url"));
 }
 
 #[test]
@@ -309,14 +312,14 @@ fn credentials_that_contradict_each_other_are_refused() {
 
 #[test]
 fn an_unknown_flag_has_its_own_code_and_hides_its_value() {
-    for more in [&["--password", "hunter2hunter2"][..], &["--password=hunter2hunter2"], &["-x", "hunter2hunter2"]] {
+    for more in [&["--passwort", "hunter2hunter2"][..], &["--passwort=hunter2hunter2"], &["-x", "hunter2hunter2"]] {
         let exit = refused(&with(more), &[]);
         assert_eq!(exit.code, 2, "{}", exit.text);
         assert!(!exit.text.contains("hunter2") && exit.text.contains("a problem with"), "{}", exit.text);
     }
-    let exit = refused(&with(&["--perod", "5s", "--submodules=off", "--period", "5ms"]), &[]);
+    let exit = refused(&with(&["--perod", "5s", "--zebra=off", "--period", "5ms"]), &[]);
     assert_eq!(exit.code, 2);
-    for part in ["3 problems", "did you mean --period?", "--submodules: is not a flag", "`5ms` is too short"] {
+    for part in ["3 problems", "did you mean --period?", "--zebra: is not a flag", "`5ms` is too short"] {
         assert!(exit.text.contains(part), "{part} in {}", exit.text);
     }
     assert!(refused(&["dashbord"], &[]).text.contains("did you mean `dashboard`?"));
@@ -325,11 +328,11 @@ fn an_unknown_flag_has_its_own_code_and_hides_its_value() {
 #[test]
 fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
     let warnings = |arguments: &[&str], environment: &[_]| run(&with(arguments), environment).warnings;
-    let told = warnings(&[], &[("PUSHSYNC_PEROID", "5s"), ("GITSYNC_SUBMODULES", "off"), ("OTHER", "x")]);
+    let told = warnings(&[], &[("PUSHSYNC_PEROID", "5s"), ("GITSYNC_LARGE_FILES", "off"), ("OTHER", "x")]);
     assert_eq!(
         told,
         [
-            "GITSYNC_SUBMODULES: is not a variable of pushsync and has no effect",
+            "GITSYNC_LARGE_FILES: is not a variable of pushsync and has no effect",
             "PUSHSYNC_PEROID: is not a variable of pushsync and has no effect; did you mean PUSHSYNC_PERIOD?",
         ]
     );

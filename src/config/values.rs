@@ -85,7 +85,7 @@ pub fn level(text: &str) -> Result<u8, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
         return u8::try_from(text.len() + 1).map_err(|_| "is too long".to_owned());
     }
-    text.parse().map_err(|_| "is not a level; use 0, 1 or 2".to_owned())
+    text.parse().map_err(|_| "is not a level; use 0 to 9".to_owned())
 }
 
 /// Reads any whole number that the type holds.

@@ -36,6 +36,9 @@ pub mod plain;
 pub mod screen;
 pub mod terminal;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write};

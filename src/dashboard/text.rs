@@ -43,7 +43,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 }
 
 fn harmless(character: char) -> bool {
-    matches!(character, ' '..='~') || (character > '\u{9f}' && character.width().is_some_and(|width| width > 0))
+    matches!(character, ' '..='~')
+        || (character > '\u{9f}' && !reorders(character) && character.width().is_some_and(|width| width > 0))
 }
 
 /// Bidirectional controls and the two Unicode line ends.
@@ -255,6 +256,7 @@ mod tests {
         assert_eq!(clean("👨\u{200d}👩"), "👨👩");
         assert_eq!(clean("e\u{301}\u{301}\u{301}\u{301}\u{301}"), "e\u{301}\u{301}\u{301}");
         assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(clean("a\u{2028}b"), "a\\u{2028}b");
         assert!(matches!(clean("plain → ● 你好"), Cow::Borrowed(_)));
     }
 

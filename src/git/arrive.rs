@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::Write as _;
+use std::iter;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -14,10 +15,15 @@ use tokio::sync::mpsc::Receiver;
 use crate::worker::Cancel;
 
 use super::v2::{Ask, Boundary};
-use super::{Cause, Error, Fetched, RemoteOptions, Want, fetch, shallow, store};
+use super::{
+    Cause, Error, Fetched, Filter, RemoteOptions, Want, contents, depth, fetch, graft, locks, partial, shallow, store,
+};
 
 /// git's word for "all there is" (gitprotocol-pack; its `INFINITE_DEPTH`), for a store that shall not be shallow any more.
 const UNSHALLOW: u32 = 0x7fff_ffff;
+
+/// A store with a larger pack is sent whole files instead of deltas to those that it has.
+const LARGE_PACK: u64 = 32 * 1024 * 1024;
 
 /// What a fetch has to do.
 pub(super) enum Plan {
@@ -29,14 +35,29 @@ pub(super) enum Plan {
 #[derive(Clone)]
 pub(super) struct Missing {
     pub ask: Ask,
-    kept_as: &'static str,
+    /// `None`: by whoever wanted it.
+    kept_as: Option<&'static str>,
+    /// Files are asked for, and not a commit: those of this one.
+    files_of: Option<Oid>,
     /// What our ref was when it was last complete.
     head: Option<Oid>,
     /// How deep the history shall be; 0 = all.
     depth: u32,
+    /// True if only more of its history is missing.
+    pub there: bool,
+    /// True if the store may lack files of what it has.
+    pub partial: bool,
 }
 
 impl Missing {
+    /// Files of a commit that is there. `None` if there are none.
+    pub(super) fn files(commit: Oid, files: &[Oid]) -> Option<Self> {
+        let (want, more) = files.split_first()?;
+        let (more, haves, roots) = (more.to_vec(), Vec::new(), Vec::new());
+        let ask = Ask { want: *want, more, haves, roots, deepen: None, filter: None, alone: true };
+        Some(Self { ask, kept_as: None, files_of: Some(commit), head: None, depth: 0, there: true, partial: true })
+    }
+
     /// True if the boundary is left out of the question, on the word of somebody who may be wrong.
     pub(super) fn is_bold(&self) -> bool {
         self.depth > 0 && self.ask.deepen.is_none()
@@ -55,7 +76,8 @@ pub(super) enum Piece {
     End,
 }
 
-/// Looks what the store has of it. `fast_forward_from` is the commit that the wanted one is said to descend from.
+/// Looks what the store has of it. `fast_forward_from` is the commit that the wanted one is said to descend from;
+/// `fitted` is false while the depth may have changed since the store was filled.
 ///
 /// A server has to walk the whole old tree to move the boundary of a shallow history. It is not asked to where the new
 /// commit descends from what we have: the pack is small then by itself, and the boundary is moved by `shallow::cut`.
@@ -64,12 +86,44 @@ pub(super) fn plan(
     options: &RemoteOptions,
     want: &Want,
     fast_forward_from: Option<Oid>,
+    fitted: bool,
 ) -> Result<Plan, Error> {
-    let (commit, kept_as) = fetch::target(want);
-    if fetch::has(store, commit)? {
-        fetch::keep(store, kept_as, commit, true)?;
-        return Ok(Plan::There(Fetched { commit, bytes: 0, objects: 0 }));
+    locks::break_locks(store.path());
+    if let Want::Module(commit) = want {
+        return plan_module(store, options, *commit);
     }
+    let (commit, kept_as) = fetch::target(want);
+    let there = fetch::has(store, commit)?;
+    if there {
+        fetch::keep(store, kept_as, commit, true)?;
+        if fitted || depth::fit(store, commit, options.depth)? != depth::Fit::TooShallow {
+            return Ok(Plan::There(Fetched { commit, bytes: 0, objects: 0 }));
+        }
+    }
+    let missing = missing(store, options, commit, kept_as, fast_forward_from)?;
+    Ok(Plan::Missing(Missing { there, ..missing }))
+}
+
+/// The same for a commit that may be our ref's next. Changes nothing. `None`: it is there.
+pub(super) fn plan_ahead(
+    store: &Repository,
+    options: &RemoteOptions,
+    commit: Oid,
+    fast_forward_from: Option<Oid>,
+) -> Result<Option<Missing>, Error> {
+    if fetch::has(store, commit)? {
+        return Ok(None);
+    }
+    missing(store, options, commit, store::HEAD, fast_forward_from).map(Some)
+}
+
+fn missing(
+    store: &Repository,
+    options: &RemoteOptions,
+    commit: Oid,
+    kept_as: &'static str,
+    fast_forward_from: Option<Oid>,
+) -> Result<Missing, Error> {
     let head = store::kept(store, store::HEAD)?;
     let mut haves: Vec<Oid> = Vec::new();
     for name in store::KEPT {
@@ -91,8 +145,33 @@ pub(super) fn plan(
         _ if head.is_some() && head == fast_forward_from => None,
         depth => Some(depth.min(UNSHALLOW)),
     };
-    let ask = Ask { want: commit, haves, roots, deepen };
-    Ok(Plan::Missing(Missing { ask, kept_as, head, depth: options.depth }))
+    let partial = partial::is_partial(store.path());
+    // Files of the haves may not be there, and nothing may build upon them: then all files are asked for by their hashes.
+    let filter = if partial && !haves.is_empty() { Some(Filter::NoFiles) } else { options.filter };
+    let alone = partial || may_hold_large(store);
+    let ask = Ask { want: commit, more: Vec::new(), haves, roots, deepen, filter, alone };
+    Ok(Missing { ask, kept_as: Some(kept_as), files_of: None, head, depth: options.depth, there: false, partial })
+}
+
+/// The same for a submodule's commit: what is there of other remotes is none of this one's business.
+fn plan_module(store: &Repository, options: &RemoteOptions, commit: Oid) -> Result<Plan, Error> {
+    let haves = graft::commits_of(store, &options.url)?;
+    let head = haves.first().copied();
+    if store::is_whole(store, commit, head)? {
+        return Ok(Plan::There(Fetched { commit, bytes: 0, objects: 0 }));
+    }
+    let ends = shallow::roots(store)?;
+    let roots = haves.iter().copied().filter(|have| ends.contains(have)).collect();
+    let (more, deepen) = (Vec::new(), Some(1));
+    let ask = Ask { want: commit, more, haves, roots, deepen, filter: None, alone: may_hold_large(store) };
+    Ok(Plan::Missing(Missing { ask, kept_as: None, files_of: None, head, depth: 1, there: false, partial: false }))
+}
+
+/// True if the store may hold files that are not to be loaded. To apply a delta to one, libgit2 holds it and the result
+/// in memory; a container that could fetch a file of 200 MB for the first time would be killed by a change of it.
+fn may_hold_large(store: &Repository) -> bool {
+    let Ok(packs) = std::fs::read_dir(store.path().join("objects/pack")) else { return false };
+    packs.flatten().any(|pack| pack.metadata().is_ok_and(|data| data.len() > LARGE_PACK))
 }
 
 /// Takes in a pack, checks that the commit is whole, and keeps it. `None` if the pack was cut short.
@@ -104,11 +183,22 @@ pub(super) fn land(
     pieces: Receiver<Piece>,
     cancel: &Cancel,
 ) -> Result<Option<Fetched>, Error> {
+    locks::break_locks(store.path());
     let remote = options.url.to_string();
+    if missing.ask.filter.is_some() {
+        partial::mark(store.path())?;
+    }
     let Some((bytes, objects)) = take_in(store, options, missing, pieces, cancel)? else { return Ok(None) };
     if cancel.is_cancelled() {
         // Nobody waits any more, and another job may already be at work on the same refs.
         return Err(Error::Timeout { remote, after: options.timeout });
+    }
+    if let Some(commit) = missing.files_of {
+        if !contents::are_there(store, iter::once(missing.ask.want).chain(missing.ask.more.iter().copied()))? {
+            let source = Cause::new("its pack lacks files that were asked for");
+            return Err(Error::Protocol { remote, source });
+        }
+        return Ok(Some(Fetched { commit, bytes, objects }));
     }
     let commit = missing.ask.want;
     match store.find_object(commit, None) {
@@ -118,15 +208,18 @@ pub(super) fn land(
             return Err(Error::Protocol { remote, source: Cause::new("its pack lacks the commit that was asked for") });
         }
     }
-    if !store::is_complete(store, commit, missing.head)? {
+    // A submodule's files are never left out.
+    let enough = if missing.kept_as.is_none() { store::is_whole } else { store::is_complete };
+    if !enough(store, commit, missing.head)? {
         whole_before(store, missing)?;
         return Err(Error::Protocol { remote, source: Cause::new("its pack lacks parts of the commit") });
     }
+    let Some(kept_as) = missing.kept_as else { return Ok(Some(Fetched { commit, bytes, objects })) };
     shallow::shift(store, &boundary.shallow, &boundary.unshallow)?;
     if missing.is_bold() {
         shallow::cut(store, commit, missing.depth)?;
     }
-    fetch::keep(store, missing.kept_as, commit, false)?;
+    fetch::keep(store, kept_as, commit, false)?;
     Ok(Some(Fetched { commit, bytes, objects }))
 }
 

@@ -13,21 +13,22 @@ use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode};
 use url::Url;
 
 use crate::remote_url::Transport;
-use crate::secret::Secret;
 
+use super::access;
 use super::error::Cause;
 use super::known_hosts::{Verdict, fingerprint, judge, key_type};
-use super::{Error, Password, RemoteOptions, limits};
+use super::pass::Pass;
+use super::{Error, RemoteOptions, limits};
 
 /// The user that forges expect for SSH when the address names none.
 const SSH_USER: &str = "git";
-/// What a token without a user name is given with; forges look at the token only.
-const TOKEN_USER: &str = "git";
 
 /// One connection's credentials, with what was already tried.
 pub(super) struct Login<'a> {
     options: &'a RemoteOptions,
-    password: Option<Secret>,
+    http: Option<&'a access::Login>,
+    /// False: whatever certificate a server shows.
+    verify: bool,
     known_hosts: Option<String>,
     state: RefCell<State>,
 }
@@ -41,9 +42,10 @@ struct State {
 
 impl<'a> Login<'a> {
     /// Reads the files. `store` is where libgit2 is shown which host keys are known.
-    pub(super) fn prepare(options: &'a RemoteOptions, store: &Path) -> Result<Self, Error> {
+    pub(super) fn prepare(options: &'a RemoteOptions, pass: &'a Pass, store: &Path) -> Result<Self, Error> {
         let ours = &options.credentials;
-        let password = password(options)?;
+        let http = pass.login.as_ref();
+        let verify = options.way().verify;
         let mut known_hosts = None;
         let mut keys = VecDeque::new();
         if options.url.transport() == Transport::Ssh {
@@ -58,7 +60,7 @@ impl<'a> Login<'a> {
             }
         }
         let state = State { keys, password_offered: false, problem: None };
-        Ok(Self { options, password, known_hosts, state: RefCell::new(state) })
+        Ok(Self { options, http, verify, known_hosts, state: RefCell::new(state) })
     }
 
     /// What our callbacks found wrong, if they ended the connection.
@@ -79,26 +81,21 @@ impl<'a> Login<'a> {
         if url.transport() != Transport::Ssh && !same_origin(url.bare(), address) {
             return Err(state.stop(Error::OtherOrigin { remote: remote(), asked: origin(address) }));
         }
-        let configured = self.options.credentials.username.as_deref();
+        let ssh_user = user_of_url.or(url.user()).unwrap_or(SSH_USER);
         if allowed.contains(CredentialType::USERNAME) {
-            return Cred::username(configured.unwrap_or(SSH_USER));
+            return Cred::username(ssh_user);
         }
         let offered_before = state.password_offered || state.keys.len() < self.options.credentials.ssh_keys.len();
         if allowed.contains(CredentialType::SSH_KEY)
             && let Some(key) = state.keys.pop_front()
         {
-            let user = user_of_url.or(configured).unwrap_or(SSH_USER);
-            return Cred::ssh_key(user, None, &key, None);
+            return Cred::ssh_key(ssh_user, None, &key, None);
         }
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)
             && !state.password_offered
-            && let Some(password) = &self.password
+            && let Some(access::Login { user, password }) = self.http
         {
             state.password_offered = true;
-            let user = match url.transport() {
-                Transport::Ssh => user_of_url.or(configured).unwrap_or(SSH_USER),
-                _ => http_user(self.options),
-            };
             let Some(password) = password.expose_str() else {
                 let source = Cause::new("the password is not UTF-8");
                 return Err(state.stop(Error::Refused { remote: remote(), source }));
@@ -115,7 +112,11 @@ impl<'a> Login<'a> {
     /// Is it the host that it claims to be? TLS certificates are left to OpenSSL's verdict.
     pub(super) fn check(&self, certificate: &Cert<'_>, host: &str) -> Result<CertificateCheckStatus, git2::Error> {
         let Some(shown) = certificate.as_hostkey() else {
-            return Ok(CertificateCheckStatus::CertificatePassthrough);
+            return Ok(if self.verify {
+                CertificateCheckStatus::CertificatePassthrough
+            } else {
+                CertificateCheckStatus::CertificateOk
+            });
         };
         let Some(known_hosts) = &self.known_hosts else { return Ok(CertificateCheckStatus::CertificateOk) };
         let port = ssh_port(self.options.url.bare());
@@ -138,44 +139,6 @@ impl State {
         self.problem = Some(problem);
         git2::Error::new(ErrorCode::User, ErrorClass::Callback, "stopped by pushsync")
     }
-}
-
-/// Who we are to a remote over http(s), if we are anybody.
-pub(super) struct HttpLogin {
-    pub user: String,
-    pub password: Secret,
-}
-
-impl HttpLogin {
-    /// Reads the password file, if that is where the password is.
-    pub(super) fn prepare(options: &RemoteOptions) -> Result<Option<Self>, Error> {
-        let user = http_user(options).to_owned();
-        Ok(password(options)?.map(|password| Self { user, password }))
-    }
-}
-
-fn http_user(options: &RemoteOptions) -> &str {
-    options.credentials.username.as_deref().or(options.url.user()).unwrap_or(TOKEN_USER)
-}
-
-fn password(options: &RemoteOptions) -> Result<Option<Secret>, Error> {
-    Ok(match (&options.credentials.password, options.url.password()) {
-        (Some(Password::Value(secret)), _) => Some(secret.clone()),
-        (Some(Password::File(path)), _) => Some(read_password(path)?),
-        (None, in_url) => in_url.cloned(),
-    })
-}
-
-/// One trailing newline is the editor's, not the password's.
-fn read_password(path: &Path) -> Result<Secret, Error> {
-    let mut bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    Ok(Secret::new(bytes))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -1,8 +1,9 @@
 //! The handle to the git thread: look, fetch, and questions about commits.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
@@ -10,9 +11,12 @@ use tokio::time::Instant;
 
 use crate::worker::{Cancel, Lost, Worker};
 
+use super::partial::Partial;
+use super::pass::Moment;
 use super::transport::Link;
+use super::upkeep::Upkeep;
 use super::v2::Client;
-use super::{Error, Reference, RemoteOptions, describe, fetch, limits, look, shallow, store};
+use super::{Error, Reference, RemoteOptions, describe, fetch, graft, limits, locks, look, shallow, store};
 
 /// What the remote says our ref is, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Want {
     Seen(Look),
     /// One commit by its hash (a pin). Needs a server that allows it, if the store does not have it.
     Commit(Oid),
+    /// A submodule's commit, without its history. Whoever wants it keeps it (`graft`).
+    Module(Oid),
 }
 
 /// What a fetch brought.
@@ -73,11 +79,17 @@ pub struct Engine(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) store: PathBuf,
     pub(super) options: RemoteOptions,
-    worker: Worker,
+    worker: Arc<Worker>,
     /// Made by the first call that needs it; `None` in it: the remote is libgit2's to talk to.
     client: OnceLock<Option<Client>>,
     /// Set once the remains of an earlier process were cleared.
-    cleared: AtomicBool,
+    cleared: Arc<AtomicBool>,
+    /// The remotes of submodules, by their addresses. They share the store and the thread.
+    pub(super) modules: Mutex<HashMap<String, Engine>>,
+    /// Set once the submodules of an earlier process were let go, if none are wanted.
+    pub(super) let_go: AtomicBool,
+    upkeep: Upkeep,
+    pub(super) partial: Partial,
 }
 
 impl Engine {
@@ -86,9 +98,26 @@ impl Engine {
     /// The first engine of a process sets libgit2's timeouts for all of them (see `limits`).
     #[must_use]
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
-        limits::apply(options.timeout);
-        let (worker, client) = (Worker::new("git"), OnceLock::new());
-        Self(Arc::new(Inner { store, options, worker, client, cleared: AtomicBool::new(false) }))
+        limits::apply(options.timeout, options.network.ca_file().map(PathBuf::as_path));
+        Self::with(options, store, Arc::new(Worker::new("git")), Arc::default())
+    }
+
+    /// Another remote for the same store.
+    pub(super) fn beside(&self, options: RemoteOptions) -> Self {
+        let beside = Self::with(options, self.0.store.clone(), self.0.worker.clone(), self.0.cleared.clone());
+        // The depth of the history is the main repository's business.
+        beside.0.upkeep.fitted.store(true, Ordering::Relaxed);
+        beside
+    }
+
+    fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
+        let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
+        let (upkeep, partial) = (Upkeep::new(), Partial::default());
+        Self(Arc::new(Inner { store, options, worker, client, cleared, modules, let_go, upkeep, partial }))
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.0
     }
 
     #[must_use]
@@ -107,15 +136,16 @@ impl Engine {
             return Ok(Look { commit, full_ref: None, default_branch: None });
         }
         let deadline = self.deadline();
+        let pass = self.pass(Moment::Look, deadline).await?;
         let client = self.client();
         if let Some(client) = client
-            && let Some(look) = self.look_over_http(client, deadline).await?
+            && let Some(look) = self.look_over_http(client, &pass, deadline).await?
         {
             return Ok(look);
         }
-        let looked = self.run_until(deadline, |inner, cancel| {
+        let looked = self.run_until(deadline, move |inner, cancel| {
             let store = store::open(&inner.store)?;
-            let link = Link { store: &store, options: &inner.options, cancel };
+            let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
             look::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
         });
         let looked = looked.await;
@@ -131,15 +161,26 @@ impl Engine {
     /// The same, with a hint: the wanted commit is said to descend from `fast_forward_from`. It saves the server work if
     /// that is what our ref was last. A wrong hint costs some bytes and does no harm.
     pub async fn fetch_forward(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
+        let fetched = self.fetch_at_depth(want, fast_forward_from).await?;
+        self.fit_history().await;
+        Ok(fetched)
+    }
+
+    async fn fetch_at_depth(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
         let deadline = self.deadline();
+        // Who asks on somebody's word does not ask for more history.
+        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
+        let fast_forward_from = fast_forward_from.filter(|_| fitted);
         if let Some(client) = self.client()
             && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, deadline).await?
         {
             return Ok(fetched);
         }
+        let pass = self.pass(Moment::Fetch, deadline).await?;
         let fetched = self.run_until(deadline, move |inner, cancel| {
             let store = store::open(&inner.store)?;
-            let fetched = fetch::fetch(&Link { store: &store, options: &inner.options, cancel }, &want)?;
+            let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
+            let fetched = fetch::fetch(&link, &want, fitted)?;
             if fetched.objects > 0 {
                 store::forget_discarded(&inner.store);
             }
@@ -175,7 +216,12 @@ impl Engine {
     /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits). `None` also if several do.
     pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
         let prefix = prefix.to_owned();
-        self.run(move |inner, _| store::resolve_prefix(&store::open(&inner.store)?, &prefix)).await
+        self.run(move |inner, _| {
+            let store = store::open(&inner.store)?;
+            let foreign = graft::foreign(&store, &inner.options.url)?;
+            store::resolve_prefix(&store, &prefix, &foreign)
+        })
+        .await
     }
 
     /// Moves a damaged store out of the way, so that the next fetch starts a new one. What is published is not touched.
@@ -184,7 +230,7 @@ impl Engine {
     }
 
     /// Our own client for the remote, unless libgit2 has to talk to it.
-    fn client(&self) -> Option<&Client> {
+    pub(super) fn client(&self) -> Option<&Client> {
         let client = self.0.client.get_or_init(|| Client::new(&self.0.options));
         client.as_ref().filter(|client| !client.is_old())
     }
@@ -198,7 +244,11 @@ impl Engine {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn upkeep(&self) -> &Upkeep {
+        &self.0.upkeep
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.0.options.timeout
     }
 
@@ -208,7 +258,7 @@ impl Engine {
     }
 
     /// Runs a job on the git thread, with the configured timeout for all of it.
-    async fn run<T, F>(&self, job: F) -> Result<T, Error>
+    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
@@ -225,7 +275,8 @@ impl Engine {
         let inner = Arc::clone(&self.0);
         let answer = self.0.worker.run(deadline, move |cancel| {
             if !inner.cleared.swap(true, Ordering::Relaxed) {
-                store::clear_leftovers(&inner.store);
+                locks::clear_leftovers(&inner.store);
+                store::forget_outlived(&inner.store);
             }
             job(&inner, cancel)
         });

@@ -26,6 +26,12 @@ pub enum Error {
     NoCredentials { remote: String },
     #[error("the credentials file {} cannot be read", path.display())]
     CredentialFile { path: PathBuf, source: Cause },
+    #[error("line {line} of the cookie file {} is not in the Netscape format", path.display())]
+    CookieFile { path: PathBuf, line: usize },
+    #[error("the askpass service at {url} gave no credentials")]
+    Askpass { url: String, source: Cause },
+    #[error("{api} gave no token for the GitHub App")]
+    AppToken { api: String, source: Cause },
     #[error("{remote} asked for credentials for another address ({asked}); they were not sent")]
     OtherOrigin { remote: String, asked: String },
     #[error("{remote} redirects to another host, which is not followed")]
@@ -36,6 +42,8 @@ pub enum Error {
     Network { remote: String, source: Cause },
     #[error("the name of the host in {remote} cannot be resolved")]
     Dns { remote: String, source: Cause },
+    #[error("cannot reach {remote} through the proxy {proxy}")]
+    Proxy { remote: String, proxy: String, source: Cause },
     #[error("no trusted TLS connection to {remote}")]
     Tls { remote: String, source: Cause },
     #[error("{host} showed an SSH key that is not in known_hosts: {key_type} {fingerprint}")]
@@ -58,6 +66,8 @@ pub enum Error {
     EmptyRepository { remote: String },
     #[error("commit {commit} cannot be had from {remote}")]
     NoSuchCommit { commit: Oid, remote: String, source: Option<Cause> },
+    #[error("files of commit {commit} that --filter left out cannot be had from {remote}")]
+    NoContents { commit: Oid, remote: String, source: Cause },
     #[error("commit {commit} is not in the store")]
     NotInStore { commit: Oid },
     #[error("the object store {} is damaged", store.display())]
@@ -72,6 +82,14 @@ pub enum Error {
     ReadOnly { store: PathBuf, source: Cause },
     #[error("the object store {} cannot be read or written", store.display())]
     StoreAccess { store: PathBuf, source: Cause },
+    #[error("the submodule `{path}` cannot be fetched")]
+    Submodule { path: String, source: Box<Error> },
+    #[error("the submodule `{path}` is refused: {why}")]
+    BadSubmodule { path: String, why: String },
+    #[error("the object store was not compacted")]
+    Compaction { source: Cause },
+    #[error("the repository at {remote} names its objects by SHA-256, which pushsync cannot store")]
+    ObjectFormat { remote: String },
     #[error("the git thread gave no answer")]
     Internal { source: Lost },
 }
@@ -81,7 +99,13 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Refused { .. } | Self::NoCredentials { .. } | Self::CredentialFile { .. } => "auth",
+            Self::Refused { .. }
+            | Self::NoCredentials { .. }
+            | Self::CredentialFile { .. }
+            | Self::CookieFile { .. }
+            | Self::Askpass { .. }
+            | Self::AppToken { .. } => "auth",
+            Self::Proxy { .. } => "proxy",
             Self::OtherOrigin { .. } | Self::Redirected { .. } => "redirect",
             Self::NotFound { .. } => "not_found",
             Self::Network { .. } => "network",
@@ -94,10 +118,15 @@ impl Error {
             Self::RefMissing { .. } | Self::NotACommit { .. } => "ref_missing",
             Self::EmptyRepository { .. } => "empty_repository",
             Self::NoSuchCommit { .. } | Self::NotInStore { .. } => "no_such_commit",
+            Self::NoContents { .. } => "no_contents",
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
             Self::DiskFull { .. } => "disk_full",
             Self::ReadOnly { .. } => "read_only",
             Self::StoreAccess { .. } => "store_access",
+            Self::Submodule { source, .. } => source.kind(),
+            Self::BadSubmodule { .. } => "submodule",
+            Self::Compaction { .. } => "compaction",
+            Self::ObjectFormat { .. } => "object_format",
             Self::Internal { .. } => "internal",
         }
     }
@@ -108,14 +137,19 @@ impl Error {
         match self {
             Self::Network { .. }
             | Self::Dns { .. }
+            | Self::Proxy { .. }
+            | Self::Askpass { .. }
+            | Self::AppToken { .. }
             | Self::Timeout { .. }
             | Self::Server { .. }
             | Self::Protocol { .. }
             | Self::NotInStore { .. }
+            | Self::NoContents { .. }
             | Self::Damaged { .. }
             | Self::Incomplete { .. }
             | Self::Foreign { .. }
             | Self::Internal { .. } => Retry::Soon,
+            Self::Submodule { source, .. } => source.retry(),
             _ => Retry::NextPoll,
         }
     }
@@ -139,9 +173,19 @@ impl Error {
             }
             Self::Network { .. } => "check host and port in --repo, network policies, and whether the server is up",
             Self::Dns { .. } => "check the host name in --repo and the pod's DNS",
-            Self::Tls { .. } => {
-                "check the server's certificate and name; SSL_CERT_FILE names the certificates that are trusted"
+            Self::CookieFile { .. } => {
+                "write each cookie as seven fields with tabs between: domain, TRUE or FALSE, path, TRUE or FALSE, end, name, value"
             }
+            Self::Askpass { .. } => {
+                "check that the service at --askpass-url runs; it must answer 200 within a second, without a redirect"
+            }
+            Self::AppToken { .. } => {
+                "check the App's id, its private key, --github-app-installation-id, --github-base-url and the pod's clock"
+            }
+            Self::Proxy { .. } => {
+                "check http_proxy, https_proxy and all_proxy (or http.proxy) and the proxy itself; no_proxy names hosts that need none"
+            }
+            Self::Tls { source, .. } => tls_hint(source),
             Self::HostKeyUnknown { .. } => {
                 "compare the fingerprint with what the server's operator publishes, then add the key to --ssh-known-hosts-file"
             }
@@ -158,6 +202,9 @@ impl Error {
             Self::NoSuchCommit { .. } => {
                 "check the hash; some servers give only commits that a ref names (uploadpack.allowReachableSHA1InWant)"
             }
+            Self::NoContents { .. } => {
+                "the server lost them (`git fsck` there tells), or does not give files out by their hash: then leave out --filter and empty the volume's .pushsync/repo.git"
+            }
             Self::NotInStore { .. } => return None,
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => {
                 "a new store is fetched; what is published stays. If it happens again, check the volume"
@@ -167,13 +214,44 @@ impl Error {
                 "mount the volume writable (no readOnly for the sidecar); a failing disk turns read-only too"
             }
             Self::StoreAccess { .. } => "check the permissions of the volume (fsGroup) below --root",
+            Self::Submodule { source, .. } => return source.hint_for_submodule(),
+            Self::BadSubmodule { .. } => {
+                "correct .gitmodules in the repository, or leave submodules out with --submodules=off"
+            }
+            Self::Compaction { .. } => "nothing is lost; it is tried again after a later publish",
+            Self::ObjectFormat { .. } => {
+                "follow a repository with SHA-1 object names; `git rev-parse --show-object-format` tells which it has"
+            }
             Self::Internal { .. } => "this is a defect of pushsync: please report it with the log",
+        })
+    }
+
+    /// The same for the remote of a submodule, which no flag names.
+    fn hint_for_submodule(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Refused { .. } | Self::NoCredentials { .. } => {
+                "give --credential for the submodule's address (the account of --repo counts for its own server only), or --submodules=off"
+            }
+            Self::NotFound { .. }
+            | Self::Redirected { .. }
+            | Self::Network { .. }
+            | Self::Dns { .. }
+            | Self::Protocol { .. } => {
+                "check the submodule's url in .gitmodules and whether it is reached from here, or leave submodules out with --submodules=off"
+            }
+            Self::NoSuchCommit { .. } | Self::NotACommit { .. } => {
+                "push the submodule's commit to its own repository (git push --recurse-submodules=check finds this beforehand)"
+            }
+            _ => return self.hint(),
         })
     }
 
     /// True if the object store itself is damaged, so that only a new one helps.
     #[must_use]
     pub fn store_is_damaged(&self) -> bool {
+        if let Self::Submodule { source, .. } = self {
+            return source.store_is_damaged();
+        }
         matches!(self, Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. })
     }
 
@@ -186,7 +264,10 @@ impl Error {
         let (class, code) = (error.class(), error.code());
         let local = matches!(class, ErrorClass::Os | ErrorClass::Filesystem);
         // The order counts: the surer sign first.
-        if local && words.contains(&*store.to_string_lossy()) {
+        if says(&["object format", "objectformat"]) {
+            // Of the remote: our own store has no other than the one it was made with.
+            Self::ObjectFormat { remote }
+        } else if local && words.contains(&*store.to_string_lossy()) {
             Self::from_store(store, error)
         } else if matches!(code, ErrorCode::User | ErrorCode::Timeout) || says(&["cancelled", "timed out", "Timeout"]) {
             Self::Timeout { remote, after }
@@ -253,6 +334,25 @@ impl Error {
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { store: store.to_owned(), source },
             _ => Self::StoreAccess { store: store.to_owned(), source },
         }
+    }
+}
+
+/// OpenSSL's words tell what is wrong with a certificate; libgit2's only that something is.
+fn tls_hint(source: &Cause) -> &'static str {
+    let says = |part: &str| source.0.contains(part);
+    if says("expired") || says("not yet valid") {
+        "the server's certificate is not valid today: renew it, or check the clock of the node"
+    } else if says("ostname mismatch") || says("hostname does not match") || says("IP address mismatch") {
+        "the server's certificate is for other names: check the host in --repo, or have one issued for it"
+    } else if says("certificate signature failure")
+        || says("self-signed")
+        || says("self signed")
+        || says("issuer certificate")
+        || says("unable to verify")
+    {
+        "nobody who is trusted has signed the server's certificate: mount its CA's and name it in SSL_CERT_FILE, or --git-config http.sslCAInfo"
+    } else {
+        "check the server's certificate and name; SSL_CERT_FILE names the certificates that are trusted"
     }
 }
 

@@ -1,31 +1,105 @@
 //! Bringing one commit with its whole tree into the store, and keeping nothing else.
 
-use git2::{Oid, Repository};
+use git2::{OdbLookupFlags, Oid, Repository};
 
+use crate::remote_url::Transport;
+
+use super::depth::{self, Fit};
 use super::transport::{Link, Received};
-use super::{Cause, Error, Fetched, Look, Want, shallow, store};
+use super::{Cause, Error, Fetched, Look, Want, compact, locks, partial, shallow, store};
 
-/// Fetches what is wanted, unless the store has it whole.
-pub(super) fn fetch(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
+/// Fetches what is wanted, unless the store has it whole. `fitted` is false while the depth may have changed since the
+/// store was filled.
+pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool) -> Result<Fetched, Error> {
+    locks::break_locks(link.store.path());
+    if let Want::Module(commit) = want {
+        return module(link, *commit);
+    }
     let (commit, kept_as) = target(want);
+    // libgit2 would be sent what builds upon files that are not there. A new store is whole.
+    let partial = partial::is_partial(link.store.path());
     if has(link.store, commit)? {
         keep(link.store, kept_as, commit, true)?;
-        return Ok(Fetched { commit, bytes: 0, objects: 0 });
+        let there = Fetched { commit, bytes: 0, objects: 0 };
+        if fitted || partial || depth::fit(link.store, commit, link.options.depth)? != Fit::TooShallow {
+            return Ok(there);
+        }
+        // Less history than asked for is no reason to withhold a commit.
+        return Ok(deepen(link, want).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the history could not be fetched as deep as --depth asks for");
+            there
+        }));
     }
-    let (commit, received) = match want {
-        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
-        _ => by_hash(link, commit)?,
+    if partial {
+        return Err(Error::Incomplete { commit });
+    }
+    let ask = |link: &Link<'_>| match want {
+        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
+        _ => by_hash(link, commit),
     };
+    let (mut commit, mut received) = ask(link)?;
     if link.cancel.is_cancelled() {
         // Nobody waits any more, and another job may already be at work on the same refs.
         return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
     }
     let known = store::kept(link.store, store::HEAD)?;
-    if !store::is_complete(link.store, commit, known)? {
+    let mut complete = store::is_complete(link.store, commit, known)?;
+    if is_local(link)
+        && (!complete || !fitted && depth::fit(link.store, commit, link.options.depth)? == Fit::TooShallow)
+    {
+        // Between two folders libgit2 leaves out what the history of our refs has, though we may have dropped it.
+        (commit, received) = whole_copy(link, want)?;
+        complete = store::is_complete(link.store, commit, known)?;
+    }
+    if !complete {
         return Err(Error::Incomplete { commit });
+    }
+    if is_local(link) && link.options.depth > 0 {
+        shallow::cut(link.store, commit, link.options.depth)?;
     }
     keep(link.store, kept_as, commit, false)?;
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+/// Brings more of the history of a commit that is there.
+fn deepen(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
+    let (_, kept_as) = target(want);
+    let (commit, received) = if is_local(link) {
+        whole_copy(link, want)?
+    } else {
+        match want {
+            Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
+            Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(link, *commit)?,
+        }
+    };
+    let known = store::kept(link.store, kept_as)?;
+    if !store::is_complete(link.store, commit, known)? {
+        return Err(Error::Incomplete { commit });
+    }
+    if is_local(link) && link.options.depth > 0 {
+        shallow::cut(link.store, commit, link.options.depth)?;
+    }
+    keep(link.store, kept_as, commit, false)?;
+    Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+/// From one folder to another libgit2 copies only what the refs of ours do not reach over there, and takes no depth. So
+/// everything is copied into an empty store beside, and taken over from there.
+fn whole_copy(link: &Link<'_>, want: &Want) -> Result<(Oid, Received), Error> {
+    let beside = compact::Workshop::make(link.store.path())?;
+    let empty = beside.open()?;
+    let into = Link { store: &empty, ..*link };
+    let (commit, received) = match want {
+        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(&into, full_ref)?,
+        Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(&into, *commit)?,
+    };
+    beside.hand_over(link.store)?;
+    shallow::find_anew(link.store)?;
+    Ok((commit, received))
+}
+
+fn is_local(link: &Link<'_>) -> bool {
+    link.options.url.transport() == Transport::Local
 }
 
 /// The commit that is wanted, and the ref that keeps it.
@@ -33,11 +107,18 @@ pub(super) fn target(want: &Want) -> (Oid, &'static str) {
     match want {
         Want::Seen(Look { commit, full_ref: Some(_), .. }) => (*commit, store::HEAD),
         Want::Seen(Look { commit, .. }) | Want::Commit(commit) => (*commit, store::PIN),
+        // No ref of its own: a graft keeps it.
+        Want::Module(commit) => (*commit, store::INCOMING),
     }
 }
 
-/// True without a walk for what was checked when it arrived.
+/// True without a walk for what was checked when it arrived. The repository has to be freshly opened.
 pub(super) fn has(repository: &Repository, commit: Oid) -> Result<bool, Error> {
+    // The usual answer is no, and libgit2 would list all packs once more before it says so.
+    let there = repository.odb().map(|odb| odb.exists_ext(commit, OdbLookupFlags::NO_REFRESH));
+    if !there.map_err(|error| Error::from_store(repository.path(), &error))? {
+        return Ok(false);
+    }
     let mut checked = None;
     for name in store::KEPT {
         if store::kept(repository, name)? == Some(commit) {
@@ -76,6 +157,45 @@ fn by_hash(link: &Link<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
         Ok(_) => Err(Error::NotACommit { name: commit.to_string() }),
         Err(_) => Err(refused(None)),
     }
+}
+
+/// Fetches a submodule's commit. Where hashes are not given out, a ref may name it, or one of them lead to it.
+fn module(link: &Link<'_>, commit: Oid) -> Result<Fetched, Error> {
+    if store::is_whole(link.store, commit, None)? {
+        return Ok(Fetched { commit, bytes: 0, objects: 0 });
+    }
+    let received = match by_hash(link, commit) {
+        Ok((_, received)) => Ok(received),
+        Err(Error::NoSuchCommit { .. }) => by_any_name(link, commit),
+        Err(error) => Err(error),
+    };
+    store::drop_ref(link.store, store::INCOMING)?;
+    let received = received?;
+    if link.cancel.is_cancelled() {
+        return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
+    }
+    if !store::is_whole(link.store, commit, None)? {
+        return Err(no_such(link, commit));
+    }
+    Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+fn by_any_name(link: &Link<'_>, commit: Oid) -> Result<Received, Error> {
+    let refs = link.list()?;
+    if let Some(named) = refs.iter().find(|one| one.id == commit) {
+        return link.get(named.name.trim_end_matches("^{}"), store::INCOMING);
+    }
+    let received = link.get_all(store::ARRIVING);
+    store::drop_refs(link.store, store::ARRIVING)?;
+    let received = received?;
+    if link.store.find_commit(commit).is_err() {
+        return Err(no_such(link, commit));
+    }
+    Ok(received)
+}
+
+fn no_such(link: &Link<'_>, commit: Oid) -> Error {
+    Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source: None }
 }
 
 /// libgit2's and git's own words for a hash that is not given out. The last are libgit2's for git's `ERR upload-pack: not

@@ -61,7 +61,7 @@ fn name(host: &str, port: u16) -> String {
     if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
-fn matches_any(names: &str, name: &str) -> bool {
+pub(super) fn matches_any(names: &str, name: &str) -> bool {
     if let Some(hashed) = names.strip_prefix("|1|") {
         return matches_hash(hashed, name);
     }
@@ -86,7 +86,7 @@ fn matches_hash(hashed: &str, name: &str) -> bool {
 }
 
 /// `*` and `?`, nothing else; brackets are letters.
-fn glob(pattern: &str, name: &str) -> bool {
+pub(super) fn glob(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut star = None;

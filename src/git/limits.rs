@@ -31,7 +31,9 @@ pub(super) fn connect(timeout: Duration) -> Duration {
 /// Sets the limits; only the first call of a process has an effect.
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
-pub(super) fn apply(timeout: Duration) {
+///
+/// `ca_file` is trusted besides the system's certificates, which libgit2 cannot do without.
+pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let silence = milliseconds(silence(timeout));
@@ -51,6 +53,9 @@ pub(super) fn apply(timeout: Duration) {
             // A volume with fsGroup, or an emptyDir, belongs to root. The check protects from another user's hooks and
             // configuration: we run no hooks, and trust no configuration but our own words.
             let _ = git2::opts::set_verify_owner_validation(false);
+            if let Some(ca_file) = ca_file {
+                let _ = git2::opts::set_ssl_cert_file(ca_file);
+            }
         }
     });
 }

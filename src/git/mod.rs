@@ -6,6 +6,13 @@
 mod engine;
 mod options;
 
+mod access;
+mod pass;
+
+mod client;
+mod network;
+mod proxy;
+
 mod look;
 
 mod fetch;
@@ -13,14 +20,27 @@ mod shallow;
 
 mod transport;
 
+mod ahead;
 mod arrive;
+mod contents;
+mod filter;
 mod over_http;
+mod partial;
 mod v2;
 
 mod credentials;
 mod known_hosts;
 
+mod compact;
+mod depth;
+mod locks;
 mod store;
+mod upkeep;
+
+mod gitmodules;
+mod graft;
+mod module_url;
+mod submodules;
 
 mod describe;
 
@@ -28,6 +48,16 @@ mod error;
 
 mod limits;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
+pub use access::{Account, AppKey, Askpass, BadScope, Call, Credentials, GithubApp, Password, Scope, Tell};
+pub use ahead::{Ahead, Early};
+pub use compact::{Compacted, Compaction, Effort};
 pub use engine::{Commit, Engine, Fetched, Look, Span, Want};
 pub use error::{Cause, Error};
-pub use options::{Credentials, Password, Reference, RemoteOptions};
+pub use filter::{BadFilter, Filter};
+pub use network::{Network, Rewrite, Setting, What};
+pub use options::{Reference, RemoteOptions};
+pub use proxy::{BadProxy, Proxies, ProxyAddress};
+pub use submodules::Modules;

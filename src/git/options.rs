@@ -1,12 +1,19 @@
 //! What git has to know to reach a remote. Filled by `config`, read by nobody but this module.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use git2::Oid;
 
-use crate::remote_url::RemoteUrl;
-use crate::secret::Secret;
+use url::Url;
+
+use crate::remote_url::{BadUrl, RemoteUrl};
+
+use crate::submodules::Submodules;
+
+use super::Filter;
+use super::access::Credentials;
+use super::network::{Network, Way};
 
 /// The remote, what to follow there and how to be let in.
 #[derive(Clone)]
@@ -18,6 +25,32 @@ pub struct RemoteOptions {
     /// The longest that one look or fetch may take, dripping servers included.
     pub timeout: Duration,
     pub credentials: Credentials,
+    /// Which submodules are fetched, too.
+    pub submodules: Submodules,
+    /// Files that are not fetched before they are needed. Only over http(s) is less fetched for it.
+    pub filter: Option<Filter>,
+    pub network: Network,
+}
+
+impl RemoteOptions {
+    /// The same for another remote, a submodule's, say: `address` as it is written, before git's `insteadOf`.
+    ///
+    /// # Errors
+    /// [`BadUrl`] if it is no address.
+    pub fn at(&self, address: &str) -> Result<Self, BadUrl> {
+        Ok(Self { url: RemoteUrl::parse(&self.rewrite(address))?, ..self.clone() })
+    }
+
+    /// The address that is meant by one that is written in `--repo` or `.gitmodules`.
+    #[must_use]
+    pub fn rewrite<'a>(&self, address: &'a str) -> Cow<'a, str> {
+        self.network.rewrite(address)
+    }
+
+    /// The way to the remote; of no use if it is not reached over http(s).
+    pub(super) fn way(&self) -> Way {
+        Url::parse(self.url.bare()).map_or_else(|_| Way::default(), |url| self.network.way(&url))
+    }
 }
 
 /// What `--ref` says.
@@ -31,22 +64,4 @@ pub enum Reference {
     Full(String),
     /// A full hash: it follows nothing.
     Hash(Oid),
-}
-
-/// How to be let in. Everything that is a file is read anew for each look, so that rotation needs no restart.
-#[derive(Clone, Default)]
-pub struct Credentials {
-    pub username: Option<String>,
-    pub password: Option<Password>,
-    /// Private keys for SSH, tried in turn.
-    pub ssh_keys: Vec<PathBuf>,
-    /// `None`: host keys are not checked.
-    pub ssh_known_hosts: Option<PathBuf>,
-}
-
-/// Where the password comes from.
-#[derive(Clone)]
-pub enum Password {
-    Value(Secret),
-    File(PathBuf),
 }

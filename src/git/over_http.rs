@@ -3,14 +3,17 @@
 //! The connection is tokio's business and ends when nobody waits for it. Only what touches the store is on the git
 //! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
 
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::arrive::{self, Missing, Piece, Plan};
-use super::credentials::HttpLogin;
+use super::pass::{Moment, Pass};
 use super::v2::{Answered, Boundary, Caller, Client, Pack};
-use super::{Engine, Error, Fetched, Look, Password, Want, store};
+use super::{Engine, Error, Fetched, Look, Want, store};
 
 /// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
 const MOST_WAITING: usize = 16;
@@ -19,14 +22,16 @@ const MOST_ON_TRUST: u64 = 32 * 1024 * 1024;
 
 impl Engine {
     /// `None` if the remote does not speak version 2.
-    pub(super) async fn look_over_http(&self, client: &Client, deadline: Instant) -> Result<Option<Look>, Error> {
+    pub(super) async fn look_over_http(
+        &self,
+        client: &Client,
+        pass: &Pass,
+        deadline: Instant,
+    ) -> Result<Option<Look>, Error> {
         let options = self.options();
-        let looked = async {
-            let login = self.http_login(deadline).await?;
-            let caller = Caller { options, login: login.as_ref() };
-            timeout_at(deadline, client.look(caller, &options.reference)).await.unwrap_or_else(|_| Err(self.late()))
-        };
-        let looked = looked.await;
+        let caller = Caller { options, pass };
+        let looked = timeout_at(deadline, client.look(caller, &options.reference)).await;
+        let looked = looked.unwrap_or_else(|_| Err(self.late()));
         if let Err(error) = &looked {
             client.failed(options, error);
         }
@@ -42,27 +47,42 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Option<Fetched>, Error> {
         let wanted = want.clone();
+        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
         let plan = self.run_until(deadline, move |inner, _| {
             let store = store::open(&inner.store)?;
-            arrive::plan(&store, &inner.options, &wanted, fast_forward_from)
+            arrive::plan(&store, &inner.options, &wanted, fast_forward_from, fitted)
         });
         let missing = match plan.await? {
             Plan::There(fetched) => return Ok(Some(fetched)),
             Plan::Missing(missing) => missing,
         };
-        let login = self.http_login(deadline).await?;
-        let caller = Caller { options: self.options(), login: login.as_ref() };
+        let pass = self.pass(Moment::Fetch, deadline).await?;
+        let caller = Caller { options: self.options(), pass: &pass };
+        let missing = self.filtered(client, caller, missing, deadline).await;
+        let missing = missing.inspect_err(|error| client.failed(self.options(), error))?;
+        let partial = missing.partial;
         let fetched = async {
             match self.bring(client, caller, missing.clone(), deadline).await {
-                Ok(Brought::TooMuch) => self.bring(client, caller, missing.careful(), deadline).await,
+                Ok(Brought::TooMuch) => self.bring(client, caller, missing.clone().careful(), deadline).await,
                 brought => brought,
             }
         };
-        match fetched.await {
+        let fetched = fetched.await;
+        if missing.there && !matches!(fetched, Ok(Brought::Whole(_))) {
+            // Less history than asked for is no reason to withhold a commit.
+            let reason = fetched.as_ref().err().map(ToString::to_string);
+            tracing::warn!(reason, "the history could not be fetched as deep as --depth asks for");
+            let (commit, _) = super::fetch::target(want);
+            return Ok(Some(Fetched { commit, bytes: 0, objects: 0 }));
+        }
+        match fetched {
             Ok(Brought::Whole(fetched)) => Ok(Some(fetched)),
             Ok(Brought::NotSpoken) => Ok(None),
             // A ref that moved on or went away since the look: libgit2 asks for it by name.
-            Ok(Brought::NotOurs(_)) if matches!(want, Want::Seen(Look { full_ref: Some(_), .. })) => Ok(None),
+            // But it builds upon files that a partial store need not have; the next look finds where the ref is then.
+            Ok(Brought::NotOurs(_)) if !partial && matches!(want, Want::Seen(Look { full_ref: Some(_), .. })) => {
+                Ok(None)
+            }
             Ok(Brought::NotOurs(source)) => {
                 let (commit, _) = super::fetch::target(want);
                 Err(Error::NoSuchCommit { commit, remote: self.options().url.to_string(), source: Some(source) })
@@ -75,7 +95,7 @@ impl Engine {
         }
     }
 
-    async fn bring(
+    pub(super) async fn bring(
         &self,
         client: &Client,
         caller: Caller<'_>,
@@ -84,17 +104,18 @@ impl Engine {
     ) -> Result<Brought, Error> {
         let begun = timeout_at(deadline, client.fetch(caller, &missing.ask)).await.unwrap_or_else(|_| Err(self.late()));
         match begun? {
-            Answered::Pack(boundary, pack) => self.land(missing, boundary, *pack, deadline).await,
+            Answered::Pack(boundary, pack) => self.land(missing, boundary, Vec::new(), *pack, deadline).await,
             Answered::NotOurs(words) => Ok(Brought::NotOurs(words)),
             Answered::NotSpoken => Ok(Brought::NotSpoken),
         }
     }
 
-    /// Carries the pack from the connection to the git thread.
-    async fn land(
+    /// Carries the pack from the connection to the git thread. `early` is what was read of it before.
+    pub(super) async fn land(
         &self,
         missing: Missing,
         boundary: Boundary,
+        early: Vec<Bytes>,
         mut pack: Pack,
         deadline: Instant,
     ) -> Result<Brought, Error> {
@@ -102,8 +123,8 @@ impl Engine {
         let (sink, pieces) = mpsc::channel(MOST_WAITING);
         // Owns the sink: when this ends, for whatever reason, the git thread does not wait for more.
         let carry = async move {
-            let mut carried = 0;
-            while let Some(part) = pack.next().await? {
+            let (mut carried, mut early) = (0, early.into_iter());
+            while let Some(part) = next(&mut early, &mut pack).await? {
                 carried += part.len() as u64;
                 if carried > most {
                     return Ok(false);
@@ -136,17 +157,16 @@ impl Engine {
             (Ok(true), Ok(None)) => Err(self.late()),
         }
     }
+}
 
-    /// Who we are to the remote. A file may be on a disk that hangs, so it is read on the git thread.
-    async fn http_login(&self, deadline: Instant) -> Result<Option<HttpLogin>, Error> {
-        if matches!(self.options().credentials.password, Some(Password::File(_))) {
-            return self.run_until(deadline, |inner, _| HttpLogin::prepare(&inner.options)).await;
-        }
-        HttpLogin::prepare(self.options())
+async fn next(early: &mut std::vec::IntoIter<Bytes>, pack: &mut Pack) -> Result<Option<Bytes>, Error> {
+    match early.next() {
+        Some(part) => Ok(Some(part)),
+        None => pack.next().await,
     }
 }
 
-enum Brought {
+pub(super) enum Brought {
     Whole(Fetched),
     NotOurs(super::Cause),
     NotSpoken,

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
-use super::{Error, store};
+use super::{Error, graft, store};
 
 /// The roots in the file; empty for a store with its whole history.
 pub(super) fn roots(repository: &Repository) -> Result<HashSet<Oid>, Error> {
@@ -32,23 +32,21 @@ pub(super) fn roots(repository: &Repository) -> Result<HashSet<Oid>, Error> {
 /// says that a ref was set to a commit that no fetch brought just now.
 pub(super) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Error> {
     let roots = roots(repository)?;
-    if roots.is_empty() && !moved_back {
+    // Of a submodule only the commit itself is kept, so its root is known without a walk.
+    let grafted = if roots.is_empty() { HashSet::new() } else { graft::commits(repository)? };
+    let mut needed: HashSet<Oid> = roots.intersection(&grafted).copied().collect();
+    if needed.len() == roots.len() && !moved_back {
         return Ok(());
     }
-    let mut needed = HashSet::new();
     let mut seen = HashSet::new();
-    let mut pending = Vec::new();
-    for name in store::KEPT {
-        pending.extend(store::kept(repository, name)?);
-    }
+    let mut pending: Vec<Oid> = store::roots(repository)?.into_iter().collect();
     while let Some(id) = pending.pop() {
         if !seen.insert(id) {
             continue;
         }
-        if roots.contains(&id) {
+        if roots.contains(&id) && repository.find_commit(id).is_ok() {
             needed.insert(id);
-        } else if let Ok(commit) = repository.find_commit(id) {
-            let parents: Vec<Oid> = commit.parent_ids().collect();
+        } else if let Some(parents) = parents(repository, id) {
             if parents.iter().all(|parent| seen.contains(parent) || repository.find_commit(*parent).is_ok()) {
                 pending.extend(parents);
             } else {
@@ -76,22 +74,58 @@ pub(super) fn shift(repository: &Repository, shallow: &[Oid], unshallow: &[Oid])
     Ok(())
 }
 
+/// Makes the history of each of these end there.
+pub(super) fn end_at(repository: &Repository, commits: &[Oid]) -> Result<(), Error> {
+    let has_parents = |id: &&Oid| parents(repository, **id).is_some_and(|parents| !parents.is_empty());
+    let ends: Vec<Oid> = commits.iter().filter(has_parents).copied().collect();
+    shift(repository, &ends, &[])
+}
+
+/// Finds the ends of the history anew, from what is there of it, after more of it came in a way that tells no ends.
+pub(super) fn find_anew(repository: &Repository) -> Result<(), Error> {
+    let mut ends = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut pending: Vec<Oid> = store::roots(repository)?.into_iter().collect();
+    while let Some(id) = pending.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let Some(parents) = parents(repository, id) else { continue };
+        if parents.iter().all(|parent| seen.contains(parent) || repository.find_commit(*parent).is_ok()) {
+            pending.extend(parents);
+        } else {
+            ends.insert(id);
+        }
+    }
+    if ends == roots(repository)? {
+        return Ok(());
+    }
+    write(repository, &ends).map_err(|error| Error::from_disk(repository.path(), &error))
+}
+
+/// The parents that a commit has, in the store or not; `None` if there is no such commit. libgit2 says of the ends of a
+/// shallow history that they have none, and goes on saying so when they are no ends any more.
+pub(super) fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
+    let odb = repository.odb().ok()?;
+    let object = odb.read(id).ok().filter(|object| object.kind() == ObjectType::Commit)?;
+    let after_the_tree = object.data().split(|byte| *byte == b'\n').skip(1);
+    let hashes = after_the_tree.map_while(|line| line.strip_prefix(b"parent "));
+    hashes.map(|hash| Oid::from_str(std::str::from_utf8(hash).ok()?).ok()).collect()
+}
+
 /// Makes the history of `commit` end after `depth` commits, whatever more of it is in the store.
 pub(super) fn cut(repository: &Repository, commit: Oid, depth: u32) -> Result<(), Error> {
     let known = roots(repository)?;
     let mut level = HashSet::from([commit]);
     let mut seen = level.clone();
     for _ in 1..depth {
-        let commits = level.iter().filter(|id| !known.contains(id)).filter_map(|id| repository.find_commit(*id).ok());
-        level =
-            commits.flat_map(|commit| commit.parent_ids().collect::<Vec<_>>()).filter(|id| seen.insert(*id)).collect();
+        let above = level.iter().filter(|id| !known.contains(id)).filter_map(|id| parents(repository, *id));
+        level = above.flatten().filter(|id| seen.insert(*id)).collect();
         if level.is_empty() {
             return Ok(());
         }
     }
-    let has_parents = |id: &Oid| repository.find_commit(*id).is_ok_and(|commit| commit.parent_count() > 0);
-    let ends: Vec<Oid> = level.into_iter().filter(has_parents).collect();
-    shift(repository, &ends, &[])
+    end_at(repository, &level.into_iter().collect::<Vec<_>>())
 }
 
 fn write(repository: &Repository, roots: &HashSet<Oid>) -> std::io::Result<()> {

@@ -3,6 +3,7 @@
 //! Others can write the volume. So its configuration is compared with our own words instead of being trusted, no hooks
 //! or filters exist for us, and objects from elsewhere (alternates) are refused. Knows no remote.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use git2::{Commit, ObjectType, Oid, Repository, RepositoryInitOptions, Tree};
 
 use super::error::Cause;
-use super::{Error, shallow};
+use super::{Error, partial, shallow};
 
 /// What our ref was when it was last complete.
 pub(super) const HEAD: &str = "refs/pushsync/head";
@@ -20,7 +21,9 @@ pub(super) const PREVIOUS: &str = "refs/pushsync/previous";
 pub(super) const PIN: &str = "refs/pushsync/pin";
 /// Where a fetch arrives; it lives no longer than the fetch.
 pub(super) const INCOMING: &str = "refs/pushsync/incoming";
-/// Everything that keeps objects alive and `shallow` entries in place.
+/// Where the refs of a submodule's remote arrive, if it takes all of them to find one commit; they live no longer either.
+pub(super) const ARRIVING: &str = "refs/pushsync/arriving/";
+/// Everything, besides the grafts of submodules, that keeps objects alive and `shallow` entries in place.
 pub(super) const KEPT: [&str; 3] = [HEAD, PREVIOUS, PIN];
 
 /// The whole configuration. `followRedirects = false` means to libgit2: never to another host; the call that lists refs
@@ -69,25 +72,14 @@ fn create(store: &Path) -> Result<(), Error> {
     fs::rename(&half, store).map_err(on_disk)
 }
 
-/// Clears what a killed process left: locks that nobody holds and packs that nobody finishes.
-///
-/// Only for the first use in a process: `ROOT` has one writer, but a thread that was abandoned may still hold a lock.
-pub(super) fn clear_leftovers(store: &Path) {
-    let folders = [
-        (store.to_owned(), ".lock", ""),
-        (store.join("refs/pushsync"), ".lock", ""),
-        (store.join("objects/pack"), "", "pack_git2_"),
-    ];
-    for (folder, ending, beginning) in folders {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(ending) && name.starts_with(beginning) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+/// Every ref there is, by what it names: each keeps its commit, and the history of it, in the store.
+pub(super) fn roots(store: &Repository) -> Result<HashSet<Oid>, Error> {
+    let damaged = |error: git2::Error| Error::from_store(store.path(), &error);
+    let mut roots = HashSet::new();
+    for reference in store.references().map_err(damaged)? {
+        roots.extend(reference.map_err(damaged)?.target());
     }
+    Ok(roots)
 }
 
 /// Moves the store out of the way. One damaged store is kept for whoever wants to look into it.
@@ -104,6 +96,17 @@ pub(super) fn discard(store: &Path) -> Result<(), Error> {
 /// Frees what a discarded store takes, once its successor is whole.
 pub(super) fn forget_discarded(store: &Path) {
     let _ = remove(&sibling(store, "damaged"));
+}
+
+/// The same for a process that was killed before it came to that: a store that keeps a commit was whole since.
+pub(super) fn forget_outlived(store: &Path) {
+    if fs::symlink_metadata(sibling(store, "damaged")).is_err() {
+        return;
+    }
+    let keeps = |store: Repository| KEPT.iter().any(|name| matches!(kept(&store, name), Ok(Some(_))));
+    if Repository::open_bare(store).is_ok_and(keeps) {
+        forget_discarded(store);
+    }
 }
 
 fn sibling(store: &Path, ending: &str) -> PathBuf {
@@ -143,8 +146,35 @@ pub(super) fn drop_ref(store: &Repository, name: &str) -> Result<(), Error> {
     }
 }
 
-/// True if the commit and every tree and blob of it are there. What `known` shares with it was checked before.
+/// Every ref whose name begins so, and what it names.
+pub(super) fn refs_below(store: &Repository, beginning: &str) -> Result<Vec<(String, Oid)>, Error> {
+    let damaged = |error: git2::Error| Error::from_store(store.path(), &error);
+    let mut found = Vec::new();
+    for reference in store.references_glob(&format!("{beginning}*")).map_err(damaged)? {
+        let reference = reference.map_err(damaged)?;
+        if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
+            found.push((name.to_owned(), id));
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn drop_refs(store: &Repository, beginning: &str) -> Result<(), Error> {
+    refs_below(store, beginning)?.iter().try_for_each(|(name, _)| drop_ref(store, name))
+}
+
+/// True if the commit and every tree and blob of it are there; in a partial store, where blobs are fetched when they are
+/// needed, every tree. What `known` shares with it was checked before.
 pub(super) fn is_complete(store: &Repository, commit: Oid, known: Option<Oid>) -> Result<bool, Error> {
+    is_there(store, commit, known, !partial::is_partial(store.path()))
+}
+
+/// The same, blobs and all, in any store.
+pub(super) fn is_whole(store: &Repository, commit: Oid, known: Option<Oid>) -> Result<bool, Error> {
+    is_there(store, commit, known, true)
+}
+
+fn is_there(store: &Repository, commit: Oid, known: Option<Oid>, with_blobs: bool) -> Result<bool, Error> {
     let damaged = |error: git2::Error| Error::from_store(store.path(), &error);
     let Some(tree) = present(store.find_commit(commit).and_then(|commit| commit.tree())).map_err(damaged)? else {
         return Ok(false);
@@ -167,7 +197,7 @@ pub(super) fn is_complete(store: &Repository, commit: Oid, known: Option<Oid>) -
                 }
                 // A submodule: its commits are in another repository.
                 Some(ObjectType::Commit) => {}
-                _ if odb.exists(entry.id()) => {}
+                _ if !with_blobs || odb.exists(entry.id()) => {}
                 _ => return Ok(false),
             }
         }
@@ -184,8 +214,8 @@ fn present<T>(found: Result<T, git2::Error>) -> Result<Option<T>, git2::Error> {
     }
 }
 
-/// The one commit whose hash begins with `prefix`; none if there is none or more than one.
-pub(super) fn resolve_prefix(store: &Repository, prefix: &str) -> Result<Option<Oid>, Error> {
+/// The one commit whose hash begins with `prefix`, of those that are not foreign; none if there is none or more than one.
+pub(super) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet<Oid>) -> Result<Option<Oid>, Error> {
     if !(4..=40).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
     }
@@ -194,7 +224,7 @@ pub(super) fn resolve_prefix(store: &Repository, prefix: &str) -> Result<Option<
     let padded = format!("{prefix:0<40}");
     let short = Oid::from_str(&padded).map_err(damaged)?;
     match odb.exists_prefix(short, prefix.len()) {
-        Ok(id) => Ok(store.find_commit(id).is_ok().then_some(id)),
+        Ok(id) => Ok((!foreign.contains(&id) && store.find_commit(id).is_ok()).then_some(id)),
         Err(error) if error.code() == git2::ErrorCode::Ambiguous => {
             // Trees and blobs share the prefix: look for commits only.
             let prefix = prefix.to_ascii_lowercase();
@@ -206,7 +236,7 @@ pub(super) fn resolve_prefix(store: &Repository, prefix: &str) -> Result<Option<
                 true
             })
             .map_err(damaged)?;
-            found.retain(|id| store.find_commit(*id).is_ok());
+            found.retain(|id| !foreign.contains(id) && store.find_commit(*id).is_ok());
             found.dedup();
             Ok(if let [only] = found[..] { Some(only) } else { None })
         }

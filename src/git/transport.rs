@@ -4,6 +4,7 @@
 //! is `look`'s business, what is kept of them `fetch`'s.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use git2::{
@@ -11,20 +12,25 @@ use git2::{
 };
 
 use crate::remote_url::Transport;
+use crate::secret::Secret;
 use crate::text::one_line;
 use crate::worker::Cancel;
 
 use super::credentials::Login;
 use super::look::Advertised;
+use super::pass::Pass;
 use super::{Cause, Error, RemoteOptions, shallow};
 
 /// libgit2's "all there is", for a store that is shallow and shall not be any more.
 const UNSHALLOW: i32 = i32::MAX;
+/// Names no ref of any remote.
+const NO_REF: &str = "refs/pushsync/nowhere:refs/pushsync/nowhere";
 
 /// A remote and the store that it is asked for.
 pub(super) struct Link<'a> {
     pub store: &'a Repository,
     pub options: &'a RemoteOptions,
+    pub pass: &'a Pass,
     pub cancel: &'a Cancel,
 }
 
@@ -38,10 +44,20 @@ pub(super) struct Received {
 impl Link<'_> {
     /// Every ref that the remote advertises, `HEAD` and peeled tags included.
     pub(super) fn list(&self) -> Result<Vec<Advertised>, Error> {
-        let login = Login::prepare(self.options, self.store.path())?;
+        self.may_go()?;
+        let login = Login::prepare(self.options, self.pass, self.store.path())?;
+        let headers = self.headers();
         let listed = (|| {
             let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
-            let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&login)), Some(proxy()))?;
+            if !headers.is_empty() {
+                // Only a fetch takes headers: one of a ref that is nowhere brings the list and nothing else.
+                let mut options = FetchOptions::new();
+                options.remote_callbacks(self.callbacks(&login));
+                self.prepare(&mut options, &headers);
+                remote.fetch(&[NO_REF], Some(&mut options), None)?;
+                return Ok(remote.list()?.iter().filter_map(advertised).collect());
+            }
+            let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&login)), Some(self.proxy()))?;
             let list = connection.list()?;
             Ok(list.iter().filter_map(advertised).collect())
         })();
@@ -52,8 +68,21 @@ impl Link<'_> {
     ///
     /// A ref that is not there is no error here, as with git: `target` is not written then.
     pub(super) fn get(&self, source: &str, target: &str) -> Result<Received, Error> {
-        let login = Login::prepare(self.options, self.store.path())?;
-        let depth = self.depth()?;
+        self.bring(&[format!("+{source}:{target}")], self.depth()?)
+    }
+
+    /// Brings every branch and tag with its whole history, into refs below `target` (which ends in a slash).
+    pub(super) fn get_all(&self, target: &str) -> Result<Received, Error> {
+        let depth = if self.options.url.transport() == Transport::Local { 0 } else { UNSHALLOW };
+        self.bring(&["heads", "tags"].map(|kind| format!("+refs/{kind}/*:{target}{kind}/*")), depth)
+    }
+
+    fn bring(&self, refspecs: &[String], depth: i32) -> Result<Received, Error> {
+        self.may_go()?;
+        let login = Login::prepare(self.options, self.pass, self.store.path())?;
+        let headers = self.headers();
+        let local = self.options.url.transport() == Transport::Local;
+        let ends = if local { shallow::roots(self.store)? } else { HashSet::default() };
         let received = Cell::new(Received::default());
         let got = (|| {
             let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
@@ -66,17 +95,58 @@ impl Link<'_> {
                 !self.cancel.is_cancelled()
             });
             let mut options = FetchOptions::new();
-            options
-                .remote_callbacks(callbacks)
-                .proxy_options(proxy())
-                .download_tags(AutotagOption::None)
-                .follow_redirects(RemoteRedirect::None)
-                .update_fetchhead(false)
-                .depth(depth);
-            remote.fetch(&[format!("+{source}:{target}")], Some(&mut options), None)
+            options.remote_callbacks(callbacks).depth(depth);
+            self.prepare(&mut options, &headers);
+            remote.fetch(refspecs, Some(&mut options), None)
         })();
+        if local {
+            // From one folder to another libgit2 says that no history ends anywhere, and empties the `shallow` file.
+            shallow::shift(self.store, &ends.into_iter().collect::<Vec<_>>(), &[])?;
+        }
         got.map_err(|error: git2::Error| self.explain(login, &error))?;
         Ok(received.get())
+    }
+
+    /// libgit2 takes a proxy for https only; over http it would go straight to the server, past the proxy.
+    fn may_go(&self) -> Result<(), Error> {
+        match self.options.way().proxy {
+            Some(proxy) if self.options.url.transport() == Transport::Http => {
+                let (remote, proxy) = (self.options.url.to_string(), proxy.to_string());
+                let source = Cause::new(
+                    "the server does not speak git's protocol v2, and older ones are reached through a proxy over https:// only",
+                );
+                Err(Error::Proxy { remote, proxy, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What every fetch has in common. Headers go to our own server only: no redirect is followed.
+    fn prepare(&self, options: &mut FetchOptions<'_>, headers: &[String]) {
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        options
+            .proxy_options(self.proxy())
+            .download_tags(AutotagOption::None)
+            .follow_redirects(RemoteRedirect::None)
+            .update_fetchhead(false)
+            .custom_headers(&headers);
+    }
+
+    fn headers(&self) -> Vec<String> {
+        let headers = self.pass.headers(self.options.url.bare());
+        let line = |(name, value): &(String, Secret)| Some(format!("{name}: {}", value.expose_str()?));
+        headers.iter().filter_map(line).collect()
+    }
+
+    /// The proxy that was chosen for the remote; nobody else's choice.
+    fn proxy(&self) -> ProxyOptions<'static> {
+        let mut options = ProxyOptions::new();
+        if let Some(whole) = self.options.way().proxy.map(|proxy| proxy.whole())
+            && let Some(url) = whole.expose_str()
+        {
+            options.url(url);
+        }
+        options
     }
 
     fn callbacks<'login>(&'login self, login: &'login Login<'_>) -> RemoteCallbacks<'login> {
@@ -103,10 +173,22 @@ impl Link<'_> {
         let problem = login.into_problem();
         let told =
             problem.unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error));
+        match (told, self.options.way().proxy) {
+            // "proxy returned unexpected status", say.
+            (Error::Protocol { remote, source } | Error::Network { remote, source }, Some(proxy))
+                if source.to_string().contains("proxy") =>
+            {
+                Error::Proxy { remote, proxy: proxy.to_string(), source }
+            }
+            (told, _) => self.at_home(told, error),
+        }
+    }
+
+    fn at_home(&self, told: Error, error: &git2::Error) -> Error {
         if self.options.url.transport() == Transport::Local && told.store_is_damaged() {
             // libgit2 reads both repositories in this process and does not say which one is broken. Ours is checked
             // after every fetch; a good store must not be thrown away for a fault of the remote's.
-            return Error::Server { remote, source: Cause::from(error) };
+            return Error::Server { remote: self.options.url.to_string(), source: Cause::from(error) };
         }
         told
     }
@@ -121,11 +203,4 @@ fn advertised(head: &RemoteHead<'_>) -> Option<Advertised> {
         catch_unwind(AssertUnwindSafe(|| (head.name().to_owned(), head.symref_target().map(str::to_owned)))).ok()?;
     let harmless = |name: &String| one_line(name, usize::MAX) == *name;
     harmless(&name).then(|| Advertised { name, id: head.oid(), target: target.filter(harmless) })
-}
-
-/// As every program in the cluster is told: `https_proxy`, `http_proxy`, `no_proxy`.
-fn proxy() -> ProxyOptions<'static> {
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }

@@ -185,3 +185,18 @@ fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
         assert_eq!((found.record.peers, found.detail), (peers.clone(), detail("two")));
     }
 }
+
+#[test]
+fn ids_that_nobody_gave_do_not_end_the_counter() {
+    let (_folder, path) = file();
+    let lines: Vec<String> = ["5", "18446744073709551615", "9007199254740993"]
+        .iter()
+        .map(|id| serde_json::to_string(&record(id)).unwrap() + "\n")
+        .collect();
+    fs::write(&path, lines.concat()).unwrap();
+    let history = History::new(10);
+    let early = history.next_id();
+    history.append(record(&early), detail("early")).unwrap();
+    assert_eq!(history.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    assert_eq!((history.next_id(), ids(&history).first().cloned()), ("7".into(), Some("6".into())));
+}

@@ -120,7 +120,8 @@ fn flag_of(text: &str) -> &str {
 }
 
 fn refusal(words: &str) -> Exit {
-    Exit { code: 1, text: format!("pushsync ping: {}\n`pushsync ping --help` explains the flags.\n", printable(words)) }
+    let text = format!("pushsync ping: {}\n`pushsync ping --help` explains the flags.\n", printable(words));
+    Exit { code: 1, text, error_file: None }
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@
 
 use std::os::fd::OwnedFd;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 use rustix::io::Errno;
 
 use super::folder::{self, FEW, Stamp};
-use super::objects::{Entry, EntryKind, MAX_DEPTH, hostile, join};
+use super::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
 use super::write::{Written, make_folder, write_entry};
-use super::{Error, diff};
+use super::{Durability, Error, diff};
 use crate::worker::Cancel;
 
 /// One thing to do in the folder that was entered last.
@@ -51,19 +51,21 @@ struct Frame {
     folders: std::vec::IntoIter<(Vec<u8>, Option<Oid>, Oid)>,
 }
 
-/// What has to be done to a tree of `old` to make it one of `new`; `None` if that is more than `most` steps.
+/// What has to be done to a tree of `old` to make it one of `new`; `None` if that is more than `most` steps, or if a
+/// `.gitattributes` differs, which may change files that are the same in both.
 ///
 /// # Errors
 /// If an object of either is missing or damaged, or if the new tree is hostile.
-pub(super) fn plan(odb: &Odb<'_>, old: Oid, new: Oid, most: usize, cancel: &Cancel) -> Result<Option<Plan>, Error> {
+pub(super) fn plan(view: &View<'_>, old: Oid, new: Oid, most: usize, cancel: &Cancel) -> Result<Option<Plan>, Error> {
     let mut plan = Plan { steps: Vec::new(), more: 0 };
     let mut seen = 0;
-    let mut stack = vec![plan.folder(odb, Some(old), new, Vec::new(), &mut seen)?];
+    view.attributes_differ.set(false);
+    let mut stack = vec![plan.folder(view, Some(old), new, Vec::new(), &mut seen)?];
     while let Some(top) = stack.last_mut() {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        if plan.steps.len() > most {
+        if plan.steps.len() > most || view.may_mislead() {
             return Ok(None);
         }
         let Some((name, old, new)) = top.folders.next() else {
@@ -76,7 +78,7 @@ pub(super) fn plan(odb: &Odb<'_>, old: Oid, new: Oid, most: usize, cancel: &Canc
             return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
         }
         plan.steps.push(if old.is_some() { Step::Enter(name) } else { Step::MakeAndEnter(name) });
-        stack.push(plan.folder(odb, old, new, path, &mut seen)?);
+        stack.push(plan.folder(view, old, new, path, &mut seen)?);
     }
     // The top folder was not entered by a step.
     plan.steps.pop();
@@ -86,7 +88,7 @@ pub(super) fn plan(odb: &Odb<'_>, old: Oid, new: Oid, most: usize, cancel: &Canc
 impl Plan {
     fn folder(
         &mut self,
-        odb: &Odb<'_>,
+        view: &View<'_>,
         old: Option<Oid>,
         new: Oid,
         path: Vec<u8>,
@@ -94,7 +96,7 @@ impl Plan {
     ) -> Result<Frame, Error> {
         let mut folders = Vec::new();
         let mut made = Vec::new();
-        for (before, after) in diff::folders(odb, old, Some(new), &path, seen)? {
+        for (before, after) in diff::folders(view, old, Some(new), &path, seen)? {
             match (before, after) {
                 (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
                     folders.push((after.name, Some(before.id), after.id));
@@ -119,17 +121,20 @@ impl Plan {
         Ok(Frame { path, folders: folders.into_iter() })
     }
 
-    /// Carries the plan out in `top`, and makes it durable: the rest of the tree must be so already. A folder that was
+    /// Carries the plan out in `top`, and makes it durable if that is asked for: the rest of the tree must be so already. A
+    /// folder that was
     /// changed after `trusted` is not worked in.
     pub(super) fn carry_out(
         self,
-        odb: &Odb<'_>,
+        view: &View<'_>,
         top: &OwnedFd,
         trusted: Stamp,
+        durability: Durability,
         cancel: &Cancel,
     ) -> Result<Brought, Error> {
         let check = || if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
-        let few = self.steps.len() as u64 <= FEW;
+        let through = durability == Durability::Full;
+        let few = through && self.steps.len() as u64 <= FEW;
         let mut written = Written::default();
         let mut files = Vec::new();
         let mut folders = Vec::new();
@@ -154,7 +159,7 @@ impl Plan {
                     stack.push((inner, enter(&mut path, &name)));
                 }
                 Step::MakeAndEnter(name) => {
-                    let inner = make_folder(folder, &path, &name)?;
+                    let inner = make_folder(view, folder, &path, &name)?;
                     stack.push((inner, enter(&mut path, &name)));
                 }
                 Step::Leave => {
@@ -168,14 +173,18 @@ impl Plan {
                 Step::Remove(name) => {
                     folder::remove_all(folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
                 }
-                Step::Make(name) => drop(make_folder(folder, &path, &name)?),
+                Step::Make(name) => drop(make_folder(view, folder, &path, &name)?),
                 Step::Write(entry) => {
-                    let (bytes, file) = write_entry(odb, folder, &path, &entry, &check)?;
+                    let (bytes, file) = write_entry(view, folder, &path, &entry, None, &check)?;
                     written.files += 1;
                     written.bytes += bytes;
                     files.extend(file.filter(|_| few));
                 }
             }
+        }
+        written.remarks = view.remarks.take();
+        if !through {
+            return Ok(Brought::Done(written));
         }
         let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
         if !few {

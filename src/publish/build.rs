@@ -1,4 +1,4 @@
-//! A commit's tree, complete and durable, under its own name in `.worktrees`.
+//! A commit's tree, complete, under its own name in `.worktrees`.
 //!
 //! It is written beside, and gets its name by one rename; what fails or is cancelled before that leaves nothing. The
 //! link is not its business, except that a tree which the link names is never missing for a moment.
@@ -10,11 +10,12 @@ use git2::Oid;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::objects::Objects;
+use super::objects::{EntryKind, Objects};
+use super::remarks::Remarks;
 use super::spare::{SPARE, Used};
 use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
-use super::{Built, Error, Verdict, folder, walk, write};
+use super::{Built, Durability, Error, Verdict, folder, git_file, walk, write};
 use crate::worker::Cancel;
 
 impl Volume {
@@ -26,11 +27,22 @@ impl Volume {
     /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and its like; `store_damaged`;
     /// `cancelled`; `no_exchange`. What is published is as it was before in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
+        self.read_shape_again()?;
+        let mut built = self.build_tree(store, commit, cancel)?;
+        built.remarks.retain(|remark| !Remarks::is_lasting(remark) || self.is_new(remark));
+        let shape = self.shape();
+        if shape.worktree_git && (built.files > 0 || built.spare.is_some() || !git_file::is_led_to(store, commit)) {
+            git_file::prepare(store, commit, &shape)?;
+        }
+        Ok(built)
+    }
+
+    fn build_tree(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         let trees = self.trees_folder()?;
         if self.has_tree(&trees, commit)? && self.verify(store, commit, cancel)? == Verdict::Whole {
-            return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None });
+            return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
         }
-        let objects = Objects::open(store)?;
+        let objects = Objects::open(store, &self.shape())?;
         let note = match self.build_from_spare(&objects, &trees, commit, cancel)? {
             Used::Built(built) => return Ok(built),
             Used::No(note) => note,
@@ -54,14 +66,21 @@ impl Volume {
         cancel: &Cancel,
     ) -> Result<Built, Error> {
         let root = objects.root(commit)?;
-        let entries = walk::survey(&objects.odb()?, root, cancel)?;
+        let entries = walk::survey(&objects.view()?, root, cancel)?;
         let mut new = NewTree::make(self, trees)?;
-        let written = write::write_tree(store, root, &new.folder, cancel)?;
-        folder::flush(&new.folder, entries)
-            .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(trees))?;
+        let shape = self.shape();
+        let written = write::write_tree(store, objects, root, &new.folder, None, cancel)?;
+        if shape.worktree_git {
+            git_file::write(&new.folder, commit, &shape)?;
+        }
+        if self.durability() == Durability::Full {
+            folder::flush(&new.folder, entries)
+                .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(trees))?;
+        }
         new.take_the_place_of(commit, cancel)?;
-        self.note_written(trees, commit, entries);
-        Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None })
+        self.note_written(trees, commit, entries, &shape);
+        let remarks = written.remarks.words();
+        Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None, remarks })
     }
 }
 
@@ -79,7 +98,7 @@ impl<'a> NewTree<'a> {
         let name = unique(UNFINISHED);
         // Known as ours before it exists, so that no sweep takes it for a leftover.
         volume.ages().begin_build(name.clone());
-        match folder::make(trees, &name, 0o755) {
+        match folder::make(trees, &name, volume.shape().mode(EntryKind::Folder)) {
             Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false }),
             Err(errno) => {
                 volume.ages().end_build(&name);
@@ -112,7 +131,9 @@ impl<'a> NewTree<'a> {
         // Under the lock: from here on nobody publishes it.
         let renamed = rustix::fs::renameat(trees, name, trees, &*temporary);
         drop(ages);
-        let opened = renamed.and_then(|()| folder::open(trees, &temporary));
+        let opened = renamed
+            .and_then(|()| folder::open(trees, &temporary))
+            .and_then(|folder| git_file::remove(&folder).map(|()| folder));
         match opened {
             Ok(folder) => Ok(Some(Self { volume, trees, name: temporary, folder, in_place: false })),
             Err(errno) => {
@@ -128,7 +149,9 @@ impl<'a> NewTree<'a> {
         let name = unique(UNFINISHED);
         volume.ages().begin_build(name.clone());
         let opened = rustix::fs::renameat(trees, from, trees, &*name).and_then(|()| folder::open(trees, &name));
-        match opened.and_then(|folder| folder::set_mode(&folder, 0o755).map(|()| folder)) {
+        match opened
+            .and_then(|folder| folder::set_mode(&folder, volume.shape().mode(EntryKind::Folder)).map(|()| folder))
+        {
             Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false }),
             Err(errno) => {
                 let _ = folder::remove_all(trees, &name);
@@ -191,7 +214,9 @@ impl<'a> NewTree<'a> {
         ages.forget(name);
         ages.end_build(&self.name);
         drop(ages);
-        rustix::fs::fsync(self.trees).map_err(failed("flush the folder of"))?;
+        if volume.durability() == Durability::Full {
+            rustix::fs::fsync(self.trees).map_err(failed("flush the folder of"))?;
+        }
         if let Some(old) = discarded {
             // The next sweep tries again.
             let _ = folder::remove_all(self.trees, &old);

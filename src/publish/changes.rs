@@ -3,33 +3,39 @@
 //! It must not read file contents, nor the volume.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 
 use super::diff::{self, Pair};
-use super::objects::{Entry, EntryKind, MAX_DEPTH, Objects, hostile, join};
+use super::objects::{Entry, EntryKind, MAX_DEPTH, Objects, View, hostile, join};
 use super::path::printable;
-use super::{Changes, Error, Kind};
+use super::shape::Shape;
+use super::{Changes, Error, Kind, Volume};
 
 /// How many changed files are named.
 const NAMED: usize = 500;
 
-/// Compares two commits by walking only the subtrees that differ. `old` = `None`, or not (or not wholly) in the store:
-/// everything is added.
-///
-/// # Errors
-/// If an object of `new` is missing or damaged, or if its tree is hostile.
-pub fn changes(store: &Path, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
-    let objects = Objects::open(store)?;
-    let odb = objects.odb()?;
-    let new = objects.root(new)?;
-    if let Some(old) = old.and_then(|commit| objects.root(commit).ok())
-        && let Ok(changes) = walk(&odb, Some(old), Some(new))
-    {
-        return Ok(changes);
+impl Volume {
+    /// Compares two commits by walking only the subtrees that differ. `old` = `None`, or not (or not wholly) in the store:
+    /// everything is added.
+    ///
+    /// # Errors
+    /// If an object of `new` is missing or damaged, or if its tree is hostile.
+    pub fn changes(&self, store: &Path, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
+        // What was pushed, not what became of it.
+        let submodules = self.shape().submodules;
+        let objects = Objects::open(store, &Arc::new(Shape { raw: true, submodules, ..Shape::default() }))?;
+        let view = objects.view()?;
+        let new = objects.root(new)?;
+        if let Some(old) = old.and_then(|commit| objects.root(commit).ok())
+            && let Ok(changes) = walk(&view, Some(old), Some(new))
+        {
+            return Ok(changes);
+        }
+        // Objects of the old commit may have been pruned; if the new ones are at fault this fails again.
+        walk(&view, None, Some(new))
     }
-    // Objects of the old commit may have been pruned; if the new ones are at fault this fails again.
-    walk(&odb, None, Some(new))
 }
 
 struct Frame {
@@ -37,10 +43,10 @@ struct Frame {
     pairs: std::vec::IntoIter<Pair>,
 }
 
-fn walk(odb: &Odb<'_>, old: Option<Oid>, new: Option<Oid>) -> Result<Changes, Error> {
+fn walk(view: &View<'_>, old: Option<Oid>, new: Option<Oid>) -> Result<Changes, Error> {
     let mut changes = Changes::default();
     let mut seen = 0;
-    let mut stack = vec![frame(odb, old, new, Vec::new(), &mut seen)?];
+    let mut stack = vec![frame(view, old, new, Vec::new(), &mut seen)?];
     while let Some(top) = stack.last_mut() {
         let Some((before, after)) = top.pairs.next() else {
             stack.pop();
@@ -53,7 +59,7 @@ fn walk(odb: &Odb<'_>, old: Option<Oid>, new: Option<Oid>) -> Result<Changes, Er
                 return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
             }
             let id = |entry: Option<Entry>| entry.map(|entry| entry.id);
-            stack.push(frame(odb, id(before), id(after), path, &mut seen)?);
+            stack.push(frame(view, id(before), id(after), path, &mut seen)?);
             continue;
         }
         let (count, kind) = match (&before, &after) {
@@ -69,7 +75,7 @@ fn walk(odb: &Odb<'_>, old: Option<Oid>, new: Option<Oid>) -> Result<Changes, Er
     Ok(changes)
 }
 
-fn frame(odb: &Odb<'_>, old: Option<Oid>, new: Option<Oid>, path: Vec<u8>, seen: &mut u64) -> Result<Frame, Error> {
-    let pairs = diff::folders(odb, old, new, &path, seen)?.into_iter();
+fn frame(view: &View<'_>, old: Option<Oid>, new: Option<Oid>, path: Vec<u8>, seen: &mut u64) -> Result<Frame, Error> {
+    let pairs = diff::folders(view, old, new, &path, seen)?.into_iter();
     Ok(Frame { path, pairs })
 }

@@ -5,10 +5,10 @@
 
 use std::cmp::Ordering;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 
 use super::Error;
-use super::objects::{Entry, EntryKind, MAX_ENTRIES, hostile, read_tree};
+use super::objects::{Entry, EntryKind, MAX_ENTRIES, View, hostile};
 
 /// The same name in both commits; at least one is there, and they differ. The order of git's trees keeps a file and a
 /// folder of one name apart, so either both are folders or none is.
@@ -17,7 +17,7 @@ pub(super) type Pair = (Option<Entry>, Option<Entry>);
 /// What differs between two folders, in git's order. `None` is an empty folder. `seen` counts what a whole walk has read,
 /// so that a few kilobytes which unfold to billions of entries end it.
 pub(super) fn folders(
-    odb: &Odb<'_>,
+    view: &View<'_>,
     old: Option<Oid>,
     new: Option<Oid>,
     path: &[u8],
@@ -26,8 +26,14 @@ pub(super) fn folders(
     if old == new {
         return Ok(Vec::new());
     }
-    let read = |id: Option<Oid>| id.map_or_else(|| Ok(Vec::new()), |id| read_tree(odb, id, path));
-    let (old, new) = (read(old)?, read(new)?);
+    let read = |id: Option<Oid>| id.map_or_else(|| Ok(Vec::new()), |id| view.tree(id, path));
+    let both = old.is_some() && new.is_some();
+    let old = read(old)?;
+    let attributes = view.attributes();
+    let new = read(new)?;
+    if both && attributes != view.attributes() {
+        view.attributes_differ.set(true);
+    }
     *seen += (old.len() + new.len()) as u64;
     if *seen > 2 * MAX_ENTRIES {
         return Err(hostile(path, b"", "there are more than 5,000,000 entries to compare"));

@@ -43,9 +43,18 @@ pub enum Error {
     /// A damaged tree is live, and this file system cannot swap two folders in one step.
     #[error("cannot replace the published tree {path}: this file system has no atomic exchange: {source}")]
     NoExchange { path: String, source: io::Error },
+    /// The sparse-checkout file cannot be read.
+    #[error("cannot read the sparse-checkout file {path}: {source}")]
+    Patterns { path: String, source: io::Error },
+    /// The folder that lets git work inside a tree cannot be written.
+    #[error("cannot {doing} for git inside the tree: {source}")]
+    Inside { doing: &'static str, source: git2::Error },
     /// An object is missing or unreadable in the store.
     #[error("cannot read {what} from the object store: {source}")]
     Store { what: String, source: git2::Error },
+    /// The commit is in the store, its submodules are not.
+    #[error("the submodules of commit {commit} are not in the store")]
+    NoSubmodules { commit: git2::Oid },
     /// Whoever asked does not wait any more.
     #[error("cancelled")]
     Cancelled,
@@ -76,8 +85,8 @@ impl Error {
     }
 
     /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
-    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `store_damaged`,
-    /// `store_unreadable`, `cancelled` or `io`.
+    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `sparse_file`,
+    /// `worktree_git`, `store_damaged`, `store_unreadable`, `no_submodules`, `cancelled` or `io`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -98,8 +107,11 @@ impl Error {
             Self::BadLink { .. } => "bad_link",
             Self::NotBuilt { .. } => "not_built",
             Self::NoExchange { .. } => "no_exchange",
+            Self::Patterns { .. } => "sparse_file",
+            Self::Inside { .. } => "worktree_git",
             Self::Store { .. } if self.store_is_damaged() => "store_damaged",
             Self::Store { .. } => "store_unreadable",
+            Self::NoSubmodules { .. } => "no_submodules",
             Self::Cancelled => "cancelled",
         }
     }
@@ -109,9 +121,8 @@ impl Error {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.kind() {
-            "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "cancelled" => {
-                Retry::Soon
-            }
+            "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
+            | "cancelled" => Retry::Soon,
             _ => Retry::NextPoll,
         }
     }
@@ -142,6 +153,8 @@ impl Error {
             "no_exchange" => {
                 "somebody changed the published files; push a new commit, or delete the tree and let it be rebuilt"
             }
+            "sparse_file" => "mount the file that --sparse-checkout-file names, readable for this user",
+            "worktree_git" => "see that ROOT/.pushsync/repo.git/worktrees can be written, or leave out --worktree-git",
             "store_damaged" => "nothing to do: the repository is fetched anew",
             _ => return None,
         })

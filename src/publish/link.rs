@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::path::printable;
-use super::{Error, folder};
+use super::{Durability, Error, folder};
 
 /// Where the link stands: its folder as configured (it may not exist yet) and its name.
 #[derive(Debug)]
@@ -87,9 +87,9 @@ impl Place {
         inside.components().next().map(|first| first.as_os_str().to_owned())
     }
 
-    /// Puts the link to `commit` in place, durably. A link is replaced whatever it names; an empty folder, which a mount
+    /// Puts the link to `commit` in place; durably, if that is asked for. A link is replaced whatever it names; an empty folder, which a mount
     /// leaves behind, gives way; anything else is somebody's data and stays.
-    pub(super) fn set(&self, commit: Oid) -> Result<(), Error> {
+    pub(super) fn set(&self, commit: Oid, durability: Durability) -> Result<(), Error> {
         let failed = |doing, source| Error::Io { doing, path: self.shown(), source };
         std::fs::create_dir_all(&self.folder).map_err(|source| failed("make the folder of the link", source))?;
         let real = self.folder.canonicalize().map_err(|source| failed("find the folder of the link", source))?;
@@ -116,7 +116,18 @@ impl Place {
             let _ = rustix::fs::unlinkat(&parent, temporary.as_bytes(), AtFlags::empty());
             return Err(error);
         }
-        rustix::fs::fsync(&parent).map_err(|errno| failed("flush the folder of", errno.into()))
+        if durability == Durability::Full {
+            rustix::fs::fsync(&parent).map_err(|errno| failed("flush the folder of", errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the name of the link through to the disk.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        let failed = |source| Error::Io { doing: "flush the folder of", path: self.shown(), source };
+        let real = self.folder.canonicalize().map_err(failed)?;
+        let parent = folder::open_path(&real).map_err(|errno| failed(errno.into()))?;
+        rustix::fs::fsync(&parent).map_err(|errno| failed(errno.into()))
     }
 
     fn temporary(&self, parent: &OwnedFd, target: &Path) -> Result<String, Errno> {

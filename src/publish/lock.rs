@@ -4,6 +4,8 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -12,6 +14,9 @@ use super::Error;
 use super::path::printable;
 
 const NAME: &[u8] = b"lock";
+
+/// A process that just ended, or a child that has not become its program yet, may have the lock for a moment longer.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Held until it is dropped.
 #[derive(Debug)]
@@ -27,10 +32,14 @@ impl Lock {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(folder, NAME, flags, Mode::from_bits_truncate(0o644))
             .map_err(|errno| Error::io("open", &path, errno).with_cause_from(folder))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN) => return Err(Error::Locked { path: printable(&path), owner: owner(folder) }),
-            Err(errno) => return Err(Error::io("lock", &path, errno)),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::AGAIN) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
+                Err(Errno::AGAIN) => return Err(Error::Locked { path: printable(&path), owner: owner(folder) }),
+                Err(errno) => return Err(Error::io("lock", &path, errno)),
+            }
         }
         // A full disk must not keep us from starting: the text is a courtesy.
         let _ = sign(&file);

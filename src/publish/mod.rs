@@ -14,7 +14,9 @@ mod volume;
 mod bring;
 mod build;
 mod changes;
+mod clone;
 mod diff;
+mod durable;
 mod link;
 mod prepare;
 mod room;
@@ -24,14 +26,25 @@ mod verify;
 mod walk;
 mod write;
 
+mod convert;
+mod encode;
 mod error;
 mod folder;
+mod git_file;
+mod levels;
 mod lock;
 mod objects;
+mod packed;
 mod path;
+mod remarks;
+mod shape;
 
-pub use changes::changes;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
+pub use durable::Durability;
 pub use error::Error;
+pub use shape::Shape;
 pub use volume::{Volume, VolumeOptions};
 
 use git2::Oid;
@@ -69,6 +82,8 @@ pub struct Built {
     pub spare: Option<Oid>,
     /// Why a spare that was there was not used.
     pub note: Option<String>,
+    /// What a person should know of the files: Git LFS pointers, filters that are not run.
+    pub remarks: Vec<String>,
 }
 
 /// What became of the spares.
@@ -80,8 +95,6 @@ pub enum Prepared {
     Ready(usize),
     /// The volume is too full for as many as there should be.
     NoRoom,
-    /// Somebody changed the spare before it was published: the published tree is not its commit. The difference in words.
-    LiveDiffers(String),
 }
 
 /// How many files differ between two commits, and the first of them.

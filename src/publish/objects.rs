@@ -7,13 +7,23 @@
 //! A known hole: libgit2 1.9.7 never returns from a loose object whose compressed data ends early (its inflate loop makes
 //! no progress and does not notice). Fetched objects are in packs; should it happen, the watchdog abandons the thread.
 
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use git2::{ObjectType, Odb, Oid, Repository};
+use sha1::{Digest as _, Sha1};
 
-use super::Error;
+use super::convert::Conversion;
+use super::levels::Levels;
 use super::path::{Refused, check_name, printable};
+use super::remarks::Remarks;
+use super::shape::Shape;
+use super::{Error, packed};
+use crate::sparse::{Sparse, Wanted};
+use crate::submodules;
 
 /// How deep folders may be nested. Each level holds a file descriptor while a tree is written; readers give up at
 /// `PATH_MAX` (4096 bytes) long before.
@@ -22,13 +32,16 @@ pub(super) const MAX_DEPTH: usize = 256;
 /// How many entries a tree may have in all, so that a few kilobytes of nested trees cannot fill a volume with names.
 pub(super) const MAX_ENTRIES: u64 = 5_000_000;
 
+/// Larger files are written piece by piece. A few kilobytes of a pack can be a gigabyte of zeros.
+pub(super) const LARGE: usize = 8 * 1024 * 1024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
     File,
     Executable,
     Link,
     Folder,
-    /// A submodule: an empty folder here.
+    /// A submodule that is left out: an empty folder.
     Submodule,
 }
 
@@ -38,68 +51,312 @@ pub(super) struct Entry {
     pub name: Vec<u8>,
     pub kind: EntryKind,
     pub id: Oid,
+    /// What `.gitattributes` change in its content; `None`: nothing.
+    pub conversion: Option<Arc<Conversion>>,
 }
 
 /// A handle to the store. Each thread opens its own: libgit2's handles are not for sharing.
 pub(super) struct Objects {
     repository: Repository,
+    shape: Arc<Shape>,
+    modules: Modules,
+}
+
+/// Where the submodules are in the trees that are read: what the repository around them says of files ends there.
+#[derive(Default)]
+pub(super) struct Modules {
+    folders: RefCell<BTreeSet<Vec<u8>>>,
+    /// True if two commits were looked up that do not have them in the same places.
+    differ: Cell<bool>,
+    known: Cell<bool>,
+}
+
+/// The trees and files of commits as they are to be on the disk. Everything that reads what a tree holds asks here, so
+/// that what a tree is made of, compared with and described by is the same.
+pub(super) struct View<'a> {
+    odb: Odb<'a>,
+    store: &'a Path,
+    shape: &'a Shape,
+    modules: &'a Modules,
+    levels: RefCell<Levels>,
+    /// The `.gitattributes` of the folder that was read last.
+    attributes: Cell<Option<Oid>>,
+    /// Set by a comparison that has seen two of them in one folder: what is equal in the store may then differ on the disk.
+    pub(super) attributes_differ: Cell<bool>,
+    /// Folders of a sparse tree of which it is known whether anything in them is wanted.
+    held: RefCell<HashMap<(Oid, Vec<u8>), bool>>,
+    pub(super) remarks: RefCell<Remarks>,
 }
 
 impl Objects {
     /// `open_bare`, because it does not ask who owns the folder: with fsGroup that is often somebody else.
-    pub(super) fn open(store: &Path) -> Result<Self, Error> {
+    pub(super) fn open(store: &Path, shape: &Arc<Shape>) -> Result<Self, Error> {
         let what = || printable(store.as_os_str().as_encoded_bytes());
         let repository = Repository::open_bare(store).map_err(|source| Error::Store { what: what(), source })?;
-        Ok(Self { repository })
+        Ok(Self { repository, shape: Arc::clone(shape), modules: Modules::default() })
     }
 
+    /// The tree that a commit is published as. With submodules that is a graft, which was made when they were fetched.
     pub(super) fn root(&self, commit: Oid) -> Result<Oid, Error> {
-        let read = || Ok(self.repository.find_commit(commit)?.tree_id());
-        read().map_err(|source| Error::Store { what: format!("commit {commit}"), source })
+        let unreadable = |source| Error::Store { what: format!("commit {commit}"), source };
+        let plain = self.repository.find_commit(commit).map_err(unreadable)?.tree_id();
+        let Some(name) = self.shape.submodules.graft(commit) else { return Ok(plain) };
+        // A tree that libgit2 cannot parse is refused later, with its reason.
+        let listed = self.repository.find_tree(plain).is_ok_and(|tree| tree.get_name(".gitmodules").is_some());
+        if !listed {
+            self.modules.note(BTreeSet::new());
+            return Ok(plain);
+        }
+        match self.repository.refname_to_id(&name) {
+            Ok(graft) => {
+                let graft = self.repository.find_commit(graft).map_err(unreadable)?;
+                self.modules.note(submodules::folders(graft.message().unwrap_or_default()).collect());
+                Ok(graft.tree_id())
+            }
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Err(Error::NoSubmodules { commit }),
+            Err(error) => Err(unreadable(error)),
+        }
     }
 
-    pub(super) fn odb(&self) -> Result<Odb<'_>, Error> {
-        self.repository.odb().map_err(|source| Error::Store { what: "its index".to_owned(), source })
+    pub(super) fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    pub(super) fn view(&self) -> Result<View<'_>, Error> {
+        let odb = self.repository.odb();
+        let odb = odb.map_err(|source| Error::Store { what: "its index".to_owned(), source })?;
+        Ok(View {
+            odb,
+            store: self.repository.path(),
+            shape: &self.shape,
+            modules: &self.modules,
+            levels: RefCell::new(Levels::new()),
+            attributes: Cell::new(None),
+            attributes_differ: Cell::new(false),
+            held: RefCell::default(),
+            remarks: RefCell::default(),
+        })
     }
 }
 
-/// Reads the folder `path` (without a slash at its end; empty for the root). No order of the entries is promised.
-pub(super) fn read_tree(odb: &Odb<'_>, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
-    let object = read(odb, id, "tree", path)?;
-    if object.kind() != ObjectType::Tree {
-        return Err(hostile(path, b"", "it is not a folder, though its entry says so"));
+impl View<'_> {
+    pub(super) fn shape(&self) -> &Shape {
+        self.shape
     }
-    let entries = parse_tree(object.data(), path)?;
-    // Names are compared without allocation; the same name twice would make the second write into the first.
-    let mut names = HashSet::with_capacity(entries.len());
-    match entries.iter().find(|entry| !names.insert(entry.name.as_slice())) {
-        Some(twice) => Err(hostile(path, &twice.name, "the name stands twice in one folder")),
-        None => Ok(entries),
+
+    /// Reads the folder `path` (without a slash at its end; empty for the root). No order of the entries is promised.
+    /// The folders above it must have been read before it, those of the same commit last.
+    pub(super) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.stored_tree(id, path)?;
+        if !self.shape.raw {
+            self.note_attributes(&mut entries, path)?;
+        }
+        let Some(sparse) = &self.shape.sparse else { return Ok(entries) };
+        if self.modules.around(path) > 0 {
+            return Ok(entries);
+        }
+        match sparse.folder(path) {
+            Wanted::All => Ok(entries),
+            Wanted::Nothing => Ok(Vec::new()),
+            Wanted::Some => {
+                let mut wanted = Vec::new();
+                for entry in entries {
+                    if self.holds(sparse, &entry, path, 0, &mut 0)? {
+                        wanted.push(entry);
+                    }
+                }
+                Ok(wanted)
+            }
+        }
+    }
+
+    /// True if what is equal in two trees may differ on the disk.
+    pub(super) fn may_mislead(&self) -> bool {
+        self.attributes_differ.get() || self.modules.differ.get()
+    }
+
+    /// The `.gitattributes` of the folder that was read last, also if it is not wanted itself.
+    pub(super) fn attributes(&self) -> Option<Oid> {
+        self.attributes.get()
+    }
+
+    /// The folder as it is stored, whatever is wanted of it.
+    pub(super) fn stored_tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
+        let object = read(&self.odb, id, "tree", path)?;
+        if object.kind() != ObjectType::Tree {
+            return Err(hostile(path, b"", "it is not a folder, though its entry says so"));
+        }
+        let entries = parse_tree(object.data(), path)?;
+        // Names are compared without allocation; the same name twice would make the second write into the first.
+        let mut names = HashSet::with_capacity(entries.len());
+        match entries.iter().find(|entry| !names.insert(entry.name.as_slice())) {
+            Some(twice) => Err(hostile(path, &twice.name, "the name stands twice in one folder")),
+            None => Ok(entries),
+        }
+    }
+
+    /// True if a file is too large to be read as a whole: [`View::pieces`] has it then. What has to be converted is read.
+    pub(super) fn is_large(&self, entry: &Entry, path: &[u8]) -> Result<bool, Error> {
+        if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
+            return Ok(false);
+        }
+        let (size, kind) =
+            self.odb.read_header(entry.id).map_err(|source| unreadable(entry.id, "blob", path, source))?;
+        if size <= LARGE || kind != ObjectType::Blob {
+            return Ok(false);
+        }
+        match entry.kind {
+            EntryKind::File | EntryKind::Executable => Ok(true),
+            _ => Err(hostile(path, &entry.name, "a link whose target is not a path")),
+        }
+    }
+
+    /// Hands the content of a large file to `take`, piece by piece. Its hash is compared at the end: what was taken of a
+    /// damaged store is of no use.
+    pub(super) fn pieces(
+        &self,
+        entry: &Entry,
+        path: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        let mut refused = None;
+        let (size, _) = self.odb.read_header(entry.id).map_err(|source| unreadable(entry.id, "blob", path, source))?;
+        let mut hash = Sha1::new();
+        hash.update(format!("blob {size}\0"));
+        let read = packed::read(self.store, entry.id, &mut |piece| {
+            hash.update(piece);
+            take(piece).map_err(|error| {
+                refused = Some(error);
+                io::Error::other("refused")
+            })
+        });
+        let damaged = |why: &str| {
+            let source = git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::Odb, why);
+            unreadable(entry.id, "blob", path, source)
+        };
+        match (refused, read) {
+            (Some(error), _) => Err(error),
+            (None, Err(error)) => Err(damaged(&error.to_string())),
+            // Not in a pack: libgit2 may know where it is.
+            (None, Ok(None)) => self.content(entry, path, |content| take(content)).map(|()| size as u64),
+            (None, Ok(Some(()))) if hash.finalize().as_slice() == entry.id.as_bytes() => Ok(size as u64),
+            (None, Ok(Some(()))) => Err(damaged("its content does not match its hash")),
+        }
+    }
+
+    /// Hands the content of a file or link in the folder `path` to `use_it`. All of it is in memory meanwhile.
+    pub(super) fn content<T>(
+        &self,
+        entry: &Entry,
+        path: &[u8],
+        use_it: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let path = &join(path, &entry.name);
+        let object = read(&self.odb, entry.id, "blob", path)?;
+        if object.kind() != ObjectType::Blob {
+            return Err(hostile(path, b"", "it is not a file, though its entry says so"));
+        }
+        match &entry.conversion {
+            Some(conversion) if conversion.changes() => use_it(&conversion.apply(object.data(), entry.id)),
+            _ => use_it(object.data()),
+        }
+    }
+
+    fn note_attributes(&self, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
+        let file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_file());
+        self.attributes.set(file.map(|entry| entry.id));
+        let top = self.modules.around(path);
+        let mut levels = self.levels.borrow_mut();
+        let remarks = &mut *self.remarks.borrow_mut();
+        match file {
+            None => levels.none(path),
+            Some(entry) => {
+                levels.enter((path, top), entry.id, remarks, || {
+                    self.content(entry, path, |content| Ok(content.to_vec()))
+                })?;
+            }
+        }
+        if levels.matter((path, top)) {
+            for entry in entries.iter_mut().filter(|entry| entry.kind.is_file()) {
+                entry.conversion = levels.conversion((path, top), &join(path, &entry.name), remarks);
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the entry is wanted: a folder is if anything in it is.
+    fn holds(&self, sparse: &Sparse, entry: &Entry, path: &[u8], depth: usize, seen: &mut u64) -> Result<bool, Error> {
+        let path = join(path, &entry.name);
+        match entry.kind {
+            EntryKind::Submodule => return Ok(sparse.submodule(&path)),
+            EntryKind::Folder if self.modules.around(&path) > 0 => return Ok(sparse.submodule(&path)),
+            EntryKind::Folder => {}
+            _ => return Ok(sparse.file(&path)),
+        }
+        match sparse.folder(&path) {
+            Wanted::All => return Ok(true),
+            Wanted::Nothing => return Ok(false),
+            Wanted::Some => {}
+        }
+        if depth == MAX_DEPTH {
+            return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
+        }
+        let key = (entry.id, path);
+        if let Some(known) = self.held.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let mut held = false;
+        for inner in self.stored_tree(entry.id, &key.1)? {
+            *seen += 1;
+            if *seen > MAX_ENTRIES {
+                return Err(hostile(&key.1, b"", "there are more than 5,000,000 entries below it"));
+            }
+            if self.holds(sparse, &inner, &key.1, depth + 1, seen)? {
+                held = true;
+                break;
+            }
+        }
+        self.held.borrow_mut().insert(key, held);
+        Ok(held)
     }
 }
 
-/// Hands the content of a blob to `use_it`. The whole blob is in memory meanwhile: libgit2 can stream only loose objects,
-/// and without comparing the hash.
-pub(super) fn with_blob<T>(
-    odb: &Odb<'_>,
-    id: Oid,
-    path: &[u8],
-    use_it: impl FnOnce(&[u8]) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let object = read(odb, id, "blob", path)?;
-    if object.kind() != ObjectType::Blob {
-        return Err(hostile(path, b"", "it is not a file, though its entry says so"));
+impl Modules {
+    fn note(&self, folders: BTreeSet<Vec<u8>>) {
+        let before = self.folders.replace(folders);
+        if self.known.replace(true) && before != *self.folders.borrow() {
+            self.differ.set(true);
+        }
     }
-    use_it(object.data())
+
+    /// The length of the path of the innermost submodule that a folder is in, or is; 0 if it is in none.
+    fn around(&self, folder: &[u8]) -> usize {
+        let folders = self.folders.borrow();
+        if folders.is_empty() {
+            return 0;
+        }
+        let slashes = folder.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let mut ends = std::iter::once(folder.len()).chain(slashes);
+        ends.find(|end| folders.contains(&folder[..*end])).unwrap_or(0)
+    }
+}
+
+impl EntryKind {
+    pub(super) fn is_file(self) -> bool {
+        matches!(self, Self::File | Self::Executable)
+    }
 }
 
 fn read<'odb>(odb: &'odb Odb<'_>, id: Oid, kind: &str, path: &[u8]) -> Result<git2::OdbObject<'odb>, Error> {
-    odb.read(id)
-        .map_err(|source| Error::Store { what: format!("{kind} {id} ({})", printable(&join(path, b""))), source })
+    odb.read(id).map_err(|source| unreadable(id, kind, path, source))
+}
+
+fn unreadable(id: Oid, kind: &str, path: &[u8], source: git2::Error) -> Error {
+    Error::Store { what: format!("{kind} {id} ({})", printable(&join(path, b""))), source }
 }
 
 /// A tree object is a run of `mode SP name NUL hash`.
-fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
+pub(super) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
     const HASH: usize = 20;
     let cut_off = || hostile(path, b"", "the tree object is cut off");
     let mut entries = Vec::new();
@@ -116,14 +373,16 @@ fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
             Refused::TooLong => Error::NameTooLong { path: printable(&join(path, name)) },
         })?;
         let id = Oid::from_bytes(hash).map_err(|_| cut_off())?;
-        entries.push(Entry { name: name.to_vec(), kind, id });
+        entries.push(Entry { name: name.to_vec(), kind, id, conversion: None });
     }
     Ok(entries)
 }
 
 /// Old repositories have other permission bits (100664); like git, only the owner's execute bit is looked at.
 fn kind_of(mode: &[u8]) -> Option<EntryKind> {
-    let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
+    // A sign would be read as part of the number.
+    let digits = mode.iter().all(u8::is_ascii_digit);
+    let mode = u32::from_str_radix(std::str::from_utf8(mode).ok().filter(|_| digits)?, 8).ok()?;
     match mode >> 12 {
         0o04 => Some(EntryKind::Folder),
         0o10 if mode & 0o100 != 0 => Some(EntryKind::Executable),
@@ -182,6 +441,7 @@ mod tests {
         for raw in [
             line("10644x", b"a"),
             line("060000", b"a"),
+            line("+100644", b"a"),
             line("100644", b".."),
             line("100644", b"a")[..20].to_vec(),
             b"1".to_vec(),

@@ -3,18 +3,20 @@
 //! Everything here may be given up between two files, and is when a push wants to build: what is unfinished goes, what is
 //! ready stays. It must not touch what readers see.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use git2::Oid;
 
 use super::bring::{Brought, plan};
 use super::build::NewTree;
+use super::clone::Model;
 use super::folder::{self, Stamp};
 use super::objects::Objects;
 use super::room::Room;
 use super::spare::{Job, MOST_STEPS, Spare, Trust, discard};
 use super::volume::Volume;
-use super::{Error, Live, Prepared, Verdict, verify, walk, write};
+use super::{Durability, Error, Live, Prepared, Verdict, git_file, verify, walk, write};
 use crate::worker::Cancel;
 
 /// What is to be believed of a tree before it is vouched for.
@@ -26,11 +28,23 @@ enum Believe {
 }
 
 impl Volume {
+    /// Compares the live tree with its commit, as far as that was left for later: a tree that was published from a spare,
+    /// or one that an earlier process left. To be called when nobody waits for the volume, and cancelled when somebody does.
+    pub fn look_again(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
+        let Live::Tree(live) = self.live()? else { return Ok(Verdict::Whole) };
+        let trees = &self.trees_folder()?;
+        let objects = &Objects::open(store, &self.shape())?;
+        self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live)
+    }
+
+    /// Leaves the comparison of a tree that an earlier process published to [`Volume::look_again`].
+    pub fn believe_for_now(&self, commit: Oid) {
+        let shape = self.shape().fingerprint();
+        self.spares().trees.insert(commit, Trust { since: None, entries: 0, complete: false, shape });
+    }
+
     /// Sees to it that there are as many spares of the live tree as there should be. To be called when nobody waits for
-    /// the volume, and cancelled when somebody does.
-    ///
-    /// First it looks at what the last push left out: whether the published tree, if it was a spare, is all that its
-    /// commit holds.
+    /// the volume.
     ///
     /// # Errors
     /// As for a build. The published trees are not touched.
@@ -40,17 +54,15 @@ impl Volume {
             return Ok(Prepared::Nothing);
         }
         let trees = &self.trees_folder()?;
-        let objects = &Objects::open(store)?;
-        let odb = &objects.odb()?;
-        let job = Job { objects, odb, trees, cancel };
-        if let Verdict::Differs(difference) = self.look_after(&job, live)? {
-            return Ok(Prepared::LiveDiffers(difference));
-        }
+        let shape = &self.shape();
+        let objects = &Objects::open(store, shape)?;
+        let view = &objects.view()?;
+        let job = Job { objects, view, trees, cancel };
         if self.room(&job, live)?.is_tight() {
             self.drop_spares(trees);
             return Ok(Prepared::NoRoom);
         }
-        while let Some(spare) = self.take_unready(live) {
+        while let Some(spare) = self.take_unready(live, shape.fingerprint()) {
             self.renew(&job, spare, live)?;
         }
         // One that was given up while it was being looked at came back after another had been made.
@@ -63,16 +75,27 @@ impl Volume {
                 return Ok(Prepared::NoRoom);
             }
             let root = objects.root(live)?;
-            let entries = walk::survey(odb, root, cancel)?;
+            let entries = walk::survey(view, root, cancel)?;
             let tree = NewTree::make(self, trees)?;
-            write::write_tree(store, root, &tree.folder, cancel)?;
-            folder::flush(&tree.folder, entries).map_err(|errno| self.failed("flush", &tree.name, errno))?;
+            let model = self.model(trees, live, shape.fingerprint());
+            write::write_tree(store, objects, root, &tree.folder, model, cancel)?;
+            if self.durability() == Durability::Full {
+                folder::flush(&tree.folder, entries).map_err(|errno| self.failed("flush", &tree.name, errno))?;
+            }
             let name = tree.become_spare(live, cancel)?;
-            let spare = Spare { name, commit: live, entries, since: None };
+            let spare = Spare { name, commit: live, entries, since: None, shape: 0 };
             let Some(spare) = self.vouch(&job, spare, Believe::All)? else { break };
             self.put_back(spare);
         }
         Ok(Prepared::Ready(self.spares().ready.len()))
+    }
+
+    /// The live tree, if it is known to hold what its commit holds.
+    fn model(&self, trees: &OwnedFd, live: Oid, shape: u64) -> Option<Model> {
+        let known = self.spares().trees.get(&live).copied();
+        let trust = known.filter(|trust| trust.complete && trust.shape == shape)?;
+        let top = folder::open(trees, live.to_string().as_bytes()).ok()?;
+        Some(Model::new(top, trust.since?))
     }
 
     fn room(&self, job: &Job<'_>, live: Oid) -> Result<Room, Error> {
@@ -84,26 +107,39 @@ impl Volume {
     /// Compares a tree that was published from a spare with its commit, as far as that was left for later.
     fn look_after(&self, job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
         let known = self.spares().trees.get(&live).copied();
-        let Some(trust) = known.filter(|trust| !trust.complete) else { return Ok(Verdict::Whole) };
+        let shape = job.view.shape();
+        // A tree of another shape is replaced by the next push, not repaired.
+        let Some(trust) = known.filter(|trust| !trust.complete && trust.shape == shape.fingerprint()) else {
+            return Ok(Verdict::Whole);
+        };
         let name = live.to_string();
         let since = self.now(job.trees)?;
         let top = folder::open(job.trees, name.as_bytes())
             .map_err(|errno| self.failed("open the tree", name.as_bytes(), errno))?;
-        let verdict = verify::compare(job.odb, job.objects.root(live)?, top, Some(trust.since), job.cancel)?;
+        if shape.worktree_git && !git_file::is_led_to(&self.store(), live) {
+            return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
+        }
+        let git_file = shape.worktree_git.then_some(live);
+        let root = job.objects.root(live)?;
+        let verdict = verify::compare(job.view, root, top, git_file, trust.since, job.cancel)?;
         if verdict == Verdict::Whole {
-            self.spares().trees.insert(live, Trust { since, complete: true, ..trust });
+            let entries = match trust.entries {
+                0 => walk::survey(job.view, job.objects.root(live)?, job.cancel)?,
+                known => known,
+            };
+            self.spares().trees.insert(live, Trust { since: Some(since), entries, complete: true, shape: trust.shape });
         }
         Ok(verdict)
     }
 
     /// Takes up a spare of an earlier process, or brings one to the live commit that no push wanted.
     fn renew(&self, job: &Job<'_>, mut spare: Spare, live: Oid) -> Result<(), Error> {
-        if spare.since.is_none() {
+        if spare.since.is_none() || spare.shape != job.view.shape().fingerprint() {
             let Ok(root) = job.objects.root(spare.commit) else {
                 discard(job.trees, &spare.name);
                 return Ok(());
             };
-            spare.entries = match walk::survey(job.odb, root, job.cancel) {
+            spare.entries = match walk::survey(job.view, root, job.cancel) {
                 Ok(entries) => entries,
                 Err(error) => {
                     self.put_back(spare);
@@ -124,19 +160,24 @@ impl Volume {
 
     /// Makes a spare of a published tree whose readers have had their grace.
     fn recycle(&self, job: &Job<'_>, live: Oid, keep: &[Oid]) -> Result<bool, Error> {
-        let known: Vec<_> = {
+        let mut known: Vec<_> = {
             let mut spares = self.spares();
             // What was swept is not known any more.
             spares.trees.retain(|commit, _| self.has_tree(job.trees, *commit).unwrap_or(true));
-            spares.trees.iter().filter(|(_, trust)| trust.complete).map(|(commit, trust)| (*commit, *trust)).collect()
+            let shape = job.view.shape().fingerprint();
+            let usable = |trust: &Trust| trust.complete && trust.shape == shape;
+            spares.trees.iter().filter(|(_, trust)| usable(trust)).map(|(commit, trust)| (*commit, *trust)).collect()
         };
+        // The oldest first: its readers are the likeliest to be gone.
+        known.sort_by_key(|(_, trust)| trust.since);
         for (commit, trust) in known {
             if commit == live || keep.contains(&commit) {
                 continue;
             }
+            let Some(since) = trust.since else { continue };
             if let Some(tree) = NewTree::of_replaced(self, job.trees, commit, job.cancel)? {
                 self.spares().trees.remove(&commit);
-                return self.bring_up(job, tree, commit, live, trust.since, trust.entries);
+                return self.bring_up(job, tree, commit, live, since, trust.entries);
             }
         }
         Ok(false)
@@ -154,12 +195,15 @@ impl Volume {
     ) -> Result<bool, Error> {
         let Ok(old) = job.objects.root(from) else { return Ok(false) };
         let most = usize::try_from(MOST_STEPS).unwrap_or(usize::MAX);
-        let Some(plan) = plan(job.odb, old, job.objects.root(live)?, most, job.cancel)? else { return Ok(false) };
+        let Some(plan) = plan(job.view, old, job.objects.root(live)?, most, job.cancel)? else { return Ok(false) };
         let entries = entries + plan.more;
-        let Brought::Done(_) = plan.carry_out(job.odb, &tree.folder, since, job.cancel)? else { return Ok(false) };
+        let Brought::Done(_) = plan.carry_out(job.view, &tree.folder, since, self.durability(), job.cancel)? else {
+            return Ok(false);
+        };
         // The last push did not wait for the tree as a whole, and nobody waits now.
         let name = tree.become_spare(live, job.cancel)?;
-        let vouched = self.vouch(job, Spare { name, commit: live, entries, since: None }, Believe::Since(since))?;
+        let spare = Spare { name, commit: live, entries, since: None, shape: 0 };
+        let vouched = self.vouch(job, spare, Believe::Since(since))?;
         let Some(spare) = vouched else { return Ok(false) };
         self.put_back(spare);
         Ok(true)
@@ -179,7 +223,7 @@ impl Volume {
                 let root = job.objects.root(spare.commit)?;
                 let top =
                     folder::open(job.trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
-                verify::compare(job.odb, root, top, trusted, job.cancel)
+                verify::compare(job.view, root, top, None, trusted, job.cancel)
             })();
             match compared {
                 Ok(Verdict::Whole) => {}
@@ -195,6 +239,7 @@ impl Volume {
             }
         }
         spare.since = Some(since);
+        spare.shape = job.view.shape().fingerprint();
         Ok(Some(spare))
     }
 }

@@ -10,16 +10,17 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 
 use super::bring::{Brought, Plan, plan};
 use super::build::NewTree;
 use super::folder::{self, Stamp};
 use super::link::commit_named;
-use super::objects::{MAX_ENTRIES, Objects};
+use super::objects::{MAX_ENTRIES, Objects, View};
+use super::shape::Shape;
 use super::sweep::{DOOMED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
-use super::{Built, Error, Verdict, verify};
+use super::{Built, Error, Verdict, git_file, verify};
 use crate::worker::Cancel;
 
 /// What the name of a spare begins with; the commit and something unique follow.
@@ -41,15 +42,20 @@ pub(super) struct Spare {
     pub entries: u64,
     /// What was not changed after this is as we wrote it. `None`: an earlier process left it, and it has not been looked at.
     pub since: Option<Stamp>,
+    /// The shape that it was written with (`Shape::fingerprint`).
+    pub shape: u64,
 }
 
 /// What this process knows of a published tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust {
-    pub since: Stamp,
+    /// `None`: an earlier process left it, and nothing of it has been looked at.
+    pub since: Option<Stamp>,
     pub entries: u64,
     /// True if the whole tree was compared with its commit, or written, at that time.
     pub complete: bool,
+    /// The shape that it was written with.
+    pub shape: u64,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +82,7 @@ enum Unfit {
 /// What a job works with.
 pub(super) struct Job<'a> {
     pub objects: &'a Objects,
-    pub odb: &'a Odb<'a>,
+    pub view: &'a View<'a>,
     pub trees: &'a OwnedFd,
     pub cancel: &'a Cancel,
 }
@@ -93,10 +99,11 @@ impl Volume {
         commit: Oid,
         cancel: &Cancel,
     ) -> Result<Used, Error> {
-        let odb = &objects.odb()?;
-        let job = Job { objects, odb, trees, cancel };
+        let view = &objects.view()?;
+        let job = Job { objects, view, trees, cancel };
         let root = objects.root(commit)?;
-        let Some((spare, since)) = self.take_spare() else { return Ok(Used::No(None)) };
+        let shape = view.shape().fingerprint();
+        let Some((spare, since)) = self.take_spare(shape) else { return Ok(Used::No(None)) };
         let from = spare.commit;
         let plan = match self.examine(&job, &spare, since, root) {
             Ok(Ok(plan)) => plan,
@@ -122,17 +129,24 @@ impl Volume {
         let Some(mut tree) = NewTree::of_spare(self, trees, &spare.name) else {
             return Ok(Used::No(Some("it is gone".to_owned())));
         };
-        let written = match plan.carry_out(odb, &tree.folder, since, cancel) {
+        let written = match plan.carry_out(view, &tree.folder, since, self.durability(), cancel) {
             Ok(Brought::Done(written)) => written,
             Ok(Brought::Doubtful(path)) => return Ok(Used::No(Some(changed_by_others(&path)))),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => return Ok(Used::No(Some(error.to_string()))),
         };
+        if view.shape().worktree_git
+            && let Err(error) = git_file::write(&tree.folder, commit, view.shape())
+        {
+            return Ok(Used::No(Some(error.to_string())));
+        }
         // Its folder may be as old as the commits that left it alone, and a sweep goes by that until it is published.
         touch(trees, &tree.name);
         tree.take_the_place_of(commit, cancel)?;
-        self.spares().trees.insert(commit, Trust { since, entries, complete: false });
-        Ok(Used::Built(Built { commit, files: written.files, bytes: written.bytes, spare: Some(from), note: None }))
+        self.spares().trees.insert(commit, Trust { since: Some(since), entries, complete: false, shape });
+        let remarks = written.remarks.words();
+        let (files, bytes) = (written.files, written.bytes);
+        Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
     }
 
     /// The plan, if the spare is to be trusted and it is worth it. Touches nothing.
@@ -145,7 +159,7 @@ impl Volume {
         // A changed file is two steps, so this is about half of the tree.
         let most = (spare.entries + 128).min(MOST_STEPS);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let Some(plan) = plan(job.odb, old, root, most, job.cancel)? else {
+        let Some(plan) = plan(job.view, old, root, most, job.cancel)? else {
             return Ok(Err(Unfit::Far));
         };
         if spare.entries + plan.more > MAX_ENTRIES {
@@ -157,7 +171,7 @@ impl Volume {
         };
         let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", &spare.name, errno))?;
         if spare.entries <= LOOKED_AT_FIRST || Stamp::of(&stat) > since {
-            match verify::compare(job.odb, old, top, Some(since), job.cancel)? {
+            match verify::compare(job.view, old, top, None, Some(since), job.cancel)? {
                 Verdict::Whole => {}
                 Verdict::Differs(difference) => return spoilt(changed_by_others(difference.as_bytes())),
             }
@@ -171,25 +185,33 @@ impl Volume {
         self.spares().ready.len() < self.spare_limit()
     }
 
+    /// True if the next push need not wait for a spare.
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
+        self.spares().ready.iter().any(|spare| spare.since.is_some())
+    }
+
     /// Notes that a tree was written by this process just now.
-    pub(super) fn note_written(&self, trees: &OwnedFd, commit: Oid, entries: u64) {
+    pub(super) fn note_written(&self, trees: &OwnedFd, commit: Oid, entries: u64, shape: &Shape) {
         if let Ok(since) = self.now(trees) {
-            self.spares().trees.insert(commit, Trust { since, entries, complete: true });
+            let shape = shape.fingerprint();
+            self.spares().trees.insert(commit, Trust { since: Some(since), entries, complete: true, shape });
         }
     }
 
-    fn take_spare(&self) -> Option<(Spare, Stamp)> {
+    fn take_spare(&self, shape: u64) -> Option<(Spare, Stamp)> {
         let mut spares = self.spares();
-        let at = spares.ready.iter().position(|spare| spare.since.is_some())?;
+        let at = spares.ready.iter().position(|spare| spare.since.is_some() && spare.shape == shape)?;
         let spare = spares.ready.remove(at);
         let since = spare.since?;
         Some((spare, since))
     }
 
     /// Takes out one that has to be worked on.
-    pub(super) fn take_unready(&self, live: Oid) -> Option<Spare> {
+    pub(super) fn take_unready(&self, live: Oid, shape: u64) -> Option<Spare> {
         let mut spares = self.spares();
-        let at = spares.ready.iter().position(|spare| spare.since.is_none() || spare.commit != live)?;
+        let unready = |spare: &Spare| spare.since.is_none() || spare.commit != live || spare.shape != shape;
+        let at = spares.ready.iter().position(unready)?;
         Some(spares.ready.remove(at))
     }
 
@@ -224,7 +246,7 @@ impl Volume {
             let wanted = self.spares().ready.len() < self.spare_limit();
             match commit {
                 Some(commit) if wanted => {
-                    self.put_back(Spare { name: name.clone(), commit, entries: 0, since: None });
+                    self.put_back(Spare { name: name.clone(), commit, entries: 0, since: None, shape: 0 });
                 }
                 _ => discard(trees, name),
             }

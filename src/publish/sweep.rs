@@ -50,14 +50,15 @@ impl Ages {
         self.ends.get(name).is_some_and(|end| *end <= Instant::now())
     }
 
-    /// True if nobody is owed the entry any more.
-    pub(super) fn may_go(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> bool {
+    /// How long the entry is still owed to somebody; `None`: to nobody any more. `Duration::MAX`: until its build has ended.
+    pub(super) fn owed(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> Option<Duration> {
         if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
-            return !self.building.contains(name);
+            return self.building.contains(name).then_some(Duration::MAX);
         }
         let now = Instant::now();
         let left = || grace.saturating_sub(age(stat));
-        *self.ends.entry(name.to_vec()).or_insert_with(|| after(now, left())) <= now
+        let end = *self.ends.entry(name.to_vec()).or_insert_with(|| after(now, left()));
+        (end > now).then(|| end - now)
     }
 }
 

@@ -9,14 +9,14 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectType, Oid};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::folder::Stamp;
-use super::objects::{Entry, EntryKind, join, read_tree};
+use super::objects::{Entry, EntryKind, View, join};
 use super::path::printable;
-use super::{Error, Verdict, folder};
+use super::{Error, Verdict, folder, git_file};
 use crate::worker::Cancel;
 
 /// Larger files are hashed piece by piece.
@@ -43,27 +43,42 @@ impl From<Error> for Halt {
 }
 
 /// Compares an open folder with the tree object `root`. The content of files and links whose last change is not after
-/// `trusted` is not read.
+/// `trusted` is not read. `git_file` is the commit whose `.git` file stands in it, if one does.
 pub(super) fn compare(
-    odb: &Odb<'_>,
+    view: &View<'_>,
     root: Oid,
     top: OwnedFd,
+    git_file: Option<Oid>,
     trusted: Option<Stamp>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
-    match walk(odb, root, top, trusted, cancel) {
+    match walk(view, root, top, git_file, trusted, cancel) {
         Ok(()) => Ok(Verdict::Whole),
         Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
         Err(Halt::Failed(error)) => Err(error),
     }
 }
 
-fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, trusted: Option<Stamp>, cancel: &Cancel) -> Result<(), Halt> {
+fn walk(
+    view: &View<'_>,
+    root: Oid,
+    top: OwnedFd,
+    git_file: Option<Oid>,
+    trusted: Option<Stamp>,
+    cancel: &Cancel,
+) -> Result<(), Halt> {
+    let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.shape()));
+    if no_git_file {
+        return Err(differs(git_file::NAME, "is missing or not ours"));
+    }
     // A file of another file system, mounted over ours, has a clock of its own.
     let device = rustix::fs::fstat(&top).map_err(|errno| unreadable(b"", errno))?.st_dev;
     let mut path = Vec::new();
     let mut content = Vec::new();
-    let mut stack = vec![enter(odb, root, top, &path, 0)?];
+    let mut stack = vec![enter(view, root, top, &path, 0)?];
+    if let (Some(_), Some(first)) = (git_file, stack.first_mut()) {
+        first.names.remove(git_file::NAME);
+    }
     while let Some(frame) = stack.last_mut() {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled.into());
@@ -82,10 +97,15 @@ fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, trusted: Option<Stamp>, cancel: 
         }
         let stat = folder::look(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
         let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
-        check_kind(&stat, entry.kind, &at)?;
+        check_kind(view, &stat, entry.kind, &at)?;
         let alone = stat.st_dev == device && trusted.is_some_and(|trusted| Stamp::of(&stat) <= trusted);
         match entry.kind {
             EntryKind::File | EntryKind::Executable | EntryKind::Link if alone => {}
+            EntryKind::File | EntryKind::Executable
+                if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) =>
+            {
+                check_converted(view, &frame.folder, &entry, &stat, &mut content, &path)?;
+            }
             EntryKind::File | EntryKind::Executable => check_content(&frame.folder, &entry, &stat, &mut content, &at)?,
             EntryKind::Link => {
                 let target = rustix::fs::readlinkat(&frame.folder, &*entry.name, Vec::new())
@@ -97,7 +117,7 @@ fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, trusted: Option<Stamp>, cancel: 
                 if entry.kind == EntryKind::Folder {
                     let above = path.len();
                     path = at;
-                    stack.push(enter(odb, entry.id, inner, &path, above)?);
+                    stack.push(enter(view, entry.id, inner, &path, above)?);
                 } else if !folder::names(inner).map_err(|errno| unreadable(&at, errno))?.is_empty() {
                     return Err(differs(&at, "is a submodule and not empty"));
                 }
@@ -107,19 +127,18 @@ fn walk(odb: &Odb<'_>, root: Oid, top: OwnedFd, trusted: Option<Stamp>, cancel: 
     Ok(())
 }
 
-fn enter(odb: &Odb<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -> Result<Frame, Halt> {
-    let entries = read_tree(odb, id, path)?.into_iter();
+fn enter(view: &View<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -> Result<Frame, Halt> {
+    let entries = view.tree(id, path)?.into_iter();
     let names = folder::names(&folder).map_err(|errno| unreadable(path, errno))?.into_iter().collect();
     Ok(Frame { folder, above, entries, names })
 }
 
 /// Type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.
-fn check_kind(stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
+fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
     let (kind, mode) = match wanted {
-        EntryKind::File => (FileType::RegularFile, Some(0o644)),
-        EntryKind::Executable => (FileType::RegularFile, Some(0o755)),
+        EntryKind::File | EntryKind::Executable => (FileType::RegularFile, Some(view.shape().mode(wanted))),
         EntryKind::Link => (FileType::Symlink, None),
-        EntryKind::Folder | EntryKind::Submodule => (FileType::Directory, Some(0o755)),
+        EntryKind::Folder | EntryKind::Submodule => (FileType::Directory, Some(view.shape().mode(wanted))),
     };
     if folder::kind(stat) != kind {
         return Err(differs(path, "is of another type"));
@@ -131,6 +150,35 @@ fn check_kind(stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
         }
         _ => Ok(()),
     }
+}
+
+/// The hash in the commit is not that of a converted file: it is made once more, and compared.
+fn check_converted(
+    view: &View<'_>,
+    folder: &OwnedFd,
+    entry: &Entry,
+    stat: &Stat,
+    content: &mut Vec<u8>,
+    path: &[u8],
+) -> Result<(), Halt> {
+    let at = join(path, &entry.name);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::openat(folder, &*entry.name, flags, Mode::empty()).map_err(|errno| unreadable(&at, errno))?;
+    let same = view.content(entry, path, |wanted| {
+        if u64::try_from(stat.st_size) != Ok(wanted.len() as u64) {
+            return Ok(false);
+        }
+        content.clear();
+        std::fs::File::from(file).take(wanted.len() as u64 + 1).read_to_end(content).map_err(|source| Error::Io {
+            doing: "read",
+            path: printable(&at),
+            source,
+        })?;
+        Ok(content == wanted)
+    })?;
+    content.shrink_to(usize::try_from(WHOLE).unwrap_or(0));
+    if same { Ok(()) } else { Err(differs(&at, "has other content")) }
 }
 
 fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec<u8>, path: &[u8]) -> Result<(), Halt> {

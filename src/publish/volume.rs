@@ -3,23 +3,28 @@
 //! The volume may be a mount point that somebody else owns, hold `lost+found` and other people's files, and be changed
 //! under us. Folders are therefore opened anew for each operation, by descriptor, without following links.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
 use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
+use super::durable::{Durability, Flushed};
+use super::folder::Stamp;
 use super::link::{Place, Standing, commit_named, shown};
 use super::lock::Lock;
-use super::objects::Objects;
+use super::objects::{EntryKind, Objects};
+use super::shape::Shape;
 use super::spare::Spares;
 use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
-use super::{Error, Live, Verdict, folder, verify};
+use super::{Error, Live, Verdict, folder, git_file, verify};
+use crate::sparse::Sparse;
 use crate::worker::Cancel;
 
 const STATE: &[u8] = b".pushsync";
@@ -36,6 +41,8 @@ pub struct VolumeOptions {
     pub grace: Duration,
     /// How many trees are kept ready for the next push; 0 = none.
     pub spares: usize,
+    pub shape: Shape,
+    pub durability: Durability,
 }
 
 /// The one owner of `ROOT`, for as long as it lives (flock on `.pushsync/lock`).
@@ -44,11 +51,17 @@ pub struct Volume {
     /// Resolved.
     root: PathBuf,
     grace: Duration,
+    /// Changes with the sparse-checkout file, never during a build.
+    shape: Mutex<Arc<Shape>>,
+    /// Remarks that were made.
+    said: Mutex<BTreeSet<String>>,
     pub(super) link: Place,
     /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
     ages: Mutex<Ages>,
     spare_limit: usize,
     spares: Mutex<Spares>,
+    durability: Durability,
+    flushed: Mutex<Flushed>,
     lock: Lock,
 }
 
@@ -64,15 +77,21 @@ impl Volume {
         let state = own_folder(&top, &root, STATE)?;
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
         own_folder(&top, &root, TREES)?;
+        let flushed = Flushed::load(&root.join(".pushsync"));
         let volume = Self {
             root,
             grace: options.grace,
+            shape: Mutex::new(Arc::new(options.shape)),
+            said: Mutex::default(),
             link,
             ages: Mutex::default(),
             spare_limit: options.spares,
             spares: Mutex::default(),
+            durability: options.durability,
+            flushed,
             lock,
         };
+        volume.read_shape_again()?;
         volume.clear_leftovers()?;
         Ok(volume)
     }
@@ -93,6 +112,12 @@ impl Volume {
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
         self.root.join(".pushsync")
+    }
+
+    /// `ROOT/.worktrees/<commit>`, whether it is there or not.
+    #[must_use]
+    pub fn tree(&self, commit: Oid) -> PathBuf {
+        self.root.join(".worktrees").join(commit.to_string())
     }
 
     /// Reads the link, nothing else: cheap enough for every look.
@@ -119,18 +144,41 @@ impl Volume {
         Ok(commits)
     }
 
+    /// The commits of all trees, spare ones included: what readers may be in, and what the next tree may be made from.
+    pub fn commits_in_use(&self) -> Result<Vec<Oid>, Error> {
+        let mut commits = self.trees()?;
+        commits.extend(self.spares().ready.iter().map(|spare| spare.commit));
+        Ok(commits)
+    }
+
     /// Compares `.worktrees/<commit>` with the commit: every name, mode, link target and the content of every file.
     pub fn verify(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Verdict, Error> {
-        let objects = Objects::open(store)?;
+        self.compare(store, commit, None, cancel)
+    }
+
+    /// The same for a tree that was built by this process and handed to somebody: what was not changed since it was written
+    /// is not read again.
+    pub fn check_built(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Verdict, Error> {
+        let written = self.spares().trees.get(&commit).and_then(|trust| trust.since);
+        self.compare(store, commit, written, cancel)
+    }
+
+    fn compare(&self, store: &Path, commit: Oid, trusted: Option<Stamp>, cancel: &Cancel) -> Result<Verdict, Error> {
+        let shape = self.shape();
+        let objects = Objects::open(store, &shape)?;
         let root = objects.root(commit)?;
+        if shape.worktree_git && !git_file::is_led_to(store, commit) {
+            return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
+        }
         let name = commit.to_string();
         match folder::open(self.trees_folder()?, name.as_bytes()) {
             Ok(top) => {
                 let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", name.as_bytes(), errno))?;
-                if stat.st_mode & 0o777 != 0o755 {
+                if stat.st_mode & 0o777 != shape.mode(EntryKind::Folder) {
                     return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
                 }
-                verify::compare(&objects.odb()?, root, top, None, cancel)
+                let git_file = shape.worktree_git.then_some(commit);
+                verify::compare(&objects.view()?, root, top, git_file, trusted, cancel)
             }
             Err(errno) => match errno {
                 rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
@@ -158,7 +206,7 @@ impl Volume {
             // Before the flip, so that a crash right after it does not cost the readers their grace.
             touch(&trees, before);
         }
-        self.link.set(commit)?;
+        self.link.set(commit, self.durability)?;
         ages.forget(&name);
         if let Some(before) = before {
             ages.replaced(before, self.grace);
@@ -166,27 +214,32 @@ impl Volume {
         Ok(())
     }
 
-    /// Removes trees whose grace is over and leftovers. Never touches the tree that the link names, nor `keep`.
+    /// Removes trees whose grace is over and leftovers. Never touches the tree that the link names, nor `keep`. Answers when
+    /// the next grace ends, if something is left that waits for it.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
-    pub fn sweep(&self, keep: &[Oid]) -> Result<(), Error> {
+    pub fn sweep(&self, keep: &[Oid]) -> Result<Option<Duration>, Error> {
+        // Nothing goes before what took its place would outlive a loss of power.
+        self.write_through()?;
         let trees = self.trees_folder()?;
-        let mut first_failure = None;
+        let (mut first_failure, mut next) = (None, None);
         for name in self.names(&trees)? {
             match self.doom(&trees, &name, keep) {
-                Ok(Some(doomed)) => {
+                Ok(Fate::Goes(doomed)) => {
                     if let Err(errno) = folder::remove_all(&trees, &doomed) {
                         first_failure.get_or_insert(self.failed("remove", &name, errno));
                     }
                 }
-                Ok(None) => {}
+                Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
+                Ok(Fate::Stays) => {}
                 Err(error) => {
                     first_failure.get_or_insert(error);
                 }
             }
         }
-        first_failure.map_or(Ok(()), Err)
+        git_file::sweep(&self.store(), |commit| self.has_tree(&trees, commit).unwrap_or(true));
+        first_failure.map_or(Ok(next), Err)
     }
 
     /// Bytes used on the volume: `(store, trees)`. Not cheap; called after a publish only.
@@ -210,27 +263,33 @@ impl Volume {
 
     /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
     /// must not be called a tree.
-    fn doom(&self, trees: &OwnedFd, name: &[u8], keep: &[Oid]) -> Result<Option<Vec<u8>>, Error> {
+    fn doom(&self, trees: &OwnedFd, name: &[u8], keep: &[Oid]) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
         let nameless = [UNFINISHED, DOOMED, EXCHANGED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
         if commit.is_none() && !nameless {
-            return Ok(None);
+            return Ok(Fate::Stays);
         }
         let mut ages = self.ages();
         let looked = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
-        let Some(stat) = looked else { return Ok(None) };
+        let Some(stat) = looked else { return Ok(Fate::Stays) };
         let wanted = commit.is_some_and(|commit| keep.contains(&commit)) || self.is_live(name)?;
         let foreign = commit.is_some() && folder::kind(&stat) != FileType::Directory;
-        if wanted || foreign || !ages.may_go(name, &stat, self.grace) {
-            return Ok(None);
+        if wanted || foreign {
+            return Ok(Fate::Stays);
+        }
+        match ages.owed(name, &stat, self.grace) {
+            None => {}
+            // Whoever builds it removes it or gives it its place.
+            Some(Duration::MAX) => return Ok(Fate::Stays),
+            Some(left) => return Ok(Fate::Waits(left)),
         }
         ages.forget(name);
         if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
-            return Ok(Some(name.to_vec()));
+            return Ok(Fate::Goes(name.to_vec()));
         }
         let doomed = unique(DOOMED);
         rustix::fs::renameat(trees, name, trees, &*doomed).map_err(|errno| self.failed("rename", name, errno))?;
-        Ok(Some(doomed))
+        Ok(Fate::Goes(doomed))
     }
 
     fn clear_leftovers(&self) -> Result<(), Error> {
@@ -243,7 +302,20 @@ impl Volume {
                 folder::remove_all(&trees, &name).map_err(|errno| self.failed("remove", &name, errno))?;
             }
         }
+        self.clear_replacements();
         Ok(())
+    }
+
+    /// Removes the files that were to replace another one in `.pushsync`, all of them called `NAME.new`: whoever wrote them
+    /// was killed before the rename. Best effort: the next one to write such a file does it too.
+    fn clear_replacements(&self) {
+        let Ok(state) = folder::open_path(&self.state_folder()) else { return };
+        for name in folder::names(&state).unwrap_or_default() {
+            let is_file = || matches!(folder::look(&state, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::RegularFile);
+            if name.ends_with(b".new") && is_file() {
+                let _ = rustix::fs::unlinkat(&state, &*name, AtFlags::empty());
+            }
+        }
     }
 
     /// True if readers of the link end up in this entry, by its text (as we write it) or by where it really leads.
@@ -279,6 +351,42 @@ impl Volume {
         self.spare_limit
     }
 
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    pub(super) fn flushed(&self) -> &Mutex<Flushed> {
+        &self.flushed
+    }
+
+    pub(super) fn shape(&self) -> Arc<Shape> {
+        Arc::clone(&self.shape.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True if the remark was not made before. So that a hostile repository cannot fill the memory, there is an end to it.
+    pub(super) fn is_new(&self, remark: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < 100 && said.insert(remark.to_owned())
+    }
+
+    /// The patterns that the next build goes by: what the sparse-checkout file says now. `None`: everything is wanted.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn sparse(&self) -> Result<Option<Arc<Sparse>>, Error> {
+        let shape = self.shape();
+        let again = shape.read_again()?;
+        Ok(again.as_ref().unwrap_or(&shape).sparse.clone())
+    }
+
+    /// Takes up what the sparse-checkout file says now. Trees of the shape before are not believed to be of this one.
+    pub(super) fn read_shape_again(&self) -> Result<(), Error> {
+        if let Some(shape) = self.shape().read_again()? {
+            *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(shape);
+        }
+        Ok(())
+    }
+
     pub(super) fn grace(&self) -> Duration {
         self.grace
     }
@@ -294,6 +402,15 @@ impl Volume {
     fn names(&self, trees: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
         folder::names(trees).map_err(|errno| self.failed("list", b"", errno))
     }
+}
+
+/// What a sweep does with an entry of `.worktrees`.
+enum Fate {
+    /// It is to be removed, under this name.
+    Goes(Vec<u8>),
+    /// Its readers have so much of their grace left.
+    Waits(Duration),
+    Stays,
 }
 
 /// A name for `.worktrees` that is nobody's.

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 
 use super::Error;
-use super::objects::{EntryKind, MAX_DEPTH, MAX_ENTRIES, hostile, read_tree};
+use super::objects::{EntryKind, MAX_DEPTH, MAX_ENTRIES, View, hostile};
 use crate::worker::Cancel;
 
 /// What a subtree unfolds to.
@@ -28,10 +28,10 @@ struct Frame {
 }
 
 /// Reads every tree object below `root` once and answers how many entries there are. Hostile trees are refused here.
-pub(super) fn survey(odb: &Odb<'_>, root: Oid, cancel: &Cancel) -> Result<u64, Error> {
+pub(super) fn survey(view: &View<'_>, root: Oid, cancel: &Cancel) -> Result<u64, Error> {
     let mut known: HashMap<Oid, Extent> = HashMap::new();
     let mut path = Vec::new();
-    let mut stack = vec![frame(odb, root, &path, 0)?];
+    let mut stack = vec![frame(view, root, &path, 0)?];
     loop {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -64,7 +64,7 @@ pub(super) fn survey(odb: &Odb<'_>, root: Oid, cancel: &Cancel) -> Result<u64, E
                     path.push(b'/');
                 }
                 path.extend_from_slice(&name);
-                stack.push(frame(odb, id, &path, above)?);
+                stack.push(frame(view, id, &path, above)?);
             }
         }
         if stack.last().is_some_and(|top| top.extent.entries > MAX_ENTRIES) {
@@ -73,8 +73,9 @@ pub(super) fn survey(odb: &Odb<'_>, root: Oid, cancel: &Cancel) -> Result<u64, E
     }
 }
 
-fn frame(odb: &Odb<'_>, id: Oid, path: &[u8], above: usize) -> Result<Frame, Error> {
-    let entries = read_tree(odb, id, path)?;
+fn frame(view: &View<'_>, id: Oid, path: &[u8], above: usize) -> Result<Frame, Error> {
+    // As stored: whatever is wanted of it, a hostile tree is refused, and the counts are an upper bound.
+    let entries = view.stored_tree(id, path)?;
     let extent = Extent { entries: entries.len() as u64, height: 1 };
     let folders: Vec<_> = entries
         .into_iter()

@@ -11,12 +11,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use git2::{Odb, Oid};
-use rustix::fs::{Mode, OFlags, RawMode};
+use git2::Oid;
+use rustix::fs::{AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
-use super::objects::{Entry, EntryKind, Objects, join, read_tree, with_blob};
+use super::clone::Model;
+use super::objects::{Entry, EntryKind, Objects, View, join};
 use super::path::printable;
+use super::remarks::Remarks;
+use super::shape::Shape;
 use super::{Error, folder};
 use crate::worker::Cancel;
 
@@ -30,16 +33,18 @@ const WAITING: usize = 32;
 const PIECE: usize = 4 * 1024 * 1024;
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Written {
     /// Files and links.
     pub files: u64,
     pub bytes: u64,
+    pub remarks: Remarks,
 }
 
 struct Batch {
     folder: Arc<OwnedFd>,
     path: Arc<[u8]>,
+    model: Option<Model>,
     entries: Vec<Entry>,
 }
 
@@ -50,12 +55,17 @@ struct Progress<'a> {
     failure: Mutex<Option<Error>>,
     files: AtomicU64,
     bytes: AtomicU64,
+    remarks: Mutex<Remarks>,
 }
 
 impl Progress<'_> {
     fn check(&self) -> Result<(), Error> {
         // `stop` means that another thread has kept the real reason.
         if self.cancel.is_cancelled() || self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn keep(&self, remarks: Remarks) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).merge(remarks);
     }
 
     /// The first failure is the one to tell; what follows from it is noise.
@@ -65,14 +75,23 @@ impl Progress<'_> {
     }
 }
 
-/// Writes the tree object `root` into an empty folder.
-pub(super) fn write_tree(store: &Path, root: Oid, into: &OwnedFd, cancel: &Cancel) -> Result<Written, Error> {
+/// Writes the tree object `root` into an empty folder; what a tree of the same commit has already may be shared with it.
+pub(super) fn write_tree(
+    store: &Path,
+    objects: &Objects,
+    root: Oid,
+    into: &OwnedFd,
+    model: Option<Model>,
+    cancel: &Cancel,
+) -> Result<Written, Error> {
+    let shape = objects.shape();
     let progress = Progress {
         cancel,
         stop: AtomicBool::new(false),
         failure: Mutex::new(None),
         files: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
+        remarks: Mutex::default(),
     };
     let top = into.try_clone().map_err(|source| Error::Io { doing: "open", path: "the new tree".into(), source })?;
     let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4);
@@ -84,40 +103,44 @@ pub(super) fn write_tree(store: &Path, root: Oid, into: &OwnedFd, cancel: &Cance
             let queue = Arc::clone(&queue);
             let progress = &progress;
             scope.spawn(move || {
-                if let Err(error) = write_batches(store, &queue, progress) {
+                if let Err(error) = write_batches(store, shape, &queue, progress) {
                     progress.fail(error);
                 }
             });
         }
         drop(queue);
-        if let Err(error) = walk(store, root, top, &batches, &progress) {
+        if let Err(error) = walk(objects, root, (top, model), &batches, &progress) {
             progress.fail(error);
         }
     });
     match progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error.with_cause_from(into)),
-        None => Ok(Written { files: progress.files.into_inner(), bytes: progress.bytes.into_inner() }),
+        None => Ok(Written {
+            files: progress.files.into_inner(),
+            bytes: progress.bytes.into_inner(),
+            remarks: progress.remarks.into_inner().unwrap_or_else(PoisonError::into_inner),
+        }),
     }
 }
 
 struct Frame {
     folder: Arc<OwnedFd>,
+    model: Option<Model>,
     /// The length of the path to the folder above.
     above: usize,
     folders: std::vec::IntoIter<Entry>,
 }
 
 fn walk(
-    store: &Path,
+    objects: &Objects,
     root: Oid,
-    top: OwnedFd,
+    (top, model): (OwnedFd, Option<Model>),
     batches: &SyncSender<Batch>,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
-    let objects = Objects::open(store)?;
-    let odb = objects.odb()?;
+    let view = objects.view()?;
     let mut path = Vec::new();
-    let mut stack = vec![enter(&odb, root, Arc::new(top), &path, 0, batches, progress)?];
+    let mut stack = vec![enter(&view, root, (Arc::new(top), model), &path, 0, batches, progress)?];
     while let Some(frame) = stack.last_mut() {
         progress.check()?;
         let Some(entry) = frame.folders.next() else {
@@ -125,7 +148,7 @@ fn walk(
             stack.pop();
             continue;
         };
-        let made = make_folder(&frame.folder, &path, &entry.name)?;
+        let made = make_folder(&view, &frame.folder, &path, &entry.name)?;
         if entry.kind == EntryKind::Submodule {
             continue;
         }
@@ -134,16 +157,18 @@ fn walk(
             path.push(b'/');
         }
         path.extend_from_slice(&entry.name);
-        stack.push(enter(&odb, entry.id, Arc::new(made), &path, above, batches, progress)?);
+        let model = frame.model.as_ref().and_then(|model| model.inner(&entry.name));
+        stack.push(enter(&view, entry.id, (Arc::new(made), model), &path, above, batches, progress)?);
     }
+    progress.keep(view.remarks.take());
     Ok(())
 }
 
 /// Hands the files of a folder to the writers and keeps its folders.
 fn enter(
-    odb: &Odb<'_>,
+    view: &View<'_>,
     id: Oid,
-    folder: Arc<OwnedFd>,
+    (folder, model): (Arc<OwnedFd>, Option<Model>),
     path: &[u8],
     above: usize,
     batches: &SyncSender<Batch>,
@@ -151,34 +176,44 @@ fn enter(
 ) -> Result<Frame, Error> {
     let shared: Arc<[u8]> = path.into();
     let is_folder = |entry: &Entry| matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule);
-    let (folders, files): (Vec<_>, Vec<_>) = read_tree(odb, id, path)?.into_iter().partition(is_folder);
+    let (folders, files): (Vec<_>, Vec<_>) = view.tree(id, path)?.into_iter().partition(is_folder);
     let mut files = files.into_iter();
     loop {
         let entries: Vec<_> = files.by_ref().take(BATCH).collect();
         if entries.is_empty() {
-            return Ok(Frame { folder, above, folders: folders.into_iter() });
+            return Ok(Frame { folder, model, above, folders: folders.into_iter() });
         }
         progress.check()?;
-        let batch = Batch { folder: Arc::clone(&folder), path: Arc::clone(&shared), entries };
+        let batch = Batch { folder: Arc::clone(&folder), path: Arc::clone(&shared), model: model.clone(), entries };
         // No writer is left: one of them has told why.
         batches.send(batch).map_err(|_| Error::Cancelled)?;
     }
 }
 
-pub(super) fn make_folder(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
-    folder::make(parent, name, 0o755).map_err(|errno| refused("make the folder", path, name, errno))
+pub(super) fn make_folder(view: &View<'_>, parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
+    folder::make(parent, name, view.shape().mode(EntryKind::Folder))
+        .map_err(|errno| refused("make the folder", path, name, errno))
 }
 
-fn write_batches(store: &Path, queue: &Mutex<Receiver<Batch>>, progress: &Progress<'_>) -> Result<(), Error> {
-    let objects = Objects::open(store)?;
-    let odb = objects.odb()?;
+fn write_batches(
+    store: &Path,
+    shape: &Arc<Shape>,
+    queue: &Mutex<Receiver<Batch>>,
+    progress: &Progress<'_>,
+) -> Result<(), Error> {
+    let objects = Objects::open(store, shape)?;
+    let view = objects.view()?;
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // The walker is done, or gave up.
-        let Ok(batch) = next else { return Ok(()) };
+        let Ok(batch) = next else {
+            progress.keep(view.remarks.take());
+            return Ok(());
+        };
         for entry in &batch.entries {
             progress.check()?;
-            let (bytes, _) = write_entry(&odb, &batch.folder, &batch.path, entry, &|| progress.check())?;
+            let (bytes, _) =
+                write_entry(&view, &batch.folder, &batch.path, entry, batch.model.as_ref(), &|| progress.check())?;
             progress.files.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -188,20 +223,39 @@ fn write_batches(store: &Path, queue: &Mutex<Receiver<Batch>>, progress: &Progre
 /// Creates one file or link, which must not exist, in an open folder, and answers its size and the file, still open.
 /// `check` is asked between pieces whether to go on.
 pub(super) fn write_entry(
-    odb: &Odb<'_>,
+    view: &View<'_>,
     folder: &OwnedFd,
     path: &[u8],
     entry: &Entry,
+    model: Option<&Model>,
     check: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(u64, Option<OwnedFd>), Error> {
     let name = &entry.name;
-    with_blob(odb, entry.id, &join(path, name), |content| {
+    if let Some(model) = model.filter(|model| model.works())
+        && entry.kind != EntryKind::Link
+    {
+        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
+        if let Some(size) = model.share(name, &file) {
+            return Ok((size, Some(file)));
+        }
+        drop(file);
+        rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| refused("remove", path, name, errno))?;
+    }
+    if view.is_large(entry, path)? {
+        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
+        let written = view.pieces(entry, path, &mut |piece| {
+            check()?;
+            write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))
+        });
+        return written.map(|size| (size, Some(file)));
+    }
+    view.content(entry, path, |content| {
         let size = content.len() as u64;
-        let mode = match entry.kind {
-            EntryKind::Link => return write_link(folder, path, name, content).map(|()| (size, None)),
-            EntryKind::Executable => 0o755,
-            _ => 0o644,
-        };
+        if entry.kind == EntryKind::Link {
+            return write_link(folder, path, name, content).map(|()| (size, None));
+        }
+        view.remarks.borrow_mut().wrote(content, || join(path, name));
+        let mode = view.shape().mode(entry.kind);
         write_file(folder, path, name, content, mode, check).map(|file| (size, Some(file)))
     })
 }
@@ -214,15 +268,19 @@ fn write_file(
     mode: RawMode,
     check: &dyn Fn() -> Result<(), Error>,
 ) -> Result<OwnedFd, Error> {
+    let file = create(folder, path, name, mode)?;
+    for piece in content.chunks(PIECE) {
+        check()?;
+        write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))?;
+    }
+    Ok(file)
+}
+
+fn create(folder: &OwnedFd, path: &[u8], name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, name, flags, Mode::from_bits_truncate(mode))
         .map_err(|errno| refused("create", path, name, errno))?;
-    let failed = |errno| refused("write", path, name, errno);
-    folder::set_mode(&file, mode).map_err(failed)?;
-    for piece in content.chunks(PIECE) {
-        check()?;
-        write_all(&file, piece).map_err(failed)?;
-    }
+    folder::set_mode(&file, mode).map_err(|errno| refused("write", path, name, errno))?;
     Ok(file)
 }
 

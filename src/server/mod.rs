@@ -10,6 +10,8 @@ mod answer;
 mod body;
 mod error;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod hook;
 mod limits;

@@ -28,7 +28,15 @@ pub fn router(handle: Handle, with_metrics: bool) -> Router {
     if with_metrics {
         router = router.route("/metrics", get(metrics));
     }
-    router.fallback(|| async { answer::text(StatusCode::NOT_FOUND, "not found\n") }).with_state(handle)
+    router.fallback(elsewhere).with_state(handle)
+}
+
+/// git-sync answers every path as it answers `/`, so probes of its users may ask for any. But who asks for numbers that are
+/// not served must be told so.
+async fn elsewhere(State(handle): State<Handle>, request: axum::extract::Request) -> Response<Body> {
+    let numbers = ["/metrics", "/debug/pprof"].iter().any(|path| request.uri().path().starts_with(path));
+    let asks = matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD);
+    if numbers || !asks { answer::text(StatusCode::NOT_FOUND, "not found\n") } else { probe(handle.health().started) }
 }
 
 fn turns(handle: &Handle) -> bool {

@@ -1,5 +1,7 @@
 //! One attempt: what is there, look, fetch, build, publish. In this order, and nothing visible before the last step.
 
+mod gate;
+
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -9,13 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{Outcome, Phase, Phases, Running, TriggerKind};
 use crate::error::SyncError;
-use crate::git::{Fetched, Look, Want};
+use crate::git::{Ahead, Early, Fetched, Look, Want};
 use crate::publish::Live;
 
 use super::board::Followed;
 use super::chase::{self, Heard};
 use super::failure::STORE_DAMAGED;
-use super::queue::{Request, is_fast_forward};
+use super::queue::{Request, is_expected, is_fast_forward};
 use super::state::Decisions;
 use super::story::Story;
 use super::tools::Tools;
@@ -38,6 +40,10 @@ pub struct Attempt<'a> {
     pub missed_webhook: bool,
     /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
     pub go_on: bool,
+    /// The newest announcement, until it was asked for ahead of a look: once, and only if it is news.
+    news: Option<Oid>,
+    /// What was fetched beside the look that found it.
+    early: Early,
     decisions: Decisions,
     pub published_after_ms: Option<u64>,
     pub story: Story,
@@ -48,6 +54,8 @@ pub struct Attempt<'a> {
 pub enum Done {
     Published,
     Unchanged,
+    /// The gate refused this commit not long ago, and nobody asked for it anew: nothing was done.
+    RefusedStill,
     /// A person's decision or a newer request came in between: the request goes back into the queue.
     GaveWay,
 }
@@ -56,7 +64,7 @@ impl Done {
     pub fn outcome(self) -> Outcome {
         match self {
             Self::Published => Outcome::Published,
-            Self::Unchanged | Self::GaveWay => Outcome::Unchanged,
+            Self::Unchanged | Self::GaveWay | Self::RefusedStill => Outcome::Unchanged,
         }
     }
 }
@@ -82,6 +90,8 @@ impl<'a> Attempt<'a> {
             chased: 0,
             missed_webhook: false,
             go_on: false,
+            news: None,
+            early: Early::Nothing,
             decisions: Decisions::default(),
             published_after_ms: None,
             story: Story::new(tools.clock.clone()),
@@ -96,7 +106,8 @@ impl<'a> Attempt<'a> {
             return Ok(Done::GaveWay);
         }
         for announced in &self.request.announced {
-            self.heard().note(*announced, self.request.received);
+            let is_news = self.heard().note(*announced, self.request.received);
+            self.news = is_news.then_some(announced.after);
         }
         if self.request.trigger.kind != TriggerKind::Poll {
             self.enter(Phase::Look);
@@ -133,7 +144,14 @@ impl<'a> Attempt<'a> {
         self.tools.board.set_health(|health| health.ready = false);
         self.story.warn(format!("what is published is gone or changed: putting {commit} back"));
         self.new = Some(commit);
-        match self.build_and_publish(commit).await {
+        // No gate: it passed when it was published first.
+        let put_back = async {
+            self.fetch_files(commit).await?;
+            self.build(commit).await?;
+            self.publish(commit).await
+        };
+        let put_back = put_back.await;
+        match put_back {
             Ok(_) => {
                 self.old = Some(commit);
                 Ok(true)
@@ -150,6 +168,9 @@ impl<'a> Attempt<'a> {
     async fn stay_at(&mut self, pinned: Oid) -> Result<Done, SyncError> {
         if self.live() != Some(pinned) {
             self.new = Some(pinned);
+            if self.is_refused_still(pinned) {
+                return Ok(Done::RefusedStill);
+            }
             return self.bring(Want::Commit(pinned)).await;
         }
         let look = self.look().await?;
@@ -166,6 +187,9 @@ impl<'a> Attempt<'a> {
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
             return Ok(Done::Unchanged);
+        }
+        if self.is_refused_still(look.commit) {
+            return Ok(Done::RefusedStill);
         }
         self.missed_webhook = self.tools.board.read(|snapshot| snapshot.webhook.enabled)
             && self.request.trigger.kind == TriggerKind::Poll
@@ -184,13 +208,31 @@ impl<'a> Attempt<'a> {
     async fn look(&mut self) -> Result<Look, SyncError> {
         let started = Instant::now();
         self.phase = Phase::Look;
-        let look = self.tools.ask_git(Phase::Look, self.deadline, self.tools.engine.look()).await;
+        let ahead = self.ahead();
+        let engine = &self.tools.engine;
+        let looked = async {
+            match ahead {
+                Some(ahead) => engine.look_ahead(ahead).await,
+                None => Ok((engine.look().await?, Early::Nothing)),
+            }
+        };
+        let looked = self.tools.ask_git(Phase::Look, self.deadline, looked).await;
         self.add_fetch_time(started);
-        let look = look?;
+        let (look, early) = looked?;
+        self.early = early;
         let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
         self.tools.board.set_followed(followed);
         self.saw(look.commit);
         Ok(look)
+    }
+
+    /// What the look is expected to find: news that leads on from what is published. A replay, or a push from anywhere else,
+    /// is worth a look and no more.
+    fn ahead(&mut self) -> Option<Ahead> {
+        let (commit, old) = (self.news.take()?, self.live()?);
+        let announced = &self.request.announced;
+        let from = is_fast_forward(announced, old, commit).then_some(old);
+        is_expected(announced, old, commit).then_some(Ahead { commit, from })
     }
 
     /// Notes what the remote has under our ref.
@@ -267,25 +309,81 @@ impl<'a> Attempt<'a> {
             self.saw(commit);
         }
         self.new = Some(commit);
-        self.build_and_publish(commit).await
+        self.build(commit).await?;
+        match self.pass_gate(commit).await? {
+            Some(done) => Ok(done),
+            None => self.publish(commit).await,
+        }
     }
 
     async fn fetch(&mut self, want: Want) -> Result<Oid, SyncError> {
         if self.live() != self.new {
             self.enter(Phase::Fetch);
         }
-        let started = Instant::now();
-        let from = self.fast_forward_from(&want);
-        let fetch = self.tools.engine.fetch_forward(want, from);
-        let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
-        self.add_fetch_time(started);
-        let fetched = fetched?;
+        let mut when = "";
+        let fetched = match std::mem::replace(&mut self.early, Early::Nothing) {
+            Early::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
+                when = ", while the remote was looked at";
+                fetched
+            }
+            early => {
+                let started = Instant::now();
+                let from = self.fast_forward_from(&want).filter(|_| early != Early::TooMuch);
+                let fetch = self.tools.engine.fetch_forward(want, from);
+                let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+                self.add_fetch_time(started);
+                fetched?
+            }
+        };
         let commit = fetched.commit;
         if fetched.objects > 0 {
-            self.story.info(format!("fetched {} objects, {} bytes", fetched.objects, fetched.bytes));
+            self.story.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
         }
         self.fetched = Some(fetched);
+        self.fetch_files(commit).await?;
+        self.fetch_submodules(commit).await?;
         Ok(commit)
+    }
+
+    /// What a filter left out and the tree needs; nothing, at no cost, in a store that is whole.
+    async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
+        let tools = self.tools;
+        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files()).await? {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let files = async {
+            let sparse = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.sparse()).await?;
+            tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_files(commit, sparse)).await
+        };
+        let files = files.await;
+        self.add_fetch_time(started);
+        let files = files?;
+        if files.objects > 0 {
+            self.story.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
+        }
+        let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
+        fetched.bytes += files.bytes;
+        fetched.objects += files.objects;
+        Ok(())
+    }
+
+    /// What the commit's submodules need, which is nothing for most pushes.
+    async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
+        let started = Instant::now();
+        let fetch = self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
+        let modules = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+        self.add_fetch_time(started);
+        let modules = modules?;
+        for (path, commit) in &modules.fetched {
+            self.story.info(format!("fetched the submodule `{path}` at {commit}"));
+        }
+        modules.notes.into_iter().for_each(|note| self.story.warn(note));
+        if let Some(fetched) = &mut self.fetched {
+            fetched.bytes += modules.bytes;
+            fetched.objects += modules.objects;
+        }
+        Ok(())
     }
 
     /// What we have, if the webhooks say that the wanted commit descends from it. A hint, no more.
@@ -294,25 +392,32 @@ impl<'a> Attempt<'a> {
         self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))
     }
 
-    async fn build_and_publish(&mut self, commit: Oid) -> Result<Done, SyncError> {
+    async fn build(&mut self, commit: Oid) -> Result<(), SyncError> {
         self.enter(Phase::Build);
+        *self.tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
         let started = Instant::now();
         let build = move |volume: &crate::publish::Volume, cancel: &crate::worker::Cancel| {
             volume.build(&volume.store(), commit, cancel)
         };
-        self.tools.stop_preparing();
+        self.tools.make_way(self.deadline).await;
         let built = self.tools.on_disk(Phase::Build, self.deadline, build).await;
         self.phases.build_ms = Some(millis(started.elapsed()));
         let built = built?;
         if let Some(why) = &built.note {
             self.story.info(format!("the spare was not used: {why}"));
         }
+        for remark in &built.remarks {
+            self.story.warn(remark.clone());
+        }
         let made = match built.spare {
             Some(from) => format!("brought the spare from {from}"),
             None => "built fresh".to_owned(),
         };
         self.story.info(format!("{made}: {} files, {} bytes", built.files, built.bytes));
+        Ok(())
+    }
 
+    async fn publish(&mut self, commit: Oid) -> Result<Done, SyncError> {
         if self.overtaken() {
             return Ok(Done::GaveWay);
         }

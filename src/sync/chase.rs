@@ -32,16 +32,18 @@ struct Push {
 }
 
 impl Heard {
-    /// Notes an announcement. One that was heard before is a redelivery or a replay: it is not waited for again.
-    pub fn note(&mut self, announced: Announced, at: Instant) {
+    /// Notes an announcement, and says whether it is news. One that was heard before is a redelivery or a replay: it is not
+    /// waited for again, nor fetched ahead of the look.
+    pub fn note(&mut self, announced: Announced, at: Instant) -> bool {
         let same = |push: &Push| (push.announced.before, push.announced.after) == (announced.before, announced.after);
         if self.0.iter().any(same) {
-            return;
+            return false;
         }
         self.0.push_back(Push { announced, at, seen: false });
         if self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
+        true
     }
 
     /// Notes what the remote shows.
@@ -125,5 +127,43 @@ mod tests {
             heard.note(push(number, 2), Instant::now());
         }
         assert_eq!(heard.0.len(), REMEMBERED);
+    }
+
+    proptest::proptest! {
+        /// Against a list of everything that was ever said: what is waited for was announced, once, within half a minute, from
+        /// exactly what the remote shows, and has not been seen since.
+        #[test]
+        fn what_is_waited_for_was_announced_and_not_seen_since(
+            steps in proptest::collection::vec((0u8..3, 0u8..4, 0u8..4, 0u64..20_000), 0..40),
+        ) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut heard = Heard::default();
+            let mut said: Vec<(u8, u8, Instant, bool)> = Vec::new();
+            for (what, one, other, millis) in steps {
+                match what {
+                    0 => {
+                        heard.note(push(one, other), now);
+                        if !said.iter().any(|(before, after, ..)| (*before, *after) == (one, other)) {
+                            said.push((one, other, now, false));
+                        }
+                    }
+                    1 => {
+                        heard.saw(oid(one));
+                        said.iter_mut().filter(|said| said.1 == one).for_each(|said| said.3 = true);
+                    }
+                    _ => now += Duration::from_millis(millis),
+                }
+                for shown in 0..4 {
+                    let expected = said
+                        .iter()
+                        .filter(|(before, _, at, seen)| *before == shown && !seen && *at + LONGEST > now)
+                        .map(|(_, _, at, _)| *at + LONGEST)
+                        .max();
+                    proptest::prop_assert_eq!(heard.still_to_come(oid(shown), now), expected);
+                    proptest::prop_assert_eq!(heard.contains(oid(shown)), said.iter().any(|said| said.1 == shown));
+                }
+            }
+        }
     }
 }

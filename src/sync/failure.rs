@@ -2,7 +2,7 @@
 
 use crate::error::{Phase, Retry, SyncError};
 use crate::worker::Lost;
-use crate::{git, publish};
+use crate::{git, hooks, publish};
 
 /// The kind that makes an attempt throw the object store away and fetch anew, once.
 pub const STORE_DAMAGED: &str = "store_damaged";
@@ -31,6 +31,12 @@ pub fn timeout(phase: Phase) -> SyncError {
         hint: Some("the remote or the disk is slow: look at both, or raise --sync-timeout"),
         source: Box::new(Words("not done within --sync-timeout")),
     }
+}
+
+/// The gate said no, or could not be asked, which is the same to it. When it is asked again is the gate's own affair.
+pub fn gate(error: hooks::Error) -> SyncError {
+    let (kind, hint) = (error.kind(), error.hint());
+    SyncError { phase: Phase::Gate, kind, retry: Retry::Soon, hint, source: Box::new(error) }
 }
 
 pub fn git(phase: Phase, error: git::Error) -> SyncError {

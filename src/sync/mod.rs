@@ -1,10 +1,11 @@
 //! The only writer of the volume: decides when to look, and takes one commit after the other from the remote to the readers.
 //!
-//! `server` and the poll only ask, through a [`Handle`]; `git`, `publish` and `history` are its tools. It must not know of
+//! `server` and the poll only ask, through a [`Handle`]; `git`, `publish`, `history` and `hooks` are its tools. It must not know of
 //! http.
 
 mod attempt;
 mod backoff;
+mod behind;
 mod board;
 mod chase;
 mod command;
@@ -12,18 +13,24 @@ mod failure;
 mod handle;
 mod queue;
 mod record;
+mod refusal;
 mod run;
 mod state;
 mod story;
+mod tell;
 mod tools;
+mod upkeep;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::git::Engine;
+use crate::git::{Call, Compaction, Engine, RemoteOptions};
 use crate::history::History;
+use crate::hooks;
 use crate::metrics::Metrics;
+use crate::notices;
 use crate::publish::VolumeOptions;
 
 pub use board::{Board, Followed, Health};
@@ -54,12 +61,32 @@ pub struct Options {
     pub webhooks: bool,
     /// How many records the history keeps.
     pub history_limit: usize,
+    /// When the object store is compacted.
+    pub compaction: Compaction,
     /// The ref as configured, for the snapshot.
     pub reference: String,
     /// The remote, redacted, for the snapshot.
     pub repo: String,
     /// The replica's name (its host name).
     pub replica: String,
+    /// Who is told of a publish, and who may refuse one.
+    pub hooks: hooks::Options,
+    /// Files that tell of a publish, and of what is wrong.
+    pub notices: notices::Options,
+}
+
+/// The engine for a volume, whose calls for passwords are counted.
+#[must_use]
+pub fn engine(mut remote: RemoteOptions, root: &Path, metrics: &Arc<Metrics>) -> Engine {
+    let metrics = Arc::clone(metrics);
+    remote.credentials.tell = Some(Arc::new(move |call, worked| {
+        let status = if worked { "success" } else { "error" };
+        match call {
+            Call::Askpass => metrics.askpass_call(status),
+            Call::AppToken => metrics.github_app_token(status),
+        }
+    }));
+    Engine::new(remote, root.join(".pushsync/repo.git"))
 }
 
 /// Ties the parts together. Nothing is touched until the loop runs.

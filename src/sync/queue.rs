@@ -23,7 +23,7 @@ pub struct Request {
     pub received: Instant,
     /// When it was put into the queue.
     pub queued: Instant,
-    /// What webhooks said has moved: compared with what the remote has, never fetched on its word alone.
+    /// What webhooks said has moved: compared with what the remote has, never kept on its word alone.
     pub announced: Vec<Announced>,
     /// True if an attempt for the same reason failed before.
     pub retry: bool,
@@ -48,10 +48,20 @@ pub struct Announced {
 /// True if pushes, each a fast-forward by its own word, lead from `old` to `new`.
 #[must_use]
 pub fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
+    leads(announced, old, new, |push| !push.forced)
+}
+
+/// True if pushes, whatever they did to the history, lead from `old` to `new`.
+#[must_use]
+pub fn is_expected(announced: &[Announced], old: Oid, new: Oid) -> bool {
+    leads(announced, old, new, |_| true)
+}
+
+fn leads(announced: &[Announced], old: Oid, new: Oid, counts: impl Fn(&Announced) -> bool) -> bool {
     let mut reached = new;
     for push in announced.iter().rev() {
         if push.after == reached
-            && !push.forced
+            && counts(push)
             && let Some(before) = push.before
         {
             reached = before;
@@ -96,6 +106,11 @@ impl Request {
         self
     }
 
+    /// True if nobody asked for it just now: the clock did, or a failure before it.
+    fn is_by_itself(&self) -> bool {
+        self.retry || matches!(self.trigger.kind, TriggerKind::Poll | TriggerKind::Startup)
+    }
+
     /// The newest commit that was announced.
     #[must_use]
     pub fn newest_announced(&self) -> Option<Oid> {
@@ -106,6 +121,9 @@ impl Request {
     /// identity is kept over a poll's.
     fn merge(&mut self, later: Self) {
         let merged = self.trigger.merged.saturating_add(later.trigger.merged);
+        // A poll asks for nothing that a retry does not: together they are a retry, whose trigger is kept.
+        let nobody_asks = self.is_by_itself() && later.is_by_itself();
+        self.retry = nobody_asks && (self.retry || later.retry);
         if rank(later.trigger.kind) >= rank(self.trigger.kind) {
             self.trigger = later.trigger;
         }
@@ -120,7 +138,6 @@ impl Request {
         // Whoever is in a hurry takes the others along.
         self.not_before = self.not_before.zip(later.not_before).map(|(one, other)| one.min(other));
         self.limited &= later.limited;
-        self.retry &= later.retry;
         if later.received < self.received {
             self.received = later.received;
             self.received_at = later.received_at;
@@ -272,6 +289,9 @@ impl Bucket {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -329,6 +349,8 @@ mod tests {
         for (announced, old, new, expected) in cases {
             assert_eq!(is_fast_forward(announced, oid(old), oid(new)), expected, "{announced:?}");
         }
+        assert!(is_expected(&[push(1, 2, true), push(2, 3, false)], oid(1), oid(3)), "forced or not");
+        assert!(!is_expected(&[push(1, 2, false)], oid(2), oid(1)), "a replay of what led here");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::api::{
     Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, PeerResult, Record, SCHEMA, TriggerKind,
 };
-use crate::error::SyncError;
+use crate::error::{Phase, SyncError};
 use crate::git::Span;
 use crate::publish::{self, Changes, Kind};
 
@@ -23,7 +23,11 @@ const MOST_PEERS: usize = 200;
 /// Makes the record of an attempt, with what changed if something was published.
 pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
     let finished_at = tools.clock.now();
-    let outcome = ended.map_or(Outcome::Failed, Done::outcome);
+    let outcome = match ended {
+        Ok(done) => done.outcome(),
+        Err(error) if error.phase == Phase::Gate => Outcome::Refused,
+        Err(_) => Outcome::Failed,
+    };
     let (span, changes) = match (outcome, attempt.new) {
         (Outcome::Published, Some(new)) => describe(tools, attempt.old, new).await,
         _ => (None, None),
@@ -92,10 +96,9 @@ pub fn peers(told: &[Told]) -> Vec<PeerResult> {
 
 async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {
     let deadline = Instant::now() + DESCRIBE_DEADLINE;
-    let phase = crate::error::Phase::Record;
+    let phase = Phase::Record;
     let span = tools.ask_git(phase, deadline, tools.engine.span(old, new)).await;
-    let compare =
-        move |volume: &publish::Volume, _: &crate::worker::Cancel| publish::changes(&volume.store(), old, new);
+    let compare = move |volume: &publish::Volume, _: &crate::worker::Cancel| volume.changes(&volume.store(), old, new);
     let changes = tools.on_disk(phase, deadline, compare).await;
     for error in [span.as_ref().err(), changes.as_ref().err()].into_iter().flatten() {
         tracing::warn!(%error, "what was published cannot be described in full");
@@ -135,7 +138,10 @@ fn log(record: &Record) {
     let message = match (&record.outcome, &record.error) {
         (_, Some(ErrorInfo { phase, message, hint, .. })) => {
             let hint = hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
-            format!("sync failed in {phase}, {old} stays published: {message}{hint}")
+            match record.outcome {
+                Outcome::Refused => format!("the gate refused {new}, {old} stays published: {message}{hint}"),
+                _ => format!("sync failed in {phase}, {old} stays published: {message}{hint}"),
+            }
         }
         (Outcome::Published, _) => format!("published {new} (before: {old}), rung by {}", record.trigger.kind),
         _ => format!("{new} is published already, rung by {}", record.trigger.kind),
@@ -159,6 +165,7 @@ fn log(record: &Record) {
                 queue_ms = record.phases.queue_ms,
                 fetch_ms = record.phases.fetch_ms,
                 build_ms = record.phases.build_ms,
+                gate_ms = record.phases.gate_ms,
                 publish_ms = record.phases.publish_ms,
                 received_to_published_ms = record.received_to_published_ms,
                 chased = record.chased,

@@ -1,5 +1,7 @@
 //! The loop: one attempt after the other, commands and timers in between.
 
+mod refused;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ErrorInfo, Outcome, PeerResult, Published, Record, TriggerKind};
-use crate::error::SyncError;
+use crate::error::{Phase, SyncError};
 
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
@@ -21,8 +23,6 @@ use super::{Options, backoff, command, failure, record};
 /// How often the loop comes round at least; `/livez` calls it dead after several of these.
 const TURN: Duration = Duration::from_secs(10);
 
-/// So that a tree whose grace ends now is over it when the sweep looks.
-const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 /// How long a swap may go on after the process was told to stop.
 const LAST_SWAP: Duration = Duration::from_millis(300);
 
@@ -35,6 +35,8 @@ pub enum Ending {
     Done,
     /// As many failures in a row as `--max-failures`.
     GaveUp,
+    /// `--one-time`: a commit is published, but not every hook has heard of it.
+    NotTold,
     /// `--one-time`, and the volume says that a person paused it.
     Paused,
     /// Another process owns the root.
@@ -49,6 +51,10 @@ impl Ending {
             Self::Stopped | Self::Done => 0,
             Self::GaveUp => {
                 tracing::error!("giving up after too many failures in a row; the published tree stays");
+                1
+            }
+            Self::NotTold => {
+                tracing::error!("published, but a hook failed; the published tree stays");
                 1
             }
             Self::Paused => {
@@ -73,7 +79,6 @@ pub struct SyncLoop {
     /// What the next poll is to repeat, if the attempt before it failed.
     retry: Option<Request>,
     next_sweep: Option<Instant>,
-    sweep_again: bool,
     grace: Duration,
 }
 
@@ -88,7 +93,6 @@ impl SyncLoop {
             next_poll,
             retry: None,
             next_sweep: Some(next_poll + grace),
-            sweep_again: false,
             grace,
         }
     }
@@ -96,13 +100,33 @@ impl SyncLoop {
     /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.
     /// The first look may be put off by what `delay` says, which must not take long to say it.
     pub async fn run(mut self, delay: impl Future<Output = Duration> + Send, stop: CancellationToken) -> Ending {
+        let tools = self.tools.clone();
+        tools.hooks.watch(stop.clone());
+        let mut ending = self.turn_round(delay, &stop).await;
+        if matches!(ending, Ending::Done) {
+            let told = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                told = tools.announce_once() => Some(told),
+            };
+            ending = match told {
+                Some(true) => Ending::Done,
+                Some(false) => Ending::NotTold,
+                None => Ending::Stopped,
+            };
+        }
+        tools.hooks.stop().await;
+        ending
+    }
+
+    async fn turn_round(&mut self, delay: impl Future<Output = Duration> + Send, stop: &CancellationToken) -> Ending {
         let mut first = Request::new(TriggerKind::Startup, self.tools.clock.now());
         first.not_before = Some(Instant::now() + delay.await);
         self.tools.queue.push(first);
         self.next_poll = Instant::now() + self.options().timeout;
         loop {
             self.turned();
-            let Some(request) = self.wait(&stop).await else { return Ending::Stopped };
+            let Some(request) = self.wait(stop).await else { return Ending::Stopped };
             let tools = self.tools.clone();
             let mut attempt = Attempt::new(&tools, request);
             let ended = {
@@ -111,13 +135,23 @@ impl SyncLoop {
                 tokio::select! {
                     biased;
                     ended = &mut attending => Some(ended),
-                    () = stopped(&stop, &tools) => None,
+                    () = stopped(stop, &tools) => None,
                 }
             };
             let Some(ended) = ended else { return Ending::Stopped };
             if let Some(ending) = self.settle(attempt, ended).await {
+                self.leave(&ending).await;
                 return ending;
             }
+        }
+    }
+
+    /// Who runs once leaves nothing for later.
+    async fn leave(&self, ending: &Ending) {
+        if matches!(ending, Ending::Done)
+            && let Err(error) = self.tools.write_through(Instant::now() + self.options().timeout).await
+        {
+            tracing::warn!(%error, "what is published could not be written through to the disk");
         }
     }
 
@@ -130,7 +164,7 @@ impl SyncLoop {
             tokio::select! {
                 ended = &mut running => {
                     return ended.unwrap_or_else(|_panic| {
-                        Err(failure::internal(crate::error::Phase::Queue, "the sync panicked"))
+                        Err(failure::internal(Phase::Queue, "the sync panicked"))
                     });
                 }
                 Some((command, answer)) = commands.recv() => command::answer(tools, command, answer),
@@ -145,6 +179,9 @@ impl SyncLoop {
         loop {
             self.turned();
             let nudged = tools.queue.nudged();
+            if let Some(due) = tools.sweep_due.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
+            }
             let paused_until = tools.decisions().paused_until;
             if paused_until.is_some_and(|end| end <= self.tools.clock.now()) {
                 self.end_pause().await;
@@ -163,9 +200,8 @@ impl SyncLoop {
                     self.tools.queue.push(self.retry.take().unwrap_or_else(poll));
                 }
                 () = sleep_until(self.next_sweep.unwrap_or(turn)), if self.next_sweep.is_some() => {
-                    // Trees that were replaced since this was due have their grace still before them.
-                    let again = std::mem::take(&mut self.sweep_again);
-                    self.next_sweep = again.then(|| Instant::now() + self.grace + SWEEP_MARGIN);
+                    // What has its grace still before it says so when the sweep has ended.
+                    self.next_sweep = None;
                     self.tools.sweep();
                 }
                 // Somebody decided something: a resumed loop must not sleep on.
@@ -209,23 +245,40 @@ impl SyncLoop {
         self.retry = None;
         match &ended {
             Ok(Done::GaveWay) => {
-                let mut request = attempt.request.again(false);
+                let retry = attempt.request.retry;
+                let mut request = attempt.request.again(retry);
                 request.id = attempt.id;
                 self.tools.queue.push(request);
                 self.tools.board.change(|snapshot| snapshot.running = None);
                 let paused = self.tools.decisions().paused_until.is_some();
                 return (paused && self.options().one_time).then_some(Ending::Paused);
             }
+            Ok(Done::RefusedStill) => {
+                self.leave_refused(&attempt);
+                return None;
+            }
             Ok(done) => {
-                self.failures = 0;
+                let still_refused = self.is_refused_beside(&attempt, *done);
+                if !still_refused {
+                    self.failures = 0;
+                    self.forget_refused();
+                }
                 let first = !std::mem::replace(&mut self.succeeded, true);
                 if first && *done == Done::Unchanged {
                     // An earlier process published it; the next push is to be as quick as after one of ours.
-                    self.tools.prepare_spare();
+                    self.tools.follow_up();
+                    self.tools.compact_soon();
                 }
                 self.next_poll = Instant::now() + self.options().period;
                 self.tools.settle_head();
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
+                let live = if *done == Done::Published { attempt.new } else { attempt.old };
+                if let Some(live) = live.filter(|_| first || *done == Done::Published) {
+                    self.tools.announce(live).await;
+                }
+                if !still_refused {
+                    self.tools.tell_in_file(None).await;
+                }
                 if *done == Done::Unchanged && (polled || self.is_said_already(&attempt)) {
                     self.tools.metrics.unchanged(attempt.started.elapsed());
                     self.tell_poll(0, None);
@@ -234,29 +287,43 @@ impl SyncLoop {
             }
             Err(error) if error.kind == "locked" => return Some(Ending::Locked(ended.err()?)),
             Err(error) => {
+                if self.failures == 0 && !self.succeeded {
+                    // The remote may be down for long; what an earlier process left must be looked at all the same.
+                    self.tools.follow_up();
+                }
                 self.failures = self.failures.saturating_add(1);
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
+                let in_row = self.note_refusal(&attempt, error).unwrap_or(self.failures);
+                self.tools.tell_in_file(Some((error, self.failures))).await;
                 self.retry = Some(attempt.request.clone().again(true));
                 let last = self.tools.board.read(|snapshot| snapshot.last_error.clone());
-                if repeated && !worth_a_record(self.failures, error, last.as_ref()) {
+                if repeated && !worth_a_record(in_row, error, last.as_ref()) {
                     tracing::warn!(failures_in_row = self.failures, "sync failed again: {error}");
                     self.tools.metrics.failed(attempt.started.elapsed());
-                    self.tell_poll(self.failures, Some(error));
+                    self.tell_poll(self.failures, Some(error.to_api()));
                     return self.ending(ended.err());
                 }
             }
         }
-        let go_on = attempt.go_on.then(|| attempt.request.clone().again(false));
+        // After a repair nothing of the request is done yet, so it is a retry if it was one.
+        let retry = attempt.request.retry && attempt.old == attempt.new;
+        let go_on = attempt.go_on.then(|| attempt.request.clone().again(retry));
         let published = matches!(ended, Ok(Done::Published));
+        let refused = ended.as_ref().is_err_and(|error| error.phase == Phase::Gate);
         let told = attempt.request.told.clone();
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
         let (id, known) = (record.id.clone(), record.peers.clone());
         self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
-        if published {
+        if published || refused {
             // After the record: nobody waits for anything now.
-            self.tools.prepare_spare();
+            self.tools.follow_up();
+            if self.options().one_time {
+                self.tools.compact_at_end().await;
+            } else {
+                self.tools.compact_soon();
+            }
         }
         self.amend_later(id, told, known);
         if let Some(request) = go_on {
@@ -306,8 +373,7 @@ impl SyncLoop {
         if let Some(commit) = commit {
             now_live = Some(self.tools.describe(commit, Some(record.finished_at)).await);
             self.tools.metrics.published(&commit.to_string());
-            self.sweep_again = self.next_sweep.is_some();
-            self.next_sweep.get_or_insert(Instant::now() + self.grace + SWEEP_MARGIN);
+            self.sweep_later();
         }
         let next_at = self.wall_clock(self.next_poll);
         let polled_at = polled.then(|| self.tools.clock.now());
@@ -331,10 +397,9 @@ impl SyncLoop {
     }
 
     /// A poll that leaves no record.
-    fn tell_poll(&self, failures: u32, error: Option<&SyncError>) {
+    fn tell_poll(&self, failures: u32, error: Option<ErrorInfo>) {
         let next_at = self.wall_clock(self.next_poll);
         let now = self.tools.clock.now();
-        let error = error.map(SyncError::to_api);
         self.tools.board.change(|snapshot| {
             snapshot.running = None;
             snapshot.poll.last_at = Some(now);
@@ -397,7 +462,7 @@ fn worth_a_record(failures: u32, error: &SyncError, last: Option<&ErrorInfo>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Phase, Retry};
+    use crate::error::Retry;
 
     #[test]
     fn the_same_failure_is_recorded_ever_more_rarely_and_a_new_one_at_once() {

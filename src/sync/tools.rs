@@ -6,23 +6,26 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Detail, Outcome, Published, Record, TriggerKind};
+use crate::api::{Detail, Outcome, Published, Record};
 use crate::clock::Clock;
 use crate::error::{Phase, SyncError};
 use crate::git::{self, Engine};
 use crate::history::History;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
-use crate::publish::{self, Live, Prepared, Verdict, Volume, VolumeOptions};
+use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
 use crate::worker::{Cancel, Worker};
 
 use super::board::Board;
 use super::chase::Heard;
 use super::failure;
+use super::refusal::Refusal;
 use super::state::Decisions;
-use super::{Options, queue::Queue, queue::Request};
+use super::{Options, queue::Queue};
 
 /// Writing a record or a decision is a few kilobytes; a disk that takes longer is stuck.
 const NOTE_DEADLINE: Duration = Duration::from_secs(10);
@@ -43,15 +46,23 @@ pub struct Tools {
     pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
     pub suspect: AtomicBool,
+    pub hooks: Hooks,
+    pub refusal: Refusal,
+    /// What was built and may become visible, so that no sweep takes it away while the gate looks at it.
+    pub candidate: Mutex<Option<Oid>>,
     volume_options: VolumeOptions,
     volume: Mutex<Option<Arc<Volume>>>,
     /// Builds and swaps.
     disk: Worker,
     /// Makes spare trees, apart from builds: a push never waits behind it.
-    spare: Worker,
-    /// The making of a spare that is under way.
-    preparing: Mutex<Option<AbortHandle>>,
-    said_no_room: AtomicBool,
+    pub(super) spare: Worker,
+    /// What goes on behind a publish.
+    pub(super) preparing: Mutex<Option<AbortHandle>>,
+    /// True while a spare is being made.
+    pub(super) making: watch::Sender<bool>,
+    pub(super) said_no_room: AtomicBool,
+    /// When the last sweep wants the next one.
+    pub(super) sweep_due: Mutex<Option<Instant>>,
     /// Records and decisions; apart from builds, so that a stuck build does not silence us.
     notes: Worker,
 }
@@ -68,6 +79,7 @@ impl Tools {
         options: Options,
         volume_options: VolumeOptions,
     ) -> Self {
+        let hooks = Hooks::new(options.hooks.clone(), metrics.clone());
         Self {
             engine,
             board,
@@ -81,14 +93,25 @@ impl Tools {
             settled_head: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             suspect: AtomicBool::new(false),
+            hooks,
+            refusal: Refusal::default(),
+            candidate: Mutex::default(),
             volume_options,
             volume: Mutex::new(None),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
             preparing: Mutex::default(),
+            making: watch::Sender::new(false),
             said_no_room: AtomicBool::new(false),
+            sweep_due: Mutex::default(),
             notes: Worker::new("notes"),
         }
+    }
+
+    /// Trees that neither a sweep nor the making of a spare may take, though no link names them.
+    pub fn kept(&self) -> Vec<Oid> {
+        let candidate = *self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.decisions().pinned.into_iter().chain(candidate).chain(self.refusal.commit()).collect()
     }
 
     pub fn decisions(&self) -> Decisions {
@@ -158,6 +181,13 @@ impl Tools {
         let Live::Tree(commit) = self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await? else {
             return Ok(());
         };
+        // Whoever runs once has to be sure before he ends; all others look while readers are served already.
+        if volume.survived(commit) && !self.options.one_time {
+            volume.believe_for_now(commit);
+            tracing::info!(commit = %commit, "the published tree stays; its content is compared in the background");
+            self.tell_adopted(commit).await;
+            return Ok(());
+        }
         self.suspect.store(true, Ordering::Relaxed);
         let (volume, store) = (volume.clone(), volume.store());
         let verdict = self.disk.run(deadline, move |cancel| volume.verify(&store, commit, cancel)).await;
@@ -274,76 +304,5 @@ impl Tools {
     pub fn settle_head(&self) {
         let head = self.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
         *self.settled_head.lock().unwrap_or_else(PoisonError::into_inner) = head;
-    }
-
-    /// Makes a spare tree for the next push, in the background; what was under way is given up for it.
-    pub fn prepare_spare(self: &Arc<Self>) {
-        if !self.options.one_time {
-            drop(self.start_preparing());
-        }
-    }
-
-    fn start_preparing(self: &Arc<Self>) -> JoinHandle<()> {
-        let tools = self.clone();
-        let task = tokio::spawn(async move { tools.prepare().await });
-        let before = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).replace(task.abort_handle());
-        before.inspect(AbortHandle::abort);
-        task
-    }
-
-    fn is_preparing(&self) -> bool {
-        let preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        preparing.as_ref().is_some_and(|task| !task.is_finished())
-    }
-
-    /// A push is waiting: the making of a spare stops between two files, and nobody waits for that.
-    pub fn stop_preparing(&self) {
-        let under_way = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        under_way.inspect(AbortHandle::abort);
-    }
-
-    async fn prepare(&self) {
-        let Some(volume) = self.volume() else { return };
-        let keep: Vec<Oid> = self.decisions().pinned.into_iter().collect();
-        let deadline = Instant::now() + self.options.timeout;
-        let prepared = self.spare.run(deadline, move |cancel| volume.prepare(&volume.store(), &keep, cancel)).await;
-        match failure::publish(Phase::Publish, prepared) {
-            Ok(Prepared::NoRoom) => {
-                if !self.said_no_room.swap(true, Ordering::Relaxed) {
-                    tracing::info!("the volume has no room for a spare tree: each push writes a whole one");
-                }
-            }
-            Ok(Prepared::LiveDiffers(difference)) => {
-                tracing::warn!(difference, "somebody changed the spare tree that was published; it will be rebuilt");
-                self.suspect.store(true, Ordering::Relaxed);
-                self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
-            }
-            Ok(prepared) => {
-                self.said_no_room.store(false, Ordering::Relaxed);
-                tracing::debug!(?prepared, "spare trees");
-            }
-            Err(error) => tracing::debug!(%error, "no spare tree could be made"),
-        }
-    }
-
-    /// Frees what nobody needs any more, in the background.
-    pub fn sweep(self: &Arc<Self>) {
-        let tools = self.clone();
-        tokio::spawn(async move {
-            let keep: Vec<Oid> = tools.decisions().pinned.into_iter().collect();
-            if tools.volume().is_some_and(|volume| volume.lacks_spares()) && !tools.is_preparing() {
-                // Before it is removed, a tree whose grace is over may serve as the spare that there was no room for.
-                let _ = tools.start_preparing().await;
-            }
-            let deadline = Instant::now() + tools.options.timeout;
-            if let Err(error) = tools.on_disk(Phase::Publish, deadline, move |volume, _| volume.sweep(&keep)).await {
-                tracing::warn!(%error, "old trees could not be removed");
-            }
-            let usage = tools.on_disk(Phase::Publish, deadline, |volume, _| volume.usage()).await;
-            if let Ok((store, trees)) = usage {
-                tools.metrics.volume_bytes("store", store);
-                tools.metrics.volume_bytes("trees", trees);
-            }
-        });
     }
 }

@@ -64,3 +64,24 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
     site.sidecar().terminate();
     assert_eq!(site.sidecar().exited(PATIENCE).await.code(), Some(143));
 }
+
+#[tokio::test]
+async fn a_tree_that_was_replaced_just_before_a_kill_goes_without_another_push() {
+    let mut site = Site::new();
+    site.set("spare-trees", "0");
+    site.start_in_sync().await;
+    let old = site.repo.head();
+    let new = site.push_and_ring("index.html", "two").await;
+    site.wait_published(&new).await;
+    site.sidecar().kill();
+    // Its grace is not over by the file system's clock when the first sweep comes: that clock may be ahead, and the times
+    // are cut to seconds.
+    let old = site.root().join(".worktrees").join(old);
+    let ahead = std::time::SystemTime::from(pushsync::clock::Clock::real().now()) + Duration::from_secs(30);
+    std::fs::File::open(&old).unwrap().set_modified(ahead).unwrap();
+
+    site.set("stale-worktree-timeout", "200ms");
+    site.start().await;
+    eventually(PATIENCE, || !old.exists()).await;
+    site.assert_whole(&new);
+}

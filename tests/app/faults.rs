@@ -11,7 +11,7 @@ use crate::support::git_http::Mode;
 use crate::support::on_ci;
 
 /// Breaks something, pushes and rings; expects a failure of this kind with a hint, an untouched tree, and recovery.
-async fn survives(
+pub(super) async fn survives(
     site: &mut Site,
     kinds: &[&str],
     break_it: impl FnOnce(&Site),
@@ -132,10 +132,10 @@ async fn a_damaged_or_removed_store_is_fetched_anew() {
 }
 
 /// A small file system of its own; `None` where mounting is not allowed.
-struct Tmpfs(std::path::PathBuf);
+pub(super) struct Tmpfs(std::path::PathBuf);
 
 impl Tmpfs {
-    fn mount(path: &std::path::Path, options: &str) -> Option<Self> {
+    pub(super) fn mount(path: &std::path::Path, options: &str) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).status();
         if !mounted.is_ok_and(|status| status.success()) {

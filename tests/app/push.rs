@@ -337,3 +337,55 @@ async fn a_second_process_on_the_same_root_says_so_and_exits() {
     let log = second.log().join("\n");
     assert!(log.contains("lock") && log.contains(&site.sidecar().id().to_string()), "{log}");
 }
+
+/// What a replica's requests to its remote were for, one after the other, since a moment.
+async fn requests_settle(site: &Site, since: usize) -> usize {
+    let mut last = site.remote.requests();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = site.remote.requests();
+        if now == last && site.snapshot().await.running.is_none() {
+            return now - since;
+        }
+        last = now;
+    }
+}
+
+#[tokio::test]
+async fn an_announced_commit_is_fetched_beside_the_look_and_a_replay_is_only_a_look() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    let requests = site.remote.requests();
+    let second = site.push_and_ring("index.html", "two").await;
+    site.wait_published(&second).await;
+    site.assert_whole(&second);
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
+    assert!(record.bytes.is_some_and(|bytes| bytes > 0), "{record:?}");
+    let log = site.detail(&record.id).await.detail.log;
+    assert!(log.iter().any(|line| line.message.ends_with("while the remote was looked at")), "{log:#?}");
+    assert_eq!(requests_settle(&site, requests).await, 2);
+
+    // The same delivery again, and one of the same words under a new name.
+    for _ in 0..2 {
+        let requests = site.remote.requests();
+        assert_eq!(site.ring(&first, &second).await.status, 202);
+        assert_eq!(requests_settle(&site, requests).await, 1);
+    }
+    // A push from where the ref is not (any more).
+    let nowhere = "7".repeat(40);
+    let requests = site.remote.requests();
+    assert_eq!(site.ring(&first, &nowhere).await.status, 202);
+    assert_eq!(requests_settle(&site, requests).await, 1);
+    assert_eq!(site.published().as_deref(), Some(second.as_str()));
+
+    // Announced as the next one, but never to be had: one fetch in vain, and looks while it may still come.
+    let (looks, others) = (site.remote.requests(), site.remote.seen().len());
+    assert_eq!(site.ring(&second, &nowhere).await.status, 202);
+    eventually(PATIENCE, || site.remote.requests() >= looks + 4).await;
+    assert!(site.remote.seen()[others..].iter().all(|seen| seen.method == "POST"), "version 2 as before");
+    assert_eq!(site.published().as_deref(), Some(second.as_str()));
+    let third = site.push_and_ring("index.html", "three").await;
+    site.wait_published(&third).await;
+    site.assert_whole(&third);
+}

@@ -73,7 +73,11 @@ impl Site {
 
     /// Starts the program and waits until its listeners are open.
     pub async fn start(&mut self) -> &mut Self {
-        let mut sidecar = Sidecar::start(self.arguments());
+        self.started(Sidecar::start(self.arguments())).await
+    }
+
+    /// The same around a program that was started in another way: under a limit, as somebody else.
+    pub async fn started(&mut self, mut sidecar: Sidecar) -> &mut Self {
         sidecar.wait_for_line(PATIENCE, |line| listening(line, "admin").is_some()).await;
         self.sidecar = Some(sidecar);
         self

@@ -1,5 +1,7 @@
 //! The real program on its command line: help, mistakes, exit codes, and what must never be printed.
 
+mod git_sync;
+mod older;
 mod ping;
 mod reference;
 
@@ -100,7 +102,7 @@ fn every_problem_is_told_at_once_with_where_it_came_from() {
 
 #[test]
 fn unknown_flags_have_a_code_of_their_own_and_all_of_them_are_named() {
-    let arguments = ["--repo=/srv/a", "--rooot", "/git", "--exechook-command=x", "--period=1x", "--depth"];
+    let arguments = ["--repo=/srv/a", "--rooot", "/git", "--frobnicate=x", "--period=1x", "--depth"];
     assert_snapshot!("unknown_flags", refusal(2, &arguments, &[]));
 }
 

@@ -6,7 +6,7 @@ mod keyboard;
 mod kubectl;
 mod plain;
 mod program;
-mod pty;
+pub mod pty;
 mod sample;
 mod screens;
 mod updates;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pushsync::error::Retry;
-use pushsync::git::{Engine, Error, Password};
+use pushsync::git::{Account, Engine, Error, Password, Scope};
 use pushsync::secret::Secret;
 
 use super::{Volume, options, short, sync, synced};
@@ -21,6 +21,11 @@ fn words(error: &Error) -> String {
         cause = source.source();
     }
     text
+}
+
+/// One account for everything on the server.
+fn ada(server: &GitHttp, password: Password) -> Vec<Account> {
+    vec![Account { scope: Scope::parse(&server.url("")).unwrap(), username: Some("ada".into()), password }]
 }
 
 async fn failure(engine: &Engine) -> Error {
@@ -105,8 +110,7 @@ async fn a_rotated_password_file_works_without_a_restart() {
     let volume = Volume::new();
     let file = volume.0.path().join("password");
     let mut remote = options(&server.url("site.git"));
-    remote.credentials.username = Some("ada".into());
-    remote.credentials.password = Some(Password::File(file.clone()));
+    remote.credentials.accounts = ada(&server, Password::File(file.clone()));
     let engine = volume.engine(remote);
 
     let missing = failure(&engine).await;
@@ -123,8 +127,7 @@ async fn a_rotated_password_file_works_without_a_restart() {
     synced(&engine, &repo.head(), "one").await;
 
     let mut value = options(&server.url("site.git"));
-    value.credentials.username = Some("ada".into());
-    value.credentials.password = Some(Password::Value(Secret::new(PASSWORD)));
+    value.credentials.accounts = ada(&server, Password::Value(Secret::new(PASSWORD)));
     synced(&Volume::new().engine(value), &repo.head(), "one").await;
 
     let anonymous = failure(&Volume::new().engine(options(&server.url("site.git")))).await;

@@ -4,19 +4,31 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::Oid;
-use pushsync::git::{Credentials, Engine, Error, Fetched, Reference, RemoteOptions, Want};
+use pushsync::git::{Credentials, Engine, Error, Fetched, Network, Reference, RemoteOptions, Want};
 use pushsync::remote_url::RemoteUrl;
+use pushsync::submodules::Submodules;
 use tempfile::TempDir;
 
 use crate::support::PATIENCE;
 use crate::support::repo::run_git;
 
+mod access;
+mod ahead;
+mod compact;
+mod compact_kill;
+mod depth;
 mod faults;
 mod follow;
 mod history;
+mod measure;
+mod partial;
+mod proxy;
+mod sha256;
 mod ssh;
 mod store;
+mod submodules;
 mod support;
+mod tls;
 mod v2;
 mod v2_lies;
 
@@ -28,6 +40,9 @@ fn options(url: &str) -> RemoteOptions {
         depth: 1,
         timeout: PATIENCE,
         credentials: Credentials::default(),
+        submodules: Submodules::Recursive,
+        filter: None,
+        network: Network::default(),
     }
 }
 

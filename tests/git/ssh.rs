@@ -31,6 +31,10 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     synced(&engine, &repo.head(), "one").await;
     let second = repo.push_file("index.html", "two\n", "Second");
     synced(&engine, &second, "two").await;
+    let let_in = || sshd.log().matches("Accepted publickey").count();
+    let before = let_in();
+    engine.look().await.unwrap();
+    assert_eq!(let_in() - before, 1, "a look is one connection");
     repo.write("index.html", "amended\n");
     let amended = repo.amend("Second, again");
     repo.force_push();

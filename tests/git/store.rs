@@ -59,6 +59,26 @@ async fn damage_is_recognized_and_a_discarded_store_is_fetched_anew() {
     engine.discard_store().await.expect("discarding nothing is fine");
 }
 
+#[tokio::test]
+async fn a_discarded_store_that_a_kill_left_goes_at_the_next_start_if_its_successor_is_whole() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let options = || options(&server.url("site.git"));
+    let store = volume.engine(options()).store().to_owned();
+    let discarded = store.with_extension("git.damaged");
+    sync(&volume.engine(options())).await.unwrap();
+    // A kill after the damaged store was moved away and before there was a whole one: it may still be wanted.
+    volume.engine(options()).discard_store().await.unwrap();
+    assert_eq!(volume.engine(options()).resolve_prefix("0000").await.unwrap(), None);
+    assert!(store.exists() && discarded.exists());
+    // A kill after the new one had everything.
+    sync(&volume.engine(options())).await.unwrap();
+    fs::create_dir_all(discarded.join("objects")).unwrap();
+    assert_eq!(volume.engine(options()).resolve_prefix("0000").await.unwrap(), None);
+    assert!(!discarded.exists());
+}
+
 fn each_pack(store: &Path, change: impl Fn(&Path)) {
     for entry in fs::read_dir(store.join("objects/pack")).unwrap() {
         let path = entry.unwrap().path();

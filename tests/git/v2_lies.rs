@@ -26,7 +26,7 @@ fn whole(pack: &[u8]) -> Vec<u8> {
 }
 
 /// A pack with exactly these objects of the remote.
-fn pack(repo: &Repo, objects: &[&str]) -> Vec<u8> {
+pub(super) fn pack(repo: &Repo, objects: &[&str]) -> Vec<u8> {
     use std::io::Write as _;
     let mut command = crate::support::repo::git_command(&repo.root());
     let mut child = command

@@ -107,7 +107,17 @@ pub struct Kustomization {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     config_map_generator: Vec<ConfigMapArguments>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Image>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     patches: Vec<Patch>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Image {
+    name: String,
+    new_name: String,
+    new_tag: String,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -58,3 +58,25 @@ fn nginx_takes_the_place_of_httpd_and_of_nothing_else() {
     let mounted = mounted.iter().find(|volume| volume["name"] == "httpd").unwrap();
     assert_eq!(mounted["configMap"]["name"], configs[0]["metadata"]["name"]);
 }
+
+#[test]
+fn a_spec_of_git_sync_needs_only_another_image() {
+    let theirs = document("Deployment", "site-from-git-sync");
+    let before = container(&theirs, "git-sync");
+    assert!(word(&before["image"]).contains("/git-sync:v4"), "{before}");
+    pods::assert_understood(&before);
+    let Some(documents) = built("k8s/overlays/git-sync") else { return };
+    assert_eq!(documents.len(), 1);
+    let ours = deployment(&documents);
+    let mut after = container(ours, "git-sync");
+    assert_eq!(word(&after["image"]), word(&container(&document("Deployment", "site"), "poll")["image"]));
+    after["image"] = before["image"].clone();
+    assert_eq!(after, before, "nothing but the image differs");
+    assert_eq!(container(ours, "app"), container(&theirs, "app"));
+    assert_eq!(pods::objections(ours), Vec::<String>::new());
+    // docs/from-git-sync.md shows this very container.
+    let page = text("docs/from-git-sync.md");
+    for argument in list(&before["args"]) {
+        assert!(page.contains(word(&argument)), "{argument}");
+    }
+}

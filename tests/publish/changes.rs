@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use git2::Oid;
-use pushsync::publish::{Changes, Kind, changes};
+use pushsync::publish::{Changes, Kind};
 
 use super::fixture::Site;
 
 fn told(site: &Site, old: Option<Oid>, new: Oid) -> (u64, u64, u64, Vec<(String, Kind)>) {
-    let Changes { added, modified, deleted, first } = changes(&site.store(), old, new).unwrap();
+    let Changes { added, modified, deleted, first } = site.volume().changes(&site.store(), old, new).unwrap();
     (added, modified, deleted, first)
 }
 
@@ -87,5 +87,5 @@ fn an_old_tree_that_was_pruned_makes_everything_new_and_a_missing_new_one_is_dam
     remove(&old_folder);
     assert_eq!(told(&site, Some(old), new).0, 2);
     remove(&new_folder);
-    assert!(changes(&site.store(), Some(old), new).unwrap_err().store_is_damaged());
+    assert!(site.volume().changes(&site.store(), Some(old), new).unwrap_err().store_is_damaged());
 }

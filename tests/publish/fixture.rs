@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use git2::{ObjectType, Oid};
-use pushsync::publish::{Volume, VolumeOptions};
+use pushsync::publish::{Durability, Shape, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 use tempfile::TempDir;
 
@@ -107,7 +107,20 @@ impl Site {
     }
 
     pub fn volume_with(&self, link: impl Into<PathBuf>, grace: Duration) -> Volume {
-        Volume::open(VolumeOptions { root: self.root(), link: link.into(), grace, spares: 1 }).unwrap()
+        Volume::open(VolumeOptions {
+            root: self.root(),
+            link: link.into(),
+            grace,
+            spares: 1,
+            shape: Shape::default(),
+            durability: Durability::default(),
+        })
+        .unwrap()
+    }
+
+    pub fn volume_of(&self, shape: Shape, grace: Duration) -> Volume {
+        let (root, link, durability) = (self.root(), "current".into(), Durability::default());
+        Volume::open(VolumeOptions { root, link, grace, spares: 1, shape, durability }).unwrap()
     }
 
     pub fn put(&self, volume: &Volume, commit: Oid) {
@@ -182,6 +195,24 @@ impl Mount {
         let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at));
         if !mounted {
             eprintln!("SKIPPED: this test needs to mount a tmpfs at {}", at.display());
+        }
+        mounted.then(|| Self(at.to_owned()))
+    }
+
+    /// A small btrfs in a file, which has reflinks. `None`, told loudly, if that cannot be had.
+    pub fn btrfs(at: &Path, image: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        fs::File::create(image).unwrap().set_len(256 << 20).unwrap();
+        let made = run(Command::new(if Path::new("/usr/sbin/mkfs.btrfs").exists() {
+            "/usr/sbin/mkfs.btrfs"
+        } else {
+            "mkfs.btrfs"
+        })
+        .arg("-q")
+        .arg(image));
+        let mounted = made && run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
+        if !mounted {
+            eprintln!("SKIPPED: this test needs mkfs.btrfs and to mount a file at {}", at.display());
         }
         mounted.then(|| Self(at.to_owned()))
     }

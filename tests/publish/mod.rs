@@ -1,13 +1,20 @@
 //! From a commit to what readers see, on real file systems, with repositories that the `git` program made.
 
+mod checkout;
 mod fixture;
+mod patterns;
 
+mod attributes;
 mod changes;
 mod content;
 mod damage;
+mod group_write;
 mod hostile;
+mod large;
 mod live;
 mod model;
 mod opening;
 mod space;
 mod spare;
+mod sparse;
+mod worktree_git;

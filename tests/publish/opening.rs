@@ -5,13 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use pushsync::publish::{Error, Live, Volume, VolumeOptions};
+use pushsync::publish::{Durability, Error, Live, Shape, Volume, VolumeOptions};
 use sha2::{Digest, Sha256};
 
 use super::fixture::{LONG, Site, names};
 
 fn open(root: &Path, link: &str) -> Result<Volume, Error> {
-    Volume::open(VolumeOptions { root: root.to_owned(), link: link.into(), grace: LONG, spares: 1 })
+    Volume::open(VolumeOptions {
+        root: root.to_owned(),
+        link: link.into(),
+        grace: LONG,
+        spares: 1,
+        shape: Shape::default(),
+        durability: Durability::default(),
+    })
 }
 
 #[test]
@@ -67,6 +74,10 @@ fn leftovers_go_and_nothing_else_does() {
     symlink(&kept, root.join(".worktrees/.tmp-3")).unwrap();
     fs::write(root.join(".worktrees/README"), "somebody's").unwrap();
     fs::write(root.join("theirs"), "x").unwrap();
+    fs::create_dir_all(root.join(".pushsync/a-folder.new")).unwrap();
+    for file in ["state.json.new", "history.jsonl.new", "flushed.new", "notes"] {
+        fs::write(root.join(".pushsync").join(file), "half").unwrap();
+    }
     let link = beside.join("site");
     let hash = Sha256::digest(link.as_os_str().as_bytes());
     let prefix = format!("{:016x}", u64::from_be_bytes(hash[..8].try_into().unwrap()));
@@ -76,6 +87,7 @@ fn leftovers_go_and_nothing_else_does() {
 
     open(&root, link.to_str().unwrap()).unwrap();
     assert_eq!(names(&root.join(".worktrees")), ["README"]);
+    assert_eq!(names(&root.join(".pushsync")), ["a-folder.new", "lock", "notes"]);
     assert_eq!(names(&root), [".pushsync", ".worktrees", "lost+found", "theirs"]);
     let mut left = vec![format!(".pushsync-link-{prefix}-4567"), ".pushsync-link-0000000000000000-0123".to_owned()];
     left.sort();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pushsync::publish::{Live, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{Durability, Live, Shape, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{LONG, Mount, Site, listing};
@@ -27,6 +27,46 @@ fn a_full_disk() {
     let third = site.commit_file("third", "3");
     site.put(&volume, third);
     assert_eq!(fs::read(site.root().join("current/third")).unwrap(), b"3");
+}
+
+/// What is used of a file system, in bytes, once it is written.
+fn used(path: &std::path::Path) -> u64 {
+    rustix::fs::syncfs(fs::File::open(path).unwrap()).unwrap();
+    let state = rustix::fs::statvfs(path).unwrap();
+    (state.f_blocks - state.f_bfree) * state.f_frsize
+}
+
+#[test]
+fn a_spare_shares_its_content_with_the_live_tree_where_there_are_reflinks() {
+    let site = Site::new();
+    let Some(_mount) = Mount::btrfs(&site.root(), &site.path().join("image")) else { return };
+    let volume = site.volume();
+    let mut random = fastrand::Rng::with_seed(9);
+    for file in 0..20 {
+        let mut content = vec![0; 1 << 20];
+        random.fill(&mut content);
+        site.write(&format!("d{}/f{file}", file % 3), &content);
+    }
+    let commit = site.commit();
+    site.put(&volume, commit);
+    // A file that somebody touched is written instead, whatever is in it.
+    let edited = site.tree_path(commit).join("d0/f0");
+    let before = used(&site.root());
+    let content = fs::read(&edited).unwrap();
+    fs::write(&edited, b"edited by hand").unwrap();
+    volume.prepare(&site.store(), &[], &Cancel::default()).unwrap();
+    let spare = site.worktrees().into_iter().find(|name| name.starts_with(".spare-")).expect("a spare was made");
+    let more = used(&site.root()).saturating_sub(before);
+    assert!(more < 8 << 20, "a second tree of 20 MiB took {more} bytes");
+    let spare = site.root().join(".worktrees").join(spare);
+    assert!(fs::read(spare.join("d0/f0")).unwrap() == content);
+    fs::write(&edited, &content).unwrap();
+    // The next push works on the spare alone: what readers have does not change with it.
+    let next = site.commit_file("d1/f1", "next");
+    site.put(&volume, next);
+    for commit in [commit, next] {
+        assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole);
+    }
 }
 
 #[test]
@@ -57,7 +97,14 @@ fn a_volume_that_becomes_read_only_and_writable_again() {
     drop(volume);
     let second = site.commit_file("file", "2");
     mount.remount("ro");
-    let options = || VolumeOptions { root: site.root(), link: "current".into(), grace: LONG, spares: 1 };
+    let options = || VolumeOptions {
+        root: site.root(),
+        link: "current".into(),
+        grace: LONG,
+        spares: 1,
+        shape: Shape::default(),
+        durability: Durability::default(),
+    };
     let error = Volume::open(options()).unwrap_err();
     assert_eq!(error.kind(), "read_only", "{error}");
     assert!(error.hint().is_some());

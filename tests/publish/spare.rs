@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
-use pushsync::publish::{Built, Live, Prepared, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{Built, Durability, Live, Prepared, Shape, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{LONG, Mount, Site, StopAtEnd, listing, names, until};
@@ -22,6 +22,7 @@ fn build(site: &Site, volume: &Volume, commit: Oid) -> Built {
 }
 
 fn prepare(site: &Site, volume: &Volume) -> Prepared {
+    assert_eq!(volume.look_again(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
     volume.prepare(&site.store(), &[], &Cancel::default()).unwrap()
 }
 
@@ -191,9 +192,9 @@ fn in_a_large_spare_an_edit_is_found_right_after_the_publish_and_repaired() {
     fs::write(spares(&site)[0].join("d7/f7"), "X").unwrap();
     let second = next(&site, &mut model);
     assert!(build(&site, &volume, second).spare.is_some());
-    match prepare(&site, &volume) {
-        Prepared::LiveDiffers(difference) => assert_eq!(difference, "d7/f7 has other content"),
-        other => panic!("{other:?}"),
+    match volume.look_again(&site.store(), &Cancel::default()).unwrap() {
+        Verdict::Differs(difference) => assert_eq!(difference, "d7/f7 has other content"),
+        Verdict::Whole => panic!("the edit was not seen"),
     }
     assert!(!is_whole(&site, &volume, second));
     build(&site, &volume, second);
@@ -246,7 +247,14 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
     assert!(is_whole(&site, &volume, fourth));
     drop(volume);
 
-    let options = VolumeOptions { root: site.root(), link: "current".into(), grace: LONG, spares: 0 };
+    let options = VolumeOptions {
+        root: site.root(),
+        link: "current".into(),
+        grace: LONG,
+        spares: 0,
+        shape: Shape::default(),
+        durability: Durability::default(),
+    };
     let volume = Volume::open(options).unwrap();
     assert!(spares(&site).is_empty());
     assert_eq!(prepare(&site, &volume), Prepared::Nothing);
@@ -387,7 +395,14 @@ fn what_one_changed_file_costs() {
         let site = Site::new();
         let mut model: Model =
             (0..files).map(|n| (format!("d{}/e{}/f{n}", n % 20, n % 1000), (FILE, vec![b'x'; 200]))).collect();
-        let none = VolumeOptions { root: site.root(), link: "current".into(), grace: Duration::ZERO, spares: 1 };
+        let none = VolumeOptions {
+            root: site.root(),
+            link: "current".into(),
+            grace: Duration::ZERO,
+            spares: 1,
+            shape: Shape::default(),
+            durability: Durability::default(),
+        };
         let volume = Volume::open(none).unwrap();
         build(&site, &volume, commit(&site, &model));
         let (mut fresh, mut spare, mut preparing, mut looking) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -73,6 +73,8 @@ pub fn noon() -> Timestamp {
 
 pub fn sync_options() -> pushsync::sync::Options {
     pushsync::sync::Options {
+        hooks: pushsync::hooks::Options::default(),
+        notices: pushsync::notices::Options::default(),
         period: Duration::from_secs(60),
         init_period: None,
         timeout: Duration::from_secs(120),
@@ -83,6 +85,7 @@ pub fn sync_options() -> pushsync::sync::Options {
         hook_rate: 0.0,
         webhooks: true,
         history_limit: 1000,
+        compaction: pushsync::git::Compaction::Auto,
         reference: "main".into(),
         repo: "https://github.com/acme/site.git".into(),
         replica: "web-5d8f".into(),

@@ -3,9 +3,11 @@
 mod abuse;
 mod admin;
 mod events;
+mod flood;
 pub mod harness;
 mod hook;
 mod large;
 mod lifecycle;
 mod probes;
+mod smuggling;
 mod wire;

@@ -34,8 +34,22 @@ async fn each_probe_says_what_it_means() {
         sidecar.board.set_health(|health: &mut Health| health.turned = long_ago);
         assert_eq!(probe(&sidecar).await, [200, 200, 200, 503], "the loop hangs");
     }
-    for path in ["/webhook", "/api/v1/snapshot", "/healthz", "/metrics/"] {
+    for path in ["/metrics/", "/debug/pprof/", "/debug/pprof/heap"] {
         assert_eq!(get(sidecar.http(), path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_other_path_is_answered_like_the_root_as_git_sync_does_it() {
+    let sidecar = Sidecar::new();
+    let paths = ["/healthz", "/webhook", "/api/v1/snapshot", "/any/where?x=1"];
+    for path in paths {
+        assert_eq!(get(sidecar.http(), path).await.status, 503, "{path}");
+    }
+    sidecar.board.set_health(|health| health.started = true);
+    for path in paths {
+        let answer = get(sidecar.http(), path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"), "{path}: the word and nothing else");
     }
 }
 

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub enum Mode {
     OldProtocol,
     /// A POST is taken only from who has asked `info/refs` just before.
     GetFirst,
+    /// A list of refs only for who has asked for a commit since the mode was set.
+    FetchFirst,
     /// The bytes `answer` to a POST with this command of protocol v2, and `endless` behind them again and again.
     Lie { command: &'static str, answer: Vec<u8>, endless: Vec<u8> },
     /// 302 for what begins with the first path, to the same below the second.
@@ -67,10 +69,16 @@ pub struct Seen {
     pub protocol: Option<String>,
     /// True if it carried an `Authorization` header, right or wrong.
     pub credentials: bool,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
+#[path = "git_http_tools.rs"]
+mod tools;
 #[path = "git_http_wire.rs"]
 mod wire;
+
+use tools::{base64, copy_folder, program};
 
 #[derive(Default)]
 struct State {
@@ -86,6 +94,7 @@ struct Shared {
     mode: watch::Receiver<Mode>,
     received: AtomicU64,
     sent: AtomicU64,
+    fetched: AtomicBool,
     wire: Arc<wire::Count>,
 }
 
@@ -112,6 +121,7 @@ impl GitHttp {
             mode: seen_mode,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            fetched: AtomicBool::new(false),
             wire: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel();
@@ -143,6 +153,7 @@ impl GitHttp {
     }
 
     pub fn set(&self, mode: Mode) {
+        self.shared.fetched.store(false, Ordering::Relaxed);
         self.mode.send_replace(mode.clone());
         // Refusing begins when the listener is closed, and ends when it is open again: wait for the kernel's word.
         let want_open = mode != Mode::Refuse;
@@ -270,6 +281,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
             target: target.clone(),
             protocol: header("git-protocol"),
             credentials: request.headers().contains_key(AUTHORIZATION),
+            headers: wire::headers(request.headers()),
         });
         state.login.clone()
     };
@@ -310,7 +322,16 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
         return response;
     }
     let (head, body) = request.into_parts();
-    let request = if let Mode::Lie { command, answer, endless } = &mode {
+    let request = if mode == Mode::FetchFirst {
+        let body = body.collect().await.expect("the whole request").to_bytes();
+        if body.windows(13).any(|part| part == b"command=fetch") {
+            shared.fetched.store(true, Ordering::Relaxed);
+        }
+        while !shared.fetched.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Request::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed_unsync())
+    } else if let Mode::Lie { command, answer, endless } = &mode {
         let body = body.collect().await.expect("the whole request").to_bytes();
         if body.windows(command.len()).any(|part| part == command.as_bytes()) {
             return lie(answer, endless);
@@ -345,10 +366,13 @@ async fn backend(
     user: Option<String>,
 ) -> std::io::Result<Response<Body>> {
     let root = shared.state().frozen.clone().unwrap_or_else(|| shared.root.clone());
-    let mut command = Command::new("git");
-    // The owner check is git's guard for its own user; this server decides by its root.
-    command.args(["-c", "safe.directory=*", "http-backend"]).env_clear();
+    let mut command = Command::new(program());
+    command.env_clear();
     for (name, value) in [
+        // The owner check is git's guard for its own user; this server decides by its root.
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", "safe.directory"),
+        ("GIT_CONFIG_VALUE_0", "*"),
         ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_HTTP_EXPORT_ALL", "1"),
         ("REMOTE_ADDR", "127.0.0.1"),
@@ -465,31 +489,4 @@ fn status(code: StatusCode) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = code;
     response
-}
-
-/// RFC 4648, section 4: enough for a login, so no dependency.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place > group.len() { '=' } else { char::from(letter) });
-        }
-    }
-    text
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder for the copy");
-    for entry in std::fs::read_dir(from).expect("the served folder is readable") {
-        let entry = entry.expect("the served folder is readable");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a kind").is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a file is copied");
-        }
-    }
 }

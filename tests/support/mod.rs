@@ -6,10 +6,15 @@
 use std::time::{Duration, Instant};
 
 pub mod delivery;
+pub mod forge;
 pub mod git_http;
+pub mod proxy;
 pub mod repo;
 pub mod sidecar;
 pub mod sshd;
+pub mod stub;
+pub mod tls;
+pub mod tracer;
 
 /// Long enough for a loaded two-core machine; a test that passes never waits it out.
 pub const PATIENCE: Duration = Duration::from_secs(30);

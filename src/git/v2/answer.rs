@@ -48,17 +48,25 @@ impl Packets {
 }
 
 /// The pack that a fetch brings.
-pub(in crate::git) struct Pack(pub(super) Packets);
+pub(in crate::git) struct Pack {
+    packets: Packets,
+    over: bool,
+}
 
 impl Pack {
-    /// The next part of the pack; `None` when it is over.
+    /// What follows in these packets has to be a pack.
+    pub(super) fn new(packets: Packets) -> Self {
+        Self { packets, over: false }
+    }
+
+    /// The next part of the pack; `None` when it is over. May be dropped and called again.
     pub(in crate::git) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let malformed = |packets: &Packets, malformed| as_protocol(packets.body.remote().to_owned(), malformed);
-        loop {
-            let packet = match self.0.next().await {
+        while !self.over {
+            let packet = match self.packets.next().await {
                 Ok(packet) => packet,
                 Err(Trouble::Failed(error)) => return Err(error),
-                Err(Trouble::NotSpoken(what)) => return Err(malformed(&self.0, what)),
+                Err(Trouble::NotSpoken(what)) => return Err(malformed(&self.packets, what)),
                 Err(Trouble::Told(words)) => return Err(self.told(&words)),
             };
             match packet {
@@ -67,20 +75,21 @@ impl Pack {
                     Ok(Band::Pack(part)) => return Ok(Some(part)),
                     Ok(Band::Progress) => {}
                     Ok(Band::Fatal(words)) => return Err(self.told(&words)),
-                    Err(what) => return Err(malformed(&self.0, what)),
+                    Err(what) => return Err(malformed(&self.packets, what)),
                 },
-                Packet::Flush | Packet::End => return Ok(None),
-                Packet::Delimiter => return Err(malformed(&self.0, Malformed("a section behind the pack"))),
+                Packet::Flush | Packet::End => self.over = true,
+                Packet::Delimiter => return Err(malformed(&self.packets, Malformed("a section behind the pack"))),
             }
         }
+        Ok(None)
     }
 
     /// Frees the connection for the next request.
     pub(in crate::git) async fn finish(self) {
-        self.0.finish().await;
+        self.packets.finish().await;
     }
 
     fn told(&self, words: &str) -> Error {
-        Error::Server { remote: self.0.body.remote().to_owned(), source: Cause::new(words) }
+        Error::Server { remote: self.packets.body.remote().to_owned(), source: Cause::new(words) }
     }
 }

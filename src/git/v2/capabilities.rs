@@ -11,8 +11,10 @@ pub(super) struct Capabilities {
     fetch: bool,
     /// `fetch` takes `deepen` and `shallow`.
     pub shallow: bool,
+    /// `fetch` takes `filter`.
+    pub filter: bool,
     /// Hashes of another kind than SHA-1, which libgit2 cannot store.
-    other_hash: bool,
+    pub other_hash: bool,
 }
 
 impl Capabilities {
@@ -64,7 +66,8 @@ impl Reader {
             b"ls-refs" => self.found.ls_refs = true,
             b"fetch" => {
                 self.found.fetch = true;
-                self.found.shallow = value.split(|byte| *byte == b' ').any(|feature| feature == b"shallow");
+                let takes = |wanted: &[u8]| value.split(|byte| *byte == b' ').any(|feature| feature == wanted);
+                (self.found.shallow, self.found.filter) = (takes(b"shallow"), takes(b"filter"));
             }
             b"object-format" => self.found.other_hash = value != b"sha1",
             _ => {}
@@ -96,7 +99,11 @@ mod tests {
     fn an_advertisement_of_version_2_is_read_with_and_without_its_service_line() {
         let lines = ["version 2\n", "agent=git/2.47\n", "ls-refs=unborn\n", "fetch=shallow wait-for-done\n", ""];
         let Step::Done(found) = read(&lines) else { panic!("it ends") };
-        assert!(found.suffice() && found.shallow);
+        assert!(found.suffice() && found.shallow && !found.filter);
+        let Step::Done(filters) = read(&["version 2", "ls-refs", "fetch=shallow wait-for-done filter", ""]) else {
+            panic!()
+        };
+        assert!(filters.shallow && filters.filter);
         let with_service: Vec<_> = ["# service=git-upload-pack\n", ""].into_iter().chain(lines).collect();
         assert_eq!(read(&with_service), Step::Done(found));
         let Step::Done(plain) = read(&["version 2", "ls-refs", "fetch", "object-format=sha1", ""]) else { panic!() };

@@ -3,11 +3,14 @@
 //! Pure. All haves are sent at once and `done` behind them: what the store has is one line of history at most three
 //! commits wide, there is nothing to negotiate.
 
+use std::iter;
+
 use git2::Oid;
 
 use super::ls_refs::hash;
 use super::pktline::{self, Packet};
 use super::{Malformed, Trouble};
+use crate::git::Filter;
 
 /// A store's history ends at this many commits at most; more is no answer to our question.
 const MOST_ROOTS: usize = 200_000;
@@ -16,12 +19,18 @@ const MOST_ROOTS: usize = 200_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::git) struct Ask {
     pub want: Oid,
-    /// Commits that are in the store with everything they name.
+    /// Other objects besides: files, when some were left out before.
+    pub more: Vec<Oid>,
+    /// Commits that are in the store with everything they name, files excepted if it is partial.
     pub haves: Vec<Oid>,
     /// Where the store's history ends.
     pub roots: Vec<Oid>,
     /// How many commits deep; `None` leaves the boundary where it is.
     pub deepen: Option<u32>,
+    /// What is left out.
+    pub filter: Option<Filter>,
+    /// True if no file of the `haves` may be built upon: some are not there, or too large to be held in memory for it.
+    pub alone: bool,
 }
 
 /// How the ends of the store's history move with the pack that follows.
@@ -35,10 +44,19 @@ pub(super) fn request(ask: &Ask) -> Vec<u8> {
     let mut message = Vec::new();
     pktline::line(&mut message, "command=fetch");
     pktline::delimiter(&mut message);
-    for flag in ["thin-pack", "no-progress", "ofs-delta"] {
+    // A thin pack builds upon what the haves have. Where files are left out that is never a file.
+    if !ask.alone || ask.filter == Some(Filter::NoFiles) {
+        pktline::line(&mut message, "thin-pack");
+    }
+    for flag in ["no-progress", "ofs-delta"] {
         pktline::line(&mut message, flag);
     }
-    pktline::line(&mut message, &format!("want {}", ask.want));
+    if let Some(filter) = ask.filter {
+        pktline::line(&mut message, &format!("filter {filter}"));
+    }
+    for want in iter::once(&ask.want).chain(&ask.more) {
+        pktline::line(&mut message, &format!("want {want}"));
+    }
     for root in &ask.roots {
         pktline::line(&mut message, &format!("shallow {root}"));
     }
@@ -138,15 +156,35 @@ mod tests {
 
     #[test]
     fn the_request_is_what_the_protocol_says() {
-        let ask = Ask { want: id(0x11), haves: vec![id(0x22)], roots: vec![id(0x22)], deepen: Some(1) };
+        let ask = Ask { haves: vec![id(0x22)], roots: vec![id(0x22)], deepen: Some(1), ..plain() };
         let (new, old) = ("11".repeat(20), "22".repeat(20));
         let expected = format!(
             "0012command=fetch\n0001000ethin-pack\n0010no-progress\n000eofs-delta\n0032want {new}\n\
              0035shallow {old}\n000ddeepen 1\n0032have {old}\n0009done\n0000"
         );
         assert_eq!(String::from_utf8(request(&ask)).unwrap(), expected);
-        let plain = request(&Ask { want: id(1), haves: vec![], roots: vec![], deepen: None });
-        assert!(!String::from_utf8(plain).unwrap().contains("deepen"));
+        assert!(!text(&plain()).contains("deepen"));
+    }
+
+    fn plain() -> Ask {
+        let (more, haves, roots) = (vec![], vec![], vec![]);
+        Ask { want: id(0x11), more, haves, roots, deepen: None, filter: None, alone: false }
+    }
+
+    fn text(ask: &Ask) -> String {
+        String::from_utf8(request(ask)).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_is_asked_for_by_its_hash_and_never_built_upon() {
+        let filtered = text(&Ask { filter: Some(Filter::Below(1024)), ..plain() });
+        assert!(filtered.contains("001bfilter blob:limit=1024\n") && filtered.contains("thin-pack"), "{filtered}");
+        let alone = Ask { alone: true, ..plain() };
+        assert!(!text(&alone).contains("thin-pack"));
+        assert!(!text(&Ask { filter: Some(Filter::Below(1)), ..alone.clone() }).contains("thin-pack"));
+        assert!(text(&Ask { filter: Some(Filter::NoFiles), ..alone.clone() }).contains("thin-pack"));
+        let more = text(&Ask { more: vec![id(0x22)], ..alone });
+        assert!(more.contains(&format!("0032want {}\n0032want {}\n", "11".repeat(20), "22".repeat(20))), "{more}");
     }
 
     #[test]

@@ -3,20 +3,17 @@
 //! Redirects are never followed by the client itself, so that credentials go nowhere by themselves. Nothing here waits
 //! for itself: whoever calls has a deadline around it all. It knows nothing of packets.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{Client, Method, Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode};
 
-use super::super::credentials::HttpLogin;
-use super::super::limits;
+use super::super::client;
+use super::super::pass::Pass;
 use super::super::{Cause, Error, RemoteOptions};
 
-/// Some forges give git's own address to git only, and know it by this word.
-const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
 /// What is read of an answer that is not wanted, so that its connection can be used again.
 const MOST_UNWANTED: usize = 64 * 1024;
 
@@ -27,6 +24,8 @@ pub(super) const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisem
 /// The connection to a remote, kept alive between requests.
 pub(super) struct Http {
     client: Client,
+    /// Redacted.
+    proxy: Option<String>,
     /// True since the remote asked for credentials: they are shown at once from then on.
     asked: AtomicBool,
 }
@@ -35,7 +34,7 @@ pub(super) struct Http {
 #[derive(Clone, Copy)]
 pub(in crate::git) struct Caller<'a> {
     pub options: &'a RemoteOptions,
-    pub login: Option<&'a HttpLogin>,
+    pub pass: &'a Pass,
 }
 
 /// An answer that is no failure by itself.
@@ -58,15 +57,10 @@ pub(super) struct Body {
 impl Http {
     /// `None` if no client can be made here (no trusted certificates that can be read, say): libgit2 says why then.
     pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(limits::connect(options.timeout))
-            .read_timeout(limits::silence(options.timeout))
-            .pool_max_idle_per_host(1)
-            .build();
-        Some(Self { client: client.ok()?, asked: AtomicBool::new(false) })
+        let way = options.way();
+        let client = client::build(&way, options.timeout);
+        let proxy = way.proxy.map(|proxy| proxy.to_string());
+        Some(Self { client: client.ok()?, proxy, asked: AtomicBool::new(false) })
     }
 
     /// Forgets that credentials were asked for.
@@ -83,7 +77,7 @@ impl Http {
         body: Option<&[u8]>,
     ) -> Result<Reply, Error> {
         let remote = || caller.options.url.to_string();
-        let mut shown = self.asked.load(Ordering::Relaxed) && caller.login.is_some();
+        let mut shown = self.asked.load(Ordering::Relaxed) && caller.pass.login.is_some();
         loop {
             let response = self.exchange(caller, url, wanted, body, shown).await?;
             let status = response.status();
@@ -95,12 +89,19 @@ impl Http {
             drain(response).await;
             match status {
                 StatusCode::UNAUTHORIZED if shown => return Err(refused(remote(), status)),
-                StatusCode::UNAUTHORIZED if caller.login.is_none() => {
-                    return Err(Error::NoCredentials { remote: remote() });
+                StatusCode::UNAUTHORIZED if caller.pass.login.is_none() => {
+                    // A header or a cookie that was to let us in did not.
+                    let shown_nothing = caller.pass.headers(url).is_empty();
+                    let none = || Error::NoCredentials { remote: remote() };
+                    return Err(if shown_nothing { none() } else { refused(remote(), status) });
                 }
                 StatusCode::UNAUTHORIZED => {
                     shown = true;
                     self.asked.store(true, Ordering::Relaxed);
+                }
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                    let proxy = self.proxy.clone().unwrap_or_default();
+                    return Err(Error::Proxy { remote: remote(), proxy, source: said(status) });
                 }
                 StatusCode::FORBIDDEN => return Err(refused(remote(), status)),
                 _ if status.is_redirection() => return Ok(Reply::Moved(location)),
@@ -125,7 +126,14 @@ impl Http {
             if let Some(body) = body {
                 request = request.header(CONTENT_TYPE, REQUEST).body(body.to_vec());
             }
-            if let (true, Some(login)) = (shown, caller.login) {
+            for (name, value) in caller.pass.headers(url) {
+                // Checked when they were read; what is no header is left out.
+                if let Ok(mut value) = HeaderValue::from_bytes(value.expose()) {
+                    value.set_sensitive(true);
+                    request = request.header(name, value);
+                }
+            }
+            if let (true, false, Some(login)) = (shown, caller.pass.has_authorization(), &caller.pass.login) {
                 let Some(password) = login.password.expose_str() else {
                     let source = Cause::new("the password is not UTF-8");
                     return Err(Error::Refused { remote: caller.options.url.to_string(), source });
@@ -138,8 +146,24 @@ impl Http {
                 Err(error) if again && error.is_request() && !error.is_connect() && !error.is_timeout() => {
                     again = false;
                 }
-                Err(error) => return Err(broken(caller.options.url.to_string(), caller.options.timeout, &error)),
+                Err(error) => {
+                    return Err(
+                        self.before(&error, broken(caller.options.url.to_string(), caller.options.timeout, &error))
+                    );
+                }
             }
+        }
+    }
+}
+
+impl Http {
+    /// A connection that could not be made is the proxy's affair, if there is one.
+    fn before(&self, error: &reqwest::Error, broken: Error) -> Error {
+        match (&self.proxy, broken) {
+            (Some(proxy), Error::Network { remote, source } | Error::Dns { remote, source }) if error.is_connect() => {
+                Error::Proxy { remote, proxy: proxy.clone(), source }
+            }
+            (_, broken) => broken,
         }
     }
 }
@@ -197,17 +221,8 @@ fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
     if error.is_timeout() {
         return Error::Timeout { remote, after };
     }
-    let mut words = String::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(one) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(words, "{}{one}", if words.is_empty() { "" } else { ": " });
-        cause = one.source();
-    }
-    if words.is_empty() {
-        words = error.to_string();
-    }
-    let source = Cause::new(&words);
+    let source = client::words(error);
+    let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     if error.is_connect() && says(&["dns error", "failed to lookup address"]) {
         Error::Dns { remote, source }

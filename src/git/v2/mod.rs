@@ -7,6 +7,8 @@
 mod answer;
 mod capabilities;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod ls_refs;
 mod pktline;
@@ -83,6 +85,8 @@ pub(super) enum Answered {
 pub(super) struct Client {
     http: Http,
     known: Mutex<Known>,
+    /// Whether it takes a filter, once that was asked.
+    filters: Mutex<Option<bool>>,
 }
 
 /// What is known of the remote.
@@ -110,12 +114,17 @@ impl Client {
         if !over_http || options.url.bare().contains(['?', '#']) {
             return None;
         }
-        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)) })
+        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)), filters: Mutex::default() })
     }
 
     /// True if the remote is known to be libgit2's to talk to.
     pub(super) fn is_old(&self) -> bool {
         matches!(self.known().way, Way::Old(since) if since.elapsed() < LONGEST_OLD)
+    }
+
+    /// True if it is known to answer a POST straight away.
+    pub(super) fn is_straight(&self) -> bool {
+        self.known().way == Way::Straight
     }
 
     /// Libgit2 could talk to a remote that did not answer us in version 2.
@@ -126,6 +135,7 @@ impl Client {
     /// Something failed: what is known of the remote may be over.
     pub(super) fn forget(&self, options: &RemoteOptions) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.http.forget();
     }
 
@@ -205,13 +215,7 @@ impl Client {
         let request = fetch::request(ask);
         if known.way == Way::Untried {
             match answered(self.fetch_straight(caller, &known, &request).await) {
-                Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {
-                    let Some((base, can)) = self.discover(caller).await? else { return Ok(Answered::NotSpoken) };
-                    if !can.shallow && (ask.deepen.is_some() || !ask.roots.is_empty()) {
-                        return Ok(Answered::NotSpoken);
-                    }
-                    known = Known { base, way: Way::AfterGet };
-                }
+                Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {}
                 Err(Trouble::Failed(error)) => return Err(error),
                 Ok(answered) => {
                     self.remember(&known.base, Way::Straight);
@@ -219,8 +223,40 @@ impl Client {
                 }
             }
         }
+        if known.way != Way::Straight {
+            let Some((base, can)) = self.discover(caller).await? else { return Ok(Answered::NotSpoken) };
+            if !can.shallow && (ask.deepen.is_some() || !ask.roots.is_empty()) {
+                return Ok(Answered::NotSpoken);
+            }
+            known = Known { base, way: Way::AfterGet };
+        }
         let begun = self.fetch_straight(caller, &known, &request).await;
         answered(begun).map_err(|trouble| settle(caller, trouble))
+    }
+
+    /// Asks for a commit that may not be ours to have yet, if the way is known. Learns nothing from the answer, and `None` is
+    /// any answer but a pack: what a guess meets says little about the remote.
+    pub(super) async fn fetch_ahead(&self, caller: Caller<'_>, ask: &Ask) -> Option<(Boundary, Box<Pack>)> {
+        let known = self.known();
+        if known.way != Way::Straight {
+            return None;
+        }
+        self.fetch_straight(caller, &known, &fetch::request(ask)).await.ok()
+    }
+
+    /// Whether the server takes a filter. It says so only in answer to a question of its own, which is asked once, and
+    /// again after a failure.
+    pub(super) async fn filters(&self, caller: Caller<'_>) -> Result<bool, Error> {
+        if let Some(filters) = self.filters_as_known() {
+            return Ok(filters);
+        }
+        let filters = self.discover(caller).await?.is_some_and(|(_, can)| can.filter);
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = Some(filters);
+        Ok(filters)
+    }
+
+    pub(super) fn filters_as_known(&self) -> Option<bool> {
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch_straight(
@@ -234,7 +270,7 @@ impl Client {
         loop {
             let packet = packets.next().await?;
             if let Some(boundary) = reader.take(&packet)? {
-                return Ok((boundary, Box::new(Pack(packets))));
+                return Ok((boundary, Box::new(Pack::new(packets))));
             }
         }
     }
@@ -277,6 +313,9 @@ impl Client {
                     Step::More => {}
                     Step::Done(can) => {
                         packets.finish().await;
+                        if can.other_hash {
+                            return Err(Error::ObjectFormat { remote: caller.options.url.to_string() });
+                        }
                         return Ok(can.suffice().then_some((base, can)));
                     }
                     Step::Other => return Ok(None),

@@ -1,0 +1,258 @@
+//! What gitattributes(5) files say of a path: parsing, macros, nesting and precedence, as git applies them at checkout.
+//!
+//! The files come from repositories: nothing in them is an error, what git ignores is ignored. It must not know files,
+//! trees, nor what any attribute is good for.
+
+use std::collections::HashMap;
+
+use crate::pattern::Pattern;
+
+/// git ignores longer lines, and larger files.
+const LONGEST_LINE: usize = 2048;
+const LARGEST_FILE: usize = 100 * 1024 * 1024;
+
+const MACRO: &[u8] = b"[attr]";
+const BLANKS: &[u8] = b" \t\r\n";
+
+/// What an attribute is for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Set,
+    Unset,
+    /// Also what `!name` says.
+    Unspecified,
+    Value(Vec<u8>),
+}
+
+type Assignments = Vec<(Vec<u8>, State)>;
+
+/// One file.
+#[derive(Debug, Default)]
+pub struct Rules {
+    patterns: Vec<(Pattern, Assignments)>,
+    macros: HashMap<Vec<u8>, Assignments>,
+}
+
+/// What is known of one path.
+#[derive(Debug, Default)]
+pub struct Attributes(HashMap<Vec<u8>, State>);
+
+impl Attributes {
+    #[must_use]
+    pub fn get(&self, name: &str) -> &State {
+        self.0.get(name.as_bytes()).unwrap_or(&State::Unspecified)
+    }
+}
+
+impl Rules {
+    /// What holds in every repository.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self::parse(b"[attr]binary -diff -merge -text", true)
+    }
+
+    /// `top`: it is the file of the top folder, the only one that may define macros.
+    #[must_use]
+    pub fn parse(text: &[u8], top: bool) -> Self {
+        let mut rules = Self::default();
+        if text.len() > LARGEST_FILE {
+            return rules;
+        }
+        // A byte order mark is part of the first pattern: git skips it in files, and reads these from its index.
+        let text = text.iter().position(|byte| *byte == 0).map_or(text, |end| &text[..end]);
+        for line in text.split(|byte| *byte == b'\n') {
+            rules.add(line, top);
+        }
+        rules
+    }
+
+    /// True if an assignment of the file, also inside a macro, is one that `wanted` asks for.
+    #[must_use]
+    pub fn mentions(&self, mut wanted: impl FnMut(&[u8], &State) -> bool) -> bool {
+        let patterns = self.patterns.iter().map(|(_, assignments)| assignments);
+        patterns.chain(self.macros.values()).flatten().any(|(name, state)| wanted(name, state))
+    }
+
+    fn add(&mut self, line: &[u8], top: bool) {
+        let line = after_blanks(line);
+        if line.is_empty() || line[0] == b'#' || line.len() >= LONGEST_LINE {
+            return;
+        }
+        let quoted = if line[0] == b'"' { unquoted(&line[1..]) } else { None };
+        let (name, rest) = match &quoted {
+            Some((name, rest)) => (name.as_slice(), *rest),
+            None => split_word(line),
+        };
+        if name.len() > MACRO.len() && name.starts_with(MACRO) {
+            let name = split_word(after_blanks(&name[MACRO.len()..])).0;
+            if let (true, true, Some(assignments)) = (top, is_valid(name), assignments(rest)) {
+                // The last definition counts.
+                self.macros.insert(name.to_vec(), assignments);
+            }
+            return;
+        }
+        let pattern = Pattern::new(name);
+        if let (false, Some(assignments)) = (pattern.negative, assignments(rest)) {
+            self.patterns.push((pattern, assignments));
+        }
+    }
+}
+
+/// Looks a file up. `files` are those from the top folder down to its own one, each with its folder (empty for the top).
+#[must_use]
+pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
+    let mut found = Attributes::default();
+    for (folder, rules) in files.iter().rev() {
+        let inside = path.strip_prefix(*folder).unwrap_or(path);
+        let inside = if folder.is_empty() { inside } else { inside.strip_prefix(b"/").unwrap_or(inside) };
+        for (pattern, assignments) in rules.patterns.iter().rev() {
+            if pattern.matches(inside, false) {
+                assign(&mut found, files, assignments);
+            }
+        }
+    }
+    found
+}
+
+/// What was said first stays: those that come later count less. Macros may unfold to macros, as deep as somebody wrote.
+fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assignments) {
+    let mut stack = vec![assignments.iter().rev()];
+    while let Some(top) = stack.last_mut() {
+        let Some((name, state)) = top.next() else {
+            stack.pop();
+            continue;
+        };
+        if found.0.contains_key(name) {
+            continue;
+        }
+        found.0.insert(name.clone(), state.clone());
+        if *state == State::Set
+            && let Some(body) = files.iter().rev().find_map(|(_, rules)| rules.macros.get(name))
+        {
+            stack.push(body.iter().rev());
+        }
+    }
+}
+
+/// `None` if one of them is not valid: git then ignores the line.
+fn assignments(mut rest: &[u8]) -> Option<Assignments> {
+    let mut assignments = Vec::new();
+    loop {
+        rest = after_blanks(rest);
+        if rest.is_empty() {
+            return Some(assignments);
+        }
+        let (word, after) = split_word(rest);
+        rest = after;
+        let (name, value) = match word.iter().position(|byte| *byte == b'=') {
+            Some(equals) => (&word[..equals], Some(&word[equals + 1..])),
+            None => (word, None),
+        };
+        let (name, state) = match (name.first(), value) {
+            (Some(b'-'), _) => (&name[1..], State::Unset),
+            (Some(b'!'), _) => (&name[1..], State::Unspecified),
+            (_, Some(value)) => (name, State::Value(value.to_vec())),
+            (_, None) => (name, State::Set),
+        };
+        if !is_valid(name) {
+            return None;
+        }
+        assignments.push((name.to_vec(), state));
+    }
+}
+
+fn is_valid(name: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !name.is_empty() && name[0] != b'-' && name.iter().all(allowed) && !name.starts_with(b"builtin_")
+}
+
+fn after_blanks(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !BLANKS.contains(byte)).unwrap_or(text.len());
+    &text[start..]
+}
+
+fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().position(|byte| BLANKS.contains(byte)).unwrap_or(text.len()))
+}
+
+/// A name in double quotes, as C writes strings, and what follows it. `None`: it does not end, or not well.
+fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut name = Vec::new();
+    let mut at = 0;
+    loop {
+        let byte = *text.get(at)?;
+        at += 1;
+        match byte {
+            b'"' => return Some((name, &text[at..])),
+            b'\\' => {
+                let escaped = *text.get(at)?;
+                at += 1;
+                name.push(match escaped {
+                    b'a' => 7,
+                    b'b' => 8,
+                    b'f' => 12,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'v' => 11,
+                    b'\\' | b'"' => escaped,
+                    b'0'..=b'3' => {
+                        let digits = text.get(at..at + 2)?;
+                        at += 2;
+                        let digit = |byte: u8| matches!(byte, b'0'..=b'7').then(|| byte - b'0');
+                        ((escaped - b'0') << 6) | (digit(digits[0])? << 3) | digit(digits[1])?
+                    }
+                    _ => return None,
+                });
+            }
+            byte => name.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_of(files: &[(&str, &str)], path: &str) -> State {
+        let built_in = Rules::built_in();
+        let parsed: Vec<_> =
+            files.iter().map(|(folder, text)| (*folder, Rules::parse(text.as_bytes(), folder.is_empty()))).collect();
+        let mut files: Vec<(&[u8], &Rules)> = vec![(b"", &built_in)];
+        files.extend(parsed.iter().map(|(folder, rules)| (folder.as_bytes(), rules)));
+        look_up(&files, path.as_bytes()).get("text").clone()
+    }
+
+    #[test]
+    fn the_last_line_and_the_deepest_file_win() {
+        let auto = State::Value(b"auto".to_vec());
+        assert_eq!(text_of(&[("", "* text=auto\n*.c text\n")], "a/b.c"), State::Set);
+        assert_eq!(text_of(&[("", "*.c text\n* text=auto\n")], "a/b.c"), auto);
+        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c -text\n")], "a/b.c"), State::Unset);
+        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c !text\n")], "a/b.c"), State::Unspecified);
+        assert_eq!(text_of(&[("", "/b.c text\n")], "a/b.c"), State::Unspecified);
+        assert_eq!(text_of(&[("a", "/b.c text\n")], "a/b.c"), State::Set);
+        assert_eq!(text_of(&[("", "a/ text\n")], "a/b.c"), State::Unspecified);
+    }
+
+    #[test]
+    fn macros_unfold_and_only_the_top_file_defines_them() {
+        assert_eq!(text_of(&[("", "*.png binary\n")], "x.png"), State::Unset);
+        assert_eq!(text_of(&[("", "[attr]win text eol=crlf\n* win\n")], "x"), State::Set);
+        assert_eq!(text_of(&[("a", "[attr]win text\n* win\n")], "a/x"), State::Unspecified);
+        assert_eq!(text_of(&[("", "* binary text\n")], "x"), State::Set);
+        assert_eq!(text_of(&[("", "* text binary\n")], "x"), State::Unset);
+        assert_eq!(text_of(&[("", "[attr]binary text\n* binary\n")], "x"), State::Set);
+        // A macro that names itself.
+        assert_eq!(text_of(&[("", "[attr]m m text\n* m\n")], "x"), State::Set);
+    }
+
+    #[test]
+    fn what_git_ignores_is_ignored() {
+        for line in ["# * text", "!* text", "* text te/xt", "* -", "* text builtin_x", "\"* text"] {
+            assert_eq!(text_of(&[("", line)], "x"), State::Unspecified, "{line}");
+        }
+        assert_eq!(text_of(&[("", &format!("* text {}", "a ".repeat(2000)))], "x"), State::Unspecified);
+        assert_eq!(text_of(&[("", "\"a b\\056c\" text")], "a b.c"), State::Set);
+    }
+}

@@ -1,0 +1,91 @@
+//! `--credential`: accounts for single addresses, as JSON that git-sync's users know.
+//!
+//! A value is one object or a list of them. Nothing of a value is repeated in a message, since it may hold a password.
+
+use serde::Deserialize;
+
+use super::credentials::readable;
+use super::given::Given;
+use crate::git::{Account, Password, Scope};
+use crate::secret::Secret;
+
+const SYNTAX: &str =
+    r#"write it like {"url":"https://git.example.com","username":"me","password-file":"/etc/secret/token"}"#;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    Many(Vec<Written>),
+    One(Written),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default, rename = "password-file")]
+    password_file: String,
+}
+
+/// Every `--credential`, in the order in which they were given.
+pub(super) fn read(given: &mut Given) -> Vec<Account> {
+    let mut accounts: Vec<Account> = Vec::new();
+    let mut number = 0;
+    for value in given.values("credential") {
+        // What serde says of a value may quote it.
+        let listed = match value.to_str().map(serde_json::from_str) {
+            Some(Ok(Listed::Many(many))) => many,
+            Some(Ok(Listed::One(one))) => vec![one],
+            Some(Err(_)) | None => {
+                given.problem("credential", format!("is not JSON with these fields (not shown); {SYNTAX}"));
+                continue;
+            }
+        };
+        for written in listed {
+            number += 1;
+            match account(given, written) {
+                Ok(account) if accounts.iter().any(|other| other.scope == account.scope) => {
+                    given.problem("credential", format!("number {number} has the same url as one before it"));
+                }
+                Ok(account) => accounts.push(account),
+                Err(wrong) => given.problem("credential", format!("number {number} {wrong}")),
+            }
+        }
+    }
+    accounts
+}
+
+fn account(given: &mut Given, written: Written) -> Result<Account, String> {
+    // Known to the scrubber before anything is said.
+    let password = (!written.password.is_empty()).then(|| Secret::new(written.password));
+    if written.url.is_empty() {
+        return Err(format!("has no url; {SYNTAX}"));
+    }
+    let scope = Scope::parse(&written.url).map_err(|wrong| format!("has a url that cannot be used: {wrong}"))?;
+    if written.username.is_empty() {
+        return Err("has no username; most forges take any name with a token".to_owned());
+    }
+    let password = match (password, written.password_file) {
+        (Some(_), file) if !file.is_empty() => return Err("has both password and password-file; use one".to_owned()),
+        (Some(secret), _) => {
+            if given.origin("credential") == "--credential" {
+                given.warn(
+                    "credential",
+                    "holds a password, and every process of the machine can read arguments; use password-file",
+                );
+            }
+            Password::Value(secret)
+        }
+        (None, file) if file.is_empty() => return Err("has neither password nor password-file".to_owned()),
+        (None, file) => {
+            readable(given, "credential", file.as_ref(), "the password");
+            Password::File(file.into())
+        }
+    };
+    Ok(Account { scope, username: Some(written.username), password })
+}

@@ -1,0 +1,65 @@
+//! The group "where": the folder, the link and the trees on the volume.
+//!
+//! Words only; what a value means is checked where it is used.
+
+use super::Fallback::{None as Absent, Rule, Value};
+use super::Group::Where;
+use super::{Flag, one, shared, switch};
+
+pub(super) const FLAGS: &[Flag] = &[
+    shared(one(Where, "root", "DIR", Absent, "The folder on the shared volume; made if it does not exist. Required")),
+    shared(one(
+        Where,
+        "link",
+        "PATH",
+        Rule("the last part of the URL"),
+        "The symlink that readers use: absolute, or relative to the root",
+    )),
+    shared(switch(
+        Where,
+        "group-write",
+        "false",
+        "Let the group write what the owner may write: folders 0775, files 0664",
+    )),
+    shared(one(
+        Where,
+        "touch-file",
+        "PATH",
+        Absent,
+        "A file that is touched at each publish, and at the first look: absolute, or relative to the root",
+    )),
+    shared(one(
+        Where,
+        "error-file",
+        "PATH",
+        Absent,
+        "A file that says what is wrong, and is removed when nothing is: absolute, or relative to the root",
+    )),
+    switch(
+        Where,
+        "worktree-git",
+        "false",
+        "Put a .git file into each tree, so that git works inside it (rev-parse, log, status). Each publish then writes an index of the whole tree",
+    ),
+    one(
+        Where,
+        "spare-trees",
+        "NUMBER",
+        Value("1"),
+        "Trees kept ready, so that a push writes only what it changes; each takes the space of one more tree. 0 for tight volumes, or an emptyDir with a tight sizeLimit",
+    ),
+    one(
+        Where,
+        "durability",
+        "LEVEL",
+        Value("normal"),
+        "normal: a publish is written through to the disk right after readers see it, and compared with its commit if the machine went down before that. full: before readers see it",
+    ),
+    shared(one(
+        Where,
+        "git-gc",
+        "WHEN",
+        Value("auto"),
+        "When the object store is compacted: auto, as soon as it gains more than it costs; always, also whenever replaced trees are removed; off, never, so that the store grows with each push. aggressive is the same as always. Takes room for a second copy of what it rewrites",
+    )),
+];

@@ -1,0 +1,46 @@
+//! The group "what": the repository, the ref and how much of it.
+//!
+//! Words only; what a value means is checked where it is used.
+
+use super::Fallback::{None as Absent, Value};
+use super::Group::What;
+use super::{Flag, one, shared};
+
+pub(super) const FLAGS: &[Flag] = &[
+    shared(one(
+        What,
+        "repo",
+        "URL",
+        Absent,
+        "The repository: https://, http://, ssh://, user@host:path, file:// or a path. Required",
+    )),
+    shared(one(
+        What,
+        "ref",
+        "REF",
+        Value("HEAD"),
+        "The branch or tag to follow; HEAD is the remote's default branch, a full hash follows nothing",
+    )),
+    shared(one(
+        What,
+        "submodules",
+        "MODE",
+        Value("recursive"),
+        "Which submodules are published with their files: recursive (all), shallow (not those of submodules), off",
+    )),
+    shared(one(
+        What,
+        "sparse-checkout-file",
+        "FILE",
+        Absent,
+        "A file of sparse-checkout patterns (cone or not): only what they match is written. Read again for each new commit",
+    )),
+    shared(one(
+        What,
+        "filter",
+        "FILTER",
+        Absent,
+        "Files that are not downloaded unless they are published: blob:none (all), blob:limit=SIZE (those of SIZE or more; k, m, g). Over http(s), if the server takes filters; of use with --sparse-checkout-file or a --depth other than 1",
+    )),
+    shared(one(What, "depth", "NUMBER", Value("1"), "Commits of history to fetch; 0 is all of it")),
+];

@@ -1,0 +1,130 @@
+//! The language of `--git-config`: `key:value,"quoted key":"quoted value"`, as git-sync reads it.
+//!
+//! Pure. A key with a colon in it is quoted; a comma in a value is quoted or written `\,`. It knows no key.
+
+/// A key of git's configuration and its value.
+pub(super) type Pair = (String, String);
+
+/// Reads a list. What is wrong is told without the values, which may be secrets.
+pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
+    let mut letters = text.chars().peekable();
+    let mut pairs = Vec::new();
+    loop {
+        while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+        if letters.peek().is_none() {
+            return Ok(pairs);
+        }
+        let number = pairs.len() + 1;
+        let wrong = |what: &str| format!("entry {number}: {what}");
+        let key = if letters.next_if_eq(&'"').is_some() {
+            let key = quoted(&mut letters).map_err(wrong)?;
+            if letters.next() != Some(':') {
+                return Err(wrong("no colon after the quoted key"));
+            }
+            key
+        } else {
+            let mut key = String::new();
+            loop {
+                match letters.next() {
+                    Some(':') => break key,
+                    Some('\\') => return Err(wrong("a key with a backslash has to be quoted")),
+                    Some(letter) => key.push(letter),
+                    None => return Err(wrong("no colon between key and value")),
+                }
+            }
+        };
+        if key.trim().is_empty() {
+            return Err(wrong("no key"));
+        }
+        let value = if letters.next_if_eq(&'"').is_some() {
+            let value = quoted(&mut letters).map_err(wrong)?;
+            if !matches!(letters.next(), Some(',') | None) {
+                return Err(wrong("something behind the quoted value"));
+            }
+            value
+        } else {
+            unquoted(&mut letters).map_err(wrong)?
+        };
+        pairs.push((key.trim().to_owned(), value));
+    }
+}
+
+/// Up to the closing quote.
+fn quoted(letters: &mut impl Iterator<Item = char>) -> Result<String, &'static str> {
+    let mut text = String::new();
+    loop {
+        match letters.next() {
+            Some('"') => return Ok(text),
+            Some('\\') => text.push(escaped(letters.next())?),
+            Some(letter) => text.push(letter),
+            None => return Err("a quote that is not closed"),
+        }
+    }
+}
+
+/// Up to the next comma.
+fn unquoted(letters: &mut impl Iterator<Item = char>) -> Result<String, &'static str> {
+    let mut text = String::new();
+    loop {
+        match letters.next() {
+            Some(',') | None => return Ok(text),
+            Some('\\') => text.push(escaped(letters.next())?),
+            Some(letter) => text.push(letter),
+        }
+    }
+}
+
+fn escaped(letter: Option<char>) -> Result<char, &'static str> {
+    match letter {
+        Some('n') => Ok('\n'),
+        Some('t') => Ok('\t'),
+        Some(letter @ ('"' | ',' | '\\')) => Ok(letter),
+        _ => Err(r#"a backslash before something else than n, t, ", a comma or a backslash"#),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_quoted_or_not() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("", &[]),
+            ("k:v", &[("k", "v")]),
+            ("k:v,", &[("k", "v")]),
+            ("k1:v1,k2:v2", &[("k1", "v1"), ("k2", "v2")]),
+            ("k1:v1, k2:v2", &[("k1", "v1"), ("k2", "v2")]),
+            (r#""k:1":"v,1",k2:v\,2"#, &[("k:1", "v,1"), ("k2", "v,2")]),
+            (r#"k:"a\"b\\c\td\n""#, &[("k", "a\"b\\c\td\n")]),
+            ("k:", &[("k", "")]),
+            ("k:a:b", &[("k", "a:b")]),
+            (
+                r#""url.https://git.test/.insteadOf":git@git.test:"#,
+                &[("url.https://git.test/.insteadOf", "git@git.test:")],
+            ),
+            ("http.extraHeader:X-One: two", &[("http.extraHeader", "X-One: two")]),
+        ];
+        for (text, expected) in cases {
+            let parsed = parse(text).unwrap();
+            let parsed: Vec<(&str, &str)> = parsed.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            assert_eq!(&parsed, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_value() {
+        for (text, expected) in [
+            ("k", "entry 1: no colon"),
+            ("a:b,k", "entry 2: no colon"),
+            (":hidden", "entry 1: no key"),
+            (r#""k":"hidden"#, "a quote that is not closed"),
+            (r#""k"hidden:v"#, "no colon after the quoted key"),
+            (r#"k:"v"hidden"#, "something behind the quoted value"),
+            (r"k:hidden\x", "a backslash before something else"),
+        ] {
+            let wrong = parse(text).unwrap_err();
+            assert!(wrong.contains(expected) && !wrong.contains("hidden"), "{text}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `--man`: the manual, made from the table of flags so that the two cannot differ.
+//!
+//! The parts before and after the flags are text files beside this one. It must not know what values mean.
+
+use std::fmt::Write as _;
+
+use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, PASSWORDS, older, older_variables};
+
+const HEAD: &str = include_str!("manual/head.txt");
+const TAIL: &str = include_str!("manual/tail.txt");
+/// As wide as a terminal that nobody has resized.
+const WIDTH: usize = 80;
+
+/// What some flags have to say that is too long for `--help`.
+const MORE: &[(&str, &str)] = &[
+    (
+        "root",
+        "Symlinks in it are followed once, at the start. Files of others below it are never removed. One process has a root; a second one says so and ends.",
+    ),
+    (
+        "link",
+        "Whatever stands between the link and the trees, the target is relative. A link that is there is replaced, whatever it names; an empty folder gives way; a file, or a folder with something in it, is somebody's data and stays, and the sync fails and says so.",
+    ),
+    (
+        "depth",
+        "It may be changed between runs. The published tree is the same at any depth; what changes is how much history the store holds and the records can tell of.",
+    ),
+    (
+        "period",
+        "The pause between the end of one sync and the next look. At least 10ms. git-sync's default is 10s; here a webhook brings a push at once, and the poll is only the fallback.",
+    ),
+    (
+        "max-failures",
+        "Failures in a row that end the process with exit code 1. 0 and 1 both mean the first one. Any negative number means never, which is the default here and not in git-sync: what is published is of use while the remote is down.",
+    ),
+    ("init-period", "Until the first success. At least 10ms."),
+    (
+        "one-time",
+        "For Jobs and init containers. The exit code is 0 if a tree is published, whether this process wrote it or one before it.",
+    ),
+    (
+        "sync-on-signal",
+        "With or without SIG, in any case, or a number. A signal during a sync causes one more right after it, however often it was sent. Signals that mean something else (TERM, INT) or cannot be caught are refused.",
+    ),
+    (
+        "stale-worktree-timeout",
+        "From when a tree was replaced. With 0 it goes at once, as is git-sync's default; readers that have resolved the link then find their files gone.",
+    ),
+    (
+        "http-bind",
+        ":8081 is every interface, 127.0.0.1:8081 one. Paths that are not named above are answered like /, as git-sync does.",
+    ),
+    (
+        "verbose",
+        "0 tells of each update, 1 of each step, 2 to 9 of everything. Also PUSHSYNC_VERBOSE=2. No level prints a secret.",
+    ),
+];
+
+/// The whole manual.
+#[must_use]
+pub(super) fn render() -> String {
+    let mut text = HEAD.to_owned();
+    for group in Group::ALL {
+        let _ = writeln!(text, "\n  {}:", group.heading());
+        for flag in FLAGS.iter().filter(|flag| flag.group == group) {
+            describe(flag, &mut text);
+        }
+        if group == Group::Credentials {
+            let _ = writeln!(text, "\n    {}", PASSWORDS.map(|name| format!("${name}")).join(", "));
+            wrap(
+                &mut text,
+                12,
+                "The password or token for --username. Environment only, since arguments can be read by every process of the machine.",
+            );
+        }
+    }
+    text.push_str("\n  Other:\n\n    -h, -?, --help\n            A short list of the flags.\n\n    --man\n            This manual.\n");
+    text.push_str("\n    -V, --version\n            The version.\n\nNAMES OF GIT-SYNC V3\n\n");
+    wrap(
+        &mut text,
+        4,
+        "Taken as git-sync v4 takes them, and told at the start with what to write instead. On the command line they beat the new name; as variables they beat git-sync v4's, and nothing else does.",
+    );
+    text.push('\n');
+    for older in older() {
+        let variable = older.variable.map(|name| format!(", ${name}")).unwrap_or_default();
+        let became = match older.became {
+            Became::Renamed { now, .. } => format!("use --{now}"),
+            Became::Seconds { now } => format!("a number of seconds; use --{now} with a unit"),
+            Became::Password => "use --password-file, or a variable".to_owned(),
+            Became::Needless => "has no effect: the URL says it".to_owned(),
+            Became::Gone { instead } => format!("refused unless 0; use --{instead}"),
+        };
+        let _ = writeln!(text, "    --{}{variable}\n            {became}", older.name);
+    }
+    text.push('\n');
+    let variables: Vec<String> = FLAGS.iter().flat_map(|flag| older_variables(flag.name)).collect();
+    wrap(&mut text, 4, &format!("Variables of flags that have kept their names: {}.", variables.join(", ")));
+    let _ = write!(text, "\n{TAIL}");
+    text
+}
+
+fn describe(flag: &Flag, text: &mut String) {
+    let value = match flag.kind {
+        Kind::Switch => String::new(),
+        Kind::Level => format!(" [<{}>]", flag.value),
+        _ => format!(" <{}>", flag.value),
+    };
+    let short = flag.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
+    let head = format!("{short}--{}{value}", flag.name);
+    let variables: Vec<String> = flag.variables().iter().map(|name| format!("${name}")).collect();
+    let _ = writeln!(text, "\n    {head}, {}", variables.join(", "));
+    let default = match flag.fallback {
+        Fallback::None => String::new(),
+        Fallback::Value(value) | Fallback::Rule(value) => format!(" Default: {value}."),
+    };
+    let more = MORE.iter().find(|(name, _)| *name == flag.name).map(|(_, more)| format!(" {more}")).unwrap_or_default();
+    let stop = if flag.help.ends_with('.') { "" } else { "." };
+    wrap(text, 12, &format!("{}{stop}{more}{default}", flag.help));
+}
+
+/// Adds a paragraph, broken between words.
+fn wrap(text: &mut String, indent: usize, paragraph: &str) {
+    let mut column = 0;
+    for word in paragraph.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length <= WIDTH {
+            text.push(' ');
+            column += 1;
+        } else {
+            if column > 0 {
+                text.push('\n');
+            }
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_every_variable_and_every_old_name_is_in_it_and_no_line_is_long() {
+        let manual = render();
+        for flag in FLAGS.iter() {
+            assert!(manual.contains(&format!("--{}", flag.name)), "{}", flag.name);
+            for variable in flag.variables().into_iter().chain(older_variables(flag.name)) {
+                assert!(manual.contains(&variable), "{variable}");
+            }
+        }
+        for older in older() {
+            assert!(manual.contains(&format!("\n    --{}", older.name)), "{}", older.name);
+        }
+        for line in manual.lines() {
+            let headline = line.trim_start().starts_with(['-', '$']);
+            assert!(line.chars().count() <= WIDTH || headline, "{line}");
+            assert!(!line.ends_with(' '), "{line:?}");
+        }
+        for (name, _) in MORE {
+            assert!(FLAGS.iter().any(|flag| flag.name == *name), "{name} is no flag");
+        }
+    }
+}

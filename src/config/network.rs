@@ -1,0 +1,224 @@
+//! The way to the remote: what of `--git-config` has an effect here, the cookie file, and the proxies of the environment.
+//!
+//! It knows git's names for settings; what they do is the business of `git`.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::credentials::readable;
+use super::git_config::{self, Pair};
+use super::given::Given;
+use super::values;
+use crate::git::{Network, Proxies, ProxyAddress, Rewrite, Scope, Setting, What};
+use crate::remote_url::RemoteUrl;
+use crate::secret::Secret;
+
+/// Where git-sync has its cookie file.
+const COOKIES: &str = "/etc/git-secret/cookie_file";
+
+/// What holds before the address is known: the rewrites are needed to know it.
+pub(super) fn rewrites(given: &mut Given) -> (Vec<Pair>, Network) {
+    let pairs = pairs(given);
+    let mut network = Network::default();
+    for (key, value) in &pairs {
+        if let Some(base) = parts(key).filter(|(section, name, _)| section == "url" && name == "insteadof") {
+            if value.is_empty() {
+                given.problem("git-config", "url.<base>.insteadOf has no value; it would rewrite every address");
+            } else {
+                let base = base.2.unwrap_or_default();
+                network.rewrites.push(Rewrite { base: address(base), start: value.clone() });
+            }
+        }
+    }
+    (pairs, network)
+}
+
+/// A base whose password, if it has one, is known to the scrubber.
+fn address(text: &str) -> Secret {
+    let _known_to_the_scrubber = RemoteUrl::parse(text);
+    Secret::new(text)
+}
+
+/// `--git-config` replaces, `--git-config-add` adds, as `git config` does with and without `--add`.
+fn pairs(given: &mut Given) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (flag, replaces) in [("git-config", true), ("git-config-add", false)] {
+        for value in given.values(flag) {
+            match value.to_str().map_or_else(|| Err("is not valid UTF-8".to_owned()), git_config::parse) {
+                Ok(new) => {
+                    for (key, value) in new {
+                        if replaces {
+                            pairs.retain(|(known, _)| !known.eq_ignore_ascii_case(&key));
+                        }
+                        pairs.push((key, value));
+                    }
+                }
+                Err(wrong) => given.problem(flag, format!("is no list of key:value, {wrong}")),
+            }
+        }
+    }
+    pairs
+}
+
+/// `section.middle.name`, section and name in lower case.
+fn parts(key: &str) -> Option<(String, String, Option<&str>)> {
+    let (section, rest) = key.split_once('.')?;
+    let (middle, name) = rest.rsplit_once('.').map_or((None, rest), |(middle, name)| (Some(middle), name));
+    Some((section.to_ascii_lowercase(), name.to_ascii_lowercase(), middle))
+}
+
+/// Everything else. `url` is the address after the rewrites.
+pub(super) fn read(
+    given: &mut Given,
+    pairs: Vec<Pair>,
+    url: Option<&RemoteUrl>,
+    environment: &HashMap<OsString, OsString>,
+    network: &mut Network,
+) {
+    let home = url.and_then(Scope::origin);
+    let mut idle = Vec::new();
+    for (key, value) in pairs {
+        let Some((section, name, middle)) = parts(&key) else {
+            given.problem("git-config", format!("`{key}` is no key; it has no dot"));
+            continue;
+        };
+        if section == "url" && name == "insteadof" {
+            continue;
+        }
+        if section != "http" {
+            idle.push(key);
+            continue;
+        }
+        let scope = match middle.map(Scope::parse).transpose() {
+            Ok(scope) => scope,
+            Err(wrong) => {
+                given.problem("git-config", format!("http.<url>.{name} has a url that cannot be used: {wrong}"));
+                continue;
+            }
+        };
+        match setting(given, &name, &value) {
+            // A header may be a password, and a hostile `.gitmodules` may name any server.
+            Some(Ok(what @ What::Header(_))) if scope.is_none() => {
+                network.settings.extend(home.clone().map(|home| Setting { scope: Some(home), what }));
+            }
+            Some(Ok(what)) => network.settings.push(Setting { scope, what }),
+            Some(Err(wrong)) => given.problem("git-config", format!("http.{name} {wrong}")),
+            None => idle.push(key),
+        }
+    }
+    if !idle.is_empty() {
+        let flag = if given.is_given("git-config") { "git-config" } else { "git-config-add" };
+        given.warn(flag, format!("no git program is run, so these have no effect: {}", idle.join(", ")));
+    }
+    if let Some(path) = cookie_file(given) {
+        network.settings.push(Setting { scope: None, what: What::CookieFile(path) });
+    }
+    let variable = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned);
+    let mut problems = Vec::new();
+    network.proxies = Proxies::read(variable, |name, wrong| problems.push((name.to_owned(), wrong.to_string())));
+    problems.dedup();
+    // Going straight instead would be a leak, and is often not possible.
+    let over_http = home.is_some();
+    for (name, wrong) in problems {
+        let message = format!("is not a proxy that can be used: {wrong}");
+        if over_http {
+            given.problems.push(super::problem::Problem { origin: name, message, unknown: false });
+        } else {
+            given.warnings.push(format!("{name}: {message}"));
+        }
+    }
+}
+
+/// `None`: a setting that has no effect here.
+fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, String>> {
+    Some(match name {
+        "extraheader" => header(value).map(What::Header),
+        "proxy" if value.is_empty() => Ok(What::Proxy(None)),
+        "proxy" => match ProxyAddress::parse(value) {
+            Ok(proxy) => Ok(What::Proxy(Some(proxy))),
+            Err(wrong) => Err(format!("cannot be used: {wrong}")),
+        },
+        "sslcainfo" => {
+            readable(given, "git-config", Path::new(value), "the certificates of http.sslCAInfo");
+            Ok(What::CaFile(PathBuf::from(value)))
+        }
+        "sslverify" => match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(What::Verify(true)),
+            "false" | "no" | "off" | "0" | "" => {
+                given.warn(
+                    "git-config",
+                    "http.sslVerify is off: anybody in between can be the server, and sees what is shown to it",
+                );
+                Ok(What::Verify(false))
+            }
+            _ => Err("is neither true nor false".to_owned()),
+        },
+        "cookiefile" => {
+            readable(given, "git-config", Path::new(value), "the cookies of http.cookieFile");
+            Ok(What::CookieFile(PathBuf::from(value)))
+        }
+        _ => return None,
+    })
+}
+
+/// `Name: value`; empty forgets those before it.
+fn header(text: &str) -> Result<Option<(String, Secret)>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (name, value) = text.split_once(':').ok_or("is no header; write it like `Name: value` (not shown)")?;
+    let (name, value) = (name.trim(), value.trim());
+    let token = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
+    if name.is_empty() || !name.chars().all(token) || value.chars().any(char::is_control) {
+        return Err("is no header that can be sent (not shown)".to_owned());
+    }
+    if let Some((_, word)) = value.rsplit_once(' ') {
+        // `Bearer TOKEN`: the token alone may turn up somewhere, too.
+        let _known_to_the_scrubber = Secret::new(word);
+    }
+    Ok(Some((name.to_owned(), Secret::new(value))))
+}
+
+/// git-sync has a switch and a fixed path; here it may be a path as well.
+fn cookie_file(given: &mut Given) -> Option<PathBuf> {
+    let text = given.text("cookie-file")?;
+    let path = match values::switch(&text) {
+        Ok(true) => PathBuf::from(COOKIES),
+        Ok(false) => return None,
+        Err(_) if text.starts_with('/') => PathBuf::from(text),
+        Err(_) => {
+            given.problem(
+                "cookie-file",
+                "is neither true nor false nor an absolute path (not shown: it may be a cookie)",
+            );
+            return None;
+        }
+    };
+    readable(given, "cookie-file", &path, "the cookies");
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_a_section_a_name_and_perhaps_an_address() {
+        let own = |key| parts(key).map(|(section, name, middle)| (section, name, middle.map(str::to_owned)));
+        assert_eq!(own("HTTP.ExtraHeader"), Some(("http".into(), "extraheader".into(), None)));
+        let scoped = Some(("http".into(), "proxy".into(), Some("https://git.test/a.b".into())));
+        assert_eq!(own("http.https://git.test/a.b.proxy"), scoped);
+        assert_eq!(own("nodot"), None);
+    }
+
+    #[test]
+    fn a_header_is_a_name_and_a_value() {
+        let (name, value) = header("Authorization: Bearer abcdefgh").unwrap().unwrap();
+        assert_eq!((name.as_str(), value.expose_str()), ("Authorization", Some("Bearer abcdefgh")));
+        assert!(header("").unwrap().is_none());
+        for wrong in ["no colon", ": x", "A b: c", "A: b\r\nC: d"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
+}

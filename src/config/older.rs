@@ -1,0 +1,139 @@
+//! Flags of git-sync v3 that v4 still takes: read as what they are called now, and told at the start.
+//!
+//! It knows names and units; what a value means is checked where the flag that it became is read.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::flags::{Became, GIT_SYNC, Older, older};
+use super::given::{Given, Source};
+use super::problem::Problem;
+use super::values;
+use crate::secret::Secret;
+
+/// The argument for it, which `--help` does not show.
+pub(super) fn argument(older: &'static Older) -> Arg {
+    let argument = Arg::new(older.name)
+        .long(older.name)
+        .value_parser(ValueParser::os_string())
+        .allow_negative_numbers(true)
+        .hide(true);
+    match older.became {
+        Became::Needless => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        _ => argument.action(ArgAction::Set),
+    }
+}
+
+/// Takes what was given on the command line. As in git-sync, it beats the new name beside it.
+pub(super) fn collect(matches: &ArgMatches, given: &mut Given) {
+    for older in older() {
+        if let Some(value) = matches.get_one::<OsString>(older.name).filter(|value| !value.is_empty()) {
+            take(older, format!("--{}", older.name), value, given);
+        }
+    }
+}
+
+/// Takes what the environment says, unless a flag or a variable of ours says otherwise.
+pub(super) fn read_environment(environment: &HashMap<OsString, OsString>, given: &mut Given) {
+    for older in older() {
+        let Some(variable) = older.variable else { continue };
+        if let Some(value) = environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()) {
+            take(older, variable.to_owned(), value, given);
+        }
+    }
+}
+
+fn take(older: &Older, origin: String, value: &OsStr, given: &mut Given) {
+    let from_flag = origin.starts_with('-');
+    match older.became {
+        Became::Renamed { unset, .. } if value == unset => {}
+        Became::Renamed { now, .. } => set(older, now, origin, value.to_owned(), given),
+        Became::Seconds { now } => match seconds(value) {
+            Ok(None) => {}
+            Ok(Some(duration)) => set(older, now, origin, duration.into(), given),
+            Err(message) => given.problems.push(Problem { origin, message, unknown: false }),
+        },
+        Became::Password if from_flag => {
+            given.warnings.push(format!(
+                "{origin}: every process of the machine can read arguments; use --password-file or PUSHSYNC_PASSWORD"
+            ));
+            given.password = Some(Secret::new(value.as_encoded_bytes()));
+        }
+        Became::Password => {}
+        Became::Needless => match value.to_str().map(values::switch) {
+            Some(Ok(false)) => {}
+            Some(Ok(true)) => given
+                .warnings
+                .push(format!("{origin}: has no effect and can be left out, since the URL says whether it is SSH")),
+            _ => {
+                let message = "is neither true nor false".to_owned();
+                given.problems.push(Problem { origin, message, unknown: false });
+            }
+        },
+        Became::Gone { .. } if value == "0" => {}
+        Became::Gone { instead } => given.problems.push(Problem {
+            origin,
+            message: format!("is not supported any more, by git-sync v4 neither; use --{instead}"),
+            unknown: false,
+        }),
+    }
+}
+
+fn set(older: &Older, now: &'static str, origin: String, value: OsString, given: &mut Given) {
+    let from_flag = origin.starts_with('-');
+    if let Some(there) = given.sources.get(now).map(|source| source.origin.clone()) {
+        if is_of(&there, older) {
+            let message = format!("is given together with {there}, and git-sync v4 takes one of them; use --{now}");
+            given.problems.push(Problem { origin, message, unknown: false });
+            return;
+        }
+        // Variables of v3 go before those of v4, as in git-sync, and before nothing else.
+        if !from_flag && !there.starts_with(GIT_SYNC) {
+            given.warnings.push(format!("{origin}: has no effect, since {there} is given"));
+            return;
+        }
+        given.warnings.push(format!("{origin}: takes the place of {there}, as in git-sync v4; use --{now} alone"));
+    } else {
+        given.warnings.push(format!("{origin}: is a name of git-sync v3; use --{now}"));
+    }
+    given.sources.insert(now, Source { origin, values: vec![value] });
+}
+
+/// True if that is another name of v3 for the same, given in the same way: neither is newer, so neither can win.
+fn is_of(origin: &str, older_one: &Older) -> bool {
+    older().filter(|other| other.now() == older_one.now()).any(|other| {
+        other.name != older_one.name
+            && (origin.strip_prefix("--") == Some(other.name) || Some(origin) == other.variable)
+    })
+}
+
+/// v3's seconds as a duration of today; `None` for 0, which said nothing.
+fn seconds(value: &OsStr) -> Result<Option<String>, String> {
+    let text = value.to_string_lossy();
+    match text.parse::<f64>() {
+        Ok(0.0) => Ok(None),
+        Ok(seconds) if seconds.is_finite() && seconds > 0.0 => Ok(Some(format!("{}ms", (seconds * 1000.0).trunc()))),
+        _ => Err(format!("`{text}` is not a number of seconds")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_durations_as_go_rounds_them() {
+        for (text, duration) in
+            [("30", Some("30000ms")), ("0.5", Some("500ms")), ("0", None), ("1.2349", Some("1234ms"))]
+        {
+            assert_eq!(seconds(OsStr::new(text)), Ok(duration.map(str::to_owned)), "{text}");
+        }
+        for text in ["-1", "x", "", "inf", "NaN", "1s"] {
+            assert!(seconds(OsStr::new(text)).is_err(), "{text}");
+        }
+        assert_eq!(values::duration("1234ms"), Ok(std::time::Duration::from_millis(1234)));
+    }
+}

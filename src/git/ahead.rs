@@ -1,0 +1,122 @@
+//! The announced commit, asked for while the look still asks whether it is our ref's.
+//!
+//! What was announced is a hint. The answer is held back until the look has confirmed it: nothing of it reaches the git
+//! thread or the store before, and no more than a megabyte of it is read. Whatever goes wrong here is told to nobody, and
+//! the remote is not judged by it: the plain way is gone then. It must not know who announced what.
+
+use bytes::Bytes;
+use git2::Oid;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::over_http::Brought;
+use super::pass::Moment;
+use super::v2::{Boundary, Caller, Client, Pack};
+use super::{Engine, Error, Fetched, Look, arrive, store};
+
+/// How much of an answer is read before the look is back. The rest waits at the server.
+const MOST_UNCONFIRMED: usize = 1 << 20;
+/// The same in parts: a server may send a byte at a time.
+const MOST_PARTS: usize = 256;
+
+/// A commit that a look may be about to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    pub commit: Oid,
+    /// What our ref was last, if the commit is said to descend from it.
+    pub from: Option<Oid>,
+}
+
+/// What came of asking early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Early {
+    /// The look found that very commit, and it is in the store.
+    Fetched(Fetched),
+    /// It is more than is taken on somebody's word: it does not descend from what we have.
+    TooMuch,
+    /// Nothing: it was not asked for, it was not to be had, or it is not what the look found.
+    Nothing,
+}
+
+impl Engine {
+    /// A look, and beside it the fetch of the commit that it is expected to find. Only a commit that the look found is kept.
+    pub async fn look_ahead(&self, ahead: Ahead) -> Result<(Look, Early), Error> {
+        let (confirm, confirmed) = oneshot::channel();
+        let (look, fetch) = (self.look(), self.fetch_ahead(ahead, confirmed));
+        tokio::pin!(look, fetch);
+        let mut gone = None;
+        let look = loop {
+            tokio::select! {
+                biased;
+                look = &mut look => break look?,
+                early = &mut fetch, if gone.is_none() => gone = Some(early),
+            }
+        };
+        if look.commit != ahead.commit || gone.is_some() || confirm.send(()).is_err() {
+            // Dropping the fetch closes its connection, and that is all that is left of it.
+            return Ok((look, Early::Nothing));
+        }
+        Ok((look, fetch.await))
+    }
+
+    async fn fetch_ahead(&self, ahead: Ahead, confirmed: oneshot::Receiver<()>) -> Early {
+        let deadline = self.deadline();
+        match self.try_ahead(ahead, confirmed, deadline).await {
+            Ok(early) => early,
+            Err(error) => {
+                tracing::debug!(%error, "the announced commit could not be fetched ahead of the look");
+                Early::Nothing
+            }
+        }
+    }
+
+    async fn try_ahead(
+        &self,
+        ahead: Ahead,
+        confirmed: oneshot::Receiver<()>,
+        deadline: Instant,
+    ) -> Result<Early, Error> {
+        let Some(client) = self.client() else { return Ok(Early::Nothing) };
+        if !client.is_straight() {
+            return Ok(Early::Nothing);
+        }
+        let planned = self.run_until(deadline, move |inner, _| {
+            arrive::plan_ahead(&store::open(&inner.store)?, &inner.options, ahead.commit, ahead.from)
+        });
+        let missing = planned.await?.and_then(|missing| self.filtered_ahead(client, missing));
+        let Some(missing) = missing else { return Ok(Early::Nothing) };
+        // The look beside it asks whoever says the password; what was said last will do here.
+        let pass = self.pass(Moment::Fetch, deadline).await?;
+        let caller = Caller { options: self.options(), pass: &pass };
+        let asked = ask(client, caller, &missing.ask, confirmed);
+        let Ok(Some((boundary, early, pack))) = timeout_at(deadline, asked).await else { return Ok(Early::Nothing) };
+        Ok(match self.land(missing, boundary, early, pack, deadline).await? {
+            Brought::Whole(fetched) => Early::Fetched(fetched),
+            Brought::TooMuch => Early::TooMuch,
+            Brought::NotOurs(_) | Brought::NotSpoken => Early::Nothing,
+        })
+    }
+}
+
+/// Asks, and reads what may be read until the commit is confirmed. `None`: no pack, or no confirmation.
+async fn ask(
+    client: &Client,
+    caller: Caller<'_>,
+    ask: &super::v2::Ask,
+    mut confirmed: oneshot::Receiver<()>,
+) -> Option<(Boundary, Vec<Bytes>, Pack)> {
+    let (boundary, mut pack) = client.fetch_ahead(caller, ask).await?;
+    let (mut early, mut read) = (Vec::new(), 0);
+    loop {
+        tokio::select! {
+            told = &mut confirmed => return told.ok().map(|()| (boundary, early, *pack)),
+            part = pack.next(), if read < MOST_UNCONFIRMED && early.len() < MOST_PARTS => match part.ok()? {
+                Some(part) => {
+                    read += part.len();
+                    early.push(part);
+                }
+                None => return confirmed.await.ok().map(|()| (boundary, early, *pack)),
+            },
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Fetching what a commit's submodules need, each from its own remote, into the one store.
+//!
+//! Whether something is missing is known without a request (`graft`), so a push that leaves its submodules alone costs
+//! none. What a submodule holds in turn is known when it is there: this goes round by round, one for each level.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use git2::Oid;
+
+use crate::remote_url::RemoteUrl;
+use crate::submodules::{GRAFTS, Submodules};
+
+use super::graft::{self, Grafted, Needed};
+use super::{Engine, Error, Reference, RemoteOptions, Want, store};
+
+/// More rounds than there can be levels.
+const MOST_ROUNDS: usize = 20;
+/// How many remotes keep a connection.
+const MOST_REMOTES: usize = 32;
+
+/// What the submodules of a commit took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modules {
+    /// Path and commit of each that was fetched.
+    pub fetched: Vec<(String, Oid)>,
+    pub bytes: u64,
+    pub objects: u64,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Engine {
+    /// Brings what the submodules of a commit need into the store, and says there what its tree is with them. The commit
+    /// itself has to be there. `keep` are commits whose submodules shall not be forgotten, besides those of our ref.
+    pub async fn fetch_submodules(&self, commit: Oid, keep: Vec<Oid>) -> Result<Modules, Error> {
+        let mut modules = Modules::default();
+        let deadline = self.deadline();
+        if self.options().submodules == Submodules::Off {
+            if !self.inner().let_go.swap(true, Ordering::Relaxed) {
+                // What an earlier process grafted would stay in the store for ever.
+                self.run_until(deadline, |inner, _| store::drop_refs(&store::open(&inner.store)?, GRAFTS)).await?;
+            }
+            return Ok(modules);
+        }
+        for _ in 0..MOST_ROUNDS {
+            let keep = keep.clone();
+            let grafted = self.run_until(deadline, move |inner, _| {
+                graft::graft(&store::open(&inner.store)?, &inner.options, commit, &keep)
+            });
+            let missing = match grafted.await? {
+                Grafted::Done(notes) => {
+                    modules.notes = notes;
+                    return Ok(modules);
+                }
+                Grafted::Missing(missing) => missing,
+            };
+            for Needed { path, url, commit } in missing {
+                let remote = self.remote_of(RemoteOptions {
+                    url,
+                    reference: Reference::Hash(commit),
+                    depth: 1,
+                    submodules: Submodules::Off,
+                    // Its files are all fetched: what is missing can be had from one remote only.
+                    filter: None,
+                    ..self.options().clone()
+                });
+                let fetched = remote.fetch(Want::Module(commit)).await;
+                let fetched =
+                    fetched.map_err(|source| Error::Submodule { path: path.clone(), source: Box::new(source) })?;
+                modules.bytes += fetched.bytes;
+                modules.objects += fetched.objects;
+                modules.fetched.push((path, commit));
+            }
+        }
+        Err(Error::BadSubmodule { path: String::new(), why: "its submodules have no end".to_owned() })
+    }
+
+    /// The remote at an address, with the connection that it has.
+    fn remote_of(&self, options: RemoteOptions) -> Self {
+        let mut remotes = self.inner().modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = options.url.bare().to_owned();
+        if remotes.len() >= MOST_REMOTES && !remotes.contains_key(&address) {
+            remotes.clear();
+        }
+        let login = |url: &RemoteUrl| {
+            (url.user().map(str::to_owned), url.password().map(|password| password.expose().to_owned()))
+        };
+        match remotes.get(&address) {
+            Some(remote) if login(&remote.options().url) == login(&options.url) => remote.clone(),
+            _ => {
+                let remote = self.beside(options);
+                remotes.insert(address, remote.clone());
+                remote
+            }
+        }
+    }
+}

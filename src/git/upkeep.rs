@@ -1,0 +1,141 @@
+//! Keeping the store small and its history as deep as asked, while nobody waits for it.
+//!
+//! The engine's side of `compact` and `depth`: which thread does what, and when it is not even tried. It must not know
+//! when a push was published; who does calls it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use git2::Oid;
+
+use crate::remote_url::Transport;
+use crate::worker::Worker;
+
+use super::compact::{self, Compacted, Effort};
+use super::{Engine, Error, depth, store};
+
+/// Garbage that no size tells of is looked for this often.
+const FULL_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// After a failure it is not tried again at once: it costs more than it gains.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
+/// The longest that writing one new pack may take.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What the engine remembers of it.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    /// Writes packs, and is at the lowest priority for ever.
+    packer: Worker,
+    one_at_a_time: tokio::sync::Mutex<()>,
+    /// True while somebody who must not be left out waits for the other to end.
+    waiting: AtomicBool,
+    /// True once the history was compared with the configured depth.
+    pub fitted: AtomicBool,
+    /// True while there is garbage that the sizes of the packs do not show.
+    due: AtomicBool,
+    times: Mutex<Times>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    last_full: Instant,
+    failed: Option<Instant>,
+}
+
+impl Upkeep {
+    pub fn new() -> Self {
+        Self {
+            packer: Worker::new("compact"),
+            one_at_a_time: tokio::sync::Mutex::default(),
+            waiting: AtomicBool::new(false),
+            fitted: AtomicBool::new(false),
+            due: AtomicBool::new(false),
+            times: Mutex::new(Times { last_full: Instant::now(), failed: None }),
+        }
+    }
+
+    fn times(&self) -> Times {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_times(&self, change: impl FnOnce(&mut Times)) {
+        change(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Engine {
+    /// Makes the store smaller, if it is worth it. What refs name is kept, and so is `keep`, each with its history at the
+    /// configured depth. `None`: there was nothing to do, or another one is under way; who
+    /// asks for all of it waits for that one to end.
+    ///
+    /// Fetches go on meanwhile; what they bring stays.
+    pub async fn compact(&self, effort: Effort, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
+        let upkeep = self.upkeep();
+        let _alone = match upkeep.one_at_a_time.try_lock() {
+            Ok(alone) => alone,
+            // The one under way may have begun before what is to be dropped now. One waiting is enough for all.
+            Err(_) if effort == Effort::Full && !upkeep.waiting.swap(true, Ordering::Relaxed) => {
+                let alone = upkeep.one_at_a_time.lock().await;
+                upkeep.waiting.store(false, Ordering::Relaxed);
+                alone
+            }
+            Err(_) => return Ok(None),
+        };
+        let times = upkeep.times();
+        let paused = times.failed.is_some_and(|failed| failed.elapsed() < PAUSE_AFTER_FAILURE);
+        if paused && effort == Effort::Worthwhile {
+            return Ok(None);
+        }
+        let due = upkeep.due.swap(false, Ordering::Relaxed) || times.last_full.elapsed() > FULL_EVERY;
+        let compacted = self.compact_now(effort, due, keep).await;
+        match &compacted {
+            Ok(Some(done)) if done.full => {
+                upkeep.set_times(|times| (times.last_full, times.failed) = (Instant::now(), None));
+            }
+            Ok(_) => upkeep.set_times(|times| times.failed = None),
+            Err(_) => {
+                upkeep.due.fetch_or(due, Ordering::Relaxed);
+                upkeep.set_times(|times| times.failed = Some(Instant::now()));
+            }
+        }
+        compacted
+    }
+
+    async fn compact_now(&self, effort: Effort, due: bool, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
+        let started = Instant::now();
+        let plan = self.run(move |inner, _| compact::plan(&inner.store, effort, due, keep, inner.options.depth));
+        let Some(plan) = plan.await? else { return Ok(None) };
+        let plan = Arc::new(plan);
+        let shared = plan.clone();
+        let written = self
+            .upkeep()
+            .packer
+            .run(tokio::time::Instant::now() + LONGEST, move |cancel| compact::write(&shared, cancel));
+        let written = written.await.unwrap_or_else(|lost| Err(Error::Internal { source: lost }))?;
+        let Some(written) = written else { return Ok(None) };
+        self.run(move |_, _| compact::install(&plan, written)).await.map(|mut done| {
+            done.took = started.elapsed();
+            Some(done)
+        })
+    }
+
+    /// Cuts the history of an earlier process back, if it is deeper than is asked for now.
+    pub(super) async fn fit_history(&self) {
+        if self.upkeep().fitted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if self.options().url.transport() == Transport::Local && self.options().depth > 0 {
+            // All of the history came, and was cut here.
+            self.upkeep().due.store(true, Ordering::Relaxed);
+        }
+        let cut = self.run(|inner, _| depth::cut_all(&store::open(&inner.store)?, inner.options.depth)).await;
+        match cut {
+            Ok(true) => self.upkeep().due.store(true, Ordering::Relaxed),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the history in the store is deeper than --depth and could not be cut");
+            }
+        }
+    }
+}

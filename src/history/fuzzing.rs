@@ -1,0 +1,105 @@
+//! What must hold for any history file: it lies on a volume that others may write (see src/fuzzing.rs).
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::History;
+use super::journal::Journal;
+use crate::api::{Change, Detail, FileChange, Outcome, PeerResult, Phases, Record, SCHEMA, Trigger};
+
+const LIMIT: usize = 8;
+
+/// A folder in memory if there is one: each input is a file. Removed with its content when dropped.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn folder() -> Folder {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let thread = format!("{:?}", std::thread::current().id()).replace(['(', ')'], "");
+    let folder = base.join(format!("pushsync-fuzz-{}-{thread}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for the history");
+    Folder(folder)
+}
+
+/// Whatever stands in the file, it is opened; what is added is there after a restart, with its detail, newest, under an id
+/// of its own; and a rewrite loses none of it.
+pub(crate) fn history_file(data: &[u8]) {
+    let folder = folder();
+    let path = folder.0.join("history.jsonl");
+    fs::write(&path, data).expect("written");
+
+    let history = History::new(LIMIT);
+    let before = history.next_id();
+    history.append(record(&before), detail("before.txt")).expect("in memory");
+    let loaded = history.attach(&path).expect("content is never an error");
+    let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    assert!(loaded.records <= LIMIT && loaded.records <= lines);
+    let id = history.next_id();
+    history.append(record(&id), detail("added.txt")).expect("on disk");
+    let told = vec![PeerResult { address: "192.0.2.1:8080".into(), result: "told".into() }];
+    assert!(history.amend(&id, told.clone()).0.is_some());
+    let ids: Vec<String> = history.page(None, LIMIT).into_iter().map(|record| record.id).collect();
+    assert_eq!(ids.iter().filter(|known| **known == id).count(), 1, "the id {id} was given twice: {ids:?}");
+    let expected = Record { peers: told, ..record(&id) };
+    check(&history, &expected);
+
+    // After a restart.
+    drop(history);
+    let history = History::new(LIMIT);
+    history.attach(&path).expect("ours");
+    check(&history, &expected);
+    let next = history.next_id();
+    assert!(next.parse::<u64>().ok() > id.parse::<u64>().ok(), "{next} after {id}");
+
+    // After a rewrite of the file.
+    let (mut journal, found) = Journal::open(&path, LIMIT).expect("ours");
+    let places: Vec<_> = found.records.iter().map(|(_, place)| Some(*place)).collect();
+    journal.compact(&places).expect("rewritten");
+    drop(journal);
+    let history = History::new(LIMIT);
+    let loaded = history.attach(&path).expect("ours");
+    assert_eq!((loaded.records, loaded.skipped), (found.records.len(), 0));
+    check(&history, &expected);
+}
+
+fn check(history: &History, expected: &Record) {
+    let newest = history.page(None, 1);
+    assert_eq!(newest.first(), Some(expected));
+    let detail = history.detail(&expected.id).expect("it is there");
+    assert_eq!((&detail.record, detail.detail), (expected, self::detail("added.txt")));
+}
+
+fn record(id: &str) -> Record {
+    Record {
+        schema: SCHEMA,
+        id: id.to_owned(),
+        started_at: jiff::Timestamp::UNIX_EPOCH,
+        finished_at: jiff::Timestamp::UNIX_EPOCH,
+        trigger: Trigger::default(),
+        old: None,
+        new: Some("1".repeat(40)),
+        outcome: Outcome::Published,
+        commits: None,
+        files: None,
+        bytes: None,
+        objects: None,
+        phases: Phases::default(),
+        received_to_published_ms: None,
+        chased: 0,
+        missed_webhook: false,
+        rewritten: false,
+        peers: Vec::new(),
+        error: None,
+    }
+}
+
+fn detail(path: &str) -> Detail {
+    let files = vec![FileChange { path: path.to_owned(), change: Change::Added }];
+    Detail { files, files_total: 1, ..Detail::default() }
+}

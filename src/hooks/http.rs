@@ -1,0 +1,175 @@
+//! The outgoing webhook: one small request that names the commit, and a look at the answer's status.
+//!
+//! Nothing is followed, nothing of the answer's body is read, and the address is shown by its host alone: the rest of such
+//! addresses is often a secret. It must not know when it is sent.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, HeaderValue};
+use reqwest::{Client, Method, Url, redirect};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Publication};
+use crate::secret::{Secret, scrub};
+use crate::text::one_line;
+
+const USER_AGENT: &str = concat!("pushsync/", env!("CARGO_PKG_VERSION"));
+
+/// The address, with whatever in it is secret.
+#[derive(Clone)]
+pub struct Address {
+    url: Url,
+    /// As it may be shown.
+    shown: String,
+}
+
+impl Address {
+    /// # Errors
+    /// What is wrong with it, without repeating it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is not a URL; write it like http://localhost:8080/reload")?;
+        let ("http" | "https", Some(host)) = (url.scheme(), url.host_str()) else {
+            return Err("is not an address for http or https; write it like http://localhost:8080/reload");
+        };
+        for part in [url.password(), url.query()].into_iter().flatten() {
+            // The scrubber learns it.
+            let _ = Secret::new(part);
+        }
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let rest = if url.path() == "/" && url.query().is_none() { "/" } else { "/…" };
+        let shown = format!("{}://{host}{port}{rest}", url.scheme());
+        Ok(Self { url, shown })
+    }
+
+    /// True if the request does not leave the pod: then no proxy is asked, as Go's clients have it.
+    fn is_local(&self) -> bool {
+        match self.url.host_str().unwrap_or_default() {
+            "localhost" => true,
+            host => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// A request and how it is made.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub url: Address,
+    pub method: Method,
+    /// The status that means success; 0: any answer does.
+    pub success_status: u16,
+    pub timeout: Duration,
+    pub backoff: Duration,
+}
+
+/// The request, ready to be made again and again.
+#[derive(Debug)]
+pub(super) struct Caller {
+    webhook: Webhook,
+    /// Made when it is needed: that reads every trusted certificate of the machine.
+    client: OnceLock<Result<Client, String>>,
+    stop: CancellationToken,
+}
+
+impl Caller {
+    pub(super) fn new(webhook: Webhook, stop: CancellationToken) -> Self {
+        Self { webhook, client: OnceLock::new(), stop }
+    }
+
+    pub(super) fn backoff(&self) -> Duration {
+        self.webhook.backoff
+    }
+
+    pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
+        let Webhook { url, method, success_status: wanted, .. } = &self.webhook;
+        let failed = |why: String| Error::Unreached { url: url.to_string(), why };
+        let client = self.client.get_or_init(|| self.client()).clone().map_err(failed)?;
+        let mut request = client.request(method.clone(), url.url.clone()).header("Gitsync-Hash", &what.hash);
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            // Some servers ask for it even if it is nothing.
+            request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let answer = tokio::select! {
+            answer = request.send() => answer.map_err(|error| failed(words(&error, self.webhook.timeout)))?,
+            () = self.stop.cancelled() => return Err(Error::Stopped),
+        };
+        let (status, wanted) = (answer.status(), *wanted);
+        match status.as_u16() {
+            _ if wanted == 0 => Ok(()),
+            status if status == wanted => Ok(()),
+            code if status.is_redirection() => Err(Error::Moved { url: url.to_string(), status: code, wanted }),
+            code => Err(Error::Status { url: url.to_string(), status: code, wanted }),
+        }
+    }
+
+    fn client(&self) -> Result<Client, String> {
+        let builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .timeout(self.webhook.timeout)
+            // The next publish may be days away.
+            .pool_max_idle_per_host(0);
+        let builder = if self.webhook.url.is_local() { builder.no_proxy() } else { builder };
+        builder.build().map_err(|error| words(&error, self.webhook.timeout))
+    }
+}
+
+/// The causes in a row, without the address that the library would tell in full.
+fn words(error: &reqwest::Error, timeout: Duration) -> String {
+    if error.is_timeout() {
+        return format!("there was no answer within {timeout:?}");
+    }
+    let mut words: Vec<String> = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(one) = cause {
+        words.push(one.to_string());
+        cause = one.source();
+    }
+    if words.is_empty() {
+        words.push("the request could not be made".to_owned());
+    }
+    one_line(&scrub(&words.join(": ")), 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_shows_its_host_only() {
+        let address = Address::parse("https://me:pass-word@hooks.test:8443/services/T0/secret?token=to-ken").unwrap();
+        assert_eq!(format!("{address} {address:?}"), "https://hooks.test:8443/… https://hooks.test:8443/…");
+        assert_eq!(scrub("pass-word token=to-ken"), "*** ***");
+        assert_eq!(Address::parse("http://[::1]/").unwrap().to_string(), "http://[::1]/");
+        for bad in ["", "/reload", "localhost:8080", "ftp://a/", "http://", "unix:/socket"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_leaves_the_pod_may_go_through_a_proxy() {
+        for (url, local) in [
+            ("http://localhost:1/a", true),
+            ("http://127.0.0.9/", true),
+            ("http://[::1]:9/", true),
+            ("http://web/", false),
+            ("http://10.0.0.1/", false),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().is_local(), local, "{url}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Telling one hook in the background, again and again until it has heard of the newest publish.
+//!
+//! What was not heard before a newer one came is never told: a hook hears where things stand, not every step. It must not
+//! hold anybody up.
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::exec::Program;
+use super::http::Caller;
+use super::{Error, Publication, count};
+use crate::metrics::Metrics;
+
+/// A hook that hears of a publish after it.
+#[derive(Debug)]
+pub(super) enum Hook {
+    Exec(Program),
+    Webhook(Caller),
+}
+
+impl Hook {
+    /// As git-sync's metrics call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Exec(_) => "exechook",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+
+    pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
+        match self {
+            Self::Exec(program) => program.run(what).await,
+            Self::Webhook(caller) => caller.run(what).await,
+        }
+    }
+
+    fn backoff(&self) -> std::time::Duration {
+        match self {
+            Self::Exec(program) => program.backoff(),
+            Self::Webhook(caller) => caller.backoff(),
+        }
+    }
+}
+
+/// Tells what is there now and everything that comes, until the process stops.
+pub(super) async fn tell_until_heard(
+    hook: &Hook,
+    mut newest: watch::Receiver<Publication>,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) {
+    let mut heard = String::new();
+    let mut failures: u32 = 0;
+    loop {
+        let what = newest.borrow_and_update().clone();
+        let failed = if what.hash == heard {
+            failures = 0;
+            false
+        } else {
+            let answer = hook.run(&what).await;
+            count(metrics, hook.name(), answer.as_ref().err());
+            match answer {
+                Ok(()) => {
+                    tracing::info!(hook = hook.name(), commit = what.hash, "the hook was told");
+                    (heard, failures) = (what.hash, 0);
+                    false
+                }
+                Err(Error::Stopped) => return,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    say(hook, &what, failures, &error);
+                    true
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = newest.changed() => if changed.is_err() { return },
+            () = sleep(hook.backoff()), if failed => {}
+        }
+    }
+}
+
+/// A listener that is down for a day must not fill the log: the 1st, 2nd, 4th, 8th … failure in a row is a line of its own.
+fn say(hook: &Hook, what: &Publication, failures: u32, error: &Error) {
+    let (name, hint) = (hook.name(), error.hint().unwrap_or_default());
+    if failures.is_power_of_two() {
+        tracing::warn!(
+            hook = name,
+            commit = what.hash,
+            failures_in_row = failures,
+            hint,
+            "the hook failed, and will be told again: {error}"
+        );
+    } else {
+        tracing::debug!(hook = name, commit = what.hash, failures_in_row = failures, "the hook failed again: {error}");
+    }
+}

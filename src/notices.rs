@@ -1,0 +1,166 @@
+//! Two files for readers without a network: one that is touched at each publish, one that says what is wrong now.
+//!
+//! They may lie on a volume that others write to, so nothing is followed and nothing waits. Blocking; it must not know of
+//! syncs.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use serde::Serialize;
+
+/// Where they are; absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--touch-file`
+    pub touch: Option<PathBuf>,
+    /// `--error-file`
+    pub error: Option<PathBuf>,
+}
+
+/// What the error file holds, in git-sync's form.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Notice {
+    pub msg: String,
+    pub err: String,
+    pub args: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Makes the file if it is missing and sets its times to now.
+///
+/// # Errors
+/// If that cannot be done, or something else than a file stands there.
+pub fn touch(path: &Path) -> io::Result<()> {
+    make_folder(path)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::from_bits_truncate(0o644))?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Ok(rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now })?)
+}
+
+/// Replaces the error file in one step.
+///
+/// # Errors
+/// If the disk does not take it; the file is as it was then.
+pub fn tell(path: &Path, notice: &Notice) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(notice)?)
+}
+
+/// The same with plain text, which is how git-sync tells of a bad command line.
+///
+/// # Errors
+/// If the disk does not take it.
+pub fn tell_plainly(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text.as_bytes())
+}
+
+/// Nothing is wrong any more.
+///
+/// # Errors
+/// If there is a file and it cannot be removed.
+pub fn clear(path: &Path) -> io::Result<()> {
+    remove(path)?;
+    // What a kill in the middle of `tell` left would be told by nobody and stay.
+    beside(path).map_or(Ok(()), |beside| remove(&beside))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Where the next content is written before it takes the file's place.
+fn beside(path: &Path) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(".pushsync-new");
+    Some(path.with_file_name(name))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_folder(path)?;
+    let beside = beside(path).ok_or_else(|| io::Error::other("the path has no name"))?;
+    // What a crash left, or somebody put there.
+    remove(&beside)?;
+    let mut file = File::create_new(&beside)?;
+    let written = file
+        .write_all(content)
+        // Whatever the umask is, it is there to be read.
+        .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_bits_truncate(0o644))?))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_git_syncs_form_replaced_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/errors.json");
+        let args = serde_json::json!({ "phase": "fetch" }).as_object().unwrap().clone();
+        tell(&path, &Notice { msg: "sync failed".into(), err: "why \"it\" did".into(), args }).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, r#"{"Msg":"sync failed","Err":"why \"it\" did","Args":{"phase":"fetch"}}"#);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        tell_plainly(&path, "plain\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "plain\n");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let half = folder.path().join("new/errors.json.pushsync-new");
+        fs::write(&half, "a kill left it").unwrap();
+        clear(&path).unwrap();
+        clear(&path).unwrap();
+        assert!(!path.exists() && !half.exists());
+    }
+
+    #[test]
+    fn touching_makes_the_file_and_moves_its_time_but_follows_no_link_and_waits_for_no_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/touched");
+        touch(&path).unwrap();
+        let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        File::options().write(true).open(&path).unwrap().set_modified(past).unwrap();
+        fs::write(&path, "content stays").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(past).unwrap();
+        touch(&path).unwrap();
+        assert!(fs::metadata(&path).unwrap().modified().unwrap() > past);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "content stays");
+
+        let target = folder.path().join("elsewhere");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(touch(&link).is_err() && !target.exists());
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(touch(&pipe).is_err());
+        assert!(touch(folder.path()).is_err());
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_stands_where_the_new_file_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("errors"), folder.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("errors.pushsync-new")).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        tell_plainly(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+}

@@ -1,0 +1,122 @@
+//! What of the published trees a loss of power would spare, and what is to be believed of them after one.
+//!
+//! A process that dies takes nothing with it: what it wrote is the kernel's. Only when the machine stops without warning
+//! may a file be empty that was written minutes ago. Two answers, `--durability`: write everything through to the disk
+//! before readers see it (`full`), or see to it right afterwards and compare the tree with its commit at the next start if
+//! that may not have come to its end (`normal`). It must not know of links, nor of what a tree holds.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use git2::Oid;
+use rustix::fs::OFlags;
+
+use super::link::commit_named;
+use super::volume::Volume;
+use super::{Error, Live};
+
+/// When what was written has to be on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Soon after readers see it.
+    #[default]
+    Normal,
+    /// Before readers see it.
+    Full,
+}
+
+const MARK: &str = "flushed";
+/// A longer file is not ours.
+const LONGEST: u64 = 1024;
+
+/// What is known to be on the disk. `.pushsync/flushed` holds it for the next process: the boot, then the commit.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    /// The boot in which all trees were written that were not flushed before it.
+    boot: Option<String>,
+    /// The commit whose tree was live and wholly on the disk when the mark was written.
+    commit: Option<Oid>,
+}
+
+impl Flushed {
+    /// Reads the mark that an earlier process left. What cannot be read says nothing.
+    pub(super) fn load(state: &Path) -> Mutex<Self> {
+        let read = || -> std::io::Result<Self> {
+            // Never through a symlink, and never waiting for the writer of a pipe, that somebody put there.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            let mut text = String::new();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(state.join(MARK))?;
+            file.take(LONGEST).read_to_string(&mut text)?;
+            let mut words = text.split_whitespace();
+            let boot = words.next().map(str::to_owned);
+            Ok(Self { boot, commit: words.next().and_then(|word| commit_named(Some(word.as_ref()))) })
+        };
+        Mutex::new(read().unwrap_or_default())
+    }
+
+    fn store(&self, state: &Path) -> std::io::Result<()> {
+        let (Some(boot), Some(commit)) = (&self.boot, self.commit) else { return Ok(()) };
+        let beside = state.join("flushed.new");
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(&beside)?;
+        file.write_all(format!("{boot} {commit}\n").as_bytes())?;
+        // Not written through: should a loss of power bring the old mark back, it only makes the next start look twice.
+        std::fs::rename(&beside, state.join(MARK))
+    }
+}
+
+impl Volume {
+    /// True if the content of a tree which the link names need not be compared before it is vouched for: it was written
+    /// through, or the machine has not been down since it was written. Others may have changed it all the same.
+    #[must_use]
+    pub fn survived(&self, commit: Oid) -> bool {
+        let flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        flushed.commit == Some(commit) || (flushed.boot.is_some() && flushed.boot == boot_id())
+    }
+
+    /// Sees to it that the tree which the link names, and the link, are on the disk, and notes it. Waits for the disk.
+    ///
+    /// # Errors
+    /// What the file system says. The next call tries again.
+    pub fn write_through(&self) -> Result<(), Error> {
+        let Live::Tree(live) = self.live()? else { return Ok(()) };
+        let boot = boot_id();
+        let known = |flushed: &Flushed| flushed.commit == Some(live) && flushed.boot == boot;
+        if known(&self.flushed().lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        let trees = self.trees_folder()?;
+        if self.durability() == Durability::Normal {
+            // One call for the tree, its name and the link, if that is on the same file system.
+            flush_all(&trees).map_err(|errno| self.failed("flush", b"", errno))?;
+            self.link.flush()?;
+        }
+        let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        *flushed = Flushed { boot, commit: Some(live) };
+        let noted = flushed.store(&self.state_folder());
+        noted.map_err(|source| Error::Io { doing: "write", path: ".pushsync/flushed".to_owned(), source })
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
+    rustix::fs::syncfs(folder)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
+    super::folder::flush(folder, 0)
+}
+
+/// Differs after each start of the machine (random(4)); a container sees its node's. `None`: not known here.
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = id.trim();
+    (!id.is_empty() && id.len() < 64 && !id.contains(char::is_whitespace)).then(|| id.to_owned())
+}

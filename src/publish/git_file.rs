@@ -1,0 +1,147 @@
+//! `--worktree-git`: what git needs to work inside a published tree, which is a linked worktree of the object store.
+//!
+//! In the tree stands one file, `.git`, that leads to `repo.git/worktrees/<commit>` by a relative path: the volume may be
+//! mounted elsewhere, and read-only. There stand HEAD, the index and what git asks for besides. It must not know how a tree
+//! is built, nor when it goes.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use git2::{Index, IndexEntryExtendedFlag, Oid, Repository};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::link::commit_named;
+use super::path::printable;
+use super::shape::Shape;
+use super::{Error, folder};
+
+pub(super) const NAME: &[u8] = b".git";
+
+/// What the file in the tree says.
+fn text(commit: Oid) -> String {
+    format!("gitdir: ../../.pushsync/repo.git/worktrees/{commit}\n")
+}
+
+/// Writes the file into the top folder of a tree that is being built, durably.
+pub(super) fn write(top: &OwnedFd, commit: Oid, shape: &Shape) -> Result<(), Error> {
+    let written = || {
+        remove(top)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = shape.mode(super::objects::EntryKind::File);
+        let file = rustix::fs::openat(top, NAME, flags, Mode::from_bits_truncate(mode))?;
+        folder::set_mode(&file, mode)?;
+        let mut file = File::from(file);
+        file.write_all(text(commit).as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        rustix::fs::fsync(top)
+    };
+    written().map_err(|errno: Errno| Error::io("write", NAME, errno).with_cause_from(top))
+}
+
+/// Takes the file away from a tree that is to become another one.
+pub(super) fn remove(top: &OwnedFd) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(top, NAME, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// True if exactly this file is there.
+pub(super) fn is_whole(top: &OwnedFd, commit: Oid, shape: &Shape) -> bool {
+    let wanted = text(commit);
+    let read = || -> Result<bool, Errno> {
+        let Some(stat) = folder::look(top, NAME)? else { return Ok(false) };
+        let mode = Mode::from_bits_truncate(shape.mode(super::objects::EntryKind::File));
+        let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        if folder::kind(&stat) != FileType::RegularFile
+            || Mode::from_raw_mode(stat.st_mode) & bits != mode
+            || usize::try_from(stat.st_size) != Ok(wanted.len())
+        {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(top, NAME, flags, Mode::empty())?;
+        let mut found = vec![0; wanted.len()];
+        Ok(rustix::io::read(&file, &mut found)? == wanted.len() && found == wanted.as_bytes())
+    };
+    read().unwrap_or(false)
+}
+
+/// True if the store has what the file leads to. Whether the index is right is not looked at: git says so itself.
+pub(super) fn is_led_to(store: &Path, commit: Oid) -> bool {
+    let inside = store.join("worktrees").join(commit.to_string());
+    let head = fs::read(inside.join("HEAD")).is_ok_and(|head| head == format!("{commit}\n").as_bytes());
+    head && ["index", "commondir", "gitdir", "locked"].iter().all(|name| inside.join(name).is_file())
+}
+
+/// Makes what the file leads to, before anybody can see the tree.
+pub(super) fn prepare(store: &Path, commit: Oid, shape: &Shape) -> Result<(), Error> {
+    let inside = store.join("worktrees").join(commit.to_string());
+    let failed = |path: &Path| {
+        let path = printable(path.as_os_str().as_bytes());
+        move |source| Error::Io { doing: "write", path, source }
+    };
+    fs::create_dir_all(&inside).map_err(failed(&inside))?;
+    let tree = format!("../../../../.worktrees/{commit}/.git\n");
+    for (name, content) in [
+        ("HEAD", format!("{commit}\n")),
+        ("commondir", "../..\n".to_owned()),
+        ("gitdir", tree),
+        // `git gc` and `git worktree prune` leave it alone, wherever the volume is mounted.
+        ("locked", "pushsync removes this with the tree\n".to_owned()),
+    ] {
+        replace(&inside, name, content.as_bytes()).map_err(failed(&inside.join(name)))?;
+    }
+    write_index(store, &inside.join("index"), commit, shape)
+        .map_err(|source| Error::Inside { doing: "write the index", source })
+}
+
+fn replace(inside: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let temporary = inside.join(format!("{name}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(temporary, inside.join(name))
+}
+
+/// The times and sizes in it are unknown (0), so git compares contents where it wants to be sure.
+fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<(), git2::Error> {
+    const FOLDER_LIKE: u32 = 0o160_000;
+    let repository = Repository::open_bare(store)?;
+    let tree = repository.find_commit(commit)?.tree()?;
+    // A crash may have left a lock; nobody else writes here.
+    let _ = fs::remove_file(path.with_extension("lock"));
+    let mut index = Index::open(path)?;
+    index.read_tree(&tree)?;
+    if let Some(sparse) = &shape.sparse {
+        let left_out: Vec<_> = index
+            .iter()
+            .filter(|entry| {
+                let submodule = entry.mode & FOLDER_LIKE == FOLDER_LIKE;
+                !(if submodule { sparse.submodule(&entry.path) } else { sparse.file(&entry.path) })
+            })
+            .collect();
+        for mut entry in left_out {
+            entry.flags_extended |= IndexEntryExtendedFlag::SKIP_WORKTREE.bits();
+            index.add(&entry)?;
+        }
+    }
+    index.write()
+}
+
+/// Removes what belongs to trees that are gone. What cannot be removed stays for the next time.
+pub(super) fn sweep(store: &Path, is_kept: impl Fn(Oid) -> bool) {
+    let Ok(entries) = fs::read_dir(store.join("worktrees")) else { return };
+    for entry in entries.flatten() {
+        if let Some(commit) = commit_named(Some(&entry.file_name()))
+            && !is_kept(commit)
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a person should know of a tree that was written as asked: pointers instead of large files, filters that do not run.
+//!
+//! It must not decide anything.
+
+use std::collections::BTreeSet;
+
+use super::path::printable;
+
+/// What every pointer of Git LFS begins with; none is longer than a kilobyte.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+const LONGEST_POINTER: usize = 1024;
+
+/// How many odd things are kept, so that a hostile tree cannot fill the log.
+const MOST: usize = 8;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remarks {
+    pointers: u64,
+    first: Option<Vec<u8>>,
+    filters: BTreeSet<Vec<u8>>,
+    encodings: BTreeSet<String>,
+}
+
+impl Remarks {
+    /// Notes a file that was written, if it is only a pointer.
+    pub(super) fn wrote(&mut self, content: &[u8], path: impl FnOnce() -> Vec<u8>) {
+        if content.len() <= LONGEST_POINTER && content.starts_with(POINTER) {
+            self.pointers += 1;
+            self.first.get_or_insert_with(path);
+        }
+    }
+
+    pub(super) fn filter(&mut self, name: &[u8]) {
+        if self.filters.len() < MOST {
+            self.filters.insert(name.to_vec());
+        }
+    }
+
+    pub(super) fn encoding(&mut self, name: &str) {
+        if self.encodings.len() < MOST {
+            self.encodings.insert(name.to_owned());
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.pointers += other.pointers;
+        if self.first.is_none() {
+            self.first = other.first;
+        }
+        other.filters.iter().for_each(|name| self.filter(name));
+        other.encodings.iter().for_each(|name| self.encoding(name));
+    }
+
+    /// True for what holds of every tree until somebody changes `.gitattributes`: once is enough.
+    pub(super) fn is_lasting(remark: &str) -> bool {
+        remark.starts_with(".gitattributes ask")
+    }
+
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(first) = &self.first {
+            words.push(format!(
+                "{} of the files written are pointers of Git LFS, not the files themselves (the first is {}): LFS objects are not fetched",
+                self.pointers,
+                printable(first)
+            ));
+        }
+        for name in &self.filters {
+            words.push(format!(
+                ".gitattributes ask for filter={}: programs are not run, the files are written as they are stored",
+                printable(name)
+            ));
+        }
+        for name in &self.encodings {
+            words.push(format!(
+                ".gitattributes ask for working-tree-encoding={}, which is not known here: the files stay UTF-8",
+                printable(name.as_bytes())
+            ));
+        }
+        words
+    }
+}

@@ -1,0 +1,157 @@
+//! What goes on behind a publish, while nobody waits: a second look at the tree, a spare for the next push, the disk, and
+//! the removal of what nobody needs any more.
+//!
+//! All of it gives way to a push. It must not change what readers see.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout};
+
+use crate::api::TriggerKind;
+use crate::error::{Phase, SyncError};
+use crate::publish::{Prepared, Verdict, Volume};
+use crate::worker::Cancel;
+
+use super::failure;
+use super::queue::Request;
+use super::tools::Tools;
+
+/// So that a tree whose grace ends now is over it when the sweep looks.
+pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
+
+impl Tools {
+    /// Sees to what a publish left for later: looks at the tree again, makes a spare for the next push, writes everything
+    /// through to the disk. In the background; what was under way is given up for it.
+    pub fn follow_up(self: &Arc<Self>) {
+        if !self.options.one_time {
+            drop(self.start_preparing());
+        }
+    }
+
+    fn start_preparing(self: &Arc<Self>) -> JoinHandle<()> {
+        let tools = self.clone();
+        let task = tokio::spawn(async move { tools.prepare().await });
+        let before = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).replace(task.abort_handle());
+        before.inspect(AbortHandle::abort);
+        task
+    }
+
+    fn is_preparing(&self) -> bool {
+        let preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        preparing.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// A push is waiting. A spare that is being made is worth waiting for: writing a whole tree instead takes longer. All
+    /// else in the background stops between two files, and nobody waits for that.
+    pub async fn make_way(&self, deadline: Instant) {
+        if !self.volume().is_some_and(|volume| volume.has_spare()) {
+            let longest = deadline.saturating_duration_since(Instant::now()) / 2;
+            let mut making = self.making.subscribe();
+            let _ = timeout(longest, making.wait_for(|making| !making)).await;
+        }
+        let under_way = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        under_way.inspect(AbortHandle::abort);
+    }
+
+    async fn prepare(&self) {
+        let Some(volume) = self.volume() else { return };
+        let deadline = Instant::now() + self.options.timeout;
+        let again = volume.clone();
+        let looked = self.spare.run(deadline, move |cancel| again.look_again(&again.store(), cancel)).await;
+        match failure::publish(Phase::Publish, looked) {
+            Ok(Verdict::Whole) => {}
+            Ok(Verdict::Differs(difference)) => {
+                tracing::warn!(difference, "somebody changed the tree that is published; it will be rebuilt");
+                self.suspect.store(true, Ordering::Relaxed);
+                self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
+                return;
+            }
+            Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
+        }
+        self.make_spare(volume.clone(), deadline).await;
+        if let Err(error) = self.write_through(deadline).await {
+            tracing::warn!(%error, "what is published could not be written through to the disk yet");
+        }
+    }
+
+    /// Waits until what is published is on the disk.
+    pub async fn write_through(&self, deadline: Instant) -> Result<(), SyncError> {
+        let Some(volume) = self.volume() else { return Ok(()) };
+        let through = self.spare.run(deadline, move |_| volume.write_through()).await;
+        failure::publish(Phase::Publish, through)
+    }
+
+    async fn make_spare(&self, volume: Arc<Volume>, deadline: Instant) {
+        let keep = self.kept();
+        let making = Making::begin(&self.making);
+        let prepared = self.spare.run(deadline, move |cancel| volume.prepare(&volume.store(), &keep, cancel)).await;
+        drop(making);
+        match failure::publish(Phase::Publish, prepared) {
+            Ok(Prepared::NoRoom) => {
+                if !self.said_no_room.swap(true, Ordering::Relaxed) {
+                    tracing::info!("the volume has no room for a spare tree: each push writes a whole one");
+                }
+            }
+            Ok(prepared) => {
+                self.said_no_room.store(false, Ordering::Relaxed);
+                tracing::debug!(?prepared, "spare trees");
+            }
+            Err(error) => tracing::debug!(%error, "no spare tree could be made"),
+        }
+    }
+
+    /// Frees what nobody needs any more, in the background.
+    pub fn sweep(self: &Arc<Self>) {
+        let tools = self.clone();
+        tokio::spawn(async move {
+            if tools.volume().is_some_and(|volume| volume.lacks_spares()) && !tools.is_preparing() {
+                // Before it is removed, a tree whose grace is over may serve as the spare that there was no room for.
+                let _ = tools.start_preparing().await;
+            }
+            let deadline = Instant::now() + tools.options.timeout;
+            let keeper = tools.clone();
+            // Asked when its turn has come: what a build before it made is known by then.
+            let sweep = move |volume: &Volume, _: &Cancel| volume.sweep(&keeper.kept());
+            match tools.on_disk(Phase::Publish, deadline, sweep).await {
+                Ok(Some(left)) => tools.sweep_in(left),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "old trees could not be removed"),
+            }
+            let usage = tools.on_disk(Phase::Publish, deadline, |volume, _| volume.usage()).await;
+            if let Ok((store, trees)) = usage {
+                tools.metrics.volume_bytes("store", store);
+                tools.metrics.volume_bytes("trees", trees);
+            }
+            // It may take its time; what it gains is told when it is done.
+            tools.compact_after_sweep().await;
+        });
+    }
+}
+
+impl Tools {
+    /// Something waits for the end of its grace: the loop is to sweep again then, whatever else happens or does not.
+    fn sweep_in(&self, left: Duration) {
+        *self.sweep_due.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left + SWEEP_MARGIN);
+        self.queue.nudge();
+    }
+}
+
+/// Says that a spare is being made for as long as it lives, also if whoever makes it is stopped.
+struct Making<'a>(&'a watch::Sender<bool>);
+
+impl<'a> Making<'a> {
+    fn begin(making: &'a watch::Sender<bool>) -> Self {
+        making.send_replace(true);
+        Self(making)
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}

@@ -1,0 +1,89 @@
+//! Which commit the gate refused last, and how long it is left alone.
+//!
+//! Kept in memory only: a new process asks the gate anew. It must not know why it was refused.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use git2::Oid;
+use tokio::time::Instant;
+
+use crate::api::ErrorInfo;
+
+#[derive(Debug, Default)]
+pub struct Refusal(Mutex<Option<Refused>>);
+
+#[derive(Clone, Debug)]
+struct Refused {
+    commit: Oid,
+    times: u32,
+    again_at: Instant,
+    error: ErrorInfo,
+}
+
+impl Refusal {
+    /// Notes that the gate said no. Returns how often it did so for this commit in a row.
+    ///
+    /// The commit is left alone for `backoff` at first, twice as long each time after that, and at most for `longest`
+    /// unless the backoff is longer.
+    pub fn note(&self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
+        let mut refused = self.lock();
+        let times = refused.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
+        let times = times.saturating_add(1);
+        let wait = backoff.saturating_mul(1 << (times - 1).min(16)).min(longest.max(backoff));
+        *refused = Some(Refused { commit, times, again_at: Instant::now() + wait, error });
+        times
+    }
+
+    /// True while this commit is to be left alone.
+    pub fn stands(&self, commit: Oid, now: Instant) -> bool {
+        self.lock().as_ref().is_some_and(|refused| refused.commit == commit && now < refused.again_at)
+    }
+
+    /// The commit, if one is refused: its tree is kept for the next try.
+    pub fn commit(&self) -> Option<Oid> {
+        self.lock().as_ref().map(|refused| refused.commit)
+    }
+
+    /// When it is tried again, and why it was refused.
+    pub fn next(&self) -> Option<(Instant, ErrorInfo)> {
+        self.lock().as_ref().map(|refused| (refused.again_at, refused.error.clone()))
+    }
+
+    /// Something else is wanted now, or it passed. True if there was a refusal.
+    pub fn clear(&self) -> bool {
+        self.lock().take().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Phase;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_doubles_up_to_the_period_and_another_commit_starts_anew() {
+        let second = Duration::from_secs(1);
+        let (one, other) = (Oid::from_bytes(&[1; 20]).unwrap(), Oid::from_bytes(&[2; 20]).unwrap());
+        let error = || ErrorInfo { phase: Phase::Gate, kind: String::new(), message: String::new(), hint: None };
+        let refusal = Refusal::default();
+        assert!(!refusal.stands(one, Instant::now()));
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            refusal.note(one, error(), 3 * second, 20 * second);
+            let start = Instant::now();
+            assert!(refusal.stands(one, start) && !refusal.stands(other, start));
+            let (again_at, _) = refusal.next().unwrap();
+            assert!(!refusal.stands(one, again_at));
+            waits.push((again_at - start).as_secs());
+        }
+        assert_eq!(waits, [3, 6, 12, 20, 20, 20]);
+        assert_eq!(refusal.note(other, error(), 60 * second, 20 * second), 1);
+        assert_eq!((refusal.next().unwrap().0 - Instant::now()).as_secs(), 60, "a longer backoff holds");
+        assert!(refusal.clear() && !refusal.clear() && !refusal.stands(other, Instant::now()));
+    }
+}

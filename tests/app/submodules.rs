@@ -1,0 +1,227 @@
+//! The whole program with submodules: three servers, three ways in, failures and restarts.
+
+use std::fs;
+use std::path::Path;
+
+use pushsync::api::Outcome;
+use tempfile::TempDir;
+
+use crate::support::forge::Forge;
+use crate::support::git_http::{GitHttp, Mode};
+use crate::support::sidecar::Sidecar;
+use crate::support::sshd::Sshd;
+use crate::support::{PATIENCE, eventually};
+
+const RECURSE: &[&str] = &["--recurse-submodules"];
+
+/// A volume and the program that keeps it. The repositories are the forge's.
+struct Kept {
+    folder: TempDir,
+    flags: Vec<String>,
+    sidecar: Option<Sidecar>,
+}
+
+impl Kept {
+    fn new(repo: &str, flags: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("root");
+        let mut all = vec![format!("--repo={repo}"), "--ref=main".to_owned(), format!("--root={}", root.display())];
+        all.extend(["--link=current", "--period=200ms", "--admin-bind=off", "-v"].map(str::to_owned));
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        Self { folder, flags: all, sidecar: None }
+    }
+
+    fn start(&mut self) {
+        self.sidecar = None;
+        self.sidecar = Some(Sidecar::start(&self.flags));
+    }
+
+    fn log(&self) -> String {
+        self.sidecar.as_ref().unwrap().log().join("\n")
+    }
+
+    fn tree(&self) -> std::path::PathBuf {
+        self.folder.path().join("root/current")
+    }
+
+    fn published(&self) -> Option<String> {
+        super::site::published(&self.tree())
+    }
+
+    #[track_caller]
+    fn wait_published(&self, commit: &str) -> impl Future<Output = ()> {
+        eventually(PATIENCE, move || self.published().as_deref() == Some(commit))
+    }
+
+    async fn wait_log(&mut self, text: &str) -> String {
+        self.sidecar.as_mut().unwrap().wait_for_text(PATIENCE, text).await
+    }
+
+    fn history(&self) -> Vec<pushsync::api::Record> {
+        let path = self.folder.path().join("root/.pushsync/history.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+fn secret(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn three_levels_over_http_ssh_and_another_http_each_with_its_own_way_in() {
+    let Some(sshd) = Sshd::start() else { return };
+    let forge = Forge::new();
+    for name in ["site", "lib", "deep", "side"] {
+        forge.make(name);
+    }
+    let (main, other) = (GitHttp::start(&forge.root()), GitHttp::start(&forge.root()));
+    main.require(Some(("ada", "the first password")));
+    other.require(Some(("charles", "the second password")));
+    // http -> ssh -> another http, and beside it one of the same server by a relative address.
+    forge.add("lib", "deep", "deep", &other.url("deep.git"));
+    forge.push("lib", "with a submodule");
+    forge.add("site", "lib", "lib", &sshd.url(&forge.bare("lib")));
+    forge.add("site", "side", "side", "../side.git");
+    let head = forge.push("site", "with submodules");
+
+    let secrets = TempDir::new().unwrap();
+    let first = secret(secrets.path(), "first", "the first password\n");
+    let second = secret(secrets.path(), "second", "the second password\n");
+    let known = secret(secrets.path(), "known_hosts", &sshd.known_hosts());
+    let key = sshd.key().display().to_string();
+    let flags = [
+        "--username=ada",
+        &format!("--password-file={first}"),
+        &format!("--ssh-key-file={key}"),
+        &format!("--ssh-known-hosts-file={known}"),
+    ];
+    let mut kept = Kept::new(&main.url("site.git"), &flags);
+    kept.start();
+    // The password of the first server is not for the second.
+    let line = kept.wait_log("cannot be fetched").await;
+    assert!(
+        line.contains("`lib/deep`") && line.contains("--credential") && line.contains(&other.url("deep.git")),
+        "{line}"
+    );
+    assert!(other.seen().iter().all(|seen| !seen.credentials), "nothing was shown to it");
+    assert_eq!(kept.published(), None);
+
+    let credential = format!(
+        "--credential={{\"url\":\"{}\",\"username\":\"charles\",\"password-file\":\"{second}\"}}",
+        other.url("")
+    );
+    kept.flags.push(credential);
+    kept.start();
+    kept.wait_published(&head).await;
+    let here = forge.root();
+    let ssh = sshd.url(&here);
+    let (main_url, other_url, ssh_url) = (main.url(""), other.url(""), format!("{ssh}/"));
+    let here = [(main_url.as_str(), here.as_path()), (other_url.as_str(), &here), (ssh_url.as_str(), &here)];
+    forge.assert_cloned(&main.url("site.git"), &kept.tree(), &here, RECURSE);
+
+    // A push to the innermost, and each that holds it: followed as any other.
+    let deep = forge.push_file("deep", "deep.txt", "the second of deep\n");
+    forge.bump("lib", "deep", &deep);
+    let lib = forge.push("lib", "bump");
+    forge.bump("site", "lib", &lib);
+    let head = forge.push("site", "bump");
+    kept.wait_published(&head).await;
+    forge.assert_cloned(&main.url("site.git"), &kept.tree(), &here, RECURSE);
+    eventually(PATIENCE, || kept.history().iter().any(|record| record.new.as_deref() == Some(&head))).await;
+    let record = kept.history().into_iter().find(|record| record.new.as_deref() == Some(&head)).unwrap();
+    let files = record.files.unwrap();
+    assert_eq!((files.added, files.modified, files.deleted), (0, 1, 0), "the file of the innermost");
+
+    for secret in ["the first password", "the second password"] {
+        assert!(!kept.log().contains(secret));
+    }
+    // What the old process published is vouched for without anybody being asked for a submodule.
+    drop(kept.sidecar.take());
+    let asked = other.requests();
+    kept.start();
+    kept.wait_log("the published tree is whole").await;
+    assert_eq!((kept.published().as_deref(), other.requests()), (Some(head.as_str()), asked));
+}
+
+#[tokio::test]
+async fn the_old_tree_stays_while_a_submodule_cannot_be_had_and_what_was_damaged_is_put_back_without_it() {
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    let (main, modules) = (GitHttp::start(&forge.root()), GitHttp::start(&forge.root()));
+    forge.add("site", "lib", "lib", &modules.url("lib.git"));
+    let first = forge.push("site", "with a submodule");
+    let mut kept = Kept::new(&main.url("site.git"), &[]);
+    kept.start();
+    kept.wait_published(&first).await;
+
+    modules.set(Mode::Refuse);
+    // Only what is published changes hands: no submodule is asked for.
+    let plain = forge.push_file("site", "index.html", "two\n");
+    kept.wait_published(&plain).await;
+    let bumped = forge.push_file("lib", "lib.txt", "the second\n");
+    forge.bump("site", "lib", &bumped);
+    let second = forge.push("site", "bump");
+    kept.wait_log("the submodule `lib` cannot be fetched").await;
+    assert_eq!(kept.published().as_deref(), Some(plain.as_str()));
+    assert_eq!(fs::read_to_string(kept.tree().join("lib/lib.txt")).unwrap(), "the first of lib\n");
+    eventually(PATIENCE, || kept.history().iter().any(|record| record.outcome == Outcome::Failed)).await;
+    let failed = kept.history().into_iter().rfind(|record| record.outcome == Outcome::Failed).unwrap();
+    assert_eq!((failed.error.unwrap().kind.as_str(), failed.new.as_deref()), ("network", Some(second.as_str())));
+
+    // A reader's damage in a submodule's folder is mended at the next start, with the submodule's server down.
+    drop(kept.sidecar.take());
+    let file = kept.tree().join("lib/lib.txt");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "defaced\n").unwrap();
+    kept.start();
+    eventually(PATIENCE, || fs::read_to_string(&file).is_ok_and(|text| text == "the first of lib\n")).await;
+    assert_eq!(kept.published().as_deref(), Some(plain.as_str()));
+
+    modules.set(Mode::Serve);
+    kept.wait_published(&second).await;
+    let (main_url, modules_url, here) = (main.url(""), modules.url(""), forge.root());
+    let here = [(main_url.as_str(), here.as_path()), (modules_url.as_str(), &here)];
+    forge.assert_cloned(&main.url("site.git"), &kept.tree(), &here, RECURSE);
+}
+
+#[tokio::test]
+async fn a_change_of_the_mode_is_a_change_of_the_tree() {
+    let forge = Forge::new();
+    for name in ["site", "lib", "deep"] {
+        forge.make(name);
+    }
+    let main = GitHttp::start(&forge.root());
+    forge.add("lib", "deep", "deep", "../deep.git");
+    forge.push("lib", "with a submodule");
+    forge.add("site", "lib", "lib", "../lib.git");
+    let head = forge.push("site", "with submodules");
+    let mut kept = Kept::new(&main.url("site.git"), &[]);
+    for (mode, lib, deep) in [
+        ("off", false, false),
+        ("shallow", true, false),
+        ("recursive", true, true),
+        ("shallow", true, false),
+        ("off", false, false),
+    ] {
+        kept.flags.retain(|flag| !flag.starts_with("--submodules"));
+        kept.flags.push(format!("--submodules={mode}"));
+        kept.start();
+        let there = |path: &str| kept.tree().join(path).exists();
+        eventually(PATIENCE, || {
+            kept.published().as_deref() == Some(&head)
+                && (there("lib/lib.txt"), there("lib/deep/deep.txt")) == (lib, deep)
+                && (there("lib"), there("lib/deep")) == (true, lib)
+        })
+        .await;
+        drop(kept.sidecar.take());
+    }
+    let mut wrong = Kept::new(&main.url("site.git"), &["--submodules=some"]);
+    wrong.start();
+    let line = wrong.wait_log("--submodules").await;
+    assert!(line.contains("recursive, shallow or off"), "{line}");
+}

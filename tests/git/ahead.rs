@@ -1,0 +1,204 @@
+//! The announced commit, fetched beside the look: only what the look confirms is kept, and a wrong guess costs nothing but
+//! its request.
+
+use pushsync::git::{Ahead, Early, Engine, Want};
+
+use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync};
+use crate::support::git_http::{GitHttp, Mode};
+use crate::support::repo::Repo;
+
+async fn synced_engine(server: &GitHttp, volume: &Volume) -> Engine {
+    let engine = volume.engine(options(&server.url("site.git")));
+    sync(&engine).await.unwrap();
+    engine
+}
+
+fn packs(engine: &Engine) -> usize {
+    std::fs::read_dir(engine.store().join("objects/pack")).unwrap().count()
+}
+
+fn has(engine: &Engine, commit: &str) -> bool {
+    git2::Repository::open_bare(engine.store()).unwrap().find_object(oid(commit), None).is_ok()
+}
+
+/// The remote is not judged by what a guess met: the next look is one request of version 2.
+async fn assert_unharmed(server: &GitHttp, engine: &Engine) {
+    let before = server.requests();
+    engine.look().await.unwrap();
+    let seen = &server.seen()[before..];
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((seen[0].method.as_str(), seen[0].protocol.as_deref()), ("POST", Some("version=2")));
+}
+
+#[tokio::test]
+async fn the_announced_commit_comes_with_the_look_over_two_connections_that_are_kept() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let connections = server.wire().0;
+    for (round, hint) in [true, false, true, true].into_iter().enumerate() {
+        let before = oid(&repo.head());
+        let after = repo.push_file("index.html", format!("round {round}\n"), "Next");
+        let requests = server.requests();
+        let ahead = Ahead { commit: oid(&after), from: hint.then_some(before) };
+        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        assert_eq!(look.commit, oid(&after));
+        assert!(
+            matches!(early, Early::Fetched(fetched) if fetched.commit == look.commit && fetched.objects == 3),
+            "{early:?}"
+        );
+        // Nothing is left for the plain way.
+        assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().objects, 0);
+        assert_eq!(server.requests() - requests, 2);
+        assert_whole(engine.store(), &after);
+        assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), after);
+        assert_eq!(git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]), "1");
+        assert!((1..=2).contains(&shallow_lines(engine.store())));
+        assert!(server.wire().0 - connections <= 1, "one more than a look needs, and it is kept");
+    }
+}
+
+#[tokio::test]
+async fn the_fetch_does_not_wait_for_the_look() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let before = oid(&repo.head());
+    let after = repo.push_file("index.html", "two\n", "Second");
+    // Who fetches only after the look gets no answer at all.
+    server.set(Mode::FetchFirst);
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
+    assert_eq!(look.commit, oid(&after));
+    assert!(matches!(early, Early::Fetched(_)), "{early:?}");
+    assert_whole(engine.store(), &after);
+}
+
+#[tokio::test]
+async fn what_the_store_has_is_not_asked_for() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let requests = server.requests();
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&repo.head()), from: None }).await.unwrap();
+    assert_eq!((look.commit, early, server.requests() - requests), (oid(&repo.head()), Early::Nothing, 1));
+}
+
+#[tokio::test]
+async fn a_commit_that_the_server_does_not_give_out_harms_neither_look_nor_remote() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let before = repo.head();
+    server.hold();
+    let after = repo.push_file("index.html", "two\n", "Second");
+    let ahead = Ahead { commit: oid(&after), from: Some(oid(&before)) };
+    let (look, early) = engine.look_ahead(ahead).await.unwrap();
+    assert_eq!((look.commit, early), (oid(&before), Early::Nothing));
+    assert_unharmed(&server, &engine).await;
+    server.release();
+    let fetched = sync(&engine).await.unwrap();
+    assert_eq!((fetched.commit, fetched.objects), (oid(&after), 3));
+    assert_whole(engine.store(), &after);
+}
+
+#[tokio::test]
+async fn what_the_look_does_not_confirm_never_reaches_the_store() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let head = repo.head();
+    // It is there to be had, but it is not our ref's.
+    repo.branch("elsewhere");
+    let elsewhere = repo.push_file("index.html", "elsewhere\n", "On another branch");
+    repo.checkout("main");
+    let before = packs(&engine);
+    for from in [None, Some(oid(&head))] {
+        let (look, early) = engine.look_ahead(Ahead { commit: oid(&elsewhere), from }).await.unwrap();
+        assert_eq!((look.commit, early), (oid(&head), Early::Nothing));
+    }
+    assert_eq!(packs(&engine), before);
+    assert!(!has(&engine, &elsewhere));
+    assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), head);
+    assert_unharmed(&server, &engine).await;
+
+    // The ref went on to something else than was announced: that is what is fetched.
+    let newer = repo.push_file("index.html", "newer\n", "What the ref is now");
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&elsewhere), from: Some(oid(&head)) }).await.unwrap();
+    assert_eq!((look.commit, early), (oid(&newer), Early::Nothing));
+    assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer));
+    assert!(!has(&engine, &elsewhere));
+    assert_whole(engine.store(), &newer);
+}
+
+#[tokio::test]
+async fn a_lie_in_answer_to_the_guess_is_nobodys_word_about_the_remote() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let before = repo.head();
+    let after = repo.push_file("index.html", "two\n", "Second");
+    let ahead = Ahead { commit: oid(&after), from: Some(oid(&before)) };
+    let lies: [&[u8]; 3] = [b"zzzz", b"000dpackfile\n0006\x01x0000", b"0000"];
+    for lie in lies {
+        server.set(Mode::Lie { command: "command=fetch", answer: lie.to_vec(), endless: Vec::new() });
+        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        assert_eq!((look.commit, early), (oid(&after), Early::Nothing), "{lie:?}");
+        server.set(Mode::Serve);
+        assert_unharmed(&server, &engine).await;
+    }
+    assert!(!has(&engine, &after));
+    let (_, early) = engine.look_ahead(ahead).await.unwrap();
+    assert!(matches!(early, Early::Fetched(_)), "{early:?}");
+    assert_whole(engine.store(), &after);
+}
+
+#[tokio::test]
+async fn servers_that_are_spoken_to_in_another_way_are_not_guessed_at() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    for mode in [Mode::OldProtocol, Mode::GetFirst] {
+        server.set(mode.clone());
+        let volume = Volume::new();
+        let engine = synced_engine(&server, &volume).await;
+        let before = repo.head();
+        let after = repo.push_file("index.html", format!("{mode:?}\n"), "Next");
+        let ahead = Ahead { commit: oid(&after), from: Some(oid(&before)) };
+        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        assert_eq!((look.commit, early), (oid(&after), Early::Nothing), "{mode:?}");
+        engine.fetch(Want::Seen(look)).await.unwrap();
+        assert_whole(engine.store(), &after);
+    }
+}
+
+#[tokio::test]
+async fn large_packs_come_whole_and_too_large_ones_are_left_to_the_plain_way() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    repo.git(&["config", "core.compression", "0"]);
+    let mut noise = fastrand::Rng::with_seed(5);
+    let mut push = |megabytes: usize| {
+        let before = oid(&repo.head());
+        let mut bytes = vec![0; megabytes << 20];
+        noise.fill(&mut bytes);
+        let after = repo.push_file("noise.bin", bytes, "Noise");
+        Ahead { commit: oid(&after), from: Some(before) }
+    };
+    let ahead = push(5);
+    let (_, early) = engine.look_ahead(ahead).await.unwrap();
+    assert!(matches!(early, Early::Fetched(fetched) if fetched.bytes > 5 << 20), "{early:?}");
+    assert_whole(engine.store(), &ahead.commit.to_string());
+    let ahead = push(33);
+    let (look, early) = engine.look_ahead(ahead).await.unwrap();
+    assert_eq!(early, Early::TooMuch);
+    assert!(!has(&engine, &ahead.commit.to_string()));
+    assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, ahead.commit);
+    assert_whole(engine.store(), &ahead.commit.to_string());
+}

@@ -1,0 +1,116 @@
+//! Git over TLS: whose certificate is believed, and what is said of the others.
+
+use std::path::PathBuf;
+
+use pushsync::git::{Error, Network, RemoteOptions, Setting, What};
+use pushsync::remote_url::RemoteUrl;
+
+use super::{Volume, options, sync, synced};
+use crate::support::git_http::{GitHttp, Mode};
+use crate::support::repo::Repo;
+use crate::support::tls::{Authority, TlsFront, VALID};
+
+pub fn everywhere(settings: Vec<What>) -> Network {
+    let settings = settings.into_iter().map(|what| Setting { scope: None, what }).collect();
+    Network { settings, ..Network::default() }
+}
+
+fn ca_file(volume: &Volume, authority: &Authority) -> PathBuf {
+    let path = volume.0.path().join("ca.pem");
+    std::fs::write(&path, authority.pem()).unwrap();
+    path
+}
+
+fn remote(front: &TlsFront, settings: Vec<What>) -> RemoteOptions {
+    let mut remote = options("https://nowhere.test/");
+    remote.url = RemoteUrl::parse(&format!("https://{}/site.git", front.address)).unwrap();
+    remote.network = everywhere(settings);
+    remote
+}
+
+async fn refusal(options: RemoteOptions) -> (String, String) {
+    let volume = Volume::new();
+    let error = sync(&volume.engine(options)).await.unwrap_err();
+    assert_eq!(error.kind(), "tls", "{error:?}");
+    let Error::Tls { source, .. } = &error else { panic!("{error:?}") };
+    (source.to_string(), error.hint().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn only_a_certificate_that_is_signed_named_and_valid_is_believed() {
+    let (repo, volume) = (Repo::new(), Volume::new());
+    let server = GitHttp::start(&repo.root());
+    let (authority, other) = (Authority::new(), Authority::new());
+    let ca = || What::CaFile(ca_file(&volume, &authority));
+    let good = TlsFront::start(server.address(), authority.identity("127.0.0.1", VALID)).await;
+
+    synced(&volume.engine(remote(&good, vec![ca()])), &repo.head(), "one").await;
+    assert!(server.seen().iter().all(|seen| seen.protocol.as_deref() == Some("version=2")));
+    let before = server.requests();
+
+    let (why, hint) = refusal(remote(&good, vec![])).await;
+    assert!(why.contains("certificate verify failed") && hint.contains("SSL_CERT_FILE"), "{why}: {hint}");
+    // Another authority of the same name.
+    let stranger = TlsFront::start(server.address(), other.identity("127.0.0.1", VALID)).await;
+    let (why, hint) = refusal(remote(&stranger, vec![ca()])).await;
+    assert!(hint.starts_with("nobody who is trusted has signed"), "{why}: {hint}");
+    let misnamed = TlsFront::start(server.address(), authority.identity("git.test", VALID)).await;
+    let (why, hint) = refusal(remote(&misnamed, vec![ca()])).await;
+    assert!(hint.contains("is for other names"), "{why}: {hint}");
+    let expired = TlsFront::start(server.address(), authority.identity("127.0.0.1", 1_000_000_000)).await;
+    let (why, hint) = refusal(remote(&expired, vec![ca()])).await;
+    assert!(hint.contains("is not valid today"), "{why}: {hint}");
+    assert_eq!(server.requests(), before, "nothing was sent to any of them");
+
+    // Who switches it off gets what they asked for.
+    synced(&Volume::new().engine(remote(&stranger, vec![What::Verify(false)])), &repo.head(), "one").await;
+}
+
+#[tokio::test]
+async fn libgit2_believes_no_more_than_our_own_client() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    server.set(Mode::OldProtocol);
+    let front = TlsFront::start(server.address(), Authority::new().identity("127.0.0.1", VALID)).await;
+    refusal(remote(&front, vec![])).await;
+    synced(&Volume::new().engine(remote(&front, vec![What::Verify(false)])), &repo.head(), "one").await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_https_on_the_same_host_keeps_the_credentials_and_another_host_gets_nothing() {
+    use std::net::SocketAddr;
+
+    use pushsync::git::{Account, Password, Scope};
+    use pushsync::secret::Secret;
+
+    let (repo, volume) = (Repo::new(), Volume::new());
+    let inside = GitHttp::start(&repo.root());
+    inside.require(Some(("ada", "analytical-engine")));
+    let authority = Authority::new();
+    let https = SocketAddr::from(([127, 0, 77, 9], 443));
+    let identity = authority.identity("127.0.77.9", VALID);
+    let started = TlsFront::start_on(https, inside.address(), identity).await;
+    if started.is_err() {
+        eprintln!("SKIPPED: port 443 cannot be bound here");
+        return;
+    }
+    let door = GitHttp::start_on(&repo.root(), SocketAddr::from(([127, 0, 77, 9], 0)));
+    door.set(Mode::Redirect("https://127.0.77.9".into()));
+    let mut remote = options(&door.url("site.git"));
+    let scope = Scope::parse(&door.url("")).unwrap();
+    let password = Password::Value(Secret::new("analytical-engine"));
+    remote.credentials.accounts = vec![Account { scope, username: Some("ada".into()), password }];
+    let header = What::Header(Some(("x-extra".into(), Secret::new("shown-to-our-host"))));
+    remote.network = everywhere(vec![What::CaFile(ca_file(&volume, &authority)), header]);
+    synced(&volume.engine(remote.clone()), &repo.head(), "one").await;
+    let has = |server: &GitHttp, value: &str| {
+        server.seen().iter().any(|seen| seen.headers.iter().any(|(_, shown)| shown.contains(value)))
+    };
+    assert!(has(&inside, "shown-to-our-host"));
+
+    let elsewhere = GitHttp::start(&repo.root());
+    door.set(Mode::Redirect(format!("http://{}", elsewhere.address())));
+    let error = sync(&Volume::new().engine(remote)).await.unwrap_err();
+    assert_eq!(error.kind(), "redirect", "{error:?}");
+    assert_eq!(elsewhere.requests(), 0);
+}
