@@ -1,0 +1,65 @@
+//! What is to be measured, and how long it may take.
+
+use std::path::PathBuf;
+
+pub const PARTS: [&str; 6] = ["push", "clone", "look", "hook", "fan-out", "memory"];
+
+pub const USAGE: &str = "usage: scripts/bench [--only push,clone,look,hook,fan-out,memory] [--quick] [--rounds N] \
+                         [--files N,N]
+PEER=/path/to/git-sync measures another program with git-sync's flags beside ours.";
+
+pub struct Options {
+    only: Vec<String>,
+    /// Fewer rounds, and no repository of 100,000 files.
+    pub quick: bool,
+    rounds: Option<usize>,
+    files: Vec<usize>,
+    /// Another program that takes git-sync's flags.
+    pub peer: Option<PathBuf>,
+}
+
+impl Options {
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let peer = std::env::var_os("PEER").map(PathBuf::from);
+        let mut options = Self { only: Vec::new(), quick: false, rounds: None, files: Vec::new(), peer };
+        let mut args = args.peekable();
+        while let Some(flag) = args.next() {
+            let mut value = || args.next().ok_or(format!("{flag} needs a value"));
+            match flag.as_str() {
+                // cargo's own.
+                "--bench" => {}
+                "--quick" => options.quick = true,
+                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--rounds" => options.rounds = Some(number(&value()?)?.max(1)),
+                "--files" => options.files = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+                _ => return Err(format!("unknown option {flag}")),
+            }
+        }
+        match options.only.iter().find(|part| !PARTS.contains(&part.as_str())) {
+            Some(part) => Err(format!("there is no part {part}")),
+            None => Ok(options),
+        }
+    }
+
+    pub fn has(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == part)
+    }
+
+    /// As many as asked for, else `usual`, or fewer if it is to be quick.
+    pub fn rounds(&self, usual: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { usual.div_ceil(3) } else { usual })
+    }
+
+    /// How many files the repositories have that pushes go into.
+    pub fn files(&self) -> Vec<usize> {
+        match (&self.files[..], self.quick) {
+            ([], true) => vec![100, 20_000],
+            ([], false) => vec![100, 20_000, 100_000],
+            (files, _) => files.to_vec(),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text} is no number"))
+}

@@ -1,0 +1,74 @@
+//! What the kernel knows of a process and of this machine.
+
+use std::fs;
+use std::path::Path;
+
+/// One line that says where the figures come from.
+pub fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, name)| name);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let git = std::process::Command::new("git").arg("--version").output().map(|out| out.stdout).unwrap_or_default();
+    format!(
+        "{cores} cores of {cpu}, Linux {}, {}, files on {}, load {} at the start; medians (least-most) in ms",
+        kernel.trim(),
+        String::from_utf8_lossy(&git).trim(),
+        file_system(&std::env::temp_dir()),
+        load.split(' ').next().unwrap_or_default(),
+    )
+}
+
+/// The type of the file system that a path is on.
+fn file_system(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mut best = (0, "unknown");
+    for line in mounts.lines() {
+        let mut words = line.split(' ').skip(1);
+        let (Some(place), Some(kind)) = (words.next(), words.next()) else { continue };
+        if path.starts_with(place) && place.len() >= best.0 {
+            best = (place.len(), kind);
+        }
+    }
+    best.1.to_owned()
+}
+
+/// Milliseconds of processor that all its living threads have had.
+pub fn cpu_ms(pid: u32) -> f64 {
+    let mut nanoseconds = 0.0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split(' ').next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    nanoseconds / 1e6
+}
+
+/// Processor time of children that were waited for: a program that runs no programs has none.
+pub fn children_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind_the_name = stat.rsplit_once(") ").unwrap().1;
+    behind_the_name.split(' ').skip(13).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// How often its threads went to sleep by themselves, which is how often they were woken.
+pub fn wake_ups(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().map(|task| status(&task.path().join("status"), "voluntary_ctxt_switches")).sum()
+}
+
+/// A line of `/proc/PID/status`, in its own unit.
+pub fn of(pid: u32, field: &str) -> u64 {
+    status(Path::new(&format!("/proc/{pid}/status")), field)
+}
+
+fn status(path: &Path, field: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
