@@ -481,5 +481,7 @@ display_as_serde! {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

@@ -108,30 +108,15 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Commits, Outcome, Phases, Trigger, TriggerKind};
-    use jiff::Timestamp;
+    use crate::api::{Commits, Trigger, TriggerKind, sample};
 
     fn record() -> Record {
         Record {
-            schema: 1,
-            id: "412".to_owned(),
-            started_at: Timestamp::UNIX_EPOCH,
-            finished_at: Timestamp::UNIX_EPOCH,
             trigger: Trigger { kind: TriggerKind::Webhook, ..Trigger::default() },
             old: Some("41d07be".to_owned()),
             new: Some("9f3c2ab".to_owned()),
-            outcome: Outcome::Published,
             commits: Some(Commits { count: Some(1), subject: "Fix Pricing".to_owned(), author: "Ann".to_owned() }),
-            files: None,
-            bytes: None,
-            objects: None,
-            phases: Phases::default(),
-            received_to_published_ms: None,
-            chased: 0,
-            missed_webhook: false,
-            rewritten: false,
-            peers: Vec::new(),
-            error: None,
+            ..sample::record("412")
         }
     }
 

@@ -139,32 +139,7 @@ fn bound(record: &mut Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Outcome, Phases, Trigger};
-    use jiff::Timestamp;
-
-    fn record(id: u32) -> Record {
-        Record {
-            schema: 1,
-            id: id.to_string(),
-            started_at: Timestamp::UNIX_EPOCH,
-            finished_at: Timestamp::UNIX_EPOCH,
-            trigger: Trigger::default(),
-            old: None,
-            new: None,
-            outcome: Outcome::Published,
-            commits: None,
-            files: None,
-            bytes: None,
-            objects: None,
-            phases: Phases::default(),
-            received_to_published_ms: None,
-            chased: 0,
-            missed_webhook: false,
-            rewritten: false,
-            peers: Vec::new(),
-            error: None,
-        }
-    }
+    use crate::api::sample::record;
 
     fn ids(records: &Records) -> Vec<u32> {
         records.iter().map(|record| record.id.parse().expect("a number")).collect()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::History;
 use super::journal::Journal;
-use crate::api::{Change, Detail, FileChange, Outcome, PeerResult, Phases, Record, SCHEMA, Trigger};
+use crate::api::{Change, Detail, FileChange, PeerResult, Record, sample};
 
 const LIMIT: usize = 8;
 
@@ -76,27 +76,7 @@ fn check(history: &History, expected: &Record) {
 }
 
 fn record(id: &str) -> Record {
-    Record {
-        schema: SCHEMA,
-        id: id.to_owned(),
-        started_at: jiff::Timestamp::UNIX_EPOCH,
-        finished_at: jiff::Timestamp::UNIX_EPOCH,
-        trigger: Trigger::default(),
-        old: None,
-        new: Some("1".repeat(40)),
-        outcome: Outcome::Published,
-        commits: None,
-        files: None,
-        bytes: None,
-        objects: None,
-        phases: Phases::default(),
-        received_to_published_ms: None,
-        chased: 0,
-        missed_webhook: false,
-        rewritten: false,
-        peers: Vec::new(),
-        error: None,
-    }
+    Record { new: Some("1".repeat(40)), ..sample::record(id) }
 }
 
 fn detail(path: &str) -> Detail {

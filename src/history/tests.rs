@@ -3,33 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use super::*;
-use crate::api::{FileChange, Outcome, Phases, Trigger};
+use crate::api::{FileChange, Outcome, sample};
 
 fn record(id: &str) -> Record {
-    Record {
-        schema: SCHEMA,
-        id: id.to_owned(),
-        started_at: Timestamp::UNIX_EPOCH,
-        finished_at: Timestamp::UNIX_EPOCH,
-        trigger: Trigger::default(),
-        old: None,
-        new: Some(format!("{id:0>40}")),
-        outcome: Outcome::Published,
-        commits: None,
-        files: None,
-        bytes: None,
-        objects: None,
-        phases: Phases::default(),
-        received_to_published_ms: None,
-        chased: 0,
-        missed_webhook: false,
-        rewritten: false,
-        peers: Vec::new(),
-        error: None,
-    }
+    Record { new: Some(format!("{id:0>40}")), ..sample::record(id) }
 }
 
 fn detail(path: &str) -> Detail {
