@@ -109,7 +109,9 @@ impl<'a> Attempt<'a> {
             let is_news = self.heard().note(*announced, self.request.received);
             self.news = is_news.then_some(announced.after);
         }
-        if self.request.trigger.kind != TriggerKind::Poll {
+        // A poll that finds nothing is no news, and a retry is a poll that keeps its trigger: while a failure stands, the
+        // state would flicker with each of them.
+        if self.request.trigger.kind != TriggerKind::Poll && !self.request.retry {
             self.enter(Phase::Look);
         }
         if self.put_back().await? {
@@ -257,6 +259,7 @@ impl<'a> Attempt<'a> {
                 return Ok(None);
             }
             if self.chased == 0 {
+                self.enter(Phase::Look);
                 let shown = look.commit;
                 self.story.info(format!("the webhook was faster than the ref, which is at {shown}: looking again"));
             }

@@ -138,11 +138,17 @@ async fn three_levels_over_http_ssh_and_another_http_each_with_its_own_way_in() 
     for secret in ["the first password", "the second password"] {
         assert!(!kept.log().contains(secret));
     }
-    // What the old process published is vouched for without anybody being asked for a submodule.
+    // What the old process published is vouched for without anybody being asked for a submodule: at once if it had been
+    // written through when that process ended, else after a comparison. Either way all of it has been compared when the
+    // next spare is made, and the polls go on.
     drop(kept.sidecar.take());
-    let asked = other.requests();
+    let (asked, looks) = (other.requests(), main.requests());
     kept.start();
-    kept.wait_log("the published tree is whole").await;
+    let vouched = ["the published tree is whole; it stays", "the published tree stays; its content is compared"];
+    let sidecar = kept.sidecar.as_mut().unwrap();
+    sidecar.wait_for_line(PATIENCE, |line| vouched.iter().any(|words| line.contains(words))).await;
+    kept.wait_log("spare trees").await;
+    eventually(PATIENCE, || main.requests() >= looks + 3).await;
     assert_eq!((kept.published().as_deref(), other.requests()), (Some(head.as_str()), asked));
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pushsync::api::{Outcome, Phase, Record, State};
+use pushsync::api::{Outcome, Phase, Record, Snapshot, State, TriggerKind};
 use serde_json::json;
 
 use super::{Script, metric};
@@ -47,7 +47,8 @@ async fn what_the_gate_refuses_is_not_published_and_the_record_has_its_last_word
     assert!(told.iter().any(|line| line.message == "the gate said: bad is in the tree"), "{told:?}");
     let line = site.sidecar().wait_for_text(PATIENCE, "the gate refused").await;
     assert!(line.contains("bad is in the tree") && line.contains(&first[..7]), "{line}");
-    let snapshot = site.snapshot().await;
+    // The record is on the disk before the board is told.
+    let snapshot = eventually_shown(&site, |now| now.running.is_none()).await;
     assert_eq!((snapshot.state, snapshot.failures_in_row), (State::Failed, 1));
     for path in ["/", "/readyz", "/livez"] {
         assert_eq!(site.probe(path).await.0, 200, "{path}");
@@ -105,28 +106,50 @@ async fn a_refused_commit_is_left_alone_by_polls_and_tried_when_somebody_asks() 
 
 #[tokio::test]
 async fn a_repair_does_not_make_the_gate_forget_what_it_refused() {
-    let (mut site, gate) = gated(CHECK);
-    site.set("period", "100ms").set("pre-publish-exechook-backoff", "1h");
-    site.start_in_sync().await;
-    let first = site.repo.head();
-    let bad = site.push_and_ring("bad", "1").await;
-    refusal(&site, &bad).await;
-    let runs = gate.lines("runs").len();
-    std::fs::remove_file(site.link()).unwrap();
-    site.wait_published(&first).await;
-    site.wait_record(|record| record.old == record.new && record.outcome == Outcome::Published).await;
-    let looks = site.remote.requests();
-    eventually(PATIENCE, || site.remote.requests() > looks + 5).await;
-    assert_eq!(gate.lines("runs").len(), runs);
-    let snapshot = site.snapshot().await;
-    assert_eq!(
-        (snapshot.state, snapshot.failures_in_row),
-        (State::Failed, 1),
-        "{:?}\n{}",
-        snapshot.last_error,
-        site.sidecar().log().join("\n")
-    );
-    assert!(snapshot.last_error.is_some_and(|error| error.phase == Phase::Gate));
+    for rung in [true, false] {
+        let (mut site, gate) = gated(CHECK);
+        site.set("period", "100ms").set("pre-publish-exechook-backoff", "1h");
+        site.start_in_sync().await;
+        let first = site.repo.head();
+        // Who rings about a refused commit asks for it anew, so a poll must not find it before the ring does.
+        site.remote.hold();
+        let bad = site.repo.push_file("bad", "1", "bad");
+        if rung {
+            assert_eq!(site.ring(&first, &bad).await.status, 202);
+            eventually_shown(&site, |now| now.running.as_ref().is_some_and(|it| it.trigger == TriggerKind::Webhook))
+                .await;
+        }
+        site.remote.release();
+        refusal(&site, &bad).await;
+        let runs = gate.lines("runs").len();
+        std::fs::remove_file(site.link()).unwrap();
+        site.wait_published(&first).await;
+        site.wait_record(|record| record.old == record.new && record.outcome == Outcome::Published).await;
+        let looks = site.remote.requests();
+        eventually(PATIENCE, || site.remote.requests() > looks + 5).await;
+        // From here on nothing happens but polls, of which nothing is to be seen.
+        let looks = site.remote.requests();
+        while site.remote.requests() <= looks + 5 {
+            let now = site.snapshot().await;
+            let log = || site.sidecar.as_ref().unwrap().log().join("\n");
+            assert_eq!((now.state, now.failures_in_row), (State::Failed, 1), "{:?}\n{}", now.last_error, log());
+            assert!(now.last_error.is_some_and(|error| error.phase == Phase::Gate));
+        }
+        assert_eq!(gate.lines("runs").len(), runs);
+    }
+}
+
+/// Waits for a state of the replica and returns it.
+async fn eventually_shown(site: &Site, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let now = site.snapshot().await;
+        if fits(&now) {
+            return now;
+        }
+        assert!(Instant::now() < end, "{now:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
