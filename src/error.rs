@@ -20,6 +20,19 @@ pub enum Retry {
     NextPoll,
 }
 
+/// The kind and the hint where the process has as many files and connections open as it may, or the whole machine has.
+pub const NO_DESCRIPTORS: &str = "no_descriptors";
+pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n, or the container runtime's); each connection to a listener takes one: let only the forge and the pod reach them";
+
+/// The hint where what was pushed needs more memory than there is for it.
+pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit: a part of it bounds what a push may be unpacked to; or find the file in that push that is too large for it";
+
+/// Libraries hand on the system's words where they do not hand on its number (EMFILE, ENFILE).
+#[must_use]
+pub fn is_want_of_descriptors(words: &str) -> bool {
+    words.contains("Too many open files")
+}
+
 /// A sync that did not reach its end. The tree published before stays published.
 #[derive(Debug)]
 pub struct SyncError {

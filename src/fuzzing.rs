@@ -5,6 +5,7 @@
 //! it can see its private parts; this file is the table of them. A target panics if the promise of its name is broken.
 
 mod leaves;
+mod patterns;
 
 use crate::{config, dashboard, git, history, log, peers, publish, server};
 
@@ -12,7 +13,7 @@ use crate::{config, dashboard, git, history, log, peers, publish, server};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `fuzz/fuzz_targets/` has one file for each, `fuzz/seeds/` a folder.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 26] = [
     ("signature_header", leaves::signature_header),
     ("form_body", server::fuzzing::form_body),
     ("push_payload", server::fuzzing::push_payload),
@@ -27,7 +28,13 @@ pub const TARGETS: [Target; 20] = [
     ("packed_blob", publish::fuzzing::packed_blob),
     ("history_file", history::fuzzing::history_file),
     ("config_values", config::fuzzing::config_values),
+    ("git_config", config::fuzzing::git_config),
     ("remote_url", leaves::remote_url),
+    ("gitmodules", git::fuzzing::gitmodules),
+    ("module_url", git::fuzzing::module_url),
+    ("filter_spec", git::fuzzing::filter_spec),
+    ("attributes", patterns::attributes),
+    ("sparse_file", patterns::sparse_file),
     ("scrub", leaves::scrub),
     ("text_escape", log::fuzzing::text_escape),
     ("api_json", leaves::api_json),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::git_config;
 use super::listeners::{hook_path, peer, repository};
 use super::values::{address, duration, level, number, period, rate, signal, switch};
 
@@ -34,6 +35,32 @@ pub(crate) fn config_values(data: &[u8]) {
         let printed = named.host.iter().map(String::as_str).chain([named.name.as_str()]).collect::<Vec<_>>().join("/");
         // Of two `.git` only the last is taken off.
         assert!(named.name.contains(".git") || repository(&printed) == Ok(named), "{printed}");
+    }
+}
+
+/// What is read and written again, quoted, is the same; a refusal repeats nothing of what may be a secret.
+pub(crate) fn git_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let quoted = |text: &str| {
+        let escaped = text.replace('\\', r"\\").replace('"', r#"\""#);
+        format!("\"{escaped}\"")
+    };
+    match git_config::parse(text) {
+        Ok(pairs) => {
+            assert!(pairs.iter().all(|(key, _)| !key.is_empty() && key.trim() == key), "{pairs:?}");
+            let written: Vec<_> =
+                pairs.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
+            assert_eq!(git_config::parse(&written.join(",")), Ok(pairs.clone()));
+            assert!(pairs.is_empty() || git_config::parse(&format!("{},", written.join(", "))) == Ok(pairs));
+        }
+        Err(why) => {
+            let what = why.strip_prefix("entry ").and_then(|rest| rest.split_once(": "));
+            let (number, what) = what.expect("it says which");
+            assert!(number.parse::<usize>().is_ok_and(|number| (1..=text.len()).contains(&number)), "{why}");
+            // Words of our own, of which there are few; the same for all values.
+            assert!(what.is_ascii() && what.len() < 100, "{why}");
+            assert_eq!(git_config::parse(&text.replace('q', "qq")), Err(why), "it depends on a letter of it");
+        }
     }
 }
 

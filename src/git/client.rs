@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Proxy, Response, redirect};
 
 use super::network::Way;
+use super::resolve::Resolver;
 use super::{Cause, limits};
 
 /// Some forges give git's own address to git only, and know it by this word.
@@ -20,6 +21,8 @@ pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
         .referer(false)
         .connect_timeout(limits::connect(timeout))
         .read_timeout(limits::silence(timeout))
+        // Within the time for the connection, so that a name server that is silent is told as one.
+        .dns_resolver(Resolver::new())
         // A look, and beside it the fetch of what was announced.
         .pool_max_idle_per_host(2)
         // Ours was chosen already; the environment must not choose again.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use git2::{ErrorClass, ErrorCode, Oid};
 
-use crate::error::Retry;
+use crate::error::{NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors};
 use crate::secret::scrub;
 use crate::text::one_line;
 use crate::worker::Lost;
@@ -36,6 +36,8 @@ pub enum Error {
     OtherOrigin { remote: String, asked: String },
     #[error("{remote} redirects to another host, which is not followed")]
     Redirected { remote: String, source: Cause },
+    #[error("{remote} redirects, but not to a repository")]
+    Misled { remote: String, source: Cause },
     #[error("there is no repository at {remote}")]
     NotFound { remote: String },
     #[error("cannot reach {remote}")]
@@ -78,6 +80,12 @@ pub enum Error {
     Foreign { store: PathBuf },
     #[error("the disk with the object store is full")]
     DiskFull { source: Cause },
+    #[error("the quota of the volume with the object store is used up")]
+    Quota { source: Cause },
+    #[error("there is not enough memory to unpack what was pushed")]
+    NoMemory { source: Cause },
+    #[error("no further file or connection can be opened")]
+    NoDescriptors { source: Cause },
     #[error("the volume with the object store {} is read-only", store.display())]
     ReadOnly { store: PathBuf, source: Cause },
     #[error("the object store {} cannot be read or written", store.display())]
@@ -106,7 +114,7 @@ impl Error {
             | Self::Askpass { .. }
             | Self::AppToken { .. } => "auth",
             Self::Proxy { .. } => "proxy",
-            Self::OtherOrigin { .. } | Self::Redirected { .. } => "redirect",
+            Self::OtherOrigin { .. } | Self::Redirected { .. } | Self::Misled { .. } => "redirect",
             Self::NotFound { .. } => "not_found",
             Self::Network { .. } => "network",
             Self::Dns { .. } => "dns",
@@ -121,6 +129,9 @@ impl Error {
             Self::NoContents { .. } => "no_contents",
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
             Self::DiskFull { .. } => "disk_full",
+            Self::Quota { .. } => "quota",
+            Self::NoMemory { .. } => "out_of_memory",
+            Self::NoDescriptors { .. } => NO_DESCRIPTORS,
             Self::ReadOnly { .. } => "read_only",
             Self::StoreAccess { .. } => "store_access",
             Self::Submodule { source, .. } => source.kind(),
@@ -148,6 +159,7 @@ impl Error {
             | Self::Damaged { .. }
             | Self::Incomplete { .. }
             | Self::Foreign { .. }
+            | Self::NoDescriptors { .. }
             | Self::Internal { .. } => Retry::Soon,
             Self::Submodule { source, .. } => source.retry(),
             _ => Retry::NextPoll,
@@ -167,6 +179,9 @@ impl Error {
             Self::CredentialFile { .. } => "check that the Secret is mounted there and readable by the sidecar's user",
             Self::OtherOrigin { .. } | Self::Redirected { .. } => {
                 "give the address that the redirect leads to as --repo, if you trust it"
+            }
+            Self::Misled { .. } => {
+                "check --repo: what answers there is a login page, a proxy or a server that is set up wrongly"
             }
             Self::NotFound { .. } => {
                 "check the path in --repo; forges also say this for a private repository without credentials"
@@ -210,6 +225,9 @@ impl Error {
                 "a new store is fetched; what is published stays. If it happens again, check the volume"
             }
             Self::DiskFull { .. } => "make room on the volume of --root, or raise its size limit",
+            Self::Quota { .. } => "raise the quota of the volume's owner, or make room on it",
+            Self::NoMemory { .. } => OUT_OF_MEMORY_HINT,
+            Self::NoDescriptors { .. } => NO_DESCRIPTORS_HINT,
             Self::ReadOnly { .. } => {
                 "mount the volume writable (no readOnly for the sidecar); a failing disk turns read-only too"
             }
@@ -234,6 +252,7 @@ impl Error {
             }
             Self::NotFound { .. }
             | Self::Redirected { .. }
+            | Self::Misled { .. }
             | Self::Network { .. }
             | Self::Dns { .. }
             | Self::Protocol { .. } => {
@@ -264,7 +283,9 @@ impl Error {
         let (class, code) = (error.class(), error.code());
         let local = matches!(class, ErrorClass::Os | ErrorClass::Filesystem);
         // The order counts: the surer sign first.
-        if says(&["object format", "objectformat"]) {
+        if let Some(ours) = Self::of_the_process(class, words) {
+            ours
+        } else if says(&["object format", "objectformat"]) {
             // Of the remote: our own store has no other than the one it was made with.
             Self::ObjectFormat { remote }
         } else if local && words.contains(&*store.to_string_lossy()) {
@@ -277,14 +298,18 @@ impl Error {
             Self::NotFound { remote }
         } else if says(&["status code: 5", "status code: 429"]) {
             Self::Server { remote, source }
-        } else if says(&["redirect"]) {
+        } else if says(&["cannot redirect from"]) {
             Self::Redirected { remote, source }
+        } else if says(&["redirect"]) {
+            Self::Misled { remote, source }
         } else if says(&["failed to resolve address"]) {
             Self::Dns { remote, source }
         } else if class == ErrorClass::Ssl || code == ErrorCode::Certificate || says(&["SSL error"]) {
             Self::Tls { remote, source }
-        } else if says(&["No space left", "Disk quota"]) {
+        } else if says(&["No space left"]) {
             Self::DiskFull { source }
+        } else if says(&["Disk quota"]) {
+            Self::Quota { source }
         } else if says(&[
             "does not appear to be a git",
             "does not exist",
@@ -316,8 +341,12 @@ impl Error {
         let source = Cause::from(error);
         let words = error.message();
         let store = store.to_owned();
-        if words.contains("No space left") || words.contains("Disk quota") {
+        if let Some(ours) = Self::of_the_process(error.class(), words) {
+            ours
+        } else if words.contains("No space left") {
             Self::DiskFull { source }
+        } else if words.contains("Disk quota") {
+            Self::Quota { source }
         } else if words.contains("Read-only file system") {
             Self::ReadOnly { store, source }
         } else if error.class() == ErrorClass::Os || words.contains("denied") {
@@ -327,10 +356,26 @@ impl Error {
         }
     }
 
+    /// What this process lacks, whoever was asked: no word about the remote or the store is true then.
+    fn of_the_process(class: ErrorClass, words: &str) -> Option<Self> {
+        let source = Cause::new(words);
+        // libgit2's own bound for a delta's result is told in its own words.
+        if class == ErrorClass::NoMemory || words.contains("overly large object") {
+            Some(Self::NoMemory { source })
+        } else if is_want_of_descriptors(words) {
+            Some(Self::NoDescriptors { source })
+        } else {
+            None
+        }
+    }
+
     pub(super) fn from_disk(store: &std::path::Path, error: &std::io::Error) -> Self {
         let source = Cause::from(error);
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull { source },
+            _ if is_want_of_descriptors(&error.to_string()) => Self::NoDescriptors { source },
+            std::io::ErrorKind::StorageFull => Self::DiskFull { source },
+            std::io::ErrorKind::QuotaExceeded => Self::Quota { source },
+            std::io::ErrorKind::OutOfMemory => Self::NoMemory { source },
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { store: store.to_owned(), source },
             _ => Self::StoreAccess { store: store.to_owned(), source },
         }
@@ -391,4 +436,33 @@ fn nearest(available: &[String]) -> String {
         return String::new();
     }
     format!("; it has {}", available.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_the_process_lacks_is_told_of_nobody_else() {
+        let store = Path::new("/volume/repo.git");
+        let tell = |class, words: &str| {
+            let error = git2::Error::new(ErrorCode::GenericError, class, words);
+            let told = [Error::from_remote("r", Duration::ZERO, store, &error), Error::from_store(store, &error)];
+            assert!(told.iter().all(|told| !told.store_is_damaged() && told.hint().is_some()), "{told:?}");
+            told.map(|told| told.kind())
+        };
+        assert_eq!(tell(ErrorClass::NoMemory, "Out of memory"), ["out_of_memory"; 2]);
+        assert_eq!(tell(ErrorClass::Invalid, "failed to apply delta: overly large object"), ["out_of_memory"; 2]);
+        for class in [ErrorClass::Os, ErrorClass::Odb, ErrorClass::Net] {
+            let words = "failed to open '/volume/repo.git/x': Too many open files";
+            assert_eq!(tell(class, words), ["no_descriptors"; 2]);
+        }
+        assert_eq!(tell(ErrorClass::Os, "failed to write: Disk quota exceeded"), ["quota"; 2]);
+        for (number, kind) in [(24, "no_descriptors"), (23, "no_descriptors"), (28, "disk_full"), (122, "quota")] {
+            let told = Error::from_disk(store, &std::io::Error::from_raw_os_error(number));
+            assert_eq!((told.kind(), told.hint().is_some()), (kind, true), "{told:?}");
+        }
+    }
 }

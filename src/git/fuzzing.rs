@@ -1,9 +1,13 @@
-//! What must hold for any `known_hosts` file; what must hold for a server's answers is in `v2/fuzzing` (see src/fuzzing.rs).
+//! What must hold for any `known_hosts` file; for a server's answers see `v2/fuzzing`, for submodules `modules` (src/fuzzing.rs).
+
+mod modules;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::known_hosts::{Verdict, glob, judge, key_type, matches_any};
+
+pub(crate) use modules::{filter_spec, gitmodules, module_url};
 
 pub(crate) use super::v2::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};
 

@@ -1,9 +1,9 @@
-//! The settings that libgit2 keeps for the whole process: timeouts, and whose configuration it reads.
+//! The settings that libgit2 keeps for the whole process: timeouts, whose configuration it reads, and its memory.
 //!
-//! The only module with `unsafe`: these options are plain globals in C without a lock.
+//! The only module with `unsafe`: these options are plain globals in C without a lock, and an allocator is C as well.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +12,8 @@ use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use git2::ConfigLevel;
+
+use super::memory::{self, Budget};
 
 /// A server that says nothing for this long is given up, whatever the whole operation may take.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
@@ -53,6 +55,13 @@ pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
             // A volume with fsGroup, or an emptyDir, belongs to root. The check protects from another user's hooks and
             // configuration: we run no hooks, and trust no configuration but our own words.
             let _ = git2::opts::set_verify_owner_validation(false);
+            // Copied by libgit2. Its blocks come from the C library before and after, so that any of them may be freed
+            // by either.
+            MEMORY.allow(memory::share());
+            let _ = libgit2_sys::git_libgit2_opts(
+                libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed(),
+                std::ptr::from_ref(&Allocator { malloc, realloc, free }),
+            );
             if let Some(ca_file) = ca_file {
                 let _ = git2::opts::set_ssl_cert_file(ca_file);
             }
@@ -91,6 +100,57 @@ pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) {
     if let Ok(mut file) = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         let _ = std::io::Write::write_all(&mut file, known_hosts.as_bytes());
     }
+}
+
+/// What libgit2 holds in large blocks.
+static MEMORY: Budget = Budget::new();
+
+/// libgit2's `git_allocator` (git2/sys/alloc.h).
+#[repr(C)]
+struct Allocator {
+    malloc: unsafe extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
+    realloc: unsafe extern "C" fn(*mut c_void, usize, *const c_char, c_int) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+/// SAFETY of the three: they hand on what they get to the function of the C library that has the same contract, and
+/// count. Nothing in them can panic.
+unsafe extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
+    if !MEMORY.take(bytes) {
+        return std::ptr::null_mut();
+    }
+    let block = unsafe { libc::malloc(bytes) };
+    MEMORY.settle(bytes, unsafe { size(block) });
+    block
+}
+
+unsafe extern "C" fn realloc(block: *mut c_void, bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
+    let before = unsafe { size(block) };
+    // While it moves there are both.
+    if !MEMORY.take(bytes) {
+        return std::ptr::null_mut();
+    }
+    let moved = unsafe { libc::realloc(block, bytes) };
+    if moved.is_null() {
+        MEMORY.settle(bytes, 0);
+    } else {
+        MEMORY.settle(bytes, unsafe { size(moved) });
+        MEMORY.settle(before, 0);
+    }
+    moved
+}
+
+unsafe extern "C" fn free(block: *mut c_void) {
+    MEMORY.settle(unsafe { size(block) }, 0);
+    unsafe { libc::free(block) };
+}
+
+/// What the C library says that a block has; 0 for none, and where it does not say: then nothing is counted.
+unsafe fn size(block: *mut c_void) -> usize {
+    #[cfg(target_os = "linux")]
+    return unsafe { libc::malloc_usable_size(block) };
+    #[cfg(not(target_os = "linux"))]
+    return 0;
 }
 
 fn milliseconds(duration: Duration) -> i32 {

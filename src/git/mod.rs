@@ -12,6 +12,7 @@ mod pass;
 mod client;
 mod network;
 mod proxy;
+mod resolve;
 
 mod look;
 
@@ -47,6 +48,7 @@ mod describe;
 mod error;
 
 mod limits;
+mod memory;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

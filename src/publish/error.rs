@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::path::printable;
-use crate::error::Retry;
+use crate::error::{NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors};
 
 /// A file operation that failed, or a tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,8 @@ impl Error {
 
     /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
     /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `sparse_file`,
-    /// `worktree_git`, `store_damaged`, `store_unreadable`, `no_submodules`, `cancelled` or `io`.
+    /// `worktree_git`, `store_damaged`, `store_unreadable`, `no_submodules`, `no_descriptors`, `out_of_memory`, `cancelled`
+    /// or `io`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -96,6 +97,8 @@ impl Error {
                 Some(Errno::ROFS) => "read_only",
                 Some(Errno::ACCESS | Errno::PERM) => "permission",
                 Some(Errno::NAMETOOLONG) => "name_too_long",
+                Some(Errno::MFILE | Errno::NFILE) => NO_DESCRIPTORS,
+                Some(Errno::NOMEM) => "out_of_memory",
                 _ => "io",
             },
             Self::NoInodes { .. } => "no_inodes",
@@ -110,6 +113,8 @@ impl Error {
             Self::Patterns { .. } => "sparse_file",
             Self::Inside { .. } => "worktree_git",
             Self::Store { .. } if self.store_is_damaged() => "store_damaged",
+            Self::Store { source, .. } if source.class() == git2::ErrorClass::NoMemory => "out_of_memory",
+            Self::Store { source, .. } if is_want_of_descriptors(source.message()) => NO_DESCRIPTORS,
             Self::Store { .. } => "store_unreadable",
             Self::NoSubmodules { .. } => "no_submodules",
             Self::Cancelled => "cancelled",
@@ -122,7 +127,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self.kind() {
             "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
-            | "cancelled" => Retry::Soon,
+            | "cancelled" | NO_DESCRIPTORS => Retry::Soon,
             _ => Retry::NextPoll,
         }
     }
@@ -138,6 +143,8 @@ impl Error {
                 "the volume has space but no inodes left: use a file system with more, or a smaller repository"
             }
             "quota" => "raise the quota of the volume's owner",
+            "out_of_memory" => OUT_OF_MEMORY_HINT,
+            NO_DESCRIPTORS => NO_DESCRIPTORS_HINT,
             "read_only" => "mount the volume that --root names read-write in this container",
             "permission" => {
                 "let this user write to --root: set fsGroup in the pod's securityContext, or the volume's owner"
@@ -170,6 +177,7 @@ impl Error {
             Self::Store { source, .. } => {
                 source.code() == git2::ErrorCode::NotFound
                     || !matches!(source.class(), git2::ErrorClass::Os | git2::ErrorClass::NoMemory)
+                        && !is_want_of_descriptors(source.message())
             }
             _ => false,
         }
@@ -189,6 +197,9 @@ mod tests {
             (Errno::ACCESS, "permission", Retry::NextPoll),
             (Errno::PERM, "permission", Retry::NextPoll),
             (Errno::NAMETOOLONG, "name_too_long", Retry::NextPoll),
+            (Errno::MFILE, "no_descriptors", Retry::Soon),
+            (Errno::NFILE, "no_descriptors", Retry::Soon),
+            (Errno::NOMEM, "out_of_memory", Retry::NextPoll),
         ] {
             let error = Error::io("write", b"a\nb", errno);
             assert_eq!((error.kind(), error.retry()), (kind, retry));
@@ -205,6 +216,12 @@ mod tests {
         assert!(store(git2::ErrorCode::NotFound, git2::ErrorClass::Odb).store_is_damaged());
         assert!(store(git2::ErrorCode::GenericError, git2::ErrorClass::Zlib).store_is_damaged());
         assert!(!store(git2::ErrorCode::GenericError, git2::ErrorClass::Os).store_is_damaged());
+        let poor = store(git2::ErrorCode::GenericError, git2::ErrorClass::NoMemory);
+        assert_eq!((poor.store_is_damaged(), poor.kind(), poor.hint().is_some()), (false, "out_of_memory", true));
+        let words = "failed to open 'x': Too many open files";
+        let source = git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::Odb, words);
+        let busy = Error::Store { what: "x".into(), source };
+        assert_eq!((busy.store_is_damaged(), busy.kind(), busy.hint().is_some()), (false, "no_descriptors", true));
         assert!(!Error::Cancelled.store_is_damaged());
     }
 }

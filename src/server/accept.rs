@@ -21,6 +21,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -41,6 +42,9 @@ const LINGER_BYTES: usize = 32 * 1024 * 1024;
 const LINGER_AT_STOP: Duration = Duration::from_millis(200);
 /// The first and the longest pause after a failed accept (no file descriptors left, for one).
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What helps then.
+const TOO_MANY: &str = "each connection takes a file descriptor: let only the forge and the pod reach this port, or raise the limit of open files (ulimit -n)";
 
 /// How the listeners are told to end.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +71,9 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
             // Somebody hung up while waiting in the backlog: nothing to do with us.
             Err(error) if is_theirs(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections, pausing for {} ms", pause.as_millis());
+                let hint =
+                    matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)).then_some(TOO_MANY);
+                tracing::warn!(%error, hint, "cannot accept connections, pausing for {} ms", pause.as_millis());
                 crowd.make_room(&limits);
                 let _ = timeout(pause, ending.stop.cancelled()).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);

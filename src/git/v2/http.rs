@@ -13,6 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use super::super::client;
 use super::super::pass::Pass;
 use super::super::{Cause, Error, RemoteOptions};
+use crate::error::is_want_of_descriptors;
 
 /// What is read of an answer that is not wanted, so that its connection can be used again.
 const MOST_UNWANTED: usize = 64 * 1024;
@@ -104,7 +105,12 @@ impl Http {
                     return Err(Error::Proxy { remote: remote(), proxy, source: said(status) });
                 }
                 StatusCode::FORBIDDEN => return Err(refused(remote(), status)),
-                _ if status.is_redirection() => return Ok(Reply::Moved(location)),
+                // 300, 304 and the like lead nowhere.
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => return Ok(Reply::Moved(location)),
                 _ => return Ok(Reply::Status(status)),
             }
         }
@@ -224,7 +230,9 @@ fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
     let source = client::words(error);
     let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    if error.is_connect() && says(&["dns error", "failed to lookup address"]) {
+    if is_want_of_descriptors(&words) {
+        Error::NoDescriptors { source }
+    } else if error.is_connect() && says(&["dns error", "failed to lookup address"]) {
         Error::Dns { remote, source }
     } else if error.is_connect() && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
         Error::Tls { remote, source }

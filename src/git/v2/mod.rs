@@ -323,7 +323,7 @@ impl Client {
             }
         }
         let source = Cause::new("too many redirects");
-        Err(Error::Redirected { remote: caller.options.url.to_string(), source })
+        Err(Error::Misled { remote: caller.options.url.to_string(), source })
     }
 
     /// What is known, for who asks in version 2.
@@ -351,16 +351,16 @@ fn untried(options: &RemoteOptions) -> Known {
 
 /// Where a redirect of `GET info/refs` leads, if it stays with the origin.
 fn moved(caller: Caller<'_>, base: &str, location: Option<&str>) -> Result<String, Error> {
-    let elsewhere =
-        |words: &str| Error::Redirected { remote: caller.options.url.to_string(), source: Cause::new(words) };
-    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| elsewhere("from an address that is none"))?;
-    let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| elsewhere("to nowhere"))?;
+    let remote = || caller.options.url.to_string();
+    let misled = |words: &str| Error::Misled { remote: remote(), source: Cause::new(words) };
+    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| misled("from an address that is none"))?;
+    let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| misled("to nowhere"))?;
     let origin = there.origin().ascii_serialization();
     let trusted = same_origin(base, there.as_str()) && there.username().is_empty() && there.password().is_none();
     if !trusted {
-        return Err(elsewhere(&format!("redirect to {origin}")));
+        return Err(Error::Redirected { remote: remote(), source: Cause::new(&format!("redirect to {origin}")) });
     }
-    let base = there.as_str().strip_suffix(INFO_REFS).ok_or_else(|| elsewhere("redirect to what is no repository"))?;
+    let base = there.as_str().strip_suffix(INFO_REFS).ok_or_else(|| misled("redirect to what is no repository"))?;
     Ok(base.to_owned())
 }
 

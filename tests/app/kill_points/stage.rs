@@ -13,7 +13,6 @@ use pushsync::signature::sign;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::PATIENCE;
 use crate::support::delivery::Delivery;
 use crate::support::git_http::GitHttp;
 use crate::support::repo::Repo;
@@ -23,6 +22,12 @@ const SECRET: &[u8] = b"a secret of the tests, long enough";
 
 /// Nobody changes a file for so long: it has done what it had to do.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// What takes longer hangs. A machine that is busy with other things needs more (`KILL_PATIENCE`, seconds).
+fn patience() -> Duration {
+    let seconds = std::env::var("KILL_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(crate::support::PATIENCE, Duration::from_secs)
+}
 
 pub struct Stage {
     pub repo: Repo,
@@ -203,7 +208,7 @@ impl Stage {
     /// Publishes what the repository has on the template, once.
     pub fn publish(&mut self) {
         let traced = self.start(&self.template(), &["--one-time".into(), "--admin-bind=off".into()], None, false);
-        let report = traced.wait(PATIENCE).unwrap_or_else(|_| panic!("{}", self.log()));
+        let report = traced.wait(patience()).unwrap_or_else(|_| panic!("{}", self.log()));
         assert_eq!(report.code, Some(0), "{}", self.log());
         self.published = true;
     }
@@ -215,7 +220,7 @@ impl Stage {
         let traced = self.start(&template, &self.listeners(), None, false);
         self.until(&traced, &template, &head);
         traced.signal(Signal::SIGTERM);
-        traced.wait(PATIENCE).unwrap_or_else(|_| panic!("{}", self.log()));
+        traced.wait(patience()).unwrap_or_else(|_| panic!("{}", self.log()));
         self.published = true;
     }
 
@@ -232,7 +237,7 @@ impl Stage {
     pub fn run(&self, root: &Path, kill_before: Option<usize>) -> Run {
         if self.act == Act::Once {
             let arguments = ["--one-time".into(), "--admin-bind=off".into()];
-            let report = self.start(root, &arguments, kill_before, true).wait(PATIENCE);
+            let report = self.start(root, &arguments, kill_before, true).wait(patience());
             let fault = match &report {
                 Err(_) => Some("it hangs".to_owned()),
                 Ok(report) if !report.killed && report.code != Some(0) => Some("it fails".to_owned()),
@@ -256,7 +261,7 @@ impl Stage {
         }
         self.until(&traced, root, goal);
         traced.signal(Signal::SIGTERM);
-        let report = traced.wait(PATIENCE);
+        let report = traced.wait(patience());
         let fault = match &report {
             Err(_) => Some("it hangs".to_owned()),
             Ok(report) if !report.killed && super::check::named(root).as_ref() != Some(goal) => {
@@ -273,7 +278,7 @@ impl Stage {
             fs::write(root.join("refused"), "").unwrap();
         }
         let arguments = ["--one-time".into(), "--admin-bind=off".into()];
-        match self.start(root, &arguments, None, false).wait(PATIENCE) {
+        match self.start(root, &arguments, None, false).wait(patience()) {
             Err(_) => Err("the next start hangs".to_owned()),
             Ok(report) if report.code != Some(0) => Err(format!("the next start ends with {:?}", report.code)),
             Ok(_) => Ok(()),
@@ -285,7 +290,7 @@ impl Stage {
         let mut arguments = self.listeners();
         arguments.push("--stale-worktree-timeout=100ms".into());
         let traced = self.start(root, &arguments, None, false);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while Instant::now() < end && !traced.has_ended() {
             if done() {
                 return true;
@@ -324,7 +329,7 @@ impl Stage {
 
     /// Waits until the link names the commit and nothing is written any more, or the program has ended.
     fn until(&self, traced: &Traced, root: &Path, commit: &str) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while !traced.has_ended() && Instant::now() < end {
             let doomed = self.act == Act::Start
                 && self.doomed.iter().any(|name| root.join(".worktrees").join(name).symlink_metadata().is_ok());
@@ -347,7 +352,7 @@ impl Stage {
         let after = self.commits.last().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+            let client = reqwest::Client::builder().no_proxy().timeout(patience()).build().unwrap();
             let (what, request) = match self.act {
                 Act::Push => {
                     let delivery = Delivery::push(url, "refs/heads/main", before, after);
@@ -365,7 +370,7 @@ impl Stage {
                 _ => ("pause", client.post(format!("http://{admin}/api/v1/pause")).body("{\"minutes\":5}")),
             };
             let request = request.header("content-type", "application/json").header("x-pushsync", "1");
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + patience();
             loop {
                 // It was killed before it had answered.
                 let Ok(answer) = request.try_clone().unwrap().send().await else { return false };

@@ -1,0 +1,145 @@
+//! What must hold for any `.gitmodules`, any address in one, and any `--filter` (see src/fuzzing.rs).
+
+use super::super::credentials::same_origin;
+use super::super::filter::Filter;
+use super::super::gitmodules::{self, LARGEST, Module};
+use super::super::module_url;
+use super::two_parts;
+use crate::remote_url::{RemoteUrl, Transport};
+
+const PASSWORD: &str = "hunter2hunter2";
+
+/// Where a submodule's parent may be.
+const PARENTS: [&str; 8] = [
+    "https://git.test/acme/site.git",
+    "https://git.test:8443/site/",
+    "http://git.test",
+    "https://me:hunter2hunter2@git.test/acme/site",
+    "ssh://git@git.test:2222/acme/site.git",
+    "git@git.test:acme/site.git",
+    "/srv/git/site.git",
+    "file:///srv/git/site.git",
+];
+
+/// A file is modules with names of their own, or a line that is told. Comments and other sections say nothing, and what was
+/// read and is written again is read as the same.
+pub(crate) fn gitmodules(data: &[u8]) {
+    if data.len() > LARGEST {
+        return;
+    }
+    let modules = match gitmodules::parse(data) {
+        Ok(modules) => modules,
+        Err(wrong) => {
+            let lines = 1 + data.iter().filter(|byte| **byte == b'\n').count();
+            assert!((1..=lines).contains(&wrong.line), "{wrong:?} of {lines}");
+            return;
+        }
+    };
+    for (at, module) in modules.iter().enumerate() {
+        assert!(modules[..at].iter().all(|other| other.name != module.name), "two of one name");
+        assert!(!module.name.contains(&b'\n'), "a name of two lines");
+        let climbs = module.name.windows(2).any(|two| two == b"..");
+        assert!(climbs || module.name.is_empty() || !module.has_odd_name());
+    }
+    let again = gitmodules::parse(&written(&modules));
+    assert_eq!(again.as_deref(), Ok(modules.as_slice()), "written and read again");
+    // A backslash at the very end takes the next line to its own.
+    if !data.ends_with(b"\\") {
+        let more = [data, b"\n# path = x\n; url = y\n[core]\n\tpath = z\n[include]\n\tpath = /etc/passwd\n"].concat();
+        assert_eq!(gitmodules::parse(&more).as_ref(), Ok(&modules), "what is none of ours");
+        let more = [data, b"\n[submodule \"one more, of the fuzzer\"]\n\turl = u\n"].concat();
+        let more = gitmodules::parse(&more).expect("a section is a section");
+        assert_eq!(more.len(), modules.len() + 1);
+        assert_eq!(more[..modules.len()], modules);
+    }
+}
+
+fn written(modules: &[Module]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for Module { name, path, url, update } in modules {
+        text.extend(b"[submodule \"");
+        for &byte in name {
+            text.extend((matches!(byte, b'"' | b'\\')).then_some(b'\\'));
+            text.push(byte);
+        }
+        text.extend(b"\"]\n");
+        for (key, value) in [("path", path), ("url", url), ("update", update)] {
+            text.extend(key.as_bytes());
+            text.extend(b" = \"");
+            for &byte in value {
+                match byte {
+                    b'"' | b'\\' => text.extend([b'\\', byte]),
+                    b'\n' => text.extend(b"\\n"),
+                    byte => text.push(byte),
+                }
+            }
+            text.extend(b"\"\n");
+        }
+    }
+    text
+}
+
+/// An address names a server or is refused: no program, no option, no file of this machine unless the parent is one, and
+/// the parent's password goes to nobody else and is never shown.
+pub(crate) fn module_url(data: &[u8]) {
+    let (&first, text) = data.split_first().unwrap_or((&0, &[]));
+    let parent = RemoteUrl::parse(PARENTS[usize::from(first) % PARENTS.len()]).expect("they are good");
+    // What stands first in a file is not always the first byte.
+    let text = text.strip_prefix(b"\n").unwrap_or(text);
+    let url = match module_url::resolve(text, &parent, &parent, str::to_owned) {
+        Ok(url) => url,
+        Err(refusal) => {
+            assert!(!refusal.is_empty() && !refusal.contains(PASSWORD), "{refusal}");
+            return;
+        }
+    };
+    let bare = url.bare();
+    assert!(!bare.chars().any(char::is_control), "{bare:?}");
+    assert!(!bare.starts_with('-'), "{bare:?}");
+    let shown = format!("{url} {url:?} {bare}");
+    assert!(
+        !shown.contains(PASSWORD) || text.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()),
+        "{shown}"
+    );
+    let local = |url: &RemoteUrl| url.transport() == Transport::Local;
+    assert!(!local(&url) || (local(&parent) && bare.starts_with('/')), "{bare:?} for {parent}");
+    if let Some((host, path)) = url.repository() {
+        assert!(!host.starts_with('-') && !path.starts_with('-'), "{host:?} {path:?}");
+    }
+    let relative = text.starts_with(b"./") || text.starts_with(b"../");
+    if relative {
+        let host = |url: &RemoteUrl| url.repository().map(|(host, _)| host.to_owned());
+        assert_eq!(url.transport(), parent.transport(), "{bare:?} for {parent}");
+        if let (Some(host), Some(of_parent)) = (host(&url), host(&parent)) {
+            assert_eq!(host, of_parent, "{bare:?} for {parent}");
+        }
+    }
+    let handed_on = url.password().is_some_and(|password| password.expose() == PASSWORD.as_bytes());
+    assert!(
+        !handed_on || text.windows(8).any(|part| part == b"hunter2h") || same_origin(parent.bare(), bare),
+        "{shown}"
+    );
+}
+
+/// What is taken and printed is the same again, in the protocol's words.
+pub(crate) fn filter_spec(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(two_parts(data).0) else { return };
+    match text.parse::<Filter>() {
+        Ok(filter) => {
+            let printed = filter.to_string();
+            assert_eq!(printed.parse(), Ok(filter), "{text:?}");
+            assert!(printed == "blob:none" || printed.strip_prefix("blob:limit=").is_some_and(is_number), "{printed}");
+            assert!(text.starts_with("blob:"), "{text:?}");
+        }
+        Err(bad) => assert!(!bad.to_string().is_empty() && text != "blob:none"),
+    }
+    let size = text.strip_prefix("blob:limit=").filter(|size| size.len() <= 9 && is_number(size));
+    if let Some(size) = size {
+        assert_eq!(text.parse(), Ok(Filter::Below(size.parse().expect("nine digits"))));
+        assert_eq!(format!("{text}K").parse(), Ok(Filter::Below(size.parse::<u64>().expect("nine digits") << 10)));
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
