@@ -240,9 +240,10 @@ impl Board {
     fn send(&self, inner: &mut Inner, event: impl FnOnce(&Snapshot) -> Event) {
         inner.snapshot.seq += 1;
         inner.snapshot.now = self.clock.now();
-        let event = event(&inner.snapshot);
-        // An error only means that nobody listens.
-        let _ = self.events.send((inner.snapshot.seq, event));
+        // Mostly nobody listens, and an event is a copy of the state. Who comes later takes a snapshot, under this lock.
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send((inner.snapshot.seq, event(&inner.snapshot)));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
