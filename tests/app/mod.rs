@@ -6,6 +6,7 @@ mod decisions;
 mod escapes;
 mod fault_limits;
 mod fault_matrix;
+mod fault_memory;
 mod fault_volume;
 mod faults;
 mod git_sync;

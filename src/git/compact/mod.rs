@@ -6,6 +6,7 @@
 //! waits for it. It must not know of remotes, nor why a commit is to be kept.
 
 mod install;
+mod memory;
 mod plan;
 mod store_files;
 mod workshop;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 
 use super::Effort;
+use super::memory;
 use super::store_files::{self, Pack};
 use crate::git::error::Cause;
 use crate::git::{Error, shallow, store};
@@ -115,9 +116,7 @@ fn choose(mut packs: Vec<Pack>, everything: bool, largest: u64) -> (Vec<Pack>, V
 /// Of what size a pack may be taken. libgit2 holds each file that it packs in memory, and a file may be nearly all of its
 /// pack: a container with a memory limit must not be ended for that. Garbage in what is let be stays.
 fn largest_allowed() -> u64 {
-    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limits = files.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
-    limits.min().map_or(u64::MAX, |limit| limit / 4)
+    memory::limit().map_or(u64::MAX, |limit| limit / 4)
 }
 
 /// True if as much as the new pack may take is free. A file system that does not say is believed to have room.
