@@ -56,7 +56,8 @@ fn run(config: Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let served = runtime.context("no threads or timers to be had").and_then(|runtime| {
         let served = runtime.block_on(serve(config));
         // A git thread that hangs in a read must not keep the process.

@@ -20,6 +20,7 @@ mod ours;
 mod process;
 mod push;
 mod remote;
+mod start;
 
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ fn main() {
     };
     let started = Instant::now();
     println!("{}", process::machine());
+    println!("{}", process::command());
     for (name, run) in PARTS {
         if options.has(name) {
             eprintln!("[{:>4.0} s] {name}", started.elapsed().as_secs_f64());
@@ -51,5 +53,6 @@ const PARTS: [(&str, fn(&Options)); options::PARTS.len()] = [
     ("look", look::run),
     ("hook", hook::run),
     ("fan-out", fan_out::run),
+    ("start", start::run),
     ("memory", memory::run),
 ];

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-pub const PARTS: [&str; 6] = ["push", "clone", "look", "hook", "fan-out", "memory"];
+pub const PARTS: [&str; 7] = ["push", "clone", "look", "hook", "fan-out", "start", "memory"];
 
-pub const USAGE: &str = "usage: scripts/bench [--only push,clone,look,hook,fan-out,memory] [--quick] [--rounds N] \
+pub const USAGE: &str =
+    "usage: scripts/bench [--only push,clone,look,hook,fan-out,start,memory] [--quick] [--rounds N] \
                          [--files N,N]
-PEER=/path/to/git-sync measures another program with git-sync's flags beside ours.";
+PEER=/path/to/git-sync measures another program with git-sync's flags beside ours,
+PUSHSYNC=/path/to/pushsync another build of ours, such as the static one.";
 
 pub struct Options {
     only: Vec<String>,

@@ -26,8 +26,9 @@ pub struct Ours {
     hook: Option<SocketAddr>,
 }
 
+/// The program of the same build, or the one that `PUSHSYNC` names: the static one, say.
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pushsync"))
+    Command::new(std::env::var_os("PUSHSYNC").unwrap_or_else(|| env!("CARGO_BIN_EXE_pushsync").into()))
 }
 
 impl Ours {
@@ -36,28 +37,15 @@ impl Ours {
         Self::start_as(program(), remote, name, more)
     }
 
-    /// The same by a command that runs the program.
-    pub fn start_as(mut command: Command, remote: &Remote, name: &str, more: &[&str]) -> Self {
+    /// Only starts it, and waits for nothing.
+    pub fn spawn(remote: &Remote, name: &str, more: &[&str]) -> Sidecar {
+        Sidecar::spawn(command_line(program(), remote, name, more).0)
+    }
+
+    /// The same as `start` by a command that runs the program.
+    pub fn start_as(command: Command, remote: &Remote, name: &str, more: &[&str]) -> Self {
         let root = PathBuf::from(remote.at(name));
-        let secret = remote.at("secret");
-        std::fs::write(&secret, SECRET).unwrap();
-        command.env_clear().args([
-            &format!("--repo={}", remote.url()),
-            "--ref=main",
-            &format!("--root={}", root.display()),
-            "--link=current",
-            "--admin-bind=off",
-            "--log-format=json",
-        ]);
-        let rung = !more.iter().any(|flag| flag.starts_with("--period"));
-        if rung {
-            let secret = format!("--hook-secret-file={secret}");
-            command.args(["--period=1h", "--hook-rate=0", &secret]);
-            if !more.iter().any(|flag| flag.starts_with("--hook-bind")) {
-                command.arg("--hook-bind=127.0.0.1:0");
-            }
-        }
-        command.args(more);
+        let (command, rung) = command_line(command, remote, name, more);
         let mut sidecar = Sidecar::spawn(command);
         let listens = |line: &str| line.contains("\"listener\":\"hook\"");
         let hook = rung.then(|| {
@@ -129,6 +117,30 @@ impl Ours {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// How it is started, and true if it has a webhook: unless it is told when to poll.
+fn command_line(mut command: Command, remote: &Remote, name: &str, more: &[&str]) -> (Command, bool) {
+    let secret = remote.at("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    command.env_clear().args([
+        &format!("--repo={}", remote.url()),
+        "--ref=main",
+        &format!("--root={}", remote.at(name)),
+        "--link=current",
+        "--admin-bind=off",
+        "--log-format=json",
+    ]);
+    let rung = !more.iter().any(|flag| flag.starts_with("--period"));
+    if rung {
+        let secret = format!("--hook-secret-file={secret}");
+        command.args(["--period=1h", "--hook-rate=0", &secret]);
+        if !more.iter().any(|flag| flag.starts_with("--hook-bind")) {
+            command.arg("--hook-bind=127.0.0.1:0");
+        }
+    }
+    command.args(more);
+    (command, rung)
 }
 
 /// Fails unless a tree holds what was pushed.

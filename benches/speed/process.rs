@@ -24,6 +24,20 @@ pub fn machine() -> String {
     )
 }
 
+/// One line that says what was measured, and how to do it again.
+pub fn command() -> String {
+    let git = |args: &[&str]| {
+        let output = std::process::Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output();
+        output.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"]);
+    let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { " with changes" };
+    let variables = ["PUSHSYNC", "PEER"].map(|name| std::env::var(name).map(|value| format!("{name}={value} ")));
+    let variables: String = variables.into_iter().flatten().collect();
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    format!("commit {commit}{changed}: {variables}scripts/bench {}", args.join(" "))
+}
+
 /// The type of the file system that a path is on.
 fn file_system(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -7,14 +7,15 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Proxy, Response, redirect};
 
 use super::network::Way;
+use super::proxy::ProxyAddress;
 use super::resolve::Resolver;
 use super::{Cause, limits};
 
 /// Some forges give git's own address to git only, and know it by this word.
 const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Makes a client. Files with certificates are read here, and not again.
-pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
+/// Makes a client for addresses over https, or for others only. Files with certificates are read here, and not again.
+pub(super) fn build(way: &Way, https: bool, timeout: Duration) -> Result<Client, Cause> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
@@ -34,7 +35,11 @@ pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
         }
         client = client.proxy(proxy);
     }
-    if let Some(path) = &way.ca_file {
+    let tls = https || way.proxy.as_ref().is_some_and(ProxyAddress::is_https);
+    if !tls {
+        // The library reads them all the same, but lets them go.
+        client = client.tls_certs_only([]);
+    } else if let Some(path) = &way.ca_file {
         let pem = std::fs::read(path).map_err(|error| Cause::new(&format!("{}: {error}", path.display())))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| words(&error))?;
         client = client.tls_certs_only(certificates);
@@ -46,10 +51,15 @@ pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
 }
 
 /// Makes it once.
-pub(super) fn cached<'a>(kept: &'a OnceLock<Client>, way: &Way, timeout: Duration) -> Result<&'a Client, Cause> {
+pub(super) fn cached<'a>(
+    kept: &'a OnceLock<Client>,
+    way: &Way,
+    https: bool,
+    timeout: Duration,
+) -> Result<&'a Client, Cause> {
     if kept.get().is_none() {
         // Another thread may have been first; either will do.
-        let _ = kept.set(build(way, timeout)?);
+        let _ = kept.set(build(way, https, timeout)?);
     }
     kept.get().ok_or_else(|| Cause::new("no HTTP client could be made"))
 }

@@ -34,7 +34,7 @@ pub(super) fn connect(timeout: Duration) -> Duration {
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
 ///
-/// `ca_file` is trusted besides the system's certificates, which libgit2 cannot do without.
+/// `ca_file` is trusted besides the system's certificates, which come later, see [`trust_the_system`].
 pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -64,6 +64,27 @@ pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
             );
             if let Some(ca_file) = ca_file {
                 let _ = git2::opts::set_ssl_cert_file(ca_file);
+            }
+        }
+    });
+}
+
+/// Has libgit2 read the certificates that the system trusts: before it talks https, and only then.
+///
+/// That is a megabyte and some ten milliseconds, and our own client does all the talking where a server speaks version 2.
+pub(super) fn trust_the_system() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let found = openssl_probe::probe();
+        // SAFETY: this does not write a global but adds to the store of certificates behind one, under OpenSSL's own
+        // lock. The global is made when libgit2 is initialised, which `apply` has done, and lives as long as the process.
+        // What cannot be read is not trusted, and the connection says so.
+        unsafe {
+            if let Some(file) = found.cert_file {
+                let _ = git2::opts::set_ssl_cert_file(file);
+            }
+            for folder in found.cert_dir {
+                let _ = git2::opts::set_ssl_cert_dir(folder);
             }
         }
     });

@@ -90,7 +90,9 @@ fn files(groups: &str) -> Vec<PathBuf> {
             }
             _ => continue,
         };
-        let path = Path::new(path.trim_start_matches('/'));
+        // A path that leads up is one of a group outside of what is seen here.
+        let path = if path.split('/').any(|part| part == "..") { "" } else { path.trim_start_matches('/') };
+        let path = Path::new(path);
         files.extend(path.ancestors().map(|group| Path::new(root).join(group).join(name)));
     }
     files
@@ -131,6 +133,7 @@ mod tests {
         let first = "9:name=systemd:/x\n4:cpu,memory:/a\n0::/\nnonsense\n";
         let expected = ["memory/a/memory.limit_in_bytes", "memory/memory.limit_in_bytes", "memory.max"];
         assert_eq!(files(first), expected.map(|file| Path::new("/sys/fs/cgroup").join(file)));
+        assert_eq!(files("0::/../other"), [PathBuf::from("/sys/fs/cgroup/memory.max")]);
         assert!(files("").is_empty());
     }
 }

@@ -47,6 +47,11 @@ impl ProxyAddress {
         Ok(Self { bare: format!("{}://{host}:{port}", url.scheme()), login })
     }
 
+    /// True if the way to the proxy itself is TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.bare.starts_with("https://")
+    }
+
     /// User and password.
     pub(super) fn login(&self) -> Option<(&str, &Secret)> {
         self.login.as_ref().map(|(user, password)| (user.as_str(), password))

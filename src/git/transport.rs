@@ -19,7 +19,7 @@ use crate::worker::Cancel;
 use super::credentials::Login;
 use super::look::Advertised;
 use super::pass::Pass;
-use super::{Cause, Error, RemoteOptions, shallow};
+use super::{Cause, Error, RemoteOptions, limits, shallow};
 
 /// libgit2's "all there is", for a store that is shallow and shall not be any more.
 const UNSHALLOW: i32 = i32::MAX;
@@ -109,8 +109,12 @@ impl Link<'_> {
 
     /// libgit2 takes a proxy for https only; over http it would go straight to the server, past the proxy.
     fn may_go(&self) -> Result<(), Error> {
+        let transport = self.options.url.transport();
+        if matches!(transport, Transport::Http | Transport::Https) {
+            limits::trust_the_system();
+        }
         match self.options.way().proxy {
-            Some(proxy) if self.options.url.transport() == Transport::Http => {
+            Some(proxy) if transport == Transport::Http => {
                 let (remote, proxy) = (self.options.url.to_string(), proxy.to_string());
                 let source = Cause::new(
                     "the server does not speak git's protocol v2, and older ones are reached through a proxy over https:// only",

@@ -15,7 +15,7 @@ use crate::sync::Handle;
 
 use super::answer;
 
-/// The sync loop comes round every few seconds even when it waits; longer than this and it hangs.
+/// The sync loop comes round as soon as a probe asks it to; if it has not for longer than this, it hangs.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
 /// The routes of the http listener.
@@ -24,7 +24,7 @@ pub fn router(handle: Handle, with_metrics: bool) -> Router {
         .route("/", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
         .route("/startupz", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
         .route("/readyz", get(|State(handle): State<Handle>| async move { probe(handle.health().ready) }))
-        .route("/livez", get(|State(handle): State<Handle>| async move { probe(turns(&handle)) }));
+        .route("/livez", get(|State(handle): State<Handle>| async move { probe(handle.turns(LONGEST_TURN)) }));
     if with_metrics {
         router = router.route("/metrics", get(metrics));
     }
@@ -37,10 +37,6 @@ async fn elsewhere(State(handle): State<Handle>, request: axum::extract::Request
     let numbers = ["/metrics", "/debug/pprof"].iter().any(|path| request.uri().path().starts_with(path));
     let asks = matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD);
     if numbers || !asks { answer::text(StatusCode::NOT_FOUND, "not found\n") } else { probe(handle.health().started) }
-}
-
-fn turns(handle: &Handle) -> bool {
-    handle.health().turned.elapsed() < LONGEST_TURN
 }
 
 fn probe(good: bool) -> Response<Body> {

@@ -38,8 +38,9 @@ pub struct Health {
     pub started: bool,
     /// The link names a tree that exists.
     pub ready: bool,
-    /// When the sync loop last came round.
-    pub turned: Instant,
+    /// Since when the sync loop has been asked to come round and has not; `None`: nobody waits for it. It has no pulse of
+    /// its own, which would wake an idle process for nobody.
+    pub asked: Option<Instant>,
 }
 
 /// The shared state of one replica.
@@ -96,7 +97,7 @@ impl Board {
             snapshot,
             recent: VecDeque::new(),
             followed: Followed::default(),
-            health: Health { started: false, ready: false, turned: Instant::now() },
+            health: Health { started: false, ready: false, asked: None },
             deliveries: VecDeque::new(),
             day: Day::default(),
         };
@@ -239,9 +240,10 @@ impl Board {
     fn send(&self, inner: &mut Inner, event: impl FnOnce(&Snapshot) -> Event) {
         inner.snapshot.seq += 1;
         inner.snapshot.now = self.clock.now();
-        let event = event(&inner.snapshot);
-        // An error only means that nobody listens.
-        let _ = self.events.send((inner.snapshot.seq, event));
+        // Mostly nobody listens, and an event is a copy of the state. Who comes later takes a snapshot, under this lock.
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send((inner.snapshot.seq, event(&inner.snapshot)));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

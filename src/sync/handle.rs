@@ -1,9 +1,11 @@
 //! What the rest of the process may do with the sync loop: ask, watch, read the history.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::api::{Accepted, Event, Refusal, Snapshot};
 use crate::clock::Clock;
@@ -97,6 +99,15 @@ impl Handle {
     #[must_use]
     pub fn health(&self) -> Health {
         self.board.health()
+    }
+
+    /// Asks the sync loop to come round. False if it was asked before and has not for so long: it hangs.
+    #[must_use]
+    pub fn turns(&self, patience: Duration) -> bool {
+        self.board.set_health(|health| health.asked = health.asked.or_else(|| Some(Instant::now())));
+        let asked = self.board.health().asked;
+        self.queue.ask();
+        asked.is_none_or(|since| since.elapsed() < patience)
     }
 
     #[must_use]

@@ -165,6 +165,8 @@ pub struct Queue {
     filled: Notify,
     /// For a running attempt, which gives way.
     nudged: Notify,
+    /// For the loop, which is to come round once more.
+    asked: Notify,
 }
 
 #[derive(Debug)]
@@ -178,7 +180,12 @@ impl Queue {
     #[must_use]
     pub fn new(rate: f64) -> Self {
         let bucket = (rate > 0.0).then(|| Bucket::new(rate));
-        Self { slot: Mutex::new(Slot { pending: None, bucket }), filled: Notify::new(), nudged: Notify::new() }
+        Self {
+            slot: Mutex::new(Slot { pending: None, bucket }),
+            filled: Notify::new(),
+            nudged: Notify::new(),
+            asked: Notify::new(),
+        }
     }
 
     /// Puts a request in, merging it with what is pending. Never waits, never fails. Returns the id that was promised for
@@ -207,6 +214,16 @@ impl Queue {
     /// Waits for a push or a nudge. Counts from this call, not from the first poll: ask before you look at what may change.
     pub fn nudged(&self) -> tokio::sync::futures::Notified<'_> {
         self.nudged.notified()
+    }
+
+    /// Has the loop come round, for whoever wants to see that it can. Nothing else changes: a probe puts nothing off.
+    pub fn ask(&self) {
+        self.asked.notify_waiters();
+    }
+
+    /// Waits for that. Counts from this call, too.
+    pub fn asked(&self) -> tokio::sync::futures::Notified<'_> {
+        self.asked.notified()
     }
 
     #[must_use]

@@ -20,8 +20,8 @@ use super::queue::{Request, Told};
 use super::tools::Tools;
 use super::{Options, backoff, command, failure, record};
 
-/// How often the loop comes round at least; `/livez` calls it dead after several of these.
-const TURN: Duration = Duration::from_secs(10);
+/// How often the end of a pause is looked at: it is a time of day, and clocks are set.
+const PAUSE_CHECK: Duration = Duration::from_secs(10);
 
 /// How long a swap may go on after the process was told to stop.
 const LAST_SWAP: Duration = Duration::from_millis(300);
@@ -160,7 +160,8 @@ impl SyncLoop {
         let running = AssertUnwindSafe(attempt.run()).catch_unwind();
         tokio::pin!(running);
         loop {
-            tools.board.set_health(|health| health.turned = Instant::now());
+            let asked = tools.queue.asked();
+            tools.board.set_health(|health| health.asked = None);
             tokio::select! {
                 ended = &mut running => {
                     return ended.unwrap_or_else(|_panic| {
@@ -168,7 +169,7 @@ impl SyncLoop {
                     });
                 }
                 Some((command, answer)) = commands.recv() => command::answer(tools, command, answer),
-                () = tokio::time::sleep(TURN) => {}
+                () = asked => {}
             }
         }
     }
@@ -177,8 +178,8 @@ impl SyncLoop {
     async fn wait(&mut self, stop: &CancellationToken) -> Option<Request> {
         let tools = self.tools.clone();
         loop {
+            let (nudged, asked) = (tools.queue.nudged(), tools.queue.asked());
             self.turned();
-            let nudged = tools.queue.nudged();
             if let Some(due) = tools.sweep_due.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
             }
@@ -188,7 +189,7 @@ impl SyncLoop {
                 continue;
             }
             let paused = paused_until.is_some();
-            let turn = self.turn(paused_until);
+            let pause_check = self.pause_check(paused_until);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
@@ -199,24 +200,25 @@ impl SyncLoop {
                     let poll = || Request::new(TriggerKind::Poll, self.tools.clock.now());
                     self.tools.queue.push(self.retry.take().unwrap_or_else(poll));
                 }
-                () = sleep_until(self.next_sweep.unwrap_or(turn)), if self.next_sweep.is_some() => {
+                () = sleep_until(self.next_sweep.unwrap_or(pause_check)), if self.next_sweep.is_some() => {
                     // What has its grace still before it says so when the sweep has ended.
                     self.next_sweep = None;
                     self.tools.sweep();
                 }
                 // Somebody decided something: a resumed loop must not sleep on.
                 () = nudged => {}
-                () = sleep_until(turn) => {}
+                () = asked => {}
+                () = sleep_until(pause_check), if paused => {}
             }
         }
     }
 
-    /// When to come round at the latest: for the probe, and for the end of a pause.
-    fn turn(&self, paused_until: Option<Timestamp>) -> Instant {
-        let left = paused_until.map_or(TURN, |end| {
+    /// When to look whether a pause is over.
+    fn pause_check(&self, paused_until: Option<Timestamp>) -> Instant {
+        let left = paused_until.map_or(PAUSE_CHECK, |end| {
             Duration::try_from(end.duration_since(self.tools.clock.now())).unwrap_or(Duration::ZERO)
         });
-        Instant::now() + left.clamp(Duration::from_millis(10), TURN)
+        Instant::now() + left.clamp(Duration::from_millis(10), PAUSE_CHECK)
     }
 
     async fn end_pause(&mut self) {
@@ -435,7 +437,7 @@ impl SyncLoop {
     }
 
     fn turned(&self) {
-        self.tools.board.set_health(|health| health.turned = Instant::now());
+        self.tools.board.set_health(|health| health.asked = None);
     }
 
     fn wall_clock(&self, at: Instant) -> Option<Timestamp> {

@@ -1,8 +1,6 @@
 //! The rows of the fault matrix about memory: files that are larger than it, and packs that unfold to more than fits.
 
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use flate2::Compression;
@@ -13,9 +11,9 @@ use super::fault_limits::limited;
 use super::fault_matrix::{newest, told};
 use super::faults::Tmpfs;
 use super::site::Site;
+use crate::support::control_group::Group;
 use crate::support::git_http::Mode;
-use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, eventually};
 
 /// Content that does not compress, of this many bytes.
 fn noise(bytes: usize) -> Vec<u8> {
@@ -145,46 +143,6 @@ async fn a_pack_that_unfolds_to_more_than_the_disk_is_told_and_survived() {
     goes_on(&site, &bomb).await;
 }
 
-/// A control group with so much memory; it goes when it is dropped, when nobody is in it any more.
-struct Group(PathBuf);
-
-impl Group {
-    fn make(bytes: usize) -> Option<Self> {
-        let name = format!("pushsync-test-{}", std::process::id());
-        let first = Path::new("/sys/fs/cgroup/memory").join(&name);
-        let second = Path::new("/sys/fs/cgroup").join(&name);
-        for (folder, file) in [(first, "memory.limit_in_bytes"), (second, "memory.max")] {
-            if fs::create_dir(&folder).is_err() {
-                continue;
-            }
-            let group = Self(folder);
-            if group.0.join(file).exists() && fs::write(group.0.join(file), bytes.to_string()).is_ok() {
-                // No swap, where there is some.
-                let _ = fs::write(group.0.join("memory.swap.max"), "0");
-                return Some(group);
-            }
-        }
-        eprintln!("SKIPPED: no control group can be made here (CI: {})", on_ci());
-        None
-    }
-
-    fn run(&self, site: &Site) -> Sidecar {
-        let mut command = Command::new("sh");
-        command.args(["-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#]).arg(&self.0);
-        command.arg(env!("CARGO_BIN_EXE_pushsync")).args(site.arguments());
-        Sidecar::spawn(command)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let end = std::time::Instant::now() + PATIENCE;
-        while fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
 /// Each bomb is refused for want of memory by a process that lives on, and publishes the next push.
 async fn survives(site: &mut Site, bombs: &[Bomb]) {
     let first = site.repo.head();
@@ -216,7 +174,7 @@ async fn in_a_container(mode: Mode, bombs: &[Bomb]) {
     let mut site = Site::new();
     site.set("spare-trees", "0").set("hook-rate", "0");
     site.remote.set(mode);
-    let sidecar = group.run(&site);
+    let sidecar = group.run(site.arguments());
     site.started(sidecar).await;
     survives(&mut site, bombs).await;
 }
@@ -239,7 +197,7 @@ async fn a_file_by_delta_that_fits_into_the_container_is_published() {
     site.set("spare-trees", "0").set("hook-rate", "0");
     let mut content = vec![7; 32 << 20];
     let before = site.repo.push_file("large", &content, "a large file");
-    let sidecar = group.run(&site);
+    let sidecar = group.run(site.arguments());
     site.started(sidecar).await;
     site.wait_published(&before).await;
     content[1000] = 8;

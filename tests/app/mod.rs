@@ -1,6 +1,7 @@
 //! The whole program: signed pushes in, published trees out, and everything that may go wrong in between.
 
 mod access;
+mod container_memory;
 mod crash;
 mod decisions;
 mod escapes;

@@ -31,7 +31,7 @@ async fn each_probe_says_what_it_means() {
     }
     assert_eq!(probe(&sidecar).await, [200, 200, 200, 200]);
     if let Some(long_ago) = Instant::now().checked_sub(std::time::Duration::from_secs(90)) {
-        sidecar.board.set_health(|health: &mut Health| health.turned = long_ago);
+        sidecar.board.set_health(|health: &mut Health| health.asked = Some(long_ago));
         assert_eq!(probe(&sidecar).await, [200, 200, 200, 503], "the loop hangs");
     }
     for path in ["/metrics/", "/debug/pprof/", "/debug/pprof/heap"] {

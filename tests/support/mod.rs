@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod control_group;
 pub mod delivery;
 pub mod forge;
 pub mod git_http;

@@ -3,12 +3,15 @@
 //! Redirects are never followed by the client itself, so that credentials go nowhere by themselves. Nothing here waits
 //! for itself: whoever calls has a deadline around it all. It knows nothing of packets.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode};
+
+use crate::remote_url::Transport;
 
 use super::super::client;
 use super::super::pass::Pass;
@@ -25,6 +28,8 @@ pub(super) const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisem
 /// The connection to a remote, kept alive between requests.
 pub(super) struct Http {
     client: Client,
+    /// For a remote over http that moved to https: nobody has read certificates for it so far.
+    moved: OnceLock<Client>,
     /// Redacted.
     proxy: Option<String>,
     /// True since the remote asked for credentials: they are shown at once from then on.
@@ -59,9 +64,9 @@ impl Http {
     /// `None` if no client can be made here (no trusted certificates that can be read, say): libgit2 says why then.
     pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
         let way = options.way();
-        let client = client::build(&way, options.timeout);
+        let client = client::build(&way, options.url.transport() == Transport::Https, options.timeout);
         let proxy = way.proxy.map(|proxy| proxy.to_string());
-        Some(Self { client: client.ok()?, proxy, asked: AtomicBool::new(false) })
+        Some(Self { client: client.ok()?, moved: OnceLock::new(), proxy, asked: AtomicBool::new(false) })
     }
 
     /// Forgets that credentials were asked for.
@@ -125,10 +130,10 @@ impl Http {
         shown: bool,
     ) -> Result<Response, Error> {
         let mut again = true;
+        let client = self.client(caller, url)?;
         loop {
             let method = if body.is_some() { Method::POST } else { Method::GET };
-            let mut request =
-                self.client.request(method, url).header("git-protocol", "version=2").header(ACCEPT, wanted);
+            let mut request = client.request(method, url).header("git-protocol", "version=2").header(ACCEPT, wanted);
             if let Some(body) = body {
                 request = request.header(CONTENT_TYPE, REQUEST).body(body.to_vec());
             }
@@ -163,6 +168,15 @@ impl Http {
 }
 
 impl Http {
+    fn client(&self, caller: Caller<'_>, url: &str) -> Result<&Client, Error> {
+        let options = caller.options;
+        if options.url.transport() == Transport::Https || !url.starts_with("https:") {
+            return Ok(&self.client);
+        }
+        client::cached(&self.moved, &options.way(), true, options.timeout)
+            .map_err(|source| Error::Tls { remote: options.url.to_string(), source })
+    }
+
     /// A connection that could not be made is the proxy's affair, if there is one.
     fn before(&self, error: &reqwest::Error, broken: Error) -> Error {
         match (&self.proxy, broken) {
