@@ -134,6 +134,19 @@ fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<
     index.write()
 }
 
+/// Removes the lock and the halves of files that a killed process left, of which git would say that another one is running.
+/// Only while nobody of ours writes there. Best effort.
+pub(super) fn clear_leftovers(store: &Path) {
+    for folder in fs::read_dir(store.join("worktrees")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name == "index.lock" || name.as_bytes().ends_with(b".new") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
 /// Removes what belongs to trees that are gone. What cannot be removed stays for the next time.
 pub(super) fn sweep(store: &Path, is_kept: impl Fn(Oid) -> bool) {
     let Ok(entries) = fs::read_dir(store.join("worktrees")) else { return };

@@ -303,6 +303,7 @@ impl Volume {
             }
         }
         self.clear_replacements();
+        git_file::clear_leftovers(&self.store());
         Ok(())
     }
 

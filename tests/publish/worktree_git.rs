@@ -81,6 +81,30 @@ fn git_works_in_fresh_trees_and_in_those_that_are_brought_along_also_elsewhere()
 }
 
 #[test]
+fn what_a_killed_process_left_stands_in_gits_way_no_longer_than_to_the_next_start() {
+    let site = Site::new();
+    site.write("a", "one");
+    site.commit();
+    let first = {
+        let volume = volume(&site, LONG);
+        let first = push(&site, &volume, "a", "first");
+        put(&volume, first);
+        let inside = volume.store().join(format!("worktrees/{first}"));
+        // libgit2 links the index to its place before it removes the lock.
+        fs::hard_link(inside.join("index"), inside.join("index.lock")).unwrap();
+        fs::write(inside.join("HEAD.new"), "half").unwrap();
+        first
+    };
+    let volume = volume(&site, LONG);
+    let inside = volume.store().join(format!("worktrees/{first}"));
+    assert_eq!(names(&inside), ["HEAD", "commondir", "gitdir", "index", "locked"]);
+    assert_eq!(volume.verify(&volume.store(), first, &Cancel::default()).unwrap(), Verdict::Whole);
+    is_at(&site, &site.root(), first, 2);
+    // git takes the lock for this.
+    git(&site, &site.tree_path(first), &["update-index", "--really-refresh"]);
+}
+
+#[test]
 fn files_that_are_left_out_are_no_changes() {
     let site = Site::new();
     site.write("in/a", "a");
