@@ -6,7 +6,8 @@ pub const PARTS: [&str; 6] = ["push", "clone", "look", "hook", "fan-out", "memor
 
 pub const USAGE: &str = "usage: scripts/bench [--only push,clone,look,hook,fan-out,memory] [--quick] [--rounds N] \
                          [--files N,N]
-PEER=/path/to/git-sync measures another program with git-sync's flags beside ours.";
+PEER=/path/to/git-sync measures another program with git-sync's flags beside ours.
+BENCH_DIR=/var/tmp puts repositories and trees there instead of into memory.";
 
 pub struct Options {
     only: Vec<String>,

@@ -1,7 +1,7 @@
 //! What the kernel knows of a process and of this machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One line that says where the figures come from.
 pub fn machine() -> String {
@@ -16,12 +16,24 @@ pub fn machine() -> String {
     let load = read("/proc/loadavg");
     let git = std::process::Command::new("git").arg("--version").output().map(|out| out.stdout).unwrap_or_default();
     format!(
-        "{cores} cores of {cpu}, Linux {}, {}, files on {}, load {} at the start; medians (least-most) in ms",
+        "{cores} cores of {cpu}, Linux {}, {}, files on {} ({}), load {} at the start; medians (least-most) in ms",
         kernel.trim(),
         String::from_utf8_lossy(&git).trim(),
-        file_system(&std::env::temp_dir()),
+        file_system(&place()),
+        place().display(),
         load.split(' ').next().unwrap_or_default(),
     )
+}
+
+/// Where repositories and trees go: `BENCH_DIR`, else memory if there is such a place. A shared disk says more about its other
+/// users than about us.
+pub fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match std::env::var_os("BENCH_DIR") {
+        Some(told) if !told.is_empty() => told.into(),
+        _ if tempfile::tempfile_in(memory).is_ok() => memory.to_owned(),
+        _ => std::env::temp_dir(),
+    }
 }
 
 /// The type of the file system that a path is on.
