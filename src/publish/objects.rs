@@ -76,7 +76,7 @@ pub(super) struct Modules {
 pub(super) struct View<'a> {
     odb: Odb<'a>,
     store: &'a Path,
-    shape: &'a Shape,
+    shape: &'a Arc<Shape>,
     modules: &'a Modules,
     levels: RefCell<Levels>,
     /// The `.gitattributes` of the folder that was read last.
@@ -142,6 +142,15 @@ impl Objects {
 impl View<'_> {
     pub(super) fn shape(&self) -> &Shape {
         self.shape
+    }
+
+    /// For threads that need a handle of their own.
+    pub(super) fn shared_shape(&self) -> &Arc<Shape> {
+        self.shape
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        self.store
     }
 
     /// Reads the folder `path` (without a slash at its end; empty for the root). No order of the entries is promised.
