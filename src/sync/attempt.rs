@@ -100,7 +100,7 @@ impl<'a> Attempt<'a> {
 
     pub async fn run(&mut self) -> Result<Done, SyncError> {
         self.phase = Phase::Publish;
-        self.tools.open_volume(self.deadline).await?;
+        let live = self.tools.open_volume(self.deadline).await?;
         self.decisions = self.tools.decisions();
         if self.decisions.paused_until.is_some() {
             return Ok(Done::GaveWay);
@@ -112,7 +112,7 @@ impl<'a> Attempt<'a> {
         if self.request.trigger.kind != TriggerKind::Poll {
             self.enter(Phase::Look);
         }
-        if self.put_back().await? {
+        if self.put_back(live).await? {
             // A record of its own; what the remote has is the next attempt's business.
             self.go_on = true;
             return Ok(Done::Published);
@@ -124,8 +124,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sees to it that the link names what it named last, whatever became of it. Needs no network.
-    async fn put_back(&mut self) -> Result<bool, SyncError> {
-        let live = self.tools.on_disk(Phase::Publish, self.deadline, |volume, _| volume.live()).await?;
+    async fn put_back(&mut self, live: Live) -> Result<bool, SyncError> {
         let gone = match live {
             Live::Tree(commit) => {
                 self.old = Some(commit);

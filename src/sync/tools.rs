@@ -123,13 +123,15 @@ impl Tools {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens the volume on the first call that can, and takes over what an earlier process left on it.
-    pub async fn open_volume(&self, deadline: Instant) -> Result<Arc<Volume>, SyncError> {
-        if let Some(volume) = self.volume() {
-            if self.on_disk(Phase::Publish, deadline, |volume, _| Ok(volume.holds_lock())).await? {
-                return Ok(volume);
+    /// Opens the volume on the first call that can, and takes over what an earlier process left on it. Answers what its link
+    /// names.
+    pub async fn open_volume(&self, deadline: Instant) -> Result<Live, SyncError> {
+        if self.volume().is_some() {
+            // In one go: a push waits for it.
+            let look = |volume: &Volume, _: &Cancel| Ok(volume.holds_lock().then(|| volume.live()));
+            if let Some(live) = self.on_disk(Phase::Publish, deadline, look).await? {
+                return failure::publish(Phase::Publish, Ok(live));
             }
-            drop(volume);
             self.close_volume();
         }
         let options = self.volume_options.clone();
@@ -145,7 +147,7 @@ impl Tools {
         }
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.adopt(&volume, deadline).await?;
-        Ok(volume)
+        self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await
     }
 
     async fn attach_history(&self, volume: &Volume) {
