@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::clone::Model;
 use super::objects::{Entry, EntryKind, Objects, View, join};
 use super::path::printable;
+use super::quick::{Packs, Reader};
 use super::remarks::Remarks;
 use super::shape::Shape;
 use super::{Error, folder};
@@ -150,6 +151,7 @@ pub(super) fn with_writers<T>(
         blocks: AtomicU64::new(0),
         remarks: Mutex::default(),
     };
+    let packs = Packs::open(store);
     let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4);
     let handed_out = thread::scope(|scope| {
         let (batches, queue) = sync_channel(WAITING);
@@ -157,9 +159,9 @@ pub(super) fn with_writers<T>(
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            let progress = &progress;
+            let (progress, packs) = (&progress, Arc::clone(&packs));
             scope.spawn(move || {
-                if let Err(error) = write_batches(store, shape, &queue, progress) {
+                if let Err(error) = write_batches(store, shape, packs, &queue, progress) {
                     progress.fail(error);
                 }
             });
@@ -260,11 +262,13 @@ pub(super) fn make_folder(view: &View<'_>, parent: &OwnedFd, path: &[u8], name: 
 fn write_batches(
     store: &Path,
     shape: &Arc<Shape>,
+    packs: Arc<Packs>,
     queue: &Mutex<Receiver<Batch>>,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
     let objects = Objects::open(store, shape)?;
     let view = objects.view()?;
+    view.quick.replace(Some(Reader::new(packs)));
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // The walker is done, or gave up.
@@ -315,6 +319,14 @@ pub(super) fn write_entry(
         drop(file);
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| refused("remove", path, name, errno))?;
     }
+    let write = |content: &[u8]| {
+        view.remarks.borrow_mut().wrote(content, || join(path, name));
+        let file = write_file(folder, path, name, content, view.shape().mode(entry.kind), check)?;
+        Ok((content.len() as u64, Some(file)))
+    };
+    if let Some(written) = view.small(entry, write) {
+        return written;
+    }
     if view.is_large(entry, path)? {
         let file = create(folder, path, name, view.shape().mode(entry.kind))?;
         let written = view.pieces(entry, path, &mut |piece| {
@@ -324,13 +336,10 @@ pub(super) fn write_entry(
         return written.map(|size| (size, Some(file)));
     }
     view.content(entry, path, |content| {
-        let size = content.len() as u64;
         if entry.kind == EntryKind::Link {
-            return write_link(folder, path, name, content).map(|()| (size, None));
+            return write_link(folder, path, name, content).map(|()| (content.len() as u64, None));
         }
-        view.remarks.borrow_mut().wrote(content, || join(path, name));
-        let mode = view.shape().mode(entry.kind);
-        write_file(folder, path, name, content, mode, check).map(|file| (size, Some(file)))
+        write(content)
     })
 }
 
