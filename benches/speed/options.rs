@@ -8,7 +8,8 @@ pub const USAGE: &str =
     "usage: scripts/bench [--only push,clone,look,hook,fan-out,start,memory] [--quick] [--rounds N] \
                          [--files N,N]
 PEER=/path/to/git-sync measures another program with git-sync's flags beside ours,
-PUSHSYNC=/path/to/pushsync another build of ours, such as the static one.";
+PUSHSYNC=/path/to/pushsync another build of ours, such as the static one.
+BENCH_DIR=/var/tmp puts repositories and trees there instead of into memory.";
 
 pub struct Options {
     only: Vec<String>,

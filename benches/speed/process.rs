@@ -1,7 +1,7 @@
 //! What the kernel knows of a process and of this machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One line that says where the figures come from.
 pub fn machine() -> String {
@@ -16,10 +16,11 @@ pub fn machine() -> String {
     let load = read("/proc/loadavg");
     let git = std::process::Command::new("git").arg("--version").output().map(|out| out.stdout).unwrap_or_default();
     format!(
-        "{cores} cores of {cpu}, Linux {}, {}, files on {}, load {} at the start; medians (least-most) in ms",
+        "{cores} cores of {cpu}, Linux {}, {}, files on {} ({}), load {} at the start; medians (least-most) in ms",
         kernel.trim(),
         String::from_utf8_lossy(&git).trim(),
-        file_system(&std::env::temp_dir()),
+        file_system(&place()),
+        place().display(),
         load.split(' ').next().unwrap_or_default(),
     )
 }
@@ -32,10 +33,21 @@ pub fn command() -> String {
     };
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { " with changes" };
-    let variables = ["PUSHSYNC", "PEER"].map(|name| std::env::var(name).map(|value| format!("{name}={value} ")));
+    let variables = ["PUSHSYNC", "PEER", "BENCH_DIR"].map(|name| std::env::var(name).map(|value| format!("{name}={value} ")));
     let variables: String = variables.into_iter().flatten().collect();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     format!("commit {commit}{changed}: {variables}scripts/bench {}", args.join(" "))
+}
+
+/// Where repositories and trees go: `BENCH_DIR`, else memory if there is such a place. A shared disk says more about its other
+/// users than about us.
+pub fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match std::env::var_os("BENCH_DIR") {
+        Some(told) if !told.is_empty() => told.into(),
+        _ if tempfile::tempfile_in(memory).is_ok() => memory.to_owned(),
+        _ => std::env::temp_dir(),
+    }
 }
 
 /// The type of the file system that a path is on.

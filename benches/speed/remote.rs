@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use crate::process;
 use crate::support::git_http::GitHttp;
 use crate::support::repo::{git_command, run_git};
 
@@ -28,7 +29,7 @@ pub struct Changed {
 impl Remote {
     /// With so many files in 200 folders, in one commit.
     pub fn new(files: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(process::place()).unwrap();
         let served = folder.path().join("served");
         std::fs::create_dir(&served).unwrap();
         run_git(folder.path(), folder.path(), &["init", "-q", "--bare", "served/site.git"]);

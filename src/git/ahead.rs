@@ -4,6 +4,8 @@
 //! thread or the store before, and no more than a megabyte of it is read. Whatever goes wrong here is told to nobody, and
 //! the remote is not judged by it: the plain way is gone then. It must not know who announced what.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::oneshot;
@@ -59,6 +61,18 @@ impl Engine {
         Ok((look, fetch.await))
     }
 
+    /// Works out now what a push that leads on from our ref's commit will be asked with. To be called while nobody waits.
+    pub async fn plan_next(&self) {
+        let plan = self.run_until(self.deadline(), |inner, _| {
+            let next = arrive::plan_next(&store::open(&inner.store)?, &inner.options)?;
+            *inner.next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            Ok(())
+        });
+        if let Err(error) = plan.await {
+            tracing::debug!(%error, "the next push will be planned when it is there");
+        }
+    }
+
     async fn fetch_ahead(&self, ahead: Ahead, confirmed: oneshot::Receiver<()>) -> Early {
         let deadline = self.deadline();
         match self.try_ahead(ahead, confirmed, deadline).await {
@@ -80,10 +94,17 @@ impl Engine {
         if !client.is_straight() {
             return Ok(Early::Nothing);
         }
-        let planned = self.run_until(deadline, move |inner, _| {
-            arrive::plan_ahead(&store::open(&inner.store)?, &inner.options, ahead.commit, ahead.from)
-        });
-        let missing = planned.await?.and_then(|missing| self.filtered_ahead(client, missing));
+        let next = self.inner().next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let planned = match next.and_then(|next| next.for_push(ahead.commit, ahead.from)) {
+            Some(missing) => Some(missing),
+            None => {
+                let plan = self.run_until(deadline, move |inner, _| {
+                    arrive::plan_ahead(&store::open(&inner.store)?, &inner.options, ahead.commit, ahead.from)
+                });
+                plan.await?
+            }
+        };
+        let missing = planned.and_then(|missing| self.filtered_ahead(client, missing));
         let Some(missing) = missing else { return Ok(Early::Nothing) };
         // The look beside it asks whoever says the password; what was said last will do here.
         let pass = self.pass(Moment::Fetch, deadline).await?;

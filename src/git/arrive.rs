@@ -63,6 +63,12 @@ impl Missing {
         self.depth > 0 && self.ask.deepen.is_none()
     }
 
+    /// The plan for the next push, as that for a commit that is said to descend from `from`; `None` if it is no such plan.
+    pub(super) fn for_push(mut self, commit: Oid, from: Option<Oid>) -> Option<Self> {
+        self.ask.want = commit;
+        (from.is_some() && self.head == from).then_some(self)
+    }
+
     /// The same question, asked so that nobody's word counts.
     pub(super) fn careful(mut self) -> Self {
         self.ask.deepen = Some(self.depth);
@@ -115,6 +121,14 @@ pub(super) fn plan_ahead(
         return Ok(None);
     }
     missing(store, options, commit, store::HEAD, fast_forward_from).map(Some)
+}
+
+/// The same for any commit that leads on from what our ref is now. `None`: there is none yet.
+pub(super) fn plan_next(store: &Repository, options: &RemoteOptions) -> Result<Option<Missing>, Error> {
+    match store::kept(store, store::HEAD)? {
+        Some(head) => missing(store, options, Oid::ZERO_SHA1, store::HEAD, Some(head)).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn missing(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::worker::{Cancel, Lost, Worker};
 
+use super::arrive::Missing;
 use super::partial::Partial;
 use super::pass::Moment;
 use super::transport::Link;
@@ -88,6 +89,10 @@ pub(super) struct Inner {
     pub(super) modules: Mutex<HashMap<String, Engine>>,
     /// Set once the submodules of an earlier process were let go, if none are wanted.
     pub(super) let_go: AtomicBool,
+    /// What a push that leads on from our ref's commit would be asked with. Gone with the first job that may change it.
+    pub(super) next: Mutex<Option<Missing>>,
+    /// The commit that came last, if it is known to need no submodules, and what is to be said of it.
+    pub(super) looked: Mutex<Option<(Oid, Vec<String>)>>,
     upkeep: Upkeep,
     pub(super) partial: Partial,
 }
@@ -112,8 +117,21 @@ impl Engine {
 
     fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
         let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
+        let (next, looked) = (Mutex::default(), Mutex::default());
         let (upkeep, partial) = (Upkeep::new(), Partial::default());
-        Self(Arc::new(Inner { store, options, worker, client, cleared, modules, let_go, upkeep, partial }))
+        Self(Arc::new(Inner {
+            store,
+            options,
+            worker,
+            client,
+            cleared,
+            modules,
+            let_go,
+            next,
+            looked,
+            upkeep,
+            partial,
+        }))
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -195,7 +213,7 @@ impl Engine {
 
     /// Reads one commit of the store.
     pub async fn commit(&self, id: Oid) -> Result<Commit, Error> {
-        self.run(move |inner, _| {
+        self.run_quietly(self.deadline(), move |inner, _| {
             let store = store::open(&inner.store)?;
             describe::commit(&store, id).map_err(|error| unreadable(&store, id, &error))
         })
@@ -205,7 +223,7 @@ impl Engine {
     /// Describes what changed between two commits of the store. An `old` that is `None` or not in the store is no error:
     /// `count` is `None` then, and only `new` is listed.
     pub async fn span(&self, old: Option<Oid>, new: Oid) -> Result<Span, Error> {
-        self.run(move |inner, _| {
+        self.run_quietly(self.deadline(), move |inner, _| {
             let store = store::open(&inner.store)?;
             let roots = shallow::roots(&store)?;
             describe::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
@@ -216,7 +234,7 @@ impl Engine {
     /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits). `None` also if several do.
     pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
         let prefix = prefix.to_owned();
-        self.run(move |inner, _| {
+        self.run_quietly(self.deadline(), move |inner, _| {
             let store = store::open(&inner.store)?;
             let foreign = graft::foreign(&store, &inner.options.url)?;
             store::resolve_prefix(&store, &prefix, &foreign)
@@ -268,6 +286,19 @@ impl Engine {
 
     /// Runs a job on the git thread until a deadline.
     pub(super) async fn run_until<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
+    {
+        self.run_quietly(deadline, move |inner, cancel| {
+            inner.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            job(inner, cancel)
+        })
+        .await
+    }
+
+    /// The same for a job that changes nothing in the store.
+    pub(super) async fn run_quietly<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,

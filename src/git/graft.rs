@@ -63,7 +63,8 @@ pub(super) fn graft(store: &Repository, options: &RemoteOptions, commit: Oid, ke
     if !walk.missing.is_empty() {
         return Ok(Grafted::Missing(walk.missing));
     }
-    if listing(&tree).is_some() {
+    let mut moved = listing(&tree).is_some();
+    if moved {
         write(store, &name, root, commit, &walk.lines, address(url)?)?;
     }
     kept.push(commit);
@@ -71,10 +72,27 @@ pub(super) fn graft(store: &Repository, options: &RemoteOptions, commit: Oid, ke
     for (name, _) in store::refs_below(store, GRAFTS)? {
         if !kept.contains(&name) {
             store::drop_ref(store, &name)?;
+            moved = true;
         }
     }
-    shallow::prune(store, false)?;
+    if moved {
+        shallow::prune(store, false)?;
+    }
     Ok(Grafted::Done(walk.notes))
+}
+
+/// The notes of a commit that came just now, if there is no more to it: no submodule is listed, and none was before.
+pub(super) fn nothing_to_do(store: &Repository, options: &RemoteOptions, commit: Oid) -> Option<Vec<String>> {
+    options.submodules.graft(commit)?;
+    let tree = store.find_commit(commit).and_then(|commit| commit.tree()).ok()?;
+    if listing(&tree).is_some() || !store::refs_below(store, GRAFTS).ok()?.is_empty() {
+        return None;
+    }
+    // Whatever is wrong is found again, and told, by who asks for the graft.
+    match graft(store, options, commit, &[]).ok()? {
+        Grafted::Done(notes) => Some(notes),
+        Grafted::Missing(_) => None,
+    }
 }
 
 /// The commits of submodules that some graft keeps.
@@ -261,15 +279,28 @@ impl<'a> Walk<'a> {
             .and_then(|(before, after)| Some((self.store.find_tree(before).ok()?, self.store.find_tree(after).ok()?)));
         let mut builder = None;
         for entry in tree {
+            let kind = entry.kind();
+            if !matches!(kind, Some(ObjectType::Tree | ObjectType::Commit)) {
+                continue;
+            }
             let name = entry.name_bytes();
             let (inner, path) = (join(&inner, name), join(&path, name));
-            let becomes = match entry.kind() {
+            let becomes = match kind {
                 Some(ObjectType::Tree) => {
                     let twin = twin.as_ref().and_then(|(before, after)| {
                         Some((before.get_name_bytes(name)?.id(), after.get_name_bytes(name)?.id()))
                     });
-                    let inside = self.store.find_tree(entry.id()).map_err(|error| self.damaged(&error))?;
-                    self.folder(place, &inside, inner, path.clone(), depth + 1, twin)?
+                    match twin {
+                        // Not even read: a push must not cost what it does not change.
+                        Some((before, after)) if before == entry.id() => {
+                            self.carry_over(&path)?;
+                            after
+                        }
+                        _ => {
+                            let inside = self.store.find_tree(entry.id()).map_err(|error| self.damaged(&error))?;
+                            self.folder(place, &inside, inner, path.clone(), depth + 1, twin)?
+                        }
+                    }
                 }
                 Some(ObjectType::Commit) => match self.link(place, entry.id(), &inner, &path, depth + 1)? {
                     Some(tree) => tree,

@@ -3,6 +3,7 @@
 //! The connection is tokio's business and ends when nobody waits for it. Only what touches the store is on the git
 //! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::arrive::{self, Missing, Piece, Plan};
 use super::pass::{Moment, Pass};
 use super::v2::{Answered, Boundary, Caller, Client, Pack};
-use super::{Engine, Error, Fetched, Look, Want, store};
+use super::{Engine, Error, Fetched, Look, Want, graft, store};
 
 /// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
 const MOST_WAITING: usize = 16;
@@ -145,6 +146,11 @@ impl Engine {
             let fetched = arrive::land(&store, &inner.options, &missing, &boundary, pieces, cancel)?;
             if fetched.is_some_and(|fetched| fetched.objects > 0) {
                 store::forget_discarded(&inner.store);
+            }
+            // While the store is open: the build waits for the answer.
+            if let Some(commit) = fetched.map(|fetched| fetched.commit) {
+                let looked = graft::nothing_to_do(&store, &inner.options, commit).map(|notes| (commit, notes));
+                *inner.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
             }
             Ok(fetched)
         });

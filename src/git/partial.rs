@@ -74,8 +74,8 @@ impl Engine {
         if let Some(marked) = self.partial().marked.get() {
             return Ok(*marked);
         }
-        self.run_until(self.deadline(), |inner, _| Ok(*inner.partial.marked.get_or_init(|| is_partial(&inner.store))))
-            .await
+        let marked = |inner: &Inner, _: &Cancel| Ok(*inner.partial.marked.get_or_init(|| is_partial(&inner.store)));
+        self.run_quietly(self.deadline(), marked).await
     }
 
     /// Brings the files of a commit that the store lacks, of those that are wanted: with a filter those that the patterns

@@ -113,7 +113,7 @@ impl Engine {
     }
 
     async fn read_file(&self, path: PathBuf, deadline: Instant) -> Result<Secret, Error> {
-        self.run_until(deadline, move |_, _| {
+        self.run_quietly(deadline, move |_, _| {
             read(&path).map_err(|error| Error::CredentialFile { path, source: Cause::from(&error) })
         })
         .await

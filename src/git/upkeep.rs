@@ -104,7 +104,9 @@ impl Engine {
 
     async fn compact_now(&self, effort: Effort, due: bool, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
         let started = Instant::now();
-        let plan = self.run(move |inner, _| compact::plan(&inner.store, effort, due, keep, inner.options.depth));
+        let plan = self.run_quietly(self.deadline(), move |inner, _| {
+            compact::plan(&inner.store, effort, due, keep, inner.options.depth)
+        });
         let Some(plan) = plan.await? else { return Ok(None) };
         let plan = Arc::new(plan);
         let shared = plan.clone();

@@ -6,13 +6,14 @@
 //! linked it elsewhere, keeps what he has. It must not know where the folder stands or what becomes of it.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use git2::Oid;
 use rustix::io::Errno;
 
 use super::folder::{self, FEW, Stamp};
 use super::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
-use super::write::{Written, make_folder, write_entry};
+use super::write::{Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry};
 use super::{Durability, Error, diff};
 use crate::worker::Cancel;
 
@@ -28,8 +29,10 @@ enum Step {
     Remove(Vec<u8>),
     /// A submodule's folder.
     Make(Vec<u8>),
-    /// A file or a link.
+    /// A file or a link where nothing is.
     Write(Entry),
+    /// A file or a link in the place of another one.
+    Replace(Entry),
 }
 
 #[derive(Debug)]
@@ -38,6 +41,12 @@ pub(super) struct Plan {
     /// Entries to make: what the new tree can have more than the old one at most.
     pub more: u64,
 }
+
+/// From so many steps on, several threads are faster than one.
+const MANY: usize = 256;
+
+/// Files of one folder that a writer gets at once. Writers in one folder wait for each other, so these are not few.
+const BATCH: usize = 256;
 
 /// What was done.
 pub(super) enum Brought {
@@ -95,7 +104,7 @@ impl Plan {
         seen: &mut u64,
     ) -> Result<Frame, Error> {
         let mut folders = Vec::new();
-        let mut made = Vec::new();
+        let (mut made, mut replaced) = (Vec::new(), Vec::new());
         for (before, after) in diff::folders(view, old, Some(new), &path, seen)? {
             match (before, after) {
                 (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
@@ -103,6 +112,9 @@ impl Plan {
                 }
                 // Which commit a submodule stands for is not to be seen in an empty folder.
                 (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
+                (Some(_), Some(after)) if after.kind != EntryKind::Folder && after.kind != EntryKind::Submodule => {
+                    replaced.push(Step::Replace(after));
+                }
                 (before, after) => {
                     // All removals of a folder come first: a file and a folder may change places under one name.
                     self.steps.extend(before.map(|before| Step::Remove(before.name)));
@@ -111,6 +123,7 @@ impl Plan {
             }
         }
         self.more += made.len() as u64;
+        self.steps.append(&mut replaced);
         for entry in made {
             match entry.kind {
                 EntryKind::Folder => folders.push((entry.name, None, entry.id)),
@@ -122,8 +135,7 @@ impl Plan {
     }
 
     /// Carries the plan out in `top`, and makes it durable if that is asked for: the rest of the tree must be so already. A
-    /// folder that was
-    /// changed after `trusted` is not worked in.
+    /// folder that was changed after `trusted` is not worked in.
     pub(super) fn carry_out(
         self,
         view: &View<'_>,
@@ -132,72 +144,175 @@ impl Plan {
         durability: Durability,
         cancel: &Cancel,
     ) -> Result<Brought, Error> {
-        let check = || if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
         let through = durability == Durability::Full;
-        let few = through && self.steps.len() as u64 <= FEW;
-        let mut written = Written::default();
-        let mut files = Vec::new();
-        let mut folders = Vec::new();
-        let mut path = Vec::new();
-        let mut stack = vec![(again(top, &path)?, 0)];
-        for step in self.steps {
-            check()?;
-            let Some((folder, above)) = stack.last() else { break };
-            match step {
-                Step::Enter(name) => {
-                    let inner = match folder::open(folder, &name) {
-                        Ok(inner) => inner,
-                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                            return Ok(Brought::Doubtful(join(&path, &name)));
-                        }
-                        Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
-                    };
-                    let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
-                    if Stamp::of(&stat) > trusted {
-                        return Ok(Brought::Doubtful(join(&path, &name)));
-                    }
-                    stack.push((inner, enter(&mut path, &name)));
+        let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
+        let (doubtful, mut written, open) = if self.steps.len() > MANY {
+            let (doubtful, written) = with_writers(view.store(), view.shared_shape(), cancel, |batches, progress| {
+                let mut many = Many { batches, progress, pending: None };
+                let doubtful = work(self.steps, view, top, trusted, &mut many)?;
+                many.send().map(|()| doubtful)
+            })?;
+            (doubtful, written, None)
+        } else {
+            let few = through && self.steps.len() as u64 <= FEW;
+            let mut one = One { view, cancel, written: Written::default(), open: few.then(Vec::new) };
+            let doubtful = work(self.steps, view, top, trusted, &mut one)?;
+            (doubtful, one.written, one.open)
+        };
+        if let Some(path) = doubtful {
+            return Ok(Brought::Doubtful(path));
+        }
+        written.remarks.merge(view.remarks.take());
+        match open {
+            _ if !through => {}
+            None => folder::flush(top, u64::MAX).map_err(flushed)?,
+            // Everything is written before the first of them is flushed: one journal commit then serves the folders as well.
+            Some(open) => {
+                for open in &open {
+                    rustix::fs::fsync(open).map_err(flushed)?;
                 }
-                Step::MakeAndEnter(name) => {
-                    let inner = make_folder(view, folder, &path, &name)?;
-                    stack.push((inner, enter(&mut path, &name)));
-                }
-                Step::Leave => {
-                    path.truncate(*above);
-                    if let Some((left, _)) = stack.pop()
-                        && few
-                    {
-                        folders.push(left);
-                    }
-                }
-                Step::Remove(name) => {
-                    folder::remove_all(folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
-                }
-                Step::Make(name) => drop(make_folder(view, folder, &path, &name)?),
-                Step::Write(entry) => {
-                    let (bytes, file) = write_entry(view, folder, &path, &entry, None, &check)?;
-                    written.files += 1;
-                    written.bytes += bytes;
-                    files.extend(file.filter(|_| few));
-                }
+                rustix::fs::fsync(top).map_err(flushed)?;
             }
         }
-        written.remarks = view.remarks.take();
-        if !through {
-            return Ok(Brought::Done(written));
-        }
-        let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
-        if !few {
-            folder::flush(top, u64::MAX).map_err(flushed)?;
-            return Ok(Brought::Done(written));
-        }
-        // Everything is written before the first of them is flushed: one journal commit then serves the folders as well.
-        for open in files.iter().chain(&folders) {
-            rustix::fs::fsync(open).map_err(flushed)?;
-        }
-        rustix::fs::fsync(top).map_err(flushed)?;
         Ok(Brought::Done(written))
     }
+}
+
+/// Who writes files.
+trait Hands {
+    fn check(&self) -> Result<(), Error>;
+    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
+    fn made_folder(&mut self);
+    fn leave(&mut self, folder: Arc<OwnedFd>);
+}
+
+/// The thread that walks.
+struct One<'a> {
+    view: &'a View<'a>,
+    cancel: &'a Cancel,
+    written: Written,
+    /// What is to be flushed one by one.
+    open: Option<Vec<Arc<OwnedFd>>>,
+}
+
+impl Hands for One<'_> {
+    fn check(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+        if replace {
+            remove(folder, path, &entry.name)?;
+        }
+        let (bytes, file) = write_entry(self.view, folder, path, &entry, None, &|| self.check())?;
+        self.written.file(bytes);
+        if let (Some(open), Some(file)) = (&mut self.open, file) {
+            open.push(Arc::new(file));
+        }
+        Ok(())
+    }
+
+    fn made_folder(&mut self) {
+        self.written.folder();
+    }
+
+    fn leave(&mut self, folder: Arc<OwnedFd>) {
+        if let Some(open) = &mut self.open {
+            open.push(folder);
+        }
+    }
+}
+
+/// Several threads, which get what is to be written folder by folder.
+struct Many<'a> {
+    batches: &'a Batches,
+    progress: &'a Progress<'a>,
+    pending: Option<Batch>,
+}
+
+impl Many<'_> {
+    fn send(&mut self) -> Result<(), Error> {
+        match self.pending.take() {
+            // No writer is left: one of them has told why.
+            Some(batch) => self.batches.send(batch).map_err(|_| Error::Cancelled),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Hands for Many<'_> {
+    fn check(&self) -> Result<(), Error> {
+        self.progress.check()
+    }
+
+    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+        let fits = |batch: &Batch| {
+            Arc::ptr_eq(&batch.folder, folder) && batch.replace == replace && batch.entries.len() < BATCH
+        };
+        if !self.pending.as_ref().is_some_and(fits) {
+            self.send()?;
+        }
+        let new = || Batch { folder: Arc::clone(folder), path: path.into(), model: None, entries: Vec::new(), replace };
+        self.pending.get_or_insert_with(new).entries.push(entry);
+        Ok(())
+    }
+
+    fn made_folder(&mut self) {
+        self.progress.made_folder();
+    }
+
+    fn leave(&mut self, _folder: Arc<OwnedFd>) {}
+}
+
+/// Walks through the steps; answers the path of a folder that somebody else has worked in, if there is one.
+fn work(
+    steps: Vec<Step>,
+    view: &View<'_>,
+    top: &OwnedFd,
+    trusted: Stamp,
+    hands: &mut impl Hands,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut path = Vec::new();
+    let mut stack = vec![(Arc::new(again(top, &path)?), 0)];
+    for step in steps {
+        hands.check()?;
+        let Some((folder, above)) = stack.last() else { break };
+        match step {
+            Step::Enter(name) => {
+                let inner = match folder::open(&**folder, &name) {
+                    Ok(inner) => inner,
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
+                    Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
+                };
+                let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                if Stamp::of(&stat) > trusted {
+                    return Ok(Some(join(&path, &name)));
+                }
+                stack.push((Arc::new(inner), enter(&mut path, &name)));
+            }
+            Step::MakeAndEnter(name) => {
+                let inner = make_folder(view, folder, &path, &name)?;
+                hands.made_folder();
+                stack.push((Arc::new(inner), enter(&mut path, &name)));
+            }
+            Step::Leave => {
+                path.truncate(*above);
+                if let Some((left, _)) = stack.pop() {
+                    hands.leave(left);
+                }
+            }
+            Step::Remove(name) => {
+                folder::remove_all(&**folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
+            }
+            Step::Make(name) => {
+                drop(make_folder(view, folder, &path, &name)?);
+                hands.made_folder();
+            }
+            Step::Write(entry) => hands.write(folder, &path, entry, false)?,
+            Step::Replace(entry) => hands.write(folder, &path, entry, true)?,
+        }
+    }
+    Ok(None)
 }
 
 fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {

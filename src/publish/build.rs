@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::objects::{EntryKind, Objects};
 use super::remarks::Remarks;
+use super::room::Size;
 use super::spare::{SPARE, Used};
 use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
@@ -79,6 +80,7 @@ impl Volume {
         }
         new.take_the_place_of(commit, cancel)?;
         self.note_written(trees, commit, entries, &shape);
+        self.spares().size = Some(Size::of(written.size()));
         let remarks = written.remarks.words();
         Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None, remarks })
     }

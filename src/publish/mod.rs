@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
 //! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk` and `write` under it, then `verify`, `link`, `sweep`, `spare` and `prepare` (a tree for the next push)
+//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `spare` and `prepare` (a tree for the next push)
 //! with `bring`, and `changes`.
 //!
 //! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
@@ -36,6 +36,7 @@ mod lock;
 mod objects;
 mod packed;
 mod path;
+mod quick;
 mod remarks;
 mod shape;
 

@@ -19,6 +19,7 @@ use sha1::{Digest as _, Sha1};
 use super::convert::Conversion;
 use super::levels::Levels;
 use super::path::{Refused, check_name, printable};
+use super::quick::Reader;
 use super::remarks::Remarks;
 use super::shape::Shape;
 use super::{Error, packed};
@@ -76,7 +77,7 @@ pub(super) struct Modules {
 pub(super) struct View<'a> {
     odb: Odb<'a>,
     store: &'a Path,
-    shape: &'a Shape,
+    shape: &'a Arc<Shape>,
     modules: &'a Modules,
     levels: RefCell<Levels>,
     /// The `.gitattributes` of the folder that was read last.
@@ -86,6 +87,8 @@ pub(super) struct View<'a> {
     /// Folders of a sparse tree of which it is known whether anything in them is wanted.
     held: RefCell<HashMap<(Oid, Vec<u8>), bool>>,
     pub(super) remarks: RefCell<Remarks>,
+    /// A way to small files that does not wait for other threads, if there is one.
+    pub(super) quick: RefCell<Option<Reader>>,
 }
 
 impl Objects {
@@ -135,6 +138,7 @@ impl Objects {
             attributes_differ: Cell::new(false),
             held: RefCell::default(),
             remarks: RefCell::default(),
+            quick: RefCell::default(),
         })
     }
 }
@@ -142,6 +146,15 @@ impl Objects {
 impl View<'_> {
     pub(super) fn shape(&self) -> &Shape {
         self.shape
+    }
+
+    /// For threads that need a handle of their own.
+    pub(super) fn shared_shape(&self) -> &Arc<Shape> {
+        self.shape
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        self.store
     }
 
     /// Reads the folder `path` (without a slash at its end; empty for the root). No order of the entries is promised.
@@ -193,6 +206,14 @@ impl View<'_> {
             Some(twice) => Err(hostile(path, &twice.name, "the name stands twice in one folder")),
             None => Ok(entries),
         }
+    }
+
+    /// Hands the content of a small file to `use_it`, if it can be had without libgit2.
+    pub(super) fn small<T>(&self, entry: &Entry, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        if !entry.kind.is_file() || entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
+            return None;
+        }
+        self.quick.borrow_mut().as_mut()?.read(entry.id).map(use_it)
     }
 
     /// True if a file is too large to be read as a whole: [`View::pieces`] has it then. What has to be converted is read.

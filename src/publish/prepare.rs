@@ -13,7 +13,7 @@ use super::build::NewTree;
 use super::clone::Model;
 use super::folder::{self, Stamp};
 use super::objects::Objects;
-use super::room::Room;
+use super::room::{self, Room, Size};
 use super::spare::{Job, MOST_STEPS, Spare, Trust, discard};
 use super::volume::Volume;
 use super::{Durability, Error, Live, Prepared, Verdict, git_file, verify, walk, write};
@@ -100,8 +100,18 @@ impl Volume {
 
     fn room(&self, job: &Job<'_>, live: Oid) -> Result<Room, Error> {
         let name = live.to_string();
-        let measured = Room::measure(job.trees, name.as_bytes(), job.cancel);
-        measured.map_err(|errno| self.failed("measure", name.as_bytes(), errno))?.ok_or(Error::Cancelled)
+        let failed = |errno| self.failed("measure", name.as_bytes(), errno);
+        let known = self.spares().size.and_then(Size::at_most);
+        let tree = match known {
+            Some(tree) => tree,
+            None => {
+                let tree = room::measure(job.trees, name.as_bytes(), job.cancel).map_err(failed)?;
+                let tree = tree.ok_or(Error::Cancelled)?;
+                self.spares().size = Some(Size::of(tree));
+                tree
+            }
+        };
+        Room::of(job.trees, tree).map_err(failed)
     }
 
     /// Compares a tree that was published from a spare with its commit, as far as that was left for later.

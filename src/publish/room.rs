@@ -11,6 +11,50 @@ use crate::worker::Cancel;
 const MARGIN: u64 = 16 * 1024 * 1024;
 const MARGIN_INODES: u64 = 1_000;
 
+/// What the live tree takes: measured once, and then counted along with what is written. Each tree is made from the one
+/// before it or takes its place, so one size serves all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    measured: (u64, u64),
+    /// What was written since; what it took the place of is not known.
+    more: (u64, u64),
+}
+
+impl Size {
+    /// Bytes and inodes of a tree as it was measured, or written.
+    pub(super) fn of(tree: (u64, u64)) -> Self {
+        Self { measured: tree, more: (0, 0) }
+    }
+
+    /// The next tree is this one with so much written into it.
+    pub(super) fn grow(&mut self, (bytes, inodes): (u64, u64)) {
+        self.more = (self.more.0.saturating_add(bytes), self.more.1.saturating_add(inodes));
+    }
+
+    /// At least what the tree takes; `None` if so much was written that it has to be measured again.
+    pub(super) fn at_most(self) -> Option<(u64, u64)> {
+        let near = |more: u64, measured: u64, some: u64| more <= measured / 8 + some;
+        let near =
+            near(self.more.0, self.measured.0, MARGIN / 8) && near(self.more.1, self.measured.1, MARGIN_INODES / 8);
+        near.then(|| (self.measured.0 + self.more.0, self.measured.1 + self.more.1))
+    }
+}
+
+/// Measures a tree by looking at everything in it. `None`: cancelled.
+pub(super) fn measure(trees: &OwnedFd, name: &[u8], cancel: &Cancel) -> Result<Option<(u64, u64)>, Errno> {
+    let mut tree = (0_u64, 0_u64);
+    let measured = folder::visit(folder::open(trees, name)?, |_, _, stat| {
+        tree.0 += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        tree.1 += 1;
+        if cancel.is_cancelled() { Err(Errno::CANCELED) } else { Ok(()) }
+    });
+    match measured {
+        Ok(()) => Ok(Some(tree)),
+        Err(Errno::CANCELED) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Free blocks and inodes, and what one tree takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
@@ -19,23 +63,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Measures the tree `name` and the volume. `None`: cancelled.
-    pub(super) fn measure(trees: &OwnedFd, name: &[u8], cancel: &Cancel) -> Result<Option<Self>, Errno> {
-        let mut tree = (0_u64, 0_u64);
-        let measured = folder::visit(folder::open(trees, name)?, |_, _, stat| {
-            tree.0 += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-            tree.1 += 1;
-            if cancel.is_cancelled() { Err(Errno::CANCELED) } else { Ok(()) }
-        });
-        match measured {
-            Ok(()) => {}
-            Err(Errno::CANCELED) => return Ok(None),
-            Err(errno) => return Err(errno),
-        }
+    /// Asks the volume of `trees`; `tree` is what one of them takes.
+    pub(super) fn of(trees: &OwnedFd, tree: (u64, u64)) -> Result<Self, Errno> {
         let state = rustix::fs::fstatvfs(trees)?;
         // File systems without a fixed number of inodes (btrfs) report 0 of 0.
         let inodes = if state.f_files == 0 { u64::MAX } else { state.f_favail };
-        Ok(Some(Self { free: (state.f_bavail.saturating_mul(state.f_frsize), inodes), tree }))
+        Ok(Self { free: (state.f_bavail.saturating_mul(state.f_frsize), inodes), tree })
     }
 
     /// True if a fresh tree would hardly fit any more.
@@ -70,5 +103,20 @@ mod tests {
         assert!(!Room { free: (1 << 30, 1_150), tree }.is_tight());
         assert!(!Room { free: (1 << 30, 1_150), tree }.is_ample(), "inodes count as well");
         assert!(Room { free: (1 << 30, 1_050), tree }.is_tight());
+    }
+
+    #[test]
+    fn a_size_is_counted_along_and_measured_again_when_it_says_little() {
+        let mut size = Size::of((80 << 20, 8_000));
+        size.grow((4096, 1));
+        assert_eq!(size.at_most(), Some(((80 << 20) + 4096, 8_001)));
+        size.grow((20 << 20, 0));
+        assert_eq!(size.at_most(), None, "a quarter of it was written anew");
+        let mut size = Size::of((80 << 20, 8_000));
+        size.grow((0, 2_000));
+        assert_eq!(size.at_most(), None, "inodes count as well");
+        let mut small = Size::of((4096, 1));
+        small.grow((4096, 1));
+        assert!(small.at_most().is_some(), "a tree of one file is not measured at each push");
     }
 }

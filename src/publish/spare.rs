@@ -17,6 +17,7 @@ use super::build::NewTree;
 use super::folder::{self, Stamp};
 use super::link::commit_named;
 use super::objects::{MAX_ENTRIES, Objects, View};
+use super::room::Size;
 use super::shape::Shape;
 use super::sweep::{DOOMED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
@@ -30,8 +31,8 @@ pub(super) const SPARE: &str = ".spare-";
 /// Of a larger one only the folders that the push touches, and the rest right after the publish.
 const LOOKED_AT_FIRST: u64 = 1_000;
 
-/// A plan of more steps is not worth it: a fresh tree is written by several threads.
-pub(super) const MOST_STEPS: u64 = 50_000;
+/// A plan of more steps takes too much memory; half of them would be half of a tree anyway.
+pub(super) const MOST_STEPS: u64 = 150_000;
 
 /// A tree that is ready to become another commit's.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub(super) struct Trust {
 pub(super) struct Spares {
     pub ready: Vec<Spare>,
     pub trees: HashMap<Oid, Trust>,
+    /// About what the live tree takes; `None` if it has to be measured.
+    pub size: Option<Size>,
 }
 
 /// How an attempt to use a spare ended, if not in an error that ends the build.
@@ -143,7 +146,13 @@ impl Volume {
         // Its folder may be as old as the commits that left it alone, and a sweep goes by that until it is published.
         touch(trees, &tree.name);
         tree.take_the_place_of(commit, cancel)?;
-        self.spares().trees.insert(commit, Trust { since: Some(since), entries, complete: false, shape });
+        {
+            let mut spares = self.spares();
+            spares.trees.insert(commit, Trust { since: Some(since), entries, complete: false, shape });
+            if let Some(size) = &mut spares.size {
+                size.grow(written.size());
+            }
+        }
         let remarks = written.remarks.words();
         let (files, bytes) = (written.files, written.bytes);
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
@@ -156,8 +165,8 @@ impl Volume {
             Ok(old) => old,
             Err(error) => return spoilt(error.to_string()),
         };
-        // A changed file is two steps, so this is about half of the tree.
-        let most = (spare.entries + 128).min(MOST_STEPS);
+        // A changed file is removed and made, an unchanged one of a fresh tree only made.
+        let most = (spare.entries / 2 + 128).min(MOST_STEPS);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(plan) = plan(job.view, old, root, most, job.cancel)? else {
             return Ok(Err(Unfit::Far));

@@ -18,16 +18,20 @@ use rustix::io::Errno;
 use super::clone::Model;
 use super::objects::{Entry, EntryKind, Objects, View, join};
 use super::path::printable;
+use super::quick::{Packs, Reader};
 use super::remarks::Remarks;
 use super::shape::Shape;
 use super::{Error, folder};
 use crate::worker::Cancel;
 
-/// Files are handed over in small groups of one folder: one descriptor and one wake-up for many.
-const BATCH: usize = 32;
+/// Files are handed over in groups of one folder. Two writers in one folder wait for each other at each name (the kernel
+/// locks the folder), so a group is a whole folder unless that is so large that the others would have nothing to do.
+const BATCH: usize = 512;
 
 /// Batches that may wait. It bounds the descriptors and the memory that a fast walker can take.
 const WAITING: usize = 32;
+
+const BLOCK: u64 = 4096;
 
 /// Between two pieces of a large file the writer looks whether it is still wanted.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -38,30 +42,69 @@ pub(super) struct Written {
     /// Files and links.
     pub files: u64,
     pub bytes: u64,
+    pub folders: u64,
+    /// About what all of it takes on the disk.
+    pub blocks: u64,
     pub remarks: Remarks,
 }
 
-struct Batch {
-    folder: Arc<OwnedFd>,
-    path: Arc<[u8]>,
-    model: Option<Model>,
-    entries: Vec<Entry>,
+impl Written {
+    pub(super) fn file(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        self.blocks += blocks(bytes);
+    }
+
+    pub(super) fn folder(&mut self) {
+        self.folders += 1;
+        self.blocks += BLOCK;
+    }
+
+    /// Bytes and inodes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.blocks, self.files + self.folders)
+    }
 }
 
+/// What a file of so many bytes takes: whole blocks, as most file systems have them.
+fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).max(1) * BLOCK
+}
+
+/// Files and links for one folder.
+pub(super) struct Batch {
+    pub folder: Arc<OwnedFd>,
+    pub path: Arc<[u8]>,
+    pub model: Option<Model>,
+    pub entries: Vec<Entry>,
+    /// True if each takes the place of a file or link that has to go first.
+    pub replace: bool,
+}
+
+/// Where batches go.
+pub(super) type Batches = SyncSender<Batch>;
+
 /// What the threads of one build share.
-struct Progress<'a> {
+pub(super) struct Progress<'a> {
     cancel: &'a Cancel,
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
     files: AtomicU64,
     bytes: AtomicU64,
+    folders: AtomicU64,
+    blocks: AtomicU64,
     remarks: Mutex<Remarks>,
 }
 
 impl Progress<'_> {
-    fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         // `stop` means that another thread has kept the real reason.
         if self.cancel.is_cancelled() || self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub(super) fn made_folder(&self) {
+        self.folders.fetch_add(1, Ordering::Relaxed);
+        self.blocks.fetch_add(BLOCK, Ordering::Relaxed);
     }
 
     fn keep(&self, remarks: Remarks) {
@@ -84,42 +127,61 @@ pub(super) fn write_tree(
     model: Option<Model>,
     cancel: &Cancel,
 ) -> Result<Written, Error> {
-    let shape = objects.shape();
+    let top = into.try_clone().map_err(|source| Error::Io { doing: "open", path: "the new tree".into(), source })?;
+    let written = with_writers(store, objects.shape(), cancel, |batches, progress| {
+        walk(objects, root, (top, model), batches, progress)
+    });
+    written.map(|((), written)| written).map_err(|error| error.with_cause_from(into))
+}
+
+/// Runs `hand_out` beside threads that write the batches which it sends, and waits for all of them.
+pub(super) fn with_writers<T>(
+    store: &Path,
+    shape: &Arc<Shape>,
+    cancel: &Cancel,
+    hand_out: impl FnOnce(&Batches, &Progress<'_>) -> Result<T, Error>,
+) -> Result<(T, Written), Error> {
     let progress = Progress {
         cancel,
         stop: AtomicBool::new(false),
         failure: Mutex::new(None),
         files: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
+        folders: AtomicU64::new(0),
+        blocks: AtomicU64::new(0),
         remarks: Mutex::default(),
     };
-    let top = into.try_clone().map_err(|source| Error::Io { doing: "open", path: "the new tree".into(), source })?;
+    let packs = Packs::open(store);
     let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4);
-    thread::scope(|scope| {
+    let handed_out = thread::scope(|scope| {
         let (batches, queue) = sync_channel(WAITING);
         // Only the writers hold the receiver: if all of them are gone, the walker's send fails and does not wait for ever.
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            let progress = &progress;
+            let (progress, packs) = (&progress, Arc::clone(&packs));
             scope.spawn(move || {
-                if let Err(error) = write_batches(store, shape, &queue, progress) {
+                if let Err(error) = write_batches(store, shape, packs, &queue, progress) {
                     progress.fail(error);
                 }
             });
         }
         drop(queue);
-        if let Err(error) = walk(objects, root, (top, model), &batches, &progress) {
-            progress.fail(error);
-        }
+        hand_out(&batches, &progress).map_err(|error| progress.fail(error)).ok()
     });
-    match progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error.with_cause_from(into)),
-        None => Ok(Written {
-            files: progress.files.into_inner(),
-            bytes: progress.bytes.into_inner(),
-            remarks: progress.remarks.into_inner().unwrap_or_else(PoisonError::into_inner),
-        }),
+    match (progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner), handed_out) {
+        (None, Some(handed_out)) => Ok((
+            handed_out,
+            Written {
+                files: progress.files.into_inner(),
+                bytes: progress.bytes.into_inner(),
+                folders: progress.folders.into_inner(),
+                blocks: progress.blocks.into_inner(),
+                remarks: progress.remarks.into_inner().unwrap_or_else(PoisonError::into_inner),
+            },
+        )),
+        (Some(error), _) => Err(error),
+        (None, None) => Err(Error::Cancelled),
     }
 }
 
@@ -135,7 +197,7 @@ fn walk(
     objects: &Objects,
     root: Oid,
     (top, model): (OwnedFd, Option<Model>),
-    batches: &SyncSender<Batch>,
+    batches: &Batches,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
     let view = objects.view()?;
@@ -149,6 +211,7 @@ fn walk(
             continue;
         };
         let made = make_folder(&view, &frame.folder, &path, &entry.name)?;
+        progress.made_folder();
         if entry.kind == EntryKind::Submodule {
             continue;
         }
@@ -171,7 +234,7 @@ fn enter(
     (folder, model): (Arc<OwnedFd>, Option<Model>),
     path: &[u8],
     above: usize,
-    batches: &SyncSender<Batch>,
+    batches: &Batches,
     progress: &Progress<'_>,
 ) -> Result<Frame, Error> {
     let shared: Arc<[u8]> = path.into();
@@ -184,7 +247,8 @@ fn enter(
             return Ok(Frame { folder, model, above, folders: folders.into_iter() });
         }
         progress.check()?;
-        let batch = Batch { folder: Arc::clone(&folder), path: Arc::clone(&shared), model: model.clone(), entries };
+        let (folder, path) = (Arc::clone(&folder), Arc::clone(&shared));
+        let batch = Batch { folder, path, model: model.clone(), entries, replace: false };
         // No writer is left: one of them has told why.
         batches.send(batch).map_err(|_| Error::Cancelled)?;
     }
@@ -198,11 +262,13 @@ pub(super) fn make_folder(view: &View<'_>, parent: &OwnedFd, path: &[u8], name: 
 fn write_batches(
     store: &Path,
     shape: &Arc<Shape>,
+    packs: Arc<Packs>,
     queue: &Mutex<Receiver<Batch>>,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
     let objects = Objects::open(store, shape)?;
     let view = objects.view()?;
+    view.quick.replace(Some(Reader::new(packs)));
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // The walker is done, or gave up.
@@ -212,11 +278,23 @@ fn write_batches(
         };
         for entry in &batch.entries {
             progress.check()?;
+            if batch.replace {
+                remove(&batch.folder, &batch.path, &entry.name)?;
+            }
             let (bytes, _) =
                 write_entry(&view, &batch.folder, &batch.path, entry, batch.model.as_ref(), &|| progress.check())?;
             progress.files.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+            progress.blocks.fetch_add(blocks(bytes), Ordering::Relaxed);
         }
+    }
+}
+
+/// Removes what stands where a file is to be made anew: mostly a file, so nothing is asked before.
+pub(super) fn remove(folder: &OwnedFd, path: &[u8], name: &[u8]) -> Result<(), Error> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(_) => folder::remove_all(folder, name).map_err(|errno| refused("remove", path, name, errno)),
     }
 }
 
@@ -241,6 +319,14 @@ pub(super) fn write_entry(
         drop(file);
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| refused("remove", path, name, errno))?;
     }
+    let write = |content: &[u8]| {
+        view.remarks.borrow_mut().wrote(content, || join(path, name));
+        let file = write_file(folder, path, name, content, view.shape().mode(entry.kind), check)?;
+        Ok((content.len() as u64, Some(file)))
+    };
+    if let Some(written) = view.small(entry, write) {
+        return written;
+    }
     if view.is_large(entry, path)? {
         let file = create(folder, path, name, view.shape().mode(entry.kind))?;
         let written = view.pieces(entry, path, &mut |piece| {
@@ -250,13 +336,10 @@ pub(super) fn write_entry(
         return written.map(|size| (size, Some(file)));
     }
     view.content(entry, path, |content| {
-        let size = content.len() as u64;
         if entry.kind == EntryKind::Link {
-            return write_link(folder, path, name, content).map(|()| (size, None));
+            return write_link(folder, path, name, content).map(|()| (content.len() as u64, None));
         }
-        view.remarks.borrow_mut().wrote(content, || join(path, name));
-        let mode = view.shape().mode(entry.kind);
-        write_file(folder, path, name, content, mode, check).map(|file| (size, Some(file)))
+        write(content)
     })
 }
 

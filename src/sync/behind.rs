@@ -73,6 +73,7 @@ impl Tools {
             Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
         }
         self.make_spare(volume.clone(), deadline).await;
+        self.engine.plan_next().await;
         if let Err(error) = self.write_through(deadline).await {
             tracing::warn!(%error, "what is published could not be written through to the disk yet");
         }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::{git, oid, options};
 use crate::support::forge::Forge;
 use crate::support::git_http::{GitHttp, Mode};
+use crate::support::repo::Repo;
 
 const RECURSE: &[&str] = &["--recurse-submodules"];
 
@@ -443,4 +444,42 @@ async fn a_repository_on_this_machine_may_have_submodules_there() {
     let (modules, _) = bench.sync().await.unwrap();
     assert_eq!(modules.fetched.len(), 2);
     bench.forge.assert_cloned(bench.forge.bare("site").to_str().unwrap(), &bench.tree(), &[], RECURSE);
+}
+
+#[tokio::test]
+async fn a_push_reads_no_folder_that_it_leaves_alone() {
+    let repo = Repo::new();
+    repo.write("kept/file.txt", "kept\n");
+    repo.write("index.html", "one\n");
+    repo.commit("two folders");
+    repo.push();
+    let server = GitHttp::start(&repo.root());
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::new(options(&server.url("site.git")), folder.path().join("volume/repo.git"));
+    let modules = |commit| engine.fetch_submodules(commit, Vec::new());
+    let first = super::sync(&engine).await.unwrap().commit;
+    assert_eq!(modules(first).await.unwrap(), Modules::default());
+
+    // Without the folder, who reads it says so.
+    let store = engine.store();
+    let kept = git(store, &["rev-parse", &format!("{first}:kept")]);
+    let pack = store.join("objects/pack");
+    let aside = folder.path().join("aside");
+    std::fs::rename(&pack, &aside).unwrap();
+    std::fs::create_dir(&pack).unwrap();
+    for file in std::fs::read_dir(&aside).unwrap().flatten() {
+        if file.path().extension().is_some_and(|ending| ending == "pack") {
+            let unpack = format!("git unpack-objects -q < '{}'", file.path().display());
+            assert!(
+                std::process::Command::new("sh").args(["-c", &unpack]).current_dir(store).status().unwrap().success()
+            );
+        }
+    }
+    std::fs::remove_file(store.join("objects").join(&kept[..2]).join(&kept[2..])).unwrap();
+    repo.push_file("index.html", "two\n", "the other folder stays as it is");
+    let second = super::sync(&engine).await.unwrap().commit;
+    assert_ne!(second, first);
+    assert_eq!(modules(second).await.unwrap(), Modules::default());
+    // Asked once more, it is not remembered but looked up.
+    assert_eq!(modules(second).await.unwrap(), Modules::default());
 }

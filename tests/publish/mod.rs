@@ -12,6 +12,7 @@ mod group_write;
 mod hostile;
 mod large;
 mod live;
+mod many;
 mod model;
 mod opening;
 mod space;
