@@ -33,7 +33,8 @@ pub fn command() -> String {
     };
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { " with changes" };
-    let variables = ["PUSHSYNC", "PEER", "BENCH_DIR"].map(|name| std::env::var(name).map(|value| format!("{name}={value} ")));
+    let variables =
+        ["PUSHSYNC", "PEER", "BENCH_DIR"].map(|name| std::env::var(name).map(|value| format!("{name}={value} ")));
     let variables: String = variables.into_iter().flatten().collect();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     format!("commit {commit}{changed}: {variables}scripts/bench {}", args.join(" "))
