@@ -20,6 +20,8 @@ use sha1::{Digest as _, Sha1};
 const SMALL: usize = 128 * 1024;
 /// What the indexes may take in memory: half a million objects. Larger ones are left to libgit2.
 const MOST_INDEX: u64 = 16 * 1024 * 1024;
+/// So many packs, each of which takes a descriptor.
+const MOST_PACKS: usize = 32;
 /// What is read of a pack at first: most small files are in it whole.
 const FIRST: usize = 4096;
 
@@ -47,20 +49,24 @@ pub(super) struct Reader {
 impl Packs {
     /// Opens what can be read this way; that may be nothing.
     pub(super) fn open(store: &Path) -> Arc<Self> {
-        let mut packs = Vec::new();
-        let mut left = MOST_INDEX;
+        let mut indexes = Vec::new();
         for entry in std::fs::read_dir(store.join("objects/pack")).into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "idx") {
-                continue;
+            if path.extension().is_some_and(|extension| extension == "idx")
+                && let Ok(data) = entry.metadata()
+            {
+                indexes.push((data.len(), path));
             }
+        }
+        // Most of what is looked for is in the largest.
+        indexes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        let (mut packs, mut left) = (Vec::new(), MOST_INDEX);
+        for (_, path) in indexes.into_iter().take(MOST_PACKS) {
             if let Some(pack) = Pack::open(&path, left) {
                 left -= pack.index.len() as u64;
                 packs.push(pack);
             }
         }
-        // Most of what is looked for is in the largest.
-        packs.sort_by_key(|pack| std::cmp::Reverse(pack.index.len()));
         Arc::new(Self(packs))
     }
 }
@@ -179,6 +185,7 @@ fn blob(bytes: &[u8]) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use git2::Repository;
     use proptest::prelude::*;
@@ -223,12 +230,10 @@ mod tests {
     #[test]
     fn no_flipped_byte_of_a_pack_is_ever_content() {
         let (folder, ids) = store(&[random(300), b"some text\n".repeat(40)]);
-        let pack = fs::read_dir(folder.path().join("objects/pack")).unwrap().flatten().map(|entry| entry.path());
-        let pack = pack.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "pack")).unwrap();
+        let mut files = fs::read_dir(folder.path().join("objects/pack")).unwrap().flatten().map(|entry| entry.path());
+        let pack = files.find(|path| path.extension().is_some_and(|ending| ending == "pack")).unwrap();
         let whole = fs::read(&pack).unwrap();
-        let mut permissions = fs::metadata(&pack).unwrap().permissions();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-        fs::set_permissions(&pack, permissions).unwrap();
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
         for at in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;

@@ -202,3 +202,55 @@ async fn large_packs_come_whole_and_too_large_ones_are_left_to_the_plain_way() {
     assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, ahead.commit);
     assert_whole(engine.store(), &ahead.commit.to_string());
 }
+
+#[tokio::test]
+async fn what_is_asked_with_is_the_same_whether_it_was_planned_before_or_not() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let mut asked = Vec::new();
+    for round in 0..8 {
+        let mut before = oid(&repo.head());
+        if round % 2 == 0 {
+            engine.plan_next().await;
+        }
+        if round == 6 {
+            // The plan is for a commit that is not our ref's any more when the push comes.
+            before = oid(&repo.push_file("index.html", "in between\n", "In between"));
+            sync(&engine).await.unwrap();
+        }
+        let after = repo.push_file("index.html", format!("round {round}\n"), "Next");
+        let received = server.received();
+        let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
+        assert_eq!(look.commit, oid(&after));
+        assert!(matches!(early, Early::Fetched(fetched) if fetched.objects == 3), "{round}: {early:?}");
+        asked.push(server.received() - received);
+        assert_whole(engine.store(), &after);
+        assert_eq!(git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]), "1");
+    }
+    // The first rounds have fewer commits to tell of.
+    assert!(asked[2..].iter().all(|bytes| *bytes == asked[2]), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_plan_whose_store_was_lost_harms_nothing() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    let before = oid(&repo.head());
+    engine.plan_next().await;
+    std::fs::remove_dir_all(engine.store()).unwrap();
+    let after = repo.push_file("index.html", "two\n", "Second");
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
+    assert_eq!((look.commit, early), (oid(&after), Early::Nothing));
+    assert_unharmed(&server, &engine).await;
+    assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&after));
+    assert_whole(engine.store(), &after);
+
+    // Nor is one made where there is no store.
+    std::fs::remove_dir_all(engine.store()).unwrap();
+    engine.plan_next().await;
+    assert!(!engine.store().exists());
+}
