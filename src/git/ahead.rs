@@ -64,11 +64,8 @@ impl Engine {
     /// Works out now what a push that leads on from our ref's commit will be asked with. To be called while nobody waits.
     pub async fn plan_next(&self) {
         let plan = self.run_until(self.deadline(), |inner, _| {
-            if !inner.store.is_dir() {
-                // Somebody emptied the volume; it is not for this to make a new store.
-                return Ok(());
-            }
-            let next = arrive::plan_next(&store::open(&inner.store)?, &inner.options)?;
+            // If somebody emptied the volume it is not for this to make a new store.
+            let next = arrive::plan_next(&store::open_existing(&inner.store)?, &inner.options)?;
             *inner.next.lock().unwrap_or_else(PoisonError::into_inner) = next;
             Ok(())
         });

@@ -33,8 +33,17 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n
 
 /// Opens the store, making it first if there is nothing.
 pub(super) fn open(store: &Path) -> Result<Repository, Error> {
+    if let Err(error) = fs::symlink_metadata(store)
+        && error.kind() == ErrorKind::NotFound
+    {
+        create(store)?;
+    }
+    open_existing(store)
+}
+
+/// The same for who must not make one.
+pub(super) fn open_existing(store: &Path) -> Result<Repository, Error> {
     match fs::symlink_metadata(store) {
-        Err(error) if error.kind() == ErrorKind::NotFound => create(store)?,
         Err(error) => return Err(Error::from_disk(store, &error)),
         Ok(kind) if !kind.is_dir() => return Err(Error::Foreign { store: store.to_owned() }),
         Ok(_) => {}
