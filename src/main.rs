@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::metrics::Metrics;
-use pushsync::{dashboard, log, notices, ping, server, signals, sync};
+use pushsync::{dashboard, git, log, notices, ping, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM to exit takes at most two seconds: the sync loop's share, and the listeners'.
@@ -52,10 +52,9 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
 
 /// The life of a sidecar.
 fn run(config: Config) -> ExitCode {
+    git::share_one_heap();
     log::init(config.log);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let served = runtime.context("no threads or timers to be had").and_then(|runtime| {

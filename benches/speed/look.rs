@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::contestants::{Peer, git};
@@ -19,29 +19,40 @@ pub fn run(options: &Options) {
     let remote = Remote::new(100);
     remote.add_refs(REFS);
     println!("a look that finds nothing new, {} refs\n", REFS + 1);
-    figures::head(&["who", "looks", "requests a look", "bytes down", "bytes up", "processor ms", "looks a second"]);
+    figures::head(&[
+        "who",
+        "looks",
+        "requests a look",
+        "bytes down",
+        "bytes up",
+        "processor ms",
+        "looks a second",
+        "deliveries a look",
+    ]);
+    let none = AtomicUsize::new(0);
     let span = Duration::from_secs(if options.quick { 3 } else { 10 });
     {
         let ours = Ours::start(&remote, "polling", &["--period=10ms"]);
         std::thread::sleep(Duration::from_secs(1));
         let pid = ours.sidecar.id();
-        watched("pushsync, every 10 ms", &remote, pid, span);
+        watched("pushsync, every 10 ms", &remote, pid, span, &none);
         assert_eq!(process::children_ticks(pid), 0, "a look runs no program");
     }
     {
         let ours = Ours::start(&remote, "rung", &[]);
-        let (request, hook, over) = (signed(&remote, &remote.head, &remote.head), ours.hook(), AtomicBool::new(false));
+        let (request, hook) = (signed(&remote, &remote.head, &remote.head), ours.hook());
+        let (over, rung) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            scope.spawn(|| ring(&request, hook, &over));
+            scope.spawn(|| ring(&request, hook, &over, &rung));
             std::thread::sleep(Duration::from_secs(1));
-            watched("pushsync, rung all the time", &remote, ours.sidecar.id(), span);
+            watched("pushsync, rung all the time", &remote, ours.sidecar.id(), span, &rung);
             over.store(true, Ordering::Relaxed);
         });
     }
     if let Some(program) = &options.peer {
         let peer = Peer::start(program, &remote, "10ms");
         std::thread::sleep(Duration::from_secs(1));
-        watched("PEER (without the programs it runs)", &remote, peer.id(), span);
+        watched("PEER (without the programs it runs)", &remote, peer.id(), span, &none);
     }
     let (url, times) = (remote.url(), options.rounds(15));
     let full = remote.at("full.git");
@@ -59,22 +70,25 @@ pub fn run(options: &Options) {
 }
 
 /// Rings for what is published already, one delivery after the other; those that meet a look are merged.
-fn ring(request: &[u8], hook: SocketAddr, over: &AtomicBool) {
+fn ring(request: &[u8], hook: SocketAddr, over: &AtomicBool, rung: &AtomicUsize) {
     while !over.load(Ordering::Relaxed) {
         assert_eq!(deliver(request, hook), 202);
+        rung.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// What a program that looks by itself costs, over some seconds.
-fn watched(who: &str, remote: &Remote, pid: u32, span: Duration) {
+fn watched(who: &str, remote: &Remote, pid: u32, span: Duration, rung: &AtomicUsize) {
+    let rung_before = rung.load(Ordering::Relaxed);
     let (cpu, requests, wire, started) =
         (process::cpu_ms(pid), remote.http.requests(), remote.http.wire(), Instant::now());
     std::thread::sleep(span);
     let looks = remote.http.requests() - requests;
     let (cpu, after) = (process::cpu_ms(pid) - cpu, remote.http.wire());
     assert!(looks > 0, "{who} does not look");
-    tell(who, looks, looks, (after.1 - wire.1, after.2 - wire.2), cpu, started.elapsed());
+    let rung = rung.load(Ordering::Relaxed) - rung_before;
+    tell(who, (looks, looks, rung), (after.1 - wire.1, after.2 - wire.2), cpu, started.elapsed());
 }
 
 /// What a command costs with all the programs that it runs.
@@ -90,7 +104,7 @@ fn counted(who: &str, remote: &Remote, times: usize, command: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     let cpu: f64 = text.lines().last().unwrap().split_whitespace().map(milliseconds).sum();
     let after = remote.http.wire();
-    tell(who, times, remote.http.requests() - requests, (after.1 - wire.1, after.2 - wire.2), cpu, took);
+    tell(who, (times, remote.http.requests() - requests, 0), (after.1 - wire.1, after.2 - wire.2), cpu, took);
 }
 
 /// bash's way to say it: `0m1.234s`.
@@ -100,7 +114,7 @@ fn milliseconds(text: &str) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn tell(who: &str, looks: usize, requests: usize, (up, down): (u64, u64), cpu: f64, took: Duration) {
+fn tell(who: &str, (looks, requests, rung): (usize, usize, usize), (up, down): (u64, u64), cpu: f64, took: Duration) {
     let count = looks as f64;
     figures::row(&[
         who.to_owned(),
@@ -110,5 +124,6 @@ fn tell(who: &str, looks: usize, requests: usize, (up, down): (u64, u64), cpu: f
         format!("{:.0}", up as f64 / count),
         format!("{:.2}", cpu / count),
         format!("{:.0}", count / took.as_secs_f64()),
+        format!("{:.1}", rung as f64 / count),
     ]);
 }

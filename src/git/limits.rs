@@ -1,4 +1,5 @@
-//! The settings that libgit2 keeps for the whole process: timeouts, whose configuration it reads, and its memory.
+//! The settings that C libraries keep for the whole process: libgit2's timeouts, whose configuration it reads and its memory,
+//! and malloc's heaps.
 //!
 //! The only module with `unsafe`: these options are plain globals in C without a lock, and an allocator is C as well.
 #![allow(unsafe_code)]
@@ -19,6 +20,19 @@ use super::memory::{self, Budget};
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// A connection that is not made by then will not be.
 const LONGEST_CONNECT: Duration = Duration::from_secs(15);
+
+/// Has all threads take their memory from one heap. To be called before there are any.
+///
+/// glibc gives each thread a heap of its own, and what a large sync leaves free in one is of no use to the others: after a
+/// clone of 20,000 files that was 8 MiB instead of 5.
+pub fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number that malloc reads when a thread allocates for the first time, and there is no other thread
+    // yet. A failure leaves the number as it was.
+    unsafe {
+        let _ = libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
 
 /// How long a server may be silent, if the whole operation may take `timeout`.
 pub(super) fn silence(timeout: Duration) -> Duration {

@@ -59,6 +59,7 @@ pub use compact::{Compacted, Compaction, Effort};
 pub use engine::{Commit, Engine, Fetched, Look, Span, Want};
 pub use error::{Cause, Error};
 pub use filter::{BadFilter, Filter};
+pub use limits::share_one_heap;
 pub use network::{Network, Rewrite, Setting, What};
 pub use options::{Reference, RemoteOptions};
 pub use proxy::{BadProxy, Proxies, ProxyAddress};

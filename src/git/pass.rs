@@ -41,6 +41,9 @@ impl Pass {
     /// The headers for an address, cookies included.
     pub(super) fn headers(&self, url: &str) -> Vec<(String, Secret)> {
         let mut headers = self.headers.clone();
+        if self.jar.is_empty() {
+            return headers;
+        }
         let cookies = Url::parse(url).ok().and_then(|url| self.jar.header(&url, Timestamp::now()));
         headers.extend(cookies.map(|cookies| ("Cookie".to_owned(), cookies)));
         headers

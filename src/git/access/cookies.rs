@@ -44,6 +44,10 @@ impl Jar {
         Ok(Self(cookies))
     }
 
+    pub(in crate::git) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value of the `Cookie` header for an address, if it gets any.
     pub(in crate::git) fn header(&self, url: &Url, now: Timestamp) -> Option<Secret> {
         let mut value = Vec::new();
