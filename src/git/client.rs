@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Proxy, Response, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
 
 use super::network::Way;
 use super::{Cause, limits};
@@ -12,16 +12,23 @@ use super::{Cause, limits};
 /// Some forges give git's own address to git only, and know it by this word.
 const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
 
+/// A look, and beside it the fetch of what was announced.
+const IDLE: usize = 2;
+
 /// Makes a client. Files with certificates are read here, and not again.
 pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
+    builder(way, timeout, IDLE)?.build().map_err(|error| words(&error))
+}
+
+/// The same, to be completed; it keeps so many connections that are not in use.
+pub(super) fn builder(way: &Way, timeout: Duration, idle: usize) -> Result<ClientBuilder, Cause> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(limits::connect(timeout))
         .read_timeout(limits::silence(timeout))
-        // A look, and beside it the fetch of what was announced.
-        .pool_max_idle_per_host(2)
+        .pool_max_idle_per_host(idle)
         // Ours was chosen already; the environment must not choose again.
         .no_proxy();
     if let Some(address) = &way.proxy {
@@ -39,7 +46,7 @@ pub(super) fn build(way: &Way, timeout: Duration) -> Result<Client, Cause> {
     if !way.verify {
         client = client.tls_danger_accept_invalid_certs(true);
     }
-    client.build().map_err(|error| words(&error))
+    Ok(client)
 }
 
 /// Makes it once.

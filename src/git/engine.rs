@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::worker::{Cancel, Lost, Worker};
 
+use super::lfs::Kept;
 use super::partial::Partial;
 use super::pass::Moment;
 use super::transport::Link;
@@ -90,6 +91,7 @@ pub(super) struct Inner {
     pub(super) let_go: AtomicBool,
     upkeep: Upkeep,
     pub(super) partial: Partial,
+    pub(super) lfs: Kept,
 }
 
 impl Engine {
@@ -112,8 +114,8 @@ impl Engine {
 
     fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
         let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
-        let (upkeep, partial) = (Upkeep::new(), Partial::default());
-        Self(Arc::new(Inner { store, options, worker, client, cleared, modules, let_go, upkeep, partial }))
+        let (upkeep, partial, lfs) = (Upkeep::new(), Partial::default(), Kept::default());
+        Self(Arc::new(Inner { store, options, worker, client, cleared, modules, let_go, upkeep, partial, lfs }))
     }
 
     pub(super) fn inner(&self) -> &Inner {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::known_hosts::{Verdict, glob, judge, key_type, matches_any};
 
+pub(crate) use super::lfs::fuzzing::lfs_answer;
 pub(crate) use super::v2::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};
 
 /// A host that is written down is known, a revoked key never is, lines about others and comments change nothing, and a

@@ -144,7 +144,7 @@ impl Volume {
         touch(trees, &tree.name);
         tree.take_the_place_of(commit, cancel)?;
         self.spares().trees.insert(commit, Trust { since: Some(since), entries, complete: false, shape });
-        let remarks = written.remarks.words();
+        let remarks = written.remarks.words(view.shape().lfs);
         let (files, bytes) = (written.files, written.bytes);
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
     }

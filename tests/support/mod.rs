@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub mod delivery;
 pub mod forge;
 pub mod git_http;
+pub mod lfs;
 pub mod proxy;
 pub mod repo;
 pub mod sidecar;
