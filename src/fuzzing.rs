@@ -13,7 +13,7 @@ use crate::{config, dashboard, git, history, log, peers, publish, server};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `fuzz/fuzz_targets/` has one file for each, `fuzz/seeds/` a folder.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 28] = [
     ("signature_header", leaves::signature_header),
     ("form_body", server::fuzzing::form_body),
     ("push_payload", server::fuzzing::push_payload),
@@ -22,6 +22,8 @@ pub const TARGETS: [Target; 26] = [
     ("capabilities", git::fuzzing::capabilities),
     ("ls_refs", git::fuzzing::ls_refs),
     ("fetch_answer", git::fuzzing::fetch_answer),
+    ("lfs_answer", git::fuzzing::lfs_answer),
+    ("lfs_pointer", leaves::lfs_pointer),
     ("known_hosts", git::fuzzing::known_hosts),
     ("tree_object", publish::fuzzing::tree_object),
     ("tree_name", publish::fuzzing::tree_name),

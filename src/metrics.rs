@@ -271,7 +271,7 @@ impl Metrics {
         self.pinned.set(i64::from(pinned));
     }
 
-    /// `kind` is `store` or `trees`.
+    /// `kind` is `store`, `trees` or `lfs`.
     pub fn volume_bytes(&self, kind: &'static str, bytes: u64) {
         self.volume_bytes.get_or_create(&Kind { kind }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }

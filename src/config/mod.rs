@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 
 use crate::git::{Credentials, RemoteOptions};
-use crate::publish::VolumeOptions;
+use crate::publish::{Shape, VolumeOptions};
 use crate::{log, server, sync};
 
 pub use flags::{FLAGS, Fallback, Flag, Group, Kind, older as older_flags, older_variables};
@@ -128,12 +128,14 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
     let depth = given.value("depth", values::number::<u32>);
     let submodules = remote::submodules(given);
     let filter = remote::filter(given, remote.as_ref());
+    let lfs = remote::lfs(given, remote.as_ref(), &network);
     let credentials = match &remote {
         Some(remote) => credentials::read(given, remote, password, key),
         // Which credentials are needed depends on the URL.
         None => Credentials::default(),
     };
     let volume = remote::volume(given, url.as_ref(), submodules);
+    let volume = volume.map(|volume| VolumeOptions { shape: Shape { lfs: lfs.is_some(), ..volume.shape }, ..volume });
     let place = volume.as_ref().map(|volume| (volume.root.as_path(), volume.link.as_path()));
     let notices = tells::notices(given, place.map(|(root, _)| root), place.map(|(_, link)| link));
     let hooks = tells::hooks(given, environment);
@@ -172,6 +174,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             network,
             submodules: submodules?,
             filter,
+            lfs,
         },
         volume: volume?,
         server,

@@ -7,7 +7,7 @@ use git2::Oid;
 
 use super::given::Given;
 use super::values;
-use crate::git::{BadFilter, Compaction, Filter, Network, Reference};
+use crate::git::{BadFilter, Compaction, Filter, Lfs, Network, Reference};
 use crate::publish::{Durability, Shape, VolumeOptions};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::submodules::Submodules;
@@ -102,6 +102,42 @@ pub(super) fn filter(given: &mut Given, url: Option<&RemoteUrl>) -> Option<Filte
         given.warn("filter", "has an effect over http(s) only: from this repository everything is downloaded");
     }
     Some(filter)
+}
+
+/// `--lfs` and `--lfs-url`. `None`: objects are not fetched, or a problem says why that cannot be.
+pub(super) fn lfs(given: &mut Given, url: Option<&RemoteUrl>, network: &Network) -> Option<Lfs> {
+    let on = given.value("lfs", values::switch)?;
+    let server = match given.text("lfs-url").filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => match RemoteUrl::parse(&network.rewrite(&text)) {
+            Ok(server) => match Lfs::check(&server) {
+                Ok(()) => Some(server),
+                Err(wrong) => {
+                    given.problem("lfs-url", format!("is no address of a Git LFS server: {wrong}"));
+                    return None;
+                }
+            },
+            Err(wrong) => {
+                given.problem("lfs-url", format!("is no address of a Git LFS server: {wrong}"));
+                return None;
+            }
+        },
+    };
+    if !on {
+        if server.is_some() {
+            given.warn("lfs-url", "has no effect without --lfs");
+        }
+        return None;
+    }
+    let over_http = url.is_none_or(|url| matches!(url.transport(), Transport::Http | Transport::Https));
+    if server.is_none() && !over_http {
+        given.problem(
+            "lfs",
+            "needs --lfs-url here: objects are fetched over http(s), and --repo is not (a --credential for that address lets us in)",
+        );
+        return None;
+    }
+    Some(Lfs { url: server })
 }
 
 /// `--root`, `--link`, the grace of replaced trees and the number of spare ones.

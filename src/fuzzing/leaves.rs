@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{self, Accepted, Event, HistoryPage, PauseRequest, PinRequest, Refusal, Snapshot, SyncDetail};
+use crate::lfs::{ObjectId, Pointer};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::{self, Secret};
 use crate::signature::{Signer, parse_header, sign};
@@ -138,4 +139,18 @@ fn same<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(data: &[u
 fn two_parts(data: &[u8]) -> (&[u8], &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// A pointer is shorter than a kilobyte, says a hash and a size, and says the same when it is written as git-lfs writes it;
+/// a line more makes it none.
+pub(super) fn lfs_pointer(data: &[u8]) {
+    let Some(pointer) = Pointer::parse(data) else { return };
+    assert!(data.len() < crate::lfs::LONGEST_POINTER);
+    assert_eq!(ObjectId::parse(&pointer.id.to_string()), Some(pointer.id));
+    let Pointer { id, size } = pointer;
+    let plain = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{id}\nsize {size}\n");
+    assert_eq!(Pointer::parse(plain.as_bytes()), Some(pointer));
+    assert_eq!(Pointer::parse(plain.replace('\n', "\r\n").as_bytes()), Some(pointer));
+    assert_eq!(Pointer::parse(format!("{plain}more 1\n").as_bytes()), None);
+    assert_eq!(Pointer::parse(format!("x {plain}").as_bytes()), None);
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Proxy, Response, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
 
 use super::network::Way;
 use super::proxy::ProxyAddress;
@@ -14,8 +14,16 @@ use super::{Cause, limits};
 /// Some forges give git's own address to git only, and know it by this word.
 const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
 
+/// A look, and beside it the fetch of what was announced.
+const IDLE: usize = 2;
+
 /// Makes a client for addresses over https, or for others only. Files with certificates are read here, and not again.
 pub(super) fn build(way: &Way, https: bool, timeout: Duration) -> Result<Client, Cause> {
+    builder(way, https, timeout, IDLE)?.build().map_err(|error| words(&error))
+}
+
+/// The same, to be completed; it keeps so many connections that are not in use.
+pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) -> Result<ClientBuilder, Cause> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
@@ -24,8 +32,7 @@ pub(super) fn build(way: &Way, https: bool, timeout: Duration) -> Result<Client,
         .read_timeout(limits::silence(timeout))
         // Within the time for the connection, so that a name server that is silent is told as one.
         .dns_resolver(Resolver::new())
-        // A look, and beside it the fetch of what was announced.
-        .pool_max_idle_per_host(2)
+        .pool_max_idle_per_host(idle)
         // Ours was chosen already; the environment must not choose again.
         .no_proxy();
     if let Some(address) = &way.proxy {
@@ -47,7 +54,7 @@ pub(super) fn build(way: &Way, https: bool, timeout: Duration) -> Result<Client,
     if !way.verify {
         client = client.tls_danger_accept_invalid_certs(true);
     }
-    client.build().map_err(|error| words(&error))
+    Ok(client)
 }
 
 /// Makes it once.

@@ -24,7 +24,7 @@ pub(super) fn missing(
     store: &Repository,
     commit: Oid,
     known: Option<Oid>,
-    sparse: Option<&Sparse>,
+    (sparse, lfs): (Option<&Sparse>, bool),
     cancel: &Cancel,
 ) -> Result<Vec<Oid>, Error> {
     let in_store = |error: git2::Error| Error::from_store(store.path(), &error);
@@ -34,7 +34,7 @@ pub(super) fn missing(
     };
     let known = known.and_then(|known| store.find_commit(known).ok()).and_then(|known| known.tree().ok());
     let odb = store.odb().map_err(in_store)?;
-    let mut walk = Walk { store, odb, sparse, cancel, entries: 0, found: HashSet::new(), missing: Vec::new() };
+    let mut walk = Walk { store, odb, sparse, lfs, cancel, entries: 0, found: HashSet::new(), missing: Vec::new() };
     if known.as_ref().is_none_or(|known| known.id() != tree.id()) {
         walk.folder(&tree, known.as_ref(), b"", 0)?;
     }
@@ -45,6 +45,8 @@ struct Walk<'a> {
     store: &'a Repository,
     odb: Odb<'a>,
     sparse: Option<&'a Sparse>,
+    /// True if objects of LFS are fetched: where from stands in a file of the top folder.
+    lfs: bool,
     cancel: &'a Cancel,
     entries: u64,
     found: HashSet<Oid>,
@@ -84,6 +86,7 @@ impl Walk<'_> {
                 // Read by us, wanted or not: one says what the files in the folder become, the other where submodules are.
                 _ if name == b".gitattributes" => attributes = Some(entry.id()),
                 _ if path.is_empty() && name == b".gitmodules" => self.note(entry.id()),
+                _ if path.is_empty() && self.lfs && name == b".lfsconfig" => self.note(entry.id()),
                 _ if wanted == Wanted::All || self.sparse.is_none_or(|sparse| sparse.file(&join(path, name))) => {
                     holds = true;
                     if !same {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::worker::{Cancel, Lost, Worker};
 
 use super::arrive::Missing;
+use super::lfs::Kept;
 use super::partial::Partial;
 use super::pass::Moment;
 use super::transport::Link;
@@ -95,6 +96,7 @@ pub(super) struct Inner {
     pub(super) looked: Mutex<Option<(Oid, Vec<String>)>>,
     upkeep: Upkeep,
     pub(super) partial: Partial,
+    pub(super) lfs: Kept,
 }
 
 impl Engine {
@@ -118,7 +120,7 @@ impl Engine {
     fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
         let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
         let (next, looked) = (Mutex::default(), Mutex::default());
-        let (upkeep, partial) = (Upkeep::new(), Partial::default());
+        let (upkeep, partial, lfs) = (Upkeep::new(), Partial::default(), Kept::default());
         Self(Arc::new(Inner {
             store,
             options,
@@ -131,6 +133,7 @@ impl Engine {
             looked,
             upkeep,
             partial,
+            lfs,
         }))
     }
 

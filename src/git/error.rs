@@ -10,6 +10,7 @@ use std::time::Duration;
 use git2::{ErrorClass, ErrorCode, Oid};
 
 use crate::error::{NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors};
+use crate::lfs::ObjectId;
 use crate::secret::scrub;
 use crate::text::one_line;
 use crate::worker::Lost;
@@ -70,6 +71,18 @@ pub enum Error {
     NoSuchCommit { commit: Oid, remote: String, source: Option<Cause> },
     #[error("files of commit {commit} that --filter left out cannot be had from {remote}")]
     NoContents { commit: Oid, remote: String, source: Cause },
+    #[error("there is no Git LFS server at {remote}")]
+    NoLfs { remote: String, source: Cause },
+    #[error("the repository's .lfsconfig names a Git LFS server that is not asked: {named}")]
+    LfsElsewhere { named: String, source: Cause },
+    #[error("{remote} does not answer as a Git LFS server does")]
+    LfsAnswer { remote: String, source: Cause },
+    #[error("the LFS object {id} for {path} cannot be had from {remote}")]
+    NoObject { path: String, id: ObjectId, remote: String, source: Cause },
+    #[error("what {remote} sent is not the object")]
+    NotTheObject { remote: String, source: Cause },
+    #[error("the LFS object {id} for {path} did not come")]
+    Object { path: String, id: ObjectId, source: Box<Error> },
     #[error("commit {commit} is not in the store")]
     NotInStore { commit: Oid },
     #[error("the object store {} is damaged", store.display())]
@@ -127,6 +140,9 @@ impl Error {
             Self::EmptyRepository { .. } => "empty_repository",
             Self::NoSuchCommit { .. } | Self::NotInStore { .. } => "no_such_commit",
             Self::NoContents { .. } => "no_contents",
+            Self::NoLfs { .. } | Self::LfsElsewhere { .. } | Self::LfsAnswer { .. } => "lfs_server",
+            Self::NoObject { .. } => "lfs_object",
+            Self::NotTheObject { .. } => "lfs_mismatch",
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
             Self::DiskFull { .. } => "disk_full",
             Self::Quota { .. } => "quota",
@@ -134,7 +150,7 @@ impl Error {
             Self::NoDescriptors { .. } => NO_DESCRIPTORS,
             Self::ReadOnly { .. } => "read_only",
             Self::StoreAccess { .. } => "store_access",
-            Self::Submodule { source, .. } => source.kind(),
+            Self::Submodule { source, .. } | Self::Object { source, .. } => source.kind(),
             Self::BadSubmodule { .. } => "submodule",
             Self::Compaction { .. } => "compaction",
             Self::ObjectFormat { .. } => "object_format",
@@ -156,12 +172,14 @@ impl Error {
             | Self::Protocol { .. }
             | Self::NotInStore { .. }
             | Self::NoContents { .. }
+            | Self::LfsAnswer { .. }
+            | Self::NoObject { .. }
             | Self::Damaged { .. }
             | Self::Incomplete { .. }
             | Self::Foreign { .. }
             | Self::NoDescriptors { .. }
             | Self::Internal { .. } => Retry::Soon,
-            Self::Submodule { source, .. } => source.retry(),
+            Self::Submodule { source, .. } | Self::Object { source, .. } => source.retry(),
             _ => Retry::NextPoll,
         }
     }
@@ -220,6 +238,20 @@ impl Error {
             Self::NoContents { .. } => {
                 "the server lost them (`git fsck` there tells), or does not give files out by their hash: then leave out --filter and empty the volume's .pushsync/repo.git"
             }
+            Self::NoLfs { .. } => {
+                "see that the forge has LFS on for the repository, or give the server's address as --lfs-url; without --lfs pointers are published"
+            }
+            Self::LfsElsewhere { .. } => {
+                "give the address as --lfs-url, with a --credential of its own, if you trust it: a file in the repository cannot send us there"
+            }
+            Self::LfsAnswer { .. } => "look at the server, and at what stands between; --lfs-url gives another address",
+            Self::NoObject { .. } => {
+                "push it (`git lfs push --all` where it still is), or take the file out of the commit; what is published stays"
+            }
+            Self::NotTheObject { .. } => {
+                "the server's copy is damaged, or the pointer is wrong: `git lfs fsck` tells which; what is published stays"
+            }
+            Self::Object { source, .. } => return source.hint(),
             Self::NotInStore { .. } => return None,
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => {
                 "a new store is fetched; what is published stays. If it happens again, check the volume"

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::known_hosts::{Verdict, glob, judge, key_type, matches_any};
 
+pub(crate) use super::lfs::fuzzing::lfs_answer;
 pub(crate) use modules::{filter_spec, gitmodules, module_url};
 
 pub(crate) use super::v2::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};

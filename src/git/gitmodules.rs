@@ -41,7 +41,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Module>, Malformed> {
             b' ' | b'\t' | b'\n' => {}
             b'#' | b';' => reader.skip_line(),
             b'[' => {
-                let name = reader.section()?;
+                let name = reader.section()?.submodule();
                 in_section = true;
                 current = name.map(|name| {
                     modules.iter().position(|module| module.name == name).unwrap_or_else(|| {
@@ -66,6 +66,50 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Module>, Malformed> {
         }
     }
     Ok(modules)
+}
+
+/// What a file of the same syntax says for a key of a section without a name inside it, as `[lfs] url`. The last one counts.
+pub(super) fn setting(text: &[u8], section: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut reader = Reader { rest: text, line: 1 };
+    let mut current = None;
+    let mut found = None;
+    while let Some(byte) = reader.next() {
+        match byte {
+            b' ' | b'\t' | b'\n' => {}
+            b'#' | b';' => reader.skip_line(),
+            b'[' => current = Some(reader.section()?),
+            byte if byte.is_ascii_alphabetic() && current.is_some() => {
+                let is_it = reader.word(byte) == key
+                    && current.as_ref().is_some_and(|current| current.name == section && current.inner.is_none());
+                let value = reader.value()?;
+                if is_it {
+                    found = Some(value.ok_or(reader.malformed("a key without a value"))?);
+                }
+            }
+            _ => return Err(reader.malformed("neither a section nor a key")),
+        }
+    }
+    Ok(found)
+}
+
+/// The line that begins a section.
+struct Section {
+    /// In small letters.
+    name: Vec<u8>,
+    /// What stands in quotes.
+    inner: Option<Vec<u8>>,
+}
+
+impl Section {
+    /// The name of the submodule that it is of.
+    fn submodule(self) -> Option<Vec<u8>> {
+        match self.inner {
+            Some(inner) => (self.name == b"submodule").then_some(inner),
+            // The old form, `[submodule.name]`, is without case.
+            None => self.name.strip_prefix(b"submodule.").map(<[u8]>::to_vec),
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -93,14 +137,13 @@ impl Reader<'_> {
         while self.next().is_some_and(|byte| byte != b'\n') {}
     }
 
-    /// What follows `[`: the name of a submodule, or `None` for another section.
-    fn section(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
+    /// What follows `[`.
+    fn section(&mut self) -> Result<Section, Malformed> {
         let broken = "a section without its end";
         let mut name = Vec::new();
         loop {
             match self.next().ok_or(self.malformed(broken))? {
-                // The old form, `[submodule.name]`, is without case.
-                b']' => return Ok(name.strip_prefix(b"submodule.").map(<[u8]>::to_vec)),
+                b']' => return Ok(Section { name, inner: None }),
                 b' ' | b'\t' => break,
                 byte if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-') => {
                     name.push(byte.to_ascii_lowercase());
@@ -130,7 +173,7 @@ impl Reader<'_> {
             }
         }
         match self.next() {
-            Some(b']') => Ok((name == b"submodule").then_some(inner)),
+            Some(b']') => Ok(Section { name, inner: Some(inner) }),
             _ => Err(self.malformed(broken)),
         }
     }
@@ -239,6 +282,16 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).map_err(|error| error.line), Err(line), "{text}");
         }
+    }
+
+    #[test]
+    fn one_setting_of_one_section_is_found() {
+        let text = "[lfs \"x\"]\nurl = of another\n[LFS]\n URL = one ; c\n[core]\nurl = no\n[lfs]\nurl = \"two\"\n";
+        assert_eq!(setting(text.as_bytes(), b"lfs", b"url"), Ok(Some(b"two".to_vec())));
+        assert_eq!(setting(b"[lfs]\n\tlocksverify = true\n", b"lfs", b"url"), Ok(None));
+        assert_eq!(setting(b"", b"lfs", b"url"), Ok(None));
+        assert_eq!(setting(b"[lfs]\nurl\n", b"lfs", b"url").map_err(|wrong| wrong.what), Err("a key without a value"));
+        assert_eq!(setting(b"url = x", b"lfs", b"url").map_err(|wrong| wrong.line), Err(1));
     }
 
     #[test]

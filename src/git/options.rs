@@ -13,6 +13,7 @@ use crate::submodules::Submodules;
 
 use super::Filter;
 use super::access::Credentials;
+use super::lfs::Lfs;
 use super::network::{Network, Way};
 
 /// The remote, what to follow there and how to be let in.
@@ -29,6 +30,8 @@ pub struct RemoteOptions {
     pub submodules: Submodules,
     /// Files that are not fetched before they are needed. Only over http(s) is less fetched for it.
     pub filter: Option<Filter>,
+    /// `--lfs`; `None`: nothing of it is fetched.
+    pub lfs: Option<Lfs>,
     pub network: Network,
 }
 

@@ -167,7 +167,8 @@ fn look(inner: &Inner, commit: Oid, sparse: Option<Arc<Sparse>>, cancel: &Cancel
         Some(known) if contents::is_kept(&repository, known.commit)? => Some(known.commit),
         _ => None,
     };
-    let missing = contents::missing(&repository, commit, known, sparse.as_deref(), cancel)?;
+    let missing =
+        contents::missing(&repository, commit, known, (sparse.as_deref(), inner.options.lfs.is_some()), cancel)?;
     if missing.is_empty() {
         let known = Known { commit, sparse, store: place };
         *inner.partial.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);

@@ -68,6 +68,7 @@ impl Engine {
                     submodules: Submodules::Off,
                     // Its files are all fetched: what is missing can be had from one remote only.
                     filter: None,
+                    lfs: None,
                     ..self.options().clone()
                 });
                 let fetched = remote.fetch(Want::Module(commit)).await;

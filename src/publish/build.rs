@@ -29,7 +29,12 @@ impl Volume {
     /// `cancelled`; `no_exchange`. What is published is as it was before in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         self.read_shape_again()?;
-        let mut built = self.build_tree(store, commit, cancel)?;
+        let built = self.build_tree(store, commit, cancel);
+        if let Err(Error::Object { .. }) = built {
+            // It is looked for, and fetched, anew.
+            self.forget_whole();
+        }
+        let mut built = built?;
         built.remarks.retain(|remark| !Remarks::is_lasting(remark) || self.is_new(remark));
         let shape = self.shape();
         if shape.worktree_git && (built.files > 0 || built.spare.is_some() || !git_file::is_led_to(store, commit)) {
@@ -81,7 +86,7 @@ impl Volume {
         new.take_the_place_of(commit, cancel)?;
         self.note_written(trees, commit, entries, &shape);
         self.spares().size = Some(Size::of(written.size()));
-        let remarks = written.remarks.words();
+        let remarks = written.remarks.words(shape.lfs);
         Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None, remarks })
     }
 }

@@ -3,7 +3,7 @@
 //! It takes no time for the content and no space until one of the two is changed. Only what nobody touched since the tree
 //! was known is shared; everything else is written. It must not know of commits.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -64,12 +64,13 @@ impl Model {
     }
 }
 
+/// Gives an empty file the content of another one.
 #[cfg(target_os = "linux")]
-fn clone(from: &OwnedFd, to: &OwnedFd) -> Result<(), rustix::io::Errno> {
+pub(super) fn clone(from: impl AsFd, to: impl AsFd) -> Result<(), rustix::io::Errno> {
     rustix::fs::ioctl_ficlone(to, from)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn clone(_from: &OwnedFd, _to: &OwnedFd) -> Result<(), rustix::io::Errno> {
+pub(super) fn clone(_from: impl AsFd, _to: impl AsFd) -> Result<(), rustix::io::Errno> {
     Err(rustix::io::Errno::NOTSUP)
 }

@@ -19,7 +19,7 @@ pub(super) struct Conversion {
     /// git expands `$Id$` piece by piece, and a little otherwise, where nothing has to be known of the whole file first.
     by_piece: bool,
     /// Its content in the store may be a pointer to a large file.
-    pub(super) lfs: bool,
+    lfs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,11 @@ impl Conversion {
             Some(Encoding::Unknown(name)) => Some(name),
             _ => None,
         }
+    }
+
+    /// True if a pointer stands for an object. git hands a filter what it has encoded, and git-lfs takes no such pointers.
+    pub(super) fn takes_pointers(&self) -> bool {
+        self.lfs && matches!(self.encoding, None | Some(Encoding::Unknown(_)))
     }
 
     /// False if the content stays as it is.

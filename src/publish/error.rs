@@ -52,6 +52,9 @@ pub enum Error {
     /// An object is missing or unreadable in the store.
     #[error("cannot read {what} from the object store: {source}")]
     Store { what: String, source: git2::Error },
+    /// An object of Git LFS is not on the volume, or is not what its name says.
+    #[error("the LFS object {id} for {path} {what}")]
+    Object { path: String, id: crate::lfs::ObjectId, what: &'static str },
     /// The commit is in the store, its submodules are not.
     #[error("the submodules of commit {commit} are not in the store")]
     NoSubmodules { commit: git2::Oid },
@@ -86,8 +89,8 @@ impl Error {
 
     /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
     /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `sparse_file`,
-    /// `worktree_git`, `store_damaged`, `store_unreadable`, `no_submodules`, `no_descriptors`, `out_of_memory`, `cancelled`
-    /// or `io`.
+    /// `worktree_git`, `store_damaged`, `store_unreadable`, `lfs_object`, `no_submodules`, `no_descriptors`, `out_of_memory`,
+    /// `cancelled` or `io`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -116,6 +119,7 @@ impl Error {
             Self::Store { source, .. } if source.class() == git2::ErrorClass::NoMemory => "out_of_memory",
             Self::Store { source, .. } if is_want_of_descriptors(source.message()) => NO_DESCRIPTORS,
             Self::Store { .. } => "store_unreadable",
+            Self::Object { .. } => "lfs_object",
             Self::NoSubmodules { .. } => "no_submodules",
             Self::Cancelled => "cancelled",
         }
@@ -127,7 +131,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self.kind() {
             "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
-            | "cancelled" | NO_DESCRIPTORS => Retry::Soon,
+            | "lfs_object" | "cancelled" | NO_DESCRIPTORS => Retry::Soon,
             _ => Retry::NextPoll,
         }
     }
@@ -162,6 +166,7 @@ impl Error {
             }
             "sparse_file" => "mount the file that --sparse-checkout-file names, readable for this user",
             "worktree_git" => "see that ROOT/.pushsync/repo.git/worktrees can be written, or leave out --worktree-git",
+            "lfs_object" => "nothing to do: the object is fetched anew",
             "store_damaged" => "nothing to do: the repository is fetched anew",
             _ => return None,
         })

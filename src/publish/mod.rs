@@ -36,6 +36,7 @@ mod lock;
 mod objects;
 mod packed;
 mod path;
+mod pointers;
 mod quick;
 mod remarks;
 mod shape;

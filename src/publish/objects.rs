@@ -75,8 +75,8 @@ pub(super) struct Modules {
 /// The trees and files of commits as they are to be on the disk. Everything that reads what a tree holds asks here, so
 /// that what a tree is made of, compared with and described by is the same.
 pub(super) struct View<'a> {
-    odb: Odb<'a>,
-    store: &'a Path,
+    pub(super) odb: Odb<'a>,
+    pub(super) store: &'a Path,
     shape: &'a Arc<Shape>,
     modules: &'a Modules,
     levels: RefCell<Levels>,
@@ -181,6 +181,11 @@ impl View<'_> {
                 Ok(wanted)
             }
         }
+    }
+
+    /// True for a folder that belongs to a submodule.
+    pub(super) fn is_in_submodule(&self, path: &[u8]) -> bool {
+        self.modules.around(path) > 0
     }
 
     /// True if what is equal in two trees may differ on the disk.
@@ -371,11 +376,11 @@ impl EntryKind {
     }
 }
 
-fn read<'odb>(odb: &'odb Odb<'_>, id: Oid, kind: &str, path: &[u8]) -> Result<git2::OdbObject<'odb>, Error> {
+pub(super) fn read<'odb>(odb: &'odb Odb<'_>, id: Oid, kind: &str, path: &[u8]) -> Result<git2::OdbObject<'odb>, Error> {
     odb.read(id).map_err(|source| unreadable(id, kind, path, source))
 }
 
-fn unreadable(id: Oid, kind: &str, path: &[u8], source: git2::Error) -> Error {
+pub(super) fn unreadable(id: Oid, kind: &str, path: &[u8], source: git2::Error) -> Error {
     Error::Store { what: format!("{kind} {id} ({})", printable(&join(path, b""))), source }
 }
 

@@ -56,11 +56,17 @@ impl Remarks {
         remark.starts_with(".gitattributes ask")
     }
 
-    pub(super) fn words(&self) -> Vec<String> {
+    /// `lfs`: true if pointers were replaced by what they stand for, where that could be done.
+    pub(super) fn words(&self, lfs: bool) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(first) = &self.first {
+            let why = if lfs {
+                "only files with filter=lfs in .gitattributes are fetched, without extensions and outside of submodules"
+            } else {
+                "LFS objects are not fetched without --lfs"
+            };
             words.push(format!(
-                "{} of the files written are pointers of Git LFS, not the files themselves (the first is {}): LFS objects are not fetched",
+                "{} of the files written are pointers of Git LFS, not the files themselves (the first is {}): {why}",
                 self.pointers,
                 printable(first)
             ));

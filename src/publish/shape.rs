@@ -26,6 +26,8 @@ pub struct Shape {
     pub sparse_file: Option<PathBuf>,
     /// `--worktree-git`: a `.git` file, so that git works inside the tree.
     pub worktree_git: bool,
+    /// `--lfs`: the objects of Git LFS in the place of their pointers.
+    pub lfs: bool,
     /// True if files are taken as they are stored, without what `.gitattributes` say.
     pub raw: bool,
     /// What the file said when it was read last.
@@ -56,7 +58,7 @@ impl Shape {
     /// The same for two shapes that make the same tree of a commit.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.group_write, self.raw, self.sparse.as_ref().map(|sparse| sparse.text())).hash(&mut hasher);
+        (self.group_write, self.raw, self.lfs, self.sparse.as_ref().map(|sparse| sparse.text())).hash(&mut hasher);
         hasher.finish()
     }
 }

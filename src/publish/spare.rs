@@ -153,7 +153,7 @@ impl Volume {
                 size.grow(written.size());
             }
         }
-        let remarks = written.remarks.words();
+        let remarks = written.remarks.words(view.shape().lfs);
         let (files, bytes) = (written.files, written.bytes);
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
     }

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::folder::Stamp;
 use super::objects::{Entry, EntryKind, View, join};
 use super::path::printable;
-use super::{Error, Verdict, folder, git_file};
+use super::{Error, Verdict, folder, git_file, pointers};
+use crate::lfs::Pointer;
 use crate::worker::Cancel;
 
 /// Larger files are hashed piece by piece.
@@ -99,8 +100,12 @@ fn walk(
         let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
         check_kind(view, &stat, entry.kind, &at)?;
         let alone = stat.st_dev == device && trusted.is_some_and(|trusted| Stamp::of(&stat) <= trusted);
+        let pointer = if alone { None } else { view.pointer(&entry, &path)? };
         match entry.kind {
             EntryKind::File | EntryKind::Executable | EntryKind::Link if alone => {}
+            EntryKind::File | EntryKind::Executable if pointer.is_some() => {
+                check_object(&frame.folder, &entry, &stat, pointer, &at, cancel)?;
+            }
             EntryKind::File | EntryKind::Executable
                 if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) =>
             {
@@ -162,9 +167,7 @@ fn check_converted(
     path: &[u8],
 ) -> Result<(), Halt> {
     let at = join(path, &entry.name);
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(folder, &*entry.name, flags, Mode::empty()).map_err(|errno| unreadable(&at, errno))?;
+    let file = open_to_read(folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
     let same = view.content(entry, path, |wanted| {
         if u64::try_from(stat.st_size) != Ok(wanted.len() as u64) {
             return Ok(false);
@@ -181,11 +184,29 @@ fn check_converted(
     if same { Ok(()) } else { Err(differs(&at, "has other content")) }
 }
 
+/// A file that stands in the place of a pointer.
+fn check_object(
+    folder: &OwnedFd,
+    entry: &Entry,
+    stat: &Stat,
+    pointer: Option<Pointer>,
+    path: &[u8],
+    cancel: &Cancel,
+) -> Result<(), Halt> {
+    if pointer.is_none_or(|pointer| u64::try_from(stat.st_size) != Ok(pointer.size)) {
+        return Err(differs(path, "has another size"));
+    }
+    let file = open_to_read(folder, &entry.name).map_err(|errno| unreadable(path, errno))?;
+    let check = || if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
+    let found = pointers::hash(file, path, &check)?;
+    if pointer.is_none_or(|pointer| found != pointer.id) {
+        return Err(differs(path, "has other content"));
+    }
+    Ok(())
+}
+
 fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec<u8>, path: &[u8]) -> Result<(), Halt> {
-    // NONBLOCK: what was a file a moment ago may be a pipe now.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(folder, &*entry.name, flags, Mode::empty()).map_err(|errno| unreadable(path, errno))?;
+    let file = open_to_read(folder, &entry.name).map_err(|errno| unreadable(path, errno))?;
     if stat.st_size > WHOLE {
         // libgit2 hashes piece by piece only what has a path; the path of a descriptor cannot be replaced by another file.
         let numbers = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
@@ -204,6 +225,12 @@ fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec
     // One large file must not keep its memory for the rest of the walk.
     content.shrink_to(usize::try_from(WHOLE).unwrap_or(0));
     Ok(())
+}
+
+/// NONBLOCK: what was a file a moment ago may be a pipe now.
+fn open_to_read(folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
 }
 
 fn check_hash(found: Result<Oid, git2::Error>, wanted: Oid, path: &[u8]) -> Result<(), Halt> {

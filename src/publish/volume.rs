@@ -62,6 +62,8 @@ pub struct Volume {
     spares: Mutex<Spares>,
     durability: Durability,
     flushed: Mutex<Flushed>,
+    /// A commit, and the shape, of which no object of Git LFS was lacking.
+    pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
 }
 
@@ -89,6 +91,7 @@ impl Volume {
             spares: Mutex::default(),
             durability: options.durability,
             flushed,
+            whole: Mutex::default(),
             lock,
         };
         volume.read_shape_again()?;

@@ -319,6 +319,11 @@ pub(super) fn write_entry(
         drop(file);
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| refused("remove", path, name, errno))?;
     }
+    if let Some(pointer) = view.pointer(entry, path)? {
+        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
+        view.write_object(&pointer, &file, &join(path, name), check)?;
+        return Ok((pointer.size, Some(file)));
+    }
     let write = |content: &[u8]| {
         view.remarks.borrow_mut().wrote(content, || join(path, name));
         let file = write_file(folder, path, name, content, view.shape().mode(entry.kind), check)?;
@@ -360,14 +365,15 @@ fn write_file(
 }
 
 fn create(folder: &OwnedFd, path: &[u8], name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Read again where its content is cloned.
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, name, flags, Mode::from_bits_truncate(mode))
         .map_err(|errno| refused("create", path, name, errno))?;
     folder::set_mode(&file, mode).map_err(|errno| refused("write", path, name, errno))?;
     Ok(file)
 }
 
-fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
     while !content.is_empty() {
         match rustix::io::write(&file, content) {
             Ok(0) => return Err(Errno::IO),

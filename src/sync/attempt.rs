@@ -1,9 +1,10 @@
 //! One attempt: what is there, look, fetch, build, publish. In this order, and nothing visible before the last step.
 
 mod gate;
+mod objects;
 
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ use super::tools::Tools;
 
 /// What an attempt has found out and done so far. The record is made of it, also when it fails half way.
 pub struct Attempt<'a> {
-    tools: &'a Tools,
+    tools: &'a Arc<Tools>,
     pub request: Request,
     pub id: Option<String>,
     pub started_at: Timestamp,
@@ -70,7 +71,7 @@ impl Done {
 }
 
 impl<'a> Attempt<'a> {
-    pub fn new(tools: &'a Tools, request: Request) -> Self {
+    pub fn new(tools: &'a Arc<Tools>, request: Request) -> Self {
         let started = Instant::now();
         Self {
             tools,
@@ -148,6 +149,7 @@ impl<'a> Attempt<'a> {
         // No gate: it passed when it was published first.
         let put_back = async {
             self.fetch_files(commit).await?;
+            self.fetch_objects(commit).await?;
             self.build(commit).await?;
             self.publish(commit).await
         };
@@ -311,6 +313,7 @@ impl<'a> Attempt<'a> {
             self.saw(commit);
         }
         self.new = Some(commit);
+        self.fetch_objects(commit).await?;
         self.build(commit).await?;
         match self.pass_gate(commit).await? {
             Some(done) => Ok(done),

@@ -122,6 +122,7 @@ impl Tools {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "old trees could not be removed"),
             }
+            tools.drop_objects(deadline).await;
             let usage = tools.on_disk(Phase::Publish, deadline, |volume, _| volume.usage()).await;
             if let Ok((store, trees)) = usage {
                 tools.metrics.volume_bytes("store", store);

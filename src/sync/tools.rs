@@ -50,6 +50,8 @@ pub struct Tools {
     pub refusal: Refusal,
     /// What was built and may become visible, so that no sweep takes it away while the gate looks at it.
     pub candidate: Mutex<Option<Oid>>,
+    /// True if there may be objects of LFS on the volume that no tree needs.
+    pub objects_due: AtomicBool,
     volume_options: VolumeOptions,
     volume: Mutex<Option<Arc<Volume>>>,
     /// Builds and swaps.
@@ -96,6 +98,7 @@ impl Tools {
             hooks,
             refusal: Refusal::default(),
             candidate: Mutex::default(),
+            objects_due: AtomicBool::new(true),
             volume_options,
             volume: Mutex::new(None),
             disk: Worker::new("disk"),

@@ -42,6 +42,7 @@ fn options(url: &str) -> RemoteOptions {
         credentials: Credentials::default(),
         submodules: Submodules::Recursive,
         filter: None,
+        lfs: None,
         network: Network::default(),
     }
 }

@@ -9,6 +9,7 @@ pub mod control_group;
 pub mod delivery;
 pub mod forge;
 pub mod git_http;
+pub mod lfs;
 pub mod proxy;
 pub mod repo;
 pub mod sidecar;

@@ -215,11 +215,11 @@ pub(super) fn failure(caller: Caller<'_>, status: StatusCode) -> Option<Error> {
     }
 }
 
-fn refused(remote: String, status: StatusCode) -> Error {
+pub(in crate::git) fn refused(remote: String, status: StatusCode) -> Error {
     Error::Refused { remote, source: said(status) }
 }
 
-fn said(status: StatusCode) -> Cause {
+pub(in crate::git) fn said(status: StatusCode) -> Cause {
     Cause::new(&format!("unexpected http status code: {}", status.as_u16()))
 }
 
@@ -237,7 +237,7 @@ async fn drain(mut response: Response) {
 }
 
 /// Sorts what went wrong below HTTP. The libraries tell some causes only in words, at the end of the chain.
-fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
+pub(in crate::git) fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
     if error.is_timeout() {
         return Error::Timeout { remote, after };
     }

@@ -33,7 +33,7 @@ use pktline::Packet;
 
 pub(super) use answer::Pack;
 pub(super) use fetch::{Ask, Boundary};
-pub(super) use http::Caller;
+pub(super) use http::{Caller, broken, refused, said};
 
 /// The most bytes that a list of refs may have: a hundred times what a repository with thousands of branches sends.
 const LONGEST_LIST: u64 = 32 * 1024 * 1024;

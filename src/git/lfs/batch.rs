@@ -1,0 +1,271 @@
+//! What is asked of an LFS server's batch API, and reading what it answers (git-lfs, docs/api/batch.md).
+//!
+//! Pure. The answer is a stranger's: nothing in it is used that was not asked for, and what is used is checked here.
+
+use std::collections::HashMap;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::lfs::Pointer;
+
+use super::super::Cause;
+
+pub(in crate::git) const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
+/// So many objects are asked for at once, as git-lfs does.
+pub(super) const PAGE: usize = 100;
+/// The longest answer for one page; signed addresses take a kilobyte or two each.
+pub(super) const LONGEST: usize = 4 << 20;
+/// More headers than any server gives.
+const MOST_HEADERS: usize = 32;
+
+#[derive(Serialize)]
+struct Question<'a> {
+    operation: &'static str,
+    transfers: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#ref: Option<Name<'a>>,
+    objects: Vec<Wanted>,
+    hash_algo: &'static str,
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Wanted {
+    oid: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    transfer: Option<String>,
+    hash_algo: Option<String>,
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    oid: String,
+    actions: Option<Actions>,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Actions {
+    download: Option<Action>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    href: String,
+    header: Option<HashMap<String, String>>,
+    expires_in: Option<i64>,
+    expires_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+/// How an object is had.
+#[derive(Clone)]
+pub(in crate::git) struct Download {
+    pub href: Url,
+    /// Marked as sensitive. The scrubber is not taught them: a server must not choose words that vanish from logs.
+    pub header: Vec<(HeaderName, HeaderValue)>,
+    /// For so many seconds from the answer on; `None`: it does not say.
+    pub good_for: Option<i64>,
+}
+
+impl Download {
+    pub(super) fn has_authorization(&self) -> bool {
+        self.header.iter().any(|(name, _)| name == reqwest::header::AUTHORIZATION)
+    }
+}
+
+/// What the server says of one object.
+pub(in crate::git) enum Said {
+    Here(Download),
+    /// It cannot be had; the server's words.
+    No(Cause),
+}
+
+/// Why an answer is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::git) struct Malformed(pub String);
+
+/// The question for these objects.
+pub(in crate::git) fn question(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
+    let wanted = |pointer: &Pointer| Wanted { oid: pointer.id.to_string(), size: pointer.size };
+    let question = Question {
+        operation: "download",
+        transfers: ["basic"],
+        r#ref: full_ref.map(|name| Name { name }),
+        objects: pointers.iter().map(wanted).collect(),
+        hash_algo: "sha256",
+    };
+    // Plain words and numbers: it cannot fail.
+    serde_json::to_vec(&question).unwrap_or_default()
+}
+
+/// Reads the answer to a question of `pointers` that was sent to `asked` at the time `now` (seconds): one for each, in
+/// their order.
+pub(in crate::git) fn read(answer: &[u8], pointers: &[Pointer], asked: &Url, now: i64) -> Result<Vec<Said>, Malformed> {
+    let malformed = |what: &str| Malformed(what.to_owned());
+    let answer: Answer = serde_json::from_slice(answer)
+        .map_err(|error| Malformed(format!("its answer is not that of an LFS server: {error}")))?;
+    if answer.transfer.is_some_and(|transfer| transfer != "basic") {
+        return Err(malformed("it wants another way of transfer than basic, which was asked for"));
+    }
+    if answer.hash_algo.is_some_and(|hash| hash != "sha256") {
+        return Err(malformed("it names objects by another hash than SHA-256"));
+    }
+    let mut by_name: HashMap<String, Object> = HashMap::new();
+    for object in answer.objects {
+        // The first one counts, so that nobody has to ask which of two was meant.
+        by_name.entry(object.oid.clone()).or_insert(object);
+    }
+    pointers
+        .iter()
+        .map(|pointer| {
+            let name = pointer.id.to_string();
+            let object = by_name.remove(&name).ok_or_else(|| Malformed(format!("it does not speak of {name}")))?;
+            if let Some(refusal) = object.error {
+                return Ok(Said::No(Cause::new(&format!("{} ({})", refusal.message, refusal.code))));
+            }
+            let action = object.actions.and_then(|actions| actions.download);
+            let action = action.ok_or_else(|| Malformed(format!("it does not say where {name} is")))?;
+            download(action, asked, now).map(Said::Here)
+        })
+        .collect()
+}
+
+fn download(action: Action, asked: &Url, now: i64) -> Result<Download, Malformed> {
+    let href = link(&action.href, asked).map_err(|why| Malformed(format!("it leads to {why}")))?;
+    let mut header = Vec::new();
+    for (name, value) in action.header.unwrap_or_default().into_iter().take(MOST_HEADERS) {
+        let bad = || Malformed("a header that it wants to be sent is none".to_owned());
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
+        value.set_sensitive(true);
+        // How the bytes travel is not the server's to say, and which of them are wanted is ours.
+        if !matches!(
+            name.as_str(),
+            "host" | "content-length" | "transfer-encoding" | "connection" | "range" | "accept-encoding"
+        ) {
+            header.push((name, value));
+        }
+    }
+    let until = action.expires_at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let good_for = action.expires_in.filter(|seconds| *seconds > 0).or_else(|| Some(until?.as_second() - now));
+    Ok(Download { href, header, good_for })
+}
+
+/// An address that is followed: http or https, and never from https to http.
+pub(super) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
+    if text.chars().any(char::is_control) {
+        return Err("an address with a control character");
+    }
+    let url = Url::parse(text).map_err(|_| "an address that is none")?;
+    match url.scheme() {
+        "https" => {}
+        "http" if from.scheme() == "http" => {}
+        "http" => return Err("http, from https: what it hands out would travel in the clear"),
+        _ => return Err("an address that is neither http nor https"),
+    }
+    if url.host_str().is_none_or(str::is_empty) || !url.username().is_empty() || url.password().is_some() {
+        return Err("an address without a host, or with a user in it");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lfs::ObjectId;
+
+    fn pointer(digit: &str) -> Pointer {
+        Pointer { id: ObjectId::parse(&digit.repeat(64)).unwrap(), size: 5 }
+    }
+
+    fn asked() -> Url {
+        Url::parse("https://git.test/a.git/info/lfs").unwrap()
+    }
+
+    fn one(object: &str) -> Result<Said, Malformed> {
+        let oid = "1".repeat(64);
+        let answer = format!(r#"{{"objects":[{{"oid":"{oid}","size":5,{object}}}]}}"#);
+        read(answer.as_bytes(), &[pointer("1")], &asked(), 1_000).map(|mut said| said.remove(0))
+    }
+
+    #[test]
+    fn a_question_is_what_the_specification_shows() {
+        let question = String::from_utf8(question(&[pointer("a")], Some("refs/heads/main"))).unwrap();
+        let oid = "a".repeat(64);
+        let expected = format!(
+            r#"{{"operation":"download","transfers":["basic"],"ref":{{"name":"refs/heads/main"}},"objects":[{{"oid":"{oid}","size":5}}],"hash_algo":"sha256"}}"#
+        );
+        assert_eq!(question, expected);
+    }
+
+    #[test]
+    fn an_answer_is_read_in_the_order_of_the_question() {
+        let (one, two) = ("1".repeat(64), "2".repeat(64));
+        let answer = format!(
+            r#"{{"transfer":"basic","objects":[
+            {{"oid":"{two}","size":5,"error":{{"code":404,"message":"gone"}}}},
+            {{"oid":"{}","size":5,"actions":{{}}}},
+            {{"oid":"{one}","size":5,"authenticated":true,"actions":{{"download":{{"href":"https://cdn.test/x?sig=1",
+              "header":{{"Authorization":"Basic abc","Range":"bytes=0-1"}},"expires_in":60}}}}}}]}}"#,
+            "9".repeat(64)
+        );
+        let said = read(answer.as_bytes(), &[pointer("1"), pointer("2")], &asked(), 0).unwrap();
+        let (Said::Here(download), Said::No(why)) = (&said[0], &said[1]) else { panic!("the other way round") };
+        assert_eq!((download.href.as_str(), download.good_for), ("https://cdn.test/x?sig=1", Some(60)));
+        assert!(download.has_authorization() && download.header.len() == 1, "a range is ours to ask for");
+        assert_eq!(why.to_string(), "gone (404)");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_answer_is_said() {
+        let action = |href: &str| format!(r#""actions":{{"download":{{"href":"{href}"}}}}"#);
+        for (object, why) in [
+            (r#""x":1"#.to_owned(), "it does not say where"),
+            (action("file:///etc/passwd"), "neither http nor https"),
+            (action("http://cdn.test/x"), "http, from https"),
+            (action("https://me:secret@cdn.test/x"), "with a user in it"),
+            (action("https://cdn.test/x\\ny"), "control character"),
+            (action("/relative"), "none"),
+            (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a b":"c"}}}"#.to_owned(), "is none"),
+            (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a":"c\r\nd: e"}}}"#.to_owned(), "is none"),
+        ] {
+            let Err(Malformed(said)) = one(&object) else { panic!("{object} was taken") };
+            assert!(said.contains(why), "{said}");
+        }
+        for answer in ["", "[]", "{}", "<html>", r#"{"objects":[]}"#, r#"{"objects":[],"transfer":"tus"}"#] {
+            assert!(read(answer.as_bytes(), &[pointer("1")], &asked(), 0).is_err(), "{answer}");
+        }
+        assert!(read(br#"{"objects":[],"hash_algo":"sha512"}"#, &[], &asked(), 0).is_err());
+    }
+
+    #[test]
+    fn an_end_is_told_in_seconds_or_as_a_time() {
+        let good_for =
+            |when: &str| match one(&format!(r#""actions":{{"download":{{"href":"https://a.test/",{when}}}}}"#)) {
+                Ok(Said::Here(download)) => download.good_for,
+                _ => panic!("{when}"),
+            };
+        assert_eq!(good_for(r#""expires_in":30,"expires_at":"1970-01-01T00:00:00Z""#), Some(30));
+        assert_eq!(good_for(r#""expires_at":"1970-01-01T00:30:00Z""#), Some(800));
+        assert_eq!(good_for(r#""expires_at":"1970-01-01T00:00:00Z""#), Some(-1_000));
+        assert_eq!(good_for(r#""expires_at":"soon""#), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! What must hold for any answer of an LFS server, and any `.lfsconfig` (see src/fuzzing.rs).
+
+use url::Url;
+
+use crate::lfs::{ObjectId, Pointer};
+
+use super::super::gitmodules;
+use super::batch::{Said, read};
+
+/// An answer speaks of every object that was asked for, in that order, or is none; what is followed is http or https, never
+/// the first from the second, with headers that are some; words for people are on one line.
+pub(crate) fn lfs_answer(data: &[u8]) {
+    let pointers: Vec<Pointer> = ["1", "a"]
+        .iter()
+        .filter_map(|digit| Some(Pointer { id: ObjectId::parse(&digit.repeat(64))?, size: 5 }))
+        .collect();
+    for asked in ["https://git.test/a.git/info/lfs", "http://git.test/a.git/info/lfs"] {
+        let Ok(asked) = Url::parse(asked) else { panic!("an address") };
+        let Ok(said) = read(data, &pointers, &asked, 1_000) else { continue };
+        assert_eq!(said.len(), pointers.len());
+        for said in said {
+            match said {
+                Said::No(words) => assert!(!words.to_string().chars().any(crate::text::is_deceptive)),
+                Said::Here(download) => {
+                    let scheme = download.href.scheme();
+                    assert!(scheme == "https" || (scheme == "http" && asked.scheme() == "http"), "{scheme}");
+                    assert!(download.href.host_str().is_some_and(|host| !host.is_empty()));
+                    assert!(download.href.username().is_empty() && download.href.password().is_none());
+                    for (name, value) in &download.header {
+                        assert!(value.is_sensitive());
+                        assert!(!matches!(name.as_str(), "host" | "range" | "content-length"));
+                    }
+                }
+            }
+        }
+    }
+    if let Ok(Some(url)) = gitmodules::setting(data, b"lfs", b"url") {
+        assert!(url.len() <= data.len());
+    }
+}

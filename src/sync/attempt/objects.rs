@@ -1,0 +1,98 @@
+//! Between fetch and build: the objects of Git LFS that the tree needs. Nothing, at no cost, without `--lfs`.
+//!
+//! `publish` knows which a tree needs, `git` gets them; neither knows the other. A push asks for what it changes only.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use git2::Oid;
+use tokio::time::Instant;
+
+use crate::error::{Phase, SyncError};
+use crate::git::Fetched;
+use crate::publish::Volume;
+use crate::sync::failure;
+use crate::sync::tools::Tools;
+use crate::worker::Cancel;
+
+use super::Attempt;
+
+/// More rounds than the largest tree that can be published needs.
+const MOST_ROUNDS: usize = 600;
+
+impl Attempt<'_> {
+    /// Brings the objects onto the volume that the tree of a commit lacks.
+    pub(super) async fn fetch_objects(&mut self, commit: Oid) -> Result<(), SyncError> {
+        let tools = self.tools;
+        if tools.engine.options().lfs.is_none() {
+            return Ok(());
+        }
+        self.phase = Phase::Fetch;
+        // From here on nobody takes away what it needs.
+        *tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
+        let started = Instant::now();
+        let brought = self.bring_objects(commit).await;
+        self.add_fetch_time(started);
+        let (objects, bytes) = brought?;
+        if objects > 0 {
+            self.story.info(format!("fetched {objects} LFS objects, {bytes} bytes"));
+            let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
+            fetched.bytes += bytes;
+            fetched.objects += objects;
+        }
+        Ok(())
+    }
+
+    async fn bring_objects(&mut self, commit: Oid) -> Result<(u64, u64), SyncError> {
+        let tools = self.tools;
+        let (mut objects, mut bytes) = (0, 0);
+        for _ in 0..MOST_ROUNDS {
+            let lacking = move |volume: &Volume, cancel: &Cancel| volume.lacking(&volume.store(), commit, cancel);
+            let lacking = tools.on_disk(Phase::Fetch, self.deadline, lacking).await?;
+            if lacking.is_empty() {
+                return Ok((objects, bytes));
+            }
+            // What pushes left that never came to be published would add up.
+            tools.drop_objects(self.deadline).await;
+            tools.objects_due.store(true, Ordering::Relaxed);
+            let full_ref = tools.board.followed().full_ref;
+            let fetch = tools.engine.fetch_objects(commit, lacking, full_ref);
+            let brought = tools.ask_git(Phase::Fetch, self.deadline, fetch).await?;
+            objects += brought.objects;
+            bytes += brought.bytes;
+        }
+        Err(failure::internal(Phase::Fetch, "the objects that are lacking have no end"))
+    }
+}
+
+impl Tools {
+    /// Removes objects that no tree needs, if there may be any: all of them once `--lfs` is gone.
+    pub(in crate::sync) async fn drop_objects(self: &Arc<Self>, deadline: Instant) {
+        if !self.objects_due.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let keeper = self.clone();
+        let dropped = self.on_disk(Phase::Publish, deadline, move |volume, cancel| {
+            // Asked when its turn has come: what an attempt wants was told before it looked for what is lacking.
+            let mut keep = volume.commits_in_use()?;
+            keep.extend(keeper.kept());
+            keep.sort();
+            keep.dedup();
+            Ok((volume.drop_objects(&volume.store(), &keep, cancel)?, keep.len()))
+        });
+        match dropped.await {
+            Ok(((gone, left), commits)) => {
+                // The trees of more than one commit: what only the older ones need is garbage when they go.
+                self.objects_due.fetch_or(commits > 1, Ordering::Relaxed);
+                tracing::debug!(gone, left, "LFS objects that no tree needs were removed");
+                if self.engine.options().lfs.is_some() {
+                    self.metrics.volume_bytes("lfs", left);
+                }
+            }
+            Err(error) => {
+                self.objects_due.store(true, Ordering::Relaxed);
+                tracing::debug!(%error, "LFS objects that no tree needs could not be removed");
+            }
+        }
+    }
+}
