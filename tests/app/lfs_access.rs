@@ -22,7 +22,9 @@ async fn the_server_is_shown_who_we_are_and_other_servers_are_not() {
     let mut kept = locked();
     kept.site.set("git-config", "http.extraHeader:X-Ours: of this server");
     kept.site.start_in_sync().await;
-    assert!(kept.server.take_gets().iter().any(|get| get.authorization.is_some()), "its own objects, once it asks");
+    let gets = kept.server.take_gets();
+    assert!(gets.iter().any(|get| get.authorization.is_some()), "its own objects, once it asks");
+    assert!(gets.iter().all(|get| get.ours.as_deref() == Some("of this server")), "{gets:?}");
     assert!(kept.server.books().batches[0].0.ends_with(".git/info/lfs/objects/batch"));
 
     // Objects that are elsewhere: nothing but what the API gave for them.
@@ -40,7 +42,7 @@ async fn the_server_is_shown_who_we_are_and_other_servers_are_not() {
         kept.site.wait_published(&commit).await;
         assert_eq!(kept.published("film.bin"), oid);
         let gets = elsewhere.take_gets();
-        assert_eq!(gets.len(), 1);
+        assert!(gets.len() == 1 && gets[0].ours.is_none() && gets[0].cookie.is_none(), "{gets:?}");
         assert_eq!(gets[0].authorization.as_deref(), own_header.then_some("Bearer of-this-object"));
     }
 
@@ -55,7 +57,8 @@ async fn the_server_is_shown_who_we_are_and_other_servers_are_not() {
     let commit = kept.ring().await;
     kept.site.wait_published(&commit).await;
     assert_eq!(kept.published("film.bin"), oid);
-    assert!(elsewhere.take_gets().iter().all(|get| get.authorization.is_none() && get.cookie.is_none()));
+    let gets = elsewhere.take_gets();
+    assert!(gets.len() == 1 && gets[0].authorization.is_none() && gets[0].ours.is_none(), "{gets:?}");
     assert!(!kept.site.sidecar().log().iter().any(|line| line.contains("hunter22")));
 }
 

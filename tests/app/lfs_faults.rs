@@ -86,6 +86,24 @@ async fn a_kill_in_the_middle_costs_only_what_was_to_come() {
 }
 
 #[tokio::test]
+async fn what_does_not_come_within_one_sync_comes_within_several() {
+    let mut kept = Kept::new();
+    kept.site.set("sync-timeout", "5s");
+    kept.write("first.bin", 1_000);
+    kept.commit();
+    kept.site.start_in_sync().await;
+    kept.server.take_gets();
+    kept.server.set(|knobs| knobs.pause = Duration::from_millis(30));
+    let (commit, oid) = kept.push("film.bin", 20 << 20).await;
+    let record = failed(&kept, &kept.site.published().unwrap()).await;
+    assert_eq!(record.error.map(|error| error.kind).as_deref(), Some("timeout"));
+    eventually(3 * PATIENCE, || kept.site.published().as_ref() == Some(&commit)).await;
+    assert_eq!(kept.published("film.bin"), oid);
+    let from: Vec<_> = kept.server.take_gets().iter().map(|get| get.from.unwrap_or(0)).collect();
+    assert!(from.len() > 1 && from.is_sorted() && from[1] > 1 << 20, "{from:?}");
+}
+
+#[tokio::test]
 async fn other_bytes_than_the_pointers_are_refused() {
     for (longer, wrong) in [(0, true), (1 << 20, false)] {
         let (mut kept, first) = published().await;

@@ -64,6 +64,8 @@ pub struct Get {
     pub from: Option<u64>,
     pub authorization: Option<String>,
     pub cookie: Option<String>,
+    /// A header of whoever asks.
+    pub ours: Option<String>,
 }
 
 #[derive(Default)]
@@ -275,7 +277,8 @@ fn object(shared: &Shared, oid: &str, query: &str, headers: &HeaderMap) -> Respo
     let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<u64>().ok());
     let authorization = text(headers, header::AUTHORIZATION);
     let cookie = text(headers, header::COOKIE);
-    books.gets.push(Get { oid: oid.to_owned(), from, authorization: authorization.clone(), cookie });
+    let ours = text(headers, header::HeaderName::from_static("x-ours"));
+    books.gets.push(Get { oid: oid.to_owned(), from, authorization: authorization.clone(), cookie, ours });
     let knobs = books.knobs.clone();
     if let Some(there) = &knobs.moved {
         return (StatusCode::FOUND, [(header::LOCATION, format!("{there}/objects/{oid}?{query}"))]).into_response();

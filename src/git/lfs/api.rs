@@ -124,6 +124,7 @@ impl Caller<'_> {
             if status.is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                 let there = location.and_then(|to| url.join(to).ok());
+                let there = there.and_then(|there| batch::link(there.as_str(), &url).ok());
                 let there = there.filter(|there| same_origin(url.as_str(), there.as_str()));
                 url = there.ok_or_else(|| self.no_server("it redirects to another server, which is not followed"))?;
                 continue;
