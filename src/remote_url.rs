@@ -166,7 +166,8 @@ impl RemoteUrl {
     #[must_use]
     pub fn repository(&self) -> Option<(&str, &str)> {
         let path = self.path.trim_matches('/');
-        Some((self.host.as_deref()?, path.strip_suffix(".git").unwrap_or(path)))
+        // `…/name/.git` is the folder of a repository that is not bare.
+        Some((self.host.as_deref()?, path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/')))
     }
 
     /// The last part of the path: the default name of the link, with its `.git` if it has one, as git-sync has it.
@@ -230,6 +231,7 @@ mod tests {
             ("https://u:p@github.com:8443/acme/site", Transport::Https, Some(("github.com", "acme/site")), "site"),
             ("git@github.com:acme/site.git", Transport::Ssh, Some(("github.com", "acme/site")), "site.git"),
             ("ssh://git@github.com:2222/acme/site.git/", Transport::Ssh, Some(("github.com", "acme/site")), "site.git"),
+            ("https://git.test/acme/site/.git", Transport::Https, Some(("git.test", "acme/site")), "site"),
             ("file:///srv/git/site.git", Transport::Local, None, "site.git"),
             ("/srv/git/site/.git", Transport::Local, None, "site"),
             ("./odd:name", Transport::Local, None, "name"),
