@@ -14,6 +14,7 @@ mod hooks;
 mod kill_points;
 mod limits;
 mod locks;
+mod measure;
 mod model;
 mod partial;
 mod push;

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod forge;
 pub mod git_http;
 pub mod proxy;
+pub mod pushes;
 pub mod repo;
 pub mod sidecar;
 pub mod sshd;
