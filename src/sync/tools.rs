@@ -18,7 +18,7 @@ use crate::history::History;
 use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
-use crate::worker::{Cancel, Worker};
+use crate::worker::{Cancel, Lost, Worker};
 
 use super::board::Board;
 use super::chase::Heard;
@@ -52,6 +52,8 @@ pub struct Tools {
     pub candidate: Mutex<Option<Oid>>,
     volume_options: VolumeOptions,
     volume: Mutex<Option<Arc<Volume>>>,
+    /// Held while it is being opened, however long that takes.
+    opening: Arc<tokio::sync::Mutex<Option<Volume>>>,
     /// Builds and swaps.
     disk: Worker,
     /// Makes spare trees, apart from builds: a push never waits behind it.
@@ -98,6 +100,7 @@ impl Tools {
             candidate: Mutex::default(),
             volume_options,
             volume: Mutex::new(None),
+            opening: Arc::default(),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
             preparing: Mutex::default(),
@@ -132,9 +135,7 @@ impl Tools {
             drop(volume);
             self.close_volume();
         }
-        let options = self.volume_options.clone();
-        let opened = self.disk.run(deadline, move |_| Volume::open(options)).await;
-        let volume = Arc::new(failure::publish(Phase::Publish, opened)?);
+        let volume = Arc::new(self.take_volume(deadline).await?);
         self.attach_history(&volume).await;
         self.board.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
@@ -146,6 +147,24 @@ impl Tools {
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.adopt(&volume, deadline).await?;
         Ok(volume)
+    }
+
+    /// Opens the volume, or takes the one that an attempt before this began to open and did not wait for: on a slow disk that
+    /// may take longer than a sync may. A second try beside it would find the first one's lock, and take us for another.
+    async fn take_volume(&self, deadline: Instant) -> Result<Volume, SyncError> {
+        let late = || failure::publish(Phase::Publish, Err(Lost::Deadline));
+        let turn = || timeout_at(deadline, self.opening.clone().lock_owned());
+        let Ok(mut opening) = turn().await else { return late() };
+        if let Some(volume) = opening.take() {
+            return Ok(volume);
+        }
+        let options = self.volume_options.clone();
+        let opened = self.disk.run(deadline, move |_| {
+            *opening = Some(Volume::open(options)?);
+            Ok(())
+        });
+        failure::publish(Phase::Publish, opened.await)?;
+        turn().await.ok().and_then(|mut opened| opened.take()).map_or_else(late, Ok)
     }
 
     async fn attach_history(&self, volume: &Volume) {

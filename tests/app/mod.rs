@@ -20,6 +20,7 @@ mod partial;
 mod push;
 mod readers;
 mod site;
+mod slow_disk;
 mod soak;
 mod ssh;
 mod startup;
