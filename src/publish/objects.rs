@@ -148,26 +148,36 @@ impl View<'_> {
     /// The folders above it must have been read before it, those of the same commit last.
     pub(super) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
         let mut entries = self.stored_tree(id, path)?;
+        // A link is not followed, but git reads its target as if it were the file: at checkout it asks the index, not the disk.
+        let mut file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_blob()).cloned();
+        if let Some(sparse) = &self.shape.sparse
+            && self.modules.around(path) == 0
+            && !self.keep_wanted(sparse, &mut entries, path)?
+        {
+            // Only submodules are in here, of which it says nothing. A filter may have left it out.
+            file = None;
+        }
         if !self.shape.raw {
-            self.note_attributes(&mut entries, path)?;
+            self.note_attributes(file.as_ref(), &mut entries, path)?;
         }
-        let Some(sparse) = &self.shape.sparse else { return Ok(entries) };
-        if self.modules.around(path) > 0 {
-            return Ok(entries);
-        }
-        match sparse.folder(path) {
-            Wanted::All => Ok(entries),
-            Wanted::Nothing => Ok(Vec::new()),
-            Wanted::Some => {
-                let mut wanted = Vec::new();
-                for entry in entries {
-                    if self.holds(sparse, &entry, path, 0, &mut 0)? {
-                        wanted.push(entry);
-                    }
+        Ok(entries)
+    }
+
+    /// Drops the entries that the patterns do not want. git fills submodules whatever they say, so these stay, and what
+    /// leads to them. False if nothing else stays.
+    fn keep_wanted(&self, sparse: &Sparse, entries: &mut Vec<Entry>, path: &[u8]) -> Result<bool, Error> {
+        let wanted = sparse.folder(path);
+        let mut any = wanted == Wanted::All;
+        if !any {
+            for entry in std::mem::take(entries) {
+                let held = wanted == Wanted::Some && self.holds(sparse, &entry, path, 0, &mut 0)?;
+                any |= held;
+                if held || self.modules.are_in(&entry, path) {
+                    entries.push(entry);
                 }
-                Ok(wanted)
             }
         }
+        Ok(any)
     }
 
     /// True if what is equal in two trees may differ on the disk.
@@ -262,8 +272,8 @@ impl View<'_> {
         }
     }
 
-    fn note_attributes(&self, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
-        let file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_file());
+    /// `file` is the folder's `.gitattributes`.
+    fn note_attributes(&self, file: Option<&Entry>, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
         self.attributes.set(file.map(|entry| entry.id));
         let top = self.modules.around(path);
         let mut levels = self.levels.borrow_mut();
@@ -284,12 +294,12 @@ impl View<'_> {
         Ok(())
     }
 
-    /// True if the entry is wanted: a folder is if anything in it is.
+    /// True if the entry is wanted: a folder is if anything in it is, besides submodules.
     fn holds(&self, sparse: &Sparse, entry: &Entry, path: &[u8], depth: usize, seen: &mut u64) -> Result<bool, Error> {
         let path = join(path, &entry.name);
         match entry.kind {
             EntryKind::Submodule => return Ok(sparse.submodule(&path)),
-            EntryKind::Folder if self.modules.around(&path) > 0 => return Ok(sparse.submodule(&path)),
+            EntryKind::Folder if self.modules.around(&path) > 0 => return Ok(false),
             EntryKind::Folder => {}
             _ => return Ok(sparse.file(&path)),
         }
@@ -329,6 +339,17 @@ impl Modules {
         }
     }
 
+    /// True if the entry of a folder that is in none is one, or has one below it.
+    fn are_in(&self, entry: &Entry, folder: &[u8]) -> bool {
+        let folders = self.folders.borrow();
+        if folders.is_empty() || entry.kind != EntryKind::Folder {
+            return false;
+        }
+        let path = join(folder, &entry.name);
+        let below = [&path, b"/".as_slice()].concat();
+        folders.contains(&path) || folders.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+    }
+
     /// The length of the path of the innermost submodule that a folder is in, or is; 0 if it is in none.
     fn around(&self, folder: &[u8]) -> usize {
         let folders = self.folders.borrow();
@@ -344,6 +365,10 @@ impl Modules {
 impl EntryKind {
     pub(super) fn is_file(self) -> bool {
         matches!(self, Self::File | Self::Executable)
+    }
+
+    fn is_blob(self) -> bool {
+        self.is_file() || self == Self::Link
     }
 }
 
