@@ -8,6 +8,7 @@ mod fault_limits;
 mod fault_matrix;
 mod fault_volume;
 mod faults;
+mod flags;
 mod git_sync;
 mod git_sync_loop;
 mod hooks;
