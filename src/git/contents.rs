@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, Tree};
 
 use crate::sparse::{Sparse, Wanted};
+use crate::submodules::GRAFTS;
 use crate::worker::Cancel;
 
-use super::{Error, store};
+use super::{Error, shallow, store};
 
 /// How deep folders may be, and how many entries there may be in all. What is beyond cannot be published anyway.
 const DEEPEST: usize = 256;
@@ -39,6 +40,34 @@ pub(super) fn missing(
         walk.folder(&tree, known.as_ref(), b"", 0)?;
     }
     Ok(walk.missing)
+}
+
+/// The same for every commit that a ref of ours names, with its history: some of what is missing, and a commit that lacks
+/// it. `None`: nothing. What submodules need is always there.
+pub(super) fn missing_of_all(store: &Repository, cancel: &Cancel) -> Result<Option<(Oid, Vec<Oid>)>, Error> {
+    let ends = shallow::roots(store)?;
+    let refs = store::refs_below(store, "refs/")?.into_iter().filter(|(name, _)| !name.starts_with(GRAFTS));
+    // Each with a commit that was looked at before, which it mostly shares everything with.
+    let mut pending: Vec<(Oid, Option<Oid>)> = refs.map(|(_, commit)| (commit, None)).collect();
+    let (mut seen, mut found, mut first) = (HashSet::new(), HashSet::new(), None);
+    while let Some((commit, known)) = pending.pop() {
+        if !seen.insert(commit) {
+            continue;
+        }
+        let missing = missing(store, commit, known, (None, false), cancel)?;
+        if !missing.is_empty() {
+            first.get_or_insert(commit);
+            found.extend(missing);
+        }
+        if found.len() >= MOST_TOLD {
+            break;
+        }
+        if !ends.contains(&commit) {
+            let parents = store.find_commit(commit).map_err(|error| Error::from_store(store.path(), &error))?;
+            pending.extend(parents.parent_ids().map(|parent| (parent, Some(commit))));
+        }
+    }
+    Ok(first.map(|commit| (commit, found.into_iter().collect())))
 }
 
 struct Walk<'a> {
@@ -81,8 +110,8 @@ impl Walk<'_> {
                     let twin = twin.and_then(|twin| self.store.find_tree(twin.id()).ok());
                     holds |= self.folder(&inner, twin.as_ref(), &join(path, name), depth + 1)?;
                 }
-                // A submodule: its files come with its commit.
-                Some(ObjectType::Commit) => {}
+                // A submodule: its files come with its commit. Its folder is in this one, whatever is wanted.
+                Some(ObjectType::Commit) => holds = true,
                 // Read by us, wanted or not: one says what the files in the folder become, the other where submodules are.
                 _ if name == b".gitattributes" => attributes = Some(entry.id()),
                 _ if path.is_empty() && name == b".gitmodules" => self.note(entry.id()),

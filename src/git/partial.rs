@@ -1,14 +1,16 @@
 //! A store that does not have every file: `--filter` leaves them out, and what is to be published is fetched by its hash.
 //!
-//! Folders and commits are always there. That files may be missing is marked in the store, for good: later fetches and
-//! compactions count on it, also when the filter is gone. It must not know what is published: it is told the patterns.
+//! Folders and commits are always there. That files may be missing is marked in the store: later fetches and compactions
+//! count on it, also when the filter is gone, until what it left out was fetched. It must not know what is published: it is
+//! told the patterns.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use git2::Oid;
 use tokio::time::{Instant, timeout_at};
@@ -28,17 +30,21 @@ use super::{Cause, Engine, Error, Fetched, contents, store};
 const MARK: &str = "pushsync-partial";
 /// How many files are asked for at once. The request stays below the megabyte that proxies take by default.
 const MOST_AT_ONCE: usize = 8_000;
+/// The same where nobody waits for them: a push that comes waits for as many.
+const MOST_BEHIND: usize = 500;
 /// More rounds than the largest tree that can be published needs.
 const MOST_ROUNDS: usize = 64;
+/// After a failure it is not tried again at once: a server may have lost what an older commit of ours holds.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
 
 /// What the engine remembers of it.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
-    /// Whether the store was marked when it was first looked at.
-    marked: OnceLock<bool>,
     /// Set once it was said that the server takes no filter.
     said: AtomicBool,
     known: Mutex<Option<Known>>,
+    /// Held while what a filter left out is fetched; when that failed last.
+    making_whole: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// A commit of which nothing is missing.
@@ -71,11 +77,7 @@ impl Engine {
         if self.options().filter.is_some() && over_http {
             return Ok(true);
         }
-        if let Some(marked) = self.partial().marked.get() {
-            return Ok(*marked);
-        }
-        let marked = |inner: &Inner, _: &Cancel| Ok(*inner.partial.marked.get_or_init(|| is_partial(&inner.store)));
-        self.run_quietly(self.deadline(), marked).await
+        self.run_quietly(self.deadline(), |inner, _| Ok(is_partial(&inner.store))).await
     }
 
     /// Brings the files of a commit that the store lacks, of those that are wanted: with a filter those that the patterns
@@ -91,29 +93,69 @@ impl Engine {
             if missing.is_empty() {
                 return Ok(fetched);
             }
-            // libgit2 can ask for no file; only a store without the mark is of use to it.
-            let Some(client) = self.client() else { return Err(Error::Incomplete { commit }) };
-            let pass = self.pass(Moment::Fetch, deadline).await?;
-            let caller = Caller { options: self.options(), pass: &pass };
-            for files in missing.chunks(MOST_AT_ONCE).filter_map(|files| Missing::files(commit, files)) {
-                let brought = self.bring(client, caller, files, deadline).await;
-                let brought = brought.inspect_err(|_| client.forget(self.options()))?;
-                let refused = |source| {
-                    let remote = self.options().url.to_string();
-                    Err(Error::NoContents { commit, remote, source })
-                };
-                match brought {
-                    Brought::Whole(more) => {
-                        fetched.bytes += more.bytes;
-                        fetched.objects += more.objects;
-                    }
-                    Brought::NotOurs(words) => return refused(words),
-                    Brought::NotSpoken => return refused(Cause::new("it does not speak version 2 of git's protocol")),
-                    Brought::TooMuch => return Err(self.late()),
-                }
-            }
+            let brought = self.fetch_by_hash(commit, &missing, MOST_AT_ONCE, deadline).await?;
+            fetched.bytes += brought.bytes;
+            fetched.objects += brought.objects;
         }
         Err(Error::Incomplete { commit })
+    }
+
+    /// Without the filter: fetches what it left out of the commits that our refs name, with their history, and takes the mark
+    /// away. True if it did. What was fetched stays if the time is over before all is there.
+    pub async fn make_whole(&self) -> Result<bool, Error> {
+        if self.options().filter.is_some() || !self.may_lack_files().await? {
+            return Ok(false);
+        }
+        let Ok(mut failed) = self.partial().making_whole.try_lock() else { return Ok(false) };
+        if failed.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
+            return Ok(false);
+        }
+        let whole = self.fetch_what_was_left_out().await;
+        *failed = whole.is_err().then(Instant::now);
+        whole
+    }
+
+    async fn fetch_what_was_left_out(&self) -> Result<bool, Error> {
+        let deadline = self.deadline();
+        for _ in 0..MOST_ROUNDS {
+            let left_out = self.run_until(deadline, look_at_all).await?;
+            let Some((commit, files)) = left_out else { return Ok(true) };
+            self.fetch_by_hash(commit, &files, MOST_BEHIND, deadline).await?;
+        }
+        Ok(false)
+    }
+
+    /// Fetches files, some of which are the commit's.
+    async fn fetch_by_hash(
+        &self,
+        commit: Oid,
+        files: &[Oid],
+        at_once: usize,
+        deadline: Instant,
+    ) -> Result<Fetched, Error> {
+        let mut fetched = Fetched { commit, bytes: 0, objects: 0 };
+        // libgit2 can ask for no file; only a store without the mark is of use to it.
+        let Some(client) = self.client() else { return Err(Error::Incomplete { commit }) };
+        let pass = self.pass(Moment::Fetch, deadline).await?;
+        let caller = Caller { options: self.options(), pass: &pass };
+        for files in files.chunks(at_once).filter_map(|files| Missing::files(commit, files)) {
+            let brought = self.bring(client, caller, files, deadline).await;
+            let brought = brought.inspect_err(|_| client.forget(self.options()))?;
+            let refused = |source| {
+                let remote = self.options().url.to_string();
+                Err(Error::NoContents { commit, remote, source })
+            };
+            match brought {
+                Brought::Whole(more) => {
+                    fetched.bytes += more.bytes;
+                    fetched.objects += more.objects;
+                }
+                Brought::NotOurs(words) => return refused(words),
+                Brought::NotSpoken => return refused(Cause::new("it does not speak version 2 of git's protocol")),
+                Brought::TooMuch => return Err(self.late()),
+            }
+        }
+        Ok(fetched)
     }
 
     /// Leaves the filter out of a question to a server that takes none.
@@ -174,6 +216,17 @@ fn look(inner: &Inner, commit: Oid, sparse: Option<Arc<Sparse>>, cancel: &Cancel
         *inner.partial.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
     Ok(missing)
+}
+
+/// What is missing of anything that is kept, and a commit that lacks some of it. `None`: nothing, and the mark is gone.
+fn look_at_all(inner: &Inner, cancel: &Cancel) -> Result<Option<(Oid, Vec<Oid>)>, Error> {
+    let repository = store::open(&inner.store)?;
+    let left_out = contents::missing_of_all(&repository, cancel)?;
+    if left_out.is_none() {
+        // A fetch that left something out and is still on its way sets it again when it arrives.
+        fs::remove_file(inner.store.join(MARK)).map_err(|error| Error::from_disk(&inner.store, &error))?;
+    }
+    Ok(left_out)
 }
 
 fn text(sparse: Option<&Arc<Sparse>>) -> Option<&[u8]> {

@@ -6,16 +6,19 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use futures_util::{StreamExt as _, stream};
 use git2::Oid;
 
 use crate::remote_url::RemoteUrl;
 use crate::submodules::{GRAFTS, Submodules};
 
 use super::graft::{self, Grafted, Needed};
-use super::{Engine, Error, Reference, RemoteOptions, Want, store};
+use super::{Engine, Error, Fetched, Reference, RemoteOptions, Want, store};
 
 /// More rounds than there can be levels.
 const MOST_ROUNDS: usize = 20;
+/// How many are asked for at the same time. The store takes in one after the other all the same.
+const AT_ONCE: usize = 4;
 /// How many remotes keep a connection.
 const MOST_REMOTES: usize = 32;
 
@@ -60,26 +63,33 @@ impl Engine {
                 }
                 Grafted::Missing(missing) => missing,
             };
-            for Needed { path, url, commit } in missing {
-                let remote = self.remote_of(RemoteOptions {
-                    url,
-                    reference: Reference::Hash(commit),
-                    depth: 1,
-                    submodules: Submodules::Off,
-                    // Its files are all fetched: what is missing can be had from one remote only.
-                    filter: None,
-                    lfs: None,
-                    ..self.options().clone()
-                });
-                let fetched = remote.fetch(Want::Module(commit)).await;
-                let fetched =
-                    fetched.map_err(|source| Error::Submodule { path: path.clone(), source: Box::new(source) })?;
+            let fetches = missing.into_iter().map(|needed| self.fetch_submodule(needed));
+            let mut fetches = stream::iter(fetches).buffered(AT_ONCE);
+            while let Some(fetched) = fetches.next().await {
+                let (path, fetched) = fetched?;
                 modules.bytes += fetched.bytes;
                 modules.objects += fetched.objects;
-                modules.fetched.push((path, commit));
+                modules.fetched.push((path, fetched.commit));
             }
         }
         Err(Error::BadSubmodule { path: String::new(), why: "its submodules have no end".to_owned() })
+    }
+
+    async fn fetch_submodule(&self, Needed { path, url, commit }: Needed) -> Result<(String, Fetched), Error> {
+        let remote = self.remote_of(RemoteOptions {
+            url,
+            reference: Reference::Hash(commit),
+            depth: 1,
+            submodules: Submodules::Off,
+            // Its files are all fetched: what is missing can be had from one remote only.
+            filter: None,
+            lfs: None,
+            ..self.options().clone()
+        });
+        match remote.fetch(Want::Module(commit)).await {
+            Ok(fetched) => Ok((path, fetched)),
+            Err(source) => Err(Error::Submodule { path, source: Box::new(source) }),
+        }
     }
 
     /// The remote at an address, with the connection that it has.

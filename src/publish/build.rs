@@ -29,6 +29,10 @@ impl Volume {
     /// `cancelled`; `no_exchange`. What is published is as it was before in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         self.read_shape_again()?;
+        if self.has_lost_git(commit) && self.has_tree(&self.trees_folder()?, commit)? {
+            // The store is a new one, perhaps; the tree need not be. What is wrong with either is said below.
+            let _ = git_file::prepare(store, commit, &self.shape());
+        }
         let built = self.build_tree(store, commit, cancel);
         if let Err(Error::Object { .. }) = built {
             // It is looked for, and fetched, anew.
@@ -41,6 +45,11 @@ impl Volume {
             git_file::prepare(store, commit, &shape)?;
         }
         Ok(built)
+    }
+
+    /// True if `--worktree-git` is given, and what the `.git` file in the commit's tree leads to is gone from the store.
+    pub fn has_lost_git(&self, commit: Oid) -> bool {
+        self.shape().worktree_git && !git_file::is_led_to(&self.store(), commit)
     }
 
     fn build_tree(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {

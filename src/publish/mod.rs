@@ -17,6 +17,7 @@ mod changes;
 mod clone;
 mod diff;
 mod durable;
+mod entry;
 mod link;
 mod prepare;
 mod room;

@@ -1,8 +1,7 @@
 //! Reading commits, trees and blobs from the store, checked.
 //!
 //! libgit2 compares the hash of every object that it reads with its name (its default, which nothing here turns off), so
-//! a flipped bit on the disk is an error and not a published file. Trees are parsed here, not by libgit2, because what is
-//! wrong with a hostile tree has to be told apart from a damaged store. It must not know of files.
+//! a flipped bit on the disk is an error and not a published file. It must not know of files.
 //!
 //! A known hole: libgit2 1.9.7 never returns from a loose object whose compressed data ends early (its inflate loop makes
 //! no progress and does not notice). Fetched objects are in packs; should it happen, the watchdog abandons the thread.
@@ -16,9 +15,9 @@ use std::sync::Arc;
 use git2::{ObjectType, Odb, Oid, Repository};
 use sha1::{Digest as _, Sha1};
 
-use super::convert::Conversion;
+pub(super) use super::entry::{Entry, EntryKind, hostile, join, parse_tree};
 use super::levels::Levels;
-use super::path::{Refused, check_name, printable};
+use super::path::printable;
 use super::quick::Reader;
 use super::remarks::Remarks;
 use super::shape::Shape;
@@ -35,26 +34,6 @@ pub(super) const MAX_ENTRIES: u64 = 5_000_000;
 
 /// Larger files are written piece by piece. A few kilobytes of a pack can be a gigabyte of zeros.
 pub(super) const LARGE: usize = 8 * 1024 * 1024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EntryKind {
-    File,
-    Executable,
-    Link,
-    Folder,
-    /// A submodule that is left out: an empty folder.
-    Submodule,
-}
-
-/// One line of a tree object whose name is safe to create.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub name: Vec<u8>,
-    pub kind: EntryKind,
-    pub id: Oid,
-    /// What `.gitattributes` change in its content; `None`: nothing.
-    pub conversion: Option<Arc<Conversion>>,
-}
 
 /// A handle to the store. Each thread opens its own: libgit2's handles are not for sharing.
 pub(super) struct Objects {
@@ -161,26 +140,36 @@ impl View<'_> {
     /// The folders above it must have been read before it, those of the same commit last.
     pub(super) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
         let mut entries = self.stored_tree(id, path)?;
+        // A link is not followed, but git reads its target as if it were the file: at checkout it asks the index, not the disk.
+        let mut file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_blob()).cloned();
+        if let Some(sparse) = &self.shape.sparse
+            && self.modules.around(path) == 0
+            && !self.keep_wanted(sparse, &mut entries, path)?
+        {
+            // Only submodules are in here, of which it says nothing. A filter may have left it out.
+            file = None;
+        }
         if !self.shape.raw {
-            self.note_attributes(&mut entries, path)?;
+            self.note_attributes(file.as_ref(), &mut entries, path)?;
         }
-        let Some(sparse) = &self.shape.sparse else { return Ok(entries) };
-        if self.modules.around(path) > 0 {
-            return Ok(entries);
-        }
-        match sparse.folder(path) {
-            Wanted::All => Ok(entries),
-            Wanted::Nothing => Ok(Vec::new()),
-            Wanted::Some => {
-                let mut wanted = Vec::new();
-                for entry in entries {
-                    if self.holds(sparse, &entry, path, 0, &mut 0)? {
-                        wanted.push(entry);
-                    }
+        Ok(entries)
+    }
+
+    /// Drops the entries that the patterns do not want. git fills submodules whatever they say, so these stay, and what
+    /// leads to them. False if nothing else stays.
+    fn keep_wanted(&self, sparse: &Sparse, entries: &mut Vec<Entry>, path: &[u8]) -> Result<bool, Error> {
+        let wanted = sparse.folder(path);
+        let mut any = wanted == Wanted::All;
+        if !any {
+            for entry in std::mem::take(entries) {
+                let held = wanted == Wanted::Some && self.holds(sparse, &entry, path, 0, &mut 0)?;
+                any |= held;
+                if held || self.modules.are_in(&entry, path) {
+                    entries.push(entry);
                 }
-                Ok(wanted)
             }
         }
+        Ok(any)
     }
 
     /// True for a folder that belongs to a submodule.
@@ -291,8 +280,8 @@ impl View<'_> {
         }
     }
 
-    fn note_attributes(&self, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
-        let file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_file());
+    /// `file` is the folder's `.gitattributes`.
+    fn note_attributes(&self, file: Option<&Entry>, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
         self.attributes.set(file.map(|entry| entry.id));
         let top = self.modules.around(path);
         let mut levels = self.levels.borrow_mut();
@@ -313,12 +302,12 @@ impl View<'_> {
         Ok(())
     }
 
-    /// True if the entry is wanted: a folder is if anything in it is.
+    /// True if the entry is wanted: a folder is if anything in it is, besides submodules.
     fn holds(&self, sparse: &Sparse, entry: &Entry, path: &[u8], depth: usize, seen: &mut u64) -> Result<bool, Error> {
         let path = join(path, &entry.name);
         match entry.kind {
             EntryKind::Submodule => return Ok(sparse.submodule(&path)),
-            EntryKind::Folder if self.modules.around(&path) > 0 => return Ok(sparse.submodule(&path)),
+            EntryKind::Folder if self.modules.around(&path) > 0 => return Ok(false),
             EntryKind::Folder => {}
             _ => return Ok(sparse.file(&path)),
         }
@@ -358,6 +347,17 @@ impl Modules {
         }
     }
 
+    /// True if the entry of a folder that is in none is one, or has one below it.
+    fn are_in(&self, entry: &Entry, folder: &[u8]) -> bool {
+        let folders = self.folders.borrow();
+        if folders.is_empty() || entry.kind != EntryKind::Folder {
+            return false;
+        }
+        let path = join(folder, &entry.name);
+        let below = [&path, b"/".as_slice()].concat();
+        folders.contains(&path) || folders.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+    }
+
     /// The length of the path of the innermost submodule that a folder is in, or is; 0 if it is in none.
     fn around(&self, folder: &[u8]) -> usize {
         let folders = self.folders.borrow();
@@ -370,127 +370,10 @@ impl Modules {
     }
 }
 
-impl EntryKind {
-    pub(super) fn is_file(self) -> bool {
-        matches!(self, Self::File | Self::Executable)
-    }
-}
-
 pub(super) fn read<'odb>(odb: &'odb Odb<'_>, id: Oid, kind: &str, path: &[u8]) -> Result<git2::OdbObject<'odb>, Error> {
     odb.read(id).map_err(|source| unreadable(id, kind, path, source))
 }
 
 pub(super) fn unreadable(id: Oid, kind: &str, path: &[u8], source: git2::Error) -> Error {
     Error::Store { what: format!("{kind} {id} ({})", printable(&join(path, b""))), source }
-}
-
-/// A tree object is a run of `mode SP name NUL hash`.
-pub(super) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
-    const HASH: usize = 20;
-    let cut_off = || hostile(path, b"", "the tree object is cut off");
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let space = rest.iter().position(|&byte| byte == b' ').ok_or_else(cut_off)?;
-        let (mode, after) = (&rest[..space], &rest[space + 1..]);
-        let end = after.iter().position(|&byte| byte == 0).ok_or_else(cut_off)?;
-        let (name, after) = (&after[..end], &after[end + 1..]);
-        let hash = after.get(..HASH).ok_or_else(cut_off)?;
-        rest = &after[HASH..];
-        let kind = kind_of(mode).ok_or_else(|| hostile(path, name, "its mode is none that git knows"))?;
-        check_name(name, kind == EntryKind::Link).map_err(|refused| match refused {
-            Refused::Hostile(why) => hostile(path, name, why),
-            Refused::TooLong => Error::NameTooLong { path: printable(&join(path, name)) },
-        })?;
-        let id = Oid::from_bytes(hash).map_err(|_| cut_off())?;
-        entries.push(Entry { name: name.to_vec(), kind, id, conversion: None });
-    }
-    Ok(entries)
-}
-
-/// Old repositories have other permission bits (100664); like git, only the owner's execute bit is looked at.
-fn kind_of(mode: &[u8]) -> Option<EntryKind> {
-    // A sign would be read as part of the number.
-    let digits = mode.iter().all(u8::is_ascii_digit);
-    let mode = u32::from_str_radix(std::str::from_utf8(mode).ok().filter(|_| digits)?, 8).ok()?;
-    match mode >> 12 {
-        0o04 => Some(EntryKind::Folder),
-        0o10 if mode & 0o100 != 0 => Some(EntryKind::Executable),
-        0o10 => Some(EntryKind::File),
-        0o12 => Some(EntryKind::Link),
-        0o16 => Some(EntryKind::Submodule),
-        _ => None,
-    }
-}
-
-pub(super) fn hostile(path: &[u8], name: &[u8], why: &'static str) -> Error {
-    Error::Hostile { path: printable(&join(path, name)), why }
-}
-
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut joined = path.to_vec();
-    if !path.is_empty() && !name.is_empty() {
-        joined.push(b'/');
-    }
-    joined.extend_from_slice(name);
-    if joined.is_empty() {
-        joined.extend_from_slice(b"the top folder");
-    }
-    joined
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::EntryKind::{Executable, File, Folder, Link, Submodule};
-    use super::*;
-
-    fn line(mode: &str, name: &[u8]) -> Vec<u8> {
-        [mode.as_bytes(), b" ", name, b"\0", &[7; 20]].concat()
-    }
-
-    #[test]
-    fn modes_are_read_as_git_reads_them() {
-        let raw = [
-            line("100644", b"a"),
-            line("100755", b"b"),
-            line("100664", b"c"),
-            line("120000", b"d"),
-            line("40000", b"e"),
-            line("160000", b"f"),
-            line("040000", b"g"),
-        ]
-        .concat();
-        let kinds: Vec<_> = parse_tree(&raw, b"").unwrap().into_iter().map(|entry| entry.kind).collect();
-        assert_eq!(kinds, [File, Executable, File, Link, Folder, Submodule, Folder]);
-    }
-
-    #[test]
-    fn broken_trees_are_refused_with_their_path() {
-        for raw in [
-            line("10644x", b"a"),
-            line("060000", b"a"),
-            line("+100644", b"a"),
-            line("100644", b".."),
-            line("100644", b"a")[..20].to_vec(),
-            b"1".to_vec(),
-        ] {
-            let error = parse_tree(&raw, b"some/folder").unwrap_err();
-            assert_eq!(error.kind(), "hostile_path");
-            assert!(error.to_string().contains("some/folder"), "{error}");
-        }
-        let error = parse_tree(&line("100644", &[b'x'; 300]), b"").unwrap_err();
-        assert_eq!(error.kind(), "name_too_long");
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_parsed_or_refused(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(entries) = parse_tree(&raw, b"") {
-                for entry in entries {
-                    prop_assert!(check_name(&entry.name, entry.kind == EntryKind::Link).is_ok());
-                }
-            }
-        }
-    }
 }

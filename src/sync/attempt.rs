@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 use crate::api::{Outcome, Phase, Phases, Running, TriggerKind};
 use crate::error::SyncError;
 use crate::git::{Ahead, Early, Fetched, Look, Want};
-use crate::publish::Live;
+use crate::publish::{Live, Volume};
+use crate::worker::Cancel;
 
 use super::board::Followed;
 use super::chase::{self, Heard};
@@ -21,7 +22,7 @@ use super::failure::STORE_DAMAGED;
 use super::queue::{Request, is_expected, is_fast_forward};
 use super::state::Decisions;
 use super::story::Story;
-use super::tools::Tools;
+use super::tools::{Standing, Tools};
 
 /// What an attempt has found out and done so far. The record is made of it, also when it fails half way.
 pub struct Attempt<'a> {
@@ -45,6 +46,8 @@ pub struct Attempt<'a> {
     news: Option<Oid>,
     /// What was fetched beside the look that found it.
     early: Early,
+    /// True if git cannot work in the published tree, because the store was lost. The tree itself is whole.
+    git_is_lost: bool,
     decisions: Decisions,
     pub published_after_ms: Option<u64>,
     pub story: Story,
@@ -93,6 +96,7 @@ impl<'a> Attempt<'a> {
             go_on: false,
             news: None,
             early: Early::Nothing,
+            git_is_lost: false,
             decisions: Decisions::default(),
             published_after_ms: None,
             story: Story::new(tools.clock.clone()),
@@ -101,7 +105,8 @@ impl<'a> Attempt<'a> {
 
     pub async fn run(&mut self) -> Result<Done, SyncError> {
         self.phase = Phase::Publish;
-        let live = self.tools.open_volume(self.deadline).await?;
+        let Standing { live, git_is_lost } = self.tools.open_volume(self.deadline).await?;
+        self.git_is_lost = git_is_lost;
         self.decisions = self.tools.decisions();
         if self.decisions.paused_until.is_some() {
             return Ok(Done::GaveWay);
@@ -180,6 +185,7 @@ impl<'a> Attempt<'a> {
         self.new = Some(pinned);
         // So that unpinning is quick, and works while the remote is down.
         self.fetch(Want::Seen(look)).await?;
+        self.restore_git(Want::Commit(pinned)).await?;
         Ok(Done::Unchanged)
     }
 
@@ -189,6 +195,7 @@ impl<'a> Attempt<'a> {
         let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
+            self.restore_git(Want::Seen(look)).await?;
             return Ok(Done::Unchanged);
         }
         if self.is_refused_still(look.commit) {
@@ -201,6 +208,21 @@ impl<'a> Attempt<'a> {
         let done = self.bring(Want::Seen(look)).await?;
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
+    }
+
+    /// With `--worktree-git`, git works in the published tree again as soon as the store can be filled again.
+    async fn restore_git(&mut self, live: Want) -> Result<(), SyncError> {
+        if !self.git_is_lost {
+            return Ok(());
+        }
+        let commit = self.fetch(live).await?;
+        if self.live() != Some(commit) {
+            return Ok(());
+        }
+        let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
+        self.tools.on_disk(Phase::Build, self.deadline, build).await?;
+        tracing::info!(commit = %commit, "git works in the published tree again");
+        Ok(())
     }
 
     /// What the link names now, unless it is not to be trusted.
@@ -401,9 +423,7 @@ impl<'a> Attempt<'a> {
         self.enter(Phase::Build);
         *self.tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
         let started = Instant::now();
-        let build = move |volume: &crate::publish::Volume, cancel: &crate::worker::Cancel| {
-            volume.build(&volume.store(), commit, cancel)
-        };
+        let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
         self.tools.make_way(self.deadline).await;
         let built = self.tools.on_disk(Phase::Build, self.deadline, build).await;
         self.phases.build_ms = Some(millis(started.elapsed()));

@@ -18,7 +18,7 @@ use crate::history::History;
 use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
-use crate::worker::{Cancel, Worker};
+use crate::worker::{Cancel, Lost, Worker};
 
 use super::board::Board;
 use super::chase::Heard;
@@ -54,6 +54,8 @@ pub struct Tools {
     pub objects_due: AtomicBool,
     volume_options: VolumeOptions,
     volume: Mutex<Option<Arc<Volume>>>,
+    /// Held while it is being opened, however long that takes.
+    opening: Arc<tokio::sync::Mutex<Option<Volume>>>,
     /// Builds and swaps.
     disk: Worker,
     /// Makes spare trees, apart from builds: a push never waits behind it.
@@ -67,6 +69,22 @@ pub struct Tools {
     pub(super) sweep_due: Mutex<Option<Instant>>,
     /// Records and decisions; apart from builds, so that a stuck build does not silence us.
     notes: Worker,
+}
+
+/// What stands on the volume, as far as each look has to know.
+#[derive(Debug)]
+pub struct Standing {
+    pub live: Live,
+    /// With `--worktree-git`: what the `.git` file in that tree leads to went with its store.
+    pub git_is_lost: bool,
+}
+
+impl Standing {
+    fn of(volume: &Volume) -> Result<Self, publish::Error> {
+        let live = volume.live()?;
+        let git_is_lost = matches!(live, Live::Tree(commit) if volume.has_lost_git(commit));
+        Ok(Self { live, git_is_lost })
+    }
 }
 
 impl Tools {
@@ -101,6 +119,7 @@ impl Tools {
             objects_due: AtomicBool::new(true),
             volume_options,
             volume: Mutex::new(None),
+            opening: Arc::default(),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
             preparing: Mutex::default(),
@@ -126,19 +145,17 @@ impl Tools {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens the volume on the first call that can, and takes over what an earlier process left on it. Says what the link
-    /// names: of an open volume by one question to the disk, since each look asks it.
-    pub async fn open_volume(&self, deadline: Instant) -> Result<Live, SyncError> {
+    /// Opens the volume on the first call that can, and takes over what an earlier process left on it. Says what stands
+    /// there: of an open volume by one question to the disk, since each look asks it.
+    pub async fn open_volume(&self, deadline: Instant) -> Result<Standing, SyncError> {
         if self.volume().is_some() {
-            let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| volume.live()).transpose();
-            if let Some(live) = self.on_disk(Phase::Publish, deadline, look).await? {
-                return Ok(live);
+            let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| Standing::of(volume)).transpose();
+            if let Some(standing) = self.on_disk(Phase::Publish, deadline, look).await? {
+                return Ok(standing);
             }
             self.close_volume();
         }
-        let options = self.volume_options.clone();
-        let opened = self.disk.run(deadline, move |_| Volume::open(options)).await;
-        let volume = Arc::new(failure::publish(Phase::Publish, opened)?);
+        let volume = Arc::new(self.take_volume(deadline).await?);
         self.attach_history(&volume).await;
         self.board.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
@@ -149,7 +166,25 @@ impl Tools {
         }
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.adopt(&volume, deadline).await?;
-        self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await
+        self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await
+    }
+
+    /// Opens the volume, or takes the one that an attempt before this began to open and did not wait for: on a slow disk that
+    /// may take longer than a sync may. A second try beside it would find the first one's lock, and take us for another.
+    async fn take_volume(&self, deadline: Instant) -> Result<Volume, SyncError> {
+        let late = || failure::publish(Phase::Publish, Err(Lost::Deadline));
+        let turn = || timeout_at(deadline, self.opening.clone().lock_owned());
+        let Ok(mut opening) = turn().await else { return late() };
+        if let Some(volume) = opening.take() {
+            return Ok(volume);
+        }
+        let options = self.volume_options.clone();
+        let opened = self.disk.run(deadline, move |_| {
+            *opening = Some(Volume::open(options)?);
+            Ok(())
+        });
+        failure::publish(Phase::Publish, opened.await)?;
+        turn().await.ok().and_then(|mut opened| opened.take()).map_or_else(late, Ok)
     }
 
     async fn attach_history(&self, volume: &Volume) {

@@ -13,10 +13,18 @@ use crate::git::{Compaction, Effort};
 use super::tools::Tools;
 
 impl Tools {
-    /// Something was published: looks in the background whether the store is worth to be compacted.
+    /// Something was published: looks in the background whether the store is worth to be compacted, and whether it lacks
+    /// what a filter left out that is not asked for any more.
     pub fn compact_soon(self: &Arc<Self>) {
         let tools = self.clone();
-        tokio::spawn(async move { tools.compact(Effort::Worthwhile).await });
+        tokio::spawn(async move {
+            match tools.engine.make_whole().await {
+                Ok(true) => tracing::info!("what --filter had left out was fetched: the object store is whole"),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "the object store still lacks what --filter had left out"),
+            }
+            tools.compact(Effort::Worthwhile).await;
+        });
     }
 
     /// The same for a process that ends now.

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use pushsync::api::Record;
 use serde_json::json;
 
 use super::site::Site;
+use crate::support::git_http::Mode;
 use crate::support::repo::run_git;
 use crate::support::{PATIENCE, eventually};
 
@@ -117,6 +119,82 @@ async fn a_file_that_cannot_be_had_leaves_the_old_tree_and_says_what_to_do() {
     assert_eq!(site.post("sync", &json!({})).await.0, 202);
     site.wait_published(&second).await;
     assert!(same_as_git(&site, &second, NARROW));
+}
+
+#[tokio::test]
+async fn files_of_older_commits_are_fetched_when_somebody_goes_back_to_them() {
+    let mut site = site("blob:none");
+    site.set("depth", "0");
+    let first = site.repo.head();
+    let second = site.repo.push_file("d3/f1", "two\n", "two");
+    let third = site.repo.push_file("d3/f1", "three\n", "three");
+    site.start_in_sync().await;
+    let store = site.root().join(".pushsync/repo.git");
+    assert_eq!(files(&store), 22, "all the history, and the files of its newest commit");
+
+    assert_eq!(site.post("pin", &json!({ "commit": first })).await.0, 202);
+    site.wait_published(&first).await;
+    assert!(same_as_git(&site, &first, NARROW));
+    assert_eq!(files(&store), 23);
+
+    // They cannot be had now: what is published stays, the record says why, and it is tried again.
+    site.remote.set(Mode::Refuse);
+    assert_eq!(site.post("pin", &json!({ "commit": second })).await.0, 202);
+    let refused = |record: &Record| record.error.is_some() && record.new.as_ref() == Some(&second);
+    let error = site.wait_record(refused).await.error.unwrap();
+    assert!(error.kind == "network" && error.hint.is_some(), "{error:?}");
+    assert!(same_as_git(&site, &first, NARROW));
+    site.remote.set(Mode::Serve);
+    site.wait_published(&second).await;
+    assert!(same_as_git(&site, &second, NARROW));
+    assert_eq!(site.post("unpin", &json!({})).await.0, 202);
+    site.wait_published(&third).await;
+
+    // A ref that goes back, in a process that never saw those files.
+    let fourth = site.repo.push_file("d3/f1", "four\n", "four");
+    site.repo.push_file("d3/f1", "five\n", "five");
+    assert_eq!(site.post("sync", &json!({})).await.0, 202);
+    site.wait_published(&site.repo.head()).await;
+    site.repo.git(&["reset", "--quiet", "--hard", &fourth]);
+    site.repo.force_push();
+    assert_eq!(site.post("sync", &json!({})).await.0, 202);
+    site.wait_published(&fourth).await;
+    assert!(same_as_git(&site, &fourth, NARROW));
+}
+
+#[tokio::test]
+async fn when_the_filter_is_dropped_the_store_becomes_whole_by_itself() {
+    let mut site = site("blob:none");
+    site.set("depth", "0");
+    site.repo.push_file("d5/f5", "two\n", "two");
+    site.start_in_sync().await;
+    let store = site.root().join(".pushsync/repo.git");
+    let mark = store.join("pushsync-partial");
+    assert!(mark.exists() && files(&store) == 22);
+    site.sidecar = None;
+
+    // Nothing is pushed: the next process mends it behind its first look.
+    site.unset("filter");
+    site.start_in_sync().await;
+    eventually(PATIENCE, || !mark.exists()).await;
+    site.sidecar().wait_for_text(PATIENCE, "the object store is whole").await;
+    assert_eq!(files(&store), 204, "those of all commits");
+    run_git(&store, &store, &["-c", "safe.directory=*", "fsck", "--no-dangling"]);
+    let looks = site.remote.requests();
+    let third = site.push_and_ring("d3/f1", "three\n").await;
+    site.wait_published(&third).await;
+    assert!(same_as_git(&site, &third, NARROW));
+    // A look, and the fetch beside it; no files by their hashes.
+    assert_eq!(site.remote.requests() - looks, 2);
+    // What knows no filters may build upon it again.
+    site.sidecar = None;
+    let url = site.repo.file_url();
+    site.set("repo", &url).set("hook-repo", "acme/site");
+    let fourth = site.repo.push_file("d3/f1", "four\n", "four");
+    site.start().await;
+    site.wait_published(&fourth).await;
+    assert!(same_as_git(&site, &fourth, NARROW));
+    assert!(!site.sidecar().log().iter().any(|line| line.contains("damaged")));
 }
 
 #[tokio::test]

@@ -55,6 +55,12 @@ impl Site {
         self
     }
 
+    /// The program's own default, which `new` put something in place of.
+    pub fn unset(&mut self, flag: &str) -> &mut Self {
+        self.flags.remove(flag);
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

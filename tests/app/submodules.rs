@@ -231,3 +231,62 @@ async fn a_change_of_the_mode_is_a_change_of_the_tree() {
     let line = wrong.wait_log("--submodules").await;
     assert!(line.contains("recursive, shallow or off"), "{line}");
 }
+
+/// Folders that hold nothing but submodules say nothing that counts: what they say may not have been downloaded.
+#[tokio::test]
+async fn submodules_are_there_with_patterns_that_do_not_want_them_and_a_filter() {
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    for folder in ["a", "vendor", "vendor/deep"] {
+        forge.write("site", &format!("{folder}/.gitattributes"), "*.txt eol=crlf\n");
+    }
+    forge.write("site", "src/a.txt", "one\n");
+    forge.write("site", "src/b.txt", "one\n");
+    for path in ["a/docs/lib", "vendor/deep/lib", "lib"] {
+        forge.add("site", "lib", path, "../lib.git");
+    }
+    let first = forge.push("site", "with submodules");
+    for name in ["site", "lib"] {
+        let bare = forge.bare(name);
+        crate::support::repo::run_git(&bare, &bare, &["config", "uploadpack.allowFilter", "true"]);
+    }
+    let main = GitHttp::start(&forge.root());
+    let folder = TempDir::new().unwrap();
+    let patterns = secret(folder.path(), "patterns", "/src/a.txt\n/a/docs/\n");
+    let mut kept = Kept::new(
+        &main.url("site.git"),
+        &["--filter=blob:none", &format!("--sparse-checkout-file={patterns}"), "--stale-worktree-timeout=0s"],
+    );
+    kept.start();
+    kept.wait_published(&first).await;
+    let names = |path: &str| {
+        let entries = fs::read_dir(kept.tree().join(path)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names.join(" ")
+    };
+    for (path, holds) in [
+        (".", "a lib src vendor"),
+        ("a", "docs"),
+        ("a/docs/lib", "lib.txt"),
+        ("src", "a.txt"),
+        ("vendor", "deep"),
+        ("vendor/deep", "lib"),
+        ("vendor/deep/lib", "lib.txt"),
+        ("lib", "lib.txt"),
+    ] {
+        assert_eq!(names(path), holds, "{path}");
+    }
+    let bumped = forge.push_file("lib", "lib.txt", "the second\n");
+    forge.bump("site", "vendor/deep/lib", &bumped);
+    let second = forge.push("site", "bump");
+    kept.wait_published(&second).await;
+    let read = |path: &str| fs::read_to_string(kept.tree().join(path)).unwrap();
+    assert_eq!(
+        (read("vendor/deep/lib/lib.txt"), read("a/docs/lib/lib.txt").lines().count()),
+        ("the second\n".into(), 1)
+    );
+    assert!(kept.history().iter().all(|record| record.outcome == Outcome::Published), "{:#?}", kept.history());
+}

@@ -3,9 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use super::site::Site;
-use crate::support::repo::run_git;
+use crate::support::git_http::Mode;
+use crate::support::repo::{git_command, run_git};
+use crate::support::{PATIENCE, eventually, on_ci};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -60,8 +63,86 @@ async fn patterns_modes_attributes_and_git_inside_hold_over_pushes_and_restarts(
         let mode = fs::metadata(link.join("src/main.c")).map(|file| file.mode() & 0o777).ok();
         mode == Some(0o644) && names(&link.join(".")) == [".gitattributes", "index.html", "src"]
     };
-    crate::support::eventually(crate::support::PATIENCE, rebuilt).await;
+    eventually(PATIENCE, rebuilt).await;
     assert_eq!(site.published(), Some(third));
+}
+
+/// The app's container: the volume is elsewhere and cannot be written, so git cannot refresh its index.
+#[tokio::test]
+async fn git_works_for_readers_that_mount_the_volume_elsewhere_and_read_only() {
+    let mut site = Site::new();
+    site.set("worktree-git", "true").set("depth", "0").set("period", "100ms");
+    site.repo.write(".gitattributes", "*.txt eol=crlf ident\n");
+    site.repo.push_file("docs/a.txt", "one\n$Id$\n", "attributes");
+    site.start_in_sync().await;
+    let readers = |script: &str| {
+        let mount = format!(
+            "mount --make-rprivate / && mount --bind '{}' /mnt && mount -o remount,bind,ro /mnt && ! touch /mnt/x 2>/dev/null && {script}",
+            site.root().display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", &mount]).env_clear().env("HOME", site.folder.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("GIT_CONFIG_NOSYSTEM", "1");
+        command.output().unwrap()
+    };
+    if !readers("true").status.success() {
+        eprintln!("SKIPPED: mounting is not allowed here (CI: {})", on_ci());
+        return;
+    }
+    for number in 0..3 {
+        let commit = site.repo.push_file("docs/a.txt", format!("{number}\n$Id$\n"), "another");
+        site.wait_published(&commit).await;
+        let commits = site.repo.git(&["rev-list", "--count", "HEAD"]);
+        for (arguments, said) in [
+            ("status --porcelain", ""),
+            ("diff --stat HEAD", ""),
+            ("rev-parse HEAD", commit.as_str()),
+            ("rev-list --count HEAD", &commits),
+            ("log -1 --format=%s", "another"),
+            ("ls-files docs", "docs/a.txt"),
+            ("rev-parse --show-toplevel", &format!("/mnt/.worktrees/{commit}")),
+        ] {
+            let output = readers(&format!("git -C /mnt/current {arguments}"));
+            let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{arguments}: {error}");
+            assert_eq!((out.trim(), error.trim()), (said, ""), "{arguments}");
+        }
+        let output = readers("git -C /mnt/current status && git -C /mnt/current archive -o /dev/null HEAD");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("nothing to commit, working tree clean"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_store_is_lost_git_works_again_as_soon_as_the_remote_can_be_asked() {
+    let mut site = Site::new();
+    site.set("worktree-git", "true").set("period", "100ms");
+    site.start_in_sync().await;
+    let head = site.repo.head();
+    let (home, link) = (site.folder.path().to_owned(), site.link());
+    let works = || {
+        let mut git = git_command(&home);
+        git.args(["-c", "safe.directory=*", "status", "--porcelain"]).current_dir(&link);
+        git.output().is_ok_and(|output| output.status.success() && output.stdout.is_empty())
+    };
+    eventually(PATIENCE, works).await;
+    let page = || fs::metadata(link.join("index.html")).map(|file| file.ino()).unwrap();
+    let before = page();
+    site.remote.set(Mode::Refuse);
+    fs::remove_dir_all(site.root().join(".pushsync/repo.git")).unwrap();
+    let failures = site.snapshot().await.failures_in_row;
+    while site.snapshot().await.failures_in_row < failures + 3 {
+        assert_eq!(site.probe("/readyz").await.0, 200, "the tree is whole all the same");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(!works());
+    site.remote.set(Mode::Serve);
+    eventually(PATIENCE, works).await;
+    site.sidecar().wait_for_text(PATIENCE, "git works in the published tree again").await;
+    assert_eq!((site.published(), page()), (Some(head), before), "no file was written anew");
+    let next = site.push_and_ring("index.html", "two\n").await;
+    site.wait_published(&next).await;
+    eventually(PATIENCE, works).await;
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ async fn cookies_and_headers_reach_our_server_by_both_clients_and_no_other() {
 }
 
 /// A stand-in for GitHub's API that believes only assertions signed with the App's key.
-async fn github(public: Vec<u8>, lives: i64) -> Stub {
+pub async fn github(public: Vec<u8>, lives: i64) -> Stub {
     let number = Arc::new(AtomicUsize::new(0));
     Stub::start(move |asked| {
         let (public, number) = (public.clone(), Arc::clone(&number));

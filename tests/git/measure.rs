@@ -1,11 +1,5 @@
 //! How large the store gets when commit after commit is synced. Not run by default; `scripts/measure-store` prints the table.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pushsync::git::Effort;
@@ -13,49 +7,13 @@ use pushsync::git::Effort;
 use super::compact::packs;
 use super::{Volume, assert_whole, oid, options, shallow_lines, sync};
 use crate::support::git_http::GitHttp;
-use crate::support::repo::{Repo, git_command, run_git};
-
-const FILES: u32 = 400;
-
-/// A repository with one commit of 400 files and then one commit for each push, none of them visible yet. The hashes.
-fn made(repo: &Repo, pushes: u32) -> Vec<String> {
-    let text = |at: u32| format!("<p>{at} {}</p>\n", "lorem ipsum ".repeat(40 + fastrand::usize(..80)));
-    let mut stream = String::new();
-    let mut add = |mark: u32, files: &mut dyn Iterator<Item = u32>| {
-        let who = "Ada Lovelace <ada@example.test>";
-        let time = 1_700_000_000 + mark;
-        writeln!(stream, "commit refs/heads/made\nmark :{mark}\ncommitter {who} {time} +0000\ndata 6\nA push").unwrap();
-        for file in files {
-            let text = format!("{}{}", text(mark), text(file));
-            writeln!(stream, "M 100644 inline d{}/f{file}.html\ndata {}\n{text}", file % 20, text.len()).unwrap();
-        }
-    };
-    add(1, &mut (0..FILES));
-    for push in 0..pushes {
-        add(push + 2, &mut std::iter::once(push * 7 % FILES));
-    }
-    let mut import = git_command(&repo.root());
-    let mut child =
-        import.current_dir(repo.bare()).args(["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    let hashes = run_git(&repo.root(), &repo.bare(), &["rev-list", "--reverse", "refs/heads/made"]);
-    run_git(&repo.root(), &repo.bare(), &["update-ref", "-d", "refs/heads/made"]);
-    hashes.lines().map(str::to_owned).collect()
-}
-
-fn size(folder: &Path) -> u64 {
-    let meta = fs::symlink_metadata(folder).unwrap();
-    let inside = |entry: fs::DirEntry| size(&entry.path());
-    let more = if meta.is_dir() { fs::read_dir(folder).unwrap().flatten().map(inside).sum() } else { 0 };
-    meta.blocks() * 512 + more
-}
+use crate::support::pushes::{made, show, size};
+use crate::support::repo::Repo;
 
 /// Syncs every commit, and compacts after each as a sidecar does, and prints the line of a table.
 async fn measure(pushes: u32, depth: u32, compacts: bool) {
     let repo = Repo::empty();
     let commits = made(&repo, pushes);
-    let main = repo.bare().join("refs/heads/main");
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let mut options = options(&server.url("site.git"));
@@ -66,7 +24,7 @@ async fn measure(pushes: u32, depth: u32, compacts: bool) {
     let mut first = 0;
     let started = Instant::now();
     for (number, commit) in commits.iter().enumerate() {
-        fs::write(&main, format!("{commit}\n")).unwrap();
+        show(&repo, commit);
         assert_eq!(sync(&engine).await.unwrap().commit, oid(commit));
         if number == 0 {
             first = size(engine.store());

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::PATIENCE;
 use crate::support::repo::run_git;
 
-mod access;
+pub mod access;
 mod ahead;
 mod compact;
 mod compact_kill;
@@ -27,6 +27,7 @@ mod sha256;
 mod ssh;
 mod store;
 mod submodules;
+mod submodules_shape;
 mod support;
 mod tls;
 mod v2;

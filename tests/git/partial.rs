@@ -287,3 +287,39 @@ async fn a_partial_store_is_compacted_and_fetches_on() {
     let (fetched, got) = bring(&engine, Some(&five())).await.unwrap();
     assert_eq!((fetched.objects, got.objects), (3, 1));
 }
+
+#[tokio::test]
+async fn what_was_left_out_of_the_history_is_fetched_behind_and_only_then_the_mark_goes() {
+    let repo = large();
+    for number in 0..4 {
+        repo.write(&format!("d1/f{number}"), format!("one of {number}\n"));
+        repo.push_file("d3/f1", format!("{number}\n"), "Another");
+    }
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = |filter: Option<&str>| {
+        let mut options = options(&server.url("site.git"));
+        (options.filter, options.depth) = (filter.map(|filter| filter.parse().unwrap()), 3);
+        volume.engine(options)
+    };
+    bring(&engine(Some("blob:none")), Some(&five())).await.unwrap();
+    assert!(!engine(Some("blob:none")).make_whole().await.unwrap(), "the filter is still asked for");
+
+    let whole = engine(None);
+    bring(&whole, None).await.unwrap();
+    let mark = whole.store().join("pushsync-partial");
+    server.set(Mode::Status(503));
+    assert!(whole.make_whole().await.is_err() && mark.exists());
+    assert!(!whole.make_whole().await.unwrap(), "not again at once");
+    server.set(Mode::Serve);
+    let whole = engine(None);
+    assert!(whole.make_whole().await.unwrap() && !mark.exists());
+    assert_eq!(files(whole.store()), 200 + 2 * 2, "of three commits");
+    assert_whole(whole.store(), &repo.head());
+    assert!(!whole.may_lack_files().await.unwrap() && !whole.make_whole().await.unwrap());
+    // Deltas against what is there are taken again.
+    let next = repo.push_file("d3/f1", "next\n", "Next");
+    let (fetched, got) = bring(&whole, None).await.unwrap();
+    assert_eq!((fetched.objects, got.objects), (4, 0));
+    assert_whole(whole.store(), &next);
+}

@@ -1,7 +1,7 @@
 //! Submodules from real repositories, published and compared with git's own clone.
 #![allow(clippy::format_push_string, reason = "said shortly")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use git2::Oid;
@@ -14,14 +14,14 @@ use tempfile::TempDir;
 use super::{git, oid, options};
 use crate::support::forge::Forge;
 use crate::support::git_http::{GitHttp, Mode};
-use crate::support::repo::Repo;
+use crate::support::{PATIENCE, eventually};
 
 const RECURSE: &[&str] = &["--recurse-submodules"];
 
 /// A forge over http and a volume that follows one repository of it.
-struct Bench {
-    forge: Forge,
-    server: GitHttp,
+pub(super) struct Bench {
+    pub(super) forge: Forge,
+    pub(super) server: GitHttp,
     engine: Engine,
     volume: Volume,
     _folder: TempDir,
@@ -30,6 +30,12 @@ struct Bench {
 impl Bench {
     /// Follows `site`, of which `prepare` makes a repository with submodules.
     fn new(mode: Submodules, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
+        Self::with(Shape { submodules: mode, ..Shape::default() }, prepare)
+    }
+
+    /// The same with trees of another shape.
+    pub(super) fn with(shape: Shape, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
+        let mode = shape.submodules;
         let forge = Forge::new();
         let server = GitHttp::start(&forge.root());
         for name in ["site", "lib", "deep"] {
@@ -39,7 +45,6 @@ impl Bench {
         forge.push("site", "with submodules");
         let folder = TempDir::new().unwrap();
         let root = folder.path().join("root");
-        let shape = Shape { submodules: mode, ..Shape::default() };
         let grace = Duration::from_secs(3600);
         let durability = Durability::Normal;
         let volume = VolumeOptions { root, link: "current".into(), grace, spares: 1, shape, durability };
@@ -57,7 +62,7 @@ impl Bench {
     }
 
     /// What a sync does.
-    async fn sync(&self) -> Result<(Modules, Built), Error> {
+    pub(super) async fn sync(&self) -> Result<(Modules, Built), Error> {
         let (commit, modules) = self.fetch().await?;
         let built = self.volume.build(&self.volume.store(), commit, &Cancel::default()).unwrap();
         self.volume.publish(commit).unwrap();
@@ -68,13 +73,20 @@ impl Bench {
     /// Syncs, compares with a clone, and has git check the store.
     #[track_caller]
     fn same(&self, more: &[&str]) {
-        let site = self.server.url("");
-        let root = self.forge.root();
-        self.forge.assert_cloned(&self.server.url("site.git"), &self.tree(), &[(&site, &root)], more);
+        self.same_but(&[], more);
+    }
+
+    /// The same with other addresses that git shall look for on this machine.
+    #[track_caller]
+    fn same_but(&self, here: &[(&str, &Path)], more: &[&str]) {
+        let (site, root) = (self.server.url(""), self.forge.root());
+        let mut all = vec![(site.as_str(), root.as_path())];
+        all.extend(here);
+        self.forge.assert_cloned(&self.server.url("site.git"), &self.tree(), &all, more);
         git(self.engine.store(), &["fsck", "--no-dangling"]);
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(super) fn tree(&self) -> PathBuf {
         let link = self.volume.state_folder().with_file_name("current");
         link.canonicalize().unwrap()
     }
@@ -447,39 +459,24 @@ async fn a_repository_on_this_machine_may_have_submodules_there() {
 }
 
 #[tokio::test]
-async fn a_push_reads_no_folder_that_it_leaves_alone() {
-    let repo = Repo::new();
-    repo.write("kept/file.txt", "kept\n");
-    repo.write("index.html", "one\n");
-    repo.commit("two folders");
-    repo.push();
-    let server = GitHttp::start(&repo.root());
-    let folder = TempDir::new().unwrap();
-    let engine = Engine::new(options(&server.url("site.git")), folder.path().join("volume/repo.git"));
-    let modules = |commit| engine.fetch_submodules(commit, Vec::new());
-    let first = super::sync(&engine).await.unwrap().commit;
-    assert_eq!(modules(first).await.unwrap(), Modules::default());
-
-    // Without the folder, who reads it says so.
-    let store = engine.store();
-    let kept = git(store, &["rev-parse", &format!("{first}:kept")]);
-    let pack = store.join("objects/pack");
-    let aside = folder.path().join("aside");
-    std::fs::rename(&pack, &aside).unwrap();
-    std::fs::create_dir(&pack).unwrap();
-    for file in std::fs::read_dir(&aside).unwrap().flatten() {
-        if file.path().extension().is_some_and(|ending| ending == "pack") {
-            let unpack = format!("git unpack-objects -q < '{}'", file.path().display());
-            assert!(
-                std::process::Command::new("sh").args(["-c", &unpack]).current_dir(store).status().unwrap().success()
-            );
-        }
+async fn submodules_of_one_level_do_not_wait_for_each_other() {
+    let other = Forge::new();
+    other.make("slow");
+    let slow = GitHttp::start(&other.root());
+    let bench = Bench::new(Submodules::Recursive, |forge, _| {
+        forge.add("site", "lib", "z", "../lib.git");
+        forge.git("site", &["submodule", "add", "--quiet", other.bare("slow").to_str().unwrap(), "a"]);
+        forge.set("site", "a", "url", &slow.url("slow.git"));
+    });
+    slow.set(Mode::Silent);
+    let asked = |name: &str| bench.server.seen().iter().any(|seen| seen.target.starts_with(name));
+    let fetching = bench.fetch();
+    tokio::select! {
+        ended = fetching => panic!("the first is silent: {ended:?}"),
+        () = eventually(PATIENCE, || asked("/lib.git") && slow.requests() > 0) => {}
     }
-    std::fs::remove_file(store.join("objects").join(&kept[..2]).join(&kept[2..])).unwrap();
-    repo.push_file("index.html", "two\n", "the other folder stays as it is");
-    let second = super::sync(&engine).await.unwrap().commit;
-    assert_ne!(second, first);
-    assert_eq!(modules(second).await.unwrap(), Modules::default());
-    // Asked once more, it is not remembered but looked up.
-    assert_eq!(modules(second).await.unwrap(), Modules::default());
+    slow.set(Mode::Serve);
+    let (modules, _) = bench.sync().await.unwrap();
+    assert!(modules.fetched.iter().any(|(path, _)| path == "a"), "{modules:?}");
+    bench.same_but(&[(&slow.url(""), &other.root())], RECURSE);
 }

@@ -11,6 +11,7 @@ pub mod forge;
 pub mod git_http;
 pub mod lfs;
 pub mod proxy;
+pub mod pushes;
 pub mod repo;
 pub mod sidecar;
 pub mod sshd;

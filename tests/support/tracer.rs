@@ -1,5 +1,5 @@
 //! Runs a program under ptrace, counts its calls that change files below a folder, over all of its threads, and kills it
-//! before one of them. The product knows nothing of it; rustix makes raw system calls, so a preloaded library would not see them.
+//! before one of them, or makes each of them slow. The product knows nothing of it; rustix makes raw system calls, so a preloaded library would not see them.
 //!
 //! Linux on `x86_64` only; elsewhere `permitted` says why not. Programs that the program starts are not followed.
 #![allow(clippy::zombie_processes, reason = "the tracer waits for what it starts by waitpid")]
@@ -58,6 +58,8 @@ struct Shared {
     armed: AtomicBool,
     /// Milliseconds after `begun`.
     last_call: AtomicU64,
+    /// Milliseconds that each call takes longer.
+    slower_by: AtomicU64,
 }
 
 impl Traced {
@@ -66,6 +68,7 @@ impl Traced {
             begun: Instant::now(),
             armed: AtomicBool::new(plan.armed),
             last_call: AtomicU64::new(0),
+            slower_by: AtomicU64::new(0),
         });
         let (started, id) = mpsc::channel();
         let for_tracer = shared.clone();
@@ -78,6 +81,11 @@ impl Traced {
     /// Counts from now on.
     pub fn arm(&self) {
         self.shared.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on each of these calls takes so much longer, as on a slow disk: its thread waits, others do not.
+    pub fn slow_down(&self, by: Duration) {
+        self.shared.slower_by.store(u64::try_from(by.as_millis()).expect("not for ever"), Ordering::SeqCst);
     }
 
     pub fn has_ended(&self) -> bool {
@@ -180,6 +188,7 @@ mod calls;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod arch {
     use std::collections::HashSet;
+    use std::time::{Duration, Instant};
 
     use nix::errno::Errno;
     use nix::libc;
@@ -207,11 +216,25 @@ mod arch {
         let mut report = Report::default();
         // Threads that are inside a call.
         let mut inside = HashSet::new();
+        // Threads that wait for a slow disk, and until when.
+        let mut slowed: Vec<(Instant, Pid)> = Vec::new();
         // The shell's own calls are not the program's.
         let mut is_program = false;
         loop {
+            let now = Instant::now();
+            for (_, thread) in slowed.extract_if(.., |(until, _)| *until <= now) {
+                let _ = ptrace::syscall(thread, None);
+            }
             // Only what this thread started: other tests have children too.
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
+            let mut how = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+            if !slowed.is_empty() {
+                how |= WaitPidFlag::WNOHANG;
+            }
+            let status = match waitpid(None, Some(how)) {
+                Ok(WaitStatus::StillAlive) => {
+                    std::thread::sleep(Duration::from_micros(200));
+                    continue;
+                }
                 Ok(status) => status,
                 Err(Errno::EINTR) => continue,
                 Err(_) => return report,
@@ -235,9 +258,17 @@ mod arch {
                         (thread, None)
                     } else {
                         inside.insert(thread);
-                        if is_program && !report.killed && entered(plan, shared, thread, &mut report) {
-                            let _ = kill(leader, Signal::SIGKILL);
-                            continue;
+                        let begins = is_program && !report.killed;
+                        match begins.then(|| entered(plan, shared, thread, &mut report)).flatten() {
+                            None => {}
+                            Some(Fate::Dies) => {
+                                let _ = kill(leader, Signal::SIGKILL);
+                                continue;
+                            }
+                            Some(Fate::Waits(longer)) => {
+                                slowed.push((Instant::now() + longer, thread));
+                                continue;
+                            }
                         }
                         (thread, None)
                     }
@@ -254,23 +285,31 @@ mod arch {
         }
     }
 
-    /// Counts a call that is about to begin. True if it must not.
-    fn entered(plan: &Plan, shared: &Shared, thread: Pid, report: &mut Report) -> bool {
-        let Ok(mut registers) = ptrace::getregs(thread) else { return false };
-        let Some((name, path)) = calls::changing(thread, &registers) else { return false };
-        let Some(path) = below(&plan.under, &path) else { return false };
+    /// What becomes of a call.
+    enum Fate {
+        Dies,
+        Waits(Duration),
+    }
+
+    /// Counts a call that is about to begin. `None`: it does, at once.
+    fn entered(plan: &Plan, shared: &Shared, thread: Pid, report: &mut Report) -> Option<Fate> {
+        let mut registers = ptrace::getregs(thread).ok()?;
+        let (name, path) = calls::changing(thread, &registers)?;
+        let path = below(&plan.under, &path)?;
         touch(shared);
+        let longer = Duration::from_millis(shared.slower_by.load(Ordering::SeqCst));
+        let waits = (!longer.is_zero()).then_some(Fate::Waits(longer));
         if !shared.armed.load(Ordering::SeqCst) {
-            return false;
+            return waits;
         }
         report.calls.push(Call { name, path });
         if plan.kill_before != Some(report.calls.len()) {
-            return false;
+            return waits;
         }
         // No call at all, should the kernel still carry out what it has begun when the signal arrives.
         registers.orig_rax = u64::MAX;
         let _ = ptrace::setregs(thread, registers);
         report.killed = true;
-        true
+        Some(Fate::Dies)
     }
 }

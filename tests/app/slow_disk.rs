@@ -1,0 +1,115 @@
+//! A disk on which every change of a file takes long, so that no sync ends in its time: git-sync wipes its root then
+//! (PEER.md 4.5). The delay is real: a tracer holds each such call of the running program back.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pushsync::api::{Outcome, Record};
+
+use super::site::{Site, assert_same, published};
+use crate::support::tracer::{Plan, Traced, permitted};
+use crate::support::{PATIENCE, eventually, on_ci};
+
+/// A file of the tree is some four calls, so 400 of them take some ten times the timeout, also by two writers.
+const PER_CALL: Duration = Duration::from_millis(60);
+const FILES: usize = 400;
+const TIMEOUT: &str = "6s";
+
+fn traced(site: &Site) -> Traced {
+    Traced::start(Plan {
+        program: env!("CARGO_BIN_EXE_pushsync").into(),
+        arguments: site.arguments().into_iter().map(Into::into).collect(),
+        log: site.path("log"),
+        under: site.folder.path().canonicalize().unwrap().join("root"),
+        kill_before: None,
+        armed: false,
+    })
+}
+
+fn history(site: &Site) -> Vec<Record> {
+    let text = fs::read_to_string(site.root().join(".pushsync/history.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// What readers have, for some time: one tree of one commit, all of it.
+async fn stays(site: &Site, commit: &str, for_long: Duration) {
+    let end = Instant::now() + for_long;
+    while Instant::now() < end {
+        assert_eq!(published(&site.link()).as_deref(), Some(commit), "{}", log(site));
+        assert_same(&site.link(), &site.repo, commit);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn log(site: &Site) -> String {
+    fs::read_to_string(site.path("log")).unwrap_or_default()
+}
+
+fn change_all(site: &Site, what: &str) -> String {
+    for file in 0..FILES {
+        site.repo.write(&format!("dir{}/file{file}", file % 20), format!("{what} {file}\n"));
+    }
+    let commit = site.repo.commit(what);
+    site.repo.push();
+    commit
+}
+
+fn worktrees(root: &Path) -> usize {
+    fs::read_dir(root.join(".worktrees")).unwrap().count()
+}
+
+#[tokio::test]
+async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_a_faster_one_heals_all() {
+    if let Err(why) = permitted() {
+        assert!(!on_ci(), "{why}");
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let mut site = Site::new();
+    site.set("period", "300ms").set("sync-timeout", TIMEOUT).set("stale-worktree-timeout", "0s");
+    let first = change_all(&site, "first");
+    let program = traced(&site);
+    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(first.as_str())).await;
+    assert_same(&site.link(), &site.repo, &first);
+
+    // While it runs.
+    program.slow_down(PER_CALL);
+    let second = change_all(&site, "second");
+    let failed = || history(&site).into_iter().find(|record| record.outcome == Outcome::Failed);
+    stays(&site, &first, Duration::from_secs(7)).await;
+    eventually(PATIENCE, || failed().is_some()).await;
+    let error = failed().unwrap().error.expect("why");
+    assert!(error.kind.contains("timeout") && error.hint.is_some(), "{error:?}");
+    stays(&site, &first, Duration::from_secs(4)).await;
+    assert!(!program.has_ended(), "{}", log(&site));
+    assert!(!site.root().join(".worktrees").join(&second).exists());
+
+    // From the start: what is there is vouched for, and not wiped because a check of it takes too long. What the process
+    // before left half-written takes longer to remove than a sync may: that ends no process either.
+    drop(program);
+    let left = site.root().join(".worktrees/.tmp-left");
+    fs::create_dir(&left).unwrap();
+    (0..FILES).for_each(|file| fs::write(left.join(file.to_string()), "x").unwrap());
+    let program = traced(&site);
+    program.slow_down(PER_CALL);
+    stays(&site, &first, Duration::from_secs(10)).await;
+    assert!(!program.has_ended() && left.exists(), "{}", log(&site));
+
+    program.slow_down(Duration::ZERO);
+    eventually(2 * PATIENCE, || published(&site.link()).as_deref() == Some(second.as_str())).await;
+    assert_same(&site.link(), &site.repo, &second);
+
+    // A disk that is slow, but not for a timeout of two minutes: pushes arrive late, and whole.
+    drop(program);
+    site.set("sync-timeout", "120s");
+    let program = traced(&site);
+    program.slow_down(Duration::from_millis(2));
+    let third = change_all(&site, "third");
+    eventually(4 * PATIENCE, || published(&site.link()).as_deref() == Some(third.as_str())).await;
+    assert_same(&site.link(), &site.repo, &third);
+    program.slow_down(Duration::ZERO);
+    // Nothing that was given up stays: the tree, its predecessor for a moment, and a spare.
+    eventually(PATIENCE, || worktrees(&site.root()) <= 2).await;
+    assert!(!program.has_ended(), "{}", log(&site));
+}
