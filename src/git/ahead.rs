@@ -96,14 +96,13 @@ impl Engine {
             return Ok(Early::Nothing);
         }
         let next = self.inner().next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let planned = match next.and_then(|next| next.for_push(ahead.commit, ahead.from)) {
-            Some(missing) => Some(missing),
-            None => {
-                let plan = self.run_until(deadline, move |inner, _| {
-                    arrive::plan_ahead(&store::open(&inner.store)?, &inner.options, ahead.commit, ahead.from)
-                });
-                plan.await?
-            }
+        let planned = if let Some(missing) = next.and_then(|next| next.for_push(ahead.commit, ahead.from)) {
+            Some(missing)
+        } else {
+            let plan = self.run_until(deadline, move |inner, _| {
+                arrive::plan_ahead(&store::open(&inner.store)?, &inner.options, ahead.commit, ahead.from)
+            });
+            plan.await?
         };
         let missing = planned.and_then(|missing| self.filtered_ahead(client, missing));
         let Some(missing) = missing else { return Ok(Early::Nothing) };

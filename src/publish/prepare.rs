@@ -102,14 +102,13 @@ impl Volume {
         let name = live.to_string();
         let failed = |errno| self.failed("measure", name.as_bytes(), errno);
         let known = self.spares().size.and_then(Size::at_most);
-        let tree = match known {
-            Some(tree) => tree,
-            None => {
-                let tree = room::measure(job.trees, name.as_bytes(), job.cancel).map_err(failed)?;
-                let tree = tree.ok_or(Error::Cancelled)?;
-                self.spares().size = Some(Size::of(tree));
-                tree
-            }
+        let tree = if let Some(tree) = known {
+            tree
+        } else {
+            let tree = room::measure(job.trees, name.as_bytes(), job.cancel).map_err(failed)?;
+            let tree = tree.ok_or(Error::Cancelled)?;
+            self.spares().size = Some(Size::of(tree));
+            tree
         };
         Room::of(job.trees, tree).map_err(failed)
     }
