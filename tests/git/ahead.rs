@@ -234,23 +234,15 @@ async fn what_is_asked_with_is_the_same_whether_it_was_planned_before_or_not() {
 }
 
 #[tokio::test]
-async fn a_plan_whose_store_was_lost_harms_nothing() {
+async fn no_plan_makes_a_store_where_somebody_removed_it() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = synced_engine(&server, &volume).await;
-    let before = oid(&repo.head());
-    engine.plan_next().await;
-    std::fs::remove_dir_all(engine.store()).unwrap();
-    let after = repo.push_file("index.html", "two\n", "Second");
-    let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
-    assert_eq!((look.commit, early), (oid(&after), Early::Nothing));
-    assert_unharmed(&server, &engine).await;
-    assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&after));
-    assert_whole(engine.store(), &after);
-
-    // Nor is one made where there is no store.
     std::fs::remove_dir_all(engine.store()).unwrap();
     engine.plan_next().await;
     assert!(!engine.store().exists());
+    let head = repo.head();
+    assert_eq!(sync(&engine).await.unwrap().commit, oid(&head));
+    assert_whole(engine.store(), &head);
 }
