@@ -64,8 +64,8 @@ impl Drop for Group {
 
 /// What is in memory only is charged to whoever wrote it, and cannot be taken back.
 fn is_in_memory(path: &Path) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    i64::from(rustix::fs::statfs(path).unwrap().f_type) == TMPFS
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::statfs(path).unwrap().f_type == TMPFS
 }
 
 #[tokio::test]
