@@ -76,6 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "fuzzing",
         &[
             "api",
+            "attributes",
             "config",
             "dashboard",
             "git",
@@ -87,6 +88,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "secret",
             "server",
             "signature",
+            "sparse",
         ],
     ),
 ];
