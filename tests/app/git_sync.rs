@@ -110,7 +110,8 @@ async fn modes_are_the_same_whatever_the_umask() {
 async fn no_writable_temp_folder_is_needed() {
     let mut site = Site::new();
     site.set("one-time", "true").set("root", "/mnt/root").set("hook-secret-file", "/mnt/secret");
-    // The test's own folder is below /tmp, so it is mounted elsewhere before /tmp is covered.
+    // The test's own folder is below /tmp, so it is mounted elsewhere before /tmp is covered; the program may be, too.
+    fs::copy(env!("CARGO_BIN_EXE_pushsync"), site.path("program")).unwrap();
     let script = format!(
         "mount --make-rprivate / && mount --bind '{}' /mnt && mount -t tmpfs -o ro none /tmp && ! touch /tmp/x 2>/dev/null && exec \"$0\" \"$@\"",
         site.folder.path().display()
@@ -122,7 +123,7 @@ async fn no_writable_temp_folder_is_needed() {
         return;
     }
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_pushsync")).args(site.arguments());
+    command.args(["--mount", "sh", "-c", &script, "/mnt/program"]).args(site.arguments());
     command.env_remove("TMPDIR").env_remove("HOME");
     let mut sidecar = Sidecar::spawn(command);
     assert_eq!(sidecar.exited(PATIENCE).await.code(), Some(0), "{}", sidecar.log().join("\n"));
