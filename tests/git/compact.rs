@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use git2::Oid;
 use pushsync::git::{Compacted, Effort, Engine, Want};
 
 use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync, synced};
+use crate::support::PATIENCE;
 use crate::support::git_http::GitHttp;
 use crate::support::repo::{Repo, git_command};
 
@@ -162,14 +166,14 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
         repo.write(&format!("d{}/f{file}", file % 9), format!("{file} ").repeat(200));
     }
     let mut commits: Vec<Oid> = Vec::new();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let compacting = tokio::spawn({
-        let (engine, stop) = (engine.clone(), stop.clone());
+        let (engine, stop, done) = (engine.clone(), stop.clone(), done.clone());
         async move {
-            let (mut done, mut given_up) = (0, 0);
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut given_up = 0;
+            while !stop.load(Ordering::Relaxed) {
                 match engine.compact(Effort::Full, vec![]).await {
-                    Ok(Some(_)) => done += 1,
+                    Ok(Some(_)) => _ = done.fetch_add(1, Ordering::Relaxed),
                     Ok(None) => {}
                     // Somebody went back to what was about to go.
                     Err(error) => {
@@ -179,10 +183,14 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
                 }
                 tokio::task::yield_now().await;
             }
-            (done, given_up)
+            given_up
         }
     });
-    for number in 0..40 {
+    let patience = Instant::now() + PATIENCE * 3;
+    let mut number = 0;
+    // The thread that writes has the lowest priority: where others want the processor it takes more pushes.
+    while number < 40 || (done.load(Ordering::Relaxed) == 0 && Instant::now() < patience) {
+        number += 1;
         let page = format!("page {number}\n");
         let commit = repo.push_file("index.html", &page, "Another");
         // Not with fsck: git's does not expect packs to go meanwhile.
@@ -194,9 +202,9 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
         assert_eq!(engine.fetch(Want::Commit(back)).await.unwrap().commit, back);
         git(engine.store(), &["archive", "--output=/dev/null", &back.to_string()]);
     }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let (done, given_up) = compacting.await.unwrap();
-    println!("{done} compactions, {given_up} given up");
+    stop.store(true, Ordering::Relaxed);
+    let (given_up, done) = (compacting.await.unwrap(), done.load(Ordering::Relaxed));
+    println!("{number} pushes, {done} compactions, {given_up} given up");
     assert!(done > 0);
     full(&engine, &[]).await;
     assert_whole(engine.store(), &repo.head());
