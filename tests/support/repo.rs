@@ -182,9 +182,11 @@ pub fn run_git(home: &Path, folder: &Path, args: &[&str]) -> String {
     let output = git_command(home).current_dir(folder).args(args).output().expect("the git program starts");
     assert!(
         output.status.success(),
-        "git {args:?} in {}: {}",
+        "git {args:?} in {}: {}{}",
         folder.display(),
-        String::from_utf8_lossy(&output.stderr)
+        String::from_utf8_lossy(&output.stderr),
+        // What fsck finds, it says here.
+        String::from_utf8_lossy(&output.stdout)
     );
     String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
 }

@@ -108,22 +108,32 @@ fn still_whole(plan: &Plan, written: &Written) -> Result<(), Error> {
     }
     let shallow = shallow::roots(&repository)?;
     for root in roots.difference(&plan.roots) {
-        if !is_reachable(&repository, *root, written, &shallow)? {
+        if !is_reachable(&repository, *root, plan, written, &shallow)? {
             return Err(Error::Compaction { source: Cause::new("a fetch made use of what was about to be dropped") });
         }
     }
     Ok(())
 }
 
-fn is_reachable(repository: &Repository, root: Oid, written: &Written, shallow: &HashSet<Oid>) -> Result<bool, Error> {
+fn is_reachable(
+    repository: &Repository,
+    root: Oid,
+    plan: &Plan,
+    written: &Written,
+    shallow: &HashSet<Oid>,
+) -> Result<bool, Error> {
+    // Otherwise what was an end of the history when the new pack was planned may be none any more: a ref that went back
+    // found its parents in the old packs, and they are not in the new one.
+    let has_no_ends = plan.depth == 0 && plan.shallow.is_empty();
     let known = written.commits.iter().next().copied();
     let mut seen = HashSet::new();
     let mut pending = vec![(root, known)];
     while let Some((id, known)) = pending.pop() {
-        if written.commits.contains(&id) || !seen.insert(id) {
+        let is_written = written.commits.contains(&id);
+        if !seen.insert(id) || is_written && has_no_ends {
             continue;
         }
-        if !store::is_complete(repository, id, known)? {
+        if !is_written && !store::is_complete(repository, id, known)? {
             return Ok(false);
         }
         if !shallow.contains(&id)
