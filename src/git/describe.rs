@@ -52,7 +52,8 @@ pub(super) fn span(
     let mut walk = Walk { store, shallow, colours: HashMap::new(), heap: BinaryHeap::new() };
     walk.paint(new, NEW)?;
     walk.paint(old, OLD)?;
-    let mut cut = false;
+    let mut too_far = false;
+    let mut ends = Vec::new();
     let mut oldest_new = i64::MAX;
     let mut steps = 0;
     while let Some((time, id, colour)) = walk.heap.pop() {
@@ -64,13 +65,16 @@ pub(super) fn span(
         }
         steps += 1;
         if steps > MOST_WALKED {
-            cut = true;
+            too_far = true;
             break;
         }
-        // A boundary below what both have hides nothing.
-        let whole = walk.descend(id, colour)?;
-        cut |= !whole && walk.colour(id) == NEW;
+        if !walk.descend(id, colour)? {
+            ends.push(id);
+        }
     }
+    // A boundary below what both have hides nothing. Who has it is known at the end only: among commits of one second
+    // the parent may come before a child, and `old` reach it after `new` did.
+    let cut = too_far || ends.iter().any(|id| walk.colour(*id) == NEW);
     let mut ours: Vec<(i64, Oid)> =
         walk.colours.iter().filter(|(_, (colour, _))| *colour == NEW).map(|(id, (_, time))| (*time, *id)).collect();
     ours.sort_unstable_by_key(|(time, id)| (*id != new, std::cmp::Reverse(*time), *id));
@@ -150,5 +154,35 @@ mod tests {
         assert_eq!(one_line("éééé", 4), "éééé");
         assert_eq!(one_line("ééééé", 4), "ééé…");
         assert_eq!(one_line("\n \n", 4), "");
+    }
+
+    /// Among commits of one second their hashes decide in which order they are looked at.
+    #[test]
+    fn commits_of_one_second_are_told_apart_whatever_their_hashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Repository::init_bare(folder.path()).unwrap();
+        let tree = store.find_tree(store.treebuilder(None).unwrap().write().unwrap()).unwrap();
+        let somebody = git2::Signature::new("Ada", "ada@example.test", &git2::Time::new(1_700_000_000, 0)).unwrap();
+        let make = |message: &str, parent: Option<Oid>| {
+            let parent = parent.map(|id| store.find_commit(id).unwrap());
+            store.commit(None, &somebody, &somebody, message, &tree, parent.as_ref().as_slice()).unwrap()
+        };
+        let end = make("End", None);
+        let parent = make("Parent", Some(end));
+        let new = make("New", Some(parent));
+        let others = [end, parent, new];
+        let first = others.iter().copied().max().unwrap();
+        let last = others.iter().copied().min().unwrap();
+        let old = |fits: &dyn Fn(Oid) -> bool| {
+            (0..).map(|number: u32| make(&number.to_string(), Some(parent))).find(|id| fits(*id)).unwrap()
+        };
+        for old in [old(&|id| id > first), old(&|id| id < last)] {
+            let span = span(&store, &HashSet::from([end]), Some(old), new).unwrap();
+            assert_eq!((span.count, span.rewritten, span.commits.len()), (Some(1), true, 1));
+        }
+        // The end is nobody's but the new one's: then it is not known.
+        let stranger = make("Stranger", None);
+        let span = span(&store, &HashSet::from([end, stranger]), Some(stranger), new).unwrap();
+        assert_eq!((span.count, span.rewritten), (None, false));
     }
 }
