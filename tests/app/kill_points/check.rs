@@ -1,6 +1,6 @@
 //! What has to hold after a kill, read from the volume alone: the link, the tree, the history, the store, and no leftovers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,30 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::objects;
 use super::stage::{MODULE, Stage};
 use crate::support::repo::Repo;
 
 /// The trees that git itself makes of the commits.
 pub struct Truth {
     trees: BTreeMap<String, PathBuf>,
+    /// The objects of LFS that each of them needs; empty without any.
+    pub objects: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Truth {
     pub fn of(stage: &Stage) -> Self {
-        let mut trees = BTreeMap::new();
+        let (mut trees, mut objects) = (BTreeMap::new(), BTreeMap::new());
         for commit in &stage.commits {
             let folder = stage.folder.path().join(format!("truth-{commit}"));
             fs::create_dir(&folder).unwrap();
             stage.checkout(commit, &folder);
+            if stage.kept.is_some() {
+                objects.insert(commit.clone(), objects::of(&folder));
+            }
             trees.insert(commit.clone(), folder);
         }
-        Self { trees }
+        Self { trees, objects }
     }
 
     /// `Err`: what is wrong with the tree that the link names.
@@ -120,8 +126,9 @@ pub fn store(root: &Path) -> Result<(), String> {
 }
 
 /// Names that nobody needs once a start has come to its end.
-pub fn leftovers(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
+pub fn leftovers(truth: &Truth, root: &Path) -> Vec<String> {
+    let unneeded = truth.unneeded(root);
+    let mut found: Vec<_> = unneeded.iter().map(|path| path.display().to_string()).collect();
     let mut look = |folder: &Path, fine: &dyn Fn(&str) -> bool| {
         let Ok(entries) = fs::read_dir(root.join(folder)) else { return };
         for entry in entries.flatten() {
@@ -135,7 +142,7 @@ pub fn leftovers(root: &Path) -> Vec<String> {
     let is_commit = |name: &str| name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     look(Path::new(".worktrees"), &|name| is_commit(name) || name.starts_with(".spare-"));
     let ours = ["repo.git", "modules", "history.jsonl", "state.json", "flushed", "lock"];
-    look(Path::new(".pushsync"), &|name| ours.contains(&name));
+    look(Path::new(".pushsync"), &|name| ours.contains(&name) || name == "lfs" && !truth.objects.is_empty());
     inside(root, Path::new(".pushsync/repo.git"), &mut found);
     found.sort();
     found
@@ -164,13 +171,14 @@ fn inside(root: &Path, folder: &Path, found: &mut Vec<String>) {
 }
 
 impl Stage {
-    /// What git puts into a work tree for this commit.
+    /// What git and git-lfs put into a work tree for this commit.
     pub fn checkout(&self, commit: &str, folder: &Path) {
         self.unpack(&self.repo, commit, &self.only, folder);
         if let Some(module) = &self.module {
             let named = self.repo.git(&["rev-parse", &format!("{commit}:{MODULE}")]);
             self.unpack(module, &named, &[], &folder.join(MODULE));
         }
+        self.place_objects(folder);
     }
 
     fn unpack(&self, repo: &Repo, commit: &str, only: &[&str], folder: &Path) {

@@ -3,6 +3,7 @@
 //! `scripts/kill-points` runs all of it; a sample is an ordinary test. docs/reliability.md says what it found.
 
 mod check;
+mod objects;
 mod scenarios;
 mod stage;
 
@@ -160,6 +161,7 @@ fn judge(stage: &Stage, truth: &Truth, root: &Path, run: &Run, another_push: boo
         (Err(_), Some(_)) if stage.broken && is_as_before(stage, root) => {}
         (Err(why), _) => return Err(format!("right after the kill: {why}")),
     }
+    truth.sound(root).map_err(|why| format!("right after the kill: {why}"))?;
     let told = check::history(root)?;
     let known = check::history(&stage.template())?;
     if let Some(lost) = known.iter().find(|id| !told.contains(id) && told.len() < known.len()) {
@@ -204,10 +206,12 @@ fn settled(stage: &Stage, truth: &Truth, root: &Path, goal: &str, told: &[String
         return Err(after(format!("record {lost} is lost")));
     }
     check::store(root).map_err(after)?;
-    if !check::leftovers(root).is_empty() {
+    truth.sound(root).map_err(after)?;
+    if !check::leftovers(truth, root).is_empty() {
         // The sidecar removes some while it runs.
-        stage.live_until(root, || check::leftovers(root).is_empty());
-        let left = check::leftovers(root);
+        stage.live_until(root, || check::leftovers(truth, root).is_empty());
+        truth.sound(root).map_err(after)?;
+        let left = check::leftovers(truth, root);
         if !left.is_empty() {
             return Err(after(format!("left over for ever: {}", left.join(", "))));
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use super::objects::{GONE, content, object_from_trees};
 use super::stage::{Act, Stage};
 
 /// Name, what it is about, and how its volume is prepared.
@@ -49,6 +50,12 @@ pub const ALL: &[Scenario] = &[
     with_flag("--sparse-checkout-file", scenario("sparse", "a push to a sparse tree", sparse)),
     with_flag("--worktree-git", scenario("worktree-git", "a push to a tree with a .git file", worktree_git)),
     with_flag("--worktree-git", scenario("worktree-git-sweep", "a tree with a .git file goes", worktree_git_sweep)),
+    with_flag("--lfs", scenario("lfs", "a push that brings a new LFS object and a changed one", lfs)),
+    with_flag(
+        "--lfs",
+        scenario("lfs-part", "a later start with halves of LFS objects, good, spoilt and unwanted", lfs_part),
+    ),
+    with_flag("--lfs", scenario("lfs-sweep", "a tree goes, and the LFS objects that only it needed", lfs_sweep)),
 ];
 
 fn fresh() -> Stage {
@@ -297,5 +304,39 @@ fn worktree_git_sweep() -> Stage {
     stage.publish();
     stage.set("stale-worktree-timeout", "100ms");
     stage.doomed = vec![stage.commits[0].clone()];
+    stage
+}
+
+fn lfs() -> Stage {
+    let mut stage = Stage::new(Act::Push);
+    stage.keep_objects();
+    stage.settle();
+    stage.advance_objects();
+    stage
+}
+
+/// An earlier process was killed in the middle of two objects, one of which a loss of power spoilt, and of a third that no
+/// commit needs any more.
+fn lfs_part() -> Stage {
+    let mut stage = Stage::new(Act::Once);
+    stage.keep_objects();
+    stage.publish();
+    let [new, changed] = stage.advance_objects();
+    stage.leave_part(&new, &new[..new.len() / 2]);
+    stage.leave_part(&changed, &vec![0; changed.len() / 2]);
+    stage.leave_part(b"nobody wants this any more", b"nobody wants");
+    stage
+}
+
+fn lfs_sweep() -> Stage {
+    let mut stage = Stage::new(Act::Start);
+    stage.set("spare-trees", "0");
+    stage.keep_objects();
+    stage.publish();
+    stage.advance_objects();
+    stage.publish();
+    stage.leave_part(b"nobody wants this any more", b"nobody wants");
+    stage.set("stale-worktree-timeout", "100ms");
+    stage.doomed = vec![stage.commits[0].clone(), object_from_trees(&content(GONE))];
     stage
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::delivery::Delivery;
 use crate::support::git_http::GitHttp;
+use crate::support::lfs::LfsServer;
 use crate::support::repo::Repo;
 use crate::support::tracer::{Plan, Report, Traced};
 
@@ -42,7 +43,7 @@ pub struct Stage {
     pub published: bool,
     /// True if what the link named was no whole tree before: it may still be as it was.
     pub broken: bool,
-    /// What a run of [`Act::Start`] has to remove before it counts as done: names in `.worktrees`.
+    /// What a run of [`Act::Start`] has to remove before it counts as done: paths from `.worktrees` on.
     pub doomed: Vec<String>,
     /// True if a gate refuses everything until `ROOT/refused` is there.
     pub refuses: bool,
@@ -50,6 +51,8 @@ pub struct Stage {
     pub only: Vec<&'static str>,
     /// The repository of the submodule at [`MODULE`].
     pub module: Option<Repo>,
+    /// Who has the objects of LFS; the remote is behind it then.
+    pub kept: Option<LfsServer>,
 }
 
 /// Where a submodule lies.
@@ -114,6 +117,7 @@ impl Stage {
             refuses: false,
             only: Vec::new(),
             module: None,
+            kept: None,
         };
         let url = stage.remote.url("site.git");
         stage.set("repo", &url).set("ref", "main").set("link", "current").set("log-format", "json").set("period", "1h");
@@ -199,6 +203,9 @@ impl Stage {
             "the next push
 ",
         );
+        if self.kept.is_some() {
+            self.write_object("film.bin", 80_000);
+        }
         let next = self.repo.commit("next");
         self.repo.tag("next");
         fs::create_dir(self.next_tree()).unwrap();
