@@ -237,7 +237,7 @@ impl<'a> Attempt<'a> {
         let engine = &self.tools.engine;
         let looked = async {
             match ahead {
-                Some(ahead) => engine.look_ahead(ahead).await,
+                Some(ahead) => engine.look_ahead(ahead, self.tools.expect_push(self.deadline)).await,
                 None => Ok((engine.look().await?, Early::Nothing)),
             }
         };
