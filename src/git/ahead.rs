@@ -42,7 +42,8 @@ pub enum Early {
 
 impl Engine {
     /// A look, and beside it the fetch of the commit that it is expected to find. Only a commit that the look found is kept.
-    pub async fn look_ahead(&self, ahead: Ahead) -> Result<(Look, Early), Error> {
+    /// `meanwhile` is what has to be done for a push, and waits for the same: until the look has found that commit.
+    pub async fn look_ahead(&self, ahead: Ahead, meanwhile: impl Future<Output = ()>) -> Result<(Look, Early), Error> {
         let (confirm, confirmed) = oneshot::channel();
         let (look, fetch) = (self.look(), self.fetch_ahead(ahead, confirmed));
         tokio::pin!(look, fetch);
@@ -58,7 +59,8 @@ impl Engine {
             // Dropping the fetch closes its connection, and that is all that is left of it.
             return Ok((look, Early::Nothing));
         }
-        Ok((look, fetch.await))
+        let (early, ()) = tokio::join!(fetch, meanwhile);
+        Ok((look, early))
     }
 
     /// Works out now what a push that leads on from our ref's commit will be asked with. To be called while nobody waits.

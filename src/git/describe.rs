@@ -174,7 +174,7 @@ mod tests {
         let first = others.iter().copied().max().unwrap();
         let last = others.iter().copied().min().unwrap();
         let old = |fits: &dyn Fn(Oid) -> bool| {
-            (0..).map(|number: u32| make(&number.to_string(), Some(parent))).find(|id| fits(*id)).unwrap()
+            (0..10_000).map(|number: u32| make(&number.to_string(), Some(parent))).find(|id| fits(*id)).unwrap()
         };
         for old in [old(&|id| id > first), old(&|id| id < last)] {
             let span = span(&store, &HashSet::from([end]), Some(old), new).unwrap();

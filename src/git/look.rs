@@ -1,5 +1,7 @@
 //! From what a remote advertises to the one commit that we follow.
 
+use std::sync::Once;
+
 use git2::Oid;
 
 use super::{Error, Look, Reference};
@@ -32,9 +34,13 @@ pub(super) fn resolve(reference: &Reference, refs: &[Advertised], remote: &str) 
     let found = match reference {
         // A HEAD without a target is detached: it is followed itself.
         Reference::Head => find("HEAD").map(|head| (head, default_branch.as_deref().unwrap_or("HEAD"))),
-        Reference::Name(name) => find(&format!("refs/heads/{name}"))
-            .or_else(|| find(&format!("refs/tags/{name}")))
-            .map(|one| (one, one.name.as_str())),
+        Reference::Name(name) => {
+            let [branch, tag, other] = Reference::full_names(name).map(|name| find(&name));
+            if let (Some(branch), Some(tag)) = (branch, tag) {
+                warn_of_twins(&branch.name, &tag.name);
+            }
+            branch.or(tag).or(other).map(|one| (one, one.name.as_str()))
+        }
         Reference::Full(name) => find(name).map(|one| (one, one.name.as_str())),
         Reference::Hash(_) => None,
     };
@@ -47,6 +53,18 @@ pub(super) fn resolve(reference: &Reference, refs: &[Advertised], remote: &str) 
     };
     let commit = find(&format!("{}^{{}}", one.name)).map_or(one.id, |peeled| peeled.id);
     Ok(Look { commit, full_ref: Some(full_ref.to_owned()), default_branch })
+}
+
+/// Git itself would take the tag.
+fn warn_of_twins(branch: &str, tag: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            branch,
+            tag,
+            "the remote has a branch and a tag of this name: --ref follows the branch; its full name ends the doubt"
+        );
+    });
 }
 
 /// The branches and tags whose names are most like the one asked for.
@@ -102,6 +120,7 @@ mod tests {
             one("refs/tags/v1", 4),
             one("refs/tags/v2", 5),
             one("refs/tags/v2^{}", 6),
+            one("refs/heads/tags/v1", 7),
         ]
     }
 
@@ -116,6 +135,10 @@ mod tests {
         assert_eq!(seen(Reference::Head), (id(1), Some("refs/heads/trunk".into())));
         assert_eq!(seen(Reference::Name("v1".into())), (id(2), Some("refs/heads/v1".into())));
         assert_eq!(seen(Reference::Name("v2".into())), (id(6), Some("refs/tags/v2".into())));
+        assert_eq!(seen(Reference::Name("tags/v2".into())), (id(6), Some("refs/tags/v2".into())));
+        assert_eq!(seen(Reference::Name("heads/v1".into())), (id(2), Some("refs/heads/v1".into())));
+        assert_eq!(seen(Reference::Name("pull/7/head".into())), (id(3), Some("refs/pull/7/head".into())));
+        assert_eq!(seen(Reference::Name("tags/v1".into())), (id(7), Some("refs/heads/tags/v1".into())));
         assert_eq!(seen(Reference::Full("refs/tags/v1".into())), (id(4), Some("refs/tags/v1".into())));
         assert_eq!(seen(Reference::Full("refs/pull/7/head".into())), (id(3), Some("refs/pull/7/head".into())));
     }

@@ -61,10 +61,18 @@ impl RemoteOptions {
 pub enum Reference {
     /// The branch that the remote's HEAD names.
     Head,
-    /// A short name: `refs/heads/NAME` if the remote has it, else `refs/tags/NAME`.
+    /// A short name: the first of [`full_names`](Self::full_names) that the remote has.
     Name(String),
     /// A name that begins with `refs/`.
     Full(String),
     /// A full hash: it follows nothing.
     Hash(Oid),
+}
+
+impl Reference {
+    /// What a short name may stand for. The order is git's (gitrevisions, "refname") but for the first two: who names both
+    /// a branch and a tag so wants to follow what moves.
+    pub(super) fn full_names(name: &str) -> [String; 3] {
+        ["refs/heads/", "refs/tags/", "refs/"].map(|above| format!("{above}{name}"))
+    }
 }

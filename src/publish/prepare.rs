@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Instant;
 
 use git2::Oid;
 
@@ -14,7 +15,7 @@ use super::clone::Model;
 use super::folder::{self, Stamp};
 use super::objects::Objects;
 use super::room::{self, Room, Size};
-use super::spare::{Job, MOST_STEPS, Spare, Trust, discard};
+use super::spare::{Job, LOOKED_AT_FIRST, MOST_STEPS, Spare, Trust, discard};
 use super::volume::Volume;
 use super::{Durability, Error, Live, Prepared, Verdict, git_file, verify, walk, write};
 use crate::worker::Cancel;
@@ -83,11 +84,43 @@ impl Volume {
                 folder::flush(&tree.folder, entries).map_err(|errno| self.failed("flush", &tree.name, errno))?;
             }
             let name = tree.become_spare(live, cancel)?;
-            let spare = Spare { name, commit: live, entries, since: None, shape: 0 };
+            let spare = Spare::unseen(name, live, entries);
             let Some(spare) = self.vouch(&job, spare, Believe::All)? else { break };
             self.put_back(spare);
         }
         Ok(Prepared::Ready(self.spares().ready.len()))
+    }
+
+    /// Looks at the spare that a push is about to want, if it has to be looked at as a whole. To be called while the push is
+    /// still on its way. What is wrong with the spare is for the build to find, and to tell.
+    ///
+    /// # Errors
+    /// If the objects or the volume cannot be read. Nothing is changed then.
+    pub fn expect_push(&self, store: &Path, cancel: &Cancel) -> Result<(), Error> {
+        let shape = &self.shape();
+        let Some((spare, since)) = self.take_spare(shape.fingerprint()) else { return Ok(()) };
+        if spare.entries > LOOKED_AT_FIRST {
+            self.put_back(spare);
+            return Ok(());
+        }
+        let looked = (|| {
+            let trees = &self.trees_folder()?;
+            let objects = &Objects::open(store, shape)?;
+            let (now, at) = (self.now(trees)?, Instant::now());
+            let top = folder::open(trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
+            let root = objects.root(spare.commit)?;
+            let verdict = verify::compare(&objects.view()?, root, top, None, Some(since), cancel)?;
+            Ok((verdict == Verdict::Whole).then_some((now, at)))
+        })();
+        let (looked, outcome) = match looked {
+            Ok(looked) => (looked, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.put_back(match looked {
+            Some((now, at)) => Spare { since: Some(now), looked_at: Some(at), ..spare },
+            None => spare,
+        });
+        outcome
     }
 
     /// The live tree, if it is known to hold what its commit holds.
@@ -211,7 +244,7 @@ impl Volume {
         };
         // The last push did not wait for the tree as a whole, and nobody waits now.
         let name = tree.become_spare(live, job.cancel)?;
-        let spare = Spare { name, commit: live, entries, since: None, shape: 0 };
+        let spare = Spare::unseen(name, live, entries);
         let vouched = self.vouch(job, spare, Believe::Since(since))?;
         let Some(spare) = vouched else { return Ok(false) };
         self.put_back(spare);

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use git2::Oid;
 
@@ -27,9 +28,13 @@ use crate::worker::Cancel;
 /// What the name of a spare begins with; the commit and something unique follow.
 pub(super) const SPARE: &str = ".spare-";
 
-/// A spare of at most so many entries is looked at as a whole before it is used: that takes some three milliseconds.
-/// Of a larger one only the folders that the push touches, and the rest right after the publish.
-const LOOKED_AT_FIRST: u64 = 1_000;
+/// A spare of at most so many entries is looked at as a whole before it is used, while the push is still being fetched:
+/// that takes some three milliseconds. Of a larger one only the folders that the push touches, and the rest right after
+/// the publish.
+pub(super) const LOOKED_AT_FIRST: u64 = 1_000;
+
+/// For how long such a look counts. A push that takes longer to come is slow anyway.
+const LOOK_COUNTS: Duration = Duration::from_secs(1);
 
 /// A plan of more steps takes too much memory; half of them would be half of a tree anyway.
 pub(super) const MOST_STEPS: u64 = 150_000;
@@ -45,6 +50,21 @@ pub(super) struct Spare {
     pub since: Option<Stamp>,
     /// The shape that it was written with (`Shape::fingerprint`).
     pub shape: u64,
+    /// When it was last looked at as a whole.
+    pub looked_at: Option<Instant>,
+}
+
+impl Spare {
+    /// One that nobody has looked at so far.
+    pub(super) fn unseen(name: Vec<u8>, commit: Oid, entries: u64) -> Self {
+        Self { name, commit, entries, since: None, shape: 0, looked_at: None }
+    }
+
+    /// True if it has to be looked at as a whole now.
+    fn is_small(&self) -> bool {
+        let counts = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_COUNTS);
+        self.entries <= LOOKED_AT_FIRST && !counts
+    }
 }
 
 /// What this process knows of a published tree.
@@ -179,7 +199,7 @@ impl Volume {
             Err(errno) => return spoilt(errno.to_string()),
         };
         let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", &spare.name, errno))?;
-        if spare.entries <= LOOKED_AT_FIRST || Stamp::of(&stat) > since {
+        if spare.is_small() || Stamp::of(&stat) > since {
             match verify::compare(job.view, old, top, None, Some(since), job.cancel)? {
                 Verdict::Whole => {}
                 Verdict::Differs(difference) => return spoilt(changed_by_others(difference.as_bytes())),
@@ -208,7 +228,7 @@ impl Volume {
         }
     }
 
-    fn take_spare(&self, shape: u64) -> Option<(Spare, Stamp)> {
+    pub(super) fn take_spare(&self, shape: u64) -> Option<(Spare, Stamp)> {
         let mut spares = self.spares();
         let at = spares.ready.iter().position(|spare| spare.since.is_some() && spare.shape == shape)?;
         let spare = spares.ready.remove(at);
@@ -255,7 +275,7 @@ impl Volume {
             let wanted = self.spares().ready.len() < self.spare_limit();
             match commit {
                 Some(commit) if wanted => {
-                    self.put_back(Spare { name: name.clone(), commit, entries: 0, since: None, shape: 0 });
+                    self.put_back(Spare::unseen(name.clone(), commit, 0));
                 }
                 _ => discard(trees, name),
             }

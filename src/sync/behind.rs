@@ -57,6 +57,14 @@ impl Tools {
         under_way.inspect(AbortHandle::abort);
     }
 
+    /// A push is on its way: what has to be looked at before it is built is looked at while it is fetched. Best effort.
+    pub async fn expect_push(&self, deadline: Instant) {
+        let expect = |volume: &Volume, cancel: &Cancel| volume.expect_push(&volume.store(), cancel);
+        if let Err(error) = self.on_disk(Phase::Build, deadline, expect).await {
+            tracing::debug!(%error, "the spare could not be looked at before it is wanted");
+        }
+    }
+
     async fn prepare(&self) {
         let Some(volume) = self.volume() else { return };
         let deadline = Instant::now() + self.options.timeout;

@@ -1,6 +1,8 @@
 //! The announced commit, fetched beside the look: only what the look confirms is kept, and a wrong guess costs nothing but
 //! its request.
 
+use std::future::ready;
+
 use pushsync::git::{Ahead, Early, Engine, Want};
 
 use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync};
@@ -42,7 +44,7 @@ async fn the_announced_commit_comes_with_the_look_over_two_connections_that_are_
         let after = repo.push_file("index.html", format!("round {round}\n"), "Next");
         let requests = server.requests();
         let ahead = Ahead { commit: oid(&after), from: hint.then_some(before) };
-        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        let (look, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
         assert_eq!(look.commit, oid(&after));
         assert!(
             matches!(early, Early::Fetched(fetched) if fetched.commit == look.commit && fetched.objects == 3),
@@ -69,7 +71,7 @@ async fn the_fetch_does_not_wait_for_the_look() {
     let after = repo.push_file("index.html", "two\n", "Second");
     // Who fetches only after the look gets no answer at all.
     server.set(Mode::FetchFirst);
-    let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }, ready(())).await.unwrap();
     assert_eq!(look.commit, oid(&after));
     assert!(matches!(early, Early::Fetched(_)), "{early:?}");
     assert_whole(engine.store(), &after);
@@ -82,7 +84,7 @@ async fn what_the_store_has_is_not_asked_for() {
     let volume = Volume::new();
     let engine = synced_engine(&server, &volume).await;
     let requests = server.requests();
-    let (look, early) = engine.look_ahead(Ahead { commit: oid(&repo.head()), from: None }).await.unwrap();
+    let (look, early) = engine.look_ahead(Ahead { commit: oid(&repo.head()), from: None }, ready(())).await.unwrap();
     assert_eq!((look.commit, early, server.requests() - requests), (oid(&repo.head()), Early::Nothing, 1));
 }
 
@@ -96,7 +98,7 @@ async fn a_commit_that_the_server_does_not_give_out_harms_neither_look_nor_remot
     server.hold();
     let after = repo.push_file("index.html", "two\n", "Second");
     let ahead = Ahead { commit: oid(&after), from: Some(oid(&before)) };
-    let (look, early) = engine.look_ahead(ahead).await.unwrap();
+    let (look, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
     assert_eq!((look.commit, early), (oid(&before), Early::Nothing));
     assert_unharmed(&server, &engine).await;
     server.release();
@@ -118,7 +120,9 @@ async fn what_the_look_does_not_confirm_never_reaches_the_store() {
     repo.checkout("main");
     let before = packs(&engine);
     for from in [None, Some(oid(&head))] {
-        let (look, early) = engine.look_ahead(Ahead { commit: oid(&elsewhere), from }).await.unwrap();
+        // Nor is anything done for it.
+        let meanwhile = async { panic!("no push was confirmed") };
+        let (look, early) = engine.look_ahead(Ahead { commit: oid(&elsewhere), from }, meanwhile).await.unwrap();
         assert_eq!((look.commit, early), (oid(&head), Early::Nothing));
     }
     assert_eq!(packs(&engine), before);
@@ -128,7 +132,8 @@ async fn what_the_look_does_not_confirm_never_reaches_the_store() {
 
     // The ref went on to something else than was announced: that is what is fetched.
     let newer = repo.push_file("index.html", "newer\n", "What the ref is now");
-    let (look, early) = engine.look_ahead(Ahead { commit: oid(&elsewhere), from: Some(oid(&head)) }).await.unwrap();
+    let (look, early) =
+        engine.look_ahead(Ahead { commit: oid(&elsewhere), from: Some(oid(&head)) }, ready(())).await.unwrap();
     assert_eq!((look.commit, early), (oid(&newer), Early::Nothing));
     assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer));
     assert!(!has(&engine, &elsewhere));
@@ -147,13 +152,13 @@ async fn a_lie_in_answer_to_the_guess_is_nobodys_word_about_the_remote() {
     let lies: [&[u8]; 3] = [b"zzzz", b"000dpackfile\n0006\x01x0000", b"0000"];
     for lie in lies {
         server.set(Mode::Lie { command: "command=fetch", answer: lie.to_vec(), endless: Vec::new() });
-        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        let (look, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
         assert_eq!((look.commit, early), (oid(&after), Early::Nothing), "{lie:?}");
         server.set(Mode::Serve);
         assert_unharmed(&server, &engine).await;
     }
     assert!(!has(&engine, &after));
-    let (_, early) = engine.look_ahead(ahead).await.unwrap();
+    let (_, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
     assert!(matches!(early, Early::Fetched(_)), "{early:?}");
     assert_whole(engine.store(), &after);
 }
@@ -169,7 +174,7 @@ async fn servers_that_are_spoken_to_in_another_way_are_not_guessed_at() {
         let before = repo.head();
         let after = repo.push_file("index.html", format!("{mode:?}\n"), "Next");
         let ahead = Ahead { commit: oid(&after), from: Some(oid(&before)) };
-        let (look, early) = engine.look_ahead(ahead).await.unwrap();
+        let (look, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
         assert_eq!((look.commit, early), (oid(&after), Early::Nothing), "{mode:?}");
         engine.fetch(Want::Seen(look)).await.unwrap();
         assert_whole(engine.store(), &after);
@@ -192,11 +197,11 @@ async fn large_packs_come_whole_and_too_large_ones_are_left_to_the_plain_way() {
         Ahead { commit: oid(&after), from: Some(before) }
     };
     let ahead = push(5);
-    let (_, early) = engine.look_ahead(ahead).await.unwrap();
+    let (_, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
     assert!(matches!(early, Early::Fetched(fetched) if fetched.bytes > 5 << 20), "{early:?}");
     assert_whole(engine.store(), &ahead.commit.to_string());
     let ahead = push(33);
-    let (look, early) = engine.look_ahead(ahead).await.unwrap();
+    let (look, early) = engine.look_ahead(ahead, ready(())).await.unwrap();
     assert_eq!(early, Early::TooMuch);
     assert!(!has(&engine, &ahead.commit.to_string()));
     assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, ahead.commit);
@@ -222,7 +227,8 @@ async fn what_is_asked_with_is_the_same_whether_it_was_planned_before_or_not() {
         }
         let after = repo.push_file("index.html", format!("round {round}\n"), "Next");
         let received = server.received();
-        let (look, early) = engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }).await.unwrap();
+        let (look, early) =
+            engine.look_ahead(Ahead { commit: oid(&after), from: Some(before) }, ready(())).await.unwrap();
         assert_eq!(look.commit, oid(&after));
         assert!(matches!(early, Early::Fetched(fetched) if fetched.objects == 3), "{round}: {early:?}");
         asked.push(server.received() - received);

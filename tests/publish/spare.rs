@@ -145,7 +145,8 @@ fn whatever_others_do_to_a_small_spare_is_not_published() {
             symlink(outside, spare).unwrap();
         }),
     ];
-    for (what, act) in acts {
+    // Also if it is looked at while the push is still on its way.
+    for (expected, (what, act)) in [false, true].into_iter().flat_map(|expected| acts.map(|act| (expected, act))) {
         let site = Site::new();
         let (volume, mut model) = ready(&site);
         let outside = site.path().join("outside");
@@ -155,6 +156,9 @@ fn whatever_others_do_to_a_small_spare_is_not_published() {
         thread::sleep(Duration::from_millis(30));
         act(&spares(&site)[0], &outside);
         let commit = next(&site, &mut model);
+        if expected {
+            let _ = volume.expect_push(&site.store(), &Cancel::default());
+        }
         let built = build(&site, &volume, commit);
         assert_eq!(built.spare, None, "{what}");
         assert!(built.note.is_some(), "{what}");
@@ -163,6 +167,25 @@ fn whatever_others_do_to_a_small_spare_is_not_published() {
         assert_eq!(fs::read(outside.join("f1")).unwrap(), b"precious", "{what}");
         assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{what}");
         assert!(build(&site, &volume, next(&site, &mut model)).spare.is_some(), "{what}");
+    }
+}
+
+#[test]
+fn what_a_spare_was_looked_at_for_counts_for_a_second_and_a_later_edit_is_found_right_after_the_publish() {
+    let site = Site::new();
+    let (volume, mut model) = ready(&site);
+    for (pause, is_found_before) in [(Duration::ZERO, false), (Duration::from_millis(1_100), true)] {
+        volume.expect_push(&site.store(), &Cancel::default()).unwrap();
+        thread::sleep(Duration::from_millis(30) + pause);
+        fs::write(spares(&site)[0].join("d2/f2"), "X").unwrap();
+        let commit = next(&site, &mut model);
+        let built = build(&site, &volume, commit);
+        assert_eq!(built.spare.is_none(), is_found_before, "{built:?}");
+        let found_after = volume.look_again(&site.store(), &Cancel::default()).unwrap() != Verdict::Whole;
+        assert_eq!(found_after, !is_found_before);
+        build(&site, &volume, commit);
+        assert!(is_whole(&site, &volume, commit));
+        assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "ref",
         "REF",
         Value("HEAD"),
-        "The branch or tag to follow; HEAD is the remote's default branch, a full hash follows nothing",
+        "The branch, tag or other ref to follow; HEAD is the remote's default branch, a full hash follows nothing",
     )),
     shared(one(
         What,

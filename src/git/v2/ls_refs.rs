@@ -14,7 +14,7 @@ use super::{Malformed, pktline};
 pub(super) fn prefixes(reference: &Reference) -> Vec<String> {
     let mut prefixes = vec!["HEAD".to_owned()];
     match reference {
-        Reference::Name(name) => prefixes.extend([format!("refs/heads/{name}"), format!("refs/tags/{name}")]),
+        Reference::Name(name) => prefixes.extend(Reference::full_names(name)),
         Reference::Full(name) => prefixes.push(name.clone()),
         Reference::Head | Reference::Hash(_) => {}
     }
@@ -97,7 +97,7 @@ mod tests {
     fn the_request_is_what_the_protocol_says() {
         let request = request(&prefixes(&Reference::Name("main".into())));
         let expected = "0014command=ls-refs\n00010009peel\n000csymrefs\n0014ref-prefix HEAD\n\
-                        001fref-prefix refs/heads/main\n001eref-prefix refs/tags/main\n0000";
+                        001fref-prefix refs/heads/main\n001eref-prefix refs/tags/main\n0019ref-prefix refs/main\n0000";
         assert_eq!(String::from_utf8(request).unwrap(), expected);
         assert_eq!(prefixes(&Reference::Full("refs/x/y".into())), ["HEAD", "refs/x/y"]);
         assert_eq!(prefixes(&Reference::Head), ["HEAD"]);
