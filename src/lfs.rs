@@ -128,7 +128,7 @@ impl Objects {
 
     /// Makes the folder if there is none.
     pub fn open_or_make(folder: &Path) -> Result<Self, Errno> {
-        match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
+        match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o775)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
@@ -178,7 +178,7 @@ impl Objects {
     pub fn begin(&self, id: &ObjectId) -> Result<File, Errno> {
         let name = unfinished(id);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(&self.0, &*name, flags, Mode::from_raw_mode(0o644));
+        let open = || rustix::fs::openat(&self.0, &*name, flags, Mode::from_raw_mode(0o664));
         let is_ours = |file: &OwnedFd| {
             let stat = rustix::fs::fstat(file)?;
             // A file of two names may be somebody's elsewhere.

@@ -54,6 +54,7 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
 fn run(config: Config) -> ExitCode {
     git::share_one_heap();
     log::init(config.log);
+    config.volume.shape.share_with_group();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -75,7 +76,6 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let engine = sync::engine(config.remote, &config.volume.root, &metrics);
     let on_signal = config.sync.sync_on_signal;
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
-
     // The listeners first: a port-forward that meets a closed port dies.
     let servers = server::start(&config.server, &handle)?;
     if let Some(number) = on_signal {

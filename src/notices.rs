@@ -35,7 +35,7 @@ pub struct Notice {
 pub fn touch(path: &Path) -> io::Result<()> {
     make_folder(path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::from_bits_truncate(0o644))?);
+    let file = File::from(rustix::fs::open(path, flags, Mode::from_bits_truncate(0o664))?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }

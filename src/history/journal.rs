@@ -187,7 +187,7 @@ impl Journal {
 fn open_file(path: &Path, new: bool) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o644).custom_flags(no_follow);
+    options.read(true).write(true).mode(0o664).custom_flags(no_follow);
     if new {
         options.create_new(true)
     } else {

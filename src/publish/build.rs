@@ -182,7 +182,8 @@ impl<'a> NewTree<'a> {
         let name = unique(&format!("{SPARE}{commit}-"));
         let failed = |doing, errno| self.volume.failed(doing, &self.name, errno);
         // Others that may write to the volume have no business in there, and most of them now cannot.
-        folder::set_mode(&self.folder, 0o700).map_err(|errno| failed("set the mode of", errno))?;
+        let alone = if self.volume.shape().group_write { 0o770 } else { 0o700 };
+        folder::set_mode(&self.folder, alone).map_err(|errno| failed("set the mode of", errno))?;
         let ages = self.volume.ages();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);

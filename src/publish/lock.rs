@@ -30,7 +30,7 @@ impl Lock {
         let folder = folder.as_fd();
         let path = [shown, b"/", NAME].concat();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(folder, NAME, flags, Mode::from_bits_truncate(0o644))
+        let file = rustix::fs::openat(folder, NAME, flags, Mode::from_bits_truncate(0o664))
             .map_err(|errno| Error::io("open", &path, errno).with_cause_from(folder))?;
         let until = Instant::now() + PATIENCE;
         loop {

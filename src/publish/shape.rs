@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::RawMode;
+use rustix::fs::{Mode, RawMode};
 
 use super::Error;
 use super::objects::EntryKind;
@@ -35,6 +35,15 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// With `--group-write`, makes what this process creates from now on the group's as well: besides trees, all that it
+    /// keeps on the volume. Else a process of another user in that group could not go on with it. To be called once, at
+    /// the start, since it counts for the whole process and for the hooks that it runs.
+    pub fn share_with_group(&self) {
+        if self.group_write {
+            rustix::process::umask(Mode::WOTH);
+        }
+    }
+
     /// The permission bits of a file or folder. They do not depend on the umask.
     pub(super) fn mode(&self, kind: EntryKind) -> RawMode {
         let mode = match kind {

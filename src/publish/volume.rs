@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
-use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::durable::{Durability, Flushed};
 use super::folder::Stamp;
@@ -76,9 +76,10 @@ impl Volume {
         let root = make_root(&options.root)?;
         let link = Place::new(&root, &options.link, root.join(".worktrees"))?;
         let top = open_root(&root)?;
-        let state = own_folder(&top, &root, STATE)?;
+        let mode = options.shape.mode(EntryKind::Folder);
+        let state = own_folder(&top, &root, STATE, mode)?;
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
-        own_folder(&top, &root, TREES)?;
+        own_folder(&top, &root, TREES, mode)?;
         let flushed = Flushed::load(&root.join(".pushsync"));
         let volume = Self {
             root,
@@ -340,7 +341,7 @@ impl Volume {
 
     /// Opened each time, and made again if somebody emptied the volume.
     pub(super) fn trees_folder(&self) -> Result<OwnedFd, Error> {
-        own_folder(&open_root(&self.root)?, &self.root, TREES)
+        own_folder(&open_root(&self.root)?, &self.root, TREES, self.shape().mode(EntryKind::Folder))
     }
 
     pub(super) fn ages(&self) -> MutexGuard<'_, Ages> {
@@ -455,10 +456,10 @@ fn open_root(root: &Path) -> Result<OwnedFd, Error> {
 }
 
 /// Opens a folder of ours and makes it if it is missing; durable in its parent before anything is put into it.
-fn own_folder(top: &OwnedFd, root: &Path, name: &[u8]) -> Result<OwnedFd, Error> {
+fn own_folder(top: &OwnedFd, root: &Path, name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
     let path = || [root.as_os_str().as_bytes(), b"/", name].concat();
     let missing = folder::look(top, name).map_err(|errno| Error::io("look at", path(), errno))?.is_none();
-    let opened = folder::make_if_missing(top, name, 0o755).map_err(|errno| {
+    let opened = folder::make_if_missing(top, name, mode).map_err(|errno| {
         Error::io(if missing { "make the folder" } else { "open the folder" }, path(), errno).with_cause_from(top)
     })?;
     if missing {

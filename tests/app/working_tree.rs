@@ -1,7 +1,7 @@
 //! What the tree holds, over the whole program: sparse patterns, modes, attributes, a `.git` file, and what is said of LFS.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +10,7 @@ use pushsync::api::Outcome;
 use super::site::Site;
 use crate::support::git_http::Mode;
 use crate::support::repo::{git_command, run_git};
+use crate::support::sidecar::Sidecar;
 use crate::support::{PATIENCE, eventually, on_ci};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -193,5 +194,52 @@ async fn a_changed_depth_holds_from_the_first_look_of_the_next_process() {
             assert_eq!(published.count(), 1, "nothing was published since");
             site.sidecar = None;
         }
+    }
+}
+
+/// As where each pod has another user and all of them the volume's group.
+#[tokio::test]
+async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_ended() {
+    const GROUP: u32 = 4242;
+    let allowed = Command::new("setpriv").args(["--reuid", "1001", "--clear-groups", "true"]).status();
+    if !rustix::process::geteuid().is_root() || !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: not root, or no setpriv to be somebody else with (CI: {})", on_ci());
+        return;
+    }
+    let mut site = Site::new();
+    site.set("group-write", "true").set("stale-worktree-timeout", "0s");
+    let touched = site.root().join("touched").display().to_string();
+    site.set("touch-file", &touched);
+    fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = site.path("pushsync");
+    fs::copy(env!("CARGO_BIN_EXE_pushsync"), &program).unwrap();
+    fs::create_dir(site.root()).unwrap();
+    std::os::unix::fs::chown(site.root(), None, Some(GROUP)).unwrap();
+    fs::set_permissions(site.root(), fs::Permissions::from_mode(0o2775)).unwrap();
+    std::os::unix::fs::chown(site.path("secret"), None, Some(GROUP)).unwrap();
+    for (user, records) in [("1001", 1), ("1002", 2), ("1001", 3)] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", user, "--regid", "4242", "--clear-groups"]).arg(&program).args(site.arguments());
+        site.started(Sidecar::spawn(command)).await;
+        let commit = site.repo.head();
+        site.wait_published(&commit).await;
+        // Two pushes: the second finds a spare that this user made.
+        for contents in ["one", "two"] {
+            let commit = site.push_and_ring("page", &format!("{contents} by {user}, {records}\n")).await;
+            site.wait_published(&commit).await;
+            site.assert_whole(&commit);
+            site.wait_record(|record| record.new.as_deref() == Some(&commit)).await;
+        }
+        let kept = site.history().await.into_iter().filter(|record| record.outcome == Outcome::Published).count();
+        assert!(kept >= 2 * records, "{user} has the records of the others: {kept}");
+        let log = site.sidecar().log();
+        assert!(!log.iter().any(|line| line.contains("ermission denied")), "{log:#?}");
+        site.sidecar = None;
+    }
+    for ours in
+        [".pushsync", ".pushsync/lock", ".pushsync/history.jsonl", ".pushsync/repo.git/refs", ".worktrees", "touched"]
+    {
+        let mode = fs::metadata(site.root().join(ours)).unwrap().mode();
+        assert_eq!(mode & 0o020, 0o020, "{ours}: {mode:o}");
     }
 }
