@@ -9,13 +9,24 @@ use std::path::{Path, PathBuf};
 use super::credentials::readable;
 use super::git_config::{self, Pair};
 use super::given::Given;
+use super::problem::Problem;
 use super::values;
 use crate::git::{Network, Proxies, ProxyAddress, Rewrite, Scope, Setting, What};
-use crate::remote_url::RemoteUrl;
+use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
 
 /// Where git-sync has its cookie file.
 const COOKIES: &str = "/etc/git-secret/cookie_file";
+
+/// Variables of git's that have no effect, and what does.
+const IDLE: [(&str, &str); 6] = [
+    ("GIT_SSH", "; give --ssh-key-file"),
+    ("GIT_SSH_COMMAND", "; give --ssh-key-file and --ssh-known-hosts-file"),
+    ("GIT_CONFIG_COUNT", "; give --git-config"),
+    ("GIT_CONFIG_GLOBAL", "; give --git-config"),
+    ("GIT_CONFIG_PARAMETERS", "; give --git-config"),
+    ("GIT_PROXY_COMMAND", ""),
+];
 
 /// What holds before the address is known: the rewrites are needed to know it.
 pub(super) fn rewrites(given: &mut Given) -> (Vec<Pair>, Network) {
@@ -114,6 +125,7 @@ pub(super) fn read(
     if let Some(path) = cookie_file(given) {
         network.settings.push(Setting { scope: None, what: What::CookieFile(path) });
     }
+    from_environment(given, environment, url, network);
     let variable = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned);
     let mut problems = Vec::new();
     network.proxies = Proxies::read(variable, |name, wrong| problems.push((name.to_owned(), wrong.to_string())));
@@ -123,9 +135,42 @@ pub(super) fn read(
     for (name, wrong) in problems {
         let message = format!("is not a proxy that can be used: {wrong}");
         if over_http {
-            given.problems.push(super::problem::Problem { origin: name, message, unknown: false });
+            given.problems.push(Problem { origin: name, message, unknown: false });
         } else {
             given.warnings.push(format!("{name}: {message}"));
+        }
+    }
+}
+
+/// The variables by which git itself is told of certificates (git(1), git-config(1)); as there, they beat the settings.
+/// Others of git's steer programs that are not run.
+fn from_environment(
+    given: &mut Given,
+    environment: &HashMap<OsString, OsString>,
+    url: Option<&RemoteUrl>,
+    network: &mut Network,
+) {
+    let named = |name: &str| environment.get(OsStr::new(name));
+    if named("GIT_SSL_NO_VERIFY").is_some() {
+        let what = "anybody in between can be the server, and sees what is shown to it";
+        given.warnings.push(format!("GIT_SSL_NO_VERIFY: certificates are not checked: {what}"));
+        network.settings.push(Setting { scope: None, what: What::Verify(false) });
+    }
+    if let Some(path) = named("GIT_SSL_CAINFO").filter(|path| !path.is_empty()).map(PathBuf::from) {
+        let unreadable = std::fs::File::open(&path).err();
+        let needed = url.is_some_and(|url| url.transport() == Transport::Https);
+        match unreadable.map(|error| format!("`{}` cannot be read ({error})", path.display())) {
+            None => network.settings.push(Setting { scope: None, what: What::CaFile(path) }),
+            Some(message) if needed => {
+                let message = format!("{message}; mount the certificates there, or take the variable away");
+                given.problems.push(Problem { origin: "GIT_SSL_CAINFO".to_owned(), message, unknown: false });
+            }
+            Some(message) => given.warnings.push(format!("GIT_SSL_CAINFO: {message} and has no effect")),
+        }
+    }
+    for (name, instead) in IDLE {
+        if named(name).is_some() {
+            given.warnings.push(format!("{name}: has no effect, since no git program is run{instead}"));
         }
     }
 }

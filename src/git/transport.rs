@@ -61,7 +61,9 @@ impl Link<'_> {
             let list = connection.list()?;
             Ok(list.iter().filter_map(advertised).collect())
         })();
-        listed.map_err(|error| self.explain(login, &error))
+        let listed: Vec<Advertised> = listed.map_err(|error| self.explain(login, &error))?;
+        tracing::trace!(remote = %self.options.url, refs = listed.len(), "the remote listed its refs to libgit2");
+        Ok(listed)
     }
 
     /// Brings what `source` (a full ref or a hash) names, into the ref `target`.

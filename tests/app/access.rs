@@ -64,6 +64,25 @@ async fn without_the_ca_nothing_is_published_and_the_record_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn what_git_is_told_of_certificates_by_its_variables_counts_here_too() {
+    let authority = Authority::new();
+    for no_verify in [false, true] {
+        let mut site = Site::new();
+        let front = TlsFront::start(site.remote.address(), authority.identity("127.0.0.1", VALID)).await;
+        site.set("repo", &format!("https://{}/site.git", front.address));
+        let file = site.path("ca.pem");
+        fs::write(&file, authority.pem()).unwrap();
+        let file = file.display().to_string();
+        let variable = if no_verify { ("GIT_SSL_NO_VERIFY", "1") } else { ("GIT_SSL_CAINFO", file.as_str()) };
+        start(&mut site, &[variable, ("GIT_SSH_COMMAND", "ssh -v")]);
+        site.wait_published(&site.repo.head()).await;
+        let log = site.sidecar().log().join("\n");
+        assert!(log.contains("GIT_SSH_COMMAND: has no effect"), "{log}");
+        assert_eq!(log.contains("certificates are not checked"), no_verify);
+    }
+}
+
+#[tokio::test]
 async fn calls_of_the_askpass_service_are_counted_and_a_failure_keeps_what_is_published() {
     let mut site = Site::new();
     site.remote.require(Some(("ada", "password-by-askpass")));

@@ -85,7 +85,7 @@ async fn metrics_are_served_where_they_are_asked_for_and_nothing_without_an_addr
 
 #[tokio::test]
 async fn more_is_logged_with_a_higher_level() {
-    for (level, debug) in [("0", false), ("1", true), ("9", true)] {
+    for (level, debug, trace) in [("0", false, false), ("1", true, false), ("2", true, true), ("9", true, true)] {
         let mut site = Site::new();
         site.set("verbose", level);
         site.start_in_sync().await;
@@ -108,6 +108,10 @@ async fn more_is_logged_with_a_higher_level() {
             let log = site.sidecar().log();
             assert!(!log.iter().any(|line| line.contains("\"level\":\"debug\"")), "{log:#?} {record:?}");
         }
+        let log = site.sidecar().log();
+        let traced =
+            |line: &String| line.contains("\"level\":\"trace\"") && line.contains("the remote answered a request");
+        assert_eq!(log.iter().any(traced), trace, "{log:#?}");
     }
 }
 

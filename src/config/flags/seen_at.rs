@@ -39,7 +39,7 @@ pub(super) const FLAGS: &[Flag] = &[
             "verbose",
             "LEVEL",
             Value("0"),
-            "Log more, 0 to 9: 1 adds debug lines, 2 and above trace lines. Also -vv",
+            "Log more, 0 to 9: 1 adds debug lines, 2 and above each request to the remote. Also -vv",
         ))
     },
 ];

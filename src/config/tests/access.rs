@@ -1,5 +1,7 @@
 //! Ways to be let in, from words to accounts: what fits together, what does not, and that no secret is repeated.
 
+use crate::git::What;
+
 use super::*;
 
 fn account_for(config: &Config, url: &str) -> Option<(Option<String>, Password)> {
@@ -170,6 +172,30 @@ fn the_cookie_file_is_a_switch_or_a_path() {
         assert!(exit.text.contains("`/etc/git-secret/cookie_file` cannot be read"), "{}", exit.text);
     }
     assert!(refused(&with(&["--cookie-file=a-cookie"]), &[]).text.contains("not shown: it may be a cookie"));
+}
+
+#[test]
+fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("ca.pem");
+    std::fs::write(&bundle, "certificates").unwrap();
+    let bundle = bundle.display().to_string();
+    let config = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_CAINFO", &bundle)]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let last = |config: &Config| config.remote.network.settings.last().map(|setting| setting.what.clone());
+    assert!(matches!(last(&config), Some(What::CaFile(path)) if path == Path::new(&bundle)));
+    let careless = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_NO_VERIFY", "")]);
+    assert!(matches!(last(&careless), Some(What::Verify(false))), "as for git, what it says does not matter");
+    assert!(careless.warnings[0].starts_with("GIT_SSL_NO_VERIFY: certificates are not checked"));
+
+    let nowhere = [("GIT_SSL_CAINFO", "/nowhere")];
+    assert!(refused(&with(&[]), &nowhere).text.contains("GIT_SSL_CAINFO: `/nowhere` cannot be read"));
+    let local = run(&["--repo=/srv/site.git", "--root=/git"], &nowhere);
+    assert!(local.warnings.iter().any(|warning| warning.starts_with("GIT_SSL_CAINFO: `/nowhere` cannot be read")));
+    for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_GLOBAL", "GIT_PROXY_COMMAND"] {
+        let told = run(&with(&[]), &[(name, "anything")]).warnings;
+        assert!(told[0].starts_with(&format!("{name}: has no effect, since no git program is run")), "{told:?}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub enum Compaction {
     /// When there is enough to gain for what it costs.
     #[default]
     Auto,
-    /// After each publish, all of it.
+    /// All of it, whenever replaced trees were removed; after a publish, when there is enough to gain.
     Always,
 }
 

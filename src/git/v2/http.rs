@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
@@ -131,6 +131,7 @@ impl Http {
     ) -> Result<Response, Error> {
         let mut again = true;
         let client = self.client(caller, url)?;
+        let asked = Instant::now();
         loop {
             let method = if body.is_some() { Method::POST } else { Method::GET };
             let mut request = client.request(method, url).header("git-protocol", "version=2").header(ACCEPT, wanted);
@@ -152,7 +153,12 @@ impl Http {
                 request = request.basic_auth(&login.user, Some(password));
             }
             match request.send().await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    let (status, bytes_up) = (response.status().as_u16(), body.map_or(0, <[u8]>::len));
+                    let took_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    tracing::trace!(remote = %caller.options.url, status, bytes_up, took_ms, "the remote answered a request");
+                    return Ok(response);
+                }
                 // A kept connection may have been closed while the request was on its way; asking twice does no harm.
                 Err(error) if again && error.is_request() && !error.is_connect() && !error.is_timeout() => {
                     again = false;
