@@ -122,9 +122,8 @@ fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) {
 /// A submodule may be reached over SSH even if the repository is not: its host's key must be checked then, too. What only
 /// submodules need may be missing at the start.
 fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool, needed: bool) {
-    if needed || given.is_given("ssh-key-file") {
-        credentials.ssh_keys = given.paths("ssh-key-file");
-    }
+    credentials.ssh_keys = given.paths("ssh-key-file");
+    credentials.ssh_keys_assumed = !needed && !given.is_given("ssh-key-file");
     if check_hosts {
         credentials.ssh_known_hosts = given.path("ssh-known-hosts-file");
     }
@@ -136,8 +135,16 @@ fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool
         }
         return;
     }
-    for path in credentials.ssh_keys.clone() {
-        readable(given, "ssh-key-file", &path, "the key");
+    // As for ssh: one of several may be missing, if another is there.
+    let enough = credentials.ssh_keys.iter().any(|path| open(path).is_ok());
+    for path in &credentials.ssh_keys {
+        match open(path) {
+            Err(error) if enough => {
+                let wrong = format!("{} cannot be read ({error}); the other keys are tried without it", shown(path));
+                given.warn("ssh-key-file", wrong);
+            }
+            _ => readable(given, "ssh-key-file", path, "the key"),
+        }
     }
     if let Some(path) = &credentials.ssh_known_hosts
         && let Err(error) = open(path)

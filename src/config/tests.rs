@@ -235,7 +235,15 @@ fn ssh_wants_its_files_only_for_ssh_urls() {
     {
         assert!(exit.text.contains(part), "{part} in {}", exit.text);
     }
-    assert!(run(&with(&[]), &[]).remote.credentials.ssh_keys.is_empty());
+    // As for ssh itself, one of several may be missing; none may not.
+    let some =
+        run(&[&ssh[..], &["--ssh-known-hosts=false", "--ssh-key-file=/a/lost", "--ssh-key-file", &one]].concat(), &[]);
+    assert_eq!(some.remote.credentials.ssh_keys, [Path::new("/a/lost"), Path::new(&one)]);
+    assert!(some.warnings[0].starts_with("--ssh-key-file: `/a/lost` cannot be read"), "{:?}", some.warnings);
+    let none = refused(&[&ssh[..], &["--ssh-key-file=/a/lost", "--ssh-key-file=/a/nother"]].concat(), &[]).text;
+    assert!(none.contains("`/a/lost` cannot be read") && none.contains("`/a/nother` cannot be read"), "{none}");
+    let usual = refused(&ssh, &[]).text;
+    assert!(usual.contains("--ssh-key-file: `/etc/git-secret/ssh` cannot be read"), "{usual}");
 }
 
 #[test]

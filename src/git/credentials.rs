@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::cert::Cert;
@@ -35,6 +36,7 @@ pub(super) struct Login<'a> {
 
 struct State {
     keys: VecDeque<PathBuf>,
+    key_offered: bool,
     password_offered: bool,
     /// What our own callbacks decided; libgit2 keeps of it only that something failed.
     problem: Option<Error>,
@@ -53,13 +55,9 @@ impl<'a> Login<'a> {
                 known_hosts = Some(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
             }
             limits::prefer_known_keys(store, known_hosts.as_deref().unwrap_or_default());
-            for path in &ours.ssh_keys {
-                // libssh2 would say only that it could not sign.
-                fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-                keys.push_back(path.clone());
-            }
+            keys = readable_keys(ours)?;
         }
-        let state = State { keys, password_offered: false, problem: None };
+        let state = State { keys, key_offered: false, password_offered: false, problem: None };
         Ok(Self { options, http, verify, known_hosts, state: RefCell::new(state) })
     }
 
@@ -85,10 +83,10 @@ impl<'a> Login<'a> {
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(ssh_user);
         }
-        let offered_before = state.password_offered || state.keys.len() < self.options.credentials.ssh_keys.len();
         if allowed.contains(CredentialType::SSH_KEY)
             && let Some(key) = state.keys.pop_front()
         {
+            state.key_offered = true;
             return Cred::ssh_key(ssh_user, None, &key, None);
         }
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)
@@ -102,6 +100,7 @@ impl<'a> Login<'a> {
             };
             return Cred::userpass_plaintext(user, password);
         }
+        let offered_before = state.key_offered || state.password_offered;
         Err(state.stop(if offered_before {
             Error::Refused { remote: remote(), source: Cause::new("every credential was refused") }
         } else {
@@ -141,7 +140,25 @@ impl State {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+/// The keys that can be offered. libssh2 would say of a file that is not there only that it could not sign.
+fn readable_keys(ours: &access::Credentials) -> Result<VecDeque<PathBuf>, Error> {
+    let mut keys = VecDeque::new();
+    let mut missing = None;
+    for path in &ours.ssh_keys {
+        match fs::File::open(path) {
+            Ok(_) => keys.push_back(path.clone()),
+            Err(error) if ours.ssh_keys_assumed && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => missing = missing.or(Some(unreadable(path, &error))),
+        }
+    }
+    // ssh passes over a key that it cannot read as well. But without any, that is why nobody is let in.
+    match missing {
+        Some(error) if keys.is_empty() => Err(error),
+        _ => Ok(keys),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::CredentialFile { path: path.to_owned(), source: Cause::from(error) }
 }
 

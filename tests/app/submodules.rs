@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use pushsync::api::Outcome;
 use tempfile::TempDir;
@@ -10,7 +11,7 @@ use crate::support::forge::Forge;
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::sidecar::Sidecar;
 use crate::support::sshd::Sshd;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, on_ci};
 
 const RECURSE: &[&str] = &["--recurse-submodules"];
 
@@ -150,6 +151,42 @@ async fn three_levels_over_http_ssh_and_another_http_each_with_its_own_way_in() 
     kept.wait_log("spare trees").await;
     eventually(PATIENCE, || main.requests() >= looks + 3).await;
     assert_eq!((kept.published().as_deref(), other.requests()), (Some(head.as_str()), asked));
+}
+
+/// Where a Secret is mounted for git-sync, which always passes it to ssh, whatever the repository's own way in is.
+#[tokio::test]
+async fn a_submodule_over_ssh_is_let_in_by_the_usual_key_of_a_repository_over_http() {
+    let Some(sshd) = Sshd::start() else { return };
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    forge.add("site", "lib", "lib", &sshd.url(&forge.bare("lib")));
+    let head = forge.push("site", "with a submodule");
+    let main = GitHttp::start(&forge.root());
+    let mut kept = Kept::new(&main.url("site.git"), &[]);
+    let usual = kept.folder.path().join("etc/git-secret");
+    fs::create_dir_all(&usual).unwrap();
+    secret(&usual, "known_hosts", &sshd.known_hosts());
+    let script =
+        format!("mount --make-rprivate / && mount --bind '{}' /etc && exec \"$@\"", usual.parent().unwrap().display());
+    let elsewhere = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", &script, "sh"]).args(program).env_remove("GIT_SSL_CAINFO");
+        command
+    };
+    if !elsewhere(&["true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: mounting is not allowed here (CI: {})", on_ci());
+        return;
+    }
+    let mut command = elsewhere(&[env!("CARGO_BIN_EXE_pushsync")]);
+    command.args(&kept.flags);
+    kept.sidecar = Some(Sidecar::spawn(command));
+    let line = kept.wait_log("the submodule `lib` cannot be fetched").await;
+    assert!(line.contains("--ssh-key-file") && !line.contains("--credential"), "{line}");
+    fs::copy(sshd.key(), usual.join("ssh")).unwrap();
+    kept.wait_published(&head).await;
+    assert_eq!(fs::read_to_string(kept.tree().join("lib/lib.txt")).unwrap(), "the first of lib\n");
 }
 
 #[tokio::test]

@@ -61,6 +61,14 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     assert_eq!(none.kind(), "auth", "{none:?}");
     let absent = failure(with(vec!["/nowhere/key".into()], Some(&known))).await;
     assert!(absent.kind() == "auth" && absent.to_string().contains("/nowhere/key"), "{absent:?}");
+    // As ssh has it: a key that is missing is passed over, if there is another.
+    synced(&Volume::new().engine(with(vec!["/nowhere/key".into(), sshd.key()], Some(&known))), &amended, "amended")
+        .await;
+    let mut assumed = with(vec!["/nowhere/key".into()], Some(&known));
+    assumed.credentials.ssh_keys_assumed = true;
+    let assumed = failure(assumed).await;
+    assert!(matches!(assumed, Error::NoCredentials { .. }), "{assumed:?}");
+    assert!(assumed.hint().unwrap().contains("--ssh-key-file"), "{assumed:?}");
 
     let listed = std::process::Command::new("ssh-keygen")
         .arg("-l")

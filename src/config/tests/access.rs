@@ -214,9 +214,11 @@ fn submodules_over_ssh_have_their_hosts_checked_though_the_repository_is_not_ove
     let config = run(&with(&[]), &[]);
     let known = Path::new("/etc/git-secret/known_hosts");
     assert_eq!(config.remote.credentials.ssh_known_hosts.as_deref(), Some(known), "none would mean unchecked");
-    assert!(config.remote.credentials.ssh_keys.is_empty() && config.warnings.is_empty());
+    assert_eq!(config.remote.credentials.ssh_keys, [Path::new("/etc/git-secret/ssh")], "as git-sync passes it to ssh");
+    assert!(config.remote.credentials.ssh_keys_assumed && config.warnings.is_empty(), "{:?}", config.warnings);
     let given = run(&with(&["--ssh-key-file=/later/key"]), &[]);
     assert_eq!(given.remote.credentials.ssh_keys, [Path::new("/later/key")]);
+    assert!(!given.remote.credentials.ssh_keys_assumed);
     assert!(given.warnings[0].contains("is for submodules only"), "{:?}", given.warnings);
     assert_eq!(run(&with(&["--ssh-known-hosts=false"]), &[]).remote.credentials.ssh_known_hosts, None);
 }

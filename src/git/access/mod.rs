@@ -24,8 +24,10 @@ pub use scope::{BadScope, Scope};
 pub struct Credentials {
     /// Who we are over http(s), each for the addresses below its own.
     pub accounts: Vec<Account>,
-    /// Private keys for SSH, tried in turn.
+    /// Private keys for SSH, tried in turn. As for ssh, one of several may be missing.
     pub ssh_keys: Vec<PathBuf>,
+    /// Nobody named the keys: they are where keys usually lie, for a submodule that may need one, and may all be missing.
+    pub ssh_keys_assumed: bool,
     /// `None`: host keys are not checked.
     pub ssh_known_hosts: Option<PathBuf>,
     /// Told of each call for a password, and whether it brought one.
