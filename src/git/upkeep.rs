@@ -122,11 +122,6 @@ impl Engine {
         })
     }
 
-    /// True once the history in the store was brought to the configured depth by this process: the next fetch does it.
-    pub fn is_fitted(&self) -> bool {
-        self.upkeep().fitted.load(Ordering::Relaxed)
-    }
-
     /// Cuts the history of an earlier process back, if it is deeper than is asked for now.
     pub(super) async fn fit_history(&self) {
         if self.upkeep().fitted.swap(true, Ordering::Relaxed) {

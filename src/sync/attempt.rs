@@ -195,7 +195,6 @@ impl<'a> Attempt<'a> {
         let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
-            self.fit_history(Want::Seen(look.clone())).await;
             self.restore_git(Want::Seen(look)).await?;
             return Ok(Done::Unchanged);
         }
@@ -209,18 +208,6 @@ impl<'a> Attempt<'a> {
         let done = self.bring(Want::Seen(look)).await?;
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
-    }
-
-    /// `--depth` may be another one than the last process had, and there may be no push for a long time. Nothing that is
-    /// published depends on it, so it is tried again with the next look if it fails.
-    async fn fit_history(&mut self, live: Want) {
-        if self.tools.engine.is_fitted() {
-            return;
-        }
-        let fitted = self.tools.ask_git(Phase::Fetch, self.deadline, self.tools.engine.fetch(live)).await;
-        if let Err(error) = fitted {
-            tracing::warn!(%error, "the history could not be compared with --depth");
-        }
     }
 
     /// With `--worktree-git`, git works in the published tree again as soon as the store can be filled again.

@@ -173,30 +173,6 @@ async fn a_pattern_file_that_is_not_there_ends_the_start_with_its_name() {
     assert!(said.contains("--sparse-checkout-file") && said.contains("/nowhere/patterns"), "{said}");
 }
 
-/// There may be no push for a long time.
-#[tokio::test]
-async fn a_changed_depth_holds_from_the_first_look_of_the_next_process() {
-    for over_http in [true, false] {
-        let mut site = Site::new();
-        for number in 0..5 {
-            site.repo.push_file("page", format!("{number}\n"), "Another page");
-        }
-        if !over_http {
-            site.set("repo", &site.repo.file_url());
-        }
-        site.set("worktree-git", "true").set("period", "100ms");
-        for (depth, commits) in [("1", "1"), ("3", "3"), ("0", "6"), ("2", "2")] {
-            site.set("depth", depth).start_in_sync().await;
-            let (home, link) = (site.folder.path().to_owned(), site.link());
-            let count = || run_git(&home, &link, &["rev-list", "--count", "HEAD"]);
-            eventually(PATIENCE, || count() == commits).await;
-            let published = site.history().await.into_iter().filter(|record| record.outcome == Outcome::Published);
-            assert_eq!(published.count(), 1, "nothing was published since");
-            site.sidecar = None;
-        }
-    }
-}
-
 /// As where each pod has another user and all of them the volume's group.
 #[tokio::test]
 async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_ended() {
