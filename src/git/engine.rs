@@ -182,18 +182,24 @@ impl Engine {
     /// The same, with a hint: the wanted commit is said to descend from `fast_forward_from`. It saves the server work if
     /// that is what our ref was last. A wrong hint costs some bytes and does no harm.
     pub async fn fetch_forward(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
-        let fetched = self.fetch_at_depth(want, fast_forward_from).await?;
-        self.fit_history().await;
+        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
+        let fetched = self.fetch_at_depth(want, fast_forward_from, fitted).await?;
+        self.fit_history(true).await;
         Ok(fetched)
     }
 
-    async fn fetch_at_depth(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
+    /// `fitted` is false while the depth may have changed since the store was filled.
+    pub(super) async fn fetch_at_depth(
+        &self,
+        want: Want,
+        fast_forward_from: Option<Oid>,
+        fitted: bool,
+    ) -> Result<Fetched, Error> {
         let deadline = self.deadline();
         // Who asks on somebody's word does not ask for more history.
-        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
         let fast_forward_from = fast_forward_from.filter(|_| fitted);
         if let Some(client) = self.client()
-            && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, deadline).await?
+            && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, fitted, deadline).await?
         {
             return Ok(fetched);
         }
@@ -201,7 +207,7 @@ impl Engine {
         let fetched = self.run_until(deadline, move |inner, cancel| {
             let store = store::open(&inner.store)?;
             let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
-            let fetched = fetch::fetch(&link, &want, fitted)?;
+            let fetched = fetch::fetch(&link, &want, fitted, &inner.upkeep)?;
             if fetched.objects > 0 {
                 store::forget_discarded(&inner.store);
             }

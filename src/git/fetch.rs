@@ -6,11 +6,12 @@ use crate::remote_url::Transport;
 
 use super::depth::{self, Fit};
 use super::transport::{Link, Received};
+use super::upkeep::Upkeep;
 use super::{Cause, Error, Fetched, Look, Want, compact, locks, partial, shallow, store};
 
 /// Fetches what is wanted, unless the store has it whole. `fitted` is false while the depth may have changed since the
-/// store was filled.
-pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool) -> Result<Fetched, Error> {
+/// store was filled; that it could not be followed is noted in `upkeep`.
+pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep) -> Result<Fetched, Error> {
     locks::break_locks(link.store.path());
     if let Want::Module(commit) = want {
         return module(link, *commit);
@@ -26,7 +27,7 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool) -> Result<Fetche
         }
         // Less history than asked for is no reason to withhold a commit.
         return Ok(deepen(link, want).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the history could not be fetched as deep as --depth asks for");
+            upkeep.fell_short(Some(&error));
             there
         }));
     }

@@ -4,7 +4,6 @@
 //! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use git2::Oid;
@@ -45,10 +44,10 @@ impl Engine {
         client: &Client,
         want: &Want,
         fast_forward_from: Option<Oid>,
+        fitted: bool,
         deadline: Instant,
     ) -> Result<Option<Fetched>, Error> {
         let wanted = want.clone();
-        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
         let plan = self.run_until(deadline, move |inner, _| {
             let store = store::open(&inner.store)?;
             arrive::plan(&store, &inner.options, &wanted, fast_forward_from, fitted)
@@ -71,8 +70,7 @@ impl Engine {
         let fetched = fetched.await;
         if missing.there && !matches!(fetched, Ok(Brought::Whole(_))) {
             // Less history than asked for is no reason to withhold a commit.
-            let reason = fetched.as_ref().err().map(ToString::to_string);
-            tracing::warn!(reason, "the history could not be fetched as deep as --depth asks for");
+            self.upkeep().fell_short(fetched.as_ref().err());
             let (commit, _) = super::fetch::target(want);
             return Ok(Some(Fetched { commit, bytes: 0, objects: 0 }));
         }

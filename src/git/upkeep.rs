@@ -1,19 +1,20 @@
 //! Keeping the store small and its history as deep as asked, while nobody waits for it.
 //!
 //! The engine's side of `compact` and `depth`: which thread does what, and when it is not even tried. It must not know
-//! when a push was published; who does calls it.
+//! when a push was published, or that there was none; who does calls it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use git2::Oid;
+use tokio::time::timeout_at;
 
 use crate::remote_url::Transport;
 use crate::worker::Worker;
 
 use super::compact::{self, Compacted, Effort};
-use super::{Engine, Error, depth, store};
+use super::{Engine, Error, Fetched, Want, depth, fetch, store};
 
 /// Garbage that no size tells of is looked for this often.
 const FULL_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,6 +22,8 @@ const FULL_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
 /// The longest that writing one new pack may take.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// Between two tries to fetch more of the history: at most so much, doubling from nothing and a second.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// What the engine remembers of it.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Upkeep {
     waiting: AtomicBool,
     /// True once the history was compared with the configured depth.
     pub fitted: AtomicBool,
+    /// The last try to fetch more of the history, if it failed.
+    short: Mutex<Option<Short>>,
     /// True while there is garbage that the sizes of the packs do not show.
     due: AtomicBool,
     times: Mutex<Times>,
@@ -43,6 +48,12 @@ struct Times {
     failed: Option<Instant>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    since: Instant,
+    tries: u32,
+}
+
 impl Upkeep {
     pub fn new() -> Self {
         Self {
@@ -50,8 +61,30 @@ impl Upkeep {
             one_at_a_time: tokio::sync::Mutex::default(),
             waiting: AtomicBool::new(false),
             fitted: AtomicBool::new(false),
+            short: Mutex::default(),
             due: AtomicBool::new(false),
             times: Mutex::new(Times { last_full: Instant::now(), failed: None }),
+        }
+    }
+
+    /// The history stays less deep than is asked for. That is no reason to withhold a commit, but one to try again.
+    pub fn fell_short(&self, reason: Option<&Error>) {
+        let mut short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = short.map_or(0, |short| short.tries) + 1;
+        *short = Some(Short { since: Instant::now(), tries });
+        let reason = reason.map(ToString::to_string);
+        tracing::warn!(reason, "the history could not be fetched as deep as --depth asks for; it will be tried again");
+    }
+
+    fn short(&self) -> Option<Short> {
+        *self.short.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is too short any more, if no try failed since there were so many.
+    fn forget_short(&self, tries: Option<u32>) {
+        let mut short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        if short.map(|short| short.tries) == tries {
+            *short = None;
         }
     }
 
@@ -122,12 +155,54 @@ impl Engine {
         })
     }
 
-    /// Cuts the history of an earlier process back, if it is deeper than is asked for now.
-    pub(super) async fn fit_history(&self) {
+    /// True if the history may be of another depth than is asked for: an earlier process filled the store, and this one has
+    /// not compared it yet, or could not fetch what is lacking.
+    #[must_use]
+    pub fn may_misfit(&self) -> bool {
+        let may_be_tried = |short: Short| short.since.elapsed() >= pause(short.tries);
+        !self.upkeep().fitted.load(Ordering::Relaxed) || self.upkeep().short().is_some_and(may_be_tried)
+    }
+
+    /// Gives the history of what is published the depth that is asked for, though there is nothing else to fetch. The remote
+    /// is asked only if the store has too little of it. What goes wrong is told and tried again, and changes nothing.
+    pub async fn fit(&self, live: Want, deadline: tokio::time::Instant) -> Option<Fetched> {
+        let fitted = timeout_at(deadline, self.try_to_fit(live)).await.unwrap_or_else(|_| Err(self.late()));
+        fitted.unwrap_or_else(|error| {
+            self.upkeep().fell_short(Some(&error));
+            None
+        })
+    }
+
+    async fn try_to_fit(&self, live: Want) -> Result<Option<Fetched>, Error> {
+        let (commit, _) = fetch::target(&live);
+        let compared = self.run_quietly(self.deadline(), move |inner, _| {
+            // If somebody emptied the volume it is not for this to make a new store.
+            let Ok(store) = store::open_existing(&inner.store) else { return Ok(None) };
+            let there = fetch::has(&store, commit)?;
+            there.then(|| depth::fit(&store, commit, inner.options.depth)).transpose()
+        });
+        // Of a commit that is not there, whoever fetches it asks for as much as is wanted.
+        let Some(fit) = compared.await? else { return Ok(None) };
+        let failed = self.upkeep().short().map(|short| short.tries);
+        let pinned = matches!(live, Want::Commit(_));
+        let fetched = match fit {
+            depth::Fit::TooShallow => Some(self.fetch_at_depth(live, None, false).await?),
+            depth::Fit::Right | depth::Fit::TooDeep => None,
+        };
+        // A pinned commit's history may lead on where our ref's ends, and would be cut there.
+        if !pinned {
+            self.upkeep().forget_short(failed);
+            self.fit_history(fetched.is_some()).await;
+        }
+        Ok(fetched.filter(|fetched| fetched.objects > 0))
+    }
+
+    /// Cuts the history of an earlier process back, if it is deeper than is asked for now. `fetched`: something of it came.
+    pub(super) async fn fit_history(&self, fetched: bool) {
         if self.upkeep().fitted.swap(true, Ordering::Relaxed) {
             return;
         }
-        if self.options().url.transport() == Transport::Local && self.options().depth > 0 {
+        if fetched && self.options().url.transport() == Transport::Local && self.options().depth > 0 {
             // All of the history came, and was cut here.
             self.upkeep().due.store(true, Ordering::Relaxed);
         }
@@ -139,5 +214,20 @@ impl Engine {
                 tracing::warn!(%error, "the history in the store is deeper than --depth and could not be cut");
             }
         }
+    }
+}
+
+fn pause(tries: u32) -> Duration {
+    Duration::from_secs((1 << tries.min(10)) >> 1).saturating_sub(Duration::from_secs(1)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_cannot_be_fetched_is_asked_for_ever_more_rarely() {
+        let pauses: Vec<u64> = [1, 2, 3, 4, 9, 10, 40].map(|tries| pause(tries).as_secs()).to_vec();
+        assert_eq!(pauses, [0, 1, 3, 7, 255, 300, 300]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod gate;
 mod objects;
+mod worktree;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -183,9 +184,16 @@ impl<'a> Attempt<'a> {
         }
         let look = self.look().await?;
         self.new = Some(pinned);
+        let misfit = self.tools.engine.may_misfit();
+        if misfit {
+            self.fit_depth(Want::Seen(look.clone())).await;
+        }
         // So that unpinning is quick, and works while the remote is down.
         self.fetch(Want::Seen(look)).await?;
         self.restore_git(Want::Commit(pinned)).await?;
+        if misfit {
+            self.fit_depth(Want::Commit(pinned)).await;
+        }
         Ok(Done::Unchanged)
     }
 
@@ -195,7 +203,10 @@ impl<'a> Attempt<'a> {
         let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
-            self.restore_git(Want::Seen(look)).await?;
+            self.restore_git(Want::Seen(look.clone())).await?;
+            if self.tools.engine.may_misfit() {
+                self.fit_depth(Want::Seen(look)).await;
+            }
             return Ok(Done::Unchanged);
         }
         if self.is_refused_still(look.commit) {
@@ -208,21 +219,6 @@ impl<'a> Attempt<'a> {
         let done = self.bring(Want::Seen(look)).await?;
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
-    }
-
-    /// With `--worktree-git`, git works in the published tree again as soon as the store can be filled again.
-    async fn restore_git(&mut self, live: Want) -> Result<(), SyncError> {
-        if !self.git_is_lost {
-            return Ok(());
-        }
-        let commit = self.fetch(live).await?;
-        if self.live() != Some(commit) {
-            return Ok(());
-        }
-        let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
-        self.tools.on_disk(Phase::Build, self.deadline, build).await?;
-        tracing::info!(commit = %commit, "git works in the published tree again");
-        Ok(())
     }
 
     /// What the link names now, unless it is not to be trusted.

@@ -4,6 +4,7 @@ mod access;
 mod container_memory;
 mod crash;
 mod decisions;
+mod depth;
 mod escapes;
 mod fault_limits;
 mod fault_matrix;

@@ -1,0 +1,41 @@
+//! What whoever runs git in the published tree needs besides its files: a store, and as much history as `--depth` says.
+//!
+//! Both may be lacking though the remote has nothing new: the store may be lost, and another process asked for another depth.
+
+use tokio::time::Instant;
+
+use crate::error::{Phase, SyncError};
+use crate::git::{Fetched, Want};
+use crate::publish::Volume;
+use crate::worker::Cancel;
+
+use super::Attempt;
+
+impl Attempt<'_> {
+    /// With `--worktree-git`, git works in the published tree again as soon as the store can be filled again.
+    pub(super) async fn restore_git(&mut self, live: Want) -> Result<(), SyncError> {
+        if !self.git_is_lost {
+            return Ok(());
+        }
+        let commit = self.fetch(live).await?;
+        if self.live() != Some(commit) {
+            return Ok(());
+        }
+        let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
+        self.tools.on_disk(Phase::Build, self.deadline, build).await?;
+        tracing::info!(commit = %commit, "git works in the published tree again");
+        Ok(())
+    }
+
+    /// Gives the history of what is published the configured depth. What goes wrong is no failure of the sync.
+    pub(super) async fn fit_depth(&mut self, live: Want) {
+        let started = Instant::now();
+        let Some(more) = self.tools.engine.fit(live, self.deadline).await else { return };
+        self.add_fetch_time(started);
+        let Fetched { commit, bytes, objects } = more;
+        self.story.info(format!("fetched more of the history for --depth: {objects} objects, {bytes} bytes"));
+        let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
+        fetched.bytes += bytes;
+        fetched.objects += objects;
+    }
+}
