@@ -16,7 +16,7 @@ use git2::{Oid, Repository};
 use super::plan::Plan;
 use super::store_files::{self, Pack, file, pack_folder, remove_pack};
 use super::workshop::Workshop;
-use super::write::Written;
+use super::write::{Written, listed};
 use super::{ASIDE, Compacted};
 use crate::git::error::Cause;
 use crate::git::{Error, shallow, store};
@@ -44,6 +44,9 @@ fn put_in_place(plan: &Plan, written: &Written) -> Result<(), Error> {
     let same = fs::symlink_metadata(&plan.store).is_ok_and(|meta| (meta.dev(), meta.ino()) == plan.identity);
     if !same {
         return Err(Error::Compaction { source: Cause::new("the store was replaced meanwhile") });
+    }
+    if plan.full && names_what_goes(plan, written)? {
+        return Err(used_meanwhile());
     }
     take_in(plan, written).map_err(on_disk)?;
     let folder = pack_folder(&plan.store);
@@ -97,6 +100,22 @@ fn hide(folder: &Path, stems: &[&OsString]) -> io::Result<()> {
     stems.iter().try_for_each(|stem| fs::rename(file(folder, stem, "idx"), aside(folder, stem)))
 }
 
+/// Did a ref go back, since the plan was made, to a commit that is about to be dropped? Known before anything is hidden:
+/// whoever made it go back may be building its tree right now.
+fn names_what_goes(plan: &Plan, written: &Written) -> Result<bool, Error> {
+    let mut back = store::roots(&store::open(&plan.store)?)?;
+    back.retain(|root| !plan.roots.contains(root) && !written.commits.contains(root));
+    if back.is_empty() {
+        return Ok(false);
+    }
+    let going = listed(plan, &plan.chosen)?;
+    Ok(back.iter().any(|root| going.binary_search(root).is_ok()))
+}
+
+fn used_meanwhile() -> Error {
+    Error::Compaction { source: Cause::new("a fetch made use of what was about to be dropped") }
+}
+
 /// Are the commits that our refs name by now whole without the old packs? What they named at first is in the new one, as
 /// was checked; since then a fetch may have brought another, or found an old one in what was about to go.
 fn still_whole(plan: &Plan, written: &Written) -> Result<(), Error> {
@@ -110,7 +129,7 @@ fn still_whole(plan: &Plan, written: &Written) -> Result<(), Error> {
     // One that was there before may lead further back by now. What is no commit leads nowhere.
     for root in roots.iter().filter(|root| !plan.roots.contains(root) || written.commits.contains(root)) {
         if !is_reachable(&repository, *root, plan, written, &shallow)? {
-            return Err(Error::Compaction { source: Cause::new("a fetch made use of what was about to be dropped") });
+            return Err(used_meanwhile());
         }
     }
     Ok(())

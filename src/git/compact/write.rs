@@ -87,7 +87,7 @@ pub(in crate::git) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Writt
 }
 
 /// The objects of some packs, sorted, each once.
-fn listed(plan: &Plan, packs: &[super::store_files::Pack]) -> Result<Vec<Oid>, Error> {
+pub(super) fn listed(plan: &Plan, packs: &[super::store_files::Pack]) -> Result<Vec<Oid>, Error> {
     let folder = pack_folder(&plan.store);
     let mut all = Vec::new();
     for pack in packs {
