@@ -151,16 +151,21 @@ fn from_environment(
     network: &mut Network,
 ) {
     let named = |name: &str| environment.get(OsStr::new(name));
-    if named("GIT_SSL_NO_VERIFY").is_some() {
+    let unverified = named("GIT_SSL_NO_VERIFY").is_some();
+    if unverified {
         let what = "anybody in between can be the server, and sees what is shown to it";
         given.warnings.push(format!("GIT_SSL_NO_VERIFY: certificates are not checked: {what}"));
+        network.settings.retain(|setting| !matches!(setting.what, What::Verify(_)));
         network.settings.push(Setting { scope: None, what: What::Verify(false) });
     }
     if let Some(path) = named("GIT_SSL_CAINFO").filter(|path| !path.is_empty()).map(PathBuf::from) {
         let unreadable = std::fs::File::open(&path).err();
-        let needed = url.is_some_and(|url| url.transport() == Transport::Https);
+        let needed = !unverified && url.is_some_and(|url| url.transport() == Transport::Https);
         match unreadable.map(|error| format!("`{}` cannot be read ({error})", path.display())) {
-            None => network.settings.push(Setting { scope: None, what: What::CaFile(path) }),
+            None => {
+                network.settings.retain(|setting| !matches!(setting.what, What::CaFile(_)));
+                network.settings.push(Setting { scope: None, what: What::CaFile(path) });
+            }
             Some(message) if needed => {
                 let message = format!("{message}; mount the certificates there, or take the variable away");
                 given.problems.push(Problem { origin: "GIT_SSL_CAINFO".to_owned(), message, unknown: false });

@@ -184,7 +184,9 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     let last = |config: &Config| config.remote.network.settings.last().map(|setting| setting.what.clone());
     assert!(matches!(last(&config), Some(What::CaFile(path)) if path == Path::new(&bundle)));
-    let careless = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_NO_VERIFY", "")]);
+    let nearer = [r#"--git-config="http.https://git.test/.sslVerify":true"#];
+    let careless = run(&with(&nearer), &[("GIT_SSL_NO_VERIFY", ""), ("GIT_SSL_CAINFO", "/nowhere")]);
+    assert_eq!(careless.remote.network.settings.len(), 1, "not even for a nearer address");
     assert!(matches!(last(&careless), Some(What::Verify(false))), "as for git, what it says does not matter");
     assert!(careless.warnings[0].starts_with("GIT_SSL_NO_VERIFY: certificates are not checked"));
 
