@@ -14,7 +14,12 @@ use super::{Malformed, pktline};
 pub(super) fn prefixes(reference: &Reference) -> Vec<String> {
     let mut prefixes = vec!["HEAD".to_owned()];
     match reference {
-        Reference::Name(name) => prefixes.extend(Reference::full_names(name)),
+        Reference::Name(name) => {
+            let [branch, tag, other] = Reference::full_names(name);
+            prefixes.extend([branch, tag]);
+            // Without a slash it would be the beginning of whole folders: `p` of `refs/pull/…`.
+            prefixes.extend(name.contains('/').then_some(other));
+        }
         Reference::Full(name) => prefixes.push(name.clone()),
         Reference::Head | Reference::Hash(_) => {}
     }
@@ -97,9 +102,11 @@ mod tests {
     fn the_request_is_what_the_protocol_says() {
         let request = request(&prefixes(&Reference::Name("main".into())));
         let expected = "0014command=ls-refs\n00010009peel\n000csymrefs\n0014ref-prefix HEAD\n\
-                        001fref-prefix refs/heads/main\n001eref-prefix refs/tags/main\n0019ref-prefix refs/main\n0000";
+                        001fref-prefix refs/heads/main\n001eref-prefix refs/tags/main\n0000";
         assert_eq!(String::from_utf8(request).unwrap(), expected);
         assert_eq!(prefixes(&Reference::Full("refs/x/y".into())), ["HEAD", "refs/x/y"]);
+        let all = ["HEAD", "refs/heads/tags/v1", "refs/tags/tags/v1", "refs/tags/v1"];
+        assert_eq!(prefixes(&Reference::Name("tags/v1".into())), all);
         assert_eq!(prefixes(&Reference::Head), ["HEAD"]);
     }
 
