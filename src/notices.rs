@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
 use serde::Serialize;
 
 /// Where they are; absolute.
@@ -35,7 +36,16 @@ pub struct Notice {
 pub fn touch(path: &Path) -> io::Result<()> {
     make_folder(path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::from_bits_truncate(0o664))?);
+    let open = || rustix::fs::open(path, flags, Mode::from_bits_truncate(0o664));
+    let opened = match open() {
+        // On a shared volume it may be what a process of another user made, and holds nothing that could be lost.
+        Err(Errno::ACCESS) if fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == 0) => {
+            fs::remove_file(path)?;
+            open()
+        }
+        opened => opened,
+    };
+    let file = File::from(opened?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }

@@ -80,8 +80,18 @@ impl Upkeep {
         *self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing is too short any more, if no try failed since there were so many.
-    fn forget_short(&self, tries: Option<u32>) {
+    fn may_misfit(&self) -> bool {
+        match self.short() {
+            Some(short) => short.since.elapsed() >= pause(short.tries),
+            None => !self.fitted.load(Ordering::Relaxed),
+        }
+    }
+
+    fn short_tries(&self) -> Option<u32> {
+        self.short().map(|short| short.tries)
+    }
+
+    fn all_fit(&self, tries: Option<u32>) {
         let mut short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
         if short.map(|short| short.tries) == tries {
             *short = None;
@@ -159,8 +169,19 @@ impl Engine {
     /// not compared it yet, or could not fetch what is lacking.
     #[must_use]
     pub fn may_misfit(&self) -> bool {
-        let may_be_tried = |short: Short| short.since.elapsed() >= pause(short.tries);
-        !self.upkeep().fitted.load(Ordering::Relaxed) || self.upkeep().short().is_some_and(may_be_tried)
+        self.upkeep().may_misfit()
+    }
+
+    /// How many tries to fetch more of the history failed in a row. To be asked before [`Engine::fit`], for
+    /// [`Engine::all_fit`].
+    #[must_use]
+    pub fn short_tries(&self) -> Option<u32> {
+        self.upkeep().short_tries()
+    }
+
+    /// All that is to be fitted was: nothing is too short any more, if no try failed since there were so many.
+    pub fn all_fit(&self, tries: Option<u32>) {
+        self.upkeep().all_fit(tries);
     }
 
     /// Gives the history of what is published the depth that is asked for, though there is nothing else to fetch. The remote
@@ -183,7 +204,6 @@ impl Engine {
         });
         // Of a commit that is not there, whoever fetches it asks for as much as is wanted.
         let Some(fit) = compared.await? else { return Ok(None) };
-        let failed = self.upkeep().short().map(|short| short.tries);
         let pinned = matches!(live, Want::Commit(_));
         let fetched = match fit {
             depth::Fit::TooShallow => Some(self.fetch_at_depth(live, None, false).await?),
@@ -191,7 +211,6 @@ impl Engine {
         };
         // A pinned commit's history may lead on where our ref's ends, and would be cut there.
         if !pinned {
-            self.upkeep().forget_short(failed);
             self.fit_history(fetched.is_some()).await;
         }
         Ok(fetched.filter(|fetched| fetched.objects > 0))
@@ -229,5 +248,24 @@ mod tests {
     fn a_history_that_cannot_be_fetched_is_asked_for_ever_more_rarely() {
         let pauses: Vec<u64> = [1, 2, 3, 4, 9, 10, 40].map(|tries| pause(tries).as_secs()).to_vec();
         assert_eq!(pauses, [0, 1, 3, 7, 255, 300, 300]);
+    }
+
+    #[test]
+    fn after_a_failure_the_pause_counts_also_if_nothing_was_compared_so_far() {
+        let upkeep = Upkeep::new();
+        assert!(upkeep.may_misfit(), "an earlier process filled the store");
+        for _ in 0..2 {
+            upkeep.fell_short(None);
+        }
+        assert!(!upkeep.may_misfit(), "the second pause has a second");
+        // One of two was fitted, and the other failed meanwhile.
+        let before = upkeep.short_tries();
+        upkeep.fell_short(None);
+        upkeep.all_fit(before);
+        assert_eq!(upkeep.short_tries(), Some(3), "the next pause is longer, not the first again");
+        upkeep.all_fit(Some(3));
+        assert!(upkeep.may_misfit() && upkeep.short_tries().is_none());
+        upkeep.fitted.store(true, Ordering::Relaxed);
+        assert!(!upkeep.may_misfit());
     }
 }

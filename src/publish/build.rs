@@ -16,7 +16,7 @@ use super::room::Size;
 use super::spare::{SPARE, Used};
 use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
-use super::{Built, Durability, Error, Verdict, folder, git_file, walk, write};
+use super::{Built, Durability, Error, Verdict, folder, git_file, share, walk, write};
 use crate::worker::Cancel;
 
 impl Volume {
@@ -139,6 +139,11 @@ impl<'a> NewTree<'a> {
         let name = text.as_bytes();
         let mut ages = volume.ages();
         if cancel.is_cancelled() || volume.is_live(name)? || !ages.is_over(name) {
+            return Ok(None);
+        }
+        // With `--group-write` it may be another user's, whose modes are not ours to change.
+        let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
+        if !standing.is_some_and(|stat| share::is_ours(&stat)) {
             return Ok(None);
         }
         ages.forget(name);

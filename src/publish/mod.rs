@@ -41,6 +41,7 @@ mod pointers;
 mod quick;
 mod remarks;
 mod shape;
+mod share;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -22,7 +22,7 @@ use super::room::Size;
 use super::shape::Shape;
 use super::sweep::{DOOMED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
-use super::{Built, Error, Verdict, git_file, verify};
+use super::{Built, Error, Verdict, git_file, share, verify};
 use crate::worker::Cancel;
 
 /// What the name of a spare begins with; the commit and something unique follow.
@@ -272,7 +272,9 @@ impl Volume {
             let Some(rest) = name.strip_prefix(SPARE.as_bytes()) else { continue };
             let commit =
                 rest.get(..40).and_then(|hash| commit_named(Some(std::os::unix::ffi::OsStrExt::from_bytes(hash))));
-            let wanted = self.spares().ready.len() < self.spare_limit();
+            // With `--group-write` it may be another user's, whose modes are not ours to change.
+            let ours = folder::look(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| share::is_ours(&stat)));
+            let wanted = ours && self.spares().ready.len() < self.spare_limit();
             match commit {
                 Some(commit) if wanted => {
                     self.put_back(Spare::unseen(name.clone(), commit, 0));

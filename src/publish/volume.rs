@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
-use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW};
 
 use super::durable::{Durability, Flushed};
 use super::folder::Stamp;
@@ -23,7 +23,7 @@ use super::objects::{EntryKind, Objects};
 use super::shape::Shape;
 use super::spare::Spares;
 use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
-use super::{Error, Live, Verdict, folder, git_file, verify};
+use super::{Error, Live, Verdict, folder, git_file, share, verify};
 use crate::sparse::Sparse;
 use crate::worker::Cancel;
 
@@ -79,7 +79,12 @@ impl Volume {
         let mode = options.shape.mode(EntryKind::Folder);
         let state = own_folder(&top, &root, STATE, mode)?;
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
-        own_folder(&top, &root, TREES, mode)?;
+        let trees = own_folder(&top, &root, TREES, mode)?;
+        if options.shape.group_write {
+            // The trees themselves are compared with the modes that they should have.
+            let shared = share::with_group(&state).and_then(|()| share::alone_with_group(&trees));
+            shared.map_err(|errno| Error::io("share with the group", STATE, errno))?;
+        }
         let flushed = Flushed::load(&root.join(".pushsync"));
         let volume = Self {
             root,
@@ -425,10 +430,9 @@ pub(super) fn unique(prefix: &str) -> Vec<u8> {
 
 /// Says when an entry was replaced, for the next process. Best effort: without it the grace is shorter.
 pub(super) fn touch(trees: &OwnedFd, name: &[u8]) {
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-    };
+    // Both: whoever may write to it may say that it is now, but only its owner may change one of the two.
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
     let _ = rustix::fs::utimensat(trees, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 

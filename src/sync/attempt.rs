@@ -184,7 +184,7 @@ impl<'a> Attempt<'a> {
         }
         let look = self.look().await?;
         self.new = Some(pinned);
-        let misfit = self.tools.engine.may_misfit();
+        let (misfit, tries) = (self.tools.engine.may_misfit(), self.tools.engine.short_tries());
         if misfit {
             self.fit_depth(Want::Seen(look.clone())).await;
         }
@@ -193,6 +193,7 @@ impl<'a> Attempt<'a> {
         self.restore_git(Want::Commit(pinned)).await?;
         if misfit {
             self.fit_depth(Want::Commit(pinned)).await;
+            self.tools.engine.all_fit(tries);
         }
         Ok(Done::Unchanged)
     }
@@ -205,7 +206,9 @@ impl<'a> Attempt<'a> {
         if self.live() == Some(look.commit) {
             self.restore_git(Want::Seen(look.clone())).await?;
             if self.tools.engine.may_misfit() {
+                let tries = self.tools.engine.short_tries();
                 self.fit_depth(Want::Seen(look)).await;
+                self.tools.engine.all_fit(tries);
             }
             return Ok(Done::Unchanged);
         }
