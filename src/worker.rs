@@ -49,6 +49,8 @@ const MOST_THREADS: usize = 32;
 #[derive(Debug)]
 pub struct Worker {
     name: &'static str,
+    /// True if its threads give way to all others.
+    quiet: bool,
     current: Mutex<Option<Thread>>,
     alive: Arc<AtomicUsize>,
 }
@@ -64,7 +66,13 @@ impl Worker {
     /// `name` is what the thread is called in `top -H` and in panics.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, current: Mutex::new(None), alive: Arc::default() }
+        Self { name, quiet: false, current: Mutex::new(None), alive: Arc::default() }
+    }
+
+    /// The same for work that nobody waits for: its threads have the lowest priority, for ever.
+    #[must_use]
+    pub fn quiet(name: &'static str) -> Self {
+        Self { quiet: true, ..Self::new(name) }
     }
 
     /// Runs `job` on the thread and waits for it until `deadline`.
@@ -113,10 +121,15 @@ impl Worker {
         };
         let alive = Alive::count(&self.alive).ok_or(Lost::NoThread)?;
         let (jobs, queue) = mpsc::channel::<Job>();
+        let quiet = self.quiet;
         thread::Builder::new()
             .name(self.name.to_owned())
             .spawn(move || {
                 let _alive = alive;
+                if quiet {
+                    // On Linux this is the thread's alone.
+                    let _ = rustix::process::setpriority_process(None, 19);
+                }
                 for job in queue {
                     job();
                 }

@@ -11,7 +11,7 @@ use git2::Oid;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::over_http::Brought;
+use super::over_http::{Brought, NextRequest};
 use super::pass::Moment;
 use super::v2::{Boundary, Caller, Client, Pack};
 use super::{Engine, Error, Fetched, Look, arrive, store};
@@ -113,7 +113,7 @@ impl Engine {
         let caller = Caller { options: self.options(), pass: &pass };
         let asked = ask(client, caller, &missing.ask, confirmed);
         let Ok(Some((boundary, early, pack))) = timeout_at(deadline, asked).await else { return Ok(Early::Nothing) };
-        Ok(match self.land(missing, boundary, early, pack, deadline).await? {
+        Ok(match self.land(missing, boundary, early, pack, NextRequest::Later, deadline).await? {
             Brought::Whole(fetched) => Early::Fetched(fetched),
             Brought::TooMuch => Early::TooMuch,
             Brought::NotOurs(_) | Brought::NotSpoken => Early::Nothing,

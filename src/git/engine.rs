@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub(super) next: Mutex<Option<Missing>>,
     /// The commit that came last, if it is known to need no submodules, and what is to be said of it.
     pub(super) looked: Mutex<Option<(Oid, Vec<String>)>>,
+    /// The commit that came last into a store without a filter: it lacks nothing.
+    pub(super) landed_whole: Mutex<Option<Oid>>,
     upkeep: Upkeep,
     pub(super) partial: Partial,
     pub(super) lfs: Kept,
@@ -119,7 +121,7 @@ impl Engine {
 
     fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
         let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
-        let (next, looked) = (Mutex::default(), Mutex::default());
+        let (next, looked, landed_whole) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (upkeep, partial, lfs) = (Upkeep::new(), Partial::default(), Kept::default());
         Self(Arc::new(Inner {
             store,
@@ -131,6 +133,7 @@ impl Engine {
             let_go,
             next,
             looked,
+            landed_whole,
             upkeep,
             partial,
             lfs,

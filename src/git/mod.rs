@@ -28,6 +28,7 @@ mod filter;
 mod lfs;
 mod over_http;
 mod partial;
+mod trailer;
 mod v2;
 
 mod credentials;

@@ -4,21 +4,25 @@
 //! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::arrive::{self, Missing, Piece, Plan};
 use super::pass::{Moment, Pass};
+use super::trailer::Trailer;
 use super::v2::{Answered, Boundary, Caller, Client, Pack};
-use super::{Engine, Error, Fetched, Look, Want, graft, store};
+use super::{Engine, Error, Fetched, Look, Want, graft, partial, store};
 
 /// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
 const MOST_WAITING: usize = 16;
 /// What a push may bring if it is only said to be a fast-forward; more may be the whole history of something else.
 const MOST_ON_TRUST: u64 = 32 * 1024 * 1024;
+/// How long a server may take to end an answer whose pack is whole, before its connection is closed.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// `None` if the remote does not speak version 2.
@@ -103,7 +107,9 @@ impl Engine {
     ) -> Result<Brought, Error> {
         let begun = timeout_at(deadline, client.fetch(caller, &missing.ask)).await.unwrap_or_else(|_| Err(self.late()));
         match begun? {
-            Answered::Pack(boundary, pack) => self.land(missing, boundary, Vec::new(), *pack, deadline).await,
+            Answered::Pack(boundary, pack) => {
+                self.land(missing, boundary, Vec::new(), *pack, NextRequest::Soon, deadline).await
+            }
             Answered::NotOurs(words) => Ok(Brought::NotOurs(words)),
             Answered::NotSpoken => Ok(Brought::NotSpoken),
         }
@@ -116,18 +122,21 @@ impl Engine {
         boundary: Boundary,
         early: Vec<Bytes>,
         mut pack: Pack,
+        next_request: NextRequest,
         deadline: Instant,
     ) -> Result<Brought, Error> {
         let most = if missing.is_bold() { MOST_ON_TRUST } else { u64::MAX };
         let (sink, pieces) = mpsc::channel(MOST_WAITING);
         // Owns the sink: when this ends, for whatever reason, the git thread does not wait for more.
         let carry = async move {
-            let (mut carried, mut early) = (0, early.into_iter());
-            while let Some(part) = next(&mut early, &mut pack).await? {
+            let (mut carried, mut early, mut trailer) = (0, early.into_iter(), Trailer::default());
+            let mut whole = false;
+            while !whole && let Some(part) = next(&mut early, &mut pack).await? {
                 carried += part.len() as u64;
                 if carried > most {
                     return Ok(false);
                 }
+                whole = trailer.ends_with(&part);
                 if sink.send(Piece::Part(part)).await.is_err() {
                     // The git thread gave up, and says why.
                     return Ok(true);
@@ -135,10 +144,19 @@ impl Engine {
             }
             let _ = sink.send(Piece::End).await;
             drop(sink);
-            pack.finish().await;
+            if !whole {
+                pack.finish().await;
+                return Ok(true);
+            }
+            // What else the server says is no news, and only frees the connection.
+            let goodbye = timeout(LONGEST_GOODBYE, Box::pin(pack.drain()));
+            match next_request {
+                NextRequest::Soon => drop(goodbye.await),
+                NextRequest::Later => drop(tokio::spawn(goodbye)),
+            }
             Ok(true)
         };
-        let carry = async { timeout_at(deadline, carry).await.unwrap_or_else(|_| Err(self.late())) };
+        let carry = async { timeout_at(deadline, Box::pin(carry)).await.unwrap_or_else(|_| Err(self.late())) };
         let landed = self.run_until(deadline, move |inner, cancel| {
             let store = store::open(&inner.store)?;
             let fetched = arrive::land(&store, &inner.options, &missing, &boundary, pieces, cancel)?;
@@ -149,6 +167,8 @@ impl Engine {
             if let Some(commit) = fetched.map(|fetched| fetched.commit) {
                 let looked = graft::nothing_to_do(&store, &inner.options, commit).map(|notes| (commit, notes));
                 *inner.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
+                let whole = (inner.options.filter.is_none() && !partial::is_partial(&inner.store)).then_some(commit);
+                *inner.landed_whole.lock().unwrap_or_else(PoisonError::into_inner) = whole;
             }
             Ok(fetched)
         });
@@ -161,6 +181,13 @@ impl Engine {
             (Ok(true), Ok(None)) => Err(self.late()),
         }
     }
+}
+
+/// Whether the connection of a fetch is wanted again at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NextRequest {
+    Soon,
+    Later,
 }
 
 async fn next(early: &mut std::vec::IntoIter<Bytes>, pack: &mut Pack) -> Result<Option<Bytes>, Error> {

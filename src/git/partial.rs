@@ -72,7 +72,13 @@ pub(super) fn mark(store: &Path) -> Result<(), Error> {
 
 impl Engine {
     /// True if a commit that was fetched may lack files, so that [`Engine::fetch_files`] has something to do.
-    pub async fn may_lack_files(&self) -> Result<bool, Error> {
+    pub async fn may_lack_files(&self, commit: Oid) -> Result<bool, Error> {
+        // It counts for the sync that brought it, and not for a store that somebody may have put there since.
+        let whole = self.inner().landed_whole.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if whole == Some(commit) { Ok(false) } else { self.is_filtered().await }
+    }
+
+    async fn is_filtered(&self) -> Result<bool, Error> {
         let over_http = matches!(self.options().url.transport(), Transport::Http | Transport::Https);
         if self.options().filter.is_some() && over_http {
             return Ok(true);
@@ -103,7 +109,7 @@ impl Engine {
     /// Without the filter: fetches what it left out of the commits that our refs name, with their history, and takes the mark
     /// away. True if it did. What was fetched stays if the time is over before all is there.
     pub async fn make_whole(&self) -> Result<bool, Error> {
-        if self.options().filter.is_some() || !self.may_lack_files().await? {
+        if self.options().filter.is_some() || !self.is_filtered().await? {
             return Ok(false);
         }
         let Ok(mut failed) = self.partial().making_whole.try_lock() else { return Ok(false) };

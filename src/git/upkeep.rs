@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// What the engine remembers of it.
 #[derive(Debug)]
 pub(super) struct Upkeep {
-    /// Writes packs, and is at the lowest priority for ever.
+    /// Writes packs. A push that builds meanwhile goes first.
     packer: Worker,
     one_at_a_time: tokio::sync::Mutex<()>,
     /// True while somebody who must not be left out waits for the other to end.
@@ -57,7 +57,7 @@ struct Short {
 impl Upkeep {
     pub fn new() -> Self {
         Self {
-            packer: Worker::new("compact"),
+            packer: Worker::quiet("compact"),
             one_at_a_time: tokio::sync::Mutex::default(),
             waiting: AtomicBool::new(false),
             fitted: AtomicBool::new(false),

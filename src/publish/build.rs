@@ -57,19 +57,26 @@ impl Volume {
         if self.has_tree(&trees, commit)? && self.verify(store, commit, cancel)? == Verdict::Whole {
             return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
         }
-        let objects = Objects::open(store, &self.shape())?;
+        let objects = self.warm.take_or_open(store, &self.shape())?;
         let note = match self.build_from_spare(&objects, &trees, commit, cancel)? {
             Used::Built(built) => return Ok(built),
             Used::No(note) => note,
         };
+        let objects = Objects::open(store, &self.shape())?;
         let built = match self.build_fresh(store, &objects, &trees, commit, cancel) {
-            // A spare may hold the very space that is wanting. It can be made again; a push cannot wait.
-            Err(error) if error.is_want_of_space() && self.drop_spares(&trees) => {
+            // A spare, or what is still to be removed, may hold the very space that is wanting. A push cannot wait.
+            Err(error) if error.is_want_of_space() && self.make_room(&trees, cancel) => {
                 self.build_fresh(store, &objects, &trees, commit, cancel)
             }
             built => built,
         };
         built.map(|built| Built { note, ..built })
+    }
+
+    /// True if something was removed, so that it may be tried again.
+    fn make_room(&self, trees: &OwnedFd, cancel: &Cancel) -> bool {
+        let spares = self.drop_spares(trees);
+        spares | self.empty_trash(cancel).unwrap_or(false)
     }
 
     fn build_fresh(

@@ -144,11 +144,19 @@ pub(super) fn visit(
 
 /// Removes a file, a link (never what it names) or a folder with all that is in it. Nothing there is no error.
 pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    remove_while(parent, name, || true).map(drop)
+}
+
+/// The same, for as long as `go_on` says so, which is asked before each removal. False if it was stopped.
+pub(super) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> bool) -> Result<bool, Errno> {
     let parent = parent.as_fd();
-    let Some(top) = remove_or_open(parent, name)? else { return Ok(()) };
+    let Some(top) = remove_or_open(parent, name)? else { return Ok(true) };
     let pending = names(&top)?;
     let mut stack = vec![(top, pending, name.to_vec())];
     while let Some((folder, pending, _)) = stack.last_mut() {
+        if !go_on() {
+            return Ok(false);
+        }
         if let Some(name) = pending.pop() {
             if let Some(inner) = remove_or_open(folder.as_fd(), &name)? {
                 let pending = names(&inner)?;
@@ -164,7 +172,7 @@ pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Removes what is not a folder; opens what is.

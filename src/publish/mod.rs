@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
 //! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `spare` and `prepare` (a tree for the next push)
+//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `trash`, `spare` and `prepare` (a tree for the next push)
 //! with `bring`, and `changes`.
 //!
 //! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
@@ -23,6 +23,7 @@ mod prepare;
 mod room;
 mod spare;
 mod sweep;
+mod trash;
 mod verify;
 mod walk;
 mod write;
@@ -42,6 +43,7 @@ mod quick;
 mod remarks;
 mod shape;
 mod share;
+mod warm;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use git2::Oid;
@@ -15,6 +16,7 @@ use super::clone::Model;
 use super::folder::{self, Stamp};
 use super::objects::Objects;
 use super::room::{self, Room, Size};
+use super::shape::Shape;
 use super::spare::{Job, LOOKED_AT_FIRST, MOST_STEPS, Spare, Trust, discard};
 use super::volume::Volume;
 use super::{Durability, Error, Live, Prepared, Verdict, git_file, verify, walk, write};
@@ -32,6 +34,7 @@ impl Volume {
     /// Compares the live tree with its commit, as far as that was left for later: a tree that was published from a spare,
     /// or one that an earlier process left. To be called when nobody waits for the volume, and cancelled when somebody does.
     pub fn look_again(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
+        self.warm.close();
         let Live::Tree(live) = self.live()? else { return Ok(Verdict::Whole) };
         let trees = &self.trees_folder()?;
         let objects = &Objects::open(store, &self.shape())?;
@@ -91,36 +94,47 @@ impl Volume {
         Ok(Prepared::Ready(self.spares().ready.len()))
     }
 
-    /// Looks at the spare that a push is about to want, if it has to be looked at as a whole. To be called while the push is
-    /// still on its way. What is wrong with the spare is for the build to find, and to tell.
+    /// Opens the store, and looks at the spare that a push is about to want, if it has to be looked at as a whole. To be
+    /// called while the push is still on its way. What is wrong with the spare is for the build to find, and to tell.
     ///
     /// # Errors
     /// If the objects or the volume cannot be read. Nothing is changed then.
     pub fn expect_push(&self, store: &Path, cancel: &Cancel) -> Result<(), Error> {
         let shape = &self.shape();
         let Some((spare, since)) = self.take_spare(shape.fingerprint()) else { return Ok(()) };
-        if spare.entries > LOOKED_AT_FIRST {
-            self.put_back(spare);
-            return Ok(());
-        }
-        let looked = (|| {
-            let trees = &self.trees_folder()?;
-            let objects = &Objects::open(store, shape)?;
-            let (now, at) = (self.now(trees)?, Instant::now());
-            let top = folder::open(trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
-            let root = objects.root(spare.commit)?;
-            let verdict = verify::compare(&objects.view()?, root, top, None, Some(since), cancel)?;
-            Ok((verdict == Verdict::Whole).then_some((now, at)))
-        })();
-        let (looked, outcome) = match looked {
-            Ok(looked) => (looked, Ok(())),
+        let looked = self.look_at(store, shape, &spare, since, cancel);
+        let (seen, outcome) = match looked {
+            Ok(seen) => (seen, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        self.put_back(match looked {
+        self.put_back(match seen {
             Some((now, at)) => Spare { since: Some(now), looked_at: Some(at), ..spare },
             None => spare,
         });
         outcome
+    }
+
+    /// Answers since when a spare is known to be whole; `None` if it is not, or if it is too large for such a look.
+    fn look_at(
+        &self,
+        store: &Path,
+        shape: &Arc<Shape>,
+        spare: &Spare,
+        since: Stamp,
+        cancel: &Cancel,
+    ) -> Result<Option<(Stamp, Instant)>, Error> {
+        let objects = Objects::open(store, shape)?;
+        let root = objects.root(spare.commit)?;
+        let mut seen = None;
+        if spare.entries <= LOOKED_AT_FIRST {
+            let trees = &self.trees_folder()?;
+            let (now, at) = (self.now(trees)?, Instant::now());
+            let top = folder::open(trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
+            let verdict = verify::compare(&objects.view()?, root, top, None, Some(since), cancel)?;
+            seen = (verdict == Verdict::Whole).then_some((now, at));
+        }
+        self.warm.keep(store, shape, objects);
+        Ok(seen)
     }
 
     /// The live tree, if it is known to hold what its commit holds.

@@ -3,7 +3,7 @@
 //! The volume may be a mount point that somebody else owns, hold `lost+found` and other people's files, and be changed
 //! under us. Folders are therefore opened anew for each operation, by descriptor, without following links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,7 +22,8 @@ use super::lock::Lock;
 use super::objects::{EntryKind, Objects};
 use super::shape::Shape;
 use super::spare::Spares;
-use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
+use super::sweep::{Ages, DOOMED, UNFINISHED};
+use super::warm::Warm;
 use super::{Error, Live, Verdict, folder, git_file, share, verify};
 use crate::sparse::Sparse;
 use crate::worker::Cancel;
@@ -62,6 +63,9 @@ pub struct Volume {
     spares: Mutex<Spares>,
     durability: Durability,
     flushed: Mutex<Flushed>,
+    pub(super) warm: Warm,
+    /// What trees were found to take, by their names.
+    pub(super) sizes: Mutex<HashMap<Vec<u8>, u64>>,
     /// A commit, and the shape, of which no object of Git LFS was lacking.
     pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
@@ -97,6 +101,8 @@ impl Volume {
             spares: Mutex::default(),
             durability: options.durability,
             flushed,
+            warm: Warm::default(),
+            sizes: Mutex::default(),
             whole: Mutex::default(),
             lock,
         };
@@ -223,84 +229,6 @@ impl Volume {
         Ok(())
     }
 
-    /// Removes trees whose grace is over and leftovers. Never touches the tree that the link names, nor `keep`. Answers when
-    /// the next grace ends, if something is left that waits for it.
-    ///
-    /// # Errors
-    /// The first thing that could not be removed; the others are removed all the same.
-    pub fn sweep(&self, keep: &[Oid]) -> Result<Option<Duration>, Error> {
-        // Nothing goes before what took its place would outlive a loss of power.
-        self.write_through()?;
-        let trees = self.trees_folder()?;
-        let (mut first_failure, mut next) = (None, None);
-        for name in self.names(&trees)? {
-            match self.doom(&trees, &name, keep) {
-                Ok(Fate::Goes(doomed)) => {
-                    if let Err(errno) = folder::remove_all(&trees, &doomed) {
-                        first_failure.get_or_insert(self.failed("remove", &name, errno));
-                    }
-                }
-                Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
-                Ok(Fate::Stays) => {}
-                Err(error) => {
-                    first_failure.get_or_insert(error);
-                }
-            }
-        }
-        git_file::sweep(&self.store(), |commit| self.has_tree(&trees, commit).unwrap_or(true));
-        first_failure.map_or(Ok(next), Err)
-    }
-
-    /// Bytes used on the volume: `(store, trees)`. Not cheap; called after a publish only.
-    pub fn usage(&self) -> Result<(u64, u64), Error> {
-        let size = |top: OwnedFd, path: &Path| {
-            let mut blocks = 0_u64;
-            folder::visit(top, |_, _, stat| {
-                blocks += u64::try_from(stat.st_blocks).unwrap_or(0);
-                Ok(())
-            })
-            .map(|()| blocks * 512)
-            .map_err(|errno| Error::io("measure", path.as_os_str().as_bytes(), errno))
-        };
-        let store = match folder::open_path(&self.store()) {
-            Ok(store) => size(store, &self.store())?,
-            Err(rustix::io::Errno::NOENT) => 0,
-            Err(errno) => return Err(Error::io("open", self.store().as_os_str().as_bytes(), errno)),
-        };
-        Ok((store, size(self.trees_folder()?, &self.root.join(".worktrees"))?))
-    }
-
-    /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
-    /// must not be called a tree.
-    fn doom(&self, trees: &OwnedFd, name: &[u8], keep: &[Oid]) -> Result<Fate, Error> {
-        let commit = commit_named(Some(OsStrExt::from_bytes(name)));
-        let nameless = [UNFINISHED, DOOMED, EXCHANGED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
-        if commit.is_none() && !nameless {
-            return Ok(Fate::Stays);
-        }
-        let mut ages = self.ages();
-        let looked = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
-        let Some(stat) = looked else { return Ok(Fate::Stays) };
-        let wanted = commit.is_some_and(|commit| keep.contains(&commit)) || self.is_live(name)?;
-        let foreign = commit.is_some() && folder::kind(&stat) != FileType::Directory;
-        if wanted || foreign {
-            return Ok(Fate::Stays);
-        }
-        match ages.owed(name, &stat, self.grace) {
-            None => {}
-            // Whoever builds it removes it or gives it its place.
-            Some(Duration::MAX) => return Ok(Fate::Stays),
-            Some(left) => return Ok(Fate::Waits(left)),
-        }
-        ages.forget(name);
-        if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
-            return Ok(Fate::Goes(name.to_vec()));
-        }
-        let doomed = unique(DOOMED);
-        rustix::fs::renameat(trees, name, trees, &*doomed).map_err(|errno| self.failed("rename", name, errno))?;
-        Ok(Fate::Goes(doomed))
-    }
-
     fn clear_leftovers(&self) -> Result<(), Error> {
         self.link.clear();
         let trees = self.trees_folder()?;
@@ -409,18 +337,9 @@ impl Volume {
         Error::Io { doing, path: self.shown_tree(name), source: errno.into() }
     }
 
-    fn names(&self, trees: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
+    pub(super) fn names(&self, trees: &OwnedFd) -> Result<Vec<Vec<u8>>, Error> {
         folder::names(trees).map_err(|errno| self.failed("list", b"", errno))
     }
-}
-
-/// What a sweep does with an entry of `.worktrees`.
-enum Fate {
-    /// It is to be removed, under this name.
-    Goes(Vec<u8>),
-    /// Its readers have so much of their grace left.
-    Waits(Duration),
-    Stays,
 }
 
 /// A name for `.worktrees` that is nobody's.

@@ -374,7 +374,7 @@ impl<'a> Attempt<'a> {
     /// What a filter left out and the tree needs; nothing, at no cost, in a store that is whole.
     async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
         let tools = self.tools;
-        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files()).await? {
+        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
             return Ok(());
         }
         let started = Instant::now();

@@ -20,6 +20,9 @@ use super::failure;
 use super::queue::Request;
 use super::tools::Tools;
 
+/// What takes longer to remove is left for the next sweep.
+const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
+
 /// So that a tree whose grace ends now is over it when the sweep looks.
 pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 
@@ -122,20 +125,19 @@ impl Tools {
                 let _ = tools.start_preparing().await;
             }
             let deadline = Instant::now() + tools.options.timeout;
+            // Here it may take its time; where builds are, it finds nothing left to write then.
+            if let Err(error) = tools.write_through(deadline).await {
+                tracing::debug!(%error, "what is published could not be written through before the sweep");
+            }
             let keeper = tools.clone();
-            // Asked when its turn has come: what a build before it made is known by then.
-            let sweep = move |volume: &Volume, _: &Cancel| volume.sweep(&keeper.kept());
-            match tools.on_disk(Phase::Publish, deadline, sweep).await {
+            let doom = move |volume: &Volume, _: &Cancel| volume.doom_old(|commit| keeper.kept().contains(&commit));
+            match tools.on_disk(Phase::Publish, deadline, doom).await {
                 Ok(Some(left)) => tools.sweep_in(left),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "old trees could not be removed"),
             }
             tools.drop_objects(deadline).await;
-            let usage = tools.on_disk(Phase::Publish, deadline, |volume, _| volume.usage()).await;
-            if let Ok((store, trees)) = usage {
-                tools.metrics.volume_bytes("store", store);
-                tools.metrics.volume_bytes("trees", trees);
-            }
+            tools.remove_and_measure().await;
             // It may take its time; what it gains is told when it is done.
             tools.compact_after_sweep().await;
         });
@@ -143,6 +145,29 @@ impl Tools {
 }
 
 impl Tools {
+    /// The part of a sweep that takes long for large trees. One that waits for its turn is enough for all.
+    async fn remove_and_measure(self: &Arc<Self>) {
+        let Some(volume) = self.volume() else { return };
+        if self.sweep_waits.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let tools = self.clone();
+        let swept = self.sweeper.run(Instant::now() + LONGEST_SWEEP, move |cancel| {
+            tools.sweep_waits.store(false, Ordering::Relaxed);
+            volume.empty_trash(cancel)?;
+            volume.usage(cancel)
+        });
+        let swept = failure::publish(Phase::Publish, swept.await);
+        self.sweep_waits.store(false, Ordering::Relaxed);
+        match swept {
+            Ok((store, trees)) => {
+                self.metrics.volume_bytes("store", store);
+                self.metrics.volume_bytes("trees", trees);
+            }
+            Err(error) => tracing::warn!(%error, "old trees could not be removed, or what is left not measured"),
+        }
+    }
+
     /// Something waits for the end of its grace: the loop is to sweep again then, whatever else happens or does not.
     fn sweep_in(&self, left: Duration) {
         *self.sweep_due.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left + SWEEP_MARGIN);

@@ -60,6 +60,10 @@ pub struct Tools {
     disk: Worker,
     /// Makes spare trees, apart from builds: a push never waits behind it.
     pub(super) spare: Worker,
+    /// Removes what nobody needs any more.
+    pub(super) sweeper: Worker,
+    /// True while it is to do so, and has not begun.
+    pub(super) sweep_waits: AtomicBool,
     /// What goes on behind a publish.
     pub(super) preparing: Mutex<Option<AbortHandle>>,
     /// True while a spare is being made.
@@ -122,6 +126,8 @@ impl Tools {
             opening: Arc::default(),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
+            sweeper: Worker::quiet("sweep"),
+            sweep_waits: AtomicBool::new(false),
             preparing: Mutex::default(),
             making: watch::Sender::new(false),
             said_no_room: AtomicBool::new(false),

@@ -64,7 +64,7 @@ async fn of_two_hundred_files_only_the_five_that_are_wanted_are_downloaded() {
     let all = server.sent();
     let volume = Volume::new();
     let engine = filtering(&volume, &server, Some("blob:none"));
-    assert!(engine.may_lack_files().await.unwrap());
+    assert!(engine.may_lack_files(repo.head().parse().unwrap()).await.unwrap());
     let (_, got) = bring(&engine, Some(&five())).await.unwrap();
     let some = server.sent() - all;
     eprintln!("200 files: {all} bytes; 5 of them: {some} bytes");
@@ -168,7 +168,7 @@ async fn without_the_filter_what_was_left_out_is_fetched_in_bounded_portions() {
     let (_, got) = bring(&filtering(&volume, &server, Some("blob:none")), Some(&five())).await.unwrap();
     assert_eq!(got.objects, 0);
     let engine = filtering(&volume, &server, None);
-    assert!(engine.may_lack_files().await.unwrap());
+    assert!(engine.may_lack_files(first.parse().unwrap()).await.unwrap());
     // Something old in a new place: the server takes it for known, as we have the commit that it was in.
     let moved = repo.git(&["mv", "many/7/7", "moved"]) + &repo.commit("Moved");
     repo.push();
@@ -316,7 +316,7 @@ async fn what_was_left_out_of_the_history_is_fetched_behind_and_only_then_the_ma
     assert!(whole.make_whole().await.unwrap() && !mark.exists());
     assert_eq!(files(whole.store()), 200 + 2 * 2, "of three commits");
     assert_whole(whole.store(), &repo.head());
-    assert!(!whole.may_lack_files().await.unwrap() && !whole.make_whole().await.unwrap());
+    assert!(!whole.may_lack_files(repo.head().parse().unwrap()).await.unwrap() && !whole.make_whole().await.unwrap());
     // Deltas against what is there are taken again.
     let next = repo.push_file("d3/f1", "next\n", "Next");
     let (fetched, got) = bring(&whole, None).await.unwrap();

@@ -77,16 +77,16 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
         ("no objects", whole(&pack(&repo, &[]))),
         ("a wrong checksum", whole(&changed)),
         ("no pack at all", whole(b"this is no pack, is it?")),
-        ("an answer that just stops", answer(&good)),
+        ("an answer that just stops", answer(&good[..good.len() - 1])),
         ("an answer that stops within a packet", whole(&good)[..60].to_vec()),
         ("garbage for a packet", b"zzzz this is no packet".to_vec()),
-        ("garbage in the middle", [answer(&good).as_slice(), b"-001"].concat()),
+        ("garbage in the middle", [answer(&good[..40]).as_slice(), b"-001"].concat()),
         (
             "a packet that is too long",
             [answer(&good[..20]).as_slice(), b"ffff", vec![b'x'; 70_000].as_slice()].concat(),
         ),
         ("a band that is none", [line(b"packfile\n"), line(b"\x09data"), b"0000".to_vec()].concat()),
-        ("a section behind the pack", [answer(&good).as_slice(), b"0001"].concat()),
+        ("a section within the pack", [answer(&good[..40]).as_slice(), b"0001"].concat()),
         ("a section that is none", [line(b"surprise\n"), whole(&good)].concat()),
         ("a boundary that is none", boundary),
         ("nothing", Vec::new()),
@@ -114,6 +114,40 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
             .unwrap()
             .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with("pack_git2_") })
     );
+}
+
+/// A pack says itself where it ends. A server that is slow to end its answer, or never does, holds up no push.
+#[tokio::test]
+async fn what_comes_behind_a_whole_pack_is_not_waited_for() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let engine = volume.engine(options(&server.url("site.git")));
+    synced(&engine, &repo.head(), "one").await;
+    for (number, behind) in [b"".as_slice(), b"-001", b"0001", b"zzzz"].into_iter().enumerate() {
+        let page = format!("page {number}\n");
+        let commit = repo.push_file("index.html", &page, "Next");
+        let of = |what: &str| repo.git(&["rev-parse", &format!("{commit}{what}")]);
+        let good = pack(&repo, &[&commit, &of("^{tree}"), &of(":index.html")]);
+        let answer = [answer(&good).as_slice(), behind].concat();
+        server.set(Mode::Lie { command: "command=fetch", answer, endless: Vec::new() });
+        synced(&engine, &commit, page.trim_end()).await;
+        server.set(Mode::Serve);
+    }
+    // The last four bytes of a real answer, which say that it is over, never come.
+    let commit = repo.push_file("index.html", "last\n", "Last");
+    let sent = || usize::try_from(server.sent()).unwrap();
+    let (other, third) = (Volume::new(), Volume::new());
+    let start = sent();
+    sync(&other.engine(options(&server.url("site.git")))).await.unwrap();
+    let both = sent();
+    engine.look().await.unwrap();
+    let (both, look) = (both - start, sent() - both);
+    assert!(both > 3 * look, "{both} bytes of two answers, {look} of the first");
+    server.set(Mode::StallAfter(both - look - 4));
+    let started = std::time::Instant::now();
+    synced(&third.engine(options(&server.url("site.git"))), &commit, "last").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -18,4 +18,5 @@ mod opening;
 mod space;
 mod spare;
 mod sparse;
+mod trash;
 mod worktree_git;

@@ -34,8 +34,6 @@ impl Written {
 
 /// Writes the pack; `None` if there is nothing to be written.
 pub(in crate::git) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Error> {
-    // Only this thread's, and it does nothing else. A push that builds meanwhile goes first.
-    let _ = rustix::process::setpriority_process(None, 19);
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
     let on_disk = |error: std::io::Error| Error::from_disk(&plan.store, &error);
     let workshop = Workshop::make(&plan.store)?;

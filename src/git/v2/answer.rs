@@ -89,6 +89,12 @@ impl Pack {
         self.packets.finish().await;
     }
 
+    /// The same when the pack is whole, and what the server still says is of no interest.
+    pub(in crate::git) async fn drain(mut self) {
+        while let Ok(Some(_)) = self.next().await {}
+        self.finish().await;
+    }
+
     fn told(&self, words: &str) -> Error {
         Error::Server { remote: self.packets.body.remote().to_owned(), source: Cause::new(words) }
     }

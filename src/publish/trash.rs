@@ -1,0 +1,162 @@
+//! Taking trees away: first their names, which is quick, and then, whenever there is time, what is in them.
+//!
+//! To remove a hundred thousand files takes seconds, and a push must not wait for that. What has lost its name is nobody's
+//! any more, so the files may go on a thread of their own, in parts, or at the next start. It must not know when that is.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use git2::Oid;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::link::commit_named;
+use super::spare::SPARE;
+use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
+use super::volume::{Volume, unique};
+use super::{Error, folder, git_file, room};
+use crate::worker::Cancel;
+
+/// What a sweep does with an entry of `.worktrees`.
+enum Fate {
+    /// It has lost its name.
+    Goes,
+    /// Its readers have so much of their grace left.
+    Waits(Duration),
+    Stays,
+}
+
+impl Volume {
+    /// Takes the names of trees whose grace is over, and of leftovers, and removes what is in them. Never touches the tree
+    /// that the link names, nor those that `is_kept`. Answers when the next grace ends, if something waits for it.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the others are removed all the same.
+    pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+        let doomed = self.doom_old(is_kept);
+        self.empty_trash(&Cancel::default()).and(doomed)
+    }
+
+    /// The first half of a sweep, which does not take longer for larger trees. Whether a tree is kept is asked at the moment
+    /// when nobody else can give it its name, or take it.
+    ///
+    /// # Errors
+    /// The first thing whose name could not be taken.
+    pub fn doom_old(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+        self.warm.close();
+        // Nothing goes before what took its place would outlive a loss of power.
+        self.write_through()?;
+        let trees = self.trees_folder()?;
+        let (mut first_failure, mut next) = (None, None);
+        for name in self.names(&trees)? {
+            match self.doom(&trees, &name, &is_kept) {
+                Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
+                Ok(Fate::Goes | Fate::Stays) => {}
+                Err(error) => {
+                    first_failure.get_or_insert(error);
+                }
+            }
+        }
+        git_file::sweep(&self.store(), |commit| self.has_tree(&trees, commit).unwrap_or(true));
+        first_failure.map_or(Ok(next), Err)
+    }
+
+    /// The second half: removes what has lost its name. True if there was something. May be cancelled; the rest goes the
+    /// next time.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the others are removed all the same.
+    pub fn empty_trash(&self, cancel: &Cancel) -> Result<bool, Error> {
+        let trees = self.trees_folder()?;
+        let (mut first_failure, mut found) = (None, false);
+        for name in self.names(&trees)? {
+            if !name.starts_with(DOOMED.as_bytes()) {
+                continue;
+            }
+            match folder::remove_while(&trees, &name, || !cancel.is_cancelled()) {
+                Ok(true) => found = true,
+                Ok(false) => return Err(Error::Cancelled),
+                Err(errno) => {
+                    first_failure.get_or_insert(self.failed("remove", &name, errno));
+                }
+            }
+        }
+        first_failure.map_or(Ok(found), Err)
+    }
+
+    /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
+    /// costs a look at each file of each new tree.
+    ///
+    /// # Errors
+    /// `cancelled`, or if something could not be looked at.
+    pub fn usage(&self, cancel: &Cancel) -> Result<(u64, u64), Error> {
+        let store = match folder::open_path(&self.store()) {
+            Ok(store) => measured(&store, b".", &self.store(), cancel)?,
+            Err(Errno::NOENT) => 0,
+            Err(errno) => return Err(Error::io("open", self.store().as_os_str().as_bytes(), errno)),
+        };
+        let trees = self.trees_folder()?;
+        let names = self.names(&trees)?;
+        let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes().retain(|name, _| names.contains(name));
+        let mut all = 0;
+        for name in names {
+            let known = sizes().get(&name).copied();
+            let size = match known {
+                Some(size) => size,
+                None => match measured(&trees, &name, &self.store().with_file_name(".worktrees"), cancel) {
+                    // It went, or is no folder.
+                    Err(Error::Io { source, .. }) if is_no_folder(&source) => continue,
+                    size => size?,
+                },
+            };
+            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(SPARE.as_bytes()) {
+                sizes().insert(name, size);
+            }
+            all += size;
+        }
+        Ok((store, all))
+    }
+
+    /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
+    /// must not be called a tree.
+    fn doom(&self, trees: &OwnedFd, name: &[u8], is_kept: &impl Fn(Oid) -> bool) -> Result<Fate, Error> {
+        let commit = commit_named(Some(OsStrExt::from_bytes(name)));
+        let nameless = [UNFINISHED, EXCHANGED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+        if commit.is_none() && !nameless {
+            return Ok(Fate::Stays);
+        }
+        let mut ages = self.ages();
+        let looked = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
+        let Some(stat) = looked else { return Ok(Fate::Stays) };
+        let wanted = commit.is_some_and(is_kept) || self.is_live(name)?;
+        let foreign = commit.is_some() && folder::kind(&stat) != FileType::Directory;
+        if wanted || foreign {
+            return Ok(Fate::Stays);
+        }
+        match ages.owed(name, &stat, self.grace()) {
+            None => {}
+            // Whoever builds it removes it or gives it its place.
+            Some(Duration::MAX) => return Ok(Fate::Stays),
+            Some(left) => return Ok(Fate::Waits(left)),
+        }
+        ages.forget(name);
+        rustix::fs::renameat(trees, name, trees, &*unique(DOOMED))
+            .map_err(|errno| self.failed("rename", name, errno))?;
+        Ok(Fate::Goes)
+    }
+}
+
+fn measured(parent: &OwnedFd, name: &[u8], shown: &Path, cancel: &Cancel) -> Result<u64, Error> {
+    let size = room::measure(parent, name, cancel);
+    let size = size.map_err(|errno| Error::io("measure", shown.as_os_str().as_bytes(), errno))?;
+    size.map(|(bytes, _)| bytes).ok_or(Error::Cancelled)
+}
+
+fn is_no_folder(source: &std::io::Error) -> bool {
+    let none = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+    source.raw_os_error().is_some_and(|code| none.iter().any(|errno| errno.raw_os_error() == code))
+}
