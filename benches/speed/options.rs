@@ -6,7 +6,7 @@ pub const PARTS: [&str; 7] = ["push", "clone", "look", "hook", "fan-out", "start
 
 pub const USAGE: &str =
     "usage: scripts/bench [--only push,clone,look,hook,fan-out,start,memory] [--quick] [--rounds N] \
-                         [--files N,N]
+                         [--files N,N] [--durability full]
 PEER=/path/to/git-sync measures another program with git-sync's flags beside ours,
 PUSHSYNC=/path/to/pushsync another build of ours, such as the static one.
 BENCH_DIR=/var/tmp puts repositories and trees there instead of into memory.";
@@ -17,6 +17,8 @@ pub struct Options {
     pub quick: bool,
     rounds: Option<usize>,
     files: Vec<usize>,
+    /// What the program whose pushes are measured is told, if not its default.
+    durability: Option<String>,
     /// Another program that takes git-sync's flags.
     pub peer: Option<PathBuf>,
 }
@@ -24,7 +26,8 @@ pub struct Options {
 impl Options {
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
         let peer = std::env::var_os("PEER").map(PathBuf::from);
-        let mut options = Self { only: Vec::new(), quick: false, rounds: None, files: Vec::new(), peer };
+        let mut options =
+            Self { only: Vec::new(), quick: false, rounds: None, files: Vec::new(), durability: None, peer };
         let mut args = args.peekable();
         while let Some(flag) = args.next() {
             let mut value = || args.next().ok_or(format!("{flag} needs a value"));
@@ -33,6 +36,7 @@ impl Options {
                 "--bench" => {}
                 "--quick" => options.quick = true,
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--durability" => options.durability = Some(format!("--durability={}", value()?)),
                 "--rounds" => options.rounds = Some(number(&value()?)?.max(1)),
                 "--files" => options.files = value()?.split(',').map(number).collect::<Result<_, _>>()?,
                 _ => return Err(format!("unknown option {flag}")),
@@ -46,6 +50,11 @@ impl Options {
 
     pub fn has(&self, part: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == part)
+    }
+
+    /// Flags of ours that are not the usual ones.
+    pub fn flags(&self) -> Vec<&str> {
+        self.durability.as_deref().into_iter().collect()
     }
 
     /// As many as asked for, else `usual`, or fewer if it is to be quick.

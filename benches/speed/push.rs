@@ -34,7 +34,7 @@ pub fn run(options: &Options) {
     let (mut of_one_file, mut waits) = (Vec::new(), Vec::new());
     for files in options.files() {
         let mut remote = Remote::new(files);
-        let ours = Ours::start(&remote, "root", &[]);
+        let ours = Ours::start(&remote, "root", &options.flags());
         let git = Git::clone(&remote);
         for (changed, rounds) in CHANGED.into_iter().filter(|(changed, _)| *changed <= files) {
             let ready = several(&mut remote, &ours, &git, changed, options.rounds(rounds));

@@ -76,7 +76,7 @@ impl Volume {
     /// True if something was removed, so that it may be tried again.
     fn make_room(&self, trees: &OwnedFd, cancel: &Cancel) -> bool {
         let spares = self.drop_spares(trees);
-        spares | self.empty_trash(cancel).unwrap_or(false)
+        spares | self.empty_trash(|| !cancel.is_cancelled()).unwrap_or(false)
     }
 
     fn build_fresh(

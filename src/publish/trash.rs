@@ -37,7 +37,7 @@ impl Volume {
     /// The first thing that could not be removed; the others are removed all the same.
     pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
         let doomed = self.doom_old(is_kept);
-        self.empty_trash(&Cancel::default()).and(doomed)
+        self.empty_trash(|| true).and(doomed)
     }
 
     /// The first half of a sweep, which does not take longer for larger trees. Whether a tree is kept is asked at the moment
@@ -64,19 +64,19 @@ impl Volume {
         first_failure.map_or(Ok(next), Err)
     }
 
-    /// The second half: removes what has lost its name. True if there was something. May be cancelled; the rest goes the
-    /// next time.
+    /// The second half: removes what has lost its name. True if there was something. `go_on` is asked before each removal;
+    /// what it stops goes the next time.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
-    pub fn empty_trash(&self, cancel: &Cancel) -> Result<bool, Error> {
+    pub fn empty_trash(&self, go_on: impl Fn() -> bool) -> Result<bool, Error> {
         let trees = self.trees_folder()?;
         let (mut first_failure, mut found) = (None, false);
         for name in self.names(&trees)? {
             if !name.starts_with(DOOMED.as_bytes()) {
                 continue;
             }
-            match folder::remove_while(&trees, &name, || !cancel.is_cancelled()) {
+            match folder::remove_while(&trees, &name, &go_on) {
                 Ok(true) => found = true,
                 Ok(false) => return Err(Error::Cancelled),
                 Err(errno) => {

@@ -3,8 +3,10 @@
 //!
 //! All of it gives way to a push. It must not change what readers see.
 
-use std::sync::atomic::Ordering;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -154,7 +156,8 @@ impl Tools {
         let tools = self.clone();
         let swept = self.sweeper.run(Instant::now() + LONGEST_SWEEP, move |cancel| {
             tools.sweep_waits.store(false, Ordering::Relaxed);
-            volume.empty_trash(cancel)?;
+            let courtesy = Courtesy::default();
+            volume.empty_trash(|| courtesy.wait_while(&tools.busy) && !cancel.is_cancelled())?;
             volume.usage(cancel)
         });
         let swept = failure::publish(Phase::Publish, swept.await);
@@ -175,6 +178,25 @@ impl Tools {
     }
 }
 
+/// How long a sweep waits for others in all, so that it comes to its end however many pushes there are. A lower priority
+/// of its thread would not do: on a machine that is always busy old trees would pile up.
+const LONGEST_COURTESY: Duration = Duration::from_secs(5);
+
+/// Lets attempts go first, for so long.
+#[derive(Default)]
+struct Courtesy(Cell<Duration>);
+
+impl Courtesy {
+    fn wait_while(&self, busy: &AtomicBool) -> bool {
+        const STEP: Duration = Duration::from_millis(1);
+        while busy.load(Ordering::Relaxed) && self.0.get() < LONGEST_COURTESY {
+            thread::sleep(STEP);
+            self.0.set(self.0.get() + STEP);
+        }
+        true
+    }
+}
+
 /// Says that a spare is being made for as long as it lives, also if whoever makes it is stopped.
 struct Making<'a>(&'a watch::Sender<bool>);
 
@@ -188,5 +210,32 @@ impl<'a> Making<'a> {
 impl Drop for Making<'_> {
     fn drop(&mut self) {
         self.0.send_replace(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_sweep_lets_attempts_go_first_and_comes_to_its_end_all_the_same() {
+        let busy = AtomicBool::new(true);
+        let courtesy = Courtesy::default();
+        let started = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                busy.store(false, Ordering::Relaxed);
+            });
+            assert!(courtesy.wait_while(&busy));
+        });
+        assert!(started.elapsed() >= Duration::from_millis(50) && courtesy.0.get() > Duration::ZERO);
+        // What was waited for in all counts, not each wait by itself.
+        busy.store(true, Ordering::Relaxed);
+        courtesy.0.set(LONGEST_COURTESY);
+        assert!(courtesy.wait_while(&busy));
+        assert_eq!(courtesy.0.get(), LONGEST_COURTESY);
     }
 }

@@ -3,6 +3,7 @@
 mod refused;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -129,6 +130,7 @@ impl SyncLoop {
             let Some(request) = self.wait(stop).await else { return Ending::Stopped };
             let tools = self.tools.clone();
             let mut attempt = Attempt::new(&tools, request);
+            tools.busy.store(true, Ordering::Relaxed);
             let ended = {
                 let attending = Self::attend(&mut self.commands, &tools, &mut attempt);
                 tokio::pin!(attending);
@@ -138,6 +140,7 @@ impl SyncLoop {
                     () = stopped(stop, &tools) => None,
                 }
             };
+            tools.busy.store(false, Ordering::Relaxed);
             let Some(ended) = ended else { return Ending::Stopped };
             if let Some(ending) = self.settle(attempt, ended).await {
                 self.leave(&ending).await;

@@ -62,6 +62,8 @@ pub struct Tools {
     pub(super) spare: Worker,
     /// Removes what nobody needs any more.
     pub(super) sweeper: Worker,
+    /// True while an attempt is under way.
+    pub(super) busy: AtomicBool,
     /// True while it is to do so, and has not begun.
     pub(super) sweep_waits: AtomicBool,
     /// What goes on behind a publish.
@@ -126,7 +128,8 @@ impl Tools {
             opening: Arc::default(),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
-            sweeper: Worker::quiet("sweep"),
+            sweeper: Worker::new("sweep"),
+            busy: AtomicBool::new(false),
             sweep_waits: AtomicBool::new(false),
             preparing: Mutex::default(),
             making: watch::Sender::new(false),
