@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::fault_matrix::{newest, told};
@@ -80,6 +80,55 @@ async fn a_volume_without_free_inodes_is_told_and_survived() {
     };
     let record = survives(&mut site, &["no_inodes"], many, more).await;
     println!("{:?}", record.error);
+}
+
+/// A btrfs with quotas: the kernels at hand have no others.
+struct Quota {
+    root: PathBuf,
+}
+
+impl Quota {
+    fn mount(site: &Site) -> Option<Self> {
+        let (root, image) = (site.root(), site.path("image"));
+        fs::create_dir_all(&root).unwrap();
+        fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let run = |program: &str, words: &[&str], paths: &[&Path]| {
+            let done =
+                Command::new(program).args(words).args(paths).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        let mounted = run("mkfs.btrfs", &["-q"], &[&image]) && run("mount", &["-o", "loop"], &[&image, &root]);
+        let quota = mounted.then(|| Self { root: root.clone() });
+        if mounted && run("btrfs", &["quota", "enable"], &[&root]) {
+            return quota;
+        }
+        eprintln!("SKIPPED: this test needs mkfs.btrfs, a kernel with btrfs, and to mount (CI: {})", on_ci());
+        None
+    }
+
+    fn set(&self, limit: &str) {
+        let set = Command::new("btrfs").args(["qgroup", "limit", limit]).arg(&self.root).status();
+        assert!(set.unwrap().success());
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.root).status();
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_is_reached_is_told_and_survived() {
+    let mut site = Site::new();
+    site.set("period", "2s").set("spare-trees", "0");
+    let Some(quota) = Quota::mount(&site) else { return };
+    site.start_in_sync().await;
+    quota.set("4M");
+    let noise = |length: usize| std::iter::repeat_with(|| fastrand::u8(..)).take(length).collect::<Vec<u8>>();
+    let record =
+        survives(&mut site, &["quota"], |site| site.repo.write("large", noise(8 << 20)), |_| quota.set("none")).await;
+    println!("{:?}: {:?}", record.phases, record.error);
 }
 
 /// Gives everything below a folder to a user.
