@@ -21,8 +21,10 @@ use super::{Engine, Error, Fetched, Look, Want, graft, partial, store};
 const MOST_WAITING: usize = 16;
 /// What a push may bring if it is only said to be a fast-forward; more may be the whole history of something else.
 const MOST_ON_TRUST: u64 = 32 * 1024 * 1024;
-/// How long a server may take to end an answer whose pack is whole, before its connection is closed.
+/// How long a server may take to end an answer whose pack is whole, before its connection is closed: with nobody waiting
+/// for it, and if the next request follows.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// `None` if the remote does not speak version 2.
@@ -149,10 +151,10 @@ impl Engine {
                 return Ok(true);
             }
             // What else the server says is no news, and only frees the connection.
-            let goodbye = timeout(LONGEST_GOODBYE, Box::pin(pack.drain()));
+            let goodbye = |longest| timeout(longest, Box::pin(pack.drain()));
             match next_request {
-                NextRequest::Soon => drop(goodbye.await),
-                NextRequest::Later => drop(tokio::spawn(goodbye)),
+                NextRequest::Soon => drop(goodbye(LONGEST_WAIT).await),
+                NextRequest::Later => drop(tokio::spawn(goodbye(LONGEST_GOODBYE))),
             }
             Ok(true)
         };

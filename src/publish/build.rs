@@ -55,6 +55,7 @@ impl Volume {
     fn build_tree(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         let trees = self.trees_folder()?;
         if self.has_tree(&trees, commit)? && self.verify(store, commit, cancel)? == Verdict::Whole {
+            self.warm.close();
             return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
         }
         let objects = self.warm.take_or_open(store, &self.shape())?;
@@ -76,7 +77,8 @@ impl Volume {
     /// True if something was removed, so that it may be tried again.
     fn make_room(&self, trees: &OwnedFd, cancel: &Cancel) -> bool {
         let spares = self.drop_spares(trees);
-        spares | self.empty_trash(|| !cancel.is_cancelled()).unwrap_or(false)
+        let trash = self.remove_trash(|| !cancel.is_cancelled());
+        spares || trash.is_ok_and(|(removed, _)| removed > 0)
     }
 
     fn build_fresh(

@@ -101,6 +101,12 @@ impl Volume {
     /// If the objects or the volume cannot be read. Nothing is changed then.
     pub fn expect_push(&self, store: &Path, cancel: &Cancel) -> Result<(), Error> {
         let shape = &self.shape();
+        if let Some(commit) = self.large_spare(shape.fingerprint()) {
+            let objects = Objects::open(store, shape)?;
+            objects.root(commit)?;
+            self.warm.keep(store, shape, objects);
+            return Ok(());
+        }
         let Some((spare, since)) = self.take_spare(shape.fingerprint()) else { return Ok(()) };
         let looked = self.look_at(store, shape, &spare, since, cancel);
         let (seen, outcome) = match looked {
@@ -114,7 +120,19 @@ impl Volume {
         outcome
     }
 
-    /// Answers since when a spare is known to be whole; `None` if it is not, or if it is too large for such a look.
+    /// The push that was expected did not come, or is over.
+    pub fn expect_nothing(&self) {
+        self.warm.close();
+    }
+
+    /// The commit of the spare that the next push would use, if that is too large to be looked at as a whole.
+    fn large_spare(&self, shape: u64) -> Option<Oid> {
+        let spares = self.spares();
+        let next = spares.ready.iter().find(|spare| spare.since.is_some() && spare.shape == shape)?;
+        (next.entries > LOOKED_AT_FIRST).then_some(next.commit)
+    }
+
+    /// Answers since when a spare is known to be whole; `None` if it is not.
     fn look_at(
         &self,
         store: &Path,
@@ -125,16 +143,12 @@ impl Volume {
     ) -> Result<Option<(Stamp, Instant)>, Error> {
         let objects = Objects::open(store, shape)?;
         let root = objects.root(spare.commit)?;
-        let mut seen = None;
-        if spare.entries <= LOOKED_AT_FIRST {
-            let trees = &self.trees_folder()?;
-            let (now, at) = (self.now(trees)?, Instant::now());
-            let top = folder::open(trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
-            let verdict = verify::compare(&objects.view()?, root, top, None, Some(since), cancel)?;
-            seen = (verdict == Verdict::Whole).then_some((now, at));
-        }
+        let trees = &self.trees_folder()?;
+        let (now, at) = (self.now(trees)?, Instant::now());
+        let top = folder::open(trees, &spare.name).map_err(|errno| self.failed("open", &spare.name, errno))?;
+        let verdict = verify::compare(&objects.view()?, root, top, None, Some(since), cancel)?;
         self.warm.keep(store, shape, objects);
-        Ok(seen)
+        Ok((verdict == Verdict::Whole).then_some((now, at)))
     }
 
     /// The live tree, if it is known to hold what its commit holds.

@@ -12,20 +12,14 @@ use super::folder;
 
 const GROUP: RawMode = Mode::WGRP.as_raw_mode();
 
-/// Lets the group write what is in a folder of ours at any depth, and then, as the mark that it is done, the folder. Costs
-/// one look where that is so already. What belongs to somebody else is his to share, and is left as it is.
+/// Lets the group do what the owner may do in a folder of ours at any depth, and then, as the mark that it is done, with the
+/// folder. Costs one look where that is so already. What belongs to somebody else is his to share, and is left as it is.
 pub(super) fn with_group(state: &OwnedFd) -> Result<(), Errno> {
     if rustix::fs::fstat(state)?.st_mode & GROUP != 0 {
         return Ok(());
     }
-    folder::visit(folder::open(state, b".")?, |parent, name, stat| {
-        // A pack is nobody's to write, a link has no mode, and a second name may be a file of somebody's outside.
-        let shared = match folder::kind(stat) {
-            FileType::Directory => true,
-            FileType::RegularFile => stat.st_nlink == 1 && stat.st_mode & Mode::WUSR.as_raw_mode() != 0,
-            _ => false,
-        };
-        if !shared {
+    let shared = folder::visit(folder::open(state, b".")?, |parent, name, stat| {
+        if !matches!(folder::kind(stat), FileType::Directory | FileType::RegularFile) {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -35,24 +29,34 @@ pub(super) fn with_group(state: &OwnedFd) -> Result<(), Errno> {
             Err(Errno::NOENT | Errno::ACCESS) => Ok(()),
             Err(errno) => Err(errno),
         }
-    })?;
-    alone_with_group(state)
+    });
+    match shared {
+        // A folder that is another user's alone: whatever else is behind it in the list stays as it is.
+        Err(Errno::ACCESS) => Ok(()),
+        shared => shared.and_then(|()| alone_with_group(state)),
+    }
 }
 
 /// The same for one file or folder, without what is in it.
 pub(super) fn alone_with_group(opened: &OwnedFd) -> Result<(), Errno> {
-    let mode = rustix::fs::fstat(opened)?.st_mode;
-    if mode & GROUP != 0 {
+    let stat = rustix::fs::fstat(opened)?;
+    // A pack is nobody's to write, and a second name may be a file of somebody's outside.
+    let is_shared = match folder::kind(&stat) {
+        FileType::Directory => true,
+        FileType::RegularFile => stat.st_nlink == 1 && stat.st_mode & Mode::WUSR.as_raw_mode() != 0,
+        _ => false,
+    };
+    if !is_shared || stat.st_mode & GROUP != 0 {
         return Ok(());
     }
-    match rustix::fs::fchmod(opened, Mode::from_raw_mode(mode | GROUP)) {
+    let group = (stat.st_mode & Mode::RWXU.as_raw_mode()) >> 3;
+    match rustix::fs::fchmod(opened, Mode::from_raw_mode(stat.st_mode | group)) {
         Err(Errno::PERM) => Ok(()),
         changed => changed,
     }
 }
 
-/// True if this process may change the mode of something: what its user made.
+/// True if our user made it, and so may change its mode. That root may, too, is not so in most containers.
 pub(super) fn is_ours(stat: &Stat) -> bool {
-    let user = rustix::process::geteuid();
-    user.is_root() || stat.st_uid == user.as_raw()
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }

@@ -3,9 +3,9 @@
 //! To remove a hundred thousand files takes seconds, and a push must not wait for that. What has lost its name is nobody's
 //! any more, so the files may go on a thread of their own, in parts, or at the next start. It must not know when that is.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -64,27 +64,35 @@ impl Volume {
         first_failure.map_or(Ok(next), Err)
     }
 
-    /// The second half: removes what has lost its name. True if there was something. `go_on` is asked before each removal;
-    /// what it stops goes the next time.
+    /// The second half: removes what has lost its name. `go_on` is asked before each removal; what it stops goes the next
+    /// time. Answers how much went.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
-    pub fn empty_trash(&self, go_on: impl Fn() -> bool) -> Result<bool, Error> {
+    pub fn empty_trash(&self, go_on: impl Fn() -> bool) -> Result<usize, Error> {
+        match self.remove_trash(go_on)? {
+            (_, Some(failed)) => Err(failed),
+            (removed, None) => Ok(removed),
+        }
+    }
+
+    /// The same, with both.
+    pub(super) fn remove_trash(&self, go_on: impl Fn() -> bool) -> Result<(usize, Option<Error>), Error> {
         let trees = self.trees_folder()?;
-        let (mut first_failure, mut found) = (None, false);
+        let (mut first_failure, mut removed) = (None, 0);
         for name in self.names(&trees)? {
             if !name.starts_with(DOOMED.as_bytes()) {
                 continue;
             }
             match folder::remove_while(&trees, &name, &go_on) {
-                Ok(true) => found = true,
+                Ok(true) => removed += 1,
                 Ok(false) => return Err(Error::Cancelled),
                 Err(errno) => {
                     first_failure.get_or_insert(self.failed("remove", &name, errno));
                 }
             }
         }
-        first_failure.map_or(Ok(found), Err)
+        Ok((removed, first_failure))
     }
 
     /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
@@ -94,30 +102,31 @@ impl Volume {
     /// `cancelled`, or if something could not be looked at.
     pub fn usage(&self, cancel: &Cancel) -> Result<(u64, u64), Error> {
         let store = match folder::open_path(&self.store()) {
-            Ok(store) => measured(&store, b".", &self.store(), cancel)?,
+            Ok(store) => measured(&store, b".", cancel, |errno| {
+                Error::io("measure", self.store().as_os_str().as_bytes(), errno)
+            })?,
             Err(Errno::NOENT) => 0,
             Err(errno) => return Err(Error::io("open", self.store().as_os_str().as_bytes(), errno)),
         };
         let trees = self.trees_folder()?;
-        let names = self.names(&trees)?;
         let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes().retain(|name, _| names.contains(name));
-        let mut all = 0;
-        for name in names {
-            let known = sizes().get(&name).copied();
+        let (mut all, mut there) = (0, HashSet::new());
+        for name in self.names(&trees)? {
+            let looked = folder::look(&trees, &name).map_err(|errno| self.failed("look at", &name, errno))?;
+            let Some(stat) = looked.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
+            let tree = (name, stat.st_ino);
+            let known = sizes().get(&tree).copied();
             let size = match known {
                 Some(size) => size,
-                None => match measured(&trees, &name, &self.store().with_file_name(".worktrees"), cancel) {
-                    // It went, or is no folder.
-                    Err(Error::Io { source, .. }) if is_no_folder(&source) => continue,
-                    size => size?,
-                },
+                None => measured(&trees, &tree.0, cancel, |errno| self.failed("measure", &tree.0, errno))?,
             };
-            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(SPARE.as_bytes()) {
-                sizes().insert(name, size);
-            }
             all += size;
+            if commit_named(Some(OsStrExt::from_bytes(&tree.0))).is_some() || tree.0.starts_with(SPARE.as_bytes()) {
+                sizes().insert(tree.clone(), size);
+                there.insert(tree);
+            }
         }
+        sizes().retain(|tree, _| there.contains(tree));
         Ok((store, all))
     }
 
@@ -150,13 +159,11 @@ impl Volume {
     }
 }
 
-fn measured(parent: &OwnedFd, name: &[u8], shown: &Path, cancel: &Cancel) -> Result<u64, Error> {
-    let size = room::measure(parent, name, cancel);
-    let size = size.map_err(|errno| Error::io("measure", shown.as_os_str().as_bytes(), errno))?;
-    size.map(|(bytes, _)| bytes).ok_or(Error::Cancelled)
-}
-
-fn is_no_folder(source: &std::io::Error) -> bool {
-    let none = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
-    source.raw_os_error().is_some_and(|code| none.iter().any(|errno| errno.raw_os_error() == code))
+/// Something that goes meanwhile takes nothing.
+fn measured(parent: &OwnedFd, name: &[u8], cancel: &Cancel, failed: impl Fn(Errno) -> Error) -> Result<u64, Error> {
+    match room::measure(parent, name, cancel) {
+        Ok(size) => size.map(|(bytes, _)| bytes).ok_or(Error::Cancelled),
+        Err(Errno::NOENT) => Ok(0),
+        Err(errno) => Err(failed(errno)),
+    }
 }

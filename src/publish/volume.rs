@@ -64,15 +64,16 @@ pub struct Volume {
     durability: Durability,
     flushed: Mutex<Flushed>,
     pub(super) warm: Warm,
-    /// What trees were found to take, by their names.
-    pub(super) sizes: Mutex<HashMap<Vec<u8>, u64>>,
+    /// What trees were found to take, by their names and inodes.
+    pub(super) sizes: Mutex<HashMap<(Vec<u8>, u64), u64>>,
+    leftovers: bool,
     /// A commit, and the shape, of which no object of Git LFS was lacking.
     pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
 }
 
 impl Volume {
-    /// Makes `ROOT` and `.pushsync`, takes the lock, clears temporary folders and links that a crash left.
+    /// Makes `ROOT` and `.pushsync`, takes the lock, clears temporary links and the names of folders that a crash left.
     ///
     /// # Errors
     /// `locked` if another process has `ROOT`, `bad_link`, or what the file system says: `read_only`, `permission`, ….
@@ -90,7 +91,7 @@ impl Volume {
             shared.map_err(|errno| Error::io("share with the group", STATE, errno))?;
         }
         let flushed = Flushed::load(&root.join(".pushsync"));
-        let volume = Self {
+        let mut volume = Self {
             root,
             grace: options.grace,
             shape: Mutex::new(Arc::new(options.shape)),
@@ -103,11 +104,12 @@ impl Volume {
             flushed,
             warm: Warm::default(),
             sizes: Mutex::default(),
+            leftovers: false,
             whole: Mutex::default(),
             lock,
         };
         volume.read_shape_again()?;
-        volume.clear_leftovers()?;
+        volume.leftovers = volume.clear_leftovers()?;
         Ok(volume)
     }
 
@@ -229,19 +231,26 @@ impl Volume {
         Ok(())
     }
 
-    fn clear_leftovers(&self) -> Result<(), Error> {
+    /// Takes the names of what an earlier process left unfinished. What is in it is for a sweep: it may be much, and what
+    /// another user made is not ours to remove. True if there is something.
+    fn clear_leftovers(&self) -> Result<bool, Error> {
         self.link.clear();
         let trees = self.trees_folder()?;
         let names = self.names(&trees)?;
         self.find_spares(&trees, &names);
-        for name in names {
-            if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
-                folder::remove_all(&trees, &name).map_err(|errno| self.failed("remove", &name, errno))?;
-            }
+        for name in names.iter().filter(|name| name.starts_with(UNFINISHED.as_bytes())) {
+            // What cannot be renamed now is tried again by each sweep.
+            let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(DOOMED));
         }
         self.clear_replacements();
         git_file::clear_leftovers(&self.store());
-        Ok(())
+        Ok(self.names(&trees)?.iter().any(|name| name.starts_with(DOOMED.as_bytes())))
+    }
+
+    /// True if something was found that a sweep has to remove.
+    #[must_use]
+    pub fn has_leftovers(&self) -> bool {
+        self.leftovers
     }
 
     /// Removes the files that were to replace another one in `.pushsync`, all of them called `NAME.new`: whoever wrote them

@@ -126,11 +126,11 @@ impl Tools {
                 // Before it is removed, a tree whose grace is over may serve as the spare that there was no room for.
                 let _ = tools.start_preparing().await;
             }
-            let deadline = Instant::now() + tools.options.timeout;
             // Here it may take its time; where builds are, it finds nothing left to write then.
-            if let Err(error) = tools.write_through(deadline).await {
+            if let Err(error) = tools.write_through(Instant::now() + tools.options.timeout).await {
                 tracing::debug!(%error, "what is published could not be written through before the sweep");
             }
+            let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
             let doom = move |volume: &Volume, _: &Cancel| volume.doom_old(|commit| keeper.kept().contains(&commit));
             match tools.on_disk(Phase::Publish, deadline, doom).await {
@@ -157,7 +157,12 @@ impl Tools {
         let swept = self.sweeper.run(Instant::now() + LONGEST_SWEEP, move |cancel| {
             tools.sweep_waits.store(false, Ordering::Relaxed);
             let courtesy = Courtesy::default();
-            volume.empty_trash(|| courtesy.wait_while(&tools.busy) && !cancel.is_cancelled())?;
+            let is_ours = || tools.volume().is_some_and(|now| Arc::ptr_eq(&now, &volume));
+            let emptied =
+                volume.empty_trash(|| courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled());
+            if let Err(error) = emptied {
+                tracing::warn!(%error, "old trees could not be removed");
+            }
             volume.usage(cancel)
         });
         let swept = failure::publish(Phase::Publish, swept.await);
@@ -167,12 +172,12 @@ impl Tools {
                 self.metrics.volume_bytes("store", store);
                 self.metrics.volume_bytes("trees", trees);
             }
-            Err(error) => tracing::warn!(%error, "old trees could not be removed, or what is left not measured"),
+            Err(error) => tracing::debug!(%error, "what is on the volume could not be measured"),
         }
     }
 
     /// Something waits for the end of its grace: the loop is to sweep again then, whatever else happens or does not.
-    fn sweep_in(&self, left: Duration) {
+    pub(super) fn sweep_in(&self, left: Duration) {
         *self.sweep_due.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left + SWEEP_MARGIN);
         self.queue.nudge();
     }

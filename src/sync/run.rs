@@ -141,6 +141,7 @@ impl SyncLoop {
                 }
             };
             tools.busy.store(false, Ordering::Relaxed);
+            tools.volume().inspect(|volume| volume.expect_nothing());
             let Some(ended) = ended else { return Ending::Stopped };
             if let Some(ending) = self.settle(attempt, ended).await {
                 self.leave(&ending).await;

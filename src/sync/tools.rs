@@ -174,6 +174,7 @@ impl Tools {
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
         }
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+        self.clear_leftovers(&volume, deadline).await;
         self.adopt(&volume, deadline).await?;
         self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await
     }
@@ -194,6 +195,21 @@ impl Tools {
         });
         failure::publish(Phase::Publish, opened.await)?;
         turn().await.ok().and_then(|mut opened| opened.take()).map_or_else(late, Ok)
+    }
+
+    /// What an earlier process left unfinished: who runs once removes it now, all others in the background.
+    async fn clear_leftovers(&self, volume: &Volume, deadline: Instant) {
+        if !volume.has_leftovers() {
+            return;
+        }
+        if !self.options.one_time {
+            return self.sweep_in(Duration::ZERO);
+        }
+        let emptied =
+            self.on_disk(Phase::Publish, deadline, |volume, cancel| volume.empty_trash(|| !cancel.is_cancelled()));
+        if let Err(error) = emptied.await {
+            tracing::warn!(%error, "what an earlier process left unfinished could not be removed");
+        }
     }
 
     async fn attach_history(&self, volume: &Volume) {

@@ -193,14 +193,17 @@ async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_
     std::os::unix::fs::chown(site.root(), None, Some(GROUP)).unwrap();
     fs::set_permissions(site.root(), fs::Permissions::from_mode(0o2775)).unwrap();
     std::os::unix::fs::chown(site.path("secret"), None, Some(GROUP)).unwrap();
+    let start = |user: &str, site: &Site| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", user, "--regid", "4242", "--clear-groups"]).arg(&program).args(site.arguments());
+        Sidecar::spawn(command)
+    };
     // The volume was filled by a pod that was not asked to share it.
     for (user, group_write, records) in
         [("1001", "false", 1), ("1001", "true", 2), ("1002", "true", 3), ("1001", "true", 4)]
     {
         site.set("group-write", group_write);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", user, "--regid", "4242", "--clear-groups"]).arg(&program).args(site.arguments());
-        site.started(Sidecar::spawn(command)).await;
+        site.started(start(user, &site)).await;
         let commit = site.repo.head();
         site.wait_published(&commit).await;
         // Two pushes: the second finds a spare that this user made.
@@ -217,6 +220,16 @@ async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_
         assert!(!log.iter().any(|line| denied.iter().any(|word| line.contains(word))), "{log:#?}");
         site.sidecar = None;
     }
+    // What another user left half removed is not ours to remove, and no reason not to start.
+    let foreign = site.root().join(".worktrees/.trash-foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("file"), "x").unwrap();
+    site.started(start("1002", &site)).await;
+    let commit = site.push_and_ring("page", "after all\n").await;
+    site.wait_published(&commit).await;
+    site.sidecar().wait_for_text(PATIENCE, "old trees could not be removed").await;
+    assert!(foreign.join("file").exists());
+    site.sidecar = None;
     for ours in
         [".pushsync", ".pushsync/lock", ".pushsync/history.jsonl", ".pushsync/repo.git/refs", ".worktrees", "touched"]
     {

@@ -85,7 +85,14 @@ fn leftovers_go_and_nothing_else_does() {
     fs::write(beside.join(format!(".pushsync-link-{prefix}-4567")), "a file is not ours").unwrap();
     symlink(&kept, beside.join(".pushsync-link-0000000000000000-0123")).unwrap();
 
-    open(&root, link.to_str().unwrap()).unwrap();
+    let volume = open(&root, link.to_str().unwrap()).unwrap();
+    // Their names at once, what is in them when there is time.
+    let left = names(&root.join(".worktrees"));
+    assert!(
+        left.iter().all(|name| name == "README" || name.starts_with(".trash-")) && volume.has_leftovers(),
+        "{left:?}"
+    );
+    volume.empty_trash(|| true).unwrap();
     assert_eq!(names(&root.join(".worktrees")), ["README"]);
     assert_eq!(names(&root.join(".pushsync")), ["a-folder.new", "lock", "notes"]);
     assert_eq!(names(&root), [".pushsync", ".worktrees", "lost+found", "theirs"]);

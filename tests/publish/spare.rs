@@ -256,6 +256,7 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
     // One that was being worked on has the name of what is unfinished; one that was changed is found out.
     fs::rename(&spares(&site)[0], site.root().join(".worktrees/.tmp-1-1")).unwrap();
     let volume = site.volume();
+    volume.empty_trash(|| true).unwrap();
     assert_eq!(site.worktrees().iter().filter(|name| name.starts_with('.')).count(), 0);
     prepare(&site, &volume);
     drop(volume);
