@@ -46,6 +46,8 @@ pub struct Tools {
     pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
     pub suspect: AtomicBool,
+    /// True while what an earlier process published has not been vouched for.
+    unadopted: AtomicBool,
     pub hooks: Hooks,
     pub refusal: Refusal,
     /// What was built and may become visible, so that no sweep takes it away while the gate looks at it.
@@ -119,6 +121,7 @@ impl Tools {
             settled_head: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             suspect: AtomicBool::new(false),
+            unadopted: AtomicBool::new(false),
             hooks,
             refusal: Refusal::default(),
             candidate: Mutex::default(),
@@ -160,6 +163,7 @@ impl Tools {
         if self.volume().is_some() {
             let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| Standing::of(volume)).transpose();
             if let Some(standing) = self.on_disk(Phase::Publish, deadline, look).await? {
+                self.adopt(deadline).await?;
                 return Ok(standing);
             }
             self.close_volume();
@@ -174,8 +178,9 @@ impl Tools {
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
         }
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+        self.unadopted.store(true, Ordering::Relaxed);
         self.clear_leftovers(&volume, deadline).await;
-        self.adopt(&volume, deadline).await?;
+        self.adopt(deadline).await?;
         self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await
     }
 
@@ -240,8 +245,17 @@ impl Tools {
         self.history.detach();
     }
 
+    /// Takes over what an earlier process published, once: tried again if the disk was too slow for it.
+    async fn adopt(&self, deadline: Instant) -> Result<(), SyncError> {
+        if let Some(volume) = self.volume().filter(|_| self.unadopted.load(Ordering::Relaxed)) {
+            self.try_to_adopt(&volume, deadline).await?;
+            self.unadopted.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Checks the tree that an earlier process published before it is vouched for.
-    async fn adopt(&self, volume: &Arc<Volume>, deadline: Instant) -> Result<(), SyncError> {
+    async fn try_to_adopt(&self, volume: &Arc<Volume>, deadline: Instant) -> Result<(), SyncError> {
         let Live::Tree(commit) = self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await? else {
             return Ok(());
         };
