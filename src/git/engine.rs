@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::remote_url::Transport;
 use crate::worker::{Cancel, Lost, Worker};
 
 use super::arrive::Missing;
@@ -109,6 +111,16 @@ impl Engine {
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
         limits::apply(options.timeout, options.network.ca_file().map(PathBuf::as_path));
         Self::with(options, store, Arc::new(Worker::new("git")), Arc::default())
+    }
+
+    /// Makes the client for `http(s)` beside whatever else a start has to do: the library reads the certificates of the
+    /// system for it, which takes some ten milliseconds. The first look waits for what is left of it.
+    pub fn make_ready(&self) {
+        if matches!(self.options().url.transport(), Transport::Http | Transport::Https) {
+            let engine = self.clone();
+            // Without a thread the first look makes it.
+            let _ = thread::Builder::new().name("client".to_owned()).spawn(move || engine.client().is_some());
+        }
     }
 
     /// Another remote for the same store.

@@ -86,7 +86,9 @@ pub fn engine(mut remote: RemoteOptions, root: &Path, metrics: &Arc<Metrics>) ->
             Call::AppToken => metrics.github_app_token(status),
         }
     }));
-    Engine::new(remote, root.join(".pushsync/repo.git"))
+    let engine = Engine::new(remote, root.join(".pushsync/repo.git"));
+    engine.make_ready();
+    engine
 }
 
 /// Ties the parts together. Nothing is touched until the loop runs.
