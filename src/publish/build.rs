@@ -63,6 +63,7 @@ impl Volume {
             Used::Built(built) => return Ok(built),
             Used::No(note) => note,
         };
+        // Anew: what was opened before the push came may be why the spare could not be used.
         let objects = Objects::open(store, &self.shape())?;
         let built = match self.build_fresh(store, &objects, &trees, commit, cancel) {
             // A spare, or what is still to be removed, may hold the very space that is wanting. A push cannot wait.
