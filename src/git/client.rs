@@ -1,25 +1,25 @@
 //! An HTTP client for one way: its proxy, whom it trusts, and that it follows nobody elsewhere.
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
 
+use super::fault::library;
 use super::network::Way;
 use super::proxy::ProxyAddress;
 use super::resolve::Resolver;
 use super::{Cause, limits};
 
 /// Some forges give git's own address to git only, and know it by this word.
-const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
+pub(super) const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
 
 /// A look, and beside it the fetch of what was announced.
-const IDLE: usize = 2;
+pub(super) const IDLE: usize = 2;
 
 /// Makes a client for addresses over https, or for others only. Files with certificates are read here, and not again.
 pub(super) fn build(way: &Way, https: bool, timeout: Duration) -> Result<Client, Cause> {
-    builder(way, https, timeout, IDLE)?.build().map_err(|error| words(&error))
+    builder(way, https, timeout, IDLE)?.build().map_err(|error| library(&error))
 }
 
 /// The same, to be completed; it keeps so many connections that are not in use.
@@ -36,7 +36,7 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
         // Ours was chosen already; the environment must not choose again.
         .no_proxy();
     if let Some(address) = &way.proxy {
-        let mut proxy = Proxy::all(address.to_string()).map_err(|error| words(&error))?;
+        let mut proxy = Proxy::all(address.to_string()).map_err(|error| library(&error))?;
         if let Some((user, password)) = address.login() {
             proxy = proxy.basic_auth(user, password.expose_str().unwrap_or_default());
         }
@@ -48,7 +48,7 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
         client = client.tls_certs_only([]);
     } else if let Some(path) = &way.ca_file {
         let pem = std::fs::read(path).map_err(|error| Cause::new(&format!("{}: {error}", path.display())))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| words(&error))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| library(&error))?;
         client = client.tls_certs_only(certificates);
     }
     if !way.verify {
@@ -74,31 +74,11 @@ pub(super) fn cached<'a>(
 /// Reads an answer of at most so many bytes.
 pub(super) async fn read(response: &mut Response, most: usize) -> Result<Vec<u8>, Cause> {
     let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|error| words(&error))? {
+    while let Some(part) = response.chunk().await.map_err(|error| library(&error))? {
         if body.len() + part.len() > most {
             return Err(Cause::new("the answer is longer than it may be"));
         }
         body.extend_from_slice(&part);
     }
     Ok(body)
-}
-
-/// What went wrong below HTTP: the libraries tell some causes only at the end of the chain.
-pub(super) fn words(error: &reqwest::Error) -> Cause {
-    let mut words = String::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(one) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(words, "{}{one}", if words.is_empty() { "" } else { ": " });
-        cause = one.source();
-    }
-    if words.is_empty() {
-        words = if error.is_timeout() { "it did not answer in time".to_owned() } else { error.to_string() };
-    }
-    // OpenSSL's verdict on a certificate stands behind a long stack of errors, which is cut where it gets too long.
-    let verdict = words.rfind(" (").and_then(|at| words[at + 2..].split_once(')')).map(|(verdict, _)| verdict);
-    match verdict.filter(|verdict| words.contains("routines:") && *verdict != "Connect") {
-        Some(verdict) => Cause::new(&format!("{verdict}: {words}")),
-        None => Cause::new(&words),
-    }
 }

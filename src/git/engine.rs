@@ -10,7 +10,6 @@ use git2::{Oid, Repository};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::remote_url::Transport;
 use crate::worker::{Cancel, Lost, Worker};
 
 use super::arrive::Missing;
@@ -113,10 +112,10 @@ impl Engine {
         Self::with(options, store, Arc::new(Worker::new("git")), Arc::default())
     }
 
-    /// Makes the client for `http(s)` beside whatever else a start has to do: the library reads the certificates of the
-    /// system for it, which takes some ten milliseconds. The first look waits for what is left of it.
+    /// Makes the client for https, or for a proxy, beside whatever else a start has to do: the library reads the
+    /// certificates of the system for it, which takes some ten milliseconds. The first look waits for what is left of it.
     pub fn make_ready(&self) {
-        if matches!(self.options().url.transport(), Transport::Http | Transport::Https) {
+        if Client::takes_time(self.options()) {
             let engine = self.clone();
             // Without a thread the first look makes it.
             let _ = thread::Builder::new().name("client".to_owned()).spawn(move || engine.client().is_some());

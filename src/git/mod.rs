@@ -10,7 +10,9 @@ mod access;
 mod pass;
 
 mod client;
+mod fault;
 mod network;
+mod plain;
 mod proxy;
 mod resolve;
 

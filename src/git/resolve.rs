@@ -5,12 +5,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::vec;
 
+use hyper_util::client::legacy::connect::dns;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tower::Service;
 
 /// Longer than the five seconds after which a resolver asks a second time, as long as nobody has told it otherwise.
 const LONGEST: Duration = Duration::from_secs(8);
@@ -28,17 +33,15 @@ impl Resolver {
     pub(super) fn new() -> Self {
         Self { calls: Arc::new(Semaphore::new(MOST_AT_ONCE)), patience: LONGEST }
     }
-}
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (calls, patience) = (Arc::clone(&self.calls), self.patience);
-        Box::pin(async move {
+    /// The addresses of a host. The port is the URL's to say; 0 stands for that.
+    fn find(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
+        let (calls, patience, name) = (Arc::clone(&self.calls), self.patience, name.to_owned());
+        async move {
             let asked = async move {
                 let call = calls.acquire_owned().await.map_err(io::Error::other)?;
                 // A task of its own: the call goes on when nobody waits, and is counted until it has ended.
                 let task = tokio::spawn(async move {
-                    // The port is the URL's; 0 stands for that.
                     let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
                     drop(call);
                     Ok(addresses?.collect::<Vec<SocketAddr>>())
@@ -50,9 +53,32 @@ impl Resolve for Resolver {
                 let seconds = patience.as_secs_f32();
                 Err(io::Error::other(format!("the name server did not answer within {seconds} s")))
             };
-            let addresses: io::Result<Vec<SocketAddr>> = timeout(patience, asked).await.unwrap_or_else(silent);
-            Ok(Box::new(addresses?.into_iter()) as Addrs)
-        })
+            timeout(patience, asked).await.unwrap_or_else(silent)
+        }
+    }
+}
+
+/// For the library's client.
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let addresses = self.find(name.as_str());
+        Box::pin(async move { Ok(Box::new(addresses.await?.into_iter()) as Addrs) })
+    }
+}
+
+/// For our own over plain http.
+impl Service<dns::Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: dns::Name) -> Self::Future {
+        let addresses = self.find(name.as_str());
+        Box::pin(async move { Ok(addresses.await?.into_iter()) })
     }
 }
 

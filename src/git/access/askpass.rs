@@ -10,9 +10,9 @@ use reqwest::{Client, StatusCode};
 use url::{Host, Url};
 
 use super::Login;
-use crate::git::client;
 use crate::git::network::Network;
 use crate::git::{Cause, Error};
+use crate::git::{client, fault};
 use crate::secret::Secret;
 
 /// Such a service is in the pod or on the node; what takes longer is broken.
@@ -66,7 +66,7 @@ impl Askpass {
         }
         let client = client::cached(&self.shared.client, &way, self.url.scheme() == "https", LONGEST)?;
         let sent = client.get(self.url.clone()).timeout(LONGEST).send();
-        let mut response = sent.await.map_err(|error| client::words(&error))?;
+        let mut response = sent.await.map_err(|error| fault::library(&error))?;
         if response.status() != StatusCode::OK {
             return Err(Cause::new(&format!("it answered {} where 200 was expected", response.status().as_u16())));
         }

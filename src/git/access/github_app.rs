@@ -20,9 +20,9 @@ use serde_json::json;
 use url::Url;
 
 use super::Login;
-use crate::git::client;
 use crate::git::network::Network;
 use crate::git::{Cause, Error};
+use crate::git::{client, fault};
 use crate::secret::Secret;
 
 /// GitHub looks at the token only.
@@ -118,7 +118,7 @@ impl GithubApp {
         let client = client::cached(&self.shared.client, &network.way(&url), url.scheme() == "https", LONGEST)?;
         let request = client.post(url).timeout(LONGEST).header(ACCEPT, "application/vnd.github+json");
         let sent = request.bearer_auth(assertion.expose_str().unwrap_or_default()).send();
-        let mut response = sent.await.map_err(|error| client::words(&error))?;
+        let mut response = sent.await.map_err(|error| fault::library(&error))?;
         let status = response.status();
         if status != StatusCode::CREATED {
             let said = client::read(&mut response, LONGEST_ANSWER).await.unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::error::Retry;
 use crate::lfs::Pointer;
 
 use super::super::credentials::same_origin;
+use super::super::fault::{self, Fault};
 use super::super::pass::Pass;
 use super::super::v2::{broken, refused, said};
 use super::super::{Cause, Error, RemoteOptions, client};
@@ -85,7 +86,7 @@ impl Caller<'_> {
         if url.host() != self.api.host() {
             client = client.dns_resolver(Arc::new(Outside));
         }
-        let client = client.build().map_err(|error| unusable(client::words(&error)))?;
+        let client = client.build().map_err(|error| unusable(fault::library(&error)))?;
         if clients.len() >= MOST_CLIENTS {
             clients.clear();
         }
@@ -281,7 +282,7 @@ impl Caller<'_> {
 
     /// An address of an object is often a key to it: it is not repeated.
     pub(super) fn broken(&self, error: reqwest::Error) -> Error {
-        broken(self.remote(), self.options.timeout, &error.without_url())
+        broken(self.remote(), self.options.timeout, Fault::from(&error.without_url()))
     }
 
     fn no_server(&self, why: &str) -> Error {

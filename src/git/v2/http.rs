@@ -7,15 +7,21 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use crate::remote_url::Transport;
 
+use super::super::access::Login;
 use super::super::client;
+use super::super::fault::Fault;
 use super::super::pass::Pass;
+use super::super::plain::Plain;
 use super::super::{Cause, Error, RemoteOptions};
+use super::wire::{Answer, Wire};
 use crate::error::is_want_of_descriptors;
 
 /// What is read of an answer that is not wanted, so that its connection can be used again.
@@ -27,9 +33,9 @@ pub(super) const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisem
 
 /// The connection to a remote, kept alive between requests.
 pub(super) struct Http {
-    client: Client,
+    wire: Wire,
     /// For a remote over http that moved to https: nobody has read certificates for it so far.
-    moved: OnceLock<Client>,
+    moved: OnceLock<Wire>,
     /// Redacted.
     proxy: Option<String>,
     /// True since the remote asked for credentials: they are shown at once from then on.
@@ -55,7 +61,7 @@ pub(super) enum Reply {
 
 /// An answer as it comes in.
 pub(super) struct Body {
-    response: Response,
+    answer: Answer,
     remote: String,
     timeout: Duration,
 }
@@ -64,9 +70,14 @@ impl Http {
     /// `None` if no client can be made here (no trusted certificates that can be read, say): libgit2 says why then.
     pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
         let way = options.way();
-        let client = client::build(&way, options.url.transport() == Transport::Https, options.timeout);
+        let https = options.url.transport() == Transport::Https;
+        let wire = if !https && way.proxy.is_none() {
+            Wire::Plain(Plain::new(options.timeout))
+        } else {
+            Wire::Library(client::build(&way, https, options.timeout).ok()?)
+        };
         let proxy = way.proxy.map(|proxy| proxy.to_string());
-        Some(Self { client: client.ok()?, moved: OnceLock::new(), proxy, asked: AtomicBool::new(false) })
+        Some(Self { wire, moved: OnceLock::new(), proxy, asked: AtomicBool::new(false) })
     }
 
     /// Forgets that credentials were asked for.
@@ -85,14 +96,14 @@ impl Http {
         let remote = || caller.options.url.to_string();
         let mut shown = self.asked.load(Ordering::Relaxed) && caller.pass.login.is_some();
         loop {
-            let response = self.exchange(caller, url, wanted, body, shown).await?;
-            let status = response.status();
+            let answer = self.exchange(caller, url, wanted, body, shown).await?;
+            let status = answer.status();
             if status.is_success() {
-                let body = Body { response, remote: remote(), timeout: caller.options.timeout };
+                let body = Body { answer, remote: remote(), timeout: caller.options.timeout };
                 return Ok(if body.is(wanted) { Reply::Wanted(body) } else { Reply::OtherKind });
             }
-            let location = location(response.headers());
-            drain(response).await;
+            let location = location(answer.headers());
+            drain(answer).await;
             match status {
                 StatusCode::UNAUTHORIZED if shown => return Err(refused(remote(), status)),
                 StatusCode::UNAUTHORIZED if caller.pass.login.is_none() => {
@@ -128,65 +139,48 @@ impl Http {
         wanted: &'static str,
         body: Option<&[u8]>,
         shown: bool,
-    ) -> Result<Response, Error> {
+    ) -> Result<Answer, Error> {
         let mut again = true;
-        let client = self.client(caller, url)?;
+        let wire = self.wire(caller, url)?;
+        let headers = headers(caller, url, wanted, body.is_some(), shown);
+        let body = body.map(Bytes::copy_from_slice);
         let asked = Instant::now();
         loop {
-            let method = if body.is_some() { Method::POST } else { Method::GET };
-            let mut request = client.request(method, url).header("git-protocol", "version=2").header(ACCEPT, wanted);
-            if let Some(body) = body {
-                request = request.header(CONTENT_TYPE, REQUEST).body(body.to_vec());
-            }
-            for (name, value) in caller.pass.headers(url) {
-                // Checked when they were read; what is no header is left out.
-                if let Ok(mut value) = HeaderValue::from_bytes(value.expose()) {
-                    value.set_sensitive(true);
-                    request = request.header(name, value);
-                }
-            }
-            if let (true, false, Some(login)) = (shown, caller.pass.has_authorization(), &caller.pass.login) {
-                let Some(password) = login.password.expose_str() else {
-                    let source = Cause::new("the password is not UTF-8");
-                    return Err(Error::Refused { remote: caller.options.url.to_string(), source });
-                };
-                request = request.basic_auth(&login.user, Some(password));
-            }
-            match request.send().await {
-                Ok(response) => {
-                    let (status, bytes_up) = (response.status().as_u16(), body.map_or(0, <[u8]>::len));
+            match wire.send(url, headers.clone(), body.clone()).await {
+                Ok(answer) => {
+                    let (status, bytes_up) = (answer.status().as_u16(), body.map_or(0, |body| body.len()));
                     let took_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
                     tracing::trace!(remote = %caller.options.url, status, bytes_up, took_ms, "the remote answered a request");
-                    return Ok(response);
+                    return Ok(answer);
                 }
                 // A kept connection may have been closed while the request was on its way; asking twice does no harm.
-                Err(error) if again && error.is_request() && !error.is_connect() && !error.is_timeout() => {
-                    again = false;
-                }
-                Err(error) => {
-                    return Err(
-                        self.before(&error, broken(caller.options.url.to_string(), caller.options.timeout, &error))
-                    );
-                }
+                Err(fault) if again && fault.may_go_again() => again = false,
+                Err(fault) => return Err(self.before(caller, fault)),
             }
         }
     }
 }
 
 impl Http {
-    fn client(&self, caller: Caller<'_>, url: &str) -> Result<&Client, Error> {
+    fn wire(&self, caller: Caller<'_>, url: &str) -> Result<&Wire, Error> {
         let options = caller.options;
         if options.url.transport() == Transport::Https || !url.starts_with("https:") {
-            return Ok(&self.client);
+            return Ok(&self.wire);
         }
-        client::cached(&self.moved, &options.way(), true, options.timeout)
-            .map_err(|source| Error::Tls { remote: options.url.to_string(), source })
+        if self.moved.get().is_none() {
+            let client = client::build(&options.way(), true, options.timeout)
+                .map_err(|source| Error::Tls { remote: options.url.to_string(), source })?;
+            // Another thread may have been first; either will do.
+            let _ = self.moved.set(Wire::Library(client));
+        }
+        Ok(self.moved.get().unwrap_or(&self.wire))
     }
 
     /// A connection that could not be made is the proxy's affair, if there is one.
-    fn before(&self, error: &reqwest::Error, broken: Error) -> Error {
-        match (&self.proxy, broken) {
-            (Some(proxy), Error::Network { remote, source } | Error::Dns { remote, source }) if error.is_connect() => {
+    fn before(&self, caller: Caller<'_>, fault: Fault) -> Error {
+        let connect = fault.connect;
+        match (&self.proxy, broken(caller.options.url.to_string(), caller.options.timeout, fault)) {
+            (Some(proxy), Error::Network { remote, source } | Error::Dns { remote, source }) if connect => {
                 Error::Proxy { remote, proxy: proxy.clone(), source }
             }
             (_, broken) => broken,
@@ -194,10 +188,40 @@ impl Http {
     }
 }
 
+/// What a request says of itself and of who sends it.
+fn headers(caller: Caller<'_>, url: &str, wanted: &'static str, is_post: bool, shown: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("git-protocol", HeaderValue::from_static("version=2"));
+    headers.insert(ACCEPT, HeaderValue::from_static(wanted));
+    if is_post {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(REQUEST));
+    }
+    for (name, value) in caller.pass.headers(url) {
+        // Checked when they were read; what is no header is left out.
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_bytes(value.expose())) {
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+    }
+    if let (true, false, Some(login)) = (shown, caller.pass.has_authorization(), &caller.pass.login) {
+        headers.extend(basic(login).map(|basic| (AUTHORIZATION, basic)));
+    }
+    headers
+}
+
+/// Basic authentication (RFC 7617).
+fn basic(login: &Login) -> Option<HeaderValue> {
+    let pair = [login.user.as_bytes(), b":", login.password.expose()].concat();
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 impl Body {
     /// The next part; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.response.chunk().await.map_err(|error| broken(self.remote.clone(), self.timeout, &error))
+        self.answer.chunk().await.map_err(|fault| broken(self.remote.clone(), self.timeout, fault))
     }
 
     pub(super) fn remote(&self) -> &str {
@@ -205,7 +229,7 @@ impl Body {
     }
 
     fn is(&self, wanted: &str) -> bool {
-        let kind = self.response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = self.answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         kind.is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
     }
 }
@@ -234,31 +258,29 @@ fn location(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Reads the rest of a small answer, so that the connection need not be closed.
-async fn drain(mut response: Response) {
+async fn drain(mut answer: Answer) {
     let mut left = MOST_UNWANTED;
-    while let Ok(Some(part)) = response.chunk().await {
+    while let Ok(Some(part)) = answer.chunk().await {
         let Some(rest) = left.checked_sub(part.len()) else { return };
         left = rest;
     }
 }
 
 /// Sorts what went wrong below HTTP. The libraries tell some causes only in words, at the end of the chain.
-pub(in crate::git) fn broken(remote: String, after: Duration, error: &reqwest::Error) -> Error {
-    if error.is_timeout() {
+pub(in crate::git) fn broken(remote: String, after: Duration, fault: Fault) -> Error {
+    if fault.timeout {
         return Error::Timeout { remote, after };
     }
-    let source = client::words(error);
+    let source = fault.source;
     let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     if is_want_of_descriptors(&words) {
         Error::NoDescriptors { source }
-    } else if error.is_connect() && says(&["dns error", "failed to lookup address"]) {
+    } else if fault.connect && says(&["dns error", "failed to lookup address"]) {
         Error::Dns { remote, source }
-    } else if error.is_connect() && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
+    } else if fault.connect && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
         Error::Tls { remote, source }
-    } else if error.is_decode()
-        || says(&["invalid HTTP", "invalid header", "invalid chunk", "message head is too large"])
-    {
+    } else if fault.body || says(&["invalid HTTP", "invalid header", "invalid chunk", "message head is too large"]) {
         Error::Protocol { remote, source }
     } else {
         Error::Network { remote, source }

@@ -13,6 +13,7 @@ mod http;
 mod ls_refs;
 mod pktline;
 mod sideband;
+mod wire;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -115,6 +116,15 @@ impl Client {
             return None;
         }
         Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)), filters: Mutex::default() })
+    }
+
+    /// True if making one reads certificates.
+    pub(super) fn takes_time(options: &RemoteOptions) -> bool {
+        match options.url.transport() {
+            Transport::Https => true,
+            Transport::Http => options.way().proxy.is_some(),
+            _ => false,
+        }
     }
 
     /// True if the remote is known to be libgit2's to talk to.

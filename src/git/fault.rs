@@ -1,0 +1,94 @@
+//! What went wrong below HTTP, told in one way for both clients: the library's, and ours for plain http.
+//!
+//! It must not know of git; what a fault means for a sync is for those to say who asked.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
+
+use hyper_util::client::legacy;
+
+use super::Cause;
+
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// No connection, or no part of the answer, came in time.
+    pub timeout: bool,
+    /// There is no connection.
+    pub connect: bool,
+    /// The answer broke off or is no HTTP.
+    pub body: bool,
+    pub source: Cause,
+}
+
+impl Fault {
+    /// Nothing came in time.
+    pub(super) fn late() -> Self {
+        let source = Cause::new("it did not answer in time");
+        Self { timeout: true, connect: false, body: false, source }
+    }
+
+    /// What our own client ran into before there was an answer.
+    pub(super) fn of_request(error: &legacy::Error) -> Self {
+        Self { timeout: is_timeout(error), connect: error.is_connect(), body: false, source: words(error) }
+    }
+
+    /// The same within an answer.
+    pub(super) fn of_body(error: &hyper::Error) -> Self {
+        Self { timeout: error.is_timeout() || is_timeout(error), connect: false, body: true, source: words(error) }
+    }
+
+    /// There is no such address.
+    pub(super) fn of_address(source: Cause) -> Self {
+        Self { timeout: false, connect: true, body: false, source }
+    }
+
+    /// True if the request was lost on a connection that there was: it may be sent once more.
+    pub(super) fn may_go_again(&self) -> bool {
+        !(self.timeout || self.connect || self.body)
+    }
+}
+
+impl From<&reqwest::Error> for Fault {
+    fn from(error: &reqwest::Error) -> Self {
+        let source = library(error);
+        Self { timeout: error.is_timeout(), connect: error.is_connect(), body: error.is_decode(), source }
+    }
+}
+
+/// What the library says. Some causes it tells only at the end of the chain.
+pub(super) fn library(error: &reqwest::Error) -> Cause {
+    match error.source() {
+        Some(cause) => words(cause),
+        None if error.is_timeout() => Fault::late().source,
+        None => Cause::new(&error.to_string()),
+    }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let kinds = |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if kinds(one) == Some(ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = one.source();
+    }
+    false
+}
+
+fn words(first: &(dyn Error + 'static)) -> Cause {
+    let mut words = String::new();
+    let mut cause = Some(first);
+    while let Some(one) = cause {
+        // Writing to a string cannot fail.
+        let _ = write!(words, "{}{one}", if words.is_empty() { "" } else { ": " });
+        cause = one.source();
+    }
+    // OpenSSL's verdict on a certificate stands behind a long stack of errors, which is cut where it gets too long.
+    let verdict = words.rfind(" (").and_then(|at| words[at + 2..].split_once(')')).map(|(verdict, _)| verdict);
+    match verdict.filter(|verdict| words.contains("routines:") && *verdict != "Connect") {
+        Some(verdict) => Cause::new(&format!("{verdict}: {words}")),
+        None => Cause::new(&words),
+    }
+}
