@@ -54,7 +54,7 @@ impl Missing {
     pub(super) fn files(commit: Oid, files: &[Oid]) -> Option<Self> {
         let (want, more) = files.split_first()?;
         let (more, haves, roots) = (more.to_vec(), Vec::new(), Vec::new());
-        let ask = Ask { want: *want, more, haves, roots, deepen: None, filter: None, alone: true };
+        let ask = Ask { want: *want, by_name: None, more, haves, roots, deepen: None, filter: None, alone: true };
         Some(Self { ask, kept_as: None, files_of: Some(commit), head: None, depth: 0, there: true, partial: true })
     }
 
@@ -67,6 +67,12 @@ impl Missing {
     pub(super) fn for_push(mut self, commit: Oid, from: Option<Oid>) -> Option<Self> {
         self.ask.want = commit;
         (from.is_some() && self.head == from).then_some(self)
+    }
+
+    /// The same question for whatever a ref is now.
+    pub(super) fn by_name(mut self, full_ref: &str) -> Self {
+        self.ask.by_name = Some(full_ref.to_owned());
+        if self.is_bold() { self.careful() } else { self }
     }
 
     /// The same question, asked so that nobody's word counts.
@@ -163,7 +169,7 @@ fn missing(
     // Files of the haves may not be there, and nothing may build upon them: then all files are asked for by their hashes.
     let filter = if partial && !haves.is_empty() { Some(Filter::NoFiles) } else { options.filter };
     let alone = partial || may_hold_large(store);
-    let ask = Ask { want: commit, more: Vec::new(), haves, roots, deepen, filter, alone };
+    let ask = Ask { want: commit, by_name: None, more: Vec::new(), haves, roots, deepen, filter, alone };
     Ok(Missing { ask, kept_as: Some(kept_as), files_of: None, head, depth: options.depth, there: false, partial })
 }
 
@@ -177,7 +183,8 @@ fn plan_module(store: &Repository, options: &RemoteOptions, commit: Oid) -> Resu
     let ends = shallow::roots(store)?;
     let roots = haves.iter().copied().filter(|have| ends.contains(have)).collect();
     let (more, deepen) = (Vec::new(), Some(1));
-    let ask = Ask { want: commit, more, haves, roots, deepen, filter: None, alone: may_hold_large(store) };
+    let ask =
+        Ask { want: commit, by_name: None, more, haves, roots, deepen, filter: None, alone: may_hold_large(store) };
     Ok(Plan::Missing(Missing { ask, kept_as: None, files_of: None, head, depth: 1, there: false, partial: false }))
 }
 

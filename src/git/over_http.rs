@@ -15,7 +15,7 @@ use super::arrive::{self, Missing, Piece, Plan};
 use super::pass::{Moment, Pass};
 use super::trailer::Trailer;
 use super::v2::{Answered, Boundary, Caller, Client, Pack};
-use super::{Engine, Error, Fetched, Look, Want, graft, partial, store};
+use super::{Cause, Engine, Error, Fetched, Look, Want, graft, partial, store};
 
 /// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
 const MOST_WAITING: usize = 16;
@@ -70,6 +70,9 @@ impl Engine {
         let fetched = async {
             match self.bring(client, caller, missing.clone(), deadline).await {
                 Ok(Brought::TooMuch) => self.bring(client, caller, missing.clone().careful(), deadline).await,
+                Ok(Brought::NotOurs(words)) => {
+                    self.bring_by_name(client, caller, want, &missing, words, deadline).await
+                }
                 brought => brought,
             }
         };
@@ -83,7 +86,7 @@ impl Engine {
         match fetched {
             Ok(Brought::Whole(fetched)) => Ok(Some(fetched)),
             Ok(Brought::NotSpoken) => Ok(None),
-            // A ref that moved on or went away since the look: libgit2 asks for it by name.
+            // A ref that moved on or went away since the look, at a server that takes no names in version 2: libgit2 asks for it.
             // But it builds upon files that a partial store need not have; the next look finds where the ref is then.
             Ok(Brought::NotOurs(_)) if !partial && matches!(want, Want::Seen(Look { full_ref: Some(_), .. })) => {
                 Ok(None)
@@ -104,16 +107,50 @@ impl Engine {
         &self,
         client: &Client,
         caller: Caller<'_>,
-        missing: Missing,
+        mut missing: Missing,
         deadline: Instant,
     ) -> Result<Brought, Error> {
         let begun = timeout_at(deadline, client.fetch(caller, &missing.ask)).await.unwrap_or_else(|_| Err(self.late()));
         match begun? {
             Answered::Pack(boundary, pack) => {
+                if missing.ask.by_name.is_some() {
+                    let source = Cause::new("it does not say what the ref is");
+                    let remote = || caller.options.url.to_string();
+                    missing.ask.want = boundary.named.ok_or_else(|| Error::Protocol { remote: remote(), source })?;
+                }
                 self.land(missing, boundary, Vec::new(), *pack, NextRequest::Soon, deadline).await
             }
             Answered::NotOurs(words) => Ok(Brought::NotOurs(words)),
             Answered::NotSpoken => Ok(Brought::NotSpoken),
+        }
+    }
+
+    /// The same for whatever the ref is now, since the server does not give out what the look found. `words` is how it said
+    /// so, and stays the answer where this does not help.
+    async fn bring_by_name(
+        &self,
+        client: &Client,
+        caller: Caller<'_>,
+        want: &Want,
+        missing: &Missing,
+        words: Cause,
+        deadline: Instant,
+    ) -> Result<Brought, Error> {
+        let not_ours = Ok(Brought::NotOurs(words));
+        // What a tag names has to be peeled first, and hardly ever moves.
+        let Want::Seen(Look { full_ref: Some(name), .. }) = want else { return not_ours };
+        if name.starts_with("refs/tags/") {
+            return not_ours;
+        }
+        match timeout_at(deadline, client.takes_names(caller)).await {
+            Ok(Ok(true)) => {}
+            Ok(_) => return not_ours,
+            Err(_) => return Err(self.late()),
+        }
+        match self.bring(client, caller, missing.clone().by_name(name), deadline).await {
+            // Gone, perhaps: who asks by name in the old way is told so in words.
+            Err(Error::Server { .. }) => not_ours,
+            brought => brought,
         }
     }
 
@@ -201,7 +238,7 @@ async fn next(early: &mut std::vec::IntoIter<Bytes>, pack: &mut Pack) -> Result<
 
 pub(super) enum Brought {
     Whole(Fetched),
-    NotOurs(super::Cause),
+    NotOurs(Cause),
     NotSpoken,
     /// More than is taken on somebody's word.
     TooMuch,

@@ -221,6 +221,55 @@ async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
 }
 
 #[tokio::test]
+async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_names() {
+    for (filter, depth) in [(None, 1), (None, 0), (Some("blob:none"), 1)] {
+        let repo = Repo::new();
+        for setting in ["uploadpack.allowRefInWant", "uploadpack.allowFilter"] {
+            repo.bare_git(&["config", setting, "true"]);
+        }
+        let server = GitHttp::start(&repo.root());
+        let volume = Volume::new();
+        let mut remote = options(&server.url("site.git"));
+        remote.filter = filter.map(|filter| filter.parse().unwrap());
+        remote.depth = depth;
+        let engine = volume.engine(remote);
+        sync(&engine).await.unwrap();
+
+        repo.push_file("index.html", "two\n", "Second");
+        let look = engine.look().await.unwrap();
+        repo.write("index.html", "three\n");
+        let newer = repo.amend("Second, better");
+        repo.force_push();
+        repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
+        repo.bare_git(&["prune", "--expire=now"]);
+        let (asked, connections) = (server.requests(), server.wire().0);
+        assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{filter:?}");
+        let methods: Vec<String> = server.seen()[asked..].iter().map(|seen| seen.method.clone()).collect();
+        // What a filter needs to know of the server was asked before.
+        let expected = if filter.is_some() { "POST POST" } else { "POST GET POST" };
+        assert_eq!((methods.join(" ").as_str(), server.wire().0 - connections), (expected, 0));
+        assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), newer);
+        let count = git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]);
+        assert_eq!(count, if depth == 0 { "2" } else { "1" });
+        if filter.is_none() {
+            assert_whole(engine.store(), &newer);
+        }
+
+        // One that is gone is told as that, also there.
+        repo.push_file("index.html", "four\n", "Third");
+        let look = engine.look().await.unwrap();
+        repo.git(&["push", "--quiet", "origin", "HEAD~1:refs/heads/elsewhere"]);
+        repo.set_remote_head("refs/heads/elsewhere");
+        repo.delete_remote("refs/heads/main");
+        repo.bare_git(&["prune", "--expire=now"]);
+        let error = engine.fetch(Want::Seen(look)).await.unwrap_err();
+        let gone = if filter.is_some() { "no_such_commit" } else { "ref_missing" };
+        assert_eq!(error.kind(), gone, "{error}");
+        assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), newer);
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_is_detached_or_points_elsewhere_is_followed() {
     let repo = Repo::new();
     let first = repo.head();

@@ -13,6 +13,8 @@ pub(super) struct Capabilities {
     pub shallow: bool,
     /// `fetch` takes `filter`.
     pub filter: bool,
+    /// `fetch` takes `want-ref`.
+    pub ref_in_want: bool,
     /// Hashes of another kind than SHA-1, which libgit2 cannot store.
     pub other_hash: bool,
 }
@@ -68,6 +70,7 @@ impl Reader {
                 self.found.fetch = true;
                 let takes = |wanted: &[u8]| value.split(|byte| *byte == b' ').any(|feature| feature == wanted);
                 (self.found.shallow, self.found.filter) = (takes(b"shallow"), takes(b"filter"));
+                self.found.ref_in_want = takes(b"ref-in-want");
             }
             b"object-format" => self.found.other_hash = value != b"sha1",
             _ => {}

@@ -3,8 +3,6 @@
 //! Pure. All haves are sent at once and `done` behind them: what the store has is one line of history at most three
 //! commits wide, there is nothing to negotiate.
 
-use std::iter;
-
 use git2::Oid;
 
 use super::ls_refs::hash;
@@ -19,6 +17,8 @@ const MOST_ROOTS: usize = 200_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::git) struct Ask {
     pub want: Oid,
+    /// Whatever this ref is now, instead of `want`: for servers with `ref-in-want`.
+    pub by_name: Option<String>,
     /// Other objects besides: files, when some were left out before.
     pub more: Vec<Oid>,
     /// Commits that are in the store with everything they name, files excepted if it is partial.
@@ -33,11 +33,13 @@ pub(in crate::git) struct Ask {
     pub alone: bool,
 }
 
-/// How the ends of the store's history move with the pack that follows.
+/// What an answer says before its pack: how the ends of the store's history move with it, and what a ref is that was asked
+/// for by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::git) struct Boundary {
     pub shallow: Vec<Oid>,
     pub unshallow: Vec<Oid>,
+    pub named: Option<Oid>,
 }
 
 pub(super) fn request(ask: &Ask) -> Vec<u8> {
@@ -54,7 +56,11 @@ pub(super) fn request(ask: &Ask) -> Vec<u8> {
     if let Some(filter) = ask.filter {
         pktline::line(&mut message, &format!("filter {filter}"));
     }
-    for want in iter::once(&ask.want).chain(&ask.more) {
+    match &ask.by_name {
+        Some(name) => pktline::line(&mut message, &format!("want-ref {name}")),
+        None => pktline::line(&mut message, &format!("want {}", ask.want)),
+    }
+    for want in &ask.more {
         pktline::line(&mut message, &format!("want {want}"));
     }
     for root in &ask.roots {
@@ -83,6 +89,7 @@ enum Section {
     #[default]
     Between,
     Boundary,
+    Named,
     /// One that says nothing to us.
     Other,
 }
@@ -105,13 +112,24 @@ impl Reader {
             Section::Between => match line {
                 b"packfile" => return Ok(Some(std::mem::take(&mut self.boundary))),
                 b"shallow-info" => self.section = Section::Boundary,
-                b"acknowledgments" | b"wanted-refs" => self.section = Section::Other,
+                b"wanted-refs" => self.section = Section::Named,
+                b"acknowledgments" => self.section = Section::Other,
                 _ => return Err(Malformed("a section that was not asked for").into()),
             },
             Section::Boundary => self.note(line)?,
+            Section::Named => self.name(line)?,
             Section::Other => {}
         }
         Ok(None)
+    }
+
+    /// One ref is asked for at most, so its name says nothing new.
+    fn name(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let id = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if self.boundary.named.replace(hash(id)?).is_some() {
+            return Err(Malformed("more refs than were asked for"));
+        }
+        Ok(())
     }
 
     fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
@@ -168,7 +186,7 @@ mod tests {
 
     fn plain() -> Ask {
         let (more, haves, roots) = (vec![], vec![], vec![]);
-        Ask { want: id(0x11), more, haves, roots, deepen: None, filter: None, alone: false }
+        Ask { want: id(0x11), by_name: None, more, haves, roots, deepen: None, filter: None, alone: false }
     }
 
     fn text(ask: &Ask) -> String {
@@ -199,9 +217,20 @@ mod tests {
             Packet::Delimiter,
             data("packfile\n"),
         ];
-        let expected = Boundary { shallow: vec![id(0x11)], unshallow: vec![id(0x22)] };
+        let expected = Boundary { shallow: vec![id(0x11)], unshallow: vec![id(0x22)], named: None };
         assert!(matches!(read(&packets), Ok(Some(boundary)) if boundary == expected));
         assert!(matches!(read(&[data("packfile\n")]), Ok(Some(boundary)) if boundary == Boundary::default()));
+    }
+
+    #[test]
+    fn a_ref_is_asked_for_by_its_name_and_one_hash_is_the_answer() {
+        let ask = Ask { by_name: Some("refs/heads/main".into()), ..plain() };
+        assert!(text(&ask).contains("001dwant-ref refs/heads/main\n0009done"), "{}", text(&ask));
+        let line = data(&format!("{} refs/heads/main\n", "33".repeat(20)));
+        let packets = [data("wanted-refs\n"), line.clone(), Packet::Delimiter, data("packfile\n")];
+        assert!(matches!(read(&packets), Ok(Some(boundary)) if boundary.named == Some(id(0x33))));
+        assert!(read(&[data("wanted-refs\n"), line.clone(), line]).is_err());
+        assert!(read(&[data("wanted-refs\n"), data("refs/heads/main\n")]).is_err());
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn fetch(packets: &[Packet]) -> Read {
     read
 }
 
-/// No byte of a pack is invented or lost, no end of the history is one that the server did not name, and an answer that we
+/// No byte of a pack is invented or lost, no end of the history and no ref is one that the server did not name, and an answer that we
 /// would write is read as it was meant.
 pub(crate) fn fetch_answer(data: &[u8]) {
     let read = fetch(&packets(data, data.len()).0);
@@ -164,15 +164,20 @@ pub(crate) fn fetch_answer(data: &[u8]) {
         return;
     };
     let lower = data.to_ascii_lowercase();
-    for id in boundary.shallow.iter().chain(&boundary.unshallow) {
+    for id in boundary.shallow.iter().chain(&boundary.unshallow).chain(&boundary.named) {
         let digits = id.to_string();
         assert!(lower.windows(40).any(|part| part == digits.as_bytes()), "{digits} was not in the answer");
     }
     let mut again = Vec::new();
-    if *boundary != Boundary::default() {
+    if !boundary.shallow.is_empty() || !boundary.unshallow.is_empty() {
         pktline::line(&mut again, "shallow-info");
         boundary.shallow.iter().for_each(|id| pktline::line(&mut again, &format!("shallow {id}")));
         boundary.unshallow.iter().for_each(|id| pktline::line(&mut again, &format!("unshallow {id}")));
+        pktline::delimiter(&mut again);
+    }
+    if let Some(id) = boundary.named {
+        pktline::line(&mut again, "wanted-refs");
+        pktline::line(&mut again, &format!("{id} refs/heads/main"));
         pktline::delimiter(&mut again);
     }
     pktline::line(&mut again, "packfile");

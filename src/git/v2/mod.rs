@@ -86,8 +86,8 @@ pub(super) enum Answered {
 pub(super) struct Client {
     http: Http,
     known: Mutex<Known>,
-    /// Whether it takes a filter, once that was asked.
-    filters: Mutex<Option<bool>>,
+    /// What it can do, once that was asked; nothing if it does not speak version 2.
+    can: Mutex<Option<Capabilities>>,
 }
 
 /// What is known of the remote.
@@ -115,7 +115,7 @@ impl Client {
         if !over_http || options.url.bare().contains(['?', '#']) {
             return None;
         }
-        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)), filters: Mutex::default() })
+        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)), can: Mutex::default() })
     }
 
     /// True if making one reads certificates.
@@ -145,7 +145,7 @@ impl Client {
     /// Something failed: what is known of the remote may be over.
     pub(super) fn forget(&self, options: &RemoteOptions) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
-        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.can.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.http.forget();
     }
 
@@ -257,16 +257,26 @@ impl Client {
     /// Whether the server takes a filter. It says so only in answer to a question of its own, which is asked once, and
     /// again after a failure.
     pub(super) async fn filters(&self, caller: Caller<'_>) -> Result<bool, Error> {
-        if let Some(filters) = self.filters_as_known() {
-            return Ok(filters);
-        }
-        let filters = self.discover(caller).await?.is_some_and(|(_, can)| can.filter);
-        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = Some(filters);
-        Ok(filters)
+        self.can(caller).await.map(|can| can.filter)
     }
 
     pub(super) fn filters_as_known(&self) -> Option<bool> {
-        *self.filters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.can.lock().unwrap_or_else(PoisonError::into_inner).map(|can| can.filter)
+    }
+
+    /// Whether it can be asked for a ref by its name.
+    pub(super) async fn takes_names(&self, caller: Caller<'_>) -> Result<bool, Error> {
+        self.can(caller).await.map(|can| can.ref_in_want)
+    }
+
+    async fn can(&self, caller: Caller<'_>) -> Result<Capabilities, Error> {
+        let known = *self.can.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(can) = known {
+            return Ok(can);
+        }
+        let can = self.discover(caller).await?.map(|(_, can)| can).unwrap_or_default();
+        *self.can.lock().unwrap_or_else(PoisonError::into_inner) = Some(can);
+        Ok(can)
     }
 
     async fn fetch_straight(
@@ -279,8 +289,16 @@ impl Client {
         let mut reader = fetch::Reader::default();
         loop {
             let packet = packets.next().await?;
-            if let Some(boundary) = reader.take(&packet)? {
-                return Ok((boundary, Box::new(Pack::new(packets))));
+            match reader.take(&packet) {
+                Ok(Some(boundary)) => return Ok((boundary, Box::new(Pack::new(packets)))),
+                Ok(None) => {}
+                Err(trouble) => {
+                    if matches!(trouble, Trouble::Told(_)) {
+                        // The connection is wanted for another way of asking.
+                        packets.finish().await;
+                    }
+                    return Err(trouble);
+                }
             }
         }
     }
