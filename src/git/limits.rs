@@ -39,7 +39,7 @@ pub(super) fn silence(timeout: Duration) -> Duration {
     timeout.min(LONGEST_SILENCE)
 }
 
-/// How long a connection may take to be made, its TLS handshake included.
+/// How long a connection may take to be made, its TLS handshake included; the name's resolution, too, where the library makes it.
 pub(super) fn connect(timeout: Duration) -> Duration {
     timeout.min(LONGEST_CONNECT)
 }

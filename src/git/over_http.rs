@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// The same for whatever the ref is now, since the server does not give out what the look found. `words` is how it said
-    /// so, and stays the answer where this does not help.
+    /// so, and stays the answer where this does not help: nothing else that it meets is held against the server.
     async fn bring_by_name(
         &self,
         client: &Client,
@@ -137,19 +137,21 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Brought, Error> {
         let not_ours = Ok(Brought::NotOurs(words));
-        // What a tag names has to be peeled first, and hardly ever moves.
         let Want::Seen(Look { full_ref: Some(name), .. }) = want else { return not_ours };
-        if name.starts_with("refs/tags/") {
+        // What a tag names has to be peeled first, and hardly ever moves. Who lacks only history wants that commit's.
+        if name.starts_with("refs/tags/") || missing.there {
             return not_ours;
         }
         match timeout_at(deadline, client.takes_names(caller)).await {
             Ok(Ok(true)) => {}
+            // Libgit2 has no way to go on from there.
+            Ok(Err(error)) if missing.partial => return Err(error),
             Ok(_) => return not_ours,
             Err(_) => return Err(self.late()),
         }
         match self.bring(client, caller, missing.clone().by_name(name), deadline).await {
-            // Gone, perhaps: who asks by name in the old way is told so in words.
-            Err(Error::Server { .. }) => not_ours,
+            // Gone, or a tag after all, or not taken any more: who asks by name in the old way is told so in words.
+            Err(Error::Server { .. } | Error::Protocol { .. } | Error::NotACommit { .. }) => not_ours,
             brought => brought,
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct Answer {
 
 impl Plain {
     pub(super) fn new(whole: Duration) -> Self {
-        // Within the time for the connection, so that a name server that is silent is told as one.
+        // The resolver has an end of its own, which comes before that of the silence.
         let mut connector = HttpConnector::new_with_resolver(Resolver::new());
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits::connect(whole)));

@@ -220,6 +220,7 @@ impl<'a> NewTree<'a> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        volume.forget_flushed(commit)?;
         let mut discarded = None;
         let standing = folder::look(self.trees, name).map_err(failed("look at"))?;
         if standing.is_some() && volume.is_live(name)? {

@@ -80,6 +80,29 @@ impl Volume {
         flushed.commit == Some(commit) || (flushed.boot.is_some() && flushed.boot == boot_id())
     }
 
+    /// Another tree is about to stand for that commit: what was noted of the one before says nothing of it.
+    ///
+    /// # Errors
+    /// What the file system says. The note may be on the disk still, so the tree must not be put there.
+    pub(super) fn forget_flushed(&self, commit: Oid) -> Result<(), Error> {
+        let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        if flushed.commit != Some(commit) {
+            return Ok(());
+        }
+        let state = self.state_folder();
+        let gone = std::fs::remove_file(state.join(MARK)).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        });
+        gone.and_then(|()| File::open(&state)?.sync_all()).map_err(|source| Error::Io {
+            doing: "remove",
+            path: ".pushsync/flushed".to_owned(),
+            source,
+        })?;
+        flushed.commit = None;
+        Ok(())
+    }
+
     /// Sees to it that the tree which the link names, and the link, are on the disk, and notes it. Waits for the disk.
     ///
     /// # Errors

@@ -38,7 +38,13 @@ impl Volume {
         let Live::Tree(live) = self.live()? else { return Ok(Verdict::Whole) };
         let trees = &self.trees_folder()?;
         let objects = &Objects::open(store, &self.shape())?;
-        self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live)
+        match self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live) {
+            // It was published when others were wanted, or none; what is wanted now has to be fetched first.
+            Err(Error::NoSubmodules { .. }) => {
+                Ok(Verdict::Differs("its submodules are not those that are wanted now".to_owned()))
+            }
+            verdict => verdict,
+        }
     }
 
     /// Leaves the comparison of a tree that an earlier process published to [`Volume::look_again`].

@@ -270,6 +270,81 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
 }
 
 #[tokio::test]
+async fn what_the_question_by_name_meets_is_not_held_against_the_server() {
+    let mut lies: Vec<(&str, Option<&[u8]>)> =
+        vec![("nothing", Some(b"")), ("a pack for nobody", Some(b"000dpackfile\n0000")), ("no", Some(b"000aERR no"))];
+    lies.push(("a tag", None));
+    for (name, lie) in lies {
+        let repo = Repo::new();
+        repo.bare_git(&["config", "uploadpack.allowRefInWant", "true"]);
+        let server = GitHttp::start(&repo.root());
+        let volume = Volume::new();
+        let mut remote = options(&server.url("site.git"));
+        remote.reference = Reference::Full("refs/releases/current".into());
+        let engine = volume.engine(remote);
+        let release = |commit: &str| {
+            repo.git(&["tag", "--force", "--annotate", "--message", "it", "release", commit]);
+            repo.git(&["push", "--quiet", "--force", "origin", "release:refs/releases/current", "HEAD:main"]);
+        };
+        release("HEAD");
+        sync(&engine).await.unwrap();
+
+        repo.write("index.html", "two\n");
+        repo.commit("Second");
+        release("HEAD");
+        let look = engine.look().await.unwrap();
+        repo.write("index.html", "three\n");
+        let newer = repo.amend("Second, better");
+        if lie.is_some() {
+            repo.git(&["push", "--quiet", "--force", "origin", "HEAD:refs/releases/current", "HEAD:main"]);
+        } else {
+            release("HEAD");
+        }
+        repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
+        repo.bare_git(&["prune", "--expire=now"]);
+        if let Some(answer) = lie {
+            server.set(Mode::Lie { command: "want-ref ", answer: answer.to_vec(), endless: Vec::new() });
+        }
+        assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{name}");
+        assert_whole(engine.store(), &newer);
+        // It is still asked in version 2.
+        let asked = server.requests();
+        assert_eq!(engine.look().await.unwrap().commit, oid(&newer), "{name}");
+        assert_eq!(
+            server.seen()[asked..].iter().map(|seen| seen.method.as_str()).collect::<Vec<_>>(),
+            ["POST"],
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn more_history_of_a_commit_that_is_gone_is_not_that_of_another() {
+    let repo = Repo::new();
+    for number in 0..3 {
+        repo.push_file("index.html", format!("{number}\n"), "Before");
+    }
+    repo.bare_git(&["config", "uploadpack.allowRefInWant", "true"]);
+    let server = GitHttp::start(&repo.root());
+    let volume = Volume::new();
+    let mut remote = options(&server.url("site.git"));
+    let seen = sync(&volume.engine(remote.clone())).await.unwrap().commit;
+
+    // Another process, which is to have more of it.
+    remote.depth = 3;
+    let engine = volume.engine(remote);
+    let look = engine.look().await.unwrap();
+    repo.write("index.html", "other\n");
+    repo.amend("Before, better");
+    repo.force_push();
+    repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
+    repo.bare_git(&["prune", "--expire=now"]);
+    let deadline = tokio::time::Instant::now() + engine.options().timeout;
+    assert_eq!(engine.fit(Want::Seen(look), deadline).await, None);
+    assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), seen.to_string());
+}
+
+#[tokio::test]
 async fn a_head_that_is_detached_or_points_elsewhere_is_followed() {
     let repo = Repo::new();
     let first = repo.head();

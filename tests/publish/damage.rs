@@ -56,6 +56,30 @@ fn a_missing_empty_or_exchanged_object_is_damage_and_the_tree_before_stays() {
 }
 
 #[test]
+fn what_was_noted_of_a_tree_on_the_disk_does_not_outlive_it() {
+    let site = Site::new();
+    let commit = site.commit_file("a", "as committed");
+    let mark = site.root().join(".pushsync/flushed");
+    let volume = site.volume();
+    site.put(&volume, commit);
+    volume.write_through().unwrap();
+    drop(volume);
+    // The machine was down since, and what was written through is believed.
+    fs::write(&mark, format!("another-boot {commit}\n")).unwrap();
+    let volume = site.volume();
+    assert!(volume.survived(commit));
+    // Put back as it is: nothing new was written.
+    site.put(&volume, commit);
+    assert!(volume.survived(commit) && mark.exists());
+    // Another tree of the same commit was not written through so far, and the machine may be down again at any time.
+    fs::write(site.tree_path(commit).join("a"), "edited").unwrap();
+    site.put(&volume, commit);
+    assert!(!volume.survived(commit) && !mark.exists());
+    volume.write_through().unwrap();
+    assert!(volume.survived(commit) && fs::read_to_string(&mark).unwrap().contains(&commit.to_string()));
+}
+
+#[test]
 fn every_kind_of_edit_is_found() {
     let site = Site::new();
     site.write("file", "content");

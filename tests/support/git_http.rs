@@ -37,6 +37,8 @@ pub enum Mode {
     Drip,
     /// Real answers that stop for ever after so many bytes of the body.
     StallAfter(usize),
+    /// Real answers, but of those with a pack the last four bytes, which say that it is over, never come.
+    NoGoodbye,
     /// Real answers whose connection is cut after so many bytes of the body.
     CutAfter(usize),
     /// No answer at all.
@@ -454,20 +456,22 @@ async fn pump(
         _ => usize::MAX,
     };
     let piece = if mode == Mode::Drip { 1 } else { 64 * 1024 };
-    let mut sent = 0;
+    let (mut sent, mut has_pack) = (0, false);
     let mut buffer = vec![0; piece];
     while let Ok(read) = output.read(&mut buffer).await {
         if read == 0 {
             break;
         }
-        let part = read.min(limit - sent);
+        has_pack |= buffer[..read].windows(9).any(|part| part == b"packfile\n");
+        let held = if mode == Mode::NoGoodbye && has_pack && buffer[..read].ends_with(b"0000") { 4 } else { 0 };
+        let part = (read - held).min(limit - sent);
         sent += part;
         shared.sent.fetch_add(part as u64, Ordering::Relaxed);
         if chunks.send(Ok(Frame::data(Bytes::copy_from_slice(&buffer[..part])))).await.is_err() {
             return;
         }
-        if sent == limit {
-            if matches!(mode, Mode::StallAfter(_)) {
+        if sent == limit || held > 0 {
+            if matches!(mode, Mode::StallAfter(_) | Mode::NoGoodbye) {
                 chunks.closed().await;
             } else {
                 let _ = chunks.send(Err(std::io::Error::other("cut"))).await;

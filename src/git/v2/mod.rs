@@ -224,7 +224,7 @@ impl Client {
         let mut known = self.usable();
         let request = fetch::request(ask);
         if known.way == Way::Untried {
-            match answered(self.fetch_straight(caller, &known, &request).await) {
+            match answered(self.fetch_straight(caller, &known, &request, true).await) {
                 Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {}
                 Err(Trouble::Failed(error)) => return Err(error),
                 Ok(answered) => {
@@ -240,7 +240,7 @@ impl Client {
             }
             known = Known { base, way: Way::AfterGet };
         }
-        let begun = self.fetch_straight(caller, &known, &request).await;
+        let begun = self.fetch_straight(caller, &known, &request, true).await;
         answered(begun).map_err(|trouble| settle(caller, trouble))
     }
 
@@ -251,7 +251,7 @@ impl Client {
         if known.way != Way::Straight {
             return None;
         }
-        self.fetch_straight(caller, &known, &fetch::request(ask)).await.ok()
+        self.fetch_straight(caller, &known, &fetch::request(ask), false).await.ok()
     }
 
     /// Whether the server takes a filter. It says so only in answer to a question of its own, which is asked once, and
@@ -279,11 +279,13 @@ impl Client {
         Ok(can)
     }
 
+    /// `wanted_again`: the connection is, if the server says no, for another way of asking.
     async fn fetch_straight(
         &self,
         caller: Caller<'_>,
         known: &Known,
         request: &[u8],
+        wanted_again: bool,
     ) -> Result<(Boundary, Box<Pack>), Trouble> {
         let mut packets = self.post(caller, known, request, u64::MAX).await?;
         let mut reader = fetch::Reader::default();
@@ -293,8 +295,7 @@ impl Client {
                 Ok(Some(boundary)) => return Ok((boundary, Box::new(Pack::new(packets)))),
                 Ok(None) => {}
                 Err(trouble) => {
-                    if matches!(trouble, Trouble::Told(_)) {
-                        // The connection is wanted for another way of asking.
+                    if wanted_again && matches!(trouble, Trouble::Told(_)) {
                         packets.finish().await;
                     }
                     return Err(trouble);
