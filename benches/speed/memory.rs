@@ -25,7 +25,8 @@ pub fn run(options: &Options) {
     let mut remote = Remote::new(20_000);
     let ours = Ours::start(&remote, "root", &[]);
     ours.wait_for_spare(&remote.head, remote.files());
-    std::thread::sleep(Duration::from_secs(2));
+    // A minute after a publish the first sweep looks what is over its grace, and measures the trees; then there is nothing.
+    std::thread::sleep(Duration::from_secs(if options.quick { 2 } else { 65 }));
     let pid = ours.sidecar.id();
     let [resident, own, most, threads] = ["VmRSS", "RssAnon", "VmHWM", "Threads"].map(|field| process::of(pid, field));
     assert!(resident > 0 && own > 0);
