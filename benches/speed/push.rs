@@ -50,7 +50,8 @@ pub fn run(options: &Options) {
     }
     println!("\npush -> visible for who is not rung but looks every second: {}", waits.join("; "));
     if let ([(least, few), .., (most, many)], true) = (&of_one_file[..], of_one_file.len() > 1) {
-        println!("\none changed file in {most} files / in {least} files: {:.2}", many / few);
+        println!("\none changed file in {most} files / in {least} files: {:.2}, one after the other", many / few);
+        in_turns([*least, *most], options);
     }
     println!("\na whole tree, written because there is no spare (`--spare-trees=0`), beside `git worktree add`\n");
     figures::head(&["files", "build", "git worktree add", "build / worktree add"]);
@@ -106,6 +107,43 @@ fn several(remote: &mut Remote, ours: &Ours, git: &Git, changed: usize, rounds: 
     row.extend([format!("{ratio:.2}"), phases]);
     figures::row(&row);
     ready.median()
+}
+
+/// One changed file in few files and in many, in turns, each behind a push to both. A machine that has just written a
+/// large tree is slower for a while, whoever pushes next: that is the same for both here.
+fn in_turns(sizes: [usize; 2], options: &Options) {
+    let mut sites = sizes.map(|files| {
+        let remote = Remote::new(files);
+        let ours = Ours::start(&remote, "root", &options.flags());
+        (remote, ours, Series::default())
+    });
+    let push = |remote: &mut Remote, ours: &Ours| {
+        let (before, file) = remote.push(1);
+        let took = ours.publish(remote, &before);
+        check(&ours.link(), &file);
+        took
+    };
+    let rounds = options.rounds(15);
+    for round in 0..2 * (rounds + WARM_UP) {
+        for (remote, ours, _) in &mut sites {
+            push(remote, ours);
+        }
+        for (remote, ours, _) in &sites {
+            ours.wait_for_spare(&remote.head, remote.files());
+        }
+        let (remote, ours, times) = &mut sites[round % 2];
+        let took = push(remote, ours);
+        if round >= 2 * WARM_UP {
+            times.add(took);
+        }
+    }
+    let [(_, _, few), (_, _, many)] = sites;
+    println!(
+        "one changed file in {} files / in {} files: {:.2}, in turns: {many} / {few}",
+        sizes[1],
+        sizes[0],
+        many.median() / few.median()
+    );
 }
 
 /// A tree from nothing, as the first one is, and as git makes one.
