@@ -123,9 +123,14 @@ fn in_turns(sizes: [usize; 2], options: &Options) {
         check(&ours.link(), &file);
         took
     };
-    let rounds = options.rounds(15);
+    // Before the first grace is over, if that can be: the sweep of a large tree is a burden for both, but gives way to one only.
+    let rounds = options.rounds(9);
     for round in 0..2 * (rounds + WARM_UP) {
-        for (remote, ours, _) in &mut sites {
+        // Who comes first changes, too.
+        let (first, second) = sites.split_at_mut(1);
+        let mut both = [&mut first[0], &mut second[0]];
+        both.rotate_left(round / 2 % 2);
+        for (remote, ours, _) in both {
             push(remote, ours);
         }
         for (remote, ours, _) in &sites {

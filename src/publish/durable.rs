@@ -39,6 +39,8 @@ pub(super) struct Flushed {
     boot: Option<String>,
     /// The commit whose tree was live and wholly on the disk when the mark was written.
     commit: Option<Oid>,
+    /// How many trees were put in their place by this process: what was flushed before one of them says nothing of it.
+    trees: u64,
 }
 
 impl Flushed {
@@ -52,7 +54,7 @@ impl Flushed {
             file.take(LONGEST).read_to_string(&mut text)?;
             let mut words = text.split_whitespace();
             let boot = words.next().map(str::to_owned);
-            Ok(Self { boot, commit: words.next().and_then(|word| commit_named(Some(word.as_ref()))) })
+            Ok(Self { boot, commit: words.next().and_then(|word| commit_named(Some(word.as_ref()))), trees: 0 })
         };
         Mutex::new(read().unwrap_or_default())
     }
@@ -86,6 +88,7 @@ impl Volume {
     /// What the file system says. The note may be on the disk still, so the tree must not be put there.
     pub(super) fn forget_flushed(&self, commit: Oid) -> Result<(), Error> {
         let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        flushed.trees += 1;
         if flushed.commit != Some(commit) {
             return Ok(());
         }
@@ -111,9 +114,13 @@ impl Volume {
         let Live::Tree(live) = self.live()? else { return Ok(()) };
         let boot = boot_id();
         let known = |flushed: &Flushed| flushed.commit == Some(live) && flushed.boot == boot;
-        if known(&self.flushed().lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(());
-        }
+        let trees_before = {
+            let flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+            if known(&flushed) {
+                return Ok(());
+            }
+            flushed.trees
+        };
         let trees = self.trees_folder()?;
         if self.durability() == Durability::Normal {
             // One call for the tree, its name and the link, if that is on the same file system.
@@ -121,9 +128,18 @@ impl Volume {
             self.link.flush()?;
         }
         let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
-        *flushed = Flushed { boot, commit: Some(live) };
-        let noted = flushed.store(&self.state_folder());
-        noted.map_err(|source| Error::Io { doing: "write", path: ".pushsync/flushed".to_owned(), source })
+        if flushed.trees != trees_before {
+            // Another tree may have come behind the flush, under this very name; whoever put it there sees to it.
+            return Ok(());
+        }
+        let now = Flushed { boot, commit: Some(live), trees: trees_before };
+        now.store(&self.state_folder()).map_err(|source| Error::Io {
+            doing: "write",
+            path: ".pushsync/flushed".to_owned(),
+            source,
+        })?;
+        *flushed = now;
+        Ok(())
     }
 }
 

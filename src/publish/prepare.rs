@@ -33,18 +33,15 @@ enum Believe {
 impl Volume {
     /// Compares the live tree with its commit, as far as that was left for later: a tree that was published from a spare,
     /// or one that an earlier process left. To be called when nobody waits for the volume, and cancelled when somebody does.
+    ///
+    /// # Errors
+    /// Among others `no_submodules`: it was published when other ones were wanted, or none.
     pub fn look_again(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
         self.warm.close();
         let Live::Tree(live) = self.live()? else { return Ok(Verdict::Whole) };
         let trees = &self.trees_folder()?;
         let objects = &Objects::open(store, &self.shape())?;
-        match self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live) {
-            // It was published when others were wanted, or none; what is wanted now has to be fetched first.
-            Err(Error::NoSubmodules { .. }) => {
-                Ok(Verdict::Differs("its submodules are not those that are wanted now".to_owned()))
-            }
-            verdict => verdict,
-        }
+        self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live)
     }
 
     /// Leaves the comparison of a tree that an earlier process published to [`Volume::look_again`].

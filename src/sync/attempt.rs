@@ -2,6 +2,7 @@
 
 mod gate;
 mod objects;
+mod renew;
 mod worktree;
 
 use std::sync::atomic::Ordering;
@@ -161,10 +162,12 @@ impl<'a> Attempt<'a> {
         };
         let put_back = put_back.await;
         match put_back {
-            Ok(_) => {
+            Ok(Done::Published) => {
                 self.old = Some(commit);
                 Ok(true)
             }
+            // Somebody decided something meanwhile, which is the rest of this attempt's business.
+            Ok(_) => Ok(false),
             // What the remote has may be publishable all the same; if not, that error will be told.
             Err(error) => {
                 self.story.warn(format!("it cannot be put back: {}", error.message()));
@@ -190,6 +193,9 @@ impl<'a> Attempt<'a> {
         }
         // So that unpinning is quick, and works while the remote is down.
         self.fetch(Want::Seen(look)).await?;
+        if self.tools.outdated.load(Ordering::Relaxed) {
+            return self.renew(Want::Commit(pinned)).await;
+        }
         self.restore_git(Want::Commit(pinned)).await?;
         if misfit {
             self.fit_depth(Want::Commit(pinned)).await;
@@ -204,6 +210,9 @@ impl<'a> Attempt<'a> {
         let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
         if self.live() == Some(look.commit) {
+            if self.tools.outdated.load(Ordering::Relaxed) {
+                return self.renew(Want::Seen(look)).await;
+            }
             self.restore_git(Want::Seen(look.clone())).await?;
             if self.tools.engine.may_misfit() {
                 let tries = self.tools.engine.short_tries();
@@ -452,6 +461,7 @@ impl<'a> Attempt<'a> {
         swapped?;
         self.published_after_ms = Some(millis(self.request.received.elapsed()));
         self.tools.suspect.store(false, Ordering::Relaxed);
+        self.tools.outdated.store(false, Ordering::Relaxed);
         self.tools.went_live(commit);
         Ok(Done::Published)
     }

@@ -18,7 +18,7 @@ use crate::error::{Phase, SyncError};
 use crate::publish::{Prepared, Verdict, Volume};
 use crate::worker::Cancel;
 
-use super::failure;
+use super::failure::{self, NO_SUBMODULES};
 use super::queue::Request;
 use super::tools::Tools;
 
@@ -83,6 +83,15 @@ impl Tools {
                 self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
                 return;
             }
+            Err(error) if error.kind == NO_SUBMODULES => {
+                if !self.outdated.swap(true, Ordering::Relaxed) {
+                    tracing::info!(
+                        "other submodules are wanted than were published: they are fetched for the same commit"
+                    );
+                    self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
+                }
+                return;
+            }
             Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
         }
         self.make_spare(volume.clone(), deadline).await;
@@ -95,6 +104,10 @@ impl Tools {
     /// Waits until what is published is on the disk.
     pub async fn write_through(&self, deadline: Instant) -> Result<(), SyncError> {
         let Some(volume) = self.volume() else { return Ok(()) };
+        if self.suspect.load(Ordering::Relaxed) {
+            // Nobody is to believe it because it is on the disk.
+            return Ok(());
+        }
         let through = self.spare.run(deadline, move |_| volume.write_through()).await;
         failure::publish(Phase::Publish, through)
     }

@@ -6,6 +6,8 @@ use crate::{git, hooks, publish};
 
 /// The kind that makes an attempt throw the object store away and fetch anew, once.
 pub const STORE_DAMAGED: &str = "store_damaged";
+pub const NO_SUBMODULES: &str = "no_submodules";
+pub const NO_EXCHANGE: &str = "no_exchange";
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -46,6 +46,9 @@ pub struct Tools {
     pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
     pub suspect: AtomicBool,
+    /// Set while other submodules are wanted of what is published than were when it was. It is whole, and stays, until
+    /// those are there.
+    pub outdated: AtomicBool,
     /// True while what an earlier process published has not been vouched for.
     unadopted: AtomicBool,
     pub hooks: Hooks,
@@ -121,6 +124,7 @@ impl Tools {
             settled_head: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             suspect: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             unadopted: AtomicBool::new(false),
             hooks,
             refusal: Refusal::default(),
@@ -179,6 +183,7 @@ impl Tools {
         }
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.unadopted.store(true, Ordering::Relaxed);
+        self.outdated.store(false, Ordering::Relaxed);
         self.clear_leftovers(&volume, deadline).await;
         self.adopt(deadline).await?;
         self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await

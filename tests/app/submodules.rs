@@ -1,8 +1,10 @@
 //! The whole program with submodules: three servers, three ways in, failures and restarts.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use pushsync::api::Outcome;
 use tempfile::TempDir;
@@ -47,6 +49,14 @@ impl Kept {
 
     fn published(&self) -> Option<String> {
         super::site::published(&self.tree())
+    }
+
+    /// The status of `/readyz`; needs `--http-bind`.
+    async fn ready(&mut self) -> u16 {
+        let line = self.wait_log("\"listener\":\"http\"").await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let url = format!("http://{}/readyz", line["address"].as_str().unwrap());
+        reqwest::get(url).await.unwrap().status().as_u16()
     }
 
     #[track_caller]
@@ -272,6 +282,46 @@ async fn a_change_of_the_mode_is_a_change_of_the_tree() {
     wrong.start();
     let line = wrong.wait_log("--submodules").await;
     assert!(line.contains("recursive, shallow or off"), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_published_stays_and_is_ready_until_the_submodules_that_are_wanted_now_can_be_had() {
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    let (main, modules) = (GitHttp::start(&forge.root()), GitHttp::start(&forge.root()));
+    forge.add("site", "lib", "lib", &modules.url("lib.git"));
+    let head = forge.push("site", "with a submodule");
+    let mut kept = Kept::new(&main.url("site.git"), &["--submodules=off", "--http-bind=127.0.0.1:0"]);
+    kept.start();
+    let flushed = kept.folder.path().join("root/.pushsync/flushed");
+    eventually(PATIENCE, || fs::read_to_string(&flushed).is_ok_and(|text| text.contains(&head))).await;
+    drop(kept.sidecar.take());
+    let standing = fs::metadata(kept.tree()).unwrap().ino();
+
+    kept.flags.push("--submodules=recursive".to_owned());
+    for (down, kind) in [(&modules, "network"), (&main, "network")] {
+        down.set(Mode::Refuse);
+        kept.start();
+        let failed = |kept: &Kept| {
+            let last = kept.history().pop().filter(|record| record.outcome == Outcome::Failed);
+            last.and_then(|record| Some(record.error?.kind))
+        };
+        eventually(PATIENCE, || failed(&kept).as_deref() == Some(kind)).await;
+        // Its background work had every chance to think worse of what stands.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(kept.ready().await, 200, "{}", kept.log());
+        assert_eq!(fs::metadata(kept.tree()).unwrap().ino(), standing);
+        assert!(!kept.log().contains("somebody changed") && !kept.log().contains("putting"), "{}", kept.log());
+        drop(kept.sidecar.take());
+        fs::remove_file(kept.folder.path().join("root/.pushsync/history.jsonl")).unwrap();
+        down.set(Mode::Serve);
+    }
+    kept.start();
+    eventually(PATIENCE, || kept.tree().join("lib/lib.txt").exists()).await;
+    assert_eq!((kept.published().as_deref(), kept.ready().await), (Some(head.as_str()), 200));
+    kept.wait_log("other submodules are wanted").await;
 }
 
 /// Folders that hold nothing but submodules say nothing that counts: what they say may not have been downloaded.
