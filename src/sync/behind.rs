@@ -83,21 +83,26 @@ impl Tools {
                 self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
                 return;
             }
-            Err(error) if error.kind == NO_SUBMODULES => {
-                if !self.outdated.swap(true, Ordering::Relaxed) {
-                    tracing::info!(
-                        "other submodules are wanted than were published: they are fetched for the same commit"
-                    );
-                    self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
-                }
-                return;
-            }
+            Err(error) if error.kind == NO_SUBMODULES => return self.want_other_submodules(),
             Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
         }
         self.make_spare(volume.clone(), deadline).await;
         self.engine.plan_next().await;
         if let Err(error) = self.write_through(deadline).await {
             tracing::warn!(%error, "what is published could not be written through to the disk yet");
+        }
+    }
+
+    /// What is published was published with other submodules than are wanted now.
+    fn want_other_submodules(&self) {
+        if self.hooks.gate_backoff().is_some() {
+            // It has not seen them, and cannot beside the readers: the commit has no second name.
+            tracing::warn!(
+                "other submodules are wanted than were published: they come with the next push, by the gate"
+            );
+        } else if !self.outdated.swap(true, Ordering::Relaxed) {
+            tracing::info!("other submodules are wanted than were published: they are fetched for the same commit");
+            self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
         }
     }
 

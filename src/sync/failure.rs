@@ -6,7 +6,9 @@ use crate::{git, hooks, publish};
 
 /// The kind that makes an attempt throw the object store away and fetch anew, once.
 pub const STORE_DAMAGED: &str = "store_damaged";
+/// What is published was published when other submodules were wanted.
 pub const NO_SUBMODULES: &str = "no_submodules";
+/// The file system cannot put one folder in the place of another in one step.
 pub const NO_EXCHANGE: &str = "no_exchange";
 
 #[derive(Debug, thiserror::Error)]

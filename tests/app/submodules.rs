@@ -324,6 +324,37 @@ async fn what_is_published_stays_and_is_ready_until_the_submodules_that_are_want
     kept.wait_log("other submodules are wanted").await;
 }
 
+#[tokio::test]
+async fn with_a_gate_other_submodules_wait_for_a_push_that_it_sees() {
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    let main = GitHttp::start(&forge.root());
+    forge.add("site", "lib", "lib", "../lib.git");
+    let first = forge.push("site", "with a submodule");
+    let mut kept = Kept::new(&main.url("site.git"), &["--submodules=off"]);
+    kept.start();
+    let flushed = kept.folder.path().join("root/.pushsync/flushed");
+    eventually(PATIENCE, || fs::read_to_string(&flushed).is_ok_and(|text| text.contains(&first))).await;
+    drop(kept.sidecar.take());
+
+    kept.flags.extend(["--submodules=recursive", "--pre-publish-exechook-command=false"].map(str::to_owned));
+    kept.start();
+    kept.wait_log("by the gate").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!kept.tree().join("lib/lib.txt").exists());
+    forge.write("site", "more.txt", "more\n");
+    let second = forge.push("site", "more");
+    eventually(PATIENCE, || kept.history().iter().any(|record| record.outcome == Outcome::Refused)).await;
+    assert!(!kept.tree().join("lib/lib.txt").exists() && kept.published().as_deref() == Some(first.as_str()));
+    drop(kept.sidecar.take());
+    kept.flags.push("--pre-publish-exechook-command=true".to_owned());
+    kept.start();
+    kept.wait_published(&second).await;
+    assert!(kept.tree().join("lib/lib.txt").exists());
+}
+
 /// Folders that hold nothing but submodules say nothing that counts: what they say may not have been downloaded.
 #[tokio::test]
 async fn submodules_are_there_with_patterns_that_do_not_want_them_and_a_filter() {

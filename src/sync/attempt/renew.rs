@@ -1,7 +1,7 @@
 //! The published commit once more, with other submodules.
 //!
-//! What stands is whole and stays, and the probes with it, until the new tree is. There is no gate: the commit passed when
-//! it was published first, and there is no second name under which a program could look at it beside its readers.
+//! What stands is whole and stays, and the probes with it, until the new tree is. Where there is a gate this is not done:
+//! there is no second name under which it could look at the tree beside its readers.
 
 use std::sync::atomic::Ordering;
 
