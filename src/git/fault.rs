@@ -66,10 +66,9 @@ pub(super) fn library(error: &reqwest::Error) -> Cause {
 }
 
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let kinds = |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
     let mut cause = Some(error);
     while let Some(one) = cause {
-        if kinds(one) == Some(ErrorKind::TimedOut) {
+        if one.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
             return true;
         }
         cause = one.source();

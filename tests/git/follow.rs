@@ -220,6 +220,12 @@ async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
     assert_whole(engine.store(), &newer);
 }
 
+/// The remote loses what no ref of it leads to.
+fn let_go(repo: &Repo) {
+    repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
+    repo.bare_git(&["prune", "--expire=now"]);
+}
+
 #[tokio::test]
 async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_names() {
     for (filter, depth) in [(None, 1), (None, 0), (Some("blob:none"), 1)] {
@@ -240,8 +246,7 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
         repo.write("index.html", "three\n");
         let newer = repo.amend("Second, better");
         repo.force_push();
-        repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
-        repo.bare_git(&["prune", "--expire=now"]);
+        let_go(&repo);
         let (asked, connections) = (server.requests(), server.wire().0);
         assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{filter:?}");
         let methods: Vec<String> = server.seen()[asked..].iter().map(|seen| seen.method.clone()).collect();
@@ -300,8 +305,7 @@ async fn what_the_question_by_name_meets_is_not_held_against_the_server() {
         } else {
             release("HEAD");
         }
-        repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
-        repo.bare_git(&["prune", "--expire=now"]);
+        let_go(&repo);
         if let Some(answer) = lie {
             server.set(Mode::Lie { command: "want-ref ", answer: answer.to_vec(), endless: Vec::new() });
         }
@@ -337,8 +341,7 @@ async fn more_history_of_a_commit_that_is_gone_is_not_that_of_another() {
     repo.write("index.html", "other\n");
     repo.amend("Before, better");
     repo.force_push();
-    repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
-    repo.bare_git(&["prune", "--expire=now"]);
+    let_go(&repo);
     let deadline = tokio::time::Instant::now() + engine.options().timeout;
     assert_eq!(engine.fit(Want::Seen(look), deadline).await, None);
     assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), seen.to_string());

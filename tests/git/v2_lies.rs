@@ -140,7 +140,9 @@ async fn what_comes_behind_a_whole_pack_is_not_waited_for() {
     server.set(Mode::NoGoodbye);
     let started = std::time::Instant::now();
     synced(&third.engine(options(&server.url("site.git"))), &commit, "last").await;
-    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    let took = started.elapsed();
+    // Waited for as long as anybody does, which shows that it did not come, and no longer.
+    assert!((Duration::from_millis(200)..Duration::from_secs(20)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]

@@ -153,8 +153,8 @@ fn fetch(packets: &[Packet]) -> Read {
     read
 }
 
-/// No byte of a pack is invented or lost, no end of the history and no ref is one that the server did not name, and an answer that we
-/// would write is read as it was meant.
+/// No byte of a pack is invented or lost, no end of the history and no ref is one that the server did not name, and an
+/// answer that we would write is read as it was meant.
 pub(crate) fn fetch_answer(data: &[u8]) {
     let read = fetch(&packets(data, data.len()).0);
     assert_eq!(fetch(&packets(data, 3).0), read, "chunk borders do not matter");
