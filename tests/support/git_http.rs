@@ -160,7 +160,9 @@ impl GitHttp {
         // Refusing begins when the listener is closed, and ends when it is open again: wait for the kernel's word.
         let want_open = mode != Mode::Refuse;
         let end = std::time::Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(self.address).is_ok() != want_open {
+        // Each connection has a hold on what counts its bytes: it too is over before anything else is served.
+        let is_over = || want_open || Arc::strong_count(&self.shared.wire) == 1;
+        while std::net::TcpStream::connect(self.address).is_ok() != want_open || !is_over() {
             assert!(std::time::Instant::now() < end, "the listener did not change to {mode:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -246,7 +248,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = open.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(stream, Arc::clone(&shared)));
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(connection(shared.wire.counted(stream), Arc::clone(&shared)));
                 }
             }
             changed = mode.changed() => if changed.is_err() { return },
@@ -255,8 +258,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: wire::Counted, shared: Arc<Shared>) {
     let watched = Arc::clone(&shared);
     let service = hyper::service::service_fn(move |request| {
         let shared = Arc::clone(&shared);
@@ -264,7 +266,6 @@ async fn connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
     });
     // A peer that goes away in the middle is part of what is tested.
     let mut mode = watched.mode.clone();
-    let stream = watched.wire.counted(stream);
     tokio::select! {
         _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
         // A server that went down keeps no connection open either.
