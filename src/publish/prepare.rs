@@ -169,7 +169,7 @@ impl Volume {
         let tree = if let Some(tree) = known {
             tree
         } else {
-            let tree = room::measure(job.trees, name.as_bytes(), job.cancel).map_err(failed)?;
+            let tree = room::measure(job.trees, name.as_bytes(), &|| !job.cancel.is_cancelled()).map_err(failed)?;
             let tree = tree.ok_or(Error::Cancelled)?;
             self.spares().size = Some(Size::of(tree));
             tree

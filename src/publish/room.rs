@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::folder;
-use crate::worker::Cancel;
 
 /// What should stay free beside trees: packs, history, other people's files.
 const MARGIN: u64 = 16 * 1024 * 1024;
@@ -40,13 +39,13 @@ impl Size {
     }
 }
 
-/// Measures a tree by looking at everything in it. `None`: cancelled.
-pub(super) fn measure(trees: &OwnedFd, name: &[u8], cancel: &Cancel) -> Result<Option<(u64, u64)>, Errno> {
+/// Measures a tree by looking at everything in it, for as long as `go_on` says so, which is asked at each. `None`: stopped.
+pub(super) fn measure(trees: &OwnedFd, name: &[u8], go_on: &impl Fn() -> bool) -> Result<Option<(u64, u64)>, Errno> {
     let mut tree = (0_u64, 0_u64);
     let measured = folder::visit(folder::open(trees, name)?, |_, _, stat| {
         tree.0 += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         tree.1 += 1;
-        if cancel.is_cancelled() { Err(Errno::CANCELED) } else { Ok(()) }
+        if go_on() { Ok(()) } else { Err(Errno::CANCELED) }
     });
     match measured {
         Ok(()) => Ok(Some(tree)),

@@ -18,7 +18,6 @@ use super::spare::SPARE;
 use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
-use crate::worker::Cancel;
 
 /// What a sweep does with an entry of `.worktrees`.
 enum Fate {
@@ -96,13 +95,13 @@ impl Volume {
     }
 
     /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
-    /// costs a look at each file of each new tree.
+    /// costs a look at each file of each new tree. `go_on` is asked at each.
     ///
     /// # Errors
-    /// `cancelled`, or if something could not be looked at.
-    pub fn usage(&self, cancel: &Cancel) -> Result<(u64, u64), Error> {
+    /// `cancelled` if it was stopped, or if something could not be looked at.
+    pub fn usage(&self, go_on: impl Fn() -> bool) -> Result<(u64, u64), Error> {
         let store = match folder::open_path(&self.store()) {
-            Ok(store) => measured(&store, b".", cancel, |errno| {
+            Ok(store) => measured(&store, b".", &go_on, |errno| {
                 Error::io("measure", self.store().as_os_str().as_bytes(), errno)
             })?,
             Err(Errno::NOENT) => 0,
@@ -118,7 +117,7 @@ impl Volume {
             let known = sizes().get(&tree).copied();
             let size = match known {
                 Some(size) => size,
-                None => measured(&trees, &tree.0, cancel, |errno| self.failed("measure", &tree.0, errno))?,
+                None => measured(&trees, &tree.0, &go_on, |errno| self.failed("measure", &tree.0, errno))?,
             };
             all += size;
             if commit_named(Some(OsStrExt::from_bytes(&tree.0))).is_some() || tree.0.starts_with(SPARE.as_bytes()) {
@@ -160,8 +159,13 @@ impl Volume {
 }
 
 /// Something that goes meanwhile takes nothing.
-fn measured(parent: &OwnedFd, name: &[u8], cancel: &Cancel, failed: impl Fn(Errno) -> Error) -> Result<u64, Error> {
-    match room::measure(parent, name, cancel) {
+fn measured(
+    parent: &OwnedFd,
+    name: &[u8],
+    go_on: &impl Fn() -> bool,
+    failed: impl Fn(Errno) -> Error,
+) -> Result<u64, Error> {
+    match room::measure(parent, name, go_on) {
         Ok(size) => size.map(|(bytes, _)| bytes).ok_or(Error::Cancelled),
         Err(Errno::NOENT) => Ok(0),
         Err(errno) => Err(failed(errno)),

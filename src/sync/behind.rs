@@ -176,12 +176,11 @@ impl Tools {
             tools.sweep_waits.store(false, Ordering::Relaxed);
             let courtesy = Courtesy::default();
             let is_ours = || tools.volume().is_some_and(|now| Arc::ptr_eq(&now, &volume));
-            let emptied =
-                volume.empty_trash(|| courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled());
-            if let Err(error) = emptied {
+            let go_on = || courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled();
+            if let Err(error) = volume.empty_trash(go_on) {
                 tracing::warn!(%error, "old trees could not be removed");
             }
-            volume.usage(cancel)
+            volume.usage(go_on)
         });
         let swept = failure::publish(Phase::Publish, swept.await);
         self.sweep_waits.store(false, Ordering::Relaxed);
