@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{self, Accepted, Event, HistoryPage, PauseRequest, PinRequest, Refusal, Snapshot, SyncDetail};
 use crate::lfs::{ObjectId, Pointer};
-use crate::remote_url::{RemoteUrl, Transport};
+use crate::remote_url::{BadUrl, RemoteUrl, Transport};
 use crate::secret::{self, Secret};
 use crate::signature::{Signer, parse_header, sign};
 
@@ -44,14 +44,18 @@ pub(super) fn remote_url(data: &[u8]) {
     // The same with credentials in it that must not come out again.
     let (user, password) = ("fuzz-user", "hunter2hunter2");
     if let Some((scheme, rest)) = text.split_once("://") {
-        let url = RemoteUrl::parse(&format!("{scheme}://{user}:{password}@{rest}"));
-        let shown = match &url {
+        let show = |url: &Result<RemoteUrl, BadUrl>| match url {
             Ok(url) => format!("{url} {url:?} {} {:?}", url.bare(), url.repository()),
             Err(bad) => format!("{bad} {bad:?}"),
         };
+        let url = RemoteUrl::parse(&format!("{scheme}://{user}:{password}@{rest}"));
+        let shown = show(&url);
         let taken_as_path = url.as_ref().is_ok_and(|url| url.transport() == Transport::Local);
-        // Names of hosts are written anew, without what nobody sees.
-        let in_rest = text.to_lowercase().contains(password) || rest.contains(user) || shown.contains("xn--");
+        // Names of hosts are written anew, without what nobody sees: then it may be shown without any credentials, too.
+        let in_rest = text.to_lowercase().contains(password)
+            || rest.contains(user)
+            || shown.contains("xn--")
+            || show(&RemoteUrl::parse(text)).contains(password);
         // After a colon that is no URL's, as in `host:://x`, it is the path of an scp-like address.
         let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         assert!(!shown.contains(password) || taken_as_path || in_rest || !is_scheme, "`{text}` shows it: {shown}");
