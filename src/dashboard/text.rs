@@ -22,8 +22,10 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     for character in text.chars() {
         match character {
             '\n' | '\r' | '\t' => cleaned.push(' '),
-            // Joiners and variation selectors: terminals disagree about the width of what they make.
+            // Joiners and variation selectors: terminals disagree about the width of what they make. Marks around them are
+            // on one character when they are gone.
             '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}' => {
+                continue;
             }
             character if character.is_control() || reorders(character) => {
                 cleaned.extend(character.escape_unicode());
@@ -255,6 +257,11 @@ mod tests {
         assert_eq!(clean("fdp\u{202e}exe.txt"), "fdp\\u{202e}exe.txt");
         assert_eq!(clean("👨\u{200d}👩"), "👨👩");
         assert_eq!(clean("e\u{301}\u{301}\u{301}\u{301}\u{301}"), "e\u{301}\u{301}\u{301}");
+        assert_eq!(
+            clean("e\u{301}\u{301}\u{feff}\u{301}\u{200d}\u{301}"),
+            "e\u{301}\u{301}\u{301}",
+            "what is dropped parts no marks"
+        );
         assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(clean("a\u{2028}b"), "a\\u{2028}b");
         assert!(matches!(clean("plain → ● 你好"), Cow::Borrowed(_)));
