@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         let args = args.into_iter().skip(usize::from(!plugin)).collect();
         return ExitCode::from(dashboard::main(args, plugin));
     }
+    git::prepare_process();
     match config::parse(args, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(*config),
         Ok(Invocation::Ping(args)) => send_ping(args),
@@ -52,7 +53,6 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
 
 /// The life of a sidecar.
 fn run(config: Config) -> ExitCode {
-    git::share_one_heap();
     log::init(config.log);
     config.volume.shape.share_with_group();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -108,7 +108,7 @@ impl Engine {
     /// The first engine of a process sets libgit2's timeouts for all of them (see `limits`).
     #[must_use]
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
-        limits::apply(options.timeout, options.network.ca_file().map(PathBuf::as_path));
+        limits::apply(options.timeout);
         Self::with(options, store, Arc::new(Worker::new("git")), Arc::default())
     }
 

@@ -1,9 +1,10 @@
-//! The settings that C libraries keep for the whole process: libgit2's timeouts, whose configuration it reads and its memory,
-//! and malloc's heaps.
+//! The settings that C libraries keep for the whole process: libgit2's timeouts, whose configuration it reads, whom it trusts
+//! and its memory, and malloc's heaps.
 //!
 //! The only module with `unsafe`: these options are plain globals in C without a lock, and an allocator is C as well.
 #![allow(unsafe_code)]
 
+use std::env;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,11 +22,31 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// A connection that is not made by then will not be.
 const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 
-/// Has all threads take their memory from one heap. To be called before there are any.
+/// Settles what cannot be settled any more once there is a second thread, or libgit2 was used: so before either.
+pub fn prepare_process() {
+    share_one_heap();
+    initialise_without_certificates();
+}
+
+/// Has libgit2 initialise OpenSSL without the certificates of `SSL_CERT_FILE`: all in it would be read and kept, a megabyte
+/// and some ten milliseconds, whether or not it ever talks https. If it does, [`trust`] reads them.
+fn initialise_without_certificates() {
+    const CERTIFICATES: &str = "SSL_CERT_FILE";
+    let named = env::var_os(CERTIFICATES);
+    // SAFETY: there is no other thread that could read the environment meanwhile.
+    unsafe { env::remove_var(CERTIFICATES) };
+    libgit2_sys::init();
+    if let Some(named) = named {
+        // SAFETY: as above; libgit2 starts no threads.
+        unsafe { env::set_var(CERTIFICATES, named) };
+    }
+}
+
+/// Has all threads take their memory from one heap.
 ///
 /// glibc gives each thread a heap of its own, and what a large sync leaves free in one is of no use to the others: after a
 /// clone of 20,000 files that was 8 MiB instead of 5.
-pub fn share_one_heap() {
+fn share_one_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it sets a number that malloc reads when a thread allocates for the first time, and there is no other thread
     // yet. A failure leaves the number as it was.
@@ -47,9 +68,7 @@ pub(super) fn connect(timeout: Duration) -> Duration {
 /// Sets the limits; only the first call of a process has an effect.
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
-///
-/// `ca_file` is trusted besides the system's certificates, which come later, see [`trust_the_system`].
-pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
+pub(super) fn apply(timeout: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let silence = milliseconds(silence(timeout));
@@ -76,17 +95,15 @@ pub(super) fn apply(timeout: Duration, ca_file: Option<&Path>) {
                 libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed(),
                 std::ptr::from_ref(&Allocator { malloc, realloc, free }),
             );
-            if let Some(ca_file) = ca_file {
-                let _ = git2::opts::set_ssl_cert_file(ca_file);
-            }
         }
     });
 }
 
-/// Has libgit2 read the certificates that the system trusts: before it talks https, and only then.
+/// Has libgit2 read the certificates that the system trusts, and besides them those in `ca_file`: before it talks https, and
+/// only then. Only the first call of a process has an effect.
 ///
 /// That is a megabyte and some ten milliseconds, and our own client does all the talking where a server speaks version 2.
-pub(super) fn trust_the_system() {
+pub(super) fn trust(ca_file: Option<&Path>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let found = openssl_probe::probe();
@@ -99,6 +116,9 @@ pub(super) fn trust_the_system() {
             }
             for folder in found.cert_dir {
                 let _ = git2::opts::set_ssl_cert_dir(folder);
+            }
+            if let Some(ca_file) = ca_file {
+                let _ = git2::opts::set_ssl_cert_file(ca_file);
             }
         }
     });

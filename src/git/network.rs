@@ -3,7 +3,7 @@
 //! Pure. It must not know of accounts: those are in `access`.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -128,9 +128,9 @@ impl Network {
     }
 
     /// A CA file that counts everywhere; libgit2 knows only such.
-    pub(super) fn ca_file(&self) -> Option<&PathBuf> {
+    pub(super) fn ca_file(&self) -> Option<&Path> {
         self.settings.iter().rev().find_map(|setting| match &setting.what {
-            What::CaFile(path) => Some(path),
+            What::CaFile(path) => Some(path.as_path()),
             _ => None,
         })
     }

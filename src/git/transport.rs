@@ -113,7 +113,7 @@ impl Link<'_> {
     fn may_go(&self) -> Result<(), Error> {
         let transport = self.options.url.transport();
         if matches!(transport, Transport::Http | Transport::Https) {
-            limits::trust_the_system();
+            limits::trust(self.options.network.ca_file());
         }
         match self.options.way().proxy {
             Some(proxy) if transport == Transport::Http => {

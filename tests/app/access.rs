@@ -83,6 +83,18 @@ async fn what_git_is_told_of_certificates_by_its_variables_counts_here_too() {
 }
 
 #[tokio::test]
+async fn certificates_are_not_read_by_who_talks_no_https() {
+    let mut site = Site::new();
+    // Whoever opened it would wait for somebody to write to it.
+    let pipe = site.path("certificates");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    start(&mut site, &[("SSL_CERT_FILE", pipe.to_str().unwrap())]);
+    let head = site.repo.head();
+    site.wait_published(&head).await;
+    site.assert_whole(&head);
+}
+
+#[tokio::test]
 async fn calls_of_the_askpass_service_are_counted_and_a_failure_keeps_what_is_published() {
     let mut site = Site::new();
     site.remote.require(Some(("ada", "password-by-askpass")));
