@@ -19,7 +19,7 @@ use super::access;
 use super::error::Cause;
 use super::known_hosts::{Verdict, fingerprint, judge, key_type};
 use super::pass::Pass;
-use super::{Error, RemoteOptions, limits};
+use super::{Error, RemoteOptions, limits, ssh_keys};
 
 /// The user that forges expect for SSH when the address names none.
 const SSH_USER: &str = "git";
@@ -55,7 +55,7 @@ impl<'a> Login<'a> {
                 known_hosts = Some(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
             }
             limits::prefer_known_keys(store, known_hosts.as_deref().unwrap_or_default());
-            keys = readable_keys(ours)?;
+            keys = usable_keys(ours)?;
         }
         let state = State { keys, key_offered: false, password_offered: false, problem: None };
         Ok(Self { options, http, verify, known_hosts, state: RefCell::new(state) })
@@ -140,19 +140,22 @@ impl State {
     }
 }
 
-/// The keys that can be offered. libssh2 would say of a file that is not there only that it could not sign.
-fn readable_keys(ours: &access::Credentials) -> Result<VecDeque<PathBuf>, Error> {
+/// The keys that can be offered.
+fn usable_keys(ours: &access::Credentials) -> Result<VecDeque<PathBuf>, Error> {
     let mut keys = VecDeque::new();
-    let mut missing = None;
+    let mut unusable = None;
     for path in &ours.ssh_keys {
-        match fs::File::open(path) {
-            Ok(_) => keys.push_back(path.clone()),
+        match ssh_keys::check(path) {
+            Ok(()) => keys.push_back(path.clone()),
             Err(error) if ours.ssh_keys_assumed && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => missing = missing.or(Some(unreadable(path, &error))),
+            Err(error) => {
+                tracing::debug!(key = %path.display(), %error, "this SSH key is passed over");
+                unusable = unusable.or(Some(unreadable(path, &error)));
+            }
         }
     }
     // ssh passes over a key that it cannot read as well. But without any, that is why nobody is let in.
-    match missing {
+    match unusable {
         Some(error) if keys.is_empty() => Err(error),
         _ => Ok(keys),
     }

@@ -27,7 +27,7 @@ pub enum Error {
     Refused { remote: String, source: Cause },
     #[error("{remote} asks for credentials and none are configured")]
     NoCredentials { remote: String },
-    #[error("the credentials file {} cannot be read", path.display())]
+    #[error("the credentials file {} cannot be used", path.display())]
     CredentialFile { path: PathBuf, source: Cause },
     #[error("line {line} of the cookie file {} is not in the Netscape format", path.display())]
     CookieFile { path: PathBuf, line: usize },

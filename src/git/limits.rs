@@ -30,6 +30,7 @@ pub fn prepare_process() {
 
 /// Has libgit2 initialise OpenSSL without the certificates of `SSL_CERT_FILE`: all in it would be read and kept, a megabyte
 /// and some ten milliseconds, whether or not it ever talks https. If it does, [`trust`] reads them.
+#[expect(clippy::disallowed_methods, reason = "they race with other threads, and there are none yet")]
 fn initialise_without_certificates() {
     const CERTIFICATES: &str = "SSL_CERT_FILE";
     let named = env::var_os(CERTIFICATES);

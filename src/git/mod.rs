@@ -39,6 +39,7 @@ mod known_hosts;
 mod compact;
 mod depth;
 mod locks;
+mod ssh_keys;
 mod store;
 mod upkeep;
 

@@ -64,6 +64,21 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     // As ssh has it: a key that is missing is passed over, if there is another.
     synced(&Volume::new().engine(with(vec!["/nowhere/key".into(), sshd.key()], Some(&known))), &amended, "amended")
         .await;
+    // So is one that nobody can use without typing, and a file that is none at all.
+    let locked = sshd.key().with_file_name("locked");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "open sesame", "-f"])
+        .arg(&locked)
+        .status();
+    assert!(made.unwrap().success());
+    let garbage = sshd.file("garbage", "not a key\n");
+    let keys = vec![locked.clone(), garbage.clone(), sshd.key()];
+    synced(&Volume::new().engine(with(keys, Some(&known))), &amended, "amended").await;
+    for (key, why) in [(locked, "passphrase"), (garbage, "no private key")] {
+        let useless = failure(with(vec![key], Some(&known))).await;
+        let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
+        assert!(source.to_string().contains(why) && useless.kind() == "auth", "{useless:?}");
+    }
     let mut assumed = with(vec!["/nowhere/key".into()], Some(&known));
     assumed.credentials.ssh_keys_assumed = true;
     let assumed = failure(assumed).await;
