@@ -107,7 +107,11 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
 fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) {
     for name in ["username", "password-file"].into_iter().chain(ASKED) {
         if given.is_given(name) {
-            given.problem(name, "is for http(s) only; the URL of SSH names its user, and a key lets it in");
+            // Known to start with git-sync, so it is no reason not to start.
+            given.warn(
+                name,
+                "has no effect: it is for http(s), while the URL of SSH names its user, and a key lets it in",
+            );
         }
     }
     if let Some(name) = variable {

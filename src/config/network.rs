@@ -19,13 +19,20 @@ use crate::secret::Secret;
 const COOKIES: &str = "/etc/git-secret/cookie_file";
 
 /// Variables of git's that have no effect, and what does.
-const IDLE: [(&str, &str); 6] = [
+const IDLE: [(&str, &str); 13] = [
     ("GIT_SSH", "; give --ssh-key-file"),
     ("GIT_SSH_COMMAND", "; give --ssh-key-file and --ssh-known-hosts-file"),
+    ("GIT_SSH_VARIANT", ""),
+    ("GIT_ASKPASS", "; give --username and --password-file, or --askpass-url"),
+    ("SSH_ASKPASS", "; give --ssh-key-file with a key that needs no passphrase"),
     ("GIT_CONFIG_COUNT", "; give --git-config"),
     ("GIT_CONFIG_GLOBAL", "; give --git-config"),
+    ("GIT_CONFIG_SYSTEM", "; give --git-config"),
     ("GIT_CONFIG_PARAMETERS", "; give --git-config"),
     ("GIT_PROXY_COMMAND", ""),
+    ("GIT_SSL_CAPATH", "; give GIT_SSL_CAINFO, or SSL_CERT_DIR"),
+    ("GIT_SSL_CERT", "; certificates of clients are not supported"),
+    ("GIT_SSL_KEY", "; certificates of clients are not supported"),
 ];
 
 /// What holds before the address is known: the rewrites are needed to know it.

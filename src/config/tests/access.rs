@@ -108,7 +108,11 @@ fn askpass_and_github_apps_are_for_the_repositorys_server_and_exclude_each_other
         assert!(exit.text.contains(expected), "{more:?}: {}", exit.text);
     }
     let ssh = ["--repo=git@git.test:a/b", "--root=/git", "--ssh-known-hosts=false", "--ssh-key-file", &key];
-    assert!(refused(&[&ssh[..], &askpass].concat(), &[]).text.contains("--askpass-url: is for http(s) only"));
+    let told = run(&[&ssh[..], &askpass, &["--username=ada"]].concat(), &[]).warnings;
+    for name in ["--askpass-url", "--username"] {
+        let said = format!("{name}: has no effect: it is for http(s)");
+        assert!(told.iter().any(|warning| warning.starts_with(&said)), "{told:?}");
+    }
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     assert!(refused(&with(&[]), &nowhere).text.contains("GIT_SSL_CAINFO: `/nowhere` cannot be read"));
     let local = run(&["--repo=/srv/site.git", "--root=/git"], &nowhere);
     assert!(local.warnings.iter().any(|warning| warning.starts_with("GIT_SSL_CAINFO: `/nowhere` cannot be read")));
-    for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_GLOBAL", "GIT_PROXY_COMMAND"] {
+    for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_SYSTEM", "GIT_ASKPASS", "GIT_SSL_CERT"] {
         let told = run(&with(&[]), &[(name, "anything")]).warnings;
         assert!(told[0].starts_with(&format!("{name}: has no effect, since no git program is run")), "{told:?}");
     }
