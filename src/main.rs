@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::metrics::Metrics;
+use pushsync::notices::Notice;
 use pushsync::{dashboard, git, log, notices, ping, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +55,9 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
 /// The life of a sidecar.
 fn run(config: Config) -> ExitCode {
     log::init(config.log);
-    config.volume.shape.share_with_group();
+    config.volume.shape.set_umask();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let error_file = config.sync.notices.error.clone();
     // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let served = runtime.context("no threads or timers to be had").and_then(|runtime| {
@@ -66,6 +68,8 @@ fn run(config: Config) -> ExitCode {
     });
     ExitCode::from(served.unwrap_or_else(|error| {
         tracing::error!("cannot start: {error:#}");
+        let notice = || Notice::new("cannot start", format!("{error:#}"));
+        let _ = error_file.map(|path| notices::tell(&path, &notice()));
         1
     }))
 }

@@ -29,6 +29,14 @@ pub struct Notice {
     pub args: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Notice {
+    /// What is wrong and why, with nothing more to say about it.
+    #[must_use]
+    pub fn new(msg: &str, err: String) -> Self {
+        Self { msg: msg.to_owned(), err, args: serde_json::Map::new() }
+    }
+}
+
 /// Makes the file if it is missing and sets its times to now.
 ///
 /// # Errors

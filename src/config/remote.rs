@@ -1,14 +1,14 @@
 //! The groups "what" and "where": the repository, the ref, the folder and the link.
 
 use std::borrow::Cow;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
 use super::given::Given;
 use super::values;
 use crate::git::{BadFilter, Compaction, Filter, Lfs, Network, Reference};
-use crate::publish::{Durability, Shape, VolumeOptions};
+use crate::publish::{Durability, Shape, VolumeOptions, tidy};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::submodules::Submodules;
 
@@ -245,21 +245,6 @@ pub(super) fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
 /// `Path::file_name` overlooks a `.` at the end, which is no name.
 fn ends_in_a_name(link: &Path) -> bool {
     link.file_name().is_some() && !link.as_os_str().as_encoded_bytes().ends_with(b"/.")
-}
-
-/// The path without `.` and `..`, by its words alone: the folders need not exist yet.
-pub(super) fn tidy(path: &Path) -> PathBuf {
-    let mut tidy = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                tidy.pop();
-            }
-            Component::CurDir => {}
-            other => tidy.push(other),
-        }
-    }
-    tidy
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::given::Given;
 use super::{remote, values};
 use crate::hooks::{Address, Exec, Options, Webhook};
+use crate::publish::tidy;
 use crate::{log, notices};
 
 /// `--exechook-*`, `--pre-publish-exechook-*`, `--webhook-*`; `None` if there was a problem with any of them.
@@ -109,7 +110,7 @@ pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path
     let touch = file(given, "touch-file", root, link);
     let error = file(given, "error-file", root, link);
     let (touch, error) = (touch?, error?);
-    if touch.as_deref().map(remote::tidy).is_some_and(|touch| error.as_deref().map(remote::tidy) == Some(touch)) {
+    if touch.as_deref().map(tidy).is_some_and(|touch| error.as_deref().map(tidy) == Some(touch)) {
         given.problem("error-file", "is the touch file as well; give them two names");
         return None;
     }
@@ -122,7 +123,7 @@ fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>)
     let root = root.unwrap_or(Path::new("/root-to-be"));
     let wrong = match remote::check_link(root, &path) {
         Err(wrong) => Some(wrong),
-        Ok(()) if link.is_some_and(|link| remote::tidy(&root.join(link)) == remote::tidy(&root.join(&path))) => {
+        Ok(()) if link.is_some_and(|link| tidy(&root.join(link)) == tidy(&root.join(&path))) => {
             Some("is where the link goes; choose another name")
         }
         Ok(()) => None,

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::path::printable;
+use super::path::{printable, tidy};
 use super::{Durability, Error, folder};
 
 /// Where the link stands: its folder as configured (it may not exist yet) and its name.
@@ -38,15 +38,16 @@ pub(super) enum Standing {
 }
 
 impl Place {
-    /// `root` is resolved; `link` is absolute or relative to it.
+    /// `root` is resolved; `link` is absolute or relative to it. What `..` in it leads to is seen in its words alone, as in
+    /// git-sync: its folders need not exist yet.
     pub(super) fn new(root: &Path, link: &Path, trees: PathBuf) -> Result<Self, Error> {
-        let path = root.join(link);
+        let path = tidy(&root.join(link));
         let bad = |why| Error::BadLink { path: shown(&path), why };
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(bad("it has no name"));
         };
-        if path.components().any(|part| part == Component::ParentDir) {
-            return Err(bad("it contains .."));
+        if root.starts_with(&path) {
+            return Err(bad("it is the root itself or a folder above it"));
         }
         if let Ok(inside) = path.strip_prefix(root) {
             let first = inside.components().next().map(Component::as_os_str);
@@ -214,10 +215,11 @@ mod tests {
     #[test]
     fn a_link_without_a_name_or_inside_our_folders_is_refused() {
         let place = |link: &str| Place::new(Path::new("/git"), Path::new(link), "/git/.worktrees".into());
-        for link in ["/", "..", "a/../b", ".pushsync/x", "/git/.worktrees", ".worktrees/live"] {
+        for link in ["/", "..", "a/..", "../git", ".pushsync/x", "a/../.pushsync", "/git/.worktrees", ".worktrees/live"]
+        {
             assert_eq!(place(link).unwrap_err().kind(), "bad_link", "{link}");
         }
-        for link in ["current", "a/b/current", "/srv/www/site", "./current"] {
+        for link in ["current", "a/b/current", "/srv/www/site", "./current", "a/../b", "../git/b", "../outside"] {
             assert!(place(link).is_ok(), "{link}");
         }
     }

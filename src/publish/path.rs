@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
 
 use crate::text::is_deceptive;
 
@@ -20,6 +21,21 @@ const SHOWN: usize = 400;
 pub(super) enum Refused {
     TooLong,
     Hostile(&'static str),
+}
+
+/// The path without `.` and `..`, by its words alone: the folders need not exist yet.
+pub fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                tidy.pop();
+            }
+            Component::CurDir => {}
+            other => tidy.push(other),
+        }
+    }
+    tidy
 }
 
 /// Checks one name, as it stands in a tree object. `link` is true if the entry is a symbolic link.

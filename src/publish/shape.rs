@@ -35,13 +35,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// With `--group-write`, makes what this process creates from now on the group's as well: besides trees, all that it
-    /// keeps on the volume. Else a process of another user in that group could not go on with it. To be called once, at
-    /// the start, since it counts for the whole process and for the hooks that it runs.
-    pub fn share_with_group(&self) {
-        if self.group_write {
-            rustix::process::umask(Mode::WOTH);
-        }
+    /// Makes what this process creates from now on readable by all, as trees are whatever the umask: the folders that lead
+    /// to the link, the touch file, and the store for git in a published tree. With `--group-write` the group may write it,
+    /// too, or a process of another user in it could not go on. To be called once, at the start, since it counts for the
+    /// whole process and for the hooks that it runs.
+    pub fn set_umask(&self) {
+        rustix::process::umask(if self.group_write { Mode::WOTH } else { Mode::WGRP | Mode::WOTH });
     }
 
     /// The permission bits of a file or folder. They do not depend on the umask.

@@ -6,8 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
-
 use crate::secret_file::BadSecretFile;
 
 /// Start-up failed; nothing is listening.
@@ -15,11 +13,6 @@ use crate::secret_file::BadSecretFile;
 pub enum Error {
     #[error("cannot listen on {address} ({flag}){}", hint(.source))]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
-    #[error(
-        "no port of 127.0.0.1 from {DEFAULT_ADMIN_PORT} to {LAST_ADMIN_PORT} is free for the admin API; \
-         give another with --admin-bind, or do without by `--admin-bind off`"
-    )]
-    NoAdminPort,
     #[error("--admin-bind {0} is not a loopback address, so --admin-token-file is required")]
     OpenAdmin(SocketAddr),
     #[error("--hook-bind is given without --hook-secret-file; nobody could ring")]

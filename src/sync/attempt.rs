@@ -151,7 +151,7 @@ impl<'a> Attempt<'a> {
         };
         let Some(commit) = gone else { return Ok(false) };
         self.tools.board.set_health(|health| health.ready = false);
-        self.story.warn(format!("what is published is gone or changed: putting {commit} back"));
+        self.story.warn(format!("what is published is gone, or is not what it should be now: putting {commit} back"));
         self.new = Some(commit);
         // No gate: it passed when it was published first.
         let put_back = async {
@@ -170,7 +170,7 @@ impl<'a> Attempt<'a> {
             Ok(_) => Ok(false),
             // What the remote has may be publishable all the same; if not, that error will be told.
             Err(error) => {
-                self.story.warn(format!("it cannot be put back: {}", error.message()));
+                self.story.warn(format!("it cannot be put back from what is here: {}", error.message()));
                 Ok(false)
             }
         }

@@ -70,10 +70,13 @@ async fn the_link_may_be_absolute_or_in_a_sub_folder_and_survives_another_mount_
     let mut site = Site::new();
     let head = site.repo.head();
     let absolute = site.root().join("served/here");
-    for link in ["a/b/current".to_owned(), absolute.display().to_string(), "site.git".to_owned()] {
+    let climbing = ["../outside/current", "a/../c/current", "../root/d"].map(str::to_owned);
+    for link in
+        ["a/b/current".to_owned(), absolute.display().to_string(), "site.git".to_owned()].into_iter().chain(climbing)
+    {
         site.set("link", &link);
         once(&mut site).await;
-        let path = site.root().join(&link);
+        let path = pushsync::publish::tidy(&site.root().join(&link));
         let target = fs::read_link(&path).unwrap();
         assert!(target.is_relative(), "{}", target.display());
         assert_eq!(target.file_name().unwrap().to_str(), Some(head.as_str()), "the contract of basename");
@@ -92,17 +95,31 @@ async fn modes_are_the_same_whatever_the_umask() {
     for umask in ["000", "022", "077"] {
         let mut site = Site::new();
         site.repo.push_file("folder/page", "x", "a folder");
-        let head = site.repo.head();
-        site.set("one-time", "true");
+        site.set("one-time", "true")
+            .set("link", "pub/site")
+            .set("touch-file", "told/touched")
+            .set("worktree-git", "true");
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_pushsync")).args(site.arguments());
         let mut sidecar = Sidecar::spawn(command);
         assert_eq!(sidecar.exited(PATIENCE).await.code(), Some(0), "{}", sidecar.log().join("\n"));
-        site.assert_whole(&head);
-        let modes = ["", ".worktrees", "current", "current/folder", "current/folder/page"]
-            .map(|path| format!("{:o}", mode(site.root().join(path))));
-        assert_eq!(modes, ["775", "755", "755", "755", "644"], "umask {umask}");
+        let paths = [
+            ("", "775"),
+            (".worktrees", "755"),
+            ("pub", "755"),
+            ("pub/site", "755"),
+            ("pub/site/folder", "755"),
+            ("pub/site/folder/page", "644"),
+            ("told", "755"),
+            ("told/touched", "644"),
+            (".pushsync", "755"),
+            (".pushsync/repo.git", "755"),
+            (".pushsync/repo.git/HEAD", "644"),
+        ];
+        for (path, expected) in paths {
+            assert_eq!(format!("{:o}", mode(site.root().join(path))), expected, "umask {umask}: {path}");
+        }
     }
 }
 

@@ -57,7 +57,9 @@ impl Error {
             Self::Server { .. } => "the server has a problem; it is asked again",
             Self::Protocol { .. } => "check that --repo is a git address and no proxy or login page answers for it",
             Self::RefMissing { .. } => "check --ref, or push the branch or tag",
-            Self::NotACommit { .. } => "give a branch or a tag of a commit as --ref",
+            Self::NotACommit { .. } => {
+                "give a branch, a tag of a commit, or a commit's hash as --ref; of an annotated tag that is what `git rev-parse TAG^{}` prints"
+            }
             Self::EmptyRepository { .. } => "push a first commit",
             Self::NoSuchCommit { .. } => {
                 "check the hash; some servers give only commits that a ref names (uploadpack.allowReachableSHA1InWant)"
