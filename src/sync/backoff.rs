@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::error::Retry;
 
 const FIRST: Duration = Duration::from_secs(1);
+/// By how much a wait may be off to either side.
+const SPREAD: f64 = 0.1;
 
 /// The pause before the next attempt after `failures` (1 or more) in a row. `dice` in 0..1 spreads the replicas of a
 /// fleet by a tenth to either side, so that they do not strike a recovering remote together.
@@ -15,7 +17,12 @@ pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Durati
         Retry::NextPoll => period,
         Retry::Soon => FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(period),
     };
-    plain.mul_f64(0.9 + 0.2 * dice.clamp(0.0, 1.0)).min(period)
+    plain.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * dice.clamp(0.0, 1.0)).min(period)
+}
+
+/// The shortest wait for a poll that there may be.
+pub fn shortest(period: Duration) -> Duration {
+    period.mul_f64(1.0 - SPREAD)
 }
 
 #[cfg(test)]

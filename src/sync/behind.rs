@@ -165,6 +165,25 @@ impl Tools {
 }
 
 impl Tools {
+    /// The sweep of a process that ends now. Answers how many trees went.
+    pub async fn sweep_at_end(self: &Arc<Self>) -> usize {
+        if self.volume().is_none() {
+            return 0;
+        }
+        let deadline = Instant::now() + self.options.timeout;
+        let kept = self.kept();
+        let sweep = move |volume: &Volume, cancel: &Cancel| {
+            volume.doom_old(|commit| kept.contains(&commit))?;
+            volume.empty_trash(|| !cancel.is_cancelled())
+        };
+        let swept = self.on_disk(Phase::Publish, deadline, sweep).await;
+        self.drop_objects(deadline).await;
+        swept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "old trees could not be removed");
+            0
+        })
+    }
+
     /// The part of a sweep that takes long for large trees. One that waits for its turn is enough for all.
     async fn remove_and_measure(self: &Arc<Self>) {
         let Some(volume) = self.volume() else { return };

@@ -1,5 +1,6 @@
 //! The loop: one attempt after the other, commands and timers in between.
 
+mod failures;
 mod refused;
 
 use std::panic::AssertUnwindSafe;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{ErrorInfo, Outcome, PeerResult, Published, Record, TriggerKind};
 use crate::error::{Phase, SyncError};
 
+use self::failures::{Limit, worth_a_record};
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
 use super::queue::{Request, Told};
@@ -75,12 +77,15 @@ pub struct SyncLoop {
     tools: Arc<Tools>,
     commands: Commands,
     failures: u32,
+    limit: Limit,
     succeeded: bool,
     next_poll: Instant,
     /// What the next poll is to repeat, if the attempt before it failed.
     retry: Option<Request>,
     next_sweep: Option<Instant>,
     grace: Duration,
+    /// `--one-time`: the store has grown, or was left with what nobody wants.
+    compact_at_end: bool,
 }
 
 impl SyncLoop {
@@ -90,11 +95,13 @@ impl SyncLoop {
             tools,
             commands,
             failures: 0,
+            limit: Limit::default(),
             succeeded: false,
             next_poll,
             retry: None,
             next_sweep: Some(next_poll + grace),
             grace,
+            compact_at_end: false,
         }
     }
 
@@ -116,6 +123,7 @@ impl SyncLoop {
                 None => Ending::Stopped,
             };
         }
+        self.tidy_up(&ending).await;
         tools.hooks.stop().await;
         ending
     }
@@ -146,6 +154,16 @@ impl SyncLoop {
             if let Some(ending) = self.settle(attempt, ended).await {
                 self.leave(&ending).await;
                 return ending;
+            }
+        }
+    }
+
+    /// Who runs once comes back for nothing: what earlier runs left and is over its grace goes now, or never would.
+    async fn tidy_up(&self, ending: &Ending) {
+        if self.options().one_time && matches!(ending, Ending::Done | Ending::NotTold | Ending::GaveUp) {
+            let removed = self.tools.sweep_at_end().await;
+            if removed > 0 || self.compact_at_end {
+                self.tools.compact_at_end().await;
             }
         }
     }
@@ -267,6 +285,7 @@ impl SyncLoop {
                 let still_refused = self.is_refused_beside(&attempt, *done);
                 if !still_refused {
                     self.failures = 0;
+                    self.limit = Limit::default();
                     self.forget_refused();
                 }
                 let first = !std::mem::replace(&mut self.succeeded, true);
@@ -298,6 +317,7 @@ impl SyncLoop {
                     self.tools.follow_up();
                 }
                 self.failures = self.failures.saturating_add(1);
+                self.limit.count(error, self.period(), Instant::now());
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
                 let in_row = self.note_refusal(&attempt, error).unwrap_or(self.failures);
@@ -326,7 +346,7 @@ impl SyncLoop {
             // After the record: nobody waits for anything now.
             self.tools.follow_up();
             if self.options().one_time {
-                self.tools.compact_at_end().await;
+                self.compact_at_end = true;
             } else {
                 self.tools.compact_soon();
             }
@@ -424,11 +444,11 @@ impl SyncLoop {
         if error.is_none() {
             return options.one_time.then_some(Ending::Done);
         }
-        let limit = match options.init_max_failures {
-            Some(limit) if !self.succeeded => limit,
+        let most = match options.init_max_failures {
+            Some(most) if !self.succeeded => most,
             _ => options.max_failures,
         };
-        (limit >= 0 && i64::from(self.failures) >= limit).then_some(Ending::GaveUp)
+        (most >= 0 && i64::from(self.limit.failures) >= most).then_some(Ending::GaveUp)
     }
 
     fn period(&self) -> Duration {
@@ -455,34 +475,5 @@ async fn stopped(stop: &CancellationToken, tools: &Tools) {
     stop.cancelled().await;
     if tools.is_swapping() {
         tokio::time::sleep(LAST_SWAP).await;
-    }
-}
-
-/// A remote that is down for a day must not flush a day of history: of the same failure, polled again and again, the 1st,
-/// 2nd, 4th, 8th … are recorded.
-fn worth_a_record(failures: u32, error: &SyncError, last: Option<&ErrorInfo>) -> bool {
-    let same = last.is_some_and(|last| last.kind == error.kind && last.phase == error.phase);
-    !same || failures.is_power_of_two()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Retry;
-
-    #[test]
-    fn the_same_failure_is_recorded_ever_more_rarely_and_a_new_one_at_once() {
-        let error = |kind| SyncError {
-            phase: Phase::Look,
-            kind,
-            retry: Retry::Soon,
-            hint: None,
-            source: Box::new(std::io::Error::other("x")),
-        };
-        let last = Some(error("network").to_api());
-        let recorded: Vec<u32> = (1..=64).filter(|n| worth_a_record(*n, &error("network"), last.as_ref())).collect();
-        assert_eq!(recorded, [1, 2, 4, 8, 16, 32, 64]);
-        assert!(worth_a_record(7, &error("auth"), last.as_ref()));
-        assert!(worth_a_record(7, &error("network"), None));
     }
 }

@@ -28,14 +28,14 @@ async fn the_initial_period_and_the_initial_number_of_failures_count_until_the_f
 
     // By the backoff alone, which begins with a second and doubles, twenty looks would take days.
     let before = site.remote.requests();
-    site.set("init-max-failures", "-1").set("max-failures", "2");
+    site.set("init-max-failures", "-1").set("max-failures", "2").set("period", "2s");
     site.start().await;
     eventually(PATIENCE, || site.remote.requests() > before + 40).await;
     site.remote.set(Mode::Serve);
     let head = site.repo.head();
     site.wait_published(&head).await;
     site.wait_record(|record| record.new.as_deref() == Some(&head)).await;
-    // From here on it is the period, which is an hour, and the other number.
+    // From here on it is the period, which is longer, and the other number.
     let looks = site.remote.requests();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(site.remote.requests(), looks);

@@ -22,7 +22,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "max-failures",
         "NUMBER",
         Value("-1"),
-        "Exit after this many failures in a row; -1 never exits (1 with --one-time)",
+        "Exit after this many failures in a row, one a period; -1 never exits (1 with --one-time)",
     )),
     shared(one(When, "init-max-failures", "NUMBER", Rule("--max-failures"), "The same before the first success")),
     shared(one(

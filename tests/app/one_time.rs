@@ -1,0 +1,133 @@
+//! A process that runs once, again and again on one volume: an init container, or a job that comes by the clock.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::site::Site;
+use crate::support::PATIENCE;
+use crate::support::git_http::Mode;
+use crate::support::sidecar::Sidecar;
+
+async fn once(site: &Site, code: i32) -> String {
+    let mut sidecar = Sidecar::start(site.arguments());
+    let ended = sidecar.exited(PATIENCE).await.code();
+    let log = sidecar.log().join("\n");
+    assert_eq!(ended, Some(code), "{log}");
+    log
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn trees(site: &Site) -> Vec<String> {
+    names(&site.root().join(".worktrees"))
+}
+
+fn packs(site: &Site) -> usize {
+    let packs = names(&site.root().join(".pushsync/repo.git/objects/pack"));
+    packs.iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "pack")).count()
+}
+
+#[tokio::test]
+async fn without_grace_each_run_leaves_one_tree_and_a_store_of_few_packs() {
+    let mut site = Site::new();
+    site.set("one-time", "true").set("stale-worktree-timeout", "0").set("git-gc", "always");
+    for run in 0..6 {
+        let head = site.repo.push_file("index.html", format!("{run}\n"), "again");
+        once(&site, 0).await;
+        site.assert_whole(&head);
+        assert_eq!(trees(&site), [head], "run {run}");
+    }
+    assert!(packs(&site) <= 2, "{}", packs(&site));
+    // Nothing new: nothing goes, nothing comes.
+    once(&site, 0).await;
+    site.assert_whole(&site.repo.head());
+    assert_eq!(trees(&site).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_over_its_grace_goes_with_the_next_run_whatever_that_finds() {
+    let mut site = Site::new();
+    site.set("one-time", "true").set("stale-worktree-timeout", "1h");
+    let mut heads = vec![site.repo.head()];
+    once(&site, 0).await;
+    for run in 0..3 {
+        heads.push(site.repo.push_file("index.html", format!("{run}\n"), "again"));
+        once(&site, 0).await;
+    }
+    let mut all = heads.clone();
+    all.sort();
+    assert_eq!(trees(&site), all, "readers may still be in them");
+    let live = heads.pop().unwrap();
+    for old in &heads {
+        let tree = site.root().join(".worktrees").join(old);
+        assert!(Command::new("touch").args(["-d", "3 days ago"]).arg(tree).status().unwrap().success());
+    }
+    once(&site, 0).await;
+    assert_eq!(trees(&site), std::slice::from_ref(&live));
+    site.assert_whole(&live);
+}
+
+#[tokio::test]
+async fn a_tree_that_a_hook_writes_into_is_rebuilt_by_each_run_and_does_not_pile_up() {
+    let mut site = Site::new();
+    let script = site.path("hook");
+    fs::write(&script, "#!/bin/sh\ndate > generated\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(&script).status().unwrap().success());
+    site.set("one-time", "true").set("stale-worktree-timeout", "0").set("exechook-command", script.to_str().unwrap());
+    for run in 0..3 {
+        once(&site, 0).await;
+        assert_eq!(trees(&site), [site.repo.head()], "run {run}");
+        assert!(site.link().join("generated").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_the_gate_refused_is_gone_two_runs_later() {
+    let mut site = Site::new();
+    site.set("one-time", "true").set("stale-worktree-timeout", "0");
+    once(&site, 0).await;
+    let live = site.repo.head();
+    let gate = site.path("gate");
+    fs::write(&gate, "#!/bin/sh\nexit 1\n").unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(&gate).status().unwrap().success());
+    site.set("pre-publish-exechook-command", gate.to_str().unwrap());
+    for run in 0..4 {
+        site.repo.push_file("index.html", format!("{run}\n"), "refused");
+        once(&site, 1).await;
+        assert_eq!(site.published().as_ref(), Some(&live));
+        assert!(trees(&site).len() <= 2 && trees(&site).contains(&live), "run {run}: {:?}", trees(&site));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_counts_once_for_each_period_though_it_is_tried_more_often() {
+    let mut site = Site::new();
+    site.remote.set(Mode::Refuse);
+    site.set("max-failures", "2").set("period", "3s");
+    let started = Instant::now();
+    let mut sidecar = Sidecar::start(site.arguments());
+    assert_eq!(sidecar.exited(PATIENCE).await.code(), Some(1));
+    let log = sidecar.log();
+    // Tried after one second and after two more; the second of these is the first poll that git-sync would have made.
+    assert!(started.elapsed() >= Duration::from_millis(2700), "{:?}", started.elapsed());
+    assert!(log.iter().filter(|line| line.contains("sync failed")).count() >= 3, "{}", log.join("\n"));
+}
+
+#[tokio::test]
+async fn the_error_file_tells_why_nothing_was_started() {
+    let mut site = Site::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = site.path("error.json");
+    site.set("http-bind", &taken.local_addr().unwrap().to_string()).set("error-file", file.to_str().unwrap());
+    once(&site, 1).await;
+    let told: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(told["Msg"], "cannot start");
+    assert!(told["Err"].as_str().unwrap().contains("--http-bind"), "{told}");
+}
