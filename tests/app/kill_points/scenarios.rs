@@ -34,6 +34,7 @@ pub const ALL: &[Scenario] = &[
     scenario("unpin", "unpinned", unpin),
     scenario("pause", "paused", pause),
     scenario("sweep", "trees whose grace is over are removed", sweep),
+    scenario("once-sweep", "--one-time publishes, and removes trees whose grace is over before it ends", once_sweep),
     scenario("edited", "a published tree that somebody edited is put back", edited),
     scenario("removed", "a published tree that somebody removed is put back", removed),
     scenario("damaged-store", "a damaged store is fetched anew", damaged_store),
@@ -145,6 +146,14 @@ fn sweep() -> Stage {
     }
     stage.set("stale-worktree-timeout", "100ms");
     stage.doomed = vec![stage.commits[0].clone(), ".old-1-a".to_owned()];
+    stage
+}
+
+fn once_sweep() -> Stage {
+    let mut stage = sweep();
+    stage.act = Act::Once;
+    stage.set("git-gc", "always");
+    stage.advance();
     stage
 }
 
