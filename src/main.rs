@@ -12,7 +12,7 @@ use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::metrics::Metrics;
 use pushsync::notices::Notice;
-use pushsync::{dashboard, git, log, notices, ping, server, signals, sync};
+use pushsync::{dashboard, git, log, notices, ping, publish, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM to exit takes at most two seconds: the sync loop's share, and the listeners'.
@@ -57,7 +57,7 @@ fn run(config: Config) -> ExitCode {
     log::init(config.log);
     config.volume.shape.set_umask();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let error_file = config.sync.notices.error.clone();
+    let (root, error_file) = (config.volume.root.clone(), config.sync.notices.error.clone());
     // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let served = runtime.context("no threads or timers to be had").and_then(|runtime| {
@@ -68,8 +68,10 @@ fn run(config: Config) -> ExitCode {
     });
     ExitCode::from(served.unwrap_or_else(|error| {
         tracing::error!("cannot start: {error:#}");
-        let notice = || Notice::new("cannot start", format!("{error:#}"));
-        let _ = error_file.map(|path| notices::tell(&path, &notice()));
+        // If another process has the root, the file is that one's.
+        if let Some(path) = error_file.filter(|_| !publish::has_owner(&root)) {
+            let _ = notices::tell(&path, &Notice::new("cannot start", format!("{error:#}")));
+        }
         1
     }))
 }

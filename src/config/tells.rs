@@ -132,7 +132,7 @@ fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>)
         given.problem(name, format!("`{}` {wrong}", path.display()));
         return None;
     }
-    Some(Some(root.join(path)))
+    Some(Some(tidy(&root.join(path))))
 }
 
 /// Where to tell that the command line is wrong, if that much of it can be understood.

@@ -167,6 +167,14 @@ impl Engine {
 
     /// Asks the remote what our ref is. A ref that does not exist is an error. A configured hash needs no asking.
     pub async fn look(&self) -> Result<Look, Error> {
+        let looked = self.look_now().await;
+        if matches!(looked, Err(Error::Refused { .. })) {
+            self.options().credentials.forget_token(&self.options().url);
+        }
+        looked
+    }
+
+    async fn look_now(&self) -> Result<Look, Error> {
         if let Reference::Hash(commit) = self.options().reference {
             return Ok(Look { commit, full_ref: None, default_branch: None });
         }

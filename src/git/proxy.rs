@@ -81,8 +81,15 @@ impl fmt::Display for ProxyAddress {
 pub struct Proxies {
     http: Option<ProxyAddress>,
     https: Option<ProxyAddress>,
+    no: Option<No>,
+}
+
+/// What is reached without a proxy.
+#[derive(Clone)]
+enum No {
+    Everything,
     /// Built once; it matches whatever is not excepted.
-    no: Option<Arc<Matcher>>,
+    Some(Arc<Matcher>),
 }
 
 impl Proxies {
@@ -100,14 +107,23 @@ impl Proxies {
         };
         let (http, https) = (proxy("http_proxy"), proxy("https_proxy"));
         let no = find("no_proxy").map(|(_, value)| {
-            let value: Vec<&str> = value.split(',').map(|one| one.trim().trim_start_matches("*.")).collect();
-            Matcher::builder().all("http://proxy.invalid:1").no(value.join(",")).build().into()
+            let value: Vec<&str> = value.split(',').map(str::trim).collect();
+            if value.contains(&"*") {
+                // The library takes this for names only.
+                return No::Everything;
+            }
+            let value: Vec<&str> = value.iter().map(|one| one.trim_start_matches("*.")).collect();
+            No::Some(Matcher::builder().all("http://proxy.invalid:1").no(value.join(",")).build().into())
         });
         Self { http, https, no }
     }
 
     pub(super) fn excepts(&self, url: &Url) -> bool {
-        let Some(matcher) = &self.no else { return false };
+        let matcher = match &self.no {
+            None => return false,
+            Some(No::Everything) => return true,
+            Some(No::Some(matcher)) => matcher,
+        };
         let Some(host) = url.host_str() else { return false };
         format!("http://{host}/").parse().is_ok_and(|uri| matcher.intercept(&uri).is_none())
     }
@@ -162,6 +178,9 @@ mod tests {
         }
         assert_eq!(before(&[("ALL_PROXY", "p.test:1")], "https://git.test").as_deref(), Some("http://p.test:1"));
         assert_eq!(before(&[("all_proxy", "p.test:1"), ("NO_PROXY", "*")], "https://git.test"), None);
+        for no in ["*", "git.test, *"] {
+            assert_eq!(before(&[("all_proxy", "p.test:1"), ("no_proxy", no)], "http://127.0.0.1:8080/a"), None, "{no}");
+        }
         assert_eq!(before(&[("http_proxy", "")], "http://git.test"), None);
         let (_, problems) = proxies(&[("all_proxy", "socks5://me:hidden-password@p.test:1")]);
         assert!(problems.len() == 2 && problems[0].starts_with("all_proxy: `socks5://` is no proxy"), "{problems:?}");

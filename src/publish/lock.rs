@@ -4,6 +4,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,13 @@ const NAME: &[u8] = b"lock";
 
 /// A process that just ended, or a child that has not become its program yet, may have the lock for a moment longer.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// True if a process has the lock of `root`. Makes nothing.
+pub fn has_owner(root: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(root.join(".pushsync/lock"), flags, Mode::empty());
+    file.is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN))
+}
 
 /// Held until it is dropped.
 #[derive(Debug)]

@@ -50,6 +50,7 @@ pub(crate) mod fuzzing;
 
 pub use durable::Durability;
 pub use error::Error;
+pub use lock::has_owner;
 pub use path::tidy;
 pub use shape::Shape;
 pub use volume::{Volume, VolumeOptions};

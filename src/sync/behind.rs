@@ -25,6 +25,9 @@ use super::tools::Tools;
 /// What takes longer to remove is left for the next sweep.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
 
+/// When a sweep that found the published tree in doubt is tried again.
+const SWEEP_IN_DOUBT: Duration = Duration::from_secs(60);
+
 /// So that a tree whose grace ends now is over it when the sweep looks.
 pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 
@@ -148,6 +151,10 @@ impl Tools {
             if let Err(error) = tools.write_through(Instant::now() + tools.options.timeout).await {
                 tracing::debug!(%error, "what is published could not be written through before the sweep");
             }
+            if tools.suspect.load(Ordering::Relaxed) {
+                // While it is in doubt what is published, nothing goes, and nobody is to believe that it is on the disk.
+                return tools.sweep_in(SWEEP_IN_DOUBT);
+            }
             let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
             let doom = move |volume: &Volume, _: &Cancel| volume.doom_old(|commit| keeper.kept().contains(&commit));
@@ -167,7 +174,7 @@ impl Tools {
 impl Tools {
     /// The sweep of a process that ends now. Answers how many trees went.
     pub async fn sweep_at_end(self: &Arc<Self>) -> usize {
-        if self.volume().is_none() {
+        if self.volume().is_none() || self.suspect.load(Ordering::Relaxed) {
             return 0;
         }
         let deadline = Instant::now() + self.options.timeout;

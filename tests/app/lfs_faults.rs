@@ -6,6 +6,7 @@ use std::time::Duration;
 use pushsync::api::{Outcome, Phase, Record};
 
 use super::lfs::Kept;
+use crate::support::git_http::Mode;
 use crate::support::lfs::{hash, pointer};
 use crate::support::{PATIENCE, eventually};
 
@@ -54,6 +55,22 @@ async fn what_was_cut_off_goes_on_where_it_ended() {
     }
 }
 
+/// It gives nothing but the first part, again and again.
+#[tokio::test]
+async fn a_server_that_never_comes_further_is_given_up_and_named() {
+    let (mut kept, first) = published().await;
+    kept.server.set(|knobs| {
+        (knobs.cuts, knobs.cut_after) = (1_000, 3 << 20);
+        knobs.refuse_range = true;
+    });
+    let (_, oid) = kept.push("film.bin", 20 << 20).await;
+    let record = failed(&kept, &first).await;
+    let error = record.error.unwrap();
+    assert!(error.kind != "timeout" && error.message.contains(&oid), "{error:?}");
+    let gets = kept.server.take_gets().len();
+    assert!(gets < 20, "{gets} requests for one object");
+}
+
 #[tokio::test]
 async fn a_kill_in_the_middle_costs_only_what_was_to_come() {
     let (mut kept, first) = published().await;
@@ -65,6 +82,18 @@ async fn a_kill_in_the_middle_costs_only_what_was_to_come() {
     kept.site.sidecar().kill();
     let left = length();
     assert!(left < 24 << 20 && kept.site.published() == Some(first));
+
+    // Who starts while the remote is down does not know what is wanted, and sweeps all the same.
+    kept.site.remote.set(Mode::Refuse);
+    kept.site.set("stale-worktree-timeout", "50ms");
+    kept.site.sidecar = None;
+    kept.site.start().await;
+    kept.site.wait_record(|record| record.error.is_some()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    kept.site.sidecar().kill();
+    kept.site.remote.set(Mode::Serve);
+    assert_eq!(length(), left, "what a sweep left of it");
+
     kept.server.set(|knobs| knobs.pause = Duration::ZERO);
     kept.server.take_gets();
     kept.site.sidecar = None;

@@ -120,6 +120,52 @@ async fn an_outage_counts_once_for_each_period_though_it_is_tried_more_often() {
     assert!(log.iter().filter(|line| line.contains("sync failed")).count() >= 3, "{}", log.join("\n"));
 }
 
+/// As after a loss of power before the network is up: what is there is not what was published, and cannot be put back yet.
+#[tokio::test]
+async fn nobody_vouches_for_a_tree_in_doubt_because_a_run_has_ended_since() {
+    let mut site = Site::new();
+    site.set("one-time", "true").set("stale-worktree-timeout", "100ms");
+    once(&site, 0).await;
+    let head = site.repo.head();
+    let flushed = site.root().join(".pushsync/flushed");
+    fs::write(site.link().join("index.html"), "half of it").unwrap();
+    fs::remove_file(&flushed).unwrap();
+    let store = site.root().join(".pushsync/repo.git/objects/pack");
+    for name in names(&store) {
+        fs::remove_file(store.join(name)).unwrap();
+    }
+    site.remote.set(Mode::Refuse);
+    once(&site, 1).await;
+    assert!(!flushed.exists(), "it is said to be on the disk as it should be");
+
+    site.set("one-time", "false").set("period", "200ms");
+    site.start().await;
+    site.wait_record(|record| record.error.is_some()).await;
+    // The sweep of a process that stays is due by now.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(site.probe("/readyz").await.0, 503);
+    assert!(!flushed.exists());
+    site.remote.set(Mode::Serve);
+    let end = Instant::now() + PATIENCE;
+    while site.probe("/readyz").await.0 != 200 {
+        assert!(Instant::now() < end, "it heals by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    site.assert_whole(&head);
+}
+
+#[tokio::test]
+async fn the_error_file_of_another_process_is_left_alone() {
+    let mut site = Site::new();
+    let file = site.path("error.json");
+    site.set("error-file", file.to_str().unwrap());
+    site.start_in_sync().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    site.set("http-bind", &taken.local_addr().unwrap().to_string());
+    let log = once(&site, 1).await;
+    assert!(log.contains("--http-bind") && !file.exists(), "{log}");
+}
+
 #[tokio::test]
 async fn the_error_file_tells_why_nothing_was_started() {
     let mut site = Site::new();

@@ -225,6 +225,13 @@ async fn a_github_app_gets_a_token_and_a_new_one_before_it_ends() {
     synced(&engine, &repo.head(), "one").await;
     engine.look().await.unwrap();
     assert_eq!(api.asked().len(), 1, "a token that lives is used again");
+    // One that was revoked is not, however long it would have lived.
+    server.require(Some(("-", "installation-token-1")));
+    let error = engine.look().await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    engine.look().await.unwrap();
+    assert_eq!(api.asked().len(), 2);
+    server.require(Some(("-", "installation-token-0")));
 
     // 29 seconds are too few to begin a fetch with; 31 are enough.
     for (lives, asked) in [(29, 2), (40, 1)] {

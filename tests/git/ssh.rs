@@ -72,9 +72,16 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
         .status();
     assert!(made.unwrap().success());
     let garbage = sshd.file("garbage", "not a key\n");
-    let keys = vec![locked.clone(), garbage.clone(), sshd.key()];
+    // OpenSSL reads this one, and SSH has no use for it.
+    let other = openssl::pkey::PKey::generate_x25519().unwrap().private_key_to_pem_pkcs8().unwrap();
+    let other = sshd.file("x25519", std::str::from_utf8(&other).unwrap());
+    let whole = std::fs::read_to_string(sshd.key()).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let cut = [&lines[..lines.len() - 2], &lines[lines.len() - 1..]].concat().join("\n");
+    let cut = sshd.file("cut", &cut);
+    let keys = vec![locked.clone(), garbage.clone(), other.clone(), cut.clone(), sshd.key()];
     synced(&Volume::new().engine(with(keys, Some(&known))), &amended, "amended").await;
-    for (key, why) in [(locked, "passphrase"), (garbage, "no private key")] {
+    for (key, why) in [(locked, "passphrase"), (garbage, "no private key"), (other, "not supported"), (cut, "key")] {
         let useless = failure(with(vec![key], Some(&known))).await;
         let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
         assert!(source.to_string().contains(why) && useless.kind() == "auth", "{useless:?}");

@@ -97,6 +97,11 @@ impl GithubApp {
         lives.then(|| Login { user: USER.to_owned(), password: token.secret })
     }
 
+    /// The server does not take it: it was revoked, and lives no longer than that.
+    pub(super) fn forget(&self) {
+        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Asks for a new token. `file` is what the key's file holds.
     pub(in crate::git) async fn renew(&self, file: Option<Secret>, network: &Network) -> Result<Login, Error> {
         let told = |source| Error::AppToken { api: self.to_string(), source };

@@ -73,6 +73,13 @@ pub enum Password {
 }
 
 impl Credentials {
+    /// The server at an address refused us: a token of an App, which we would go on showing as long as it lives, is renewed.
+    pub(in crate::git) fn forget_token(&self, url: &RemoteUrl) {
+        if let Some(Account { password: Password::GithubApp(app), .. }) = self.for_url(url) {
+            app.forget();
+        }
+    }
+
     /// The account for an address over http(s): what it holds itself, else the one with the longest address that covers it;
     /// of two alike, the first. An account of another user than the address names is not meant for it.
     #[must_use]

@@ -218,8 +218,9 @@ impl Task<'_> {
         // Who gave up on it stays stuck in the disk; the next try finds it done.
         let mut landing = begun.ok_or_else(|| told(self.engine.late()))?;
         let (mut came, mut tries, mut renewed) = (0, 0, false);
+        // What a server that has to be asked from the start sends once more is no progress.
+        let mut furthest = landing.so_far;
         loop {
-            let before = landing.so_far;
             let is_over = download.good_for.is_some_and(|good| {
                 good.saturating_sub(i64::try_from(asked_at.elapsed().as_secs()).unwrap_or(i64::MAX)) < SOON
             });
@@ -235,9 +236,10 @@ impl Task<'_> {
                     Err(error) => return Err(told(error)),
                 }
             };
-            if landing.so_far.saturating_sub(before) >= PROGRESS {
+            if landing.so_far.saturating_sub(furthest) >= PROGRESS {
                 tries = 0;
                 renewed = false;
+                furthest = landing.so_far;
             }
             tries += 1;
             let last = tries >= TRIES;

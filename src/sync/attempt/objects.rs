@@ -3,7 +3,7 @@
 //! `publish` knows which a tree needs, `git` gets them; neither knows the other. A push asks for what it changes only.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
 use tokio::time::Instant;
@@ -66,9 +66,15 @@ impl Attempt<'_> {
 }
 
 impl Tools {
+    /// False until a look succeeded: what an earlier process began to download may be just what is wanted.
+    fn knows_what_is_wanted(&self) -> bool {
+        let is_known = |commit: &Mutex<Option<Oid>>| commit.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.engine.options().lfs.is_none() || is_known(&self.candidate) || is_known(&self.settled_head)
+    }
+
     /// Removes objects that no tree needs, if there may be any: all of them once `--lfs` is gone.
     pub(in crate::sync) async fn drop_objects(self: &Arc<Self>, deadline: Instant) {
-        if !self.objects_due.swap(false, Ordering::Relaxed) {
+        if !self.knows_what_is_wanted() || !self.objects_due.swap(false, Ordering::Relaxed) {
             return;
         }
         let keeper = self.clone();
