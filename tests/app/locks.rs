@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pushsync::api::Phase;
+
 use super::site::Site;
 use crate::support::{PATIENCE, eventually};
 
@@ -37,6 +39,26 @@ fn leave(site: &Site, name: &str) {
 
 async fn failures(site: &Site) -> usize {
     site.history().await.iter().filter(|record| record.error.is_some()).count()
+}
+
+/// A folder is no lock that somebody left: it is not ours to remove.
+#[tokio::test]
+async fn what_the_store_cannot_keep_is_not_published_until_it_can() {
+    let mut site = Site::new();
+    site.set("period", "1s");
+    site.start_in_sync().await;
+    let first = site.push_and_ring("a", "1").await;
+    site.wait_published(&first).await;
+    let in_the_way = store(&site).join("refs/pushsync/head.lock");
+    fs::create_dir_all(in_the_way.join("folder")).unwrap();
+    let second = site.push_and_ring("a", "2").await;
+    let record = site.wait_record(|record| record.error.is_some()).await;
+    assert_eq!(record.error.as_ref().map(|error| error.phase), Some(Phase::Fetch), "{record:?}");
+    assert_eq!(site.published().as_ref(), Some(&first));
+    site.assert_whole(&first);
+    fs::remove_dir_all(in_the_way).unwrap();
+    site.wait_published(&second).await;
+    site.assert_whole(&second);
 }
 
 #[tokio::test]
