@@ -65,7 +65,7 @@ pub use engine::{Commit, Engine, Fetched, Look, Span, Want};
 pub use error::{Cause, Error};
 pub use filter::{BadFilter, Filter};
 pub use lfs::{Brought, Lfs};
-pub use limits::prepare_process;
+pub use limits::{give_back_memory, prepare_process};
 pub use network::{Network, Rewrite, Setting, What};
 pub use options::{Reference, RemoteOptions};
 pub use proxy::{BadProxy, Proxies, ProxyAddress};

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
+use crate::git;
 use crate::publish::{Prepared, Verdict, Volume};
 use crate::worker::Cancel;
 
@@ -167,6 +168,7 @@ impl Tools {
             tools.remove_and_measure().await;
             // It may take its time; what it gains is told when it is done.
             tools.compact_after_sweep().await;
+            tools.rest().await;
         });
     }
 }
@@ -189,6 +191,14 @@ impl Tools {
             tracing::warn!(%error, "old trees could not be removed");
             0
         })
+    }
+
+    /// There is nothing to do until somebody rings, or the next poll.
+    async fn rest(&self) {
+        if self.busy.load(Ordering::Relaxed) {
+            return;
+        }
+        let _ = self.sweeper.run(Instant::now() + self.options.timeout, |_| git::give_back_memory()).await;
     }
 
     /// The part of a sweep that takes long for large trees. One that waits for its turn is enough for all.
