@@ -9,7 +9,7 @@ use super::fault_matrix::{newest, told};
 use super::faults::{Tmpfs, survives};
 use super::site::{Site, published};
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, on_ci};
 
 #[tokio::test]
 async fn a_file_or_a_full_folder_in_the_place_of_the_link_is_left_alone_and_told() {
@@ -149,7 +149,7 @@ fn unprivileged(site: &Site) -> Option<Sidecar> {
     }
     fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = site.path("pushsync");
-    fs::copy(env!("CARGO_BIN_EXE_pushsync"), &program).unwrap();
+    copy_program(&program);
     fs::create_dir_all(site.root()).unwrap();
     give(&site.root(), NOBODY);
     give(&site.path("secret"), NOBODY);

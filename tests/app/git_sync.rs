@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::site::{Site, assert_same, published};
 use crate::support::repo::run_git;
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, on_ci};
 
 fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -128,7 +128,7 @@ async fn no_writable_temp_folder_is_needed() {
     let mut site = Site::new();
     site.set("one-time", "true").set("root", "/mnt/root").set("hook-secret-file", "/mnt/secret");
     // The test's own folder is below /tmp, so it is mounted elsewhere before /tmp is covered; the program may be, too.
-    fs::copy(env!("CARGO_BIN_EXE_pushsync"), site.path("program")).unwrap();
+    copy_program(&site.path("program"));
     let script = format!(
         "mount --make-rprivate / && mount --bind '{}' /mnt && mount -t tmpfs -o ro none /tmp && ! touch /tmp/x 2>/dev/null && exec \"$0\" \"$@\"",
         site.folder.path().display()

@@ -11,7 +11,7 @@ use super::site::Site;
 use crate::support::git_http::Mode;
 use crate::support::repo::{git_command, run_git};
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, on_ci};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -188,7 +188,7 @@ async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_
     site.set("touch-file", &touched);
     fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = site.path("pushsync");
-    fs::copy(env!("CARGO_BIN_EXE_pushsync"), &program).unwrap();
+    copy_program(&program);
     fs::create_dir(site.root()).unwrap();
     std::os::unix::fs::chown(site.root(), None, Some(GROUP)).unwrap();
     fs::set_permissions(site.root(), fs::Permissions::from_mode(0o2775)).unwrap();

@@ -46,6 +46,13 @@ pub fn eventually_blocking<F: FnMut() -> bool>(deadline: Duration, mut condition
     }
 }
 
+/// Copies the program that is tested. By a program of its own: a file that this process has open for writing would be open in
+/// whatever another test starts at that moment as well, and could not be run until that has become its program (ETXTBSY).
+pub fn copy_program(to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_pushsync")).arg(to).status();
+    assert!(copied.expect("there is a cp").success());
+}
+
 /// True where a missing tool is a failure instead of a reason to skip.
 pub fn on_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
