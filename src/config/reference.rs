@@ -7,7 +7,7 @@ use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, Older, older, old
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made from the table in src/config/flags.rs. After a change there: UPDATE=1 cargo test --locked --test tests cli::reference -->
+<!-- Made from the table in src/config/flags.rs. After a change there: UPDATE=1 cargo test --locked --test dashboard cli::reference -->
 
 `pushsync [run] --repo URL --root DIR [flags]`. Every flag has an environment variable; where kubernetes/git-sync v4 has the same
 flag, its variable is read as well (ours wins), and `GIT_REPO` stands for `--repo`. Flags beat variables. An empty value counts as

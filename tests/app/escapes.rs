@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::site::Site;
-use crate::dashboard::pty::Pty;
+use crate::support::pty::Pty;
 
 /// Sets the title, clears the screen, turns the text around; by ESC, by the one-byte control characters, and by Unicode.
 const EVIL: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\u{8}";

@@ -8,8 +8,8 @@ use openssl::rsa::Rsa;
 
 use super::hooks::{Script, is_alive};
 use super::site::{Site, published};
-use crate::git::access::github;
 use crate::support::git_http::Mode;
+use crate::support::github_app::github;
 use crate::support::sidecar::Sidecar;
 use crate::support::{PATIENCE, eventually};
 

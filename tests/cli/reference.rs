@@ -14,6 +14,6 @@ fn the_reference_is_up_to_date() {
     assert!(
         found == expected,
         "docs/configuration.md differs from the table in src/config/flags.rs; run\n  \
-         UPDATE=1 cargo test --locked --test tests cli::reference\nand commit the file"
+         UPDATE=1 cargo test --locked --test dashboard cli::reference\nand commit the file"
     );
 }

@@ -385,7 +385,7 @@ async fn change(
 }
 
 /// Eight lively replicas to look at, until they are interrupted:
-/// `LIVELY_FLEET=1 cargo test --test tests dashboard::fake::lively_fleet -- --ignored --nocapture`.
+/// `LIVELY_FLEET=1 cargo test --test dashboard dashboard::fake::lively_fleet -- --ignored --nocapture`.
 #[test]
 #[ignore = "serves a fleet to look at, for as long as it is left alone"]
 fn lively_fleet() {

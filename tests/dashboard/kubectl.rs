@@ -6,25 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::fake::Fake;
-
-/// Generous: the machine may be busy with everything else.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Waits until something is so.
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !check() {
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::support::{PATIENCE, eventually_for};
 
 /// A directory with a `kubectl` in it.
 pub struct Kubectl {
@@ -110,7 +99,7 @@ impl Kubectl {
     pub fn assert_none_left(&self) {
         let pids = fs::read_to_string(self.path().join("pids")).unwrap_or_default();
         for pid in pids.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {
-            eventually("every kubectl is gone", || test_kill_process(pid).is_err());
+            eventually_for("every kubectl is gone", || test_kill_process(pid).is_err());
         }
     }
 }
@@ -138,7 +127,7 @@ impl Watch {
 
     /// Waits for a line that passes, among those not waited for yet.
     fn expect(&mut self, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + 2 * DEADLINE;
+        let deadline = Instant::now() + 2 * PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -232,7 +221,7 @@ fn a_flood_on_stderr_does_not_stop_the_link() {
     ));
     let mut watch = Watch::start(&kubectl, &TARGET);
     watch.live();
-    eventually("the flood is drained", || kubectl.path().join("flooded").exists());
+    eventually_for("the flood is drained", || kubectl.path().join("flooded").exists());
     fake.publish("9f3c2ab", "after the flood");
     watch.expect("an event after the flood", |line| {
         line["event"] == "sync_finished" && line["data"]["commits"]["subject"] == "after the flood"

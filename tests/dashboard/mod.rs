@@ -6,7 +6,6 @@ mod keyboard;
 mod kubectl;
 mod plain;
 mod program;
-pub mod pty;
 mod sample;
 mod screens;
 mod updates;

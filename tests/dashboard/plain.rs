@@ -83,7 +83,7 @@ fn waiting_ends_when_the_commit_is_live_everywhere() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    super::kubectl::eventually("both are listened to", || one.inner().streams > 0 && two.inner().streams > 0);
+    crate::support::eventually_for("both are listened to", || one.inner().streams > 0 && two.inner().streams > 0);
     one.publish("feedbee", "Awaited");
     std::thread::sleep(Duration::from_millis(300));
     two.publish("feedbee", "Awaited");

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::fake::Fake;
-use super::kubectl::{Kubectl, eventually};
-use super::pty::Pty;
+use super::kubectl::Kubectl;
+use crate::support::eventually_for;
+use crate::support::pty::Pty;
 
 fn urls(fakes: &[Fake]) -> Vec<String> {
     fakes.iter().flat_map(|fake| ["--url".to_owned(), fake.url()]).collect()
@@ -36,13 +37,13 @@ fn it_starts_answers_keys_and_gives_the_terminal_back() {
         pty.keys("?");
         pty.shows("CHANGE (asks first)");
         pty.keys("\x1b");
-        eventually("the help closes", || !pty.text().contains("CHANGE (asks first)"));
+        eventually_for("the help closes", || !pty.text().contains("CHANGE (asks first)"));
         pty.keys("\r");
         pty.shows("History");
         pty.keys("\r");
         pty.shows("Log of this sync");
         pty.keys("ys");
-        eventually("the clipboard is set", || pty.screen().copied);
+        eventually_for("the clipboard is set", || pty.screen().copied);
         pty.keys("q");
         assert_eq!(pty.exit(), 0);
         pty.assert_restored();
@@ -81,7 +82,7 @@ fn a_killed_server_leaves_old_rows_that_say_so_and_comes_back_by_itself() {
     pty.shows("Fix pricing table");
     // The countdown moves by itself.
     let first = pty.text();
-    eventually("the screen counts", || pty.text() != first);
+    eventually_for("the screen counts", || pty.text() != first);
     std::thread::sleep(Duration::from_secs(3));
     fakes[0].serve();
     let start = Instant::now();
@@ -184,7 +185,7 @@ fn a_terminal_that_takes_nothing_does_not_keep_it() {
         }
     }
     signal(&pty, Signal::TERM);
-    let deadline = Instant::now() + super::kubectl::DEADLINE;
+    let deadline = Instant::now() + crate::support::PATIENCE;
     let pid = pty.pid();
     // Not reaped yet, so it shows as a zombie once it has ended.
     let ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));

@@ -411,7 +411,7 @@ fn readers_never_see_a_mixture_while_trees_are_brought_from_commit_to_commit() {
     assert!(incremental > PUBLISHES / 2, "{incremental}");
 }
 
-/// Printed, not asserted: `cargo test --release --test tests publish::spare::what_one -- --ignored --nocapture`.
+/// Printed, not asserted: `cargo test --release --test git publish::spare::what_one -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn what_one_changed_file_costs() {

@@ -9,8 +9,10 @@ pub mod control_group;
 pub mod delivery;
 pub mod forge;
 pub mod git_http;
+pub mod github_app;
 pub mod lfs;
 pub mod proxy;
+pub mod pty;
 pub mod pushes;
 pub mod repo;
 pub mod sidecar;
@@ -43,6 +45,16 @@ pub fn eventually_blocking<F: FnMut() -> bool>(deadline: Duration, mut condition
     while !condition() {
         assert!(Instant::now() < end, "the condition did not hold within {deadline:?}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The same for waits that have a name, which a failure prints.
+#[track_caller]
+pub fn eventually_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

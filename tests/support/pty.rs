@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use unicode_width::UnicodeWidthChar;
 
-use super::kubectl::{DEADLINE, eventually};
+use super::{PATIENCE, eventually_for};
 
 /// What a terminal shows after the bytes it was sent. It understands what the dashboard uses, nothing else.
 pub struct Emulator {
@@ -189,7 +189,7 @@ impl Pty {
     }
 
     pub fn shows(&self, words: &str) {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         while !self.text().contains(words) {
             assert!(Instant::now() < deadline, "{words:?} is not on the screen:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(10));
@@ -209,7 +209,7 @@ impl Pty {
     /// Waits for the program's end and returns its exit code.
     pub fn exit(&mut self) -> u32 {
         let mut status = None;
-        eventually("the program ends", || {
+        eventually_for("the program ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -219,7 +219,7 @@ impl Pty {
     /// The modes, the cursor and the main screen are as they were.
     pub fn assert_restored(&self) {
         assert_eq!(self.modes(), self.before);
-        eventually("the last bytes arrive", || !self.screen().alternate && self.screen().cursor);
+        eventually_for("the last bytes arrive", || !self.screen().alternate && self.screen().cursor);
     }
 
     /// What closing the window does.
