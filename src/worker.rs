@@ -110,6 +110,14 @@ impl Worker {
         }
     }
 
+    /// Lets go of the thread unless somebody waits for a job of it, and with it of what malloc keeps for that thread alone. The
+    /// next job gets a new one.
+    pub fn rest(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits has a mark of his own.
+        current.take_if(|thread| Arc::strong_count(&thread.mark) == 1);
+    }
+
     fn send(&self, job: Job) -> Result<Arc<()>, Lost> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let job = match current.as_ref() {
@@ -217,6 +225,38 @@ mod tests {
 
         let third = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
         assert_ne!(first, third);
+    }
+
+    #[tokio::test]
+    async fn a_thread_is_let_go_only_while_nobody_waits_for_it() {
+        let worker = Worker::new("test-worker");
+        let first = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
+        let (open, gate) = mpsc::channel::<()>();
+        let (start, started) = oneshot::channel();
+        let busy = worker.run(later(), move |_| {
+            start.send(()).expect("the test waits");
+            let _ = gate.recv();
+            thread::current().id()
+        });
+        tokio::pin!(busy);
+        tokio::select! {
+            _ = &mut busy => panic!("the gate is closed"),
+            begun = started => begun.expect("the job began"),
+        }
+        worker.rest();
+        let behind = worker.run(later(), |_| thread::current().id());
+        open.send(()).expect("the job waits");
+        let (busy, behind) = tokio::join!(busy, behind);
+        assert_eq!((busy, behind), (Ok(first), Ok(first)), "one job at a time");
+
+        worker.rest();
+        let end = later();
+        while worker.alive.load(Ordering::Relaxed) > 0 {
+            assert!(Instant::now() < end, "the thread does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let next = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
+        assert_ne!(next, first);
     }
 
     /// Has a job started that waits at the gate, and gives it up by dropping its future.

@@ -122,6 +122,12 @@ impl Engine {
         }
     }
 
+    /// Nothing is asked for the time being: lets go of the threads.
+    pub fn rest(&self) {
+        self.0.worker.rest();
+        self.upkeep().packer.rest();
+    }
+
     /// Another remote for the same store.
     pub(super) fn beside(&self, options: RemoteOptions) -> Self {
         let beside = Self::with(options, self.0.store.clone(), self.0.worker.clone(), self.0.cleared.clone());

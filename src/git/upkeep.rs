@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Upkeep {
     /// Writes packs. A push that builds meanwhile goes first.
-    packer: Worker,
+    pub(super) packer: Worker,
     one_at_a_time: tokio::sync::Mutex<()>,
     /// True while somebody who must not be left out waits for the other to end.
     waiting: AtomicBool,

@@ -2,8 +2,10 @@
 //!
 //! The file stays and its text is only for people; what counts is the lock. It must not know what is being guarded.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::path::printable;
+use super::volume::STATE;
 
 const NAME: &[u8] = b"lock";
 
@@ -22,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// True if a process has the lock of `root`. Makes nothing.
 pub fn has_owner(root: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(root.join(".pushsync/lock"), flags, Mode::empty());
+    let path = root.join(OsStr::from_bytes(STATE)).join(OsStr::from_bytes(NAME));
+    let file = rustix::fs::open(path, flags, Mode::empty());
     file.is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN))
 }
 

@@ -30,13 +30,14 @@ enum Fate {
 
 impl Volume {
     /// Takes the names of trees whose grace is over, and of leftovers, and removes what is in them. Never touches the tree
-    /// that the link names, nor those that `is_kept`. Answers when the next grace ends, if something waits for it.
+    /// that the link names, nor those that `is_kept`. `go_on` is asked before each removal. Answers how much went.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
-    pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+    pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool, go_on: impl Fn() -> bool) -> Result<usize, Error> {
         let doomed = self.doom_old(is_kept);
-        self.empty_trash(|| true).and(doomed)
+        let removed = self.empty_trash(go_on)?;
+        doomed.map(|_| removed)
     }
 
     /// The first half of a sweep, which does not take longer for larger trees. Whether a tree is kept is asked at the moment

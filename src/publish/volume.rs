@@ -28,7 +28,7 @@ use super::{Error, Live, Verdict, folder, git_file, share, verify};
 use crate::sparse::Sparse;
 use crate::worker::Cancel;
 
-const STATE: &[u8] = b".pushsync";
+pub(super) const STATE: &[u8] = b".pushsync";
 const TREES: &[u8] = b".worktrees";
 
 /// Where trees go.

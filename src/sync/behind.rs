@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
@@ -25,6 +25,9 @@ use super::tools::Tools;
 
 /// What takes longer to remove is left for the next sweep.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
+
+/// A thread that was let go has ended by then.
+const LONGEST_END: Duration = Duration::from_millis(50);
 
 /// When a sweep that found the published tree in doubt is tried again.
 const SWEEP_IN_DOUBT: Duration = Duration::from_secs(60);
@@ -182,8 +185,7 @@ impl Tools {
         let deadline = Instant::now() + self.options.timeout;
         let kept = self.kept();
         let sweep = move |volume: &Volume, cancel: &Cancel| {
-            volume.doom_old(|commit| kept.contains(&commit))?;
-            volume.empty_trash(|| !cancel.is_cancelled())
+            volume.sweep(|commit| kept.contains(&commit), || !cancel.is_cancelled())
         };
         let swept = self.on_disk(Phase::Publish, deadline, sweep).await;
         self.drop_objects(deadline).await;
@@ -198,6 +200,11 @@ impl Tools {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
+        for worker in [&self.disk, &self.spare, &self.notes] {
+            worker.rest();
+        }
+        self.engine.rest();
+        sleep(LONGEST_END).await;
         let _ = self.sweeper.run(Instant::now() + self.options.timeout, |_| git::give_back_memory()).await;
     }
 

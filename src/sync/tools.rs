@@ -62,7 +62,7 @@ pub struct Tools {
     /// Held while it is being opened, however long that takes.
     opening: Arc<tokio::sync::Mutex<Option<Volume>>>,
     /// Builds and swaps.
-    disk: Worker,
+    pub(super) disk: Worker,
     /// Makes spare trees, apart from builds: a push never waits behind it.
     pub(super) spare: Worker,
     /// Removes what nobody needs any more.
@@ -79,7 +79,7 @@ pub struct Tools {
     /// When the last sweep wants the next one.
     pub(super) sweep_due: Mutex<Option<Instant>>,
     /// Records and decisions; apart from builds, so that a stuck build does not silence us.
-    notes: Worker,
+    pub(super) notes: Worker,
 }
 
 /// What stands on the volume, as far as each look has to know.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::hooks::Script;
 use super::site::Site;
 use crate::support::PATIENCE;
 use crate::support::git_http::Mode;
@@ -77,10 +78,8 @@ async fn what_is_over_its_grace_goes_with_the_next_run_whatever_that_finds() {
 #[tokio::test]
 async fn a_tree_that_a_hook_writes_into_is_rebuilt_by_each_run_and_does_not_pile_up() {
     let mut site = Site::new();
-    let script = site.path("hook");
-    fs::write(&script, "#!/bin/sh\ndate > generated\n").unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(&script).status().unwrap().success());
-    site.set("one-time", "true").set("stale-worktree-timeout", "0").set("exechook-command", script.to_str().unwrap());
+    let hook = Script::new(&site, "hook", "date > generated");
+    site.set("one-time", "true").set("stale-worktree-timeout", "0").set("exechook-command", &hook.command());
     for run in 0..3 {
         once(&site, 0).await;
         assert_eq!(trees(&site), [site.repo.head()], "run {run}");
@@ -94,10 +93,8 @@ async fn what_the_gate_refused_is_gone_two_runs_later() {
     site.set("one-time", "true").set("stale-worktree-timeout", "0");
     once(&site, 0).await;
     let live = site.repo.head();
-    let gate = site.path("gate");
-    fs::write(&gate, "#!/bin/sh\nexit 1\n").unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(&gate).status().unwrap().success());
-    site.set("pre-publish-exechook-command", gate.to_str().unwrap());
+    let gate = Script::new(&site, "gate", "exit 1");
+    site.set("pre-publish-exechook-command", &gate.command());
     for run in 0..4 {
         site.repo.push_file("index.html", format!("{run}\n"), "refused");
         once(&site, 1).await;

@@ -171,7 +171,7 @@ fn a_damaged_live_tree_is_exchanged_without_a_moment_in_between() {
     let old = site.worktrees().iter().filter(|name| name.starts_with(".old-")).count();
     assert_eq!(old, 30, "readers of the damaged trees get their grace");
     drop(volume);
-    site.volume_with("current", Duration::ZERO).sweep(|_| false).unwrap();
+    site.volume_with("current", Duration::ZERO).sweep(|_| false, || true).unwrap();
     assert_eq!(site.worktrees(), [commit.to_string()]);
 }
 
@@ -228,7 +228,7 @@ fn a_cancelled_build_leaves_nothing() {
         };
         until("the first file", || site.worktrees().iter().any(writing));
         // A sweep takes leftovers, and not what is being built.
-        volume.sweep(|_| false).unwrap();
+        volume.sweep(|_| false, || true).unwrap();
         assert!(site.worktrees().iter().any(|name| name.starts_with(".tmp-")));
         cancel.cancel();
         assert_eq!(build.join().unwrap().unwrap_err().kind(), "cancelled");

@@ -142,7 +142,7 @@ fn a_path_longer_than_path_max_is_built_compared_and_removed() {
     let volume = site.volume_with("current", std::time::Duration::ZERO);
     assert_eq!(volume.build(&site.store(), deep, &Cancel::default()).unwrap().files, 2);
     assert_eq!(volume.verify(&site.store(), deep, &Cancel::default()).unwrap(), Verdict::Whole);
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert!(site.worktrees().is_empty());
 }
 

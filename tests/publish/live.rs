@@ -50,7 +50,7 @@ fn readers_of_resolved_trees_never_see_a_mixture() {
         for &commit in &trees {
             site.put(&volume, commit);
             assert_eq!(volume.live().unwrap(), Live::Tree(commit));
-            volume.sweep(|_| false).unwrap();
+            volume.sweep(|_| false, || true).unwrap();
         }
         until("a reader to look", || walks.load(Ordering::Relaxed) > 2);
     });
@@ -156,13 +156,13 @@ fn a_replaced_tree_is_kept_for_its_grace_and_the_live_one_for_ever() {
     for &commit in &commits {
         site.put(&volume, commit);
     }
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(volume.trees().unwrap().len(), 4, "the grace is an hour");
     drop(volume);
 
     // The next process knows when they were replaced, and still owes them the rest.
     let volume = site.volume_with("current", LONG);
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(volume.trees().unwrap().len(), 4);
     // Two hours ago, says the file system: one tree's time is over. A clock that was in the future is no reason to hurry.
     let set = |commit: Oid, when: &str| {
@@ -175,7 +175,7 @@ fn a_replaced_tree_is_kept_for_its_grace_and_the_live_one_for_ever() {
     set(commits[2], "2 hours");
     set(commits[3], "2 hours ago");
     let volume = site.volume_with("current", LONG);
-    volume.sweep(|commit| commit == commits[1]).unwrap();
+    volume.sweep(|commit| commit == commits[1], || true).unwrap();
     let mut left = volume.trees().unwrap();
     left.sort();
     let mut expected = commits[1..].to_vec();
@@ -185,11 +185,11 @@ fn a_replaced_tree_is_kept_for_its_grace_and_the_live_one_for_ever() {
     drop(volume);
 
     let volume = site.volume_with("current", Duration::ZERO);
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(site.worktrees(), [commits[3].to_string()]);
     // Back to an older one, and then the newer one goes.
     site.put(&volume, commits[0]);
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(site.worktrees(), [commits[0].to_string()]);
 }
 
@@ -203,10 +203,10 @@ fn a_tree_that_was_replaced_and_is_live_again_starts_a_new_grace() {
     site.put(&volume, second);
     site.put(&volume, first);
     thread::sleep(Duration::from_millis(20));
-    volume.sweep(|commit| commit == second).unwrap();
+    volume.sweep(|commit| commit == second, || true).unwrap();
     assert_eq!(volume.trees().unwrap().len(), 2);
     assert_eq!(fs::read(site.root().join("current/file")).unwrap(), b"1");
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(volume.trees().unwrap(), [first]);
 }
 
@@ -220,7 +220,7 @@ fn a_sweep_spares_the_tree_behind_a_link_spelt_otherwise_and_what_is_not_ours() 
     symlink(site.tree_path(commit), site.root().join("current")).unwrap();
     assert_eq!(volume.live().unwrap(), Live::Foreign, "it would break where the volume is mounted elsewhere");
     fs::create_dir(site.root().join(".worktrees/theirs")).unwrap();
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(site.worktrees(), [commit.to_string(), "theirs".to_owned()]);
     volume.publish(commit).unwrap();
     assert_eq!(volume.live().unwrap(), Live::Tree(commit));

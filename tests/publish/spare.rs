@@ -60,7 +60,7 @@ fn after_any_sequence_of_commits_the_tree_is_what_git_archive_unpacks() {
             if random.u8(..10) > 0 {
                 assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
             }
-            volume.sweep(|_| false).unwrap();
+            volume.sweep(|_| false, || true).unwrap();
         }
         println!("{incremental} of {COMMITS} trees were brought from the one before");
         assert!(incremental > COMMITS * 3 / 4, "{incremental}");
@@ -111,7 +111,7 @@ fn a_sweep_between_build_and_publish_spares_a_tree_whose_folder_is_old() {
     assert!(aged.success());
     let commit = next(&site, &mut model);
     assert!(volume.build(&site.store(), commit, &Cancel::default()).unwrap().spare.is_some());
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     volume.publish(commit).unwrap();
     assert!(is_whole(&site, &volume, commit));
 }
@@ -340,7 +340,7 @@ fn a_replaced_tree_becomes_the_spare_once_its_grace_is_over_and_the_pinned_one_d
     let fourth = next(&site, &mut model);
     build(&site, &volume, fourth);
     assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(volume.trees().unwrap(), [fourth]);
     let inodes: Vec<u64> = site
         .worktrees()
@@ -403,7 +403,7 @@ fn readers_never_see_a_mixture_while_trees_are_brought_from_commit_to_commit() {
         for &commit in &commits[1..] {
             prepare(&site, &volume);
             incremental += usize::from(build(&site, &volume, commit).spare.is_some());
-            volume.sweep(|_| false).unwrap();
+            volume.sweep(|_| false, || true).unwrap();
         }
         until("a reader to look", || walks.load(Ordering::Relaxed) > 2);
     });
@@ -446,7 +446,7 @@ fn what_one_changed_file_costs() {
             let looked = listing_of_times(&site.tree_path(commit));
             looking.push(started.elapsed());
             assert!(looked >= files);
-            volume.sweep(|_| false).unwrap();
+            volume.sweep(|_| false, || true).unwrap();
         }
         let median = |times: &mut Vec<Duration>| {
             times.sort();

@@ -69,7 +69,7 @@ fn what_trees_take_is_measured_once_and_told_as_they_come_and_go() {
     site.put(&volume, second);
     let two = trees();
     assert!((2 * one..2 * one + (1 << 16)).contains(&two), "{one}, then {two}");
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(trees(), two - one);
     site.put(&volume, first);
     assert_eq!(volume.usage(|| false).unwrap_err().kind(), "cancelled");

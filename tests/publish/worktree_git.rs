@@ -149,7 +149,7 @@ fn exactly_this_file_is_accepted_and_it_goes_with_its_tree() {
 
     let second = push(&site, &volume, "a", "three");
     put(&volume, second);
-    volume.sweep(|_| false).unwrap();
+    volume.sweep(|_| false, || true).unwrap();
     assert_eq!(names(&inside), [second.to_string()], "nothing of a tree that is gone stays");
     drop(volume);
 

@@ -42,15 +42,13 @@ mod tests {
     use super::*;
     use crate::error::Retry;
 
+    fn failure(phase: Phase, kind: &'static str) -> SyncError {
+        SyncError { phase, kind, retry: Retry::Soon, hint: None, source: Box::new(std::io::Error::other("x")) }
+    }
+
     #[test]
     fn the_same_failure_is_recorded_ever_more_rarely_and_a_new_one_at_once() {
-        let error = |kind| SyncError {
-            phase: Phase::Look,
-            kind,
-            retry: Retry::Soon,
-            hint: None,
-            source: Box::new(std::io::Error::other("x")),
-        };
+        let error = |kind| failure(Phase::Look, kind);
         let last = Some(error("network").to_api());
         let recorded: Vec<u32> = (1..=64).filter(|n| worth_a_record(*n, &error("network"), last.as_ref())).collect();
         assert_eq!(recorded, [1, 2, 4, 8, 16, 32, 64]);
@@ -61,13 +59,7 @@ mod tests {
     #[test]
     fn an_outage_counts_once_for_each_period_however_often_it_is_tried() {
         let period = Duration::from_secs(30);
-        let error = |phase| SyncError {
-            phase,
-            kind: "network",
-            retry: Retry::Soon,
-            hint: None,
-            source: Box::new(std::io::Error::other("x")),
-        };
+        let error = |phase| failure(phase, "network");
         for dice in [0.0, 0.5, 1.0] {
             let (mut limit, mut now, started) = (Limit::default(), Instant::now(), Instant::now());
             for failures in 1.. {
