@@ -233,10 +233,13 @@ impl Volume {
 
     /// Makes a spare of a published tree whose readers have had their grace.
     fn recycle(&self, job: &Job<'_>, live: Oid, keep: &[Oid]) -> Result<bool, Error> {
+        // The file system is asked without the lock, which async code takes as well: a hanging disk must not stop it.
+        let remembered: Vec<Oid> = self.spares().trees.keys().copied().collect();
+        let is_gone = |commit: &Oid| !self.has_tree(job.trees, *commit).unwrap_or(true);
+        let swept: Vec<Oid> = remembered.into_iter().filter(is_gone).collect();
         let mut known: Vec<_> = {
             let mut spares = self.spares();
-            // What was swept is not known any more.
-            spares.trees.retain(|commit, _| self.has_tree(job.trees, *commit).unwrap_or(true));
+            spares.trees.retain(|commit, _| !swept.contains(commit));
             let shape = job.view.shape().fingerprint();
             let usable = |trust: &Trust| trust.complete && trust.shape == shape;
             spares.trees.iter().filter(|(_, trust)| usable(trust)).map(|(commit, trust)| (*commit, *trust)).collect()
