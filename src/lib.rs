@@ -11,6 +11,7 @@ pub mod lfs;
 pub mod log;
 pub mod notices;
 pub mod pattern;
+pub mod proxy;
 pub mod remote_url;
 pub mod secret;
 pub mod secret_file;

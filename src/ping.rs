@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::log::printable;
+use crate::proxy::Proxies;
 use crate::secret::scrub;
 use crate::secret_file;
 use crate::signature::sign;
@@ -71,13 +72,19 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
     let event = if options.push.is_some() { "push" } else { "ping" };
     let body = payload::of(options).to_string();
     let delivery = payload::delivery_id();
-    let client = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .timeout(DEADLINE)
         // A forge does not follow them either.
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let client = match client {
+        .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")));
+    let builder = match Proxies::of_environment().apply(builder, &options.url) {
+        Ok(builder) => builder,
+        Err(wrong) => {
+            writeln!(output, "{}.", printable(&scrub(&wrong)))?;
+            return Ok(1);
+        }
+    };
+    let client = match builder.build() {
         Ok(client) => client,
         Err(error) => {
             writeln!(output, "TLS cannot be set up: {}", printable(&scrub(&answer::chain(&error))))?;

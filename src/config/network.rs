@@ -11,7 +11,8 @@ use super::git_config::{self, Pair};
 use super::given::Given;
 use super::problem::Problem;
 use super::values;
-use crate::git::{Network, Proxies, ProxyAddress, Rewrite, Scope, Setting, What};
+use crate::git::{Network, Rewrite, Scope, Setting, What};
+use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
 

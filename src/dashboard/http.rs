@@ -7,11 +7,13 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use url::{Host, Url};
+use url::Url;
 
 use crate::api::{
     Accepted, CHANGE_HEADER, HistoryPage, PauseRequest, PinRequest, Record, Refusal, Snapshot, SyncDetail,
 };
+
+use crate::proxy::Proxies;
 
 use super::message::Change;
 use super::model::Problem;
@@ -68,23 +70,16 @@ impl Http {
     /// A client for addresses such as `base`.
     ///
     /// # Errors
-    /// If the TLS library cannot be set up.
-    pub fn new(base: &Url, token: Option<Token>) -> Result<Self, reqwest::Error> {
-        let local = match base.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let mut builder = Client::builder()
+    /// Says in words why there is none: the TLS library cannot be set up, or the proxy cannot be used.
+    pub fn new(base: &Url, token: Option<Token>) -> Result<Self, String> {
+        let builder = Client::builder()
             .connect_timeout(CONNECT)
             .redirect(redirect::Policy::none())
             .user_agent(concat!("pushsync-dashboard/", env!("CARGO_PKG_VERSION")));
-        // A forwarded port is never behind the proxy of the laptop.
-        if local {
-            builder = builder.no_proxy();
-        }
-        Ok(Self { client: builder.build()?, token })
+        // Loopback, and so a forwarded port, is never reached through the proxy of the laptop.
+        let builder = Proxies::of_environment().apply(builder, base)?;
+        let client = builder.build().map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        Ok(Self { client, token })
     }
 
     /// Opens the event stream. The answer is read by the caller, chunk by chunk.

@@ -155,7 +155,7 @@ impl Links {
                 self.tasks.spawn(link.run());
             }
             Err(error) => {
-                let problem = Problem::new(format!("TLS cannot be set up: {error}"));
+                let problem = Problem::new(error);
                 let lost = News::Lost { problem, attempt: 1, retry_in: Duration::from_secs(3600) };
                 let _ = self.out.try_send(Msg::Link(found.id.clone(), lost));
             }

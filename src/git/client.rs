@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
 
 use super::fault::library;
 use super::network::Way;
-use super::proxy::ProxyAddress;
 use super::resolve::Resolver;
 use super::{Cause, limits};
+use crate::proxy::ProxyAddress;
 
 /// Some forges give git's own address to git only, and know it by this word.
 pub(super) const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
@@ -36,11 +36,7 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
         // Ours was chosen already; the environment must not choose again.
         .no_proxy();
     if let Some(address) = &way.proxy {
-        let mut proxy = Proxy::all(address.to_string()).map_err(|error| library(&error))?;
-        if let Some((user, password)) = address.login() {
-            proxy = proxy.basic_auth(user, password.expose_str().unwrap_or_default());
-        }
-        client = client.proxy(proxy);
+        client = client.proxy(address.for_client().map_err(|error| library(&error))?);
     }
     let tls = https || way.proxy.as_ref().is_some_and(ProxyAddress::is_https);
     if !tls {

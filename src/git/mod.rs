@@ -13,7 +13,6 @@ mod client;
 mod fault;
 mod network;
 mod plain;
-mod proxy;
 mod resolve;
 
 mod look;
@@ -68,5 +67,6 @@ pub use lfs::{Brought, Lfs};
 pub use limits::{give_back_memory, prepare_process};
 pub use network::{Network, Rewrite, Setting, What};
 pub use options::{Reference, RemoteOptions};
-pub use proxy::{BadProxy, Proxies, ProxyAddress};
 pub use submodules::Modules;
+
+pub use crate::proxy::{BadProxy, Proxies, ProxyAddress};

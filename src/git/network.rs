@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::RemoteUrl;
 use crate::secret::Secret;
 
 use super::access::Scope;
-use super::proxy::{Proxies, ProxyAddress};
 
 /// What is configured about the way to remotes.
 #[derive(Clone, Default)]

@@ -12,6 +12,7 @@ use reqwest::{Client, Method, Url, redirect};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Publication};
+use crate::proxy::Proxies;
 use crate::secret::{Secret, scrub};
 use crate::text::one_line;
 
@@ -41,14 +42,6 @@ impl Address {
         let rest = if url.path() == "/" && url.query().is_none() { "/" } else { "/…" };
         let shown = format!("{}://{host}{port}{rest}", url.scheme());
         Ok(Self { url, shown })
-    }
-
-    /// True if the request does not leave the pod: then no proxy is asked, as Go's clients have it.
-    fn is_local(&self) -> bool {
-        match self.url.host_str().unwrap_or_default() {
-            "localhost" => true,
-            host => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-        }
     }
 }
 
@@ -123,7 +116,7 @@ impl Caller {
             .timeout(self.webhook.timeout)
             // The next publish may be days away.
             .pool_max_idle_per_host(0);
-        let builder = if self.webhook.url.is_local() { builder.no_proxy() } else { builder };
+        let builder = Proxies::of_environment().apply(builder, &self.webhook.url.url)?;
         builder.build().map_err(|error| words(&error, self.webhook.timeout))
     }
 }
@@ -157,19 +150,6 @@ mod tests {
         assert_eq!(Address::parse("http://[::1]/").unwrap().to_string(), "http://[::1]/");
         for bad in ["", "/reload", "localhost:8080", "ftp://a/", "http://", "unix:/socket"] {
             assert!(Address::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_what_leaves_the_pod_may_go_through_a_proxy() {
-        for (url, local) in [
-            ("http://localhost:1/a", true),
-            ("http://127.0.0.9/", true),
-            ("http://[::1]:9/", true),
-            ("http://web/", false),
-            ("http://10.0.0.1/", false),
-        ] {
-            assert_eq!(Address::parse(url).unwrap().is_local(), local, "{url}");
         }
     }
 }

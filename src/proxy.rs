@@ -1,15 +1,18 @@
-//! Which proxy stands before an address: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, as curl and git read them.
+//! The proxy for an address, from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, as curl and git read them.
 //!
-//! Pure; whose environment it is, is the caller's business.
+//! A leaf. Every HTTP client of the program (git, LFS, hooks, `ping`, the dashboard) asks here and nowhere else, so that one
+//! setting means the same to all of them. It must not know what is requested.
+
+mod exceptions;
 
 use std::fmt;
-use std::sync::Arc;
 
-use hyper_util::client::proxy::matcher::Matcher;
-use url::Url;
+use url::{Host, Url};
 
 use crate::remote_url::decode;
 use crate::secret::Secret;
+
+use exceptions::Exceptions;
 
 /// A proxy. `Display` shows neither user nor password.
 #[derive(Clone)]
@@ -47,18 +50,21 @@ impl ProxyAddress {
         Ok(Self { bare: format!("{}://{host}:{port}", url.scheme()), login })
     }
 
-    /// True if the way to the proxy itself is TLS.
-    pub(super) fn is_https(&self) -> bool {
+    /// True if the connection to the proxy itself uses TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
         self.bare.starts_with("https://")
     }
 
     /// User and password.
-    pub(super) fn login(&self) -> Option<(&str, &Secret)> {
+    #[must_use]
+    pub fn login(&self) -> Option<(&str, &Secret)> {
         self.login.as_ref().map(|(user, password)| (user.as_str(), password))
     }
 
     /// With user and password, for a library that takes them in no other way.
-    pub(super) fn whole(&self) -> Secret {
+    #[must_use]
+    pub fn whole(&self) -> Secret {
         let mut url = self.bare.clone();
         if let (Some((user, password)), Ok(mut parsed)) = (&self.login, Url::parse(&self.bare)) {
             // Cannot fail for an address with a host.
@@ -67,6 +73,20 @@ impl ProxyAddress {
             url = parsed.into();
         }
         Secret::new(url)
+    }
+}
+
+impl ProxyAddress {
+    /// For the library's client, for every address.
+    ///
+    /// # Errors
+    /// The library refuses the address.
+    pub fn for_client(&self) -> Result<reqwest::Proxy, reqwest::Error> {
+        let proxy = reqwest::Proxy::all(self.to_string())?;
+        Ok(match self.login() {
+            Some((user, password)) => proxy.basic_auth(user, password.expose_str().unwrap_or_default()),
+            None => proxy,
+        })
     }
 }
 
@@ -81,19 +101,13 @@ impl fmt::Display for ProxyAddress {
 pub struct Proxies {
     http: Option<ProxyAddress>,
     https: Option<ProxyAddress>,
-    no: Option<No>,
-}
-
-/// What is reached without a proxy.
-#[derive(Clone)]
-enum No {
-    Everything,
-    /// Built once; it matches whatever is not excepted.
-    Some(Arc<Matcher>),
+    exceptions: Exceptions,
+    /// The variable for each scheme whose value cannot be used, and what is wrong with it.
+    unusable: Vec<(&'static str, String)>,
 }
 
 impl Proxies {
-    /// Reads the variables, lower case first, as curl does. What is wrong with one is told with its name.
+    /// Reads the variables, lower case first, as curl does. Calls `wrong` with the name of each variable that cannot be used.
     pub fn read(variable: impl Fn(&str) -> Option<String>, mut wrong: impl FnMut(&str, BadProxy)) -> Self {
         let find = |name: &str| {
             let names = [name.to_owned(), name.to_ascii_uppercase()];
@@ -101,39 +115,84 @@ impl Proxies {
                 .into_iter()
                 .find_map(|name| variable(&name).filter(|value| !value.is_empty()).map(|value| (name, value)))
         };
-        let mut proxy = |name: &str| {
-            let (name, value) = find(name).or_else(|| find("all_proxy"))?;
-            ProxyAddress::parse(&value).map_err(|error| wrong(&name, error)).ok()
-        };
-        let (http, https) = (proxy("http_proxy"), proxy("https_proxy"));
-        let no = find("no_proxy").map(|(_, value)| {
-            let value: Vec<&str> = value.split(',').map(str::trim).collect();
-            if value.contains(&"*") {
-                // The library takes this for names only.
-                return No::Everything;
+        let mut unusable = Vec::new();
+        let mut proxy = |scheme: &'static str, variable: &str| {
+            let (name, value) = find(variable).or_else(|| find("all_proxy"))?;
+            match ProxyAddress::parse(&value) {
+                Ok(proxy) => Some(proxy),
+                Err(error) => {
+                    unusable.push((scheme, format!("{name} is not a proxy that can be used: {error}")));
+                    wrong(&name, error);
+                    None
+                }
             }
-            let value: Vec<&str> = value.iter().map(|one| one.trim_start_matches("*.")).collect();
-            No::Some(Matcher::builder().all("http://proxy.invalid:1").no(value.join(",")).build().into())
-        });
-        Self { http, https, no }
-    }
-
-    pub(super) fn excepts(&self, url: &Url) -> bool {
-        let matcher = match &self.no {
-            None => return false,
-            Some(No::Everything) => return true,
-            Some(No::Some(matcher)) => matcher,
         };
-        let Some(host) = url.host_str() else { return false };
-        format!("http://{host}/").parse().is_ok_and(|uri| matcher.intercept(&uri).is_none())
+        let (http, https) = (proxy("http", "http_proxy"), proxy("https", "https_proxy"));
+        let exceptions = find("no_proxy").map(|(_, value)| Exceptions::parse(&value)).unwrap_or_default();
+        Self { http, https, exceptions, unusable }
     }
 
-    pub(super) fn for_url(&self, url: &Url) -> Option<&ProxyAddress> {
+    /// The proxies of this process's own environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self::read(|name| std::env::var(name).ok(), |_, _| {})
+    }
+
+    /// True if `no_proxy` lists the address.
+    #[must_use]
+    pub fn excepts(&self, url: &Url) -> bool {
+        self.exceptions.cover(url)
+    }
+
+    /// The proxy for the address's scheme, whatever `no_proxy` says.
+    #[must_use]
+    pub fn for_url(&self, url: &Url) -> Option<&ProxyAddress> {
         match url.scheme() {
             "http" => self.http.as_ref(),
             "https" => self.https.as_ref(),
             _ => None,
         }
+    }
+
+    /// The proxy for a request that is none of git's. Loopback is always reached directly: behind a proxy it would be
+    /// another machine.
+    ///
+    /// # Errors
+    /// The variable that is meant for this address cannot be used. A direct request instead could be a leak.
+    pub fn choose(&self, url: &Url) -> Result<Option<&ProxyAddress>, String> {
+        if is_loopback(url) || self.excepts(url) {
+            return Ok(None);
+        }
+        match self.unusable.iter().find(|(scheme, _)| *scheme == url.scheme()) {
+            Some((_, wrong)) => Err(wrong.clone()),
+            None => Ok(self.for_url(url)),
+        }
+    }
+
+    /// Makes a client of the library use what [`Proxies::choose`] says for the address, and nothing else.
+    ///
+    /// # Errors
+    /// Says in words why the proxy cannot be used.
+    pub fn apply(&self, client: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, String> {
+        let client = client.no_proxy();
+        match self.choose(url)? {
+            None => Ok(client),
+            Some(proxy) => Ok(client.proxy(proxy.for_client().map_err(|error| error.to_string())?)),
+        }
+    }
+}
+
+/// True if packets to the address do not leave this machine.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
     }
 }
 
@@ -184,6 +243,33 @@ mod tests {
         assert_eq!(before(&[("http_proxy", "")], "http://git.test"), None);
         let (_, problems) = proxies(&[("all_proxy", "socks5://me:hidden-password@p.test:1")]);
         assert!(problems.len() == 2 && problems[0].starts_with("all_proxy: `socks5://` is no proxy"), "{problems:?}");
+    }
+
+    #[test]
+    fn loopback_is_reached_directly_and_an_unusable_proxy_is_an_error() {
+        let chosen = |variables: &[(&str, &str)], url: &str| {
+            let proxies = proxies(variables).0;
+            let url = Url::parse(url).unwrap();
+            proxies.choose(&url).map(|proxy| proxy.map(ToString::to_string))
+        };
+        let all = [("all_proxy", "p.test:1"), ("no_proxy", "inner.test")];
+        for direct in [
+            "http://localhost:9/",
+            "http://127.0.0.9/",
+            "http://[::1]:9/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://web.localhost/",
+            "https://a.inner.test/",
+        ] {
+            assert_eq!(chosen(&all, direct), Ok(None), "{direct}");
+        }
+        for proxied in ["http://web/", "http://10.0.0.1/", "https://localhost.test/"] {
+            assert_eq!(chosen(&all, proxied), Ok(Some("http://p.test:1".to_owned())), "{proxied}");
+        }
+        let socks = [("all_proxy", "socks5://me:hidden-password@p.test:1"), ("no_proxy", "inner.test")];
+        assert_eq!(chosen(&socks, "http://inner.test/"), Ok(None));
+        let wrong = chosen(&socks, "http://web/").unwrap_err();
+        assert!(wrong.starts_with("all_proxy is not a proxy") && !wrong.contains("hidden-password"), "{wrong}");
     }
 
     #[test]
