@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::site::Site;
 use crate::support::control_group::Group;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, eventually, skip};
 
 const LIMIT: u64 = 64 << 20;
 /// More than the limit, so that nobody can hold it in memory whole, let alone two versions of it.
@@ -22,8 +22,7 @@ fn is_in_memory(path: &Path) -> bool {
 async fn a_file_that_is_larger_than_the_containers_memory_is_cloned_changed_and_changed_again() {
     let mut site = Site::new();
     if is_in_memory(site.folder.path()) {
-        eprintln!("SKIPPED: temporary files are in memory here (CI: {})", on_ci());
-        return;
+        return skip("a folder for temporary files (TMPDIR) that is not in memory");
     }
     let Some(group) = Group::make(LIMIT) else { return };
     // Noise does not get shorter, however long git tries.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::site::{Site, assert_same};
 use crate::support::git_http::Mode;
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, eventually, skip};
 
 pub(super) fn newest(history: &[Record]) -> u64 {
     history.first().map_or(0, |record| record.id.parse().unwrap())
@@ -152,8 +152,7 @@ async fn a_clock_that_jumps_both_ways_stops_no_push_and_no_poll_and_ends_no_grac
     fs::write(&source, CLOCK).unwrap();
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
     if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: no C compiler to make another clock with (CI: {})", on_ci());
-        return;
+        return skip("cc, to build a clock that jumps");
     }
     fs::write(&offset, "0").unwrap();
     site.set("period", "1s").set("stale-worktree-timeout", "1h").set("hook-rate", "0");

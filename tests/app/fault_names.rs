@@ -9,8 +9,8 @@ use std::process::Command;
 use super::fault_matrix::{newest, told};
 use super::site::Site;
 use crate::support::git_http::Mode;
-use crate::support::on_ci;
 use crate::support::sidecar::Sidecar;
+use crate::support::skip;
 
 /// Nothing listens there.
 const NOBODY: &str = "127.0.77.54";
@@ -27,7 +27,7 @@ impl Names {
     async fn start(server: &str) -> Option<Self> {
         let allowed = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
         if !allowed {
-            eprintln!("SKIPPED: no mount namespace to change /etc/hosts in (CI: {})", on_ci());
+            skip("a mount namespace, to change /etc/hosts in (unshare -m)");
             return None;
         }
         let mut site = Site::new();
@@ -82,10 +82,7 @@ async fn a_name_server_that_is_silent_is_told_as_such_and_survived() {
     let server = match UdpSocket::bind((SILENT, 53)) {
         Ok(server) => server,
         Err(error) => {
-            let root = rustix::process::geteuid().is_root();
-            assert!(!(root && on_ci()), "root may take the port: {error}");
-            eprintln!("SKIPPED: the port of name servers cannot be had: {error} (CI: {})", on_ci());
-            return;
+            return skip(&format!("the port of name servers: {error}"));
         }
     };
     let Some(names) = Names::start(SILENT).await else { return };

@@ -9,7 +9,7 @@ use super::fault_matrix::{newest, told};
 use super::faults::{Tmpfs, survives};
 use super::site::{Site, published};
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, copy_program, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, skip};
 
 #[tokio::test]
 async fn a_file_or_a_full_folder_in_the_place_of_the_link_is_left_alone_and_told() {
@@ -102,7 +102,7 @@ impl Quota {
         if mounted && run("btrfs", &["quota", "enable"], &[&root]) {
             return quota;
         }
-        eprintln!("SKIPPED: this test needs mkfs.btrfs, a kernel with btrfs, and to mount (CI: {})", on_ci());
+        skip("mkfs.btrfs, a kernel with btrfs, and to mount");
         None
     }
 
@@ -157,7 +157,7 @@ fn unprivileged(site: &Site) -> Option<Sidecar> {
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     let allowed = Command::new("setpriv").args(["--reuid", "65534", "--clear-groups", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: root, and no setpriv to be somebody else with (CI: {})", on_ci());
+        skip("setpriv, to run as another user than root");
         return None;
     }
     Some(Sidecar::spawn({

@@ -8,7 +8,7 @@ use pushsync::api::{Outcome, Record};
 
 use super::site::{Site, assert_same};
 use crate::support::git_http::Mode;
-use crate::support::on_ci;
+use crate::support::skip;
 
 /// Breaks something, pushes and rings; expects a failure of this kind with a hint, an untouched tree, and recovery.
 pub(super) async fn survives(
@@ -139,7 +139,7 @@ impl Tmpfs {
         fs::create_dir_all(path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).status();
         if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: mounting a tmpfs is not allowed here (CI: {})", on_ci());
+            skip("to mount a tmpfs");
             return None;
         }
         Some(Self(path.to_owned()))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::site::{Site, assert_same, published};
 use crate::support::repo::run_git;
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, copy_program, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, skip};
 
 fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -137,8 +137,7 @@ async fn no_writable_temp_folder_is_needed() {
     let mut probe = Command::new("unshare");
     let allowed = probe.args(["--mount", "sh", "-c", "mount --make-rprivate /"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: mounting is not allowed here (CI: {})", on_ci());
-        return;
+        return skip("to mount (unshare --mount)");
     }
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script, "/mnt/program"]).args(site.arguments());

@@ -207,9 +207,8 @@ async fn an_object_that_somebody_changed_on_the_volume_is_fetched_anew() {
     let (commit, oid) = kept.push("film.bin", 9_000).await;
     kept.site.wait_published(&commit).await;
     kept.site.sidecar = None;
-    for entry in fs::read_dir(kept.site.root().join(".worktrees")).unwrap() {
-        fs::remove_dir_all(entry.unwrap().path()).unwrap();
-    }
+    // All of it: the kill may have left a file there, by whose time the program was about to tell what is older.
+    fs::remove_dir_all(kept.site.root().join(".worktrees")).unwrap();
     let object = kept.folder().join(&oid);
     let mut content = fs::read(&object).unwrap();
     content[17] ^= 1;

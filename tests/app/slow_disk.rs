@@ -9,7 +9,7 @@ use pushsync::api::{Outcome, Record};
 
 use super::site::{Site, assert_same, published};
 use crate::support::tracer::{Plan, Traced, permitted};
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, eventually, skip};
 
 /// A file of the tree is some four calls, so 400 of them take some ten times the timeout, also by two writers.
 const PER_CALL: Duration = Duration::from_millis(60);
@@ -62,9 +62,7 @@ fn worktrees(root: &Path) -> usize {
 #[tokio::test]
 async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_a_faster_one_heals_all() {
     if let Err(why) = permitted() {
-        assert!(!on_ci(), "{why}");
-        eprintln!("SKIPPED: {why}");
-        return;
+        return skip(&why);
     }
     let mut site = Site::new();
     site.set("period", "300ms").set("sync-timeout", TIMEOUT).set("stale-worktree-timeout", "0s");

@@ -11,7 +11,7 @@ use super::site::Site;
 use crate::support::git_http::Mode;
 use crate::support::repo::{git_command, run_git};
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, copy_program, eventually, on_ci};
+use crate::support::{PATIENCE, copy_program, eventually, skip};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -89,8 +89,7 @@ async fn git_works_for_readers_that_mount_the_volume_elsewhere_and_read_only() {
         command.output().unwrap()
     };
     if !readers("true").status.success() {
-        eprintln!("SKIPPED: mounting is not allowed here (CI: {})", on_ci());
-        return;
+        return skip("to mount (unshare --mount)");
     }
     for number in 0..3 {
         let commit = site.repo.push_file("docs/a.txt", format!("{number}\n$Id$\n"), "another");
@@ -179,8 +178,7 @@ async fn with_group_write_another_user_of_the_group_goes_on_where_the_first_one_
     const GROUP: u32 = 4242;
     let allowed = Command::new("setpriv").args(["--reuid", "1001", "--clear-groups", "true"]).status();
     if !rustix::process::geteuid().is_root() || !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: not root, or no setpriv to be somebody else with (CI: {})", on_ci());
-        return;
+        return skip("root, and setpriv to run as another user");
     }
     let mut site = Site::new();
     site.set("stale-worktree-timeout", "0s");

@@ -8,6 +8,7 @@ use pushsync::remote_url::RemoteUrl;
 use super::{Volume, options, sync, synced};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
+use crate::support::skip;
 use crate::support::tls::{Authority, TlsFront, VALID};
 
 pub fn everywhere(settings: Vec<What>) -> Network {
@@ -91,8 +92,7 @@ async fn a_redirect_to_https_on_the_same_host_keeps_the_credentials_and_another_
     let identity = authority.identity("127.0.77.9", VALID);
     let started = TlsFront::start_on(https, inside.address(), identity).await;
     if started.is_err() {
-        eprintln!("SKIPPED: port 443 cannot be bound here");
-        return;
+        return skip("to bind port 443");
     }
     let door = GitHttp::start_on(&repo.root(), SocketAddr::from(([127, 0, 77, 9], 0)));
     door.set(Mode::Redirect("https://127.0.77.9".into()));

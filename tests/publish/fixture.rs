@@ -194,7 +194,7 @@ impl Mount {
         fs::create_dir_all(at).unwrap();
         let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at));
         if !mounted {
-            eprintln!("SKIPPED: this test needs to mount a tmpfs at {}", at.display());
+            crate::support::skip(&format!("to mount a tmpfs at {}", at.display()));
         }
         mounted.then(|| Self(at.to_owned()))
     }
@@ -212,7 +212,7 @@ impl Mount {
         .arg(image));
         let mounted = made && run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
         if !mounted {
-            eprintln!("SKIPPED: this test needs mkfs.btrfs and to mount a file at {}", at.display());
+            crate::support::skip(&format!("mkfs.btrfs and to mount a file at {}", at.display()));
         }
         mounted.then(|| Self(at.to_owned()))
     }

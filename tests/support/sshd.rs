@@ -25,8 +25,7 @@ impl Sshd {
             .into_iter()
             .find(|path| Path::new(path).exists());
         let Some(program) = program else {
-            assert!(!super::on_ci(), "sshd is not installed");
-            eprintln!("SKIPPED: sshd is not installed");
+            super::skip("sshd");
             return None;
         };
         let folder = TempDir::new().unwrap();

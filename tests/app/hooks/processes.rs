@@ -6,7 +6,7 @@ use pushsync::api::{Outcome, Record};
 
 use super::{Script, is_alive};
 use crate::app::site::Site;
-use crate::support::{PATIENCE, eventually, on_ci};
+use crate::support::{PATIENCE, eventually, skip};
 
 async fn refused(body: &str, flags: &[(&str, &str)]) -> (Site, Script, Record) {
     let mut site = Site::new();
@@ -186,8 +186,7 @@ while [ "$(wc -l < "$HERE/orphans" 2> /dev/null || echo 0)" -lt 5 ]; do sleep 0.
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", env!("CARGO_BIN_EXE_pushsync")]);
     let may = std::process::Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
     if !may.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: a process namespace is not allowed here (CI: {})", on_ci());
-        return;
+        return skip("a process namespace (unshare --pid)");
     }
     command.args(site.arguments());
     site.sidecar = Some(crate::support::sidecar::Sidecar::spawn(command));
