@@ -73,6 +73,8 @@ pub struct Head {
     /// Known once a replica published it or tried to.
     pub subject: Option<String>,
     pub author: Option<String>,
+    /// True if a webhook announced it and no replica has seen it in the remote yet.
+    pub announced: bool,
 }
 
 /// How far behind a replica is.
@@ -145,7 +147,7 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
         })
     });
     let (subject, author) = told.map_or((None, None), |(subject, author)| (Some(subject), Some(author)));
-    Some(Head { commit: commit.to_owned(), seen_at: first_seen, subject, author })
+    Some(Head { commit: commit.to_owned(), seen_at: first_seen, subject, author, announced: false })
 }
 
 /// The head of the first replica that knows one: what the header shows.
@@ -192,6 +194,19 @@ pub fn state(model: &Model, pod: &Pod) -> Shown {
     }
 }
 
+/// A pause or pin that the shown state hides: it stays in force whatever else is wrong.
+#[must_use]
+pub fn hidden_hold(pod: &Pod, shown: Shown) -> Option<&'static str> {
+    let snapshot = pod.snapshot.as_deref()?;
+    if snapshot.paused_until.is_some() && shown != Shown::Paused {
+        Some("paused")
+    } else if snapshot.pinned.is_some() && shown != Shown::Pinned {
+        Some("pinned")
+    } else {
+        None
+    }
+}
+
 /// How far a replica is behind the newest head; `None` if it is not, or nothing is known.
 #[must_use]
 pub fn lag(model: &Model, pod: &Pod) -> Option<Lag> {
@@ -231,7 +246,11 @@ pub fn worst_first(model: &Model) -> Vec<&Pod> {
         .filter(|(_, shown, pod)| model.filter.replica(&pod.name, shown.word()))
         .collect();
     pods.sort_by(|left, right| {
-        let key = |(gone, shown, pod): &(bool, Shown, &Pod)| (*gone, shown.rank(), !pod.live(), pod.name.clone());
+        let key = |(gone, shown, pod): &(bool, Shown, &Pod)| {
+            // Nothing is wrong with a replica that was not looked at yet: it stands below those of which something is known.
+            let unseen = *shown == Shown::Unknown && pod.problem.is_none() && !pod.live();
+            (*gone, unseen, shown.rank(), !pod.live(), pod.name.clone())
+        };
         key(left).cmp(&key(right))
     });
     pods.into_iter().map(|(_, _, pod)| pod).collect()

@@ -47,7 +47,8 @@ pub(crate) fn dashboard_stream(data: &[u8]) {
 }
 
 fn model() -> Model {
-    let setup = Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, kubernetes: true };
+    let setup =
+        Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, commit: None, kubernetes: true };
     // 2026-11-22 12:00:00 UTC
     let now = Timestamp::from_second(1_795_348_800).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut model = Model::new(setup, now, TimeZone::UTC);
@@ -56,6 +57,8 @@ fn model() -> Model {
         name: format!("web-{id}"),
         namespace: Some("prod".to_owned()),
         presence: Presence::Running,
+        container: None,
+        advice: None,
     };
     let _ = update(&mut model, now, Msg::Pods(Ok(vec![found("a")])));
     model

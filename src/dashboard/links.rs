@@ -194,5 +194,12 @@ fn by_url(url: &Url) -> Found {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     };
-    Found { id: PodId::new(url.as_str()), name, namespace: None, presence: Presence::Running }
+    Found {
+        id: PodId::new(url.as_str()),
+        name,
+        namespace: None,
+        presence: Presence::Running,
+        container: None,
+        advice: None,
+    }
 }

@@ -15,9 +15,11 @@ pub mod message;
 pub mod model;
 
 pub mod act;
+pub mod ask;
 pub mod fleet;
 pub mod input;
 pub mod update;
+pub mod verdict;
 
 pub mod view;
 
@@ -44,7 +46,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 use crate::clock::Clock;
@@ -56,9 +60,10 @@ use self::kubectl::Cluster;
 use self::links::{Links, Source};
 use self::message::Msg;
 use self::model::{Model, Setup, TimeFormat};
-use self::plain::{Check, Plain};
+use self::plain::{Plain, document, table};
 use self::pods::Lister;
 use self::theme::Theme;
+use self::verdict::{Kind, Verdict};
 
 /// A token file is a line, not a disk image.
 const MAX_TOKEN: usize = 8192;
@@ -110,39 +115,41 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 
 #[expect(clippy::print_stderr, reason = "before the screen, stderr is where words for people go")]
 async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
+    let begun = Instant::now();
     let clock = Clock::real();
     let screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
     let (mut links, messages) = Links::new(source(&args), token(&args)?, children.clone());
     // Before raw mode, so that a login plugin can ask and a failure is plain text.
-    let found = match links.first().await {
-        Ok(found) => found,
-        Err(problem) => {
-            let hint = problem.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            let words = format!("cannot list the pods: {}{hint}", problem.reason);
-            if args.check {
-                eprintln!("pushsync: {words}");
-                return Ok(plain::NONE_REACHABLE);
-            }
-            anyhow::bail!(words);
-        }
-    };
+    let first = links.first().await;
+    if let Err(problem) = &first {
+        let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        let words = format!("cannot list the pods: {}{hint}", problem.reason);
+        anyhow::ensure!(!screen && !args.watch, words);
+        eprintln!("pushsync: {words}");
+    }
     let setup = Setup {
         subject: args.subject(),
         read_only: args.read_only,
         max_links: if screen { usize::from(args.max_links) } else { usize::MAX },
         kubernetes: args.url.is_empty(),
+        commit: args.commit.clone(),
     };
     let mut model = Model::new(setup, clock.now(), TimeZone::system());
     if args.utc {
         model.time_format = TimeFormat::Utc;
     }
     let signals = terminal::signals(children).context("cannot wait for signals")?;
-    for effect in update::update(&mut model, clock.now(), Msg::Pods(Ok(found))) {
+    let listed = first.is_ok();
+    for effect in update::update(&mut model, clock.now(), Msg::Pods(first)) {
         links.carry_out(effect);
+    }
+    if !listed {
+        return report(&args, &model, &verdict::judge(&model), clock.now());
     }
     links.watch_pods();
     if !screen {
-        let outcome = without_screen(&args, Plain { model, clock, links: &mut links, messages, signals }).await;
+        let plain = Plain { model, clock, links: &mut links, messages, signals, begun };
+        let outcome = without_screen(&args, plain).await;
         links.close().await;
         return outcome;
     }
@@ -206,23 +213,30 @@ fn token(args: &Args) -> anyhow::Result<Option<Token>> {
 }
 
 async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8> {
-    let mut out = io::stdout().lock();
     if args.watch {
-        return Ok(plain.watch(&mut out).await?);
+        return Ok(plain.watch(&mut io::stdout().lock()).await?);
     }
-    let mut code = 0;
-    if args.check {
-        let check = Check { commit: args.commit.clone(), wait: args.wait };
-        code = plain.check(&check, args.timeout).await;
-    } else if let Some(signal) = plain.gather(args.timeout).await {
-        return Ok(signal);
+    let verdict = match args.wait {
+        Some(limit) => plain.wait(limit).await,
+        None => plain.gather(args.timeout).await,
+    };
+    match verdict {
+        Ok(verdict) => report(args, &plain.model, &verdict, plain.clock.now()),
+        Err(signal) => Ok(signal),
     }
+}
+
+/// Prints a verdict and what it was judged from. Returns the exit code.
+fn report(args: &Args, model: &Model, verdict: &Verdict, now: Timestamp) -> anyhow::Result<u8> {
+    let mut out = io::stdout().lock();
     if args.output == Some(Output::Json) {
-        let document = plain::document(&plain.model, plain.clock.now(), args.commit.as_deref());
+        let document = document::document(model, verdict, now);
         writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
     } else {
-        plain::table(&plain.model, &mut out)?;
+        table::table(model, verdict, &mut out)?;
     }
     out.flush()?;
-    Ok(code)
+    // Without --check the exit code only says whether there was an answer at all.
+    let kind = verdict.kind();
+    Ok(if args.check || kind == Kind::Unreachable { kind.exit_code() } else { 0 })
 }

@@ -50,6 +50,10 @@ pub struct Found {
     /// `None` for a URL.
     pub namespace: Option<String>,
     pub presence: Presence,
+    /// What a container of the pod waits for, as Kubernetes says it: `poll: CrashLoopBackOff`.
+    pub container: Option<String>,
+    /// What works instead while the pod cannot be connected to.
+    pub advice: Option<String>,
 }
 
 /// Whether there is anything to connect to.
@@ -117,6 +121,9 @@ pub struct Pod {
     /// `name` without what all names begin with.
     pub short: String,
     pub presence: Presence,
+    /// As in [`Found`].
+    pub container: Option<String>,
+    pub advice: Option<String>,
     pub link: Link,
     /// Why it was not live when it was tried last; `None` once it is.
     pub problem: Option<Problem>,
@@ -126,6 +133,8 @@ pub struct Pod {
     pub offset: SignedDuration,
     /// When anything came from it last, by our clock.
     pub heard_at: Option<Timestamp>,
+    /// There are more replicas than links, so that this one is visited in turn and what it said last counts for a while.
+    pub visited: bool,
     pub records: Records,
 }
 
@@ -139,11 +148,14 @@ impl Pod {
             found_name: found.name,
             namespace: found.namespace,
             presence: found.presence,
+            container: found.container,
+            advice: found.advice,
             link: Link::Idle,
             problem: None,
             snapshot: None,
             offset: SignedDuration::ZERO,
             heard_at: None,
+            visited: false,
             records: Records::default(),
         }
     }
@@ -284,7 +296,10 @@ pub struct Setup {
     /// What was asked for: `prod/web`.
     pub subject: String,
     pub read_only: bool,
+    /// Replicas that are connected at the same time; the others are visited in turn.
     pub max_links: usize,
+    /// `--commit`: the commit that the verdict is about, instead of the newest. In lower case, at least seven digits.
+    pub commit: Option<String>,
     /// Pods come from `kubectl`, so the list may be empty or change.
     pub kubernetes: bool,
 }

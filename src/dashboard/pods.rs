@@ -252,6 +252,8 @@ fn found(pod: Pod) -> Option<Found> {
         name: pod.metadata.name,
         namespace: Some(pod.metadata.namespace.unwrap_or_else(|| "default".to_owned())),
         presence,
+        container: None,
+        advice: None,
     })
 }
 

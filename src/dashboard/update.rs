@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Accepted, Event, Outcome, Published, Record, Refusal, SCHEMA, Snapshot, State};
+use crate::api::{Accepted, Event, Head, Outcome, Published, Record, Refusal, SCHEMA, Snapshot, State};
 
 use super::fleet;
 use super::input;
@@ -128,7 +128,10 @@ fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
             Some(index) => match (&model.pods[index].presence, &found.presence) {
                 (Presence::Gone { .. }, Presence::Gone { .. }) => {}
                 (_, Presence::Gone { .. }) => leave(model, &found.id, now, &mut effects),
-                _ => model.pods[index].presence = found.presence,
+                _ => {
+                    let pod = &mut model.pods[index];
+                    (pod.presence, pod.container, pod.advice) = (found.presence, found.container, found.advice);
+                }
             },
         }
     }
@@ -154,6 +157,8 @@ pub fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
         name: pod.found_name.clone(),
         namespace: pod.namespace.clone(),
         presence: pod.presence.clone(),
+        container: None,
+        advice: None,
     }))
 }
 
@@ -312,6 +317,11 @@ fn finished(model: &mut Model, id: &PodId, record: Record) {
                 committed_at: None,
                 published_at: Some(record.finished_at),
             });
+            // What is published has been seen in the remote, and the verdict must not be about an older commit meanwhile.
+            let newer = snapshot.head.as_ref().is_none_or(|head| head.seen_at < record.started_at);
+            if snapshot.pinned.is_none() && newer {
+                snapshot.head = Some(Head { commit: commit.clone(), seen_at: record.started_at });
+            }
             if snapshot.state == State::Syncing {
                 snapshot.state = if snapshot.pinned.is_some() { State::Pinned } else { State::InSync };
             }

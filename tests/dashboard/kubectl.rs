@@ -297,14 +297,19 @@ fn the_admin_port_is_looked_for_in_its_range() {
 }
 
 #[test]
-fn a_cluster_that_cannot_be_asked_is_plain_text_and_exit_1() {
+fn a_cluster_that_cannot_be_asked_is_plain_text_and_exit_2() {
     let kubectl = Kubectl::new();
     kubectl.forward("exit 1\n");
     fs::write(kubectl.path().join("kubectl"), "#!/bin/sh\necho 'error: no context' >&2\nexit 1\n").unwrap();
     let check = kubectl.command(&["deploy/web", "--check"]).output().unwrap();
     assert_eq!(check.status.code(), Some(2), "nothing is reachable");
     let output = kubectl.command(&TARGET).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
+    let json = kubectl.command(&["deploy/web", "--once", "-o", "json"]).output().unwrap();
+    assert_eq!(json.status.code(), Some(2));
+    let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&document["in_sync"], &document["verdict"]), (&Value::from(false), &Value::from("unreachable")));
+    assert!(document["problem"]["reason"].as_str().unwrap().contains("kubectl"), "{document}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("error: no context") && said.contains("cannot list the pods"), "{said}");
 }

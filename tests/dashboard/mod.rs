@@ -2,6 +2,7 @@
 //! real pseudo-terminal.
 
 mod fake;
+mod judging;
 mod keyboard;
 mod kubectl;
 mod plain;

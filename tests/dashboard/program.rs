@@ -86,7 +86,7 @@ fn a_killed_server_leaves_old_rows_that_say_so_and_comes_back_by_itself() {
     std::thread::sleep(Duration::from_secs(3));
     fakes[0].serve();
     let start = Instant::now();
-    pty.shows("● LIVE");
+    pty.shows("● LIVE EVERYWHERE");
     println!("live again {:?} after the server was back", start.elapsed());
     assert!(!pty.text().contains("everything below is old"));
 }
@@ -102,12 +102,12 @@ fn eight_replicas_in_one_view() {
         .collect();
     let pty = Pty::start(120, 32, &urls(&fakes), &[]);
     pty.shows("8/8 pods");
-    pty.shows("published on 8/8");
+    pty.shows("live on 8 of 8");
     for last in 1..=8 {
         pty.shows(&format!("web-{last}"));
     }
     fakes[4].publish("abc1234", "Only on the fifth");
-    pty.shows("published on 1/8");
+    pty.shows("live on 1 of 8");
     pty.shows("behind");
 }
 
@@ -215,7 +215,7 @@ fn a_resize_folds_the_screen() {
     let pty = Pty::start(120, 32, &urls(&fakes), &[]);
     pty.shows("POLLED");
     pty.resize(60, 16);
-    pty.shows("on 1/1 pods");
+    pty.shows("live on 1 of 1");
     assert!(!pty.text().contains("POLLED"));
     pty.resize(30, 5);
     pty.shows("40x6");

@@ -158,7 +158,7 @@ pub fn snapshot(name: &str, published: &str, recent: Vec<Record>) -> Snapshot {
 }
 
 pub fn setup() -> Setup {
-    Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, kubernetes: true }
+    Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, commit: None, kubernetes: true }
 }
 
 pub fn empty_model() -> Model {
@@ -171,6 +171,8 @@ pub fn found(name: &str) -> Found {
         name: name.to_owned(),
         namespace: Some("prod".to_owned()),
         presence: Presence::Running,
+        container: None,
+        advice: None,
     }
 }
 

@@ -313,7 +313,8 @@ fn the_plain_table_says_what_to_do_about_a_replica_that_cannot_be_reached() {
         tell(&mut model, pod, lost);
     }
     let mut out = Vec::new();
-    pushsync::dashboard::plain::table(&model, &mut out).unwrap();
+    let verdict = pushsync::dashboard::verdict::judge(&model);
+    pushsync::dashboard::plain::table::table(&model, &verdict, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert_eq!(out.matches("hint: give it with --token-file").count(), 1, "{out}");
 }

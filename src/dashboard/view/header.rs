@@ -10,7 +10,8 @@ use super::{strip, words};
 use crate::dashboard::fleet::{self, Sample};
 use crate::dashboard::model::{Link, Model, Pod, PodId};
 use crate::dashboard::text;
-use crate::dashboard::theme::Role;
+use crate::dashboard::theme::{Glyphs, Role};
+use crate::dashboard::verdict::{self, Kind, Verdict};
 
 /// The right end of the first line: how many replicas, what time, whether the links live.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
@@ -34,18 +35,28 @@ fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
         piece(format!("{} NO PODS", glyphs.starting), Role::Warn)
     } else if model.frozen {
         piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn)
-    } else if live > 0 && live == expected {
-        piece(format!("{} LIVE", glyphs.in_sync), Role::Good)
-    } else if live > 0 {
-        piece(format!("{} PARTLY", glyphs.syncing), Role::Warn)
-    } else if model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some())
-        || model.listing_problem.is_some()
-    {
-        piece(format!("{} OFFLINE", glyphs.starting), Role::Bad)
     } else {
-        piece(format!("{} CONNECTING", glyphs.starting), Role::Busy)
+        chip(glyphs, model, &verdict::judge(model))
     });
     pieces
+}
+
+/// The verdict in a word or two.
+fn chip(glyphs: &Glyphs, model: &Model, verdict: &Verdict) -> Piece {
+    let tried =
+        model.listing_problem.is_some() || model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some());
+    match verdict.kind() {
+        Kind::Unreachable if tried => piece(format!("{} OFFLINE", glyphs.starting), Role::Bad),
+        Kind::Unreachable => piece(format!("{} CONNECTING", glyphs.starting), Role::Busy),
+        kind => {
+            let (glyph, role) = match kind {
+                Kind::Live => (glyphs.in_sync, Role::Good),
+                Kind::NotLive => (glyphs.failed, Role::Bad),
+                Kind::Unknown | Kind::Unreachable => (glyphs.unknown, Role::Warn),
+            };
+            piece(format!("{glyph} {}", verdict::words::headline(kind)), role)
+        }
+    }
 }
 
 fn time(at: Timestamp) -> String {
@@ -132,6 +143,11 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
         return;
     }
     let label = if wide { "head     " } else { "head " };
+    let verdict = verdict::judge(model);
+    if let [_, _, ..] = verdict.groups.as_slice() {
+        several(canvas, y, &verdict);
+        return;
+    }
     let Some(head) = fleet::head(model) else {
         let text = if model.pods.iter().any(Pod::live) { "not seen yet" } else { glyphs.dash };
         canvas.line(y, &[piece(label, Role::Dim), piece(text, Role::Dim)], &[]);
@@ -142,6 +158,7 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
     let age = text::age(model.now.duration_since(head.seen_at));
     let (subject, role_of_it) = match head.subject.clone() {
         Some(subject) => (subject, Role::Strong),
+        None if head.announced => ("announced by a webhook, not seen yet".to_owned(), Role::Warn),
         None => ("not published anywhere yet".to_owned(), Role::Dim),
     };
     let by = match (&head.author, wide) {
@@ -149,19 +166,48 @@ fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
         (_, true) => format!(" {} seen {age} ago", glyphs.dash),
         (_, false) => format!(" {} {age}", glyphs.dot),
     };
-    let total = model.pods.iter().filter(|pod| !pod.gone()).count();
-    let having = model.pods.iter().filter(|pod| !pod.gone() && fleet::has_newest(model, pod)).count();
-    let role = if having == total { Role::Good } else { Role::Warn };
-    let right = [piece(
-        if wide { format!("published on {having}/{total}") } else { format!("on {having}/{total} pods") },
-        role,
-    )];
+    let role = match verdict.kind() {
+        Kind::Live => Role::Good,
+        Kind::NotLive => Role::Bad,
+        Kind::Unknown | Kind::Unreachable => Role::Warn,
+    };
+    let right = [piece(counts(&verdict, wide), role)];
     // The age stays when a long subject is cut.
     let fixed = measure(&left) + measure(&right) + text::width(&by).try_into().unwrap_or(0) + 4;
     let room = usize::from(canvas.area.width.saturating_sub(fixed));
     left.push(piece(text::cut(&subject, room, glyphs.ellipsis), role_of_it));
     left.push(piece(by, Role::Dim));
     canvas.line(y, &left, &right);
+}
+
+/// On how many replicas it is live, and the reasons of the others where there is room for them.
+fn counts(verdict: &Verdict, wide: bool) -> String {
+    let Some(group) = verdict.groups.first() else { return String::new() };
+    let count = format!("live on {} of {}", group.live, group.total);
+    if wide && !group.lacking.is_empty() {
+        return format!("{count}  {}", text::cut(&verdict::words::reasons(&group.lacking, group.total), 50, ".."));
+    }
+    count
+}
+
+/// One piece for each repository and ref: nothing is added up over them.
+fn several(canvas: &mut Canvas<'_>, y: u16, verdict: &Verdict) {
+    let glyphs = canvas.glyphs();
+    let mut left = Vec::new();
+    for group in &verdict.groups {
+        let (glyph, role) = match group.kind() {
+            Kind::Live => (glyphs.in_sync, Role::Good),
+            Kind::NotLive => (glyphs.failed, Role::Bad),
+            Kind::Unknown | Kind::Unreachable => (glyphs.unknown, Role::Warn),
+        };
+        let source = group.source.as_ref();
+        let name = source.map_or_else(String::new, |it| format!("{} @ {}", words::repo(&it.repo, true), it.reference));
+        let commit = group.target.as_ref().map_or_else(String::new, |target| text::short(&target.commit));
+        left.push(piece(format!("{glyph} "), role));
+        left.push(piece(text::clean(&name).into_owned(), Role::Strong));
+        left.push(piece(format!(" {commit} {}/{}   ", group.live, group.total), role));
+    }
+    canvas.line(y, &left, &[]);
 }
 
 struct Webhook {

@@ -1,0 +1,56 @@
+//! What `--wait` waits for, on stderr: once a second in one line on a terminal, a line at each change elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use crate::dashboard::model::Model;
+use crate::dashboard::text;
+use crate::dashboard::verdict::{Verdict, words};
+
+/// The state of the report.
+#[derive(Debug)]
+pub struct Progress {
+    limit: Duration,
+    terminal: bool,
+    /// The words that were written last, and the second they were written in.
+    last: Option<(String, u64)>,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, terminal: io::stderr().is_terminal(), last: None }
+    }
+
+    /// Reports the verdict if there is something new to report. That stderr is gone is no reason to stop waiting.
+    pub fn show(&mut self, model: &Model, verdict: &Verdict, waited: Duration) {
+        let words = match (&model.listing_problem, verdict.groups.is_empty()) {
+            (Some(problem), true) => format!("cannot list the pods: {}", text::clean(&problem.reason)),
+            _ => words::waiting(verdict),
+        };
+        let second = waited.as_secs();
+        let same = match &self.last {
+            Some((last, at)) => *last == words && (!self.terminal || *at == second),
+            None => false,
+        };
+        if same {
+            return;
+        }
+        let line = format!("{words} {}", words::time(waited, self.limit));
+        let mut err = io::stderr().lock();
+        let _ = if self.terminal {
+            // One line that is written over; cut, because a line that wraps could not be.
+            write!(err, "\r\x1b[K{}", text::cut(&line, 100, "..")).and_then(|()| err.flush())
+        } else {
+            writeln!(err, "{line}")
+        };
+        self.last = Some((words, second));
+    }
+
+    /// Leaves the line, so that what follows begins on its own.
+    pub fn end(&mut self) {
+        if self.terminal && self.last.take().is_some() {
+            let _ = writeln!(io::stderr().lock());
+        }
+    }
+}

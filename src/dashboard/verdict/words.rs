@@ -1,0 +1,204 @@
+//! The words of a verdict: one line for each group, one line for each replica that lacks the commit, one for `--wait`.
+//!
+//! Plain text without glyphs and colors. Everything that came from outside is cleaned here.
+
+use std::time::Duration;
+
+use super::{Group, Kind, Lack, Source, Target, Verdict, Why};
+use crate::dashboard::text;
+
+/// Characters of a subject in a line.
+const SUBJECT: usize = 60;
+/// Characters of a reason in a line.
+const REASON: usize = 300;
+
+/// The loud part: two or three words.
+#[must_use]
+pub fn headline(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Live => "LIVE EVERYWHERE",
+        Kind::NotLive => "NOT LIVE EVERYWHERE",
+        Kind::Unknown => "UNKNOWN",
+        Kind::Unreachable => "NOT REACHABLE",
+    }
+}
+
+/// The last line of `--check`: the whole verdict.
+#[must_use]
+pub fn line(verdict: &Verdict) -> String {
+    let kind = verdict.kind();
+    match (verdict.groups.as_slice(), kind) {
+        ([], _) => format!("{}  no replicas", headline(kind)),
+        ([group], _) => format!("{}  {}", headline(kind), about(group, kind)),
+        (groups, _) => {
+            let good = groups.iter().filter(|group| group.kind() == Kind::Live).count();
+            let count = groups.len();
+            let unplaced = match verdict.unplaced.len() {
+                0 => String::new(),
+                few => format!("  {}", reasons(&verdict.unplaced, few)),
+            };
+            format!("{}  {good} of {count} repositories and refs{unplaced}", headline(kind))
+        }
+    }
+}
+
+/// The verdict of one of several groups.
+#[must_use]
+pub fn group_line(group: &Group) -> String {
+    let kind = group.kind();
+    format!("{}: {}  {}", source(group.source.as_ref()), headline(kind), about(group, kind))
+}
+
+/// `github.com/acme/site @ main`
+#[must_use]
+pub fn source(source: Option<&Source>) -> String {
+    match source {
+        Some(source) => format!("{} @ {}", text::clean(&source.repo), text::clean(&source.reference)),
+        None => "no answer yet".to_owned(),
+    }
+}
+
+/// The commit, on how many replicas it is live, and the reasons of the others.
+fn about(group: &Group, kind: Kind) -> String {
+    let mut parts = Vec::new();
+    parts.push(group.target.as_ref().map_or("no commit is known yet".to_owned(), commit));
+    parts.push(match (kind, group.took_ms) {
+        (Kind::Live, Some(took)) => format!("{} of {} in {}", group.live, group.total, text::took(took)),
+        _ => format!("{} of {}", group.live, group.total),
+    });
+    if !group.lacking.is_empty() {
+        parts.push(reasons(&group.lacking, group.total));
+    }
+    if let Some(newest) = &group.newest {
+        let announced = if newest.announced { ", announced" } else { "" };
+        parts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
+    }
+    parts.join("  ")
+}
+
+/// `475b7a7 Rework the checkout page`
+#[must_use]
+pub fn commit(target: &Target) -> String {
+    let short = text::short(&target.commit);
+    match (&target.subject, target.announced) {
+        (Some(subject), _) if !subject.is_empty() => format!("{short} {}", text::cut(subject, SUBJECT, "..")),
+        (_, true) => format!("{short} (announced by a webhook, not seen yet)"),
+        _ => short,
+    }
+}
+
+/// `3 behind, 1 paused`: equal reasons counted, the first replica with each reason first.
+#[must_use]
+pub fn reasons(lacking: &[Lack], total: usize) -> String {
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for lack in lacking {
+        let word = short(&lack.why);
+        match counted.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((word, 1)),
+        }
+    }
+    let words = counted.into_iter().map(|(word, count)| match word.as_str() {
+        "not looked at yet" => format!("{count} of {total} replicas not looked at yet"),
+        _ => format!("{count} {word}"),
+    });
+    words.collect::<Vec<_>>().join("  ")
+}
+
+/// A reason in a word or two.
+fn short(why: &Why) -> String {
+    match why {
+        Why::Behind { .. } => "behind".to_owned(),
+        Why::Syncing => "syncing".to_owned(),
+        Why::Paused { left: Some(left), news } => {
+            let news = if *news { ", a newer commit is known" } else { "" };
+            format!("paused ({}{news})", text::age_short(*left))
+        }
+        Why::Paused { left: None, .. } => "paused".to_owned(),
+        Why::Pinned { commit } => format!("pinned at {}", text::short(commit)),
+        Why::Failed { .. } => "failed".to_owned(),
+        Why::Starting => "starting".to_owned(),
+        Why::NotReady { reason } => format!("not ready ({})", text::cut(reason, SUBJECT, "..")),
+        Why::Replaced { how } => text::cut(how, SUBJECT, ".."),
+        Why::NeverSeen => "never saw it".to_owned(),
+        Why::Unreachable { .. } => "cannot be reached".to_owned(),
+        Why::NotLookedAt => "not looked at yet".to_owned(),
+        Why::Waiting => "without an answer yet".to_owned(),
+        Why::CannotSay { .. } => "cannot say".to_owned(),
+    }
+}
+
+/// Why one replica lacks the commit, as a sentence.
+#[must_use]
+pub fn sentence(why: &Why) -> String {
+    match why {
+        Why::Behind { commits: Some(1) } => "1 commit behind".to_owned(),
+        Why::Behind { commits: Some(count) } => format!("{count} commits behind"),
+        Why::Behind { commits: None } => "behind".to_owned(),
+        Why::Syncing => "a sync is running".to_owned(),
+        Why::Paused { left, news } => {
+            let left = left.map(|left| format!(", {} left", text::age(left))).unwrap_or_default();
+            let news = if *news { ": a newer commit is known" } else { ": it looks for no newer commit" };
+            format!("paused{left}{news}")
+        }
+        Why::Pinned { commit } => format!("pinned at {}", text::short(commit)),
+        Why::Failed { times: 0 | 1, message } => format!("the last sync failed: {}", text::cut(message, REASON, "..")),
+        Why::Failed { times, message } => {
+            format!("the last {times} syncs failed: {}", text::cut(message, REASON, ".."))
+        }
+        Why::Starting => "nothing is published yet".to_owned(),
+        Why::NotReady { reason } => format!("not ready: {}", text::cut(reason, REASON, "..")),
+        Why::Replaced { how } => text::cut(how, REASON, ".."),
+        Why::NeverSeen => "it has never seen this commit".to_owned(),
+        Why::Unreachable { reason } => format!("cannot be reached: {}", text::cut(reason, REASON, "..")),
+        Why::NotLookedAt => "not looked at yet".to_owned(),
+        Why::Waiting => "no answer yet".to_owned(),
+        Why::CannotSay { reason } => format!("cannot say: {}", text::cut(reason, REASON, "..")),
+    }
+}
+
+/// One line for each replica that lacks the commit.
+#[must_use]
+pub fn lacking(verdict: &Verdict) -> Vec<String> {
+    let line = |lack: &Lack| {
+        let start = if lack.has_it { "not sure of" } else { "not on" };
+        format!("{start} {}: {}", text::clean(&lack.name), sentence(&lack.why))
+    };
+    verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced).map(line).collect()
+}
+
+/// What `--wait` waits for, without the time: `waiting for 39a033f: 2/8 live (3 behind, 1 paused)`.
+#[must_use]
+pub fn waiting(verdict: &Verdict) -> String {
+    let mut commits: Vec<String> = Vec::new();
+    for target in verdict.groups.iter().filter_map(|group| group.target.as_ref()) {
+        let short = text::short(&target.commit);
+        if !commits.contains(&short) {
+            commits.push(short);
+        }
+    }
+    if commits.is_empty() {
+        commits.push(verdict.asked.as_deref().map_or("the newest commit".to_owned(), text::short));
+    }
+    let live: usize = verdict.groups.iter().map(|group| group.live).sum();
+    let all: Vec<Lack> =
+        verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced).cloned().collect();
+    let why =
+        if all.is_empty() { String::new() } else { format!(" ({})", reasons(&all, verdict.total).replace("  ", ", ")) };
+    format!("waiting for {}: {live}/{} live{why}", commits.join(" and "), verdict.total)
+}
+
+/// How long it has waited, of how long at most: `12s/2m`.
+#[must_use]
+pub fn time(waited: Duration, limit: Duration) -> String {
+    let words = |duration: Duration| {
+        let seconds = duration.as_secs();
+        match (seconds / 60, seconds % 60) {
+            (0, 0) if !duration.is_zero() => format!("{}ms", duration.as_millis()),
+            (0, seconds) => format!("{seconds}s"),
+            (minutes, 0) => format!("{minutes}m"),
+            (minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        }
+    };
+    format!("{}/{}", words(Duration::from_secs(waited.as_secs())), words(limit))
+}
