@@ -1,0 +1,206 @@
+//! The imports between the modules of one area, read from its sources: which module names which, and which form circles.
+//!
+//! It reads text, not types: a name that a parent re-exports counts as the module that it comes from. It must not judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A module's path below `src`, such as `git::lfs::batch`.
+type Module = String;
+
+/// Which modules each module of an area imports.
+pub struct Imports {
+    edges: BTreeMap<Module, BTreeSet<Module>>,
+}
+
+impl Imports {
+    /// Reads the modules of `area`, given all files of `src` with their texts.
+    pub fn of(area: &str, src: &Path, files: &[(PathBuf, String)]) -> Self {
+        let mut texts = BTreeMap::new();
+        for (file, text) in files {
+            let module = module_of(file.strip_prefix(src).expect("a file of src"));
+            if module.split("::").next() == Some(area) && !is_for_tests(&module) {
+                let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+                texts.insert(
+                    module,
+                    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n"),
+                );
+            }
+        }
+        let exports: BTreeMap<_, _> =
+            texts.iter().map(|(module, text)| (module.clone(), exported(module, text))).collect();
+        let mut edges: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+        for (module, text) in &texts {
+            let found = edges.entry(module.clone()).or_default();
+            for (path, is_export) in paths(module, text) {
+                let target = resolve(&path, &texts, &exports);
+                found.extend(target.filter(|target| !is_export && target != module && texts.contains_key(target)));
+            }
+        }
+        Self { edges }
+    }
+
+    /// The sets of modules that import one another in a circle, each sorted.
+    pub fn circles(&self) -> Vec<Vec<Module>> {
+        let reach: BTreeMap<_, _> = self.edges.keys().map(|module| (module, self.reachable(module))).collect();
+        let mut circles = BTreeSet::new();
+        for (module, reached) in &reach {
+            let circle: Vec<_> = reached.iter().filter(|other| reach[*other].contains(*module)).cloned().collect();
+            if circle.len() > 1 {
+                circles.insert(circle);
+            }
+        }
+        circles.into_iter().collect()
+    }
+
+    /// How many imports run inside circles: the least number that has to go is at most this.
+    pub fn inside_circles(&self) -> usize {
+        let circles = self.circles();
+        let both =
+            |from: &Module, to: &Module| circles.iter().any(|circle| circle.contains(from) && circle.contains(to));
+        self.edges.iter().map(|(from, targets)| targets.iter().filter(|to| both(from, to)).count()).sum()
+    }
+
+    fn reachable(&self, from: &Module) -> BTreeSet<Module> {
+        let mut reached = BTreeSet::new();
+        let mut pending: Vec<_> = self.edges[from].iter().collect();
+        while let Some(module) = pending.pop() {
+            if reached.insert(module.clone()) {
+                pending.extend(&self.edges[module]);
+            }
+        }
+        reached
+    }
+}
+
+fn is_for_tests(module: &str) -> bool {
+    module.split("::").any(|part| matches!(part, "tests" | "fuzzing" | "sample" | "properties"))
+}
+
+/// `git/lfs/mod.rs` and `git/lfs.rs` are `git::lfs`.
+fn module_of(file: &Path) -> Module {
+    let parts: Vec<_> = file.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    let joined = parts.join("::");
+    let joined = joined.strip_suffix(".rs").unwrap_or(&joined);
+    joined.strip_suffix("::mod").unwrap_or(joined).to_owned()
+}
+
+/// Every `use` of a text with its `pub`, its groups taken apart, and its aliases dropped.
+fn uses(text: &str) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("use ") {
+        let before = text[..at].rsplit('\n').next().unwrap_or_default().trim();
+        if !(before.is_empty() || before.starts_with("pub")) {
+            continue;
+        }
+        let Some(end) = text[at..].find(';') else { continue };
+        let tree: String = text[at + 4..at + end].split_whitespace().collect::<Vec<_>>().join(" ");
+        // A word in a text that begins a line is no import.
+        if !tree.chars().all(|c| c.is_alphanumeric() || "_:{}, *".contains(c)) {
+            continue;
+        }
+        flatten("", &tree, &mut |path| found.push((path, !before.is_empty())));
+    }
+    found
+}
+
+fn flatten(prefix: &str, tree: &str, each: &mut dyn FnMut(String)) {
+    let Some(open) = tree.find('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        each(format!("{prefix}{path}").trim_end_matches("::self").to_owned());
+        return;
+    };
+    let (head, body) = (&tree[..open], &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())]);
+    let (mut depth, mut item) = (0, String::new());
+    for c in body.chars().chain([',']) {
+        match c {
+            ',' if depth == 0 => {
+                if !item.trim().is_empty() {
+                    flatten(&format!("{prefix}{}", head.trim()), item.trim(), each);
+                }
+                item.clear();
+                continue;
+            }
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        item.push(c);
+    }
+}
+
+/// All paths that a module names: its `use`s, and `super::x` or `crate::x` in its code. True: a re-export.
+fn paths(module: &str, text: &str) -> Vec<(Module, bool)> {
+    let mut found: Vec<_> =
+        uses(text).into_iter().filter_map(|(path, public)| Some((absolute(module, &path)?, public))).collect();
+    let named = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
+    for start in ["super::", "crate::"] {
+        for (at, _) in text.match_indices(start) {
+            let path: String = text[at..].chars().take_while(|c| named(*c)).collect();
+            let in_use = text[..at].rsplit(['\n', ';']).next().is_some_and(|line| line.contains("use "));
+            if !in_use && !text[..at].ends_with("::") {
+                found.extend(absolute(module, path.trim_end_matches(':')).map(|path| (path, false)));
+            }
+        }
+    }
+    found
+}
+
+/// A path from the root of the crate. `None`: it leads out of the crate.
+fn absolute(module: &str, path: &str) -> Option<Module> {
+    let mut at: Vec<&str> = module.split("::").collect();
+    let mut parts = path.split("::").peekable();
+    match parts.peek().copied()? {
+        "crate" => {
+            at.clear();
+            parts.next();
+        }
+        "self" => drop(parts.next()),
+        "super" => {}
+        first if first.starts_with(char::is_lowercase) => {}
+        _ => return None,
+    }
+    while parts.next_if_eq(&"super").is_some() {
+        at.pop()?;
+    }
+    at.extend(parts);
+    Some(at.join("::"))
+}
+
+/// What a module re-exports: the name, and where it comes from.
+fn exported(module: &str, text: &str) -> BTreeMap<String, Module> {
+    let mut names = BTreeMap::new();
+    for (path, _) in uses(text) {
+        if let (Some(path), Some(name)) = (absolute(module, &path), path.rsplit("::").next()) {
+            names.insert(name.to_owned(), path);
+        }
+    }
+    names
+}
+
+/// The module that a path leads to, through re-exports.
+fn resolve(
+    path: &str,
+    texts: &BTreeMap<Module, String>,
+    exports: &BTreeMap<Module, BTreeMap<String, Module>>,
+) -> Option<Module> {
+    let mut path = path.to_owned();
+    for _ in 0..8 {
+        if texts.contains_key(&path) {
+            return Some(path);
+        }
+        let mut holder = path.as_str();
+        let name = loop {
+            let (above, name) = holder.rsplit_once("::")?;
+            holder = above;
+            if texts.contains_key(above) {
+                break name;
+            }
+        };
+        match exports[holder].get(name) {
+            Some(next) if *next != path => path.clone_from(next),
+            _ => return Some(holder.to_owned()),
+        }
+    }
+    None
+}
