@@ -1,7 +1,7 @@
-//! What gitattributes(5) files say of a path: parsing, macros, nesting and precedence, as git applies them at checkout.
+//! Resolves gitattributes(5) for a path: parsing, macros, nesting and precedence, as git applies them at checkout.
 //!
-//! The files come from repositories: nothing in them is an error, what git ignores is ignored. It must not know files,
-//! trees, nor what any attribute is good for.
+//! The files come from repositories: nothing in them is an error, and lines that git ignores are ignored. This module must
+//! not know files, trees, or the purpose of any attribute.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ const LARGEST_FILE: usize = 100 * 1024 * 1024;
 const MACRO: &[u8] = b"[attr]";
 const BLANKS: &[u8] = b" \t\r\n";
 
-/// What an attribute is for a path.
+/// The state of an attribute for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Set,
     Unset,
-    /// Also what `!name` says.
+    /// Also the result of `!name`.
     Unspecified,
     Value(Vec<u8>),
 }
@@ -33,7 +33,7 @@ pub struct Rules {
     macros: HashMap<Vec<u8>, Assignments>,
 }
 
-/// What is known of one path.
+/// The attributes of one path.
 #[derive(Debug, Default)]
 pub struct Attributes(HashMap<Vec<u8>, State>);
 
@@ -45,7 +45,7 @@ impl Attributes {
 }
 
 impl Rules {
-    /// What holds in every repository.
+    /// The attributes that git defines in every repository.
     #[must_use]
     pub fn built_in() -> Self {
         Self::parse(b"[attr]binary -diff -merge -text", true)
@@ -114,7 +114,7 @@ pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
     found
 }
 
-/// What was said first stays: those that come later count less. Macros may unfold to macros, as deep as somebody wrote.
+/// The first assignment of an attribute wins; later ones have lower precedence. Macros may expand to macros, to any depth.
 fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assignments) {
     let mut stack = vec![assignments.iter().rev()];
     while let Some(top) = stack.last_mut() {

@@ -1,4 +1,4 @@
-//! The one error that crosses module borders: what failed, whether trying again helps, and what a person should do.
+//! The one error that crosses module borders. It says where a sync failed, whether a retry helps, and what to do about it.
 //!
 //! Inside an area errors are that area's own `thiserror` enum. At the seam (`sync`) they become a [`SyncError`], whose
 //! words are the same in the log, in the API and on the dashboard.
@@ -16,7 +16,7 @@ pub use crate::api::Phase;
 pub enum Retry {
     /// The cause may pass by itself: retry with a backoff that starts at a second and never exceeds the poll period.
     Soon,
-    /// Somebody has to change something first: the ordinary poll is soon enough.
+    /// A person has to change something first: the ordinary poll is soon enough.
     NextPoll,
 }
 
@@ -42,9 +42,9 @@ pub struct SyncError {
     pub kind: &'static str,
     /// Whether to retry before the next poll.
     pub retry: Retry,
-    /// What a person can do about it, if there is anything.
+    /// Advice for the operator, if there is any.
     pub hint: Option<&'static str>,
-    /// What happened, in the words of the area it happened in.
+    /// The cause, in the words of the area that reports it.
     pub source: Box<dyn StdError + Send + Sync>,
 }
 

@@ -1,7 +1,7 @@
-//! Git LFS: what a pointer says, and the folder on the volume with the objects that pointers stand for.
+//! Git LFS: the content of a pointer, and the folder on the volume that holds the objects.
 //!
 //! A leaf: `git` fills the folder and `publish` reads it, and this is all that they have to agree on. An object is called by
-//! its hash, so what lies there is right or can be seen to be wrong. It must not know of servers, nor of trees.
+//! its hash, so a wrong object is recognized by its content. This module must not know servers or trees.
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -18,7 +18,7 @@ pub const LONGEST_POINTER: usize = 1024;
 /// The second one is of before the first release; git-lfs takes it, too.
 const VERSIONS: [&str; 2] = ["https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1"];
 
-/// What the names of objects that are not whole yet end with.
+/// The suffix of objects that are not complete yet.
 const UNFINISHED: &str = ".part";
 
 /// The SHA-256 of an object's content, which is its name.
@@ -64,7 +64,7 @@ impl fmt::Debug for ObjectId {
     }
 }
 
-/// What stands in the repository in an object's place.
+/// The text that the repository holds in place of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
     pub id: ObjectId,
@@ -90,7 +90,7 @@ impl Pointer {
         known.then_some(Self { id, size: size.unsigned_abs() })
     }
 
-    /// True for the object without content, which nobody needs to be asked for.
+    /// True for the object without content, which no server has to be asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.size == 0 && self.id == ObjectId::of(Sha256::new())
@@ -181,7 +181,7 @@ impl Objects {
         let open = || rustix::fs::openat(&self.0, &*name, flags, Mode::from_raw_mode(0o664));
         let is_ours = |file: &OwnedFd| {
             let stat = rustix::fs::fstat(file)?;
-            // A file of two names may be somebody's elsewhere.
+            // A file with a second name may belong to another program.
             Ok::<_, Errno>(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1)
         };
         match open() {

@@ -1,7 +1,7 @@
 //! One path pattern as gitignore(5) describes it; sparse-checkout files and gitattributes use the same ones.
 //!
 //! Patterns come from repositories, so none may be slow: a wildcard pattern is run as a set of states over the path, which
-//! takes at most the product of both lengths, whatever the pattern is. It must not know files, nor what a match means.
+//! takes at most the product of both lengths, whatever the pattern is. This module must not know files or the meaning of a match.
 
 /// A pattern, taken apart. Paths have no slash at either end.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ enum Body {
     Literal(Vec<u8>),
     /// An asterisk and no other wildcard, compared with names only.
     Suffix(Vec<u8>),
-    /// What comes before the first wildcard, and the rest.
+    /// The bytes before the first wildcard, and the rest.
     Glob(Vec<u8>, Vec<Token>),
 }
 
@@ -32,7 +32,7 @@ enum Token {
     Star,
     /// Any run of bytes.
     Deep,
-    /// What follows is a `Deep` and a slash, and both may be left out together.
+    /// A `Deep` and a slash follow; both may be left out together.
     Optional,
     /// The pattern is malformed from here on and matches nothing.
     Never,
@@ -142,7 +142,7 @@ fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
     tokens
 }
 
-/// The bytes between brackets, and where the closing one is. `None`: there is no end, or a class that nobody knows.
+/// The bytes between brackets, and where the closing one is. `None`: there is no end, or an unknown class.
 fn set(pattern: &[u8], mut at: usize) -> Option<(Box<[bool; 256]>, usize)> {
     let mut set = Box::new([false; 256]);
     let negated = matches!(pattern.get(at), Some(b'!' | b'^'));

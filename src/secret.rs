@@ -22,7 +22,7 @@ struct Learned {
     count: u64,
 }
 
-/// Bytes that authenticate somebody.
+/// Bytes that authenticate a user, a service or a delivery.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
@@ -70,7 +70,7 @@ fn learn(text: &str) {
     learned.texts.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
 }
 
-/// Hides known secrets, and the user part of every URL, in text that somebody else wrote.
+/// Hides known secrets, and the user part of every URL, in text from elsewhere.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut clean = scrub_urls(text);

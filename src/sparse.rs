@@ -1,7 +1,7 @@
 //! Which paths a sparse-checkout file wants, exactly as git reads it.
 //!
 //! git-sync copies the file and runs `git sparse-checkout init`: cone mode if every line is a cone pattern, else the whole
-//! file is read as gitignore(5) patterns that say what to keep. It must not know trees, files or who asks.
+//! file is read as gitignore(5) patterns that say what to keep. This module must not know trees, files or its callers.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ pub enum Wanted {
     Some,
 }
 
-/// What cone patterns say of one path.
+/// The verdict of cone patterns on one path.
 #[derive(PartialEq, Eq)]
 enum Cut {
     Recursive,
@@ -74,7 +74,7 @@ impl Sparse {
             Rules::Cone(cone) => cone.folder(path),
             Rules::Patterns(patterns) => {
                 let inherited = inherited(patterns, path);
-                // What is below may be decided otherwise only by a pattern that says so.
+                // Only another pattern can decide otherwise for paths below this folder.
                 let undone = patterns
                     .iter()
                     .any(|pattern| pattern.negative == inherited && (path.is_empty() || pattern.may_match_below(path)));
@@ -117,7 +117,7 @@ fn decision(patterns: &[Pattern], path: &[u8], folder: bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| pattern.matches(path, folder)).map(|pattern| !pattern.negative)
 }
 
-/// What holds in a folder for names that no pattern matches: what was decided last on the way to it.
+/// The decision for names in a folder that no pattern matches: the last decision on the way to the folder.
 fn inherited(patterns: &[Pattern], path: &[u8]) -> bool {
     if path.is_empty() {
         return false;

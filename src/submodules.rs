@@ -1,4 +1,4 @@
-//! What `--submodules` means, and where the store says which tree a commit is published as.
+//! The values of `--submodules`, and the refs of the store that name the tree under which a commit is published.
 //!
 //! A leaf: `git` grafts and `publish` reads, and this name is all that they have to agree on. The commit behind the ref
 //! has the published tree as its tree (a submodule's files in place of its empty folder), the commits of the submodules as

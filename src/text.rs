@@ -1,4 +1,4 @@
-//! Making somebody else's words fit to be shown: on one line, with nothing that steers a terminal or deceives a reader.
+//! Makes foreign text safe to show: on one line, without characters that control a terminal or deceive a reader.
 
 /// Control characters, separators that end lines in some readers, invisible characters, and those that change the
 /// direction of text so that it reads as something it is not ("Trojan Source", CVE-2021-42574; Unicode TR 36).

@@ -1,4 +1,4 @@
-//! What must hold for any text that is logged or put on a line (see src/fuzzing.rs).
+//! The properties of logged text, for any input (see src/fuzzing.rs).
 
 use jiff::Timestamp;
 use serde_json::Value;
