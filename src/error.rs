@@ -27,6 +27,10 @@ pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n,
 /// The hint where what was pushed needs more memory than there is for it.
 pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit: a part of it bounds what a push may be unpacked to; or find the file in that push that is too large for it";
 
+/// The kind and the hint where the system starts no more threads for this container.
+pub const NO_THREAD: &str = "no_thread";
+pub const NO_THREAD_HINT: &str = "the limit of processes and threads is reached (pids.max of the container or pod, ulimit -u): raise it (kubelet --pod-max-pids, docker --pids-limit), or look for what else in the container starts threads";
+
 /// Libraries hand on the system's words where they do not hand on its number (EMFILE, ENFILE).
 #[must_use]
 pub fn is_want_of_descriptors(words: &str) -> bool {

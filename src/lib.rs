@@ -7,6 +7,7 @@ pub mod api;
 pub mod attributes;
 pub mod clock;
 pub mod error;
+pub mod flush;
 pub mod lfs;
 pub mod log;
 pub mod notices;

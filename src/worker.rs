@@ -4,6 +4,7 @@
 //! deadline is given up: its thread is told to stop, left behind, and the next job gets a new one. Tokio's blocking pool
 //! would not do, because its shutdown waits for every job. Knows nothing of what the jobs do.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -37,6 +38,17 @@ pub enum Lost {
     Panicked,
     #[error("no thread could be started for it, or too many abandoned ones are still stuck")]
     NoThread,
+}
+
+impl Lost {
+    /// What a caught panic means. The standard library and tokio panic where no thread can be started, which is no defect.
+    #[must_use]
+    pub fn by(panic: &(dyn Any + Send)) -> Self {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        let is_want_of_threads =
+            |words: &str| words.contains("failed to spawn thread") || words.contains("can't spawn worker thread");
+        if words.is_some_and(is_want_of_threads) { Self::NoThread } else { Self::Panicked }
+    }
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -105,7 +117,7 @@ impl Worker {
             Ok(Err(_closed)) => Err(Lost::Panicked),
             Ok(Ok(answer)) => {
                 guard.cancel = None;
-                answer.map_err(|_panic| Lost::Panicked)
+                answer.map_err(|panic| Lost::by(&*panic))
             }
         }
     }

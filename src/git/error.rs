@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use git2::{ErrorClass, ErrorCode, Oid};
 
-use crate::error::{NO_DESCRIPTORS, Retry, is_want_of_descriptors};
+use crate::error::{NO_DESCRIPTORS, NO_THREAD, Retry, is_want_of_descriptors};
 use crate::lfs::ObjectId;
 use crate::secret::scrub;
 use crate::text::one_line;
@@ -63,7 +63,8 @@ pub enum Error {
     Server { remote: String, source: Cause },
     #[error("{remote} does not answer as a git server does")]
     Protocol { remote: String, source: Cause },
-    #[error("the remote has no ref `{name}`{}", nearest(available))]
+    // In git's own words, which users of git-sync look for.
+    #[error("couldn't find remote ref {name}{}", nearest(available))]
     RefMissing { name: String, available: Vec<String> },
     #[error("the ref `{name}` names no commit")]
     NotACommit { name: String },
@@ -101,6 +102,8 @@ pub enum Error {
     NoMemory { source: Cause },
     #[error("no further file or connection can be opened")]
     NoDescriptors { source: Cause },
+    #[error("the volume with the object store cannot map files into memory to be written (shared mmap)")]
+    NoSharedMaps { source: Cause },
     #[error("the volume with the object store {} is read-only", store.display())]
     ReadOnly { store: PathBuf, source: Cause },
     #[error("the object store {} cannot be read or written", store.display())]
@@ -150,12 +153,14 @@ impl Error {
             Self::Quota { .. } => "quota",
             Self::NoMemory { .. } => "out_of_memory",
             Self::NoDescriptors { .. } => NO_DESCRIPTORS,
+            Self::NoSharedMaps { .. } => "no_shared_maps",
             Self::ReadOnly { .. } => "read_only",
             Self::StoreAccess { .. } => "store_access",
             Self::Submodule { source, .. } | Self::Object { source, .. } => source.kind(),
             Self::BadSubmodule { .. } => "submodule",
             Self::Compaction { .. } => "compaction",
             Self::ObjectFormat { .. } => "object_format",
+            Self::Internal { source: Lost::NoThread } => NO_THREAD,
             Self::Internal { .. } => "internal",
         }
     }
@@ -285,6 +290,11 @@ impl Error {
             Some(Self::NoMemory { source })
         } else if is_want_of_descriptors(words) {
             Some(Self::NoDescriptors { source })
+        } else if words.contains("failed to mmap")
+            && ["No such device", "Invalid argument"].iter().any(|why| words.contains(why))
+        {
+            // ENODEV and EINVAL of mmap(2): libgit2 writes and reads packs by shared maps.
+            Some(Self::NoSharedMaps { source })
         } else {
             None
         }
@@ -362,6 +372,8 @@ mod tests {
             assert_eq!(tell(class, words), ["no_descriptors"; 2]);
         }
         assert_eq!(tell(ErrorClass::Os, "failed to write: Disk quota exceeded"), ["quota"; 2]);
+        let words = "failed to mmap. Could not write data: No such device";
+        assert_eq!(tell(ErrorClass::Os, words), ["no_shared_maps"; 2]);
         for (number, kind) in [(24, "no_descriptors"), (23, "no_descriptors"), (28, "disk_full"), (122, "quota")] {
             let told = Error::from_disk(store, &std::io::Error::from_raw_os_error(number));
             assert_eq!((told.kind(), told.hint().is_some()), (kind, true), "{told:?}");

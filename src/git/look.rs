@@ -147,7 +147,7 @@ mod tests {
     fn what_is_missing_is_named_with_what_is_like_it() {
         let error = resolve(&Reference::Name("trunc".into()), &refs(), "remote").unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("the remote has no ref `trunc`; it has `trunk`, "), "{text}");
+        assert!(text.starts_with("couldn't find remote ref trunc; it has `trunk`, "), "{text}");
         assert!(!text.contains("^{}") && !text.contains("pull"), "{text}");
         let error = resolve(&Reference::Full("refs/heads/v2".into()), &refs(), "remote").unwrap_err();
         assert_eq!(error.kind(), "ref_missing");

@@ -149,10 +149,10 @@ impl Journal {
             end += line.len() as u64;
             lines += 1;
         }
-        file.sync_all()?;
+        crate::flush::file(&file)?;
         std::fs::rename(&beside, &self.path)?;
         if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
+            crate::flush::folder(folder)?;
         }
         (self.file, self.end, self.lines) = (file, end, lines);
         Ok(moved)

@@ -15,6 +15,7 @@ use super::folder::{self, FEW, Stamp};
 use super::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
 use super::write::{Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry};
 use super::{Durability, Error, diff};
+use crate::flush;
 use crate::worker::Cancel;
 
 /// One thing to do in the folder that was entered last.
@@ -169,9 +170,9 @@ impl Plan {
             // Everything is written before the first of them is flushed: one journal commit then serves the folders as well.
             Some(open) => {
                 for open in &open {
-                    rustix::fs::fsync(open).map_err(flushed)?;
+                    flush::if_supported(rustix::fs::fsync(open)).map_err(flushed)?;
                 }
-                rustix::fs::fsync(top).map_err(flushed)?;
+                folder::flush_names(top).map_err(flushed)?;
             }
         }
         Ok(Brought::Done(written))

@@ -7,14 +7,16 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use git2::Oid;
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::git_file::Depth;
+use super::link::{BESIDE, Target};
 use super::objects::{EntryKind, Objects};
 use super::remarks::Remarks;
 use super::room::Size;
 use super::spare::{SPARE, Used};
-use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
+use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
 use super::{Built, Durability, Error, Verdict, folder, git_file, share, walk, write};
 use crate::worker::Cancel;
@@ -26,12 +28,13 @@ impl Volume {
     ///
     /// # Errors
     /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and its like; `store_damaged`;
-    /// `cancelled`; `no_exchange`. What is published is as it was before in each case.
+    /// `cancelled`. What is published is as it was before in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         self.read_shape_again()?;
         if self.has_lost_git(commit) && self.has_tree(&self.trees_folder()?, commit)? {
             // The store is a new one, perhaps; the tree need not be. What is wrong with either is said below.
-            let _ = git_file::prepare(store, commit, &self.shape());
+            let entry = self.target(commit)?.path();
+            let _ = git_file::prepare(store, commit, &entry, &self.shape());
         }
         let built = self.build_tree(store, commit, cancel);
         if let Err(Error::Object { .. }) = built {
@@ -42,7 +45,7 @@ impl Volume {
         built.remarks.retain(|remark| !Remarks::is_lasting(remark) || self.is_new(remark));
         let shape = self.shape();
         if shape.worktree_git && (built.files > 0 || built.spare.is_some() || !git_file::is_led_to(store, commit)) {
-            git_file::prepare(store, commit, &shape)?;
+            git_file::prepare(store, commit, &self.target(commit)?.path(), &shape)?;
         }
         Ok(built)
     }
@@ -96,7 +99,7 @@ impl Volume {
         let shape = self.shape();
         let written = write::write_tree(store, objects, root, &new.folder, None, cancel)?;
         if shape.worktree_git {
-            git_file::write(&new.folder, commit, &shape)?;
+            git_file::write(&new.folder, commit, Depth::Plain, &shape)?;
         }
         if self.durability() == Durability::Full {
             folder::flush(&new.folder, entries)
@@ -224,11 +227,12 @@ impl<'a> NewTree<'a> {
         let mut discarded = None;
         let standing = folder::look(self.trees, name).map_err(failed("look at"))?;
         if standing.is_some() && volume.is_live(name)? {
-            // Readers are in there by way of the link, and the link may not be turned away meanwhile: the base name of
-            // its target is the commit, by contract, so there is no second name to turn it to. Two renames would leave
-            // it dangling between them. Without an exchange in one step the damaged tree therefore stays, and is told.
-            rustix::fs::renameat_with(self.trees, &*self.name, self.trees, name, RenameFlags::EXCHANGE)
-                .map_err(|errno| Error::NoExchange { path: volume.shown_tree(name), source: errno.into() })?;
+            // Readers are in there by way of the link: two renames would leave it dangling between them.
+            let exchanged = rustix::fs::renameat_with(self.trees, &*self.name, self.trees, name, RenameFlags::EXCHANGE);
+            if exchanged.is_err() {
+                // NFS, SMB, CephFS and most FUSE file systems have no exchange, overlayfs none for what an image brought.
+                return self.stand_beside(commit, &mut ages);
+            }
             // What is under the temporary name now is the damaged tree. Its readers get their grace.
             self.in_place = true;
             let old = unique(EXCHANGED);
@@ -243,17 +247,73 @@ impl<'a> NewTree<'a> {
             }
             rustix::fs::renameat(self.trees, &*self.name, self.trees, name).map_err(failed("rename a new tree to"))?;
             self.in_place = true;
+            let live = volume.target(commit)?;
+            if live.beside.is_some() {
+                // The tree that readers have is the damaged one, one folder deeper.
+                let beside = live.entry().into_bytes();
+                touch(self.trees, &beside);
+                let plain = Target::plain(commit);
+                volume.link.set(&plain, volume.durability())?;
+                volume.note_target(&plain);
+                ages.replaced(beside, volume.grace());
+            }
         }
         ages.forget(name);
         ages.end_build(&self.name);
         drop(ages);
         if volume.durability() == Durability::Full {
-            rustix::fs::fsync(self.trees).map_err(failed("flush the folder of"))?;
+            folder::flush_names(self.trees).map_err(failed("flush the folder of"))?;
         }
         if let Some(old) = discarded {
             // The next sweep tries again.
             let _ = folder::remove_all(self.trees, &old);
         }
+        Ok(())
+    }
+
+    /// Replaces the live tree of a commit where two folders cannot be exchanged in one step: the new tree goes to
+    /// `.worktrees/<unique>/<commit>`, where `basename $(readlink LINK)` still is the commit, and the link turns to it. The
+    /// replaced tree loses its name, which nothing may take for the commit's any more. The next push is as usual.
+    fn stand_beside(&mut self, commit: Oid, ages: &mut Ages) -> Result<(), Error> {
+        let volume = self.volume;
+        let text = commit.to_string();
+        let target = Target { commit, beside: Some(String::from_utf8_lossy(&unique(BESIDE)).into_owned()) };
+        let entry = target.entry().into_bytes();
+        let shape = volume.shape();
+        let failed = |doing| {
+            let name = target.path();
+            move |errno| volume.failed(doing, name.as_bytes(), errno)
+        };
+        let within = folder::make(self.trees, &entry, shape.mode(EntryKind::Folder))
+            .map_err(|errno| failed("make the folder of")(errno).with_cause_from(self.trees))?;
+        let moved = || {
+            if shape.worktree_git {
+                git_file::write(&self.folder, commit, Depth::Beside, &shape)?;
+                git_file::prepare(&volume.store(), commit, &target.path(), &shape)?;
+            }
+            rustix::fs::renameat(self.trees, &*self.name, &within, text.as_bytes())
+                .map_err(failed("rename a new tree to"))
+        };
+        if let Err(error) = moved() {
+            let _ = rustix::fs::unlinkat(self.trees, &*entry, AtFlags::REMOVEDIR);
+            return Err(error);
+        }
+        self.in_place = true;
+        if volume.durability() == Durability::Full {
+            folder::flush_names(&within).and_then(|()| folder::flush_names(self.trees)).map_err(failed("flush"))?;
+        }
+        touch(self.trees, text.as_bytes());
+        if let Err(error) = volume.link.set(&target, volume.durability()) {
+            // Without the link it is an entry that the next sweep removes.
+            return Err(error);
+        }
+        volume.note_target(&target);
+        let old = unique(EXCHANGED);
+        rustix::fs::renameat(self.trees, text.as_bytes(), self.trees, &*old)
+            .map_err(|errno| volume.failed("rename the old", text.as_bytes(), errno))?;
+        ages.forget(text.as_bytes());
+        ages.replaced(old, volume.grace());
+        ages.end_build(&self.name);
         Ok(())
     }
 }

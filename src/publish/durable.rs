@@ -13,10 +13,12 @@ use std::sync::{Mutex, PoisonError};
 
 use git2::Oid;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::link::commit_named;
 use super::volume::Volume;
 use super::{Error, Live};
+use crate::flush;
 
 /// When what was written has to be on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl Volume {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         });
-        gone.and_then(|()| File::open(&state)?.sync_all()).map_err(|source| Error::Io {
+        gone.and_then(|()| flush::folder(&state)).map_err(|source| Error::Io {
             doing: "remove",
             path: ".pushsync/flushed".to_owned(),
             source,
@@ -124,7 +126,12 @@ impl Volume {
         let trees = self.trees_folder()?;
         if self.durability() == Durability::Normal {
             // One call for the tree, its name and the link, if that is on the same file system.
-            flush_all(&trees).map_err(|errno| self.failed("flush", b"", errno))?;
+            match flush_all(&trees) {
+                Ok(()) => {}
+                // Nothing is noted then: after a loss of power the next start compares the tree before it vouches for it.
+                Err(errno) if errno == Errno::PERM || flush::is_unsupported(errno) => return Ok(()),
+                Err(errno) => return Err(self.failed("flush", b"", errno)),
+            }
             self.link.flush()?;
         }
         let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);

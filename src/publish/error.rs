@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::path::printable;
-use crate::error::{NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors};
+use crate::error::{
+    NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, NO_THREAD, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors,
+};
 
 /// A file operation that failed, or a tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +42,12 @@ pub enum Error {
     /// `publish` was called for a tree that is not there.
     #[error("there is no tree {path} to publish")]
     NotBuilt { path: String },
-    /// A damaged tree is live, and this file system cannot swap two folders in one step.
-    #[error("cannot replace the published tree {path}: this file system has no atomic exchange: {source}")]
-    NoExchange { path: String, source: io::Error },
+    /// The file system of the link has no symbolic links.
+    #[error("cannot make the link {path}: this file system has no symbolic links: {source}")]
+    NoSymlinks { path: String, source: io::Error },
+    /// The system starts no more threads for this process.
+    #[error("cannot start a thread to {doing}: {source}")]
+    NoThread { doing: &'static str, source: io::Error },
     /// The sparse-checkout file cannot be read.
     #[error("cannot read the sparse-checkout file {path}: {source}")]
     Patterns { path: String, source: io::Error },
@@ -88,9 +93,9 @@ impl Error {
     }
 
     /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
-    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_exchange`, `sparse_file`,
-    /// `worktree_git`, `store_damaged`, `store_unreadable`, `lfs_object`, `no_submodules`, `no_descriptors`, `out_of_memory`,
-    /// `cancelled` or `io`.
+    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_symlinks`, `sparse_file`,
+    /// `worktree_git`, `store_damaged`, `store_unreadable`, `lfs_object`, `no_submodules`, `no_descriptors`, `no_thread`,
+    /// `out_of_memory`, `cancelled` or `io`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -112,7 +117,8 @@ impl Error {
             Self::Foreign { .. } => "foreign_link",
             Self::BadLink { .. } => "bad_link",
             Self::NotBuilt { .. } => "not_built",
-            Self::NoExchange { .. } => "no_exchange",
+            Self::NoSymlinks { .. } => "no_symlinks",
+            Self::NoThread { .. } => NO_THREAD,
             Self::Patterns { .. } => "sparse_file",
             Self::Inside { .. } => "worktree_git",
             Self::Store { .. } if self.store_is_damaged() => "store_damaged",
@@ -131,7 +137,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self.kind() {
             "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
-            | "lfs_object" | "cancelled" | NO_DESCRIPTORS => Retry::Soon,
+            | "lfs_object" | "cancelled" | NO_DESCRIPTORS | NO_THREAD => Retry::Soon,
             _ => Retry::NextPoll,
         }
     }
@@ -161,9 +167,10 @@ impl Error {
             "foreign_link" => "move it away, or choose another --link",
             "bad_link" => "choose another --link: a name inside --root, or a path outside of it",
             "locked" => "give each pushsync its own --root: two cannot share one",
-            "no_exchange" => {
-                "somebody changed the published files; push a new commit, or delete the tree and let it be rebuilt"
+            "no_symlinks" => {
+                "mount a volume with symbolic links (SMB: the mount option mfsymlinks), or put --link on one that has them"
             }
+            NO_THREAD => NO_THREAD_HINT,
             "sparse_file" => "mount the file that --sparse-checkout-file names, readable for this user",
             "worktree_git" => "see that ROOT/.pushsync/repo.git/worktrees can be written, or leave out --worktree-git",
             "lfs_object" => "nothing to do: the object is fetched anew",

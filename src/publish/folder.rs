@@ -10,6 +10,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
+pub(super) use super::removal::remove_all;
+use crate::flush;
+
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens a folder inside another one.
@@ -52,7 +55,38 @@ pub(super) fn set_mode(file: impl AsFd, mode: RawMode) -> Result<(), Errno> {
     if now & (Mode::RWXU | Mode::RWXG | Mode::RWXO) == wanted {
         return Ok(());
     }
-    rustix::fs::fchmod(file, wanted | (now & (Mode::SUID | Mode::SGID | Mode::SVTX)))
+    match rustix::fs::fchmod(file, wanted | (now & (Mode::SUID | Mode::SGID | Mode::SVTX))) {
+        // Only the owner may change a mode, and this is a file of our own: the file system (SMB and exFAT with mount
+        // options, some FUSE ones) decides on owners and modes by itself. The volume's probe has found that out.
+        Err(Errno::PERM) => Ok(()),
+        Err(errno) if flush::is_unsupported(errno) => Ok(()),
+        changed => changed,
+    }
+}
+
+/// True if a file has the mode that it is given: asked of a file that is made for it and removed again, as git asks for
+/// `core.fileMode`.
+pub(super) fn keeps_modes(folder: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
+    let folder = folder.as_fd();
+    let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, name, flags, Mode::from_bits_truncate(0o644))?;
+    let is_kept = |mode: RawMode| -> Result<bool, Errno> {
+        rustix::fs::fchmod(&file, Mode::from_bits_truncate(mode))?;
+        Ok(rustix::fs::fstat(&file)?.st_mode & 0o777 == mode)
+    };
+    let kept = is_kept(0o755).and_then(|kept| Ok(kept && is_kept(0o644)?));
+    let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+    match kept {
+        Err(Errno::PERM) => Ok(false),
+        Err(errno) if flush::is_unsupported(errno) => Ok(false),
+        kept => kept,
+    }
+}
+
+/// Writes the names in a folder through to the disk, where the file system can do that.
+pub(super) fn flush_names(folder: impl AsFd) -> Result<(), Errno> {
+    flush::if_supported(rustix::fs::fsync(folder))
 }
 
 /// What a name is, without following it; `None` if there is nothing.
@@ -142,61 +176,6 @@ pub(super) fn visit(
     Ok(())
 }
 
-/// Removes a file, a link (never what it names) or a folder with all that is in it. Nothing there is no error.
-pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    remove_while(parent, name, || true).map(drop)
-}
-
-/// The same, for as long as `go_on` says so, which is asked before each removal. False if it was stopped.
-pub(super) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> bool) -> Result<bool, Errno> {
-    let parent = parent.as_fd();
-    let Some(top) = remove_or_open(parent, name)? else { return Ok(true) };
-    let pending = names(&top)?;
-    let mut stack = vec![(top, pending, name.to_vec())];
-    while let Some((folder, pending, _)) = stack.last_mut() {
-        if !go_on() {
-            return Ok(false);
-        }
-        if let Some(name) = pending.pop() {
-            if let Some(inner) = remove_or_open(folder.as_fd(), &name)? {
-                let pending = names(&inner)?;
-                stack.push((inner, pending, name));
-            }
-            continue;
-        }
-        let Some((emptied, _, name)) = stack.pop() else { break };
-        drop(emptied);
-        let above = stack.last().map_or(parent, |(folder, _, _)| folder.as_fd());
-        match rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(true)
-}
-
-/// Removes what is not a folder; opens what is.
-fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<OwnedFd>, Errno> {
-    let Some(stat) = look(parent, name)? else { return Ok(None) };
-    if kind(&stat) != FileType::Directory {
-        return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno),
-        };
-    }
-    // A reader that may write here can have taken our own permission away; an unreadable folder stays an error.
-    match open(parent, name) {
-        Ok(folder) => {
-            if !Mode::from_raw_mode(stat.st_mode).contains(Mode::RWXU) {
-                let _ = rustix::fs::fchmod(&folder, Mode::RWXU);
-            }
-            Ok(Some(folder))
-        }
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
 /// Makes a folder's whole content durable.
 ///
 /// On Linux one `syncfs` does it, which also waits for what others wrote to the same file system; asking for each of
@@ -204,20 +183,24 @@ fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<OwnedFd>
 pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
     #[cfg(target_os = "linux")]
     if entries > FEW {
-        return rustix::fs::syncfs(top);
+        match rustix::fs::syncfs(top) {
+            // Not offered here, or forbidden by a sandbox: each file by itself, then.
+            Err(errno) if errno == Errno::PERM || flush::is_unsupported(errno) => {}
+            flushed => return flushed,
+        }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = entries;
     visit(open(top, b".")?, |folder, name, stat| match kind(stat) {
         FileType::RegularFile => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            rustix::fs::fsync(rustix::fs::openat(folder, name, flags, Mode::empty())?)
+            flush::if_supported(rustix::fs::fsync(rustix::fs::openat(folder, name, flags, Mode::empty())?))
         }
-        FileType::Directory => rustix::fs::fsync(open(folder, name)?),
+        FileType::Directory => flush_names(open(folder, name)?),
         // A link is part of its folder.
         _ => Ok(()),
     })?;
-    rustix::fs::fsync(top)
+    flush_names(top)
 }
 
 /// Up to so many entries are flushed one by one.

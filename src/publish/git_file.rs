@@ -18,16 +18,27 @@ use super::link::commit_named;
 use super::path::printable;
 use super::shape::Shape;
 use super::{Error, folder};
+use crate::flush;
 
 pub(super) const NAME: &[u8] = b".git";
 
+/// How far below `.worktrees` the tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// `.worktrees/<commit>`
+    Plain,
+    /// `.worktrees/<unique>/<commit>`: see `Volume::stand_beside`.
+    Beside,
+}
+
 /// What the file in the tree says.
-fn text(commit: Oid) -> String {
-    format!("gitdir: ../../.pushsync/repo.git/worktrees/{commit}\n")
+fn text(commit: Oid, depth: Depth) -> String {
+    let up = if depth == Depth::Beside { "../../.." } else { "../.." };
+    format!("gitdir: {up}/.pushsync/repo.git/worktrees/{commit}\n")
 }
 
 /// Writes the file into the top folder of a tree that is being built, durably.
-pub(super) fn write(top: &OwnedFd, commit: Oid, shape: &Shape) -> Result<(), Error> {
+pub(super) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> Result<(), Error> {
     let written = || {
         remove(top)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -35,10 +46,10 @@ pub(super) fn write(top: &OwnedFd, commit: Oid, shape: &Shape) -> Result<(), Err
         let file = rustix::fs::openat(top, NAME, flags, Mode::from_bits_truncate(mode))?;
         folder::set_mode(&file, mode)?;
         let mut file = File::from(file);
-        file.write_all(text(commit).as_bytes())
-            .and_then(|()| file.sync_all())
+        file.write_all(text(commit, depth).as_bytes())
+            .and_then(|()| flush::file(&file))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        rustix::fs::fsync(top)
+        folder::flush_names(top)
     };
     written().map_err(|errno: Errno| Error::io("write", NAME, errno).with_cause_from(top))
 }
@@ -53,13 +64,14 @@ pub(super) fn remove(top: &OwnedFd) -> Result<(), Errno> {
 
 /// True if exactly this file is there.
 pub(super) fn is_whole(top: &OwnedFd, commit: Oid, shape: &Shape) -> bool {
-    let wanted = text(commit);
+    [Depth::Plain, Depth::Beside].into_iter().any(|depth| says(top, &text(commit, depth), shape))
+}
+
+fn says(top: &OwnedFd, wanted: &str, shape: &Shape) -> bool {
     let read = || -> Result<bool, Errno> {
         let Some(stat) = folder::look(top, NAME)? else { return Ok(false) };
-        let mode = Mode::from_bits_truncate(shape.mode(super::objects::EntryKind::File));
-        let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
         if folder::kind(&stat) != FileType::RegularFile
-            || Mode::from_raw_mode(stat.st_mode) & bits != mode
+            || !shape.accepts(super::objects::EntryKind::File, stat.st_mode)
             || usize::try_from(stat.st_size) != Ok(wanted.len())
         {
             return Ok(false);
@@ -79,15 +91,15 @@ pub(super) fn is_led_to(store: &Path, commit: Oid) -> bool {
     head && ["index", "commondir", "gitdir", "locked"].iter().all(|name| inside.join(name).is_file())
 }
 
-/// Makes what the file leads to, before anybody can see the tree.
-pub(super) fn prepare(store: &Path, commit: Oid, shape: &Shape) -> Result<(), Error> {
+/// Makes what the file leads to, before readers see the tree. `entry` is the tree's path below `.worktrees`.
+pub(super) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> Result<(), Error> {
     let inside = store.join("worktrees").join(commit.to_string());
     let failed = |path: &Path| {
         let path = printable(path.as_os_str().as_bytes());
         move |source| Error::Io { doing: "write", path, source }
     };
     fs::create_dir_all(&inside).map_err(failed(&inside))?;
-    let tree = format!("../../../../.worktrees/{commit}/.git\n");
+    let tree = format!("../../../../.worktrees/{entry}/.git\n");
     for (name, content) in [
         ("HEAD", format!("{commit}\n")),
         ("commondir", "../..\n".to_owned()),
@@ -105,7 +117,7 @@ fn replace(inside: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let temporary = inside.join(format!("{name}.new"));
     let mut file = File::create(&temporary)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    flush::file(&file)?;
     fs::rename(temporary, inside.join(name))
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::path::{printable, tidy};
 use super::{Durability, Error, folder};
+use crate::flush;
 
 /// Where the link stands: its folder as configured (it may not exist yet) and its name.
 #[derive(Debug)]
@@ -32,9 +33,47 @@ pub(super) struct Place {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Nothing,
-    /// A link whose text is exactly what we would write for this commit.
-    Ours(Oid),
+    /// A link whose text is exactly what we would write for this tree.
+    Ours(Target),
     Foreign,
+}
+
+/// What the folders begin with that hold a tree whose own name in `.worktrees` was taken: see `Volume::stand_beside`.
+pub(super) const BESIDE: &str = ".beside-";
+
+/// Which tree a link of ours names: `.worktrees/<commit>` or `.worktrees/<beside>/<commit>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub commit: Oid,
+    pub beside: Option<String>,
+}
+
+impl Target {
+    pub(super) fn plain(commit: Oid) -> Self {
+        Self { commit, beside: None }
+    }
+
+    /// The entry of `.worktrees` that goes when the tree goes.
+    pub(super) fn entry(&self) -> String {
+        self.beside.clone().unwrap_or_else(|| self.commit.to_string())
+    }
+
+    /// Its path below `.worktrees`.
+    pub(super) fn path(&self) -> String {
+        let commit = self.commit;
+        self.beside.as_ref().map_or_else(|| commit.to_string(), |beside| format!("{beside}/{commit}"))
+    }
+
+    /// `within` is what a link's text says below `.worktrees`.
+    fn read(within: &Path) -> Option<Self> {
+        let commit = commit_named(within.file_name())?;
+        let beside = match within.parent()?.to_str()? {
+            "" => None,
+            beside if beside.starts_with(BESIDE) && !beside.contains('/') => Some(beside.to_owned()),
+            _ => return None,
+        };
+        Some(Self { commit, beside })
+    }
 }
 
 impl Place {
@@ -69,12 +108,12 @@ impl Place {
             Err(error) => return Err(failed(error)),
         };
         match std::fs::read_link(folder.join(&self.name)) {
-            Ok(target) => Ok(match commit_named(target.file_name()) {
-                Some(commit) if target.as_os_str() == self.target(&folder, commit).as_os_str() => {
-                    Standing::Ours(commit)
-                }
-                _ => Standing::Foreign,
-            }),
+            Ok(text) => {
+                let named = text.strip_prefix(relative(&folder, &self.trees)).ok().and_then(Target::read);
+                // Spelt as we spell it: `.worktrees//<commit>` is not.
+                let ours = named.filter(|target| text.as_os_str() == self.target(&folder, target).as_os_str());
+                Ok(ours.map_or(Standing::Foreign, Standing::Ours))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Standing::Nothing),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Standing::Foreign),
             Err(error) => Err(failed(error)),
@@ -88,9 +127,9 @@ impl Place {
         inside.components().next().map(|first| first.as_os_str().to_owned())
     }
 
-    /// Puts the link to `commit` in place; durably, if that is asked for. A link is replaced whatever it names; an empty folder, which a mount
+    /// Puts the link to a tree in place; durably, if that is asked for. A link is replaced whatever it names; an empty folder, which a mount
     /// leaves behind, gives way; anything else is somebody's data and stays.
-    pub(super) fn set(&self, commit: Oid, durability: Durability) -> Result<(), Error> {
+    pub(super) fn set(&self, tree: &Target, durability: Durability) -> Result<(), Error> {
         let failed = |doing, source| Error::Io { doing, path: self.shown(), source };
         std::fs::create_dir_all(&self.folder).map_err(|source| failed("make the folder of the link", source))?;
         let real = self.folder.canonicalize().map_err(|source| failed("find the folder of the link", source))?;
@@ -103,8 +142,8 @@ impl Place {
             Some(_) => return Err(Error::Foreign { path: self.shown(), what: "a file" }),
         };
         let temporary = self
-            .temporary(&parent, &self.target(&real, commit))
-            .map_err(|errno| failed("create a link beside", errno.into()).with_cause_from(&parent))?;
+            .temporary(&parent, &self.target(&real, tree))
+            .map_err(|errno| self.no_link(errno).with_cause_from(&parent))?;
         let swap = || {
             if blocked {
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)
@@ -118,9 +157,18 @@ impl Place {
             return Err(error);
         }
         if durability == Durability::Full {
-            rustix::fs::fsync(&parent).map_err(|errno| failed("flush the folder of", errno.into()))?;
+            folder::flush_names(&parent).map_err(|errno| failed("flush the folder of", errno.into()))?;
         }
         Ok(())
+    }
+
+    /// Why no link could be made. A file system without symbolic links says so in several ways, none of which is about the
+    /// user's permissions.
+    fn no_link(&self, errno: Errno) -> Error {
+        if errno == Errno::PERM || flush::is_unsupported(errno) {
+            return Error::NoSymlinks { path: self.shown(), source: errno.into() };
+        }
+        Error::Io { doing: "create a link beside", path: self.shown(), source: errno.into() }
     }
 
     /// Writes the name of the link through to the disk.
@@ -128,7 +176,7 @@ impl Place {
         let failed = |source| Error::Io { doing: "flush the folder of", path: self.shown(), source };
         let real = self.folder.canonicalize().map_err(failed)?;
         let parent = folder::open_path(&real).map_err(|errno| failed(errno.into()))?;
-        rustix::fs::fsync(&parent).map_err(|errno| failed(errno.into()))
+        folder::flush_names(&parent).map_err(|errno| failed(errno.into()))
     }
 
     fn temporary(&self, parent: &OwnedFd, target: &Path) -> Result<String, Errno> {
@@ -160,8 +208,8 @@ impl Place {
         }
     }
 
-    fn target(&self, folder: &Path, commit: Oid) -> PathBuf {
-        relative(folder, &self.trees).join(commit.to_string())
+    fn target(&self, folder: &Path, tree: &Target) -> PathBuf {
+        relative(folder, &self.trees).join(tree.path())
     }
 
     fn shown(&self) -> String {
@@ -200,6 +248,18 @@ mod tests {
             ("/", "/git/.worktrees", "git/.worktrees"),
         ] {
             assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way));
+        }
+    }
+
+    #[test]
+    fn a_tree_stands_under_its_commit_or_one_folder_deeper() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let read = |text: &str| Target::read(Path::new(text)).map(|target| target.path());
+        for text in [hash.to_owned(), format!(".beside-1-2/{hash}")] {
+            assert_eq!(read(&text), Some(text));
+        }
+        for text in [format!("other/{hash}"), format!(".beside-1/x/{hash}"), format!("../{hash}"), ".beside-1".into()] {
+            assert_eq!(read(&text), None, "{text}");
         }
     }
 

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::Error;
 use super::path::printable;
 use super::volume::STATE;
+use crate::flush;
 
 const NAME: &[u8] = b"lock";
 
@@ -34,6 +35,8 @@ pub fn has_owner(root: &Path) -> bool {
 #[derive(Debug)]
 pub(super) struct Lock {
     file: OwnedFd,
+    /// Why there is no lock: the file system has none.
+    missing: Option<Errno>,
 }
 
 impl Lock {
@@ -45,17 +48,30 @@ impl Lock {
         let file = rustix::fs::openat(folder, NAME, flags, Mode::from_bits_truncate(0o664))
             .map_err(|errno| Error::io("open", &path, errno).with_cause_from(folder))?;
         let until = Instant::now() + PATIENCE;
+        let mut missing = None;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(Errno::AGAIN) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
                 Err(Errno::AGAIN) => return Err(Error::Locked { path: printable(&path), owner: owner(folder) }),
+                Err(errno) if is_no_lock(errno) => {
+                    missing = Some(errno);
+                    break;
+                }
                 Err(errno) => return Err(Error::io("lock", &path, errno)),
             }
         }
         // A full disk must not keep us from starting: the text is a courtesy.
         let _ = sign(&file);
-        Ok(Self { file })
+        Ok(Self { file, missing })
+    }
+
+    /// What the operator has to know if the file system has no locks.
+    pub(super) fn warning(&self) -> Option<String> {
+        let errno = self.missing?;
+        Some(format!(
+            "this volume has no file locks (flock: {errno}): a second pushsync with the same --root would not be noticed"
+        ))
     }
 
     /// True if the locked file is still the one in the folder. One that was removed guards nothing: the next process would
@@ -65,6 +81,11 @@ impl Lock {
         let there = rustix::fs::statat(folder, NAME, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
         matches!((ours, there), (Ok(ours), Ok(there)) if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
     }
+}
+
+/// NFS without a lock daemon, and file systems that know no flock.
+fn is_no_lock(errno: Errno) -> bool {
+    errno == Errno::NOLCK || flush::is_unsupported(errno)
 }
 
 /// In a container the pid is often 1, so the name of the pod stands beside it.

@@ -20,6 +20,7 @@ mod durable;
 mod entry;
 mod link;
 mod prepare;
+mod removal;
 mod room;
 mod spare;
 mod sweep;

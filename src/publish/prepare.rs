@@ -158,7 +158,7 @@ impl Volume {
     fn model(&self, trees: &OwnedFd, live: Oid, shape: u64) -> Option<Model> {
         let known = self.spares().trees.get(&live).copied();
         let trust = known.filter(|trust| trust.complete && trust.shape == shape)?;
-        let top = folder::open(trees, live.to_string().as_bytes()).ok()?;
+        let top = self.open_tree(trees, live).ok()?;
         Some(Model::new(top, trust.since?))
     }
 
@@ -169,7 +169,8 @@ impl Volume {
         let tree = if let Some(tree) = known {
             tree
         } else {
-            let tree = room::measure(job.trees, name.as_bytes(), &|| !job.cancel.is_cancelled()).map_err(failed)?;
+            let top = self.open_tree(job.trees, live)?;
+            let tree = room::measure(&top, b".", &|| !job.cancel.is_cancelled()).map_err(failed)?;
             let tree = tree.ok_or(Error::Cancelled)?;
             self.spares().size = Some(Size::of(tree));
             tree
@@ -185,10 +186,8 @@ impl Volume {
         let Some(trust) = known.filter(|trust| !trust.complete && trust.shape == shape.fingerprint()) else {
             return Ok(Verdict::Whole);
         };
-        let name = live.to_string();
         let since = self.now(job.trees)?;
-        let top = folder::open(job.trees, name.as_bytes())
-            .map_err(|errno| self.failed("open the tree", name.as_bytes(), errno))?;
+        let top = self.open_tree(job.trees, live)?;
         if shape.worktree_git && !git_file::is_led_to(&self.store(), live) {
             return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
         }

@@ -30,6 +30,9 @@ pub struct Shape {
     pub lfs: bool,
     /// True if files are taken as they are stored, without what `.gitattributes` say.
     pub raw: bool,
+    /// True if the volume does not keep permission bits (SMB, exFAT): they are not compared then. Found out by a probe
+    /// when the volume is opened, as git does for `core.fileMode`.
+    pub fixed_modes: bool,
     /// What the file said when it was read last.
     pub sparse: Option<Arc<Sparse>>,
 }
@@ -52,6 +55,14 @@ impl Shape {
         if self.group_write { mode | 0o020 } else { mode }
     }
 
+    /// True if a file or folder may have these permission bits. Added bits for the group are no difference: the kubelet
+    /// adds them to everything on a volume at each start of a pod with `fsGroup`.
+    pub(super) fn accepts(&self, kind: EntryKind, found: RawMode) -> bool {
+        const GROUP: RawMode = 0o070;
+        let wanted = self.mode(kind);
+        self.fixed_modes || (found & 0o777) | GROUP == wanted | GROUP && found & wanted == wanted
+    }
+
     /// Reads the sparse-checkout file. `None`: it says what it said before.
     pub(super) fn read_again(&self) -> Result<Option<Self>, Error> {
         let Some(file) = &self.sparse_file else { return Ok(None) };
@@ -68,5 +79,33 @@ impl Shape {
         let mut hasher = DefaultHasher::new();
         (self.group_write, self.raw, self.lfs, self.sparse.as_ref().map(|sparse| sparse.text())).hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_bits_for_the_group_are_no_difference_and_all_others_are() {
+        let plain = Shape::default();
+        for (kind, mode, fine) in [
+            (EntryKind::File, 0o100_644, true),
+            (EntryKind::File, 0o100_664, true),
+            (EntryKind::File, 0o100_674, true),
+            (EntryKind::Folder, 0o042_775, true),
+            (EntryKind::Executable, 0o100_775, true),
+            (EntryKind::File, 0o100_604, false),
+            (EntryKind::File, 0o100_755, false),
+            (EntryKind::File, 0o100_666, false),
+            (EntryKind::Executable, 0o100_664, false),
+            (EntryKind::Folder, 0o040_700, false),
+        ] {
+            assert_eq!(plain.accepts(kind, mode), fine, "{kind:?} {mode:o}");
+        }
+        let shared = Shape { group_write: true, ..Shape::default() };
+        assert!(!shared.accepts(EntryKind::File, 0o644) && shared.accepts(EntryKind::File, 0o664));
+        let fixed = Shape { fixed_modes: true, ..Shape::default() };
+        assert!(fixed.accepts(EntryKind::File, 0o777));
     }
 }

@@ -16,6 +16,7 @@ use git2::Oid;
 use super::bring::{Brought, Plan, plan};
 use super::build::NewTree;
 use super::folder::{self, Stamp};
+use super::git_file::Depth;
 use super::link::commit_named;
 use super::objects::{MAX_ENTRIES, Objects, View};
 use super::room::Size;
@@ -159,7 +160,7 @@ impl Volume {
             Err(error) => return Ok(Used::No(Some(error.to_string()))),
         };
         if view.shape().worktree_git
-            && let Err(error) = git_file::write(&tree.folder, commit, view.shape())
+            && let Err(error) = git_file::write(&tree.folder, commit, Depth::Plain, view.shape())
         {
             return Ok(Used::No(Some(error.to_string())));
         }

@@ -3,10 +3,10 @@
 //! To remove a hundred thousand files takes seconds, and a push must not wait for that. What has lost its name is nobody's
 //! any more, so the files may go on a thread of their own, in parts, or at the next start. It must not know when that is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
@@ -14,8 +14,9 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::link::commit_named;
+use super::removal::{self, Outcome};
 use super::spare::SPARE;
-use super::sweep::{DOOMED, EXCHANGED, UNFINISHED};
+use super::sweep::DOOMED;
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
 
@@ -84,15 +85,22 @@ impl Volume {
             if !name.starts_with(DOOMED.as_bytes()) {
                 continue;
             }
-            match folder::remove_while(&trees, &name, &go_on) {
-                Ok(true) => removed += 1,
-                Ok(false) => return Err(Error::Cancelled),
-                Err(errno) => {
-                    first_failure.get_or_insert(self.failed("remove", &name, errno));
+            match removal::remove_while(&trees, &name, &go_on) {
+                Outcome::Removed => removed += 1,
+                Outcome::Stopped => return Err(Error::Cancelled),
+                Outcome::Stuck(stuck) => {
+                    // It is tried again by each sweep, and told once.
+                    if self.stuck().insert(name) {
+                        first_failure.get_or_insert(self.failed("remove", &stuck.path, stuck.errno));
+                    }
                 }
             }
         }
         Ok((removed, first_failure))
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
@@ -134,16 +142,17 @@ impl Volume {
     /// must not be called a tree.
     fn doom(&self, trees: &OwnedFd, name: &[u8], is_kept: &impl Fn(Oid) -> bool) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
-        let nameless = [UNFINISHED, EXCHANGED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
-        if commit.is_none() && !nameless {
+        // What is under any other name is not ours, and goes like a replaced tree, once nothing in the folder itself was
+        // changed for as long as a replaced tree is kept. A mount point of ext4 has a lost+found.
+        let is_kept_elsewhere = [SPARE, DOOMED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+        if is_kept_elsewhere || name == b"lost+found" {
             return Ok(Fate::Stays);
         }
         let mut ages = self.ages();
         let looked = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
         let Some(stat) = looked else { return Ok(Fate::Stays) };
-        let wanted = commit.is_some_and(is_kept) || self.is_live(name)?;
-        let foreign = commit.is_some() && folder::kind(&stat) != FileType::Directory;
-        if wanted || foreign {
+        let is_tree = folder::kind(&stat) == FileType::Directory;
+        if self.is_live(name)? || is_tree && commit.is_some_and(is_kept) {
             return Ok(Fate::Stays);
         }
         match ages.owed(name, &stat, self.grace()) {

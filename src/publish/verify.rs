@@ -140,21 +140,18 @@ fn enter(view: &View<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -
 
 /// Type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.
 fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
-    let (kind, mode) = match wanted {
-        EntryKind::File | EntryKind::Executable => (FileType::RegularFile, Some(view.shape().mode(wanted))),
-        EntryKind::Link => (FileType::Symlink, None),
-        EntryKind::Folder | EntryKind::Submodule => (FileType::Directory, Some(view.shape().mode(wanted))),
+    let (kind, has_mode) = match wanted {
+        EntryKind::File | EntryKind::Executable => (FileType::RegularFile, true),
+        EntryKind::Link => (FileType::Symlink, false),
+        EntryKind::Folder | EntryKind::Submodule => (FileType::Directory, true),
     };
     if folder::kind(stat) != kind {
         return Err(differs(path, "is of another type"));
     }
-    let bits = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-    match mode {
-        Some(mode) if Mode::from_raw_mode(stat.st_mode) & bits != Mode::from_bits_truncate(mode) => {
-            Err(differs(path, "has another mode"))
-        }
-        _ => Ok(()),
+    if has_mode && !view.shape().accepts(wanted, stat.st_mode) {
+        return Err(differs(path, "has another mode"));
     }
+    Ok(())
 }
 
 /// The hash in the commit is not that of a converted file: it is made once more, and compared.

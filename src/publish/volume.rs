@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use git2::Oid;
 use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
 
 use super::durable::{Durability, Flushed};
 use super::folder::Stamp;
-use super::link::{Place, Standing, commit_named, shown};
+use super::link::{Place, Standing, Target, commit_named, shown};
 use super::lock::Lock;
 use super::objects::{EntryKind, Objects};
 use super::shape::Shape;
 use super::spare::Spares;
-use super::sweep::{Ages, DOOMED, UNFINISHED};
+use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
 use super::warm::Warm;
 use super::{Error, Live, Verdict, folder, git_file, share, verify};
 use crate::sparse::Sparse;
@@ -67,6 +68,12 @@ pub struct Volume {
     /// What trees were found to take, by their names and inodes.
     pub(super) sizes: Mutex<HashMap<(Vec<u8>, u64), u64>>,
     leftovers: bool,
+    /// What the operator has to know of this volume: what its file system lacks.
+    warnings: Vec<String>,
+    /// The tree that stands one folder deeper than others, if the link names one.
+    beside: Mutex<Option<Target>>,
+    /// Entries whose removal failed, and was told.
+    pub(super) stuck: Mutex<BTreeSet<Vec<u8>>>,
     /// A commit, and the shape, of which no object of Git LFS was lacking.
     pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
@@ -90,11 +97,22 @@ impl Volume {
             let shared = share::with_group(&state).and_then(|()| share::alone_with_group(&trees));
             shared.map_err(|errno| Error::io("share with the group", STATE, errno))?;
         }
+        let mut shape = options.shape;
+        shape.fixed_modes = !folder::keeps_modes(&state, b"modes.new")
+            .map_err(|errno| Error::io("probe the modes of", STATE, errno).with_cause_from(&state))?;
+        if !shape.fixed_modes {
+            show_to_all(&trees, mode).map_err(|errno| Error::io("set the mode of", TREES, errno))?;
+        }
+        let fixed = shape.fixed_modes.then(|| {
+            "this volume does not keep permission bits: files have the modes that it gives them, which are not compared"
+                .to_owned()
+        });
+        let warnings = lock.warning().into_iter().chain(fixed).collect();
         let flushed = Flushed::load(&root.join(".pushsync"));
         let mut volume = Self {
             root,
             grace: options.grace,
-            shape: Mutex::new(Arc::new(options.shape)),
+            shape: Mutex::new(Arc::new(shape)),
             said: Mutex::default(),
             link,
             ages: Mutex::default(),
@@ -105,6 +123,9 @@ impl Volume {
             warm: Warm::default(),
             sizes: Mutex::default(),
             leftovers: false,
+            warnings,
+            beside: Mutex::default(),
+            stuck: Mutex::default(),
             whole: Mutex::default(),
             lock,
         };
@@ -119,6 +140,12 @@ impl Volume {
         folder::open_path(&self.state_folder()).is_ok_and(|state| self.lock.guards(state))
     }
 
+    /// What the operator has to know of this volume, in words: what its file system lacks.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// `ROOT/.pushsync/repo.git`
     #[must_use]
     pub fn store(&self) -> PathBuf {
@@ -131,20 +158,48 @@ impl Volume {
         self.root.join(".pushsync")
     }
 
-    /// `ROOT/.worktrees/<commit>`, whether it is there or not.
+    /// `ROOT/.worktrees/<commit>`, whether it is there or not; where the tree had to be put one folder deeper
+    /// (`.worktrees/<unique>/<commit>`), that. Asks the disk nothing.
     #[must_use]
     pub fn tree(&self, commit: Oid) -> PathBuf {
-        self.root.join(".worktrees").join(commit.to_string())
+        self.root.join(".worktrees").join(self.known_target(commit).path())
+    }
+
+    fn known_target(&self, commit: Oid) -> Target {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit))
+    }
+
+    /// Notes where the link leads, for those who may not ask the disk.
+    pub(super) fn note_target(&self, target: &Target) {
+        let beside = Some(target.clone()).filter(|target| target.beside.is_some());
+        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+    }
+
+    /// Where the tree of a commit stands: where the link names it, else under its own name.
+    pub(super) fn target(&self, commit: Oid) -> Result<Target, Error> {
+        Ok(match self.link.read()? {
+            Standing::Ours(target) if target.commit == commit => target,
+            _ => Target::plain(commit),
+        })
+    }
+
+    /// Opens the tree of a commit.
+    pub(super) fn open_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<OwnedFd, Error> {
+        let target = self.target(commit)?;
+        open_target(trees, &target).map_err(|errno| self.failed("open the tree", target.path().as_bytes(), errno))
     }
 
     /// Reads the link, nothing else: cheap enough for every look.
     pub fn live(&self) -> Result<Live, Error> {
-        let commit = match self.link.read()? {
+        let target = match self.link.read()? {
             Standing::Nothing => return Ok(Live::Nothing),
             Standing::Foreign => return Ok(Live::Foreign),
-            Standing::Ours(commit) => commit,
+            Standing::Ours(target) => target,
         };
-        Ok(if self.has_tree(&self.trees_folder()?, commit)? { Live::Tree(commit) } else { Live::Dangling(commit) })
+        self.note_target(&target);
+        let is_there = self.has_target(&self.trees_folder()?, &target)?;
+        Ok(if is_there { Live::Tree(target.commit) } else { Live::Dangling(target.commit) })
     }
 
     /// The commits whose trees are on the disk, as their names say; ask [`Volume::verify`] what is in them.
@@ -165,6 +220,9 @@ impl Volume {
     pub fn commits_in_use(&self) -> Result<Vec<Oid>, Error> {
         let mut commits = self.trees()?;
         commits.extend(self.spares().ready.iter().map(|spare| spare.commit));
+        if let Live::Tree(live) = self.live()? {
+            commits.push(live);
+        }
         Ok(commits)
     }
 
@@ -187,11 +245,12 @@ impl Volume {
         if shape.worktree_git && !git_file::is_led_to(store, commit) {
             return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
         }
-        let name = commit.to_string();
-        match folder::open(self.trees_folder()?, name.as_bytes()) {
+        let target = self.target(commit)?;
+        let name = target.path();
+        match open_target(&self.trees_folder()?, &target) {
             Ok(top) => {
                 let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", name.as_bytes(), errno))?;
-                if stat.st_mode & 0o777 != shape.mode(EntryKind::Folder) {
+                if !shape.accepts(EntryKind::Folder, stat.st_mode) {
                     return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
                 }
                 let git_file = shape.worktree_git.then_some(commit);
@@ -214,16 +273,18 @@ impl Volume {
     pub fn publish(&self, commit: Oid) -> Result<(), Error> {
         let trees = self.trees_folder()?;
         let mut ages = self.ages();
-        if !self.has_tree(&trees, commit)? {
-            return Err(Error::NotBuilt { path: self.shown_tree(commit.to_string().as_bytes()) });
+        let target = self.target(commit)?;
+        if !self.has_target(&trees, &target)? {
+            return Err(Error::NotBuilt { path: self.shown_tree(target.path().as_bytes()) });
         }
-        let name = commit.to_string().into_bytes();
+        let name = target.entry().into_bytes();
         let before = self.link.leads_to().map(OsStringExt::into_vec).filter(|before| *before != name);
         if let Some(before) = &before {
             // Before the flip, so that a crash right after it does not cost the readers their grace.
             touch(&trees, before);
         }
-        self.link.set(commit, self.durability)?;
+        self.link.set(&target, self.durability)?;
+        self.note_target(&target);
         ages.forget(&name);
         if let Some(before) = before {
             ages.replaced(before, self.grace);
@@ -242,6 +303,7 @@ impl Volume {
             // What cannot be renamed now is tried again by each sweep.
             let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(DOOMED));
         }
+        self.take_replaced_name(&trees)?;
         self.clear_replacements();
         git_file::clear_leftovers(&self.store());
         Ok(self.names(&trees)?.iter().any(|name| name.starts_with(DOOMED.as_bytes())))
@@ -268,17 +330,43 @@ impl Volume {
     /// True if readers of the link end up in this entry, by its text (as we write it) or by where it really leads.
     pub(super) fn is_live(&self, name: &[u8]) -> Result<bool, Error> {
         let by_text = match self.link.read()? {
-            Standing::Ours(commit) => commit.to_string().as_bytes() == name,
+            Standing::Ours(target) => target.entry().as_bytes() == name,
             _ => false,
         };
         Ok(by_text || self.link.leads_to().is_some_and(|entry| entry.as_bytes() == name))
     }
 
     pub(super) fn has_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<bool, Error> {
-        let name = commit.to_string();
-        let stat =
-            folder::look(trees, name.as_bytes()).map_err(|errno| self.failed("look at", name.as_bytes(), errno))?;
+        let target = self.target(commit)?;
+        self.has_target(trees, &target)
+    }
+
+    fn has_target(&self, trees: &OwnedFd, target: &Target) -> Result<bool, Error> {
+        let commit = target.commit.to_string();
+        let looked = match &target.beside {
+            None => folder::look(trees, commit.as_bytes()),
+            Some(beside) => match folder::open(trees, beside.as_bytes()) {
+                Ok(within) => folder::look(within, commit.as_bytes()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+                Err(errno) => Err(errno),
+            },
+        };
+        let stat = looked.map_err(|errno| self.failed("look at", target.path().as_bytes(), errno))?;
         Ok(stat.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
+    }
+
+    /// While the link names a tree one folder deeper, the commit's own name belongs to a tree that was replaced. A process
+    /// that was killed between the two steps left it there.
+    fn take_replaced_name(&self, trees: &OwnedFd) -> Result<(), Error> {
+        if let Standing::Ours(target) = self.link.read()?
+            && target.beside.is_some()
+            && self.has_target(trees, &target)?
+        {
+            let own = target.commit.to_string();
+            // What cannot be renamed now is tried again by the next start.
+            let _ = rustix::fs::renameat(trees, own.as_bytes(), trees, &*unique(EXCHANGED));
+        }
+        Ok(())
     }
 
     /// Opened each time, and made again if somebody emptied the volume.
@@ -356,6 +444,24 @@ pub(super) fn unique(prefix: &str) -> Vec<u8> {
     format!("{prefix}{:x}-{:016x}", std::process::id(), fastrand::u64(..)).into_bytes()
 }
 
+fn open_target(trees: &OwnedFd, target: &Target) -> Result<OwnedFd, Errno> {
+    let commit = target.commit.to_string();
+    match &target.beside {
+        None => folder::open(trees, commit.as_bytes()),
+        Some(beside) => folder::open(folder::open(trees, beside.as_bytes())?, commit.as_bytes()),
+    }
+}
+
+/// Readers of other users have to get in. A folder of ours whose mode was narrowed (a restored backup, another umask) is
+/// widened again; one of another owner is left as it is.
+fn show_to_all(trees: &OwnedFd, mode: RawMode) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(trees)?;
+    if share::is_ours(&stat) && stat.st_mode & mode != mode {
+        folder::set_mode(trees, (stat.st_mode & 0o777) | mode)?;
+    }
+    Ok(())
+}
+
 /// Says when an entry was replaced, for the next process. Best effort: without it the grace is shorter.
 pub(super) fn touch(trees: &OwnedFd, name: &[u8]) {
     // Both: whoever may write to it may say that it is now, but only its owner may change one of the two.
@@ -395,7 +501,7 @@ fn own_folder(top: &OwnedFd, root: &Path, name: &[u8], mode: RawMode) -> Result<
         Error::io(if missing { "make the folder" } else { "open the folder" }, path(), errno).with_cause_from(top)
     })?;
     if missing {
-        rustix::fs::fsync(top).map_err(|errno| Error::io("flush", root.as_os_str().as_bytes(), errno))?;
+        folder::flush_names(top).map_err(|errno| Error::io("flush", root.as_os_str().as_bytes(), errno))?;
     }
     Ok(opened)
 }

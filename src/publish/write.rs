@@ -22,6 +22,7 @@ use super::quick::{Packs, Reader};
 use super::remarks::Remarks;
 use super::shape::Shape;
 use super::{Error, folder};
+use crate::flush;
 use crate::worker::Cancel;
 
 /// Files are handed over in groups of one folder. Two writers in one folder wait for each other at each name (the kernel
@@ -157,14 +158,21 @@ pub(super) fn with_writers<T>(
         let (batches, queue) = sync_channel(WAITING);
         // Only the writers hold the receiver: if all of them are gone, the walker's send fails and does not wait for ever.
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads {
+        for number in 0..threads {
             let queue = Arc::clone(&queue);
             let (progress, packs) = (&progress, Arc::clone(&packs));
-            scope.spawn(move || {
+            let write = move || {
                 if let Err(error) = write_batches(store, shape, packs, &queue, progress) {
                     progress.fail(error);
                 }
-            });
+            };
+            if let Err(source) = thread::Builder::new().name("writer".to_owned()).spawn_scoped(scope, write) {
+                // Fewer take longer. Without any the send below fails at once.
+                if number == 0 {
+                    progress.fail(Error::NoThread { doing: "write files", source });
+                }
+                break;
+            }
         }
         drop(queue);
         hand_out(&batches, &progress).map_err(|error| progress.fail(error)).ok()
@@ -395,7 +403,12 @@ fn write_link(folder: &OwnedFd, path: &[u8], name: &[u8], target: &[u8]) -> Resu
     if target.contains(&0) || target.len() > 4095 {
         return Err(hostile("a link whose target is not a path"));
     }
-    rustix::fs::symlinkat(target, folder, name).map_err(|errno| refused("create the link", path, name, errno))
+    rustix::fs::symlinkat(target, folder, name).map_err(|errno| match errno {
+        errno if errno == Errno::PERM || flush::is_unsupported(errno) => {
+            Error::NoSymlinks { path: printable(&join(path, name)), source: errno.into() }
+        }
+        errno => refused("create the link", path, name, errno),
+    })
 }
 
 fn refused(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {

@@ -1,6 +1,6 @@
 //! The seam: errors of git and publish become [`SyncError`]s with a phase.
 
-use crate::error::{Phase, Retry, SyncError};
+use crate::error::{NO_THREAD, NO_THREAD_HINT, Phase, Retry, SyncError};
 use crate::worker::Lost;
 use crate::{git, hooks, publish};
 
@@ -8,8 +8,6 @@ use crate::{git, hooks, publish};
 pub const STORE_DAMAGED: &str = "store_damaged";
 /// What is published was published when other submodules were wanted.
 pub const NO_SUBMODULES: &str = "no_submodules";
-/// The file system cannot put one folder in the place of another in one step.
-pub const NO_EXCHANGE: &str = "no_exchange";
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -23,6 +21,19 @@ pub fn internal(phase: Phase, what: &'static str) -> SyncError {
         retry: Retry::Soon,
         hint: Some("this is a defect of pushsync: please report it with the log"),
         source: Box::new(Words(what)),
+    }
+}
+
+/// The system starts no more threads.
+pub fn no_thread(phase: Phase, source: Box<dyn std::error::Error + Send + Sync>) -> SyncError {
+    SyncError { phase, kind: NO_THREAD, retry: Retry::Soon, hint: Some(NO_THREAD_HINT), source }
+}
+
+/// A panic that was caught, with its words. Libraries panic where no thread can be started, which is no defect.
+pub fn panicked(phase: Phase, panic: &(dyn std::any::Any + Send)) -> SyncError {
+    match Lost::by(panic) {
+        Lost::NoThread => no_thread(phase, Box::new(Lost::NoThread)),
+        _ => internal(phase, "the sync panicked"),
     }
 }
 
@@ -57,12 +68,6 @@ pub fn publish<T>(phase: Phase, outcome: Result<Result<T, publish::Error>, Lost>
         }
         Err(Lost::Deadline) => Err(timeout(phase)),
         Err(Lost::Panicked) => Err(internal(phase, "a worker thread panicked")),
-        Err(Lost::NoThread) => Err(SyncError {
-            phase,
-            kind: "no_thread",
-            retry: Retry::Soon,
-            hint: Some("the container's process or memory limit is too low"),
-            source: Box::new(Lost::NoThread),
-        }),
+        Err(Lost::NoThread) => Err(no_thread(phase, Box::new(Lost::NoThread))),
     }
 }

@@ -186,9 +186,7 @@ impl SyncLoop {
             tools.board.set_health(|health| health.asked = None);
             tokio::select! {
                 ended = &mut running => {
-                    return ended.unwrap_or_else(|_panic| {
-                        Err(failure::internal(Phase::Queue, "the sync panicked"))
-                    });
+                    return ended.unwrap_or_else(|panic| Err(failure::panicked(Phase::Queue, &*panic)));
                 }
                 Some((command, answer)) = commands.recv() => command::answer(tools, command, answer),
                 () = asked => {}
@@ -315,6 +313,10 @@ impl SyncLoop {
                 if self.failures == 0 && !self.succeeded {
                     // The remote may be down for long; what an earlier process left must be looked at all the same.
                     self.tools.follow_up();
+                }
+                if attempt.phases.build_ms.is_some() {
+                    // A tree that no link could be set to is to go like any other that is not wanted.
+                    self.sweep_later();
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.limit.count(error, self.period(), Instant::now());

@@ -71,10 +71,10 @@ impl Decisions {
         }
         let mut file = File::create_new(&beside)?;
         file.write_all(&serde_json::to_vec(&document)?)?;
-        file.sync_all()?;
+        crate::flush::file(&file)?;
         std::fs::rename(&beside, path)?;
         match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
+            Some(folder) => crate::flush::folder(folder),
             None => Ok(()),
         }
     }

@@ -181,6 +181,7 @@ impl Tools {
             Ok(decisions) => self.decide(decisions),
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
         }
+        volume.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
         self.unadopted.store(true, Ordering::Relaxed);
         self.outdated.store(false, Ordering::Relaxed);

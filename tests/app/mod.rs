@@ -24,6 +24,7 @@ mod limits;
 mod locks;
 mod measure;
 mod model;
+mod odd_volumes;
 mod one_time;
 mod partial;
 mod push;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("clock", &[]),
+    ("flush", &[]),
     ("secret", &[]),
     ("secret_file", &["secret"]),
     ("remote_url", &["secret"]),
@@ -27,14 +28,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("worker", &[]),
     ("notices", &[]),
     ("log", &["clock", "secret", "text"]),
-    ("git", &["clock", "error", "lfs", "proxy", "remote_url", "secret", "sparse", "submodules", "text", "worker"]),
-    ("publish", &["attributes", "clock", "error", "lfs", "sparse", "submodules", "text", "worker"]),
-    ("history", &["api"]),
+    (
+        "git",
+        &["clock", "error", "flush", "lfs", "proxy", "remote_url", "secret", "sparse", "submodules", "text", "worker"],
+    ),
+    ("publish", &["attributes", "clock", "error", "flush", "lfs", "sparse", "submodules", "text", "worker"]),
+    ("history", &["api", "flush"]),
     ("metrics", &["api", "clock"]),
     ("hooks", &["metrics", "proxy", "secret", "text", "worker"]),
     (
         "sync",
-        &["api", "clock", "error", "git", "history", "hooks", "metrics", "notices", "publish", "secret", "worker"],
+        &[
+            "api", "clock", "error", "flush", "git", "history", "hooks", "metrics", "notices", "publish", "secret",
+            "worker",
+        ],
     ),
     ("peers", &["api", "clock", "metrics", "secret", "signature"]),
     (

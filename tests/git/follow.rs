@@ -136,7 +136,7 @@ async fn names_that_are_no_text_or_could_move_a_cursor_are_passed_over() {
     let mut other = options(&server.url("site.git"));
     other.reference = Reference::Name("caf".into());
     let error = volume.engine(other).look().await.unwrap_err().to_string();
-    assert_eq!(error, "the remote has no ref `caf`; it has `main`");
+    assert_eq!(error, "couldn't find remote ref caf; it has `main`");
 }
 
 #[tokio::test]
@@ -179,7 +179,10 @@ async fn branches_and_tags_are_followed_by_name() {
     repo.delete_remote("refs/heads/release");
     let gone = follow(Reference::Name("release".into())).look().await.unwrap_err();
     assert_eq!(gone.kind(), "ref_missing");
-    assert!(gone.to_string().contains("`release`") && gone.to_string().contains("`main`"), "{gone}");
+    assert!(
+        gone.to_string().contains("couldn't find remote ref release;") && gone.to_string().contains("`main`"),
+        "{gone}"
+    );
 
     repo.git(&["tag", "blob", "HEAD:index.html"]);
     repo.git(&["push", "--quiet", "origin", "refs/tags/blob"]);

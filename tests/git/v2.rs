@@ -47,7 +47,7 @@ async fn a_look_is_one_small_request_however_many_refs_there_are() {
     remote.reference = Reference::Name("mian".into());
     let (engine, before) = (Volume::new().engine(remote), server.sent());
     let error = engine.look().await.unwrap_err().to_string();
-    assert_eq!(error, "the remote has no ref `mian`; it has `main`");
+    assert_eq!(error, "couldn't find remote ref mian; it has `main`");
     assert!(server.sent() - before < 1000);
 }
 

@@ -11,6 +11,7 @@ pub mod forge;
 pub mod git_http;
 pub mod github_app;
 pub mod lfs;
+pub mod odd_volume;
 pub mod proxy;
 pub mod pty;
 pub mod pushes;

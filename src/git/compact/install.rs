@@ -68,7 +68,7 @@ fn put_in_place(plan: &Plan, written: &Written) -> Result<(), Error> {
         // Fails while there is something in it.
         let _ = path.parent().map(fs::remove_dir);
     }
-    fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(on_disk)
+    crate::flush::folder(&folder).map_err(on_disk)
 }
 
 fn take_in(plan: &Plan, written: &Written) -> io::Result<()> {
@@ -89,7 +89,7 @@ fn take_in(plan: &Plan, written: &Written) -> io::Result<()> {
             _ => {}
         }
     }
-    fs::File::open(&to)?.sync_all()
+    crate::flush::folder(&to)
 }
 
 fn aside(folder: &Path, stem: &OsString) -> std::path::PathBuf {

@@ -77,7 +77,7 @@ pub(in crate::git) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Writt
     let stem = format!("pack-{}", indexer.commit().map_err(in_store)?);
     for ending in ["pack", "idx"] {
         let path = file(&folder, &stem.clone().into(), ending);
-        fs::File::open(path).and_then(|file| file.sync_all()).map_err(on_disk)?;
+        fs::File::open(path).and_then(|file| crate::flush::file(&file)).map_err(on_disk)?;
     }
     let written = Written { workshop, stem, commits };
     check(plan, &store, &written, cancel)?;

@@ -2,8 +2,9 @@
 //!
 //! Words only: which error it is has been decided in `error`.
 
-use crate::error::{NO_DESCRIPTORS_HINT, OUT_OF_MEMORY_HINT};
+use crate::error::{NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT};
 use crate::remote_url::{RemoteUrl, Transport};
+use crate::worker::Lost;
 
 use super::{Cause, Error};
 
@@ -101,6 +102,10 @@ impl Error {
             Self::ObjectFormat { .. } => {
                 "follow a repository with SHA-1 object names; `git rev-parse --show-object-format` tells which it has"
             }
+            Self::NoSharedMaps { .. } => {
+                "mount the volume with a cache (9p: cache=mmap or cache=loose; virtio-fs: cache=auto; FUSE: without direct_io), or give --root another volume"
+            }
+            Self::Internal { source: Lost::NoThread } => NO_THREAD_HINT,
             Self::Internal { .. } => "this is a defect of pushsync: please report it with the log",
         })
     }

@@ -3,11 +3,8 @@
 //! What stands is whole and stays, and the probes with it, until the new tree is. Where there is a gate this is not done:
 //! there is no second name under which it could look at the tree beside its readers.
 
-use std::sync::atomic::Ordering;
-
 use crate::error::SyncError;
 use crate::git::Want;
-use crate::sync::failure::NO_EXCHANGE;
 
 use super::{Attempt, Done};
 
@@ -21,14 +18,7 @@ impl Attempt<'_> {
             return Ok(Done::Unchanged);
         }
         self.fetch_objects(commit).await?;
-        match self.build(commit).await {
-            Ok(()) => self.publish(commit).await,
-            Err(error) if error.kind == NO_EXCHANGE => {
-                self.tools.outdated.store(false, Ordering::Relaxed);
-                self.story.warn(format!("other submodules come with the next push only: {}", error.message()));
-                Ok(Done::Unchanged)
-            }
-            Err(error) => Err(error),
-        }
+        self.build(commit).await?;
+        self.publish(commit).await
     }
 }
