@@ -48,6 +48,9 @@ pub struct Snapshot {
     pub paused_until: Option<Timestamp>,
     /// The commit that somebody pinned this replica to.
     pub pinned: Option<String>,
+    /// Which process owns the volume, in words, while it is not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<String>,
     /// The newest 50 records, newest first.
     pub recent: Vec<Record>,
     /// Number of the newest event that this snapshot includes.
@@ -92,6 +95,8 @@ pub enum State {
     Failed,
     Paused,
     Pinned,
+    /// Another process owns the volume; this one takes over when that ends.
+    Standby,
     #[serde(other)]
     Unknown,
 }
@@ -477,7 +482,7 @@ display_as_serde! {
     }
     State {
         Starting => "starting", InSync => "in_sync", Syncing => "syncing", Behind => "behind", Failed => "failed",
-        Paused => "paused", Pinned => "pinned", Unknown => "unknown",
+        Paused => "paused", Pinned => "pinned", Standby => "standby", Unknown => "unknown",
     }
 }
 

@@ -14,7 +14,9 @@ fn words_on_the_wire_and_words_in_text_are_the_same() {
     for phase in [Phase::Queue, Phase::Look, Phase::Fetch, Phase::Build, Phase::Gate, Phase::Publish, Phase::Record] {
         assert_eq!(serde_json::to_string(&phase).expect("json"), format!("\"{phase}\""));
     }
-    for state in [State::Starting, State::InSync, State::Behind, State::Failed, State::Paused, State::Pinned] {
+    for state in
+        [State::Starting, State::InSync, State::Behind, State::Failed, State::Paused, State::Pinned, State::Standby]
+    {
         assert_eq!(serde_json::to_string(&state).expect("json"), format!("\"{state}\""));
     }
 }

@@ -31,6 +31,8 @@ pub enum Shown {
     Syncing,
     Paused,
     Pinned,
+    /// It waits for the volume of another process.
+    Standby,
     InSync,
 }
 
@@ -46,6 +48,7 @@ impl Shown {
             Self::Syncing => "syncing",
             Self::Paused => "paused",
             Self::Pinned => "pinned",
+            Self::Standby => "standby",
             Self::InSync => "in sync",
         }
     }
@@ -59,7 +62,8 @@ impl Shown {
             Self::Syncing => 4,
             Self::Paused => 5,
             Self::Pinned => 6,
-            Self::InSync => 7,
+            Self::Standby => 7,
+            Self::InSync => 8,
         }
     }
 }
@@ -188,6 +192,7 @@ pub fn state(model: &Model, pod: &Pod) -> Shown {
         State::Failed => Shown::Failed(snapshot.failures_in_row),
         State::Paused => Shown::Paused,
         State::Pinned => Shown::Pinned,
+        State::Standby => Shown::Standby,
         State::InSync | State::Behind if has_newest(model, pod) => Shown::InSync,
         State::InSync | State::Behind => Shown::Behind,
         State::Unknown => Shown::Unknown,

@@ -90,6 +90,7 @@ impl Board {
             },
             paused_until: None,
             pinned: None,
+            standby: None,
             recent: Vec::new(),
             seq: 0,
         };
@@ -255,7 +256,9 @@ impl Board {
 fn state_of(snapshot: &Snapshot) -> State {
     let published = snapshot.published.as_ref().map(|published| &published.commit);
     let head = snapshot.head.as_ref().map(|head| &head.commit);
-    if snapshot.paused_until.is_some() {
+    if snapshot.standby.is_some() {
+        State::Standby
+    } else if snapshot.paused_until.is_some() {
         State::Paused
     } else if snapshot.running.is_some() && published.is_some() {
         State::Syncing

@@ -2,6 +2,7 @@
 
 mod failures;
 mod refused;
+mod standby;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -42,7 +43,7 @@ pub enum Ending {
     NotTold,
     /// `--one-time`, and the volume says that a person paused it.
     Paused,
-    /// Another process owns the root.
+    /// `--one-time`: another process owns the root, and has not published what is wanted in time.
     Locked(SyncError),
 }
 
@@ -83,6 +84,8 @@ pub struct SyncLoop {
     /// What the next poll is to repeat, if the attempt before it failed.
     retry: Option<Request>,
     next_sweep: Option<Instant>,
+    /// Since when another process has been found to own the volume.
+    standby: Option<Instant>,
     grace: Duration,
     /// `--one-time`: the store has grown, or was left with what nobody wants.
     compact_at_end: bool,
@@ -100,6 +103,7 @@ impl SyncLoop {
             next_poll,
             retry: None,
             next_sweep: Some(next_poll + grace),
+            standby: None,
             grace,
             compact_at_end: false,
         }
@@ -196,6 +200,9 @@ impl SyncLoop {
 
     /// Waits for the next reason to look; answers commands, ends pauses and sweeps meanwhile.
     async fn wait(&mut self, stop: &CancellationToken) -> Option<Request> {
+        if self.standby.is_some() && !self.options().one_time {
+            return self.wait_for_owner(stop).await;
+        }
         let tools = self.tools.clone();
         loop {
             let (nudged, asked) = (tools.queue.nudged(), tools.queue.asked());
@@ -265,6 +272,10 @@ impl SyncLoop {
         let polled = attempt.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || attempt.request.retry;
         self.retry = None;
+        match ended {
+            Err(error) if error.kind == "locked" => return self.stand_by(attempt, error).await,
+            _ => self.took_over(),
+        }
         match &ended {
             Ok(Done::GaveWay) => {
                 let retry = attempt.request.retry;
@@ -308,7 +319,6 @@ impl SyncLoop {
                     return self.ending(None);
                 }
             }
-            Err(error) if error.kind == "locked" => return Some(Ending::Locked(ended.err()?)),
             Err(error) => {
                 if self.failures == 0 && !self.succeeded {
                     // The remote may be down for long; what an earlier process left must be looked at all the same.

@@ -190,6 +190,13 @@ impl Tools {
         self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await
     }
 
+    /// Looks at the volume without owning it.
+    pub async fn observe(&self, deadline: Instant) -> Result<publish::Observed, SyncError> {
+        let options = self.volume_options.clone();
+        let observed = self.disk.run(deadline, move |_| publish::observe(&options));
+        failure::publish(Phase::Publish, observed.await)
+    }
+
     /// Opens the volume, or takes the one that an attempt before this began to open and did not wait for: on a slow disk that
     /// may take longer than a sync may. A second try beside it would find the first one's lock, and take us for another.
     async fn take_volume(&self, deadline: Instant) -> Result<Volume, SyncError> {

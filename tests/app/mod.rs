@@ -33,6 +33,7 @@ mod site;
 mod slow_disk;
 mod soak;
 mod ssh;
+mod standby;
 mod startup;
 mod submodules;
 mod working_tree;

@@ -19,7 +19,7 @@ const QUIET: i64 = 15;
 pub fn state_role(shown: Shown) -> Role {
     match shown {
         Shown::Failed(_) => Role::Bad,
-        Shown::Unknown | Shown::Starting => Role::Dim,
+        Shown::Unknown | Shown::Starting | Shown::Standby => Role::Dim,
         Shown::Behind | Shown::Paused | Shown::Pinned => Role::Warn,
         Shown::Syncing => Role::Busy,
         Shown::InSync => Role::Good,
@@ -32,7 +32,7 @@ pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
         Shown::Failed(_) => glyphs.failed,
         Shown::Unknown => glyphs.unknown,
         Shown::Behind => glyphs.behind,
-        Shown::Starting => glyphs.starting,
+        Shown::Starting | Shown::Standby => glyphs.starting,
         Shown::Syncing => glyphs.syncing,
         Shown::Paused => glyphs.paused,
         Shown::Pinned => glyphs.pinned,

@@ -1,0 +1,33 @@
+//! What a process that does not own a volume may see of it: whether another one does, and what the link names.
+//!
+//! Nothing is made, changed or locked here. It must not know why the caller waits.
+
+use super::link::{Place, Standing};
+use super::{Error, Live, VolumeOptions, has_owner};
+
+/// What stands on a volume, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// True while another process has the lock.
+    pub owned: bool,
+    pub live: Live,
+}
+
+/// Looks at a volume without owning it. A tree counts as there by its name, as it does for the owner: it gets it complete.
+///
+/// # Errors
+/// If the link cannot be read, or cannot be one.
+pub fn observe(options: &VolumeOptions) -> Result<Observed, Error> {
+    let owned = has_owner(&options.root);
+    let Ok(root) = options.root.canonicalize() else { return Ok(Observed { owned, live: Live::Nothing }) };
+    let trees = root.join(".worktrees");
+    let live = match Place::new(&root, &options.link, trees.clone())?.read()? {
+        Standing::Nothing => Live::Nothing,
+        Standing::Foreign => Live::Foreign,
+        Standing::Ours(target) => match std::fs::symlink_metadata(trees.join(target.path())) {
+            Ok(stat) if stat.is_dir() => Live::Tree(target.commit),
+            _ => Live::Dangling(target.commit),
+        },
+    };
+    Ok(Observed { owned, live })
+}
