@@ -303,10 +303,8 @@ impl<'a> NewTree<'a> {
             folder::flush_names(&within).and_then(|()| folder::flush_names(self.trees)).map_err(failed("flush"))?;
         }
         touch(self.trees, text.as_bytes());
-        if let Err(error) = volume.link.set(&target, volume.durability()) {
-            // Without the link it is an entry that the next sweep removes.
-            return Err(error);
-        }
+        // If this fails the new tree is an entry without a link, which the next sweep removes.
+        volume.link.set(&target, volume.durability())?;
         volume.note_target(&target);
         let old = unique(EXCHANGED);
         rustix::fs::renameat(self.trees, text.as_bytes(), self.trees, &*old)

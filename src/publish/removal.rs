@@ -39,6 +39,9 @@ pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// An open folder and the names in it.
+type Listed = (OwnedFd, Vec<Vec<u8>>);
+
 struct Frame {
     folder: OwnedFd,
     pending: Vec<Vec<u8>>,
@@ -95,7 +98,7 @@ pub(super) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> b
 }
 
 /// Removes what is not a folder; opens what is, and lists it.
-fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<(OwnedFd, Vec<Vec<u8>>)>, Errno> {
+fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Listed>, Errno> {
     let Some(stat) = look(parent, name)? else { return Ok(None) };
     if kind(&stat) != FileType::Directory {
         return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
