@@ -152,6 +152,7 @@ pub fn snapshot(name: &str, published: &str, recent: Vec<Record>) -> Snapshot {
         poll: Poll { period_ms: 60_000, last_at: Some(ago(12)), next_at: Some(ago(-48)), unchanged: 90 },
         paused_until: None,
         pinned: None,
+        standby: None,
         recent,
         seq: 100,
     }
