@@ -262,7 +262,7 @@ pub(super) fn refusing(site: &Site, call: &str, errno: &str) -> Option<PathBuf> 
     None
 }
 
-const REFUSE: &str = r#"
+const REFUSE: &str = r"
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -282,7 +282,7 @@ int main(int count, char **words) {
     execv(words[1], words + 1);
     return 98;
 }
-"#;
+";
 
 #[tokio::test]
 async fn a_syncfs_that_is_missing_or_forbidden_fails_nothing() {
