@@ -19,6 +19,7 @@ mod diff;
 mod durable;
 mod entry;
 mod link;
+mod place;
 mod prepare;
 mod removal;
 mod room;

@@ -21,9 +21,10 @@ use super::folder::Stamp;
 use super::link::{Place, Standing, Target, commit_named, shown};
 use super::lock::Lock;
 use super::objects::{EntryKind, Objects};
+use super::place::open_target;
 use super::shape::Shape;
 use super::spare::Spares;
-use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
+use super::sweep::{Ages, DOOMED, UNFINISHED};
 use super::warm::Warm;
 use super::{Error, Live, Verdict, folder, git_file, share, verify};
 use crate::sparse::Sparse;
@@ -71,7 +72,7 @@ pub struct Volume {
     /// What the operator has to know of this volume: what its file system lacks.
     warnings: Vec<String>,
     /// The tree that stands one folder deeper than others, if the link names one.
-    beside: Mutex<Option<Target>>,
+    pub(super) beside: Mutex<Option<Target>>,
     /// Entries whose removal failed, and was told.
     pub(super) stuck: Mutex<BTreeSet<Vec<u8>>>,
     /// A commit, and the shape, of which no object of Git LFS was lacking.
@@ -163,31 +164,6 @@ impl Volume {
     #[must_use]
     pub fn tree(&self, commit: Oid) -> PathBuf {
         self.root.join(".worktrees").join(self.known_target(commit).path())
-    }
-
-    fn known_target(&self, commit: Oid) -> Target {
-        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit))
-    }
-
-    /// Notes where the link leads, for those who may not ask the disk.
-    pub(super) fn note_target(&self, target: &Target) {
-        let beside = Some(target.clone()).filter(|target| target.beside.is_some());
-        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
-    }
-
-    /// Where the tree of a commit stands: where the link names it, else under its own name.
-    pub(super) fn target(&self, commit: Oid) -> Result<Target, Error> {
-        Ok(match self.link.read()? {
-            Standing::Ours(target) if target.commit == commit => target,
-            _ => Target::plain(commit),
-        })
-    }
-
-    /// Opens the tree of a commit.
-    pub(super) fn open_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<OwnedFd, Error> {
-        let target = self.target(commit)?;
-        open_target(trees, &target).map_err(|errno| self.failed("open the tree", target.path().as_bytes(), errno))
     }
 
     /// Reads the link, nothing else: cheap enough for every look.
@@ -336,39 +312,6 @@ impl Volume {
         Ok(by_text || self.link.leads_to().is_some_and(|entry| entry.as_bytes() == name))
     }
 
-    pub(super) fn has_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<bool, Error> {
-        let target = self.target(commit)?;
-        self.has_target(trees, &target)
-    }
-
-    fn has_target(&self, trees: &OwnedFd, target: &Target) -> Result<bool, Error> {
-        let commit = target.commit.to_string();
-        let looked = match &target.beside {
-            None => folder::look(trees, commit.as_bytes()),
-            Some(beside) => match folder::open(trees, beside.as_bytes()) {
-                Ok(within) => folder::look(within, commit.as_bytes()),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-                Err(errno) => Err(errno),
-            },
-        };
-        let stat = looked.map_err(|errno| self.failed("look at", target.path().as_bytes(), errno))?;
-        Ok(stat.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
-    }
-
-    /// While the link names a tree one folder deeper, the commit's own name belongs to a tree that was replaced. A process
-    /// that was killed between the two steps left it there.
-    fn take_replaced_name(&self, trees: &OwnedFd) -> Result<(), Error> {
-        if let Standing::Ours(target) = self.link.read()?
-            && target.beside.is_some()
-            && self.has_target(trees, &target)?
-        {
-            let own = target.commit.to_string();
-            // What cannot be renamed now is tried again by the next start.
-            let _ = rustix::fs::renameat(trees, own.as_bytes(), trees, &*unique(EXCHANGED));
-        }
-        Ok(())
-    }
-
     /// Opened each time, and made again if somebody emptied the volume.
     pub(super) fn trees_folder(&self) -> Result<OwnedFd, Error> {
         own_folder(&open_root(&self.root)?, &self.root, TREES, self.shape().mode(EntryKind::Folder))
@@ -442,14 +385,6 @@ impl Volume {
 /// A name for `.worktrees` that is nobody's.
 pub(super) fn unique(prefix: &str) -> Vec<u8> {
     format!("{prefix}{:x}-{:016x}", std::process::id(), fastrand::u64(..)).into_bytes()
-}
-
-fn open_target(trees: &OwnedFd, target: &Target) -> Result<OwnedFd, Errno> {
-    let commit = target.commit.to_string();
-    match &target.beside {
-        None => folder::open(trees, commit.as_bytes()),
-        Some(beside) => folder::open(folder::open(trees, beside.as_bytes())?, commit.as_bytes()),
-    }
 }
 
 /// Readers of other users have to get in. A folder of ours whose mode was narrowed (a restored backup, another umask) is

@@ -1,0 +1,83 @@
+//! Where the tree of a commit stands: `.worktrees/<commit>`, or one folder deeper where two names cannot be exchanged.
+//!
+//! The link says which; nothing else is kept about it. It must not know how trees are made or removed.
+
+use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
+
+use git2::Oid;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::link::{Standing, Target};
+use super::sweep::EXCHANGED;
+use super::volume::{Volume, unique};
+use super::{Error, folder};
+
+impl Volume {
+    pub(super) fn known_target(&self, commit: Oid) -> Target {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit))
+    }
+
+    /// Notes where the link leads, for those who may not ask the disk.
+    pub(super) fn note_target(&self, target: &Target) {
+        let beside = Some(target.clone()).filter(|target| target.beside.is_some());
+        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+    }
+
+    /// Where the tree of a commit stands: where the link names it, else under its own name.
+    pub(super) fn target(&self, commit: Oid) -> Result<Target, Error> {
+        Ok(match self.link.read()? {
+            Standing::Ours(target) if target.commit == commit => target,
+            _ => Target::plain(commit),
+        })
+    }
+
+    /// Opens the tree of a commit.
+    pub(super) fn open_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<OwnedFd, Error> {
+        let target = self.target(commit)?;
+        open_target(trees, &target).map_err(|errno| self.failed("open the tree", target.path().as_bytes(), errno))
+    }
+
+    pub(super) fn has_tree(&self, trees: &OwnedFd, commit: Oid) -> Result<bool, Error> {
+        let target = self.target(commit)?;
+        self.has_target(trees, &target)
+    }
+
+    pub(super) fn has_target(&self, trees: &OwnedFd, target: &Target) -> Result<bool, Error> {
+        let commit = target.commit.to_string();
+        let looked = match &target.beside {
+            None => folder::look(trees, commit.as_bytes()),
+            Some(beside) => match folder::open(trees, beside.as_bytes()) {
+                Ok(within) => folder::look(within, commit.as_bytes()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+                Err(errno) => Err(errno),
+            },
+        };
+        let stat = looked.map_err(|errno| self.failed("look at", target.path().as_bytes(), errno))?;
+        Ok(stat.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
+    }
+
+    /// While the link names a tree one folder deeper, the commit's own name belongs to a tree that was replaced. A process
+    /// that was killed between the two steps left it there.
+    pub(super) fn take_replaced_name(&self, trees: &OwnedFd) -> Result<(), Error> {
+        if let Standing::Ours(target) = self.link.read()?
+            && target.beside.is_some()
+            && self.has_target(trees, &target)?
+        {
+            let own = target.commit.to_string();
+            // What cannot be renamed now is tried again by the next start.
+            let _ = rustix::fs::renameat(trees, own.as_bytes(), trees, &*unique(EXCHANGED));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn open_target(trees: &OwnedFd, target: &Target) -> Result<OwnedFd, Errno> {
+    let commit = target.commit.to_string();
+    match &target.beside {
+        None => folder::open(trees, commit.as_bytes()),
+        Some(beside) => folder::open(folder::open(trees, beside.as_bytes())?, commit.as_bytes()),
+    }
+}
