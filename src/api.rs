@@ -3,10 +3,20 @@
 //! serde only; no logic, no I/O. A laptop's dashboard and a pod's image differ in version, so unknown fields are ignored
 //! and unknown enum values read as `Unknown`. Times are RFC 3339 UTC, durations end in `_ms`, ids are strings.
 
+mod changes;
+mod commit;
+mod event;
+mod webhook;
+
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use changes::{Accepted, ChangeRequest, PauseRequest, PinRequest, Refusal};
+pub use commit::{CommitHow, CommitStatus};
+pub use event::Event;
+pub use webhook::{DayCounts, DeliveryResult, LastDelivery, MissedPush, Webhook};
 
 /// The version that every document carries. It changes only when a reader of the old one would be misled.
 pub const SCHEMA: u32 = 1;
@@ -35,6 +45,9 @@ pub struct Snapshot {
     pub published: Option<Published>,
     /// The newest commit that the remote was seen to have under our ref.
     pub head: Option<Head>,
+    /// The newest commit that was announced and that neither is published nor was seen at the remote yet.
+    #[serde(default)]
+    pub announced: Option<Announcement>,
     pub state: State,
     /// The sync that is running now.
     #[serde(default)]
@@ -46,8 +59,14 @@ pub struct Snapshot {
     pub webhook: Webhook,
     pub poll: Poll,
     pub paused_until: Option<Timestamp>,
-    /// The commit that somebody pinned this replica to.
+    /// The person who paused it, as far as that is known: a label that the dashboard sent.
+    #[serde(default)]
+    pub paused_by: Option<String>,
+    /// The commit that a person pinned this replica to.
     pub pinned: Option<String>,
+    /// The person who pinned it, as far as that is known.
+    #[serde(default)]
+    pub pinned_by: Option<String>,
     /// Which process owns the volume, in words, while it is not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<String>,
@@ -80,6 +99,20 @@ pub struct Head {
     pub seen_at: Timestamp,
 }
 
+/// A commit that a verified webhook or peer message said our ref has now. It is shown; nothing is fetched by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Announcement {
+    pub commit: String,
+    /// When the message arrived.
+    pub seen_at: Timestamp,
+    /// The id of the webhook's delivery.
+    #[serde(default)]
+    pub delivery: Option<String>,
+    /// `webhook` or `peer`.
+    #[serde(default)]
+    pub source: TriggerKind,
+}
+
 /// One word for the whole replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,32 +140,6 @@ pub struct Running {
     pub trigger: TriggerKind,
     pub phase: Phase,
     pub started_at: Timestamp,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Webhook {
-    /// False: no secret was given, so there is no webhook listener.
-    pub enabled: bool,
-    pub last_delivery_at: Option<Timestamp>,
-    pub last_event: Option<String>,
-    /// What was done with the last delivery: `queued`, or `ignored: <reason>`.
-    #[serde(default)]
-    pub last_result: Option<String>,
-    /// Authentic deliveries since the process started.
-    pub received: u64,
-    pub bad_signature: u64,
-    /// Commits that a poll found and no webhook had announced.
-    pub missed: u64,
-    #[serde(default)]
-    pub day: DayCounts,
-}
-
-/// The same counts over the last 24 hours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DayCounts {
-    pub received: u64,
-    pub bad_signature: u64,
-    pub missed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,18 +176,36 @@ pub struct Record {
     #[serde(default)]
     pub objects: Option<u64>,
     pub phases: Phases,
-    /// From the first byte of the webhook to the moment the link named the commit.
+    /// From the first byte of the webhook to the moment the link named the commit. Time spent paused or pinned does not
+    /// count; a pin, a rollback and an unpin have none.
     #[serde(default)]
     pub received_to_published_ms: Option<u64>,
+    /// How long the trigger waited for the end of a pause or pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_ms: Option<u64>,
     /// Extra looks that were needed because the webhook was faster than the ref.
     #[serde(default)]
     pub chased: u32,
     /// A poll found this commit although webhooks are on.
     #[serde(default)]
     pub missed_webhook: bool,
+    /// Why the delivery that announced this commit had been ignored: the poll found it, and no webhook was missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored_webhook: Option<String>,
     /// True if the old commit is not an ancestor of the new one: history was rewritten, or another branch is followed.
+    /// Always false for a pin and a rollback.
     #[serde(default)]
     pub rewritten: bool,
+    /// True if the store showed that the new commit descends from the old one, false if it showed that it does not; absent
+    /// if a shallow history could not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_forward: Option<bool>,
+    /// The commit that the replica was pinned to during this sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+    /// The commit that the remote had, or a webhook announced, and that was not published because of the pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
     #[serde(default)]
     pub peers: Vec<PeerResult>,
     #[serde(default)]
@@ -204,6 +229,27 @@ pub struct Trigger {
     /// How many rings were merged into this sync.
     #[serde(default)]
     pub merged: u32,
+    /// What a person asked for, if one of the merged triggers was a person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// The person, as far as that is known: a label that the dashboard sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What a person asked of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Sync,
+    Resume,
+    /// Publish one commit and stay there.
+    Pin,
+    /// A pin to a commit that was published before, or that the published one descends from.
+    Rollback,
+    Unpin,
+    #[serde(other)]
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -355,109 +401,6 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// What the event stream carries. The name is in the `event:` line, the JSON in `data:`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", content = "data", rename_all = "snake_case")]
-pub enum Event {
-    /// First on every stream.
-    Snapshot(Box<Snapshot>),
-    SyncStarted(Running),
-    SyncPhase(Running),
-    SyncFinished(Box<Record>),
-    /// A record that was told before has grown: the answers of slow peers came in.
-    SyncAmended(Box<Record>),
-    Delivery(Webhook),
-    /// Anything else of the snapshot changed; it carries no records (`recent` is empty).
-    State(Box<Snapshot>),
-    /// The reader was too slow and missed some: read the snapshot again.
-    Reset,
-}
-
-impl Event {
-    /// The name in the `event:` line.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Snapshot(_) => "snapshot",
-            Self::SyncStarted(_) => "sync_started",
-            Self::SyncPhase(_) => "sync_phase",
-            Self::SyncFinished(_) => "sync_finished",
-            Self::SyncAmended(_) => "sync_amended",
-            Self::Delivery(_) => "delivery",
-            Self::State(_) => "state",
-            Self::Reset => "reset",
-        }
-    }
-
-    /// The JSON of the `data:` line (`{}` for a reset).
-    ///
-    /// # Errors
-    /// Only if a value cannot be written as JSON, which these types rule out.
-    pub fn data(&self) -> Result<String, serde_json::Error> {
-        match self {
-            Self::Snapshot(data) | Self::State(data) => serde_json::to_string(data),
-            Self::SyncStarted(data) | Self::SyncPhase(data) => serde_json::to_string(data),
-            Self::SyncFinished(data) | Self::SyncAmended(data) => serde_json::to_string(data),
-            Self::Delivery(data) => serde_json::to_string(data),
-            Self::Reset => Ok("{}".to_owned()),
-        }
-    }
-
-    /// Reads an event back. `Ok(None)` is an event of a newer server: skip it.
-    ///
-    /// # Errors
-    /// If the name is known and the data is not what it should be.
-    pub fn parse(name: &str, data: &str) -> Result<Option<Self>, serde_json::Error> {
-        Ok(Some(match name {
-            "snapshot" => Self::Snapshot(serde_json::from_str(data)?),
-            "sync_started" => Self::SyncStarted(serde_json::from_str(data)?),
-            "sync_phase" => Self::SyncPhase(serde_json::from_str(data)?),
-            "sync_finished" => Self::SyncFinished(serde_json::from_str(data)?),
-            "sync_amended" => Self::SyncAmended(serde_json::from_str(data)?),
-            "delivery" => Self::Delivery(serde_json::from_str(data)?),
-            "state" => Self::State(serde_json::from_str(data)?),
-            "reset" => Self::Reset,
-            _ => return Ok(None),
-        }))
-    }
-}
-
-/// Body of `POST /api/v1/pause`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PauseRequest {
-    pub minutes: u32,
-}
-
-/// Body of `POST /api/v1/pin`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinRequest {
-    /// The full hash, or a prefix that a record or a kept tree makes unique.
-    pub commit: String,
-}
-
-/// The answer to a change: 202.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accepted {
-    pub schema: u32,
-    /// The sync that will carry it out, if one is needed.
-    #[serde(default)]
-    pub sync: Option<String>,
-    pub state: State,
-    #[serde(default)]
-    pub paused_until: Option<Timestamp>,
-    #[serde(default)]
-    pub pinned: Option<String>,
-}
-
-/// The answer to anything refused: 4xx.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    pub code: String,
-    pub message: String,
-    #[serde(default)]
-    pub hint: Option<String>,
-}
-
 macro_rules! display_as_serde {
     ($($name:ident { $($variant:ident => $word:literal),+ $(,)? })+) => {$(
         impl fmt::Display for $name {
@@ -479,6 +422,17 @@ display_as_serde! {
     }
     Outcome {
         Published => "published", Unchanged => "unchanged", Failed => "failed", Refused => "refused", Unknown => "unknown",
+    }
+    Action {
+        Sync => "sync", Resume => "resume", Pin => "pin", Rollback => "rollback", Unpin => "unpin", Unknown => "unknown",
+    }
+    DeliveryResult {
+        Queued => "queued", Ignored => "ignored", Malformed => "malformed", Pong => "pong", Unknown => "unknown",
+    }
+    CommitHow {
+        Published => "published", Contained => "contained", Replaced => "replaced",
+        ForcePushedAway => "force_pushed_away", NotPublished => "not_published", NeverSeen => "never_seen",
+        Unknown => "unknown",
     }
     State {
         Starting => "starting", InSync => "in_sync", Syncing => "syncing", Behind => "behind", Failed => "failed",

@@ -130,11 +130,11 @@ impl Http {
         let (path, body) = match change {
             Change::Sync => ("api/v1/sync", json!({})),
             Change::Pause { minutes } => {
-                ("api/v1/pause", serde_json::to_value(PauseRequest { minutes: *minutes }).map_err(strange)?)
+                ("api/v1/pause", serde_json::to_value(PauseRequest { minutes: *minutes, by: None }).map_err(strange)?)
             }
             Change::Resume => ("api/v1/resume", json!({})),
             Change::Pin { commit } => {
-                ("api/v1/pin", serde_json::to_value(PinRequest { commit: commit.clone() }).map_err(strange)?)
+                ("api/v1/pin", serde_json::to_value(PinRequest { commit: commit.clone(), by: None }).map_err(strange)?)
             }
             Change::Unpin => ("api/v1/unpin", json!({})),
         };

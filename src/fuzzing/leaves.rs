@@ -122,6 +122,8 @@ pub(super) fn api_json(data: &[u8]) {
     same::<Refusal>(data);
     same::<PauseRequest>(data);
     same::<PinRequest>(data);
+    same::<api::ChangeRequest>(data);
+    same::<api::CommitStatus>(data);
     // An event: its name, a newline, its data.
     let (name, json) = two_parts(data);
     let (Ok(name), Ok(json)) = (std::str::from_utf8(name), std::str::from_utf8(json)) else { return };

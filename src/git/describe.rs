@@ -46,9 +46,15 @@ pub(super) fn span(
     new: Oid,
 ) -> Result<Span, git2::Error> {
     let head = commit(store, new)?;
-    let Some(old) = old.filter(|old| store.find_commit(*old).is_ok()) else {
-        return Ok(Span { count: None, commits: vec![head], rewritten: false });
+    let Some(old) = old else {
+        return Ok(Span { count: None, commits: vec![head], rewritten: false, fast_forward: None });
     };
+    if store.find_commit(old).is_err() {
+        // The parents of what is here are known all the same.
+        let fast_forward = contains(store, old, new)?;
+        let rewritten = fast_forward == Some(false);
+        return Ok(Span { count: None, commits: vec![head], rewritten, fast_forward });
+    }
     let mut walk = Walk { store, shallow, colours: HashMap::new(), heap: BinaryHeap::new() };
     walk.paint(new, NEW)?;
     walk.paint(old, OLD)?;
@@ -88,7 +94,64 @@ pub(super) fn span(
     }
     let found = walk.colour(old) & NEW != 0;
     let count = if cut { None } else { u32::try_from(ours.len()).ok() };
-    Ok(Span { count, commits, rewritten: !found && !cut })
+    let fast_forward = match (found, cut) {
+        (true, _) => Some(true),
+        (false, false) => Some(false),
+        (false, true) => contains(store, old, new)?,
+    };
+    Ok(Span { count, commits, rewritten: fast_forward == Some(false), fast_forward })
+}
+
+/// Returns whether `within` is `commit` or descends from it; `None` if the history in the store ends before that is known.
+///
+/// A commit names its parents by their hashes, so an ancestor is one whether or not the `shallow` file ends the history
+/// before it. For a negative answer, whatever is missing from the store must lie below `commit`: it cannot be its own
+/// ancestor.
+pub(super) fn contains(store: &Repository, commit: Oid, within: Oid) -> Result<Option<bool>, git2::Error> {
+    if commit == within {
+        return Ok(Some(true));
+    }
+    let Some(Ancestors { known, ends }) = ancestors(store, within)? else { return Ok(None) };
+    if known.contains(&commit) {
+        return Ok(Some(true));
+    }
+    if ends.is_empty() {
+        return Ok(Some(false));
+    }
+    if store.find_commit(commit).is_err() {
+        return Ok(None);
+    }
+    let below = ancestors(store, commit)?;
+    Ok(below.is_some_and(|below| ends.is_subset(&below.known)).then_some(false))
+}
+
+/// The hashes of a commit's ancestors and its own, as far as the store has them.
+struct Ancestors {
+    known: HashSet<Oid>,
+    /// Those of them whose parents are not all in the store.
+    ends: HashSet<Oid>,
+}
+
+/// `None` if there are too many to look at.
+fn ancestors(store: &Repository, of: Oid) -> Result<Option<Ancestors>, git2::Error> {
+    let mut all = Ancestors { known: HashSet::from([of]), ends: HashSet::new() };
+    let mut next = vec![of];
+    while let Some(id) = next.pop() {
+        if all.known.len() > MOST_WALKED {
+            return Ok(None);
+        }
+        for parent in store.find_commit(id)?.parent_ids() {
+            if !all.known.insert(parent) {
+                continue;
+            }
+            if store.find_commit(parent).is_ok() {
+                next.push(parent);
+            } else {
+                all.ends.insert(id);
+            }
+        }
+    }
+    Ok(Some(all))
 }
 
 struct Walk<'a> {
@@ -167,7 +230,13 @@ mod tests {
             let parent = parent.map(|id| store.find_commit(id).unwrap());
             store.commit(None, &somebody, &somebody, message, &tree, parent.as_ref().as_slice()).unwrap()
         };
-        let end = make("End", None);
+        // Its parent was not fetched.
+        let end = format!(
+            "tree {}\nparent {}\nauthor A <a@b> 1700000000 +0000\ncommitter A <a@b> 1700000000 +0000\n\nEnd\n",
+            tree.id(),
+            "1".repeat(40)
+        );
+        let end = store.odb().unwrap().write(git2::ObjectType::Commit, end.as_bytes()).unwrap();
         let parent = make("Parent", Some(end));
         let new = make("New", Some(parent));
         let others = [end, parent, new];
@@ -183,6 +252,39 @@ mod tests {
         // The end is nobody's but the new one's: then it is not known.
         let stranger = make("Stranger", None);
         let span = span(&store, &HashSet::from([end, stranger]), Some(stranger), new).unwrap();
-        assert_eq!((span.count, span.rewritten), (None, false));
+        assert_eq!((span.count, span.rewritten, span.fast_forward), (None, false, None));
+    }
+
+    #[test]
+    fn an_ancestor_is_known_by_its_hash_and_a_stranger_only_if_no_history_is_missing_that_could_hold_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Repository::init_bare(folder.path()).unwrap();
+        let tree = store.treebuilder(None).unwrap().write().unwrap();
+        let make = |message: &str, parents: &[Oid]| {
+            let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+            let who = "A <a@b> 1700000000 +0000";
+            let text = format!("tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n");
+            store.odb().unwrap().write(git2::ObjectType::Commit, text.as_bytes()).unwrap()
+        };
+        let missing = Oid::from_bytes(&[1; 20]).unwrap();
+        let (root, cut) = (make("root", &[]), make("cut", &[missing]));
+        let (one, other) = (make("one", &[cut]), make("other", &[cut]));
+        let merge = make("merge", &[one, root]);
+        let lone = make("lone", &[root]);
+        for (commit, within, expected) in [
+            (one, one, Some(true)),
+            (cut, one, Some(true)),
+            (missing, one, Some(true)),
+            (root, merge, Some(true)),
+            (merge, one, Some(false)),
+            (other, one, Some(false)),
+            (other, merge, Some(false)),
+            (lone, one, None),
+            (one, lone, Some(false)),
+            (missing, lone, Some(false)),
+            (Oid::from_bytes(&[2; 20]).unwrap(), one, None),
+        ] {
+            assert_eq!(contains(&store, commit, within).unwrap(), expected, "{commit} in {within}");
+        }
     }
 }

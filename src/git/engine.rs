@@ -73,6 +73,17 @@ pub struct Span {
     pub commits: Vec<Commit>,
     /// True if history shows that `old` is not an ancestor of `new`.
     pub rewritten: bool,
+    /// Whether `new` descends from `old`; `None` if the history is too shallow to tell.
+    pub fast_forward: Option<bool>,
+}
+
+/// How one commit relates to another, as far as the store's (perhaps shallow) history tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ancestry {
+    /// True if the store has the commit.
+    pub known: bool,
+    /// Whether the other one is it or descends from it; `None` if the history is too shallow to tell.
+    pub contained: Option<bool>,
 }
 
 /// Cheap to clone; all clones share one thread.
@@ -264,6 +275,17 @@ impl Engine {
             let store = store::open(&inner.store)?;
             let roots = shallow::roots(&store)?;
             describe::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
+        })
+        .await
+    }
+
+    /// Returns whether `commit` is `within` or one of its ancestors, by a deadline. The store is read, nothing else.
+    pub async fn ancestry(&self, commit: Oid, within: Oid, deadline: Instant) -> Result<Ancestry, Error> {
+        self.run_quietly(deadline, move |inner, _| {
+            let store = store::open(&inner.store)?;
+            let contained = describe::contains(&store, commit, within);
+            let contained = contained.map_err(|error| unreadable(&store, within, &error))?;
+            Ok(Ancestry { known: store.find_commit(commit).is_ok(), contained })
         })
         .await
     }

@@ -60,7 +60,7 @@ pub(crate) mod fuzzing;
 pub use access::{Account, AppKey, Askpass, BadScope, Call, Credentials, GithubApp, Password, Scope, Tell};
 pub use ahead::{Ahead, Early};
 pub use compact::{Compacted, Compaction, Effort};
-pub use engine::{Commit, Engine, Fetched, Look, Span, Want};
+pub use engine::{Ancestry, Commit, Engine, Fetched, Look, Span, Want};
 pub use error::{Cause, Error};
 pub use filter::{BadFilter, Filter};
 pub use lfs::{Brought, Lfs};

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api::{HistoryPage, PauseRequest, PinRequest, Refusal, SCHEMA};
+use crate::api::{ChangeRequest, HistoryPage, PauseRequest, PinRequest, Refusal, SCHEMA};
 use crate::sync::{Command, Handle};
 
 use super::answer;
@@ -52,6 +52,7 @@ pub fn router(handle: Handle, streams: Streams, guard: Guard, limits: &Limits) -
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/history", get(history))
         .route("/api/v1/syncs/{id}", get(detail))
+        .route("/api/v1/commits/{hash}", get(commit))
         .route("/api/v1/events", get(events))
         .route("/api/v1/sync", post(sync))
         .route("/api/v1/pause", post(pause))
@@ -101,6 +102,16 @@ async fn detail(State(api): State<Api>, id: Result<Path<String>, PathRejection>)
     answer::json(StatusCode::OK, &detail)
 }
 
+async fn commit(State(api): State<Api>, hash: Result<Path<String>, PathRejection>) -> Response<Body> {
+    // A name that is not UTF-8 is no hash either.
+    let hash = hash.map(|Path(hash)| hash).unwrap_or_default();
+    match api.handle.commit(&hash).await {
+        Ok(status) => answer::json(StatusCode::OK, &status),
+        Err(refusal) if refusal.code == "bad_commit" => answer::json(StatusCode::BAD_REQUEST, &refusal),
+        Err(refusal) => answer::json(StatusCode::CONFLICT, &refusal),
+    }
+}
+
 async fn events(State(api): State<Api>) -> Response<Body> {
     api.streams.open(api.handle)
 }
@@ -118,25 +129,25 @@ async fn unpin(State(api): State<Api>, request: Request) -> Response<Body> {
 }
 
 async fn pause(State(api): State<Api>, request: Request) -> Response<Body> {
-    let PauseRequest { minutes } = match api.read(request).await {
+    let PauseRequest { minutes, by } = match api.read(request).await {
         Ok(pause) => pause,
         Err(refused) => return refused,
     };
     if !(1..=LONGEST_PAUSE_MINUTES).contains(&minutes) {
         return bad_request("minutes", "`minutes` must be from 1 to 10080 (a week)");
     }
-    api.command(Command::Pause { minutes }).await
+    api.command(Command::Pause { minutes }, by).await
 }
 
 async fn pin(State(api): State<Api>, request: Request) -> Response<Body> {
-    let PinRequest { commit } = match api.read(request).await {
+    let PinRequest { commit, by } = match api.read(request).await {
         Ok(pin) => pin,
         Err(refused) => return refused,
     };
     if !(4..=40).contains(&commit.len()) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return bad_request("commit", "`commit` must be 4 to 40 hexadecimal digits");
     }
-    api.command(Command::Pin { commit: commit.to_ascii_lowercase() }).await
+    api.command(Command::Pin { commit: commit.to_ascii_lowercase() }, by).await
 }
 
 fn bad_request(code: &str, message: &str) -> Refused {
@@ -144,20 +155,25 @@ fn bad_request(code: &str, message: &str) -> Refused {
 }
 
 impl Api {
-    /// Carries a change out that needs nothing said; an empty body or any object is fine.
+    /// Carries out a change that needs no parameters. The body may be empty; else it is an object.
     async fn without_body(&self, request: Request, command: Command) -> Response<Body> {
-        match self.body(request).await {
-            Ok(bytes) if bytes.is_empty() => self.command(command).await,
-            Ok(bytes) => match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes) {
-                Ok(_) => self.command(command).await,
-                Err(error) => unreadable(&error),
-            },
-            Err(refused) => refused,
-        }
+        let bytes = match self.body(request).await {
+            Ok(bytes) => bytes,
+            Err(refused) => return refused,
+        };
+        let by = if bytes.is_empty() {
+            None
+        } else {
+            match object::<ChangeRequest>(&bytes) {
+                Ok(change) => change.by,
+                Err(error) => return unreadable(&error),
+            }
+        };
+        self.command(command, by).await
     }
 
     async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Refused> {
-        serde_json::from_slice(&self.body(request).await?).map_err(|error| unreadable(&error))
+        object(&self.body(request).await?).map_err(|error| unreadable(&error))
     }
 
     async fn body(&self, request: Request) -> Result<bytes::Bytes, Refused> {
@@ -175,9 +191,9 @@ impl Api {
         }
     }
 
-    async fn command(&self, command: Command) -> Response<Body> {
+    async fn command(&self, command: Command, by: Option<String>) -> Response<Body> {
         let hint = "it may still be carried out; look at the state before asking again";
-        match timeout(PATIENCE, self.handle.command(command)).await {
+        match timeout(PATIENCE, self.handle.command(command, by)).await {
             Ok(Ok(accepted)) => answer::json(StatusCode::ACCEPTED, &accepted),
             Ok(Err(refusal)) => answer::json(status_of(&refusal), &refusal),
             Err(_elapsed) => {
@@ -186,6 +202,12 @@ impl Api {
             }
         }
     }
+}
+
+/// Reads a body that must be an object: serde would take an array for the fields in their order.
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+    serde_json::from_value(serde_json::Value::Object(fields))
 }
 
 /// The state of the replica forbids it, except when the process itself is the reason.

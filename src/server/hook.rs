@@ -9,12 +9,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use git2::Oid;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::api::{Trigger, TriggerKind};
+use crate::api::{DeliveryResult, Trigger, TriggerKind};
 use crate::peers::{News, Peers};
 use crate::signature::{Signer, parse_header};
 use crate::sync::{self, Announced};
@@ -24,7 +25,7 @@ use super::Audience;
 use super::answer;
 use super::body::{self, Budget, Kept};
 use super::limits::Limits;
-use super::ours::{Verdict, judge};
+use super::ours::{self, Verdict, judge};
 use super::payload;
 use super::peer;
 use super::secret_file::Secrets;
@@ -74,8 +75,22 @@ struct Authentic<'a> {
 enum Outcome {
     Pong,
     Queue { announced: Option<Announced>, event: String, reason: &'static str },
-    Ignore { reason: String, hint: Option<&'static str>, event: String },
-    Malformed { status: StatusCode, reason: String, event: String },
+    Ignore { reason: String, hint: Option<&'static str>, event: String, push: Option<Named> },
+    Malformed { status: StatusCode, reason: String, event: String, push: Option<Named> },
+}
+
+/// The ref and the commit that a push names which is not for us. They are compared with what a poll finds, so that it does
+/// not call that push missed.
+struct Named {
+    reference: Option<String>,
+    commit: Oid,
+}
+
+impl Named {
+    fn of(push: &payload::Push) -> Option<Self> {
+        let commit = push.after.as_deref().and_then(ours::commit)?;
+        Some(Self { reference: push.reference.clone(), commit })
+    }
 }
 
 /// Every path and method ends here: two exact paths exist, everything else does not.
@@ -153,33 +168,35 @@ impl Hook {
     fn conclude(&self, request: &Authentic<'_>) -> Response<Body> {
         let id = single(request.headers, &DELIVERY).ok().flatten().and_then(|value| value.to_str().ok());
         let id = id.filter(|id| is_delivery_id(id));
-        let note = |event: &str, result: &str| {
-            tracing::info!(delivery.id = id, delivery.event = event, secret = request.secret, "webhook {result}");
-            self.handle.delivery(sync::Delivery { event, id, result })
+        let note = |event: &str, result: DeliveryResult, reason: Option<&str>, push: Option<&Named>| {
+            let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            tracing::info!(delivery.id = id, delivery.event = event, secret = request.secret, "webhook {result}{why}");
+            let push = push.map(|push| (push.reference.as_deref(), push.commit));
+            self.handle.delivery(sync::Delivery { event, id, result, reason, push })
         };
         match self.decide(request) {
             Outcome::Pong => {
                 self.count("pong");
-                note("ping", "pong");
+                note("ping", DeliveryResult::Pong, None, None);
                 let told = Told { queued: false, reason: "pong", hint: None, delivery: id };
                 answer::json(StatusCode::OK, &told)
             }
             Outcome::Queue { announced, event, reason } => {
                 self.count("queued");
-                let redelivered = note(&event, "queued");
+                let redelivered = note(&event, DeliveryResult::Queued, None, None);
                 self.ring(request, event, id, redelivered, announced);
                 answer::json(StatusCode::ACCEPTED, &Told { queued: true, reason, hint: None, delivery: id })
             }
-            Outcome::Ignore { reason, hint, event } => {
+            Outcome::Ignore { reason, hint, event, push } => {
                 self.count("ignored");
                 let reason = one_line(&reason, LONGEST_REASON);
-                note(&event, &format!("ignored: {reason}"));
+                note(&event, DeliveryResult::Ignored, Some(&reason), push.as_ref());
                 answer::json(StatusCode::OK, &Told { queued: false, reason: &reason, hint, delivery: id })
             }
-            Outcome::Malformed { status, reason, event } => {
+            Outcome::Malformed { status, reason, event, push } => {
                 self.count("malformed");
                 let reason = one_line(&reason, LONGEST_REASON);
-                note(&event, &format!("malformed: {reason}"));
+                note(&event, DeliveryResult::Malformed, Some(&reason), push.as_ref());
                 answer::json(status, &Told { queued: false, reason: &reason, hint: None, delivery: id })
             }
         }
@@ -190,6 +207,7 @@ impl Hook {
             status,
             reason: reason.to_owned(),
             event: event.to_owned(),
+            push: None,
         };
         let event = match single(request.headers, &EVENT) {
             Ok(Some(event)) => one_line(&String::from_utf8_lossy(event.as_bytes()), LONGEST_REASON),
@@ -215,6 +233,7 @@ impl Hook {
                 reason,
                 hint: Some("choose \"Just the push event\" in the webhook's settings"),
                 event,
+                push: None,
             };
         }
         let (kept, whole) = (request.kept.bytes(), request.kept.is_whole());
@@ -240,12 +259,15 @@ impl Hook {
                 let reason = "the followed ref was deleted; what is published stays";
                 Outcome::Queue { announced: None, event, reason }
             }
-            Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event },
+            Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event, push: Named::of(&push) },
             Verdict::Incomplete { field } => {
-                malformed(StatusCode::BAD_REQUEST, &format!("the push has no field `{field}`"), &event)
+                let (status, reason) = (StatusCode::BAD_REQUEST, format!("the push has no field `{field}`"));
+                Outcome::Malformed { status, reason, event, push: Named::of(&push) }
             }
             Verdict::Impossible { field } => {
-                malformed(StatusCode::UNPROCESSABLE_ENTITY, &format!("the field `{field}` cannot be right"), &event)
+                let (status, reason) =
+                    (StatusCode::UNPROCESSABLE_ENTITY, format!("the field `{field}` cannot be right"));
+                Outcome::Malformed { status, reason, event, push: Named::of(&push) }
             }
         }
     }
@@ -265,6 +287,7 @@ impl Hook {
             secret: Some(request.secret.to_owned()),
             redelivered,
             merged: 1,
+            ..Trigger::default()
         };
         let mut ring = sync::Request::new(TriggerKind::Webhook, self.handle.now());
         ring.trigger = trigger;

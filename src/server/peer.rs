@@ -85,6 +85,7 @@ fn ring(hook: &Hook, message: &Message, secret: &str, received: Instant) -> sync
         secret: Some(secret.to_owned()),
         redelivered: false,
         merged: 1,
+        ..Trigger::default()
     };
     ring.received = received;
     ring.received_at = before(hook.handle.now(), received.elapsed());

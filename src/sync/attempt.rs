@@ -1,27 +1,28 @@
 //! One attempt: what is there, look, fetch, build, publish. In this order, and nothing visible before the last step.
 
+mod fetch;
 mod gate;
+mod look;
 mod objects;
 mod renew;
 mod worktree;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::api::{Outcome, Phase, Phases, Running, TriggerKind};
 use crate::error::SyncError;
-use crate::git::{Ahead, Early, Fetched, Look, Want};
+use crate::git::{Early, Fetched, Want};
 use crate::publish::{Live, Volume};
 use crate::worker::Cancel;
 
-use super::board::Followed;
-use super::chase::{self, Heard};
 use super::failure::STORE_DAMAGED;
-use super::queue::{Request, is_expected, is_fast_forward};
+use super::queue::Request;
 use super::state::Decisions;
 use super::story::Story;
 use super::tools::{Standing, Tools};
@@ -42,6 +43,14 @@ pub struct Attempt<'a> {
     pub fetched: Option<Fetched>,
     pub chased: u32,
     pub missed_webhook: bool,
+    /// Why the delivery of the commit that a poll found had been ignored.
+    pub ignored_webhook: Option<String>,
+    /// What the remote has and a pin keeps from being published.
+    pub withheld: Option<Oid>,
+    /// How long the request waited for the end of a pause or pin, which is not the latency of a push.
+    pub held: Option<Duration>,
+    /// When the last look began.
+    looked_at: Option<Instant>,
     /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
     pub go_on: bool,
     /// The newest announcement, until it was asked for ahead of a look: once, and only if it is news.
@@ -50,7 +59,7 @@ pub struct Attempt<'a> {
     early: Early,
     /// True if git cannot work in the published tree, because the store was lost. The tree itself is whole.
     git_is_lost: bool,
-    decisions: Decisions,
+    pub decisions: Decisions,
     pub published_after_ms: Option<u64>,
     pub story: Story,
 }
@@ -78,6 +87,9 @@ impl Done {
 impl<'a> Attempt<'a> {
     pub fn new(tools: &'a Arc<Tools>, request: Request) -> Self {
         let started = Instant::now();
+        let released_at = *tools.released_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let released = |since: Instant| released_at.filter(|at| *at > since).unwrap_or(since);
+        let held = released(request.received).saturating_duration_since(request.received);
         Self {
             tools,
             id: request.id.clone(),
@@ -86,7 +98,7 @@ impl<'a> Attempt<'a> {
             deadline: started + tools.options.timeout,
             phase: Phase::Queue,
             phases: Phases {
-                queue_ms: Some(millis(started.saturating_duration_since(request.queued))),
+                queue_ms: Some(millis(started.saturating_duration_since(released(request.queued)))),
                 ..Phases::default()
             },
             request,
@@ -95,6 +107,10 @@ impl<'a> Attempt<'a> {
             fetched: None,
             chased: 0,
             missed_webhook: false,
+            ignored_webhook: None,
+            withheld: None,
+            held: (!held.is_zero()).then_some(held),
+            looked_at: None,
             go_on: false,
             news: None,
             early: Early::Nothing,
@@ -127,10 +143,14 @@ impl<'a> Attempt<'a> {
             self.go_on = true;
             return Ok(Done::Published);
         }
-        match self.decisions.pinned {
+        let done = match self.decisions.pinned {
             Some(commit) => self.stay_at(commit).await,
             None => self.follow().await,
+        }?;
+        if let (Some(looked_at), false) = (self.looked_at, self.go_on || done == Done::GaveWay) {
+            self.settle_announced(looked_at);
         }
+        Ok(done)
     }
 
     /// Sees to it that the link names what it named last, whatever became of it. Needs no network.
@@ -187,6 +207,7 @@ impl<'a> Attempt<'a> {
         }
         let look = self.look().await?;
         self.new = Some(pinned);
+        self.withheld = Some(look.commit).filter(|head| *head != pinned);
         let (misfit, tries) = (self.tools.engine.may_misfit(), self.tools.engine.short_tries());
         if misfit {
             self.fit_depth(Want::Seen(look.clone())).await;
@@ -224,10 +245,9 @@ impl<'a> Attempt<'a> {
         if self.is_refused_still(look.commit) {
             return Ok(Done::RefusedStill);
         }
-        self.missed_webhook = self.tools.board.read(|snapshot| snapshot.webhook.enabled)
-            && self.request.trigger.kind == TriggerKind::Poll
-            && head_before.is_some_and(|head| head != look.commit)
-            && !self.heard().contains(look.commit);
+        if head_before.is_some_and(|head| head != look.commit) {
+            self.judge_webhook(&look);
+        }
         let done = self.bring(Want::Seen(look)).await?;
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
@@ -236,86 +256,6 @@ impl<'a> Attempt<'a> {
     /// What the link names now, unless it is not to be trusted.
     fn live(&self) -> Option<Oid> {
         self.old.filter(|_| !self.tools.suspect.load(Ordering::Relaxed))
-    }
-
-    async fn look(&mut self) -> Result<Look, SyncError> {
-        let started = Instant::now();
-        self.phase = Phase::Look;
-        let ahead = self.ahead();
-        let engine = &self.tools.engine;
-        let looked = async {
-            match ahead {
-                Some(ahead) => engine.look_ahead(ahead, self.tools.expect_push(self.deadline)).await,
-                None => Ok((engine.look().await?, Early::Nothing)),
-            }
-        };
-        let looked = self.tools.ask_git(Phase::Look, self.deadline, looked).await;
-        self.add_fetch_time(started);
-        let (look, early) = looked?;
-        self.early = early;
-        let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
-        self.tools.board.set_followed(followed);
-        self.saw(look.commit);
-        Ok(look)
-    }
-
-    /// What the look is expected to find: news that leads on from what is published. A replay, or a push from anywhere else,
-    /// is worth a look and no more.
-    fn ahead(&mut self) -> Option<Ahead> {
-        let (commit, old) = (self.news.take()?, self.live()?);
-        let announced = &self.request.announced;
-        let from = is_fast_forward(announced, old, commit).then_some(old);
-        is_expected(announced, old, commit).then_some(Ahead { commit, from })
-    }
-
-    /// Notes what the remote has under our ref.
-    fn saw(&self, commit: Oid) {
-        self.heard().saw(commit);
-        let (commit, seen_at) = (commit.to_string(), self.tools.clock.now());
-        self.tools.board.change_quietly(|snapshot| {
-            if snapshot.head.as_ref().is_none_or(|head| head.commit != commit) {
-                snapshot.head = Some(crate::api::Head { commit, seen_at });
-            }
-        });
-    }
-
-    /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
-    /// `None`: there is.
-    async fn look_until_announced(&mut self) -> Result<Option<Look>, SyncError> {
-        let mut look = self.look().await?;
-        let mut pause = chase::FIRST;
-        while self.live() == Some(look.commit) && self.still_to_come(&look) {
-            let nudged = self.tools.queue.nudged();
-            if self.tools.queue.has_pending() || self.overtaken() {
-                return Ok(None);
-            }
-            if self.chased == 0 {
-                self.enter(Phase::Look);
-                let shown = look.commit;
-                self.story.info(format!("the webhook was faster than the ref, which is at {shown}: looking again"));
-            }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = nudged => continue,
-            }
-            pause = (pause * 2).min(chase::SLOWEST);
-            self.chased += 1;
-            // Waiting for the remote to catch up is not the slowness that the deadline is there for.
-            self.deadline = Instant::now() + self.tools.options.timeout;
-            look = self.look().await?;
-        }
-        if self.chased > 0 && self.live() == Some(look.commit) {
-            self.story.warn("the announced commit did not become visible; the poll will find it".to_owned());
-        }
-        Ok(Some(look))
-    }
-
-    fn still_to_come(&self, look: &Look) -> bool {
-        self.heard().still_to_come(look.commit, Instant::now()).is_some()
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if a person decided something since this attempt began.
@@ -351,82 +291,6 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn fetch(&mut self, want: Want) -> Result<Oid, SyncError> {
-        if self.live() != self.new {
-            self.enter(Phase::Fetch);
-        }
-        let mut when = "";
-        let fetched = match std::mem::replace(&mut self.early, Early::Nothing) {
-            Early::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
-                when = ", while the remote was looked at";
-                fetched
-            }
-            early => {
-                let started = Instant::now();
-                let from = self.fast_forward_from(&want).filter(|_| early != Early::TooMuch);
-                let fetch = self.tools.engine.fetch_forward(want, from);
-                let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
-                self.add_fetch_time(started);
-                fetched?
-            }
-        };
-        let commit = fetched.commit;
-        if fetched.objects > 0 {
-            self.story.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
-        }
-        self.fetched = Some(fetched);
-        self.fetch_files(commit).await?;
-        self.fetch_submodules(commit).await?;
-        Ok(commit)
-    }
-
-    /// What a filter left out and the tree needs; nothing, at no cost, in a store that is whole.
-    async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
-        let tools = self.tools;
-        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
-            return Ok(());
-        }
-        let started = Instant::now();
-        let files = async {
-            let sparse = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.sparse()).await?;
-            tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_files(commit, sparse)).await
-        };
-        let files = files.await;
-        self.add_fetch_time(started);
-        let files = files?;
-        if files.objects > 0 {
-            self.story.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
-        }
-        let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
-        fetched.bytes += files.bytes;
-        fetched.objects += files.objects;
-        Ok(())
-    }
-
-    /// What the commit's submodules need, which is nothing for most pushes.
-    async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
-        let started = Instant::now();
-        let fetch = self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
-        let modules = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
-        self.add_fetch_time(started);
-        let modules = modules?;
-        for (path, commit) in &modules.fetched {
-            self.story.info(format!("fetched the submodule `{path}` at {commit}"));
-        }
-        modules.notes.into_iter().for_each(|note| self.story.warn(note));
-        if let Some(fetched) = &mut self.fetched {
-            fetched.bytes += modules.bytes;
-            fetched.objects += modules.objects;
-        }
-        Ok(())
-    }
-
-    /// What we have, if the webhooks say that the wanted commit descends from it. A hint, no more.
-    fn fast_forward_from(&self, want: &Want) -> Option<Oid> {
-        let Want::Seen(look) = want else { return None };
-        self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))
-    }
-
     async fn build(&mut self, commit: Oid) -> Result<(), SyncError> {
         self.enter(Phase::Build);
         *self.tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
@@ -459,7 +323,8 @@ impl<'a> Attempt<'a> {
         let swapped = self.tools.on_disk(Phase::Publish, self.deadline, move |volume, _| volume.publish(commit)).await;
         self.phases.publish_ms = Some(millis(started.elapsed()));
         swapped?;
-        self.published_after_ms = Some(millis(self.request.received.elapsed()));
+        let waited = self.request.received.elapsed().saturating_sub(self.held.unwrap_or_default());
+        self.published_after_ms = Some(millis(waited));
         self.tools.suspect.store(false, Ordering::Relaxed);
         self.tools.outdated.store(false, Ordering::Relaxed);
         self.tools.went_live(commit);

@@ -3,10 +3,11 @@
 //! One lock guards the state and the numbering of events, so a reader who takes a snapshot and a subscription together
 //! misses nothing and sees nothing twice. Nothing here waits or touches the disk.
 
+mod deliveries;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -14,13 +15,14 @@ use crate::api::{Event, Record, Replica, SCHEMA, Snapshot, State, Webhook};
 use crate::clock::Clock;
 
 use super::Options;
+use deliveries::Deliveries;
+
+pub use deliveries::Delivery;
 
 /// Events that a slow reader may lag behind before it is told to start over.
 const EVENT_BACKLOG: usize = 256;
 /// Records in a snapshot.
 const RECENT: usize = 50;
-/// Delivery ids that are remembered, only to label a repeated one as redelivered.
-const REMEMBERED_DELIVERIES: usize = 256;
 
 /// What the remote resolved our ref to at the last look; what a delivery is compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +59,7 @@ struct Inner {
     recent: VecDeque<Record>,
     followed: Followed,
     health: Health,
-    deliveries: VecDeque<String>,
-    day: Day,
+    deliveries: Deliveries,
 }
 
 impl Board {
@@ -77,6 +78,7 @@ impl Board {
             reference: options.reference.clone(),
             published: None,
             head: None,
+            announced: None,
             state: State::Starting,
             running: None,
             failures_in_row: 0,
@@ -89,7 +91,9 @@ impl Board {
                 unchanged: 0,
             },
             paused_until: None,
+            paused_by: None,
             pinned: None,
+            pinned_by: None,
             standby: None,
             recent: Vec::new(),
             seq: 0,
@@ -99,8 +103,7 @@ impl Board {
             recent: VecDeque::new(),
             followed: Followed::default(),
             health: Health { started: false, ready: false, asked: None },
-            deliveries: VecDeque::new(),
-            day: Day::default(),
+            deliveries: Deliveries::default(),
         };
         Self { state: Mutex::new(inner), events: broadcast::Sender::new(EVENT_BACKLOG), clock }
     }
@@ -146,8 +149,13 @@ impl Board {
     pub fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut inner = self.lock();
         change(&mut inner.snapshot);
+        self.told(&mut inner);
+    }
+
+    /// Works the state word out anew and tells the readers.
+    fn told(&self, inner: &mut Inner) {
         inner.snapshot.state = state_of(&inner.snapshot);
-        self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
+        self.send(inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
     /// Changes the snapshot without telling anybody (what a look that found nothing leaves behind).
@@ -172,9 +180,8 @@ impl Board {
         inner.snapshot.running = None;
         inner.snapshot.last_error.clone_from(&record.error);
         if record.missed_webhook {
-            inner.snapshot.webhook.missed += 1;
-            let now = self.clock.now();
-            inner.day.at(now).missed += 1;
+            let Inner { snapshot, deliveries, .. } = &mut *inner;
+            deliveries.missed(snapshot, record.new.as_ref(), self.clock.now());
         }
         change(&mut inner.snapshot);
         inner.snapshot.state = state_of(&inner.snapshot);
@@ -198,40 +205,9 @@ impl Board {
         self.lock().recent = newest_first.into_iter().take(RECENT).collect();
     }
 
-    /// An authentic delivery came in. Returns whether its id was seen before.
-    pub fn delivery(&self, event: &str, id: Option<&str>, result: &str) -> bool {
-        let mut inner = self.lock();
-        let now = self.clock.now();
-        let webhook = &mut inner.snapshot.webhook;
-        // The secret may have come after the start.
-        webhook.enabled = true;
-        webhook.received += 1;
-        webhook.last_delivery_at = Some(now);
-        webhook.last_event = Some(event.to_owned());
-        webhook.last_result = Some(result.to_owned());
-        inner.day.at(now).received += 1;
-        let seen = id.is_some_and(|id| inner.deliveries.iter().any(|known| known == id));
-        if let (Some(id), false) = (id, seen) {
-            inner.deliveries.push_front(id.to_owned());
-            inner.deliveries.truncate(REMEMBERED_DELIVERIES);
-        }
-        let day = inner.day.total(now);
-        inner.snapshot.webhook.day = day;
-        self.send(&mut inner, |snapshot| Event::Delivery(snapshot.webhook.clone()));
-        seen
-    }
-
-    /// Somebody without our secret knocked: a number, nothing else, and nobody is told.
-    pub fn bad_signature(&self) {
-        let mut inner = self.lock();
-        inner.snapshot.webhook.bad_signature += 1;
-        let now = self.clock.now();
-        inner.day.at(now).bad_signature += 1;
-    }
-
     fn full(&self, inner: &mut Inner) -> Snapshot {
         let now = self.clock.now();
-        inner.snapshot.webhook.day = inner.day.total(now);
+        inner.snapshot.webhook.day = inner.deliveries.day(now);
         let mut snapshot = inner.snapshot.clone();
         snapshot.now = now;
         snapshot.recent = inner.recent.iter().cloned().collect();
@@ -243,6 +219,7 @@ impl Board {
         inner.snapshot.now = self.clock.now();
         // Mostly nobody listens, and an event is a copy of the state. Who comes later takes a snapshot, under this lock.
         if self.events.receiver_count() > 0 {
+            inner.snapshot.webhook.day = inner.deliveries.day(inner.snapshot.now);
             let _ = self.events.send((inner.snapshot.seq, event(&inner.snapshot)));
         }
     }
@@ -268,38 +245,9 @@ fn state_of(snapshot: &Snapshot) -> State {
         State::Starting
     } else if snapshot.pinned.is_some() {
         State::Pinned
-    } else if head.is_some() && head != published {
+    } else if snapshot.announced.is_some() || head.is_some_and(|head| Some(head) != published) {
         State::Behind
     } else {
         State::InSync
-    }
-}
-
-/// Counts over the last 24 hours, kept by the hour.
-#[derive(Debug, Default)]
-struct Day(VecDeque<(i64, crate::api::DayCounts)>);
-
-impl Day {
-    fn at(&mut self, now: Timestamp) -> &mut crate::api::DayCounts {
-        let hour = now.as_second().div_euclid(3600);
-        if self.0.back().is_none_or(|(newest, _)| *newest != hour) {
-            self.0.push_back((hour, crate::api::DayCounts::default()));
-        }
-        while self.0.len() > 25 {
-            self.0.pop_front();
-        }
-        let last = self.0.len() - 1;
-        &mut self.0[last].1
-    }
-
-    fn total(&self, now: Timestamp) -> crate::api::DayCounts {
-        let oldest = now.as_second().div_euclid(3600) - 23;
-        let mut total = crate::api::DayCounts::default();
-        for (_, counts) in self.0.iter().filter(|(hour, _)| *hour >= oldest) {
-            total.received += counts.received;
-            total.bad_signature += counts.bad_signature;
-            total.missed += counts.missed;
-        }
-        total
     }
 }

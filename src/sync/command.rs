@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use git2::Oid;
 use jiff::SignedDuration;
-use tokio::sync::oneshot;
 
-use crate::api::{Accepted, Refusal, SCHEMA, TriggerKind};
+use crate::api::{Accepted, Action, Refusal, SCHEMA, TriggerKind};
 
-use super::handle::Command;
+use super::handle::{Command, Order};
 use super::queue::Request;
 use super::state::Decisions;
 use super::tools::Tools;
@@ -23,15 +22,15 @@ const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
 
 /// Carries a command out, beside whatever else goes on, and answers it.
-pub fn answer(tools: &Arc<Tools>, command: Command, answer: oneshot::Sender<Result<Accepted, Refusal>>) {
+pub fn answer(tools: &Arc<Tools>, order: Order) {
     let tools = tools.clone();
     tokio::spawn(async move {
         // Nobody waits for the answer if the request was dropped.
-        let _ = answer.send(obey(&tools, command).await);
+        let _ = order.answer.send(obey(&tools, order.command, order.by).await);
     });
 }
 
-async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
+async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Accepted, Refusal> {
     if tools.volume().is_none() {
         return Err(refusal("starting", "the volume is not open yet".into(), Some("try again in a moment")));
     }
@@ -39,8 +38,8 @@ async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
     let decisions = tools.decisions();
     match command {
         Command::Sync => {
-            not_paused(decisions)?;
-            Ok(accepted(tools, Some(ring(tools))))
+            not_paused(&decisions)?;
+            Ok(accepted(tools, Some(ring(tools, Action::Sync, by))))
         }
         Command::Pause { minutes } => {
             if !(1..=LONGEST_PAUSE).contains(&minutes) {
@@ -48,8 +47,8 @@ async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
             }
             let end = tools.clock.now().saturating_add(SignedDuration::from_mins(i64::from(minutes)));
             let paused_until = Some(end.map_err(|_| refusal("bad_minutes", "that is too far away".into(), None))?);
-            decide(tools, Decisions { paused_until, ..decisions }).await?;
-            tracing::info!(minutes, "paused by hand");
+            decide(tools, Decisions { paused_until, paused_by: by.clone(), ..decisions }).await?;
+            tracing::info!(minutes, by, "paused by hand");
             Ok(accepted(tools, None))
         }
         Command::Resume => {
@@ -57,44 +56,45 @@ async fn obey(tools: &Tools, command: Command) -> Result<Accepted, Refusal> {
                 return Err(refusal("not_paused", "it is not paused".into(), None));
             }
             resume(tools).await?;
-            tracing::info!("resumed by hand");
-            Ok(accepted(tools, Some(ring(tools))))
+            tracing::info!(by, "resumed by hand");
+            Ok(accepted(tools, Some(ring(tools, Action::Resume, by))))
         }
         Command::Pin { commit } => {
-            not_paused(decisions)?;
+            not_paused(&decisions)?;
             let pinned = Some(resolve(tools, &commit).await?);
-            decide(tools, Decisions { pinned, ..decisions }).await?;
-            tracing::info!(commit = %commit, "pinned by hand");
-            Ok(accepted(tools, Some(ring(tools))))
+            decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions }).await?;
+            tracing::info!(commit = %commit, by, "pinned by hand");
+            Ok(accepted(tools, Some(ring(tools, Action::Pin, by))))
         }
         Command::Unpin => {
-            not_paused(decisions)?;
+            not_paused(&decisions)?;
             if decisions.pinned.is_none() {
                 return Err(refusal("not_pinned", "it is not pinned".into(), None));
             }
-            decide(tools, Decisions { pinned: None, ..decisions }).await?;
-            tracing::info!("unpinned by hand");
-            Ok(accepted(tools, Some(ring(tools))))
+            decide(tools, Decisions { pinned: None, pinned_by: None, ..decisions }).await?;
+            tracing::info!(by, "unpinned by hand");
+            Ok(accepted(tools, Some(ring(tools, Action::Unpin, by))))
         }
     }
 }
 
 /// Ends the pause, by hand or because its time is over.
 pub async fn resume(tools: &Tools) -> Result<(), Refusal> {
-    decide(tools, Decisions { paused_until: None, ..tools.decisions() }).await
+    decide(tools, Decisions { paused_until: None, paused_by: None, ..tools.decisions() }).await
 }
 
 /// Asks for a sync and returns the id that its record will have.
-fn ring(tools: &Tools) -> String {
+fn ring(tools: &Tools, action: Action, by: Option<String>) -> String {
     let id = tools.history.next_id();
     let mut request = Request::new(TriggerKind::Manual, tools.clock.now());
+    (request.trigger.action, request.trigger.by) = (Some(action), by);
     request.id = Some(id.clone());
     tools.queue.push(request).unwrap_or(id)
 }
 
 /// A decision that a restart would forget is not taken.
 async fn decide(tools: &Tools, decisions: Decisions) -> Result<(), Refusal> {
-    tools.store_decisions(decisions).await.map_err(|error| {
+    tools.store_decisions(decisions.clone()).await.map_err(|error| {
         let message = format!("the decision cannot be written to the volume: {error}");
         refusal("not_saved", message, Some("free space on the volume, or make it writable"))
     })?;
@@ -102,7 +102,7 @@ async fn decide(tools: &Tools, decisions: Decisions) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn not_paused(decisions: Decisions) -> Result<(), Refusal> {
+fn not_paused(decisions: &Decisions) -> Result<(), Refusal> {
     match decisions.paused_until {
         None => Ok(()),
         Some(end) => Err(refusal("paused", format!("it is paused until {end}"), Some("resume first"))),

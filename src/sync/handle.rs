@@ -9,11 +9,14 @@ use tokio::time::Instant;
 
 use crate::api::{Accepted, Event, Refusal, Snapshot};
 use crate::clock::Clock;
+use crate::git::Engine;
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::text::one_line;
 
-use super::board::{Board, Followed, Health};
+use super::board::{Board, Delivery, Followed, Health};
 use super::queue::{Queue, Request};
+use super::state::LONGEST_LABEL;
 
 /// A change that a person asks for. Carried out by the sync loop, which alone writes the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +33,6 @@ pub enum Command {
     Unpin,
 }
 
-/// An authentic delivery, as far as the board shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
-    pub event: &'a str,
-    pub id: Option<&'a str>,
-    /// `queued`, or `ignored: <reason>`.
-    pub result: &'a str,
-}
-
 /// A snapshot and the events after it.
 pub struct Subscription {
     pub snapshot: Snapshot,
@@ -46,8 +40,17 @@ pub struct Subscription {
     pub events: broadcast::Receiver<(u64, Event)>,
 }
 
-/// Where commands arrive, with the place for their answer.
-pub type Commands = mpsc::Receiver<(Command, oneshot::Sender<Result<Accepted, Refusal>>)>;
+/// A command on its way to the sync loop.
+#[derive(Debug)]
+pub struct Order {
+    pub command: Command,
+    /// The person who asks, as far as that is known: a label, cleaned.
+    pub by: Option<String>,
+    pub answer: oneshot::Sender<Result<Accepted, Refusal>>,
+}
+
+/// Where commands arrive.
+pub type Commands = mpsc::Receiver<Order>;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -57,7 +60,9 @@ pub struct Handle {
     history: Arc<History>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    commands: mpsc::Sender<(Command, oneshot::Sender<Result<Accepted, Refusal>>)>,
+    commands: mpsc::Sender<Order>,
+    /// For questions about commits; `None`: only the history is asked.
+    engine: Option<Engine>,
 }
 
 impl Handle {
@@ -71,23 +76,46 @@ impl Handle {
         clock: Clock,
     ) -> (Self, Commands) {
         let (commands, receiver) = mpsc::channel(16);
-        (Self { board, queue, history, metrics, clock, commands }, receiver)
+        (Self { board, queue, history, metrics, clock, commands, engine: None }, receiver)
+    }
+
+    /// Lets questions about commits be answered from the object store, too.
+    #[must_use]
+    pub fn with_engine(self, engine: Engine) -> Self {
+        Self { engine: Some(engine), ..self }
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
     }
 
     /// Asks for a look. Never waits, never fails; merged with what is pending.
     pub fn ring(&self, request: Request) {
+        for push in &request.announced {
+            self.board.announce(*push, &request.trigger);
+        }
         self.queue.push(request);
     }
 
     /// Notes an authentic delivery on the board. Returns true if its id was seen before.
     #[must_use]
     pub fn delivery(&self, delivery: Delivery<'_>) -> bool {
-        self.board.delivery(delivery.event, delivery.id, delivery.result)
+        self.board.delivery(delivery)
     }
 
     /// Counts a request that could not prove that it knows the secret.
     pub fn bad_signature(&self) {
-        self.board.bad_signature();
+        if let Some(wait) = self.board.bad_signature() {
+            let board = self.board.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                board.tell_refused();
+            });
+        }
     }
 
     /// The ref that a push must name to be ours.
@@ -141,15 +169,16 @@ impl Handle {
         self.clock.now()
     }
 
-    /// Has a command carried out and returns what became of it.
+    /// Has a command carried out and returns what became of it. `by` is what the caller says of the person who asks.
     ///
     /// # Errors
     /// A [`Refusal`] with the reason, or with the code `stopping` if the process is about to end.
-    pub async fn command(&self, command: Command) -> Result<Accepted, Refusal> {
+    pub async fn command(&self, command: Command, by: Option<String>) -> Result<Accepted, Refusal> {
         let stopping =
             || Refusal { code: "stopping".to_owned(), message: "the sidecar is shutting down".to_owned(), hint: None };
         let (answer, answered) = oneshot::channel();
-        self.commands.send((command, answer)).await.map_err(|_| stopping())?;
+        let by = by.map(|by| one_line(&by, LONGEST_LABEL)).filter(|by| !by.is_empty());
+        self.commands.send(Order { command, by, answer }).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
 }

@@ -3,6 +3,7 @@
 //! `server` and the poll only ask, through a [`Handle`]; `git`, `publish`, `history` and `hooks` are its tools. It must not know of
 //! http.
 
+mod announcements;
 mod attempt;
 mod backoff;
 mod behind;
@@ -11,6 +12,7 @@ mod chase;
 mod command;
 mod failure;
 mod handle;
+mod lookup;
 mod queue;
 mod record;
 mod refusal;
@@ -33,8 +35,8 @@ use crate::metrics::Metrics;
 use crate::notices;
 use crate::publish::VolumeOptions;
 
-pub use board::{Board, Followed, Health};
-pub use handle::{Command, Delivery, Handle, Subscription};
+pub use board::{Board, Delivery, Followed, Health};
+pub use handle::{Command, Commands, Handle, Order, Subscription};
 pub use queue::{Announced, Queue, Request, Told};
 pub use run::{Ending, SyncLoop};
 
@@ -104,6 +106,7 @@ pub fn prepare(
     let queue = Arc::new(Queue::new(options.hook_rate));
     let history = Arc::new(History::new(options.history_limit));
     let (handle, commands) = Handle::new(board.clone(), queue.clone(), history.clone(), metrics.clone(), clock.clone());
+    let handle = handle.with_engine(engine.clone());
     let grace = volume.grace;
     let tools = tools::Tools::new(engine, board, queue, history, metrics, clock, options, volume);
     (handle, SyncLoop::new(Arc::new(tools), commands, grace))

@@ -124,10 +124,15 @@ impl Request {
         // A poll asks for nothing that a retry does not: together they are a retry, whose trigger is kept.
         let nobody_asks = self.is_by_itself() && later.is_by_itself();
         self.retry = nobody_asks && (self.retry || later.retry);
+        // A person's action is kept whichever trigger names the sync.
+        let (action, by) = match later.trigger.action {
+            Some(_) => (later.trigger.action, later.trigger.by.clone()),
+            None => (self.trigger.action, self.trigger.by.take()),
+        };
         if rank(later.trigger.kind) >= rank(self.trigger.kind) {
             self.trigger = later.trigger;
         }
-        self.trigger.merged = merged;
+        (self.trigger.merged, self.trigger.action, self.trigger.by) = (merged, action, by);
         self.id = self.id.take().or(later.id);
         self.announced.extend(later.announced);
         let excess = self.announced.len().saturating_sub(MOST_ANNOUNCED);

@@ -4,7 +4,8 @@ use git2::Oid;
 use tokio::time::Instant;
 
 use crate::api::{
-    Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, PeerResult, Record, SCHEMA, TriggerKind,
+    Action, Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, PeerResult, Record, SCHEMA,
+    Trigger, TriggerKind,
 };
 use crate::error::{Phase, SyncError};
 use crate::git::Span;
@@ -35,6 +36,9 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
     // A fetch that brought nothing was none.
     let fetched = attempt.fetched.as_ref().filter(|fetched| fetched.objects > 0);
     let (bytes, objects) = (fetched.map(|fetched| fetched.bytes), fetched.map(|fetched| fetched.objects));
+    let pinned = attempt.decisions.pinned.filter(|pinned| attempt.new == Some(*pinned));
+    let trigger = name_action(tools, &attempt, pinned).await;
+    let by_action = matches!(trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
     let rung = !matches!(attempt.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
     let mut story = attempt.story;
     let error = ended.err().map(|error| {
@@ -46,7 +50,7 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         id: attempt.id.unwrap_or_else(|| tools.history.next_id()),
         started_at: attempt.started_at,
         finished_at,
-        trigger: attempt.request.trigger.clone(),
+        trigger,
         old: attempt.old.map(|commit| commit.to_string()),
         new: attempt.new.map(|commit| commit.to_string()),
         outcome,
@@ -61,10 +65,19 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         phases: attempt.phases,
         received_to_published_ms: attempt
             .published_after_ms
-            .filter(|_| rung && outcome == Outcome::Published && attempt.old != attempt.new),
+            .filter(|_| rung && !by_action && outcome == Outcome::Published && attempt.old != attempt.new),
+        held_ms: attempt.held.map(super::attempt::millis),
         chased: attempt.chased,
-        missed_webhook: attempt.missed_webhook && outcome == Outcome::Published,
-        rewritten: span.as_ref().is_some_and(|span| span.rewritten),
+        // The delivery may have come since the look.
+        missed_webhook: attempt.missed_webhook
+            && outcome == Outcome::Published
+            && !attempt.new.is_some_and(|new| tools.board.was_announced(new)),
+        ignored_webhook: attempt.ignored_webhook.filter(|_| outcome == Outcome::Published),
+        // A person chose another commit; nobody rewrote anything.
+        rewritten: !by_action && span.as_ref().is_some_and(|span| span.rewritten),
+        fast_forward: span.as_ref().filter(|_| attempt.old != attempt.new).and_then(|span| span.fast_forward),
+        pinned: pinned.map(|commit| commit.to_string()),
+        withheld: attempt.withheld.map(|commit| commit.to_string()),
         peers: peers(&attempt.request.told),
         error,
     };
@@ -77,6 +90,26 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
     };
     log(&record);
     (record, detail)
+}
+
+/// The trigger with the action of a person that this sync carries out: a pin to a commit that was live before is a rollback.
+async fn name_action(tools: &Tools, attempt: &Attempt<'_>, pinned: Option<Oid>) -> Trigger {
+    let mut trigger = attempt.request.trigger.clone();
+    let Some(pinned) = pinned.filter(|pinned| attempt.old != Some(*pinned)) else { return trigger };
+    let text = pinned.to_string();
+    let was_live =
+        |record: &Record| record.outcome == Outcome::Published && record.new.as_deref() == Some(text.as_str());
+    let went_back = tools.history.page(None, usize::MAX).iter().any(was_live)
+        || match attempt.old {
+            Some(old) => {
+                let deadline = Instant::now() + DESCRIBE_DEADLINE;
+                tools.engine.ancestry(pinned, old, deadline).await.is_ok_and(|it| it.contained == Some(true))
+            }
+            None => false,
+        };
+    trigger.action = Some(if went_back { Action::Rollback } else { Action::Pin });
+    trigger.by = trigger.by.or_else(|| attempt.decisions.pinned_by.clone());
+    trigger
 }
 
 /// What the other replicas answered so far: one result for each, the latest if several webhooks were merged.
@@ -143,7 +176,17 @@ fn log(record: &Record) {
                 _ => format!("sync failed in {phase}, {old} stays published: {message}{hint}"),
             }
         }
+        (Outcome::Published, _) if record.trigger.action == Some(Action::Rollback) => {
+            format!("rolled back to {new} (before: {old})")
+        }
         (Outcome::Published, _) => format!("published {new} (before: {old}), rung by {}", record.trigger.kind),
+        (_, _) if record.withheld.is_some() => {
+            format!(
+                "pinned at {new}: {} is not published, triggered by {}",
+                short(&record.withheld),
+                record.trigger.kind
+            )
+        }
         _ => format!("{new} is published already, rung by {}", record.trigger.kind),
     };
     macro_rules! tell {
@@ -170,6 +213,8 @@ fn log(record: &Record) {
                 received_to_published_ms = record.received_to_published_ms,
                 chased = record.chased,
                 missed_webhook = record.missed_webhook,
+                ignored_webhook = record.ignored_webhook,
+                by = record.trigger.by,
                 error.kind = record.error.as_ref().map(|error| error.kind.as_str()),
                 "{message}"
             )
@@ -177,7 +222,7 @@ fn log(record: &Record) {
     }
     match record.outcome {
         Outcome::Failed | Outcome::Refused => tell!(error),
-        _ if record.missed_webhook => tell!(warn),
+        _ if record.missed_webhook || record.ignored_webhook.is_some() => tell!(warn),
         _ => tell!(info),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use git2::Oid;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -192,7 +193,7 @@ impl SyncLoop {
                 ended = &mut running => {
                     return ended.unwrap_or_else(|panic| Err(failure::panicked(Phase::Queue, &*panic)));
                 }
-                Some((command, answer)) = commands.recv() => command::answer(tools, command, answer),
+                Some(order) = commands.recv() => command::answer(tools, order),
                 () = asked => {}
             }
         }
@@ -220,7 +221,7 @@ impl SyncLoop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                Some((command, answer)) = self.commands.recv() => command::answer(&self.tools, command, answer),
+                Some(order) = self.commands.recv() => command::answer(&self.tools, order),
                 request = self.tools.queue.next(), if !paused => return Some(request),
                 () = sleep_until(self.next_poll), if !paused => {
                     self.next_poll = Instant::now() + self.options().period;
@@ -260,7 +261,8 @@ impl SyncLoop {
             Err(refusal) => {
                 // The volume cannot be written, but the pause must end: a restart will see it end again.
                 tracing::warn!(reason = refusal.message, "the pause is over, but the volume still says paused");
-                let decisions = super::state::Decisions { paused_until: None, ..self.tools.decisions() };
+                let decisions =
+                    super::state::Decisions { paused_until: None, paused_by: None, ..self.tools.decisions() };
                 self.tools.decide(decisions);
             }
         }
@@ -426,11 +428,14 @@ impl SyncLoop {
 
     /// A replayed delivery must not flush the history: of the same nothing, rung again and again, one row is kept.
     fn is_said_already(&self, attempt: &Attempt<'_>) -> bool {
-        let new = attempt.new.map(|commit| commit.to_string());
+        let text = |commit: Option<Oid>| commit.map(|commit| commit.to_string());
+        let (new, withheld) = (text(attempt.new), text(attempt.withheld));
         attempt.request.trigger.kind == TriggerKind::Webhook
             && attempt.chased == 0
             && self.tools.history.page(None, 1).first().is_some_and(|last| {
-                last.outcome == Outcome::Unchanged && last.trigger.kind == TriggerKind::Webhook && last.new == new
+                last.outcome == Outcome::Unchanged
+                    && last.trigger.kind == TriggerKind::Webhook
+                    && (&last.new, &last.withheld) == (&new, &withheld)
             })
     }
 

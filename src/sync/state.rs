@@ -13,14 +13,22 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::text::one_line;
+
+/// A longer label is cut.
+pub const LONGEST_LABEL: usize = 100;
+
 /// A longer file is not ours.
 const LONGEST: u64 = 64 * 1024;
 
 /// The decisions in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decisions {
     pub paused_until: Option<Timestamp>,
+    /// The person who decided it, as far as that is known.
+    pub paused_by: Option<String>,
     pub pinned: Option<Oid>,
+    pub pinned_by: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,8 +36,12 @@ struct Document {
     schema: u32,
     #[serde(default)]
     paused_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused_by: Option<String>,
     #[serde(default)]
     pinned: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pinned_by: Option<String>,
 }
 
 impl Decisions {
@@ -51,7 +63,22 @@ impl Decisions {
             None => None,
             Some(commit) => Some(commit.parse().map_err(|_| io::Error::other("`pinned` is not a commit hash"))?),
         };
-        Ok(Self { paused_until: document.paused_until, pinned })
+        // Others may write to the volume, so the labels are cleaned again.
+        let label =
+            |text: Option<String>| text.map(|text| one_line(&text, LONGEST_LABEL)).filter(|text| !text.is_empty());
+        Ok(Self {
+            paused_until: document.paused_until,
+            paused_by: label(document.paused_by).filter(|_| document.paused_until.is_some()),
+            pinned,
+            pinned_by: label(document.pinned_by).filter(|_| pinned.is_some()),
+        })
+    }
+
+    /// True if a pause or pin of `before` is over.
+    #[must_use]
+    pub fn releases(&self, before: &Self) -> bool {
+        (before.paused_until.is_some() && self.paused_until.is_none())
+            || (before.pinned.is_some() && self.pinned.is_none())
     }
 
     /// Replaces the file, durably. Blocking.
@@ -62,6 +89,8 @@ impl Decisions {
         let document = Document {
             schema: crate::api::SCHEMA,
             paused_until: self.paused_until,
+            paused_by: self.paused_by,
+            pinned_by: self.pinned_by,
             pinned: self.pinned.map(|commit| commit.to_string()),
         };
         let beside = path.with_extension("json.new");
@@ -91,9 +120,11 @@ mod tests {
         assert_eq!(Decisions::load(&path).unwrap(), Decisions::default());
         let decisions = Decisions {
             paused_until: Some(Timestamp::UNIX_EPOCH),
+            paused_by: Some("ada@laptop".to_owned()),
             pinned: Some("0123456789012345678901234567890123456789".parse().unwrap()),
+            pinned_by: None,
         };
-        decisions.store(&path).unwrap();
+        decisions.clone().store(&path).unwrap();
         assert_eq!(Decisions::load(&path).unwrap(), decisions);
         for garbage in ["", "{", "{\"schema\":1,\"pinned\":\"../../etc\"}"] {
             std::fs::write(&path, garbage).unwrap();

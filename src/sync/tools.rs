@@ -39,6 +39,8 @@ pub struct Tools {
     pub clock: Clock,
     pub options: Options,
     pub decisions: Mutex<Decisions>,
+    /// When a pause or pin ended last: what waited for that is not the latency of a push.
+    pub released_at: Mutex<Option<Instant>>,
     pub heard: Mutex<Heard>,
     /// What the remote had when an attempt last ended well: what a poll finds beyond it, somebody should have announced.
     pub settled_head: Mutex<Option<Oid>>,
@@ -120,6 +122,7 @@ impl Tools {
             clock,
             options,
             decisions: Mutex::default(),
+            released_at: Mutex::default(),
             heard: Mutex::default(),
             settled_head: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
@@ -153,7 +156,7 @@ impl Tools {
     }
 
     pub fn decisions(&self) -> Decisions {
-        *self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The open volume, if it could be opened so far.
@@ -308,6 +311,7 @@ impl Tools {
                 snapshot.published = Some(Published { commit: text, subject, author, committed_at, published_at });
             }
         });
+        self.board.is_live(commit);
     }
 
     /// Vouches for a commit that an earlier process published: to the probes, in the metrics, on the board.
@@ -338,12 +342,19 @@ impl Tools {
 
     /// Puts decisions in force; what they mean for the next attempt is up to it.
     pub fn decide(&self, decisions: Decisions) {
-        *self.decisions.lock().unwrap_or_else(PoisonError::into_inner) = decisions;
+        let mut in_force = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *in_force, decisions.clone());
+        drop(in_force);
+        if decisions.releases(&before) {
+            *self.released_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         self.metrics.paused(decisions.paused_until.is_some());
         self.metrics.pinned(decisions.pinned.is_some());
         self.board.change(|snapshot| {
             snapshot.paused_until = decisions.paused_until;
+            snapshot.paused_by = decisions.paused_by;
             snapshot.pinned = decisions.pinned.map(|commit| commit.to_string());
+            snapshot.pinned_by = decisions.pinned_by;
         });
         self.queue.nudge();
     }

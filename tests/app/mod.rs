@@ -21,6 +21,7 @@ mod lfs;
 mod lfs_access;
 mod lfs_faults;
 mod limits;
+mod live;
 mod locks;
 mod measure;
 mod model;

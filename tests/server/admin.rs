@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use pushsync::api::{
-    Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Head, LogLine, Outcome, Phase, Phases, Published,
-    Record, Refusal, Running, SCHEMA, Trigger, TriggerKind,
+    Change, Commit, Commits, DeliveryResult, Detail, ErrorInfo, FileChange, Files, Head, LogLine, Outcome, Phase,
+    Phases, Published, Record, Refusal, Running, SCHEMA, Trigger, TriggerKind,
 };
-use pushsync::sync::Command;
+use pushsync::sync::{Command, Delivery};
 
 use super::harness::*;
 
@@ -27,7 +27,7 @@ async fn change(sidecar: &Sidecar, path: &str, body: &str) -> Answer {
     exchange(sidecar.admin(), &request("POST", path, &CHANGE, body)).await
 }
 
-fn asked(sidecar: &Sidecar) -> Vec<Command> {
+fn asked(sidecar: &Sidecar) -> Vec<(Command, Option<String>)> {
     std::mem::take(&mut sidecar.commands.lock().unwrap())
 }
 
@@ -44,6 +44,8 @@ pub fn record(id: &str) -> Record {
             secret: Some("current".into()),
             redelivered: false,
             merged: 1,
+            action: None,
+            by: None,
         },
         old: Some("f".repeat(40)),
         new: Some(COMMIT.into()),
@@ -54,12 +56,21 @@ pub fn record(id: &str) -> Record {
         objects: Some(5),
         phases: Phases { queue_ms: Some(1), fetch_ms: Some(20), build_ms: Some(3), gate_ms: None, publish_ms: Some(4) },
         received_to_published_ms: Some(28),
+        held_ms: None,
         chased: 0,
         missed_webhook: false,
+        ignored_webhook: None,
         rewritten: false,
+        fast_forward: None,
+        pinned: None,
+        withheld: None,
         peers: Vec::new(),
         error: None,
     }
+}
+
+pub fn queued() -> Delivery<'static> {
+    Delivery { event: "push", id: Some(DELIVERY), result: DeliveryResult::Queued, reason: None, push: None }
 }
 
 fn failed(id: &str) -> Record {
@@ -107,7 +118,7 @@ fn furnish(sidecar: &Sidecar) {
         snapshot.poll.last_at = Some(noon());
         snapshot.poll.unchanged = 9;
     });
-    sidecar.board.delivery("push", Some(DELIVERY), "queued");
+    sidecar.board.delivery(queued());
     sidecar.board.bad_signature();
     sidecar.board.finished(failed("2"), |_| {});
     sidecar.board.running(Running {
@@ -179,7 +190,7 @@ async fn changes_reach_the_sync_loop_as_commands() {
         let answer = change(&sidecar, path, body).await;
         assert_eq!(answer.status, 202, "{path} {body}: {answer:?}");
         assert_eq!(answer.json()["sync"], "7");
-        assert_eq!(asked(&sidecar), [command]);
+        assert_eq!(asked(&sidecar), [(command, None)]);
     }
     let wrong = [
         ("/api/v1/sync", "x"),

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::admin::record;
+use super::admin::{queued, record};
 use super::harness::*;
 
 /// Reads a chunked stream of events.
@@ -91,7 +91,7 @@ async fn every_kind_of_event_is_frozen() {
     let running = |phase| Running { id: "1".into(), trigger: TriggerKind::Webhook, phase, started_at: noon() };
     sidecar.board.running(running(Phase::Look));
     sidecar.board.running(running(Phase::Fetch));
-    sidecar.board.delivery("push", Some(DELIVERY), "queued");
+    sidecar.board.delivery(queued());
     sidecar.board.finished(record("1"), |_| {});
     let mut frames = String::new();
     for _ in 0..5 {

@@ -37,7 +37,7 @@ pub struct Sidecar {
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
     /// What the admin API asked for, answered with what [`Setup::answer`] says.
-    pub commands: Arc<Mutex<Vec<Command>>>,
+    pub commands: Arc<Mutex<Vec<(Command, Option<String>)>>>,
     pub folder: TempDir,
 }
 
@@ -152,9 +152,9 @@ impl Setup {
         let noted = Arc::clone(&commands);
         let reply = self.answer;
         tokio::spawn(async move {
-            while let Some((command, answer)) = receiver.recv().await {
-                noted.lock().unwrap().push(command);
-                let _ = answer.send(reply.clone());
+            while let Some(order) = receiver.recv().await {
+                noted.lock().unwrap().push((order.command, order.by));
+                let _ = order.answer.send(reply.clone());
             }
         });
         let local = SocketAddr::from(([127, 0, 0, 1], 0));

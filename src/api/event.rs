@@ -1,0 +1,74 @@
+//! What the event stream of the admin API carries.
+//!
+//! It must not know how events come about or how they are sent.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Record, Running, Snapshot, Webhook};
+
+/// What the event stream carries. The name is in the `event:` line, the JSON in `data:`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// First on every stream.
+    Snapshot(Box<Snapshot>),
+    SyncStarted(Running),
+    SyncPhase(Running),
+    SyncFinished(Box<Record>),
+    /// A record that was told before has grown: the answers of slow peers came in.
+    SyncAmended(Box<Record>),
+    Delivery(Webhook),
+    /// Anything else of the snapshot changed; it carries no records (`recent` is empty).
+    State(Box<Snapshot>),
+    /// The reader was too slow and missed some: read the snapshot again.
+    Reset,
+}
+
+impl Event {
+    /// The name in the `event:` line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Snapshot(_) => "snapshot",
+            Self::SyncStarted(_) => "sync_started",
+            Self::SyncPhase(_) => "sync_phase",
+            Self::SyncFinished(_) => "sync_finished",
+            Self::SyncAmended(_) => "sync_amended",
+            Self::Delivery(_) => "delivery",
+            Self::State(_) => "state",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// The JSON of the `data:` line (`{}` for a reset).
+    ///
+    /// # Errors
+    /// Only if a value cannot be written as JSON, which these types rule out.
+    pub fn data(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Self::Snapshot(data) | Self::State(data) => serde_json::to_string(data),
+            Self::SyncStarted(data) | Self::SyncPhase(data) => serde_json::to_string(data),
+            Self::SyncFinished(data) | Self::SyncAmended(data) => serde_json::to_string(data),
+            Self::Delivery(data) => serde_json::to_string(data),
+            Self::Reset => Ok("{}".to_owned()),
+        }
+    }
+
+    /// Reads an event back. `Ok(None)` is an event of a newer server: skip it.
+    ///
+    /// # Errors
+    /// If the name is known and the data is not what it should be.
+    pub fn parse(name: &str, data: &str) -> Result<Option<Self>, serde_json::Error> {
+        Ok(Some(match name {
+            "snapshot" => Self::Snapshot(serde_json::from_str(data)?),
+            "sync_started" => Self::SyncStarted(serde_json::from_str(data)?),
+            "sync_phase" => Self::SyncPhase(serde_json::from_str(data)?),
+            "sync_finished" => Self::SyncFinished(serde_json::from_str(data)?),
+            "sync_amended" => Self::SyncAmended(serde_json::from_str(data)?),
+            "delivery" => Self::Delivery(serde_json::from_str(data)?),
+            "state" => Self::State(serde_json::from_str(data)?),
+            "reset" => Self::Reset,
+            _ => return Ok(None),
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! The fetch: the commit, what a filter left out of it, and its submodules.
+//!
+//! It must not know when a fetch is due.
+
+use git2::Oid;
+use tokio::time::Instant;
+
+use crate::api::Phase;
+use crate::error::SyncError;
+use crate::git::{Early, Fetched, Want};
+use crate::sync::queue::is_fast_forward;
+
+use super::Attempt;
+
+impl Attempt<'_> {
+    pub(super) async fn fetch(&mut self, want: Want) -> Result<Oid, SyncError> {
+        if self.live() != self.new {
+            self.enter(Phase::Fetch);
+        }
+        let mut when = "";
+        let fetched = match std::mem::replace(&mut self.early, Early::Nothing) {
+            Early::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
+                when = ", while the remote was looked at";
+                fetched
+            }
+            early => {
+                let started = Instant::now();
+                let from = self.fast_forward_from(&want).filter(|_| early != Early::TooMuch);
+                let fetch = self.tools.engine.fetch_forward(want, from);
+                let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+                self.add_fetch_time(started);
+                fetched?
+            }
+        };
+        let commit = fetched.commit;
+        if fetched.objects > 0 {
+            self.story.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
+        }
+        self.fetched = Some(fetched);
+        self.fetch_files(commit).await?;
+        self.fetch_submodules(commit).await?;
+        Ok(commit)
+    }
+
+    /// What a filter left out and the tree needs; nothing, at no cost, in a store that is whole.
+    pub(super) async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
+        let tools = self.tools;
+        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let files = async {
+            let sparse = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.sparse()).await?;
+            tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_files(commit, sparse)).await
+        };
+        let files = files.await;
+        self.add_fetch_time(started);
+        let files = files?;
+        if files.objects > 0 {
+            self.story.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
+        }
+        let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
+        fetched.bytes += files.bytes;
+        fetched.objects += files.objects;
+        Ok(())
+    }
+
+    /// What the commit's submodules need, which is nothing for most pushes.
+    async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
+        let started = Instant::now();
+        let fetch = self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
+        let modules = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+        self.add_fetch_time(started);
+        let modules = modules?;
+        for (path, commit) in &modules.fetched {
+            self.story.info(format!("fetched the submodule `{path}` at {commit}"));
+        }
+        modules.notes.into_iter().for_each(|note| self.story.warn(note));
+        if let Some(fetched) = &mut self.fetched {
+            fetched.bytes += modules.bytes;
+            fetched.objects += modules.objects;
+        }
+        Ok(())
+    }
+
+    /// What we have, if the webhooks say that the wanted commit descends from it. A hint, no more.
+    fn fast_forward_from(&self, want: &Want) -> Option<Oid> {
+        let Want::Seen(look) = want else { return None };
+        self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))
+    }
+}

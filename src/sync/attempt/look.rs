@@ -1,0 +1,124 @@
+//! The look at the remote: once, or again while an announced commit is still to come.
+//!
+//! It must not know what is done with the commit that is found.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use git2::Oid;
+use tokio::time::{Instant, sleep};
+
+use crate::api::{Phase, TriggerKind};
+use crate::error::SyncError;
+use crate::git::{Ahead, Early, Look};
+use crate::sync::board::Followed;
+use crate::sync::chase::{self, Heard};
+use crate::sync::queue::{is_expected, is_fast_forward};
+
+use super::Attempt;
+
+impl Attempt<'_> {
+    pub(super) async fn look(&mut self) -> Result<Look, SyncError> {
+        let started = Instant::now();
+        self.looked_at = Some(started);
+        self.phase = Phase::Look;
+        let ahead = self.ahead();
+        let engine = &self.tools.engine;
+        let looked = async {
+            match ahead {
+                Some(ahead) => engine.look_ahead(ahead, self.tools.expect_push(self.deadline)).await,
+                None => Ok((engine.look().await?, Early::Nothing)),
+            }
+        };
+        let looked = self.tools.ask_git(Phase::Look, self.deadline, looked).await;
+        self.add_fetch_time(started);
+        let (look, early) = looked?;
+        self.early = early;
+        let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
+        self.tools.board.set_followed(followed);
+        self.saw(look.commit);
+        Ok(look)
+    }
+
+    /// What the look is expected to find: news that leads on from what is published. A replay, or a push from anywhere else,
+    /// is worth a look and no more.
+    fn ahead(&mut self) -> Option<Ahead> {
+        let (commit, old) = (self.news.take()?, self.live()?);
+        let announced = &self.request.announced;
+        let from = is_fast_forward(announced, old, commit).then_some(old);
+        is_expected(announced, old, commit).then_some(Ahead { commit, from })
+    }
+
+    /// Notes what the remote has under our ref.
+    pub(super) fn saw(&self, commit: Oid) {
+        self.heard().saw(commit);
+        self.tools.board.saw(commit);
+    }
+
+    /// A poll found a new commit: says why no webhook led to it, if one should have.
+    pub(super) fn judge_webhook(&mut self, look: &Look) {
+        let webhooks = self.tools.board.read(|snapshot| snapshot.webhook.enabled);
+        // Forges announce branches and tags only: not `refs/pull/…`, for instance.
+        let announceable = |name: &String| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+        let due = webhooks
+            && self.request.trigger.kind == TriggerKind::Poll
+            && look.full_ref.as_ref().is_some_and(announceable)
+            && !self.heard().contains(look.commit);
+        if !due {
+            return;
+        }
+        self.ignored_webhook = self.tools.board.why_ignored(look.commit, look.full_ref.as_deref());
+        match &self.ignored_webhook {
+            Some(reason) => self.story.warn(format!("the webhook arrived and was ignored: {reason}")),
+            None => self.missed_webhook = true,
+        }
+    }
+
+    /// Nothing is waited for any more: what was announced before the last look, and was not seen, is not what the remote
+    /// has. A pin does not wait for the ref, so there it may still be to come.
+    pub(super) fn settle_announced(&self, looked_at: Instant) {
+        let head = self.tools.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
+        let waits = head.is_some_and(|head| self.heard().still_to_come(head, Instant::now()).is_some());
+        if !waits {
+            self.tools.board.settle_announced(looked_at);
+        }
+    }
+
+    /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
+    /// `None`: there is.
+    pub(super) async fn look_until_announced(&mut self) -> Result<Option<Look>, SyncError> {
+        let mut look = self.look().await?;
+        let mut pause = chase::FIRST;
+        while self.live() == Some(look.commit) && self.still_to_come(&look) {
+            let nudged = self.tools.queue.nudged();
+            if self.tools.queue.has_pending() || self.overtaken() {
+                return Ok(None);
+            }
+            if self.chased == 0 {
+                self.enter(Phase::Look);
+                let shown = look.commit;
+                self.story.info(format!("the webhook was faster than the ref, which is at {shown}: looking again"));
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = nudged => continue,
+            }
+            pause = (pause * 2).min(chase::SLOWEST);
+            self.chased += 1;
+            // Waiting for the remote to catch up is not the slowness that the deadline is there for.
+            self.deadline = Instant::now() + self.tools.options.timeout;
+            look = self.look().await?;
+        }
+        if self.chased > 0 && self.live() == Some(look.commit) {
+            self.story.warn("the announced commit did not become visible; the poll will find it".to_owned());
+        }
+        Ok(Some(look))
+    }
+
+    fn still_to_come(&self, look: &Look) -> bool {
+        self.heard().still_to_come(look.commit, Instant::now()).is_some()
+    }
+
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
