@@ -175,6 +175,30 @@ async fn the_history_is_read_in_pages() {
 }
 
 #[tokio::test]
+async fn a_commit_is_looked_up_by_hash_or_prefix_and_nothing_is_asked_of_the_sync_loop() {
+    let sidecar = Sidecar::new();
+    furnish(&sidecar);
+    sidecar.board.set_health(|health| health.ready = true);
+    let admin = sidecar.admin();
+    insta::assert_snapshot!("commit", frozen(&get(admin, &format!("/api/v1/commits/{COMMIT}")).await));
+    let answer = get(admin, &format!("/api/v1/commits/{}", &COMMIT[..7].to_uppercase())).await;
+    assert_eq!((answer.json()["commit"].as_str(), answer.json()["live"].as_bool()), (Some(COMMIT), Some(true)));
+    // Replaced, by the only record that names it.
+    let answer = get(admin, &format!("/api/v1/commits/{}", "f".repeat(40))).await;
+    assert_eq!((answer.json()["how"].as_str(), answer.json()["live"].as_bool()), (Some("replaced"), Some(false)));
+    for odd in ["abcdef", "xyzxyzxyz", "%ff", "..%2f..%2fetc", &"a".repeat(41)] {
+        let answer = get(admin, &format!("/api/v1/commits/{odd}")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_commit")), "{odd}");
+    }
+    assert_eq!(asked(&sidecar), []);
+    assert!(sidecar.rung().is_none());
+    // A tree that is being put back is not live.
+    sidecar.board.set_health(|health| health.ready = false);
+    let answer = get(admin, &format!("/api/v1/commits/{COMMIT}")).await;
+    assert_eq!(answer.json()["live"], false);
+}
+
+#[tokio::test]
 async fn changes_reach_the_sync_loop_as_commands() {
     let sidecar = Sidecar::new();
     let cases = [
@@ -192,7 +216,20 @@ async fn changes_reach_the_sync_loop_as_commands() {
         assert_eq!(answer.json()["sync"], "7");
         assert_eq!(asked(&sidecar), [(command, None)]);
     }
+    for (path, body) in [
+        ("/api/v1/sync", "{\"by\":\" ada@laptop\\u001b\\n\"}"),
+        ("/api/v1/pause", "{\"minutes\":1,\"by\":\"ada@laptop\\u001b\"}"),
+        ("/api/v1/pin", "{\"commit\":\"abcd\",\"by\":\"ada@laptop\\u202e\"}"),
+    ] {
+        assert_eq!(change(&sidecar, path, body).await.status, 202, "{path}");
+        let by = asked(&sidecar).pop().unwrap().1;
+        assert_eq!(by.as_deref(), Some("ada@laptop\u{fffd}"), "{path}");
+    }
+    let long = format!("{{\"by\":\"{}\"}}", "x".repeat(500));
+    assert_eq!(change(&sidecar, "/api/v1/resume", &long).await.status, 202);
+    assert_eq!(asked(&sidecar).pop().unwrap().1.map(|by| by.chars().count()), Some(100));
     let wrong = [
+        ("/api/v1/sync", "{\"by\":7}"),
         ("/api/v1/sync", "x"),
         ("/api/v1/sync", "[]"),
         ("/api/v1/pause", ""),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushsync::api::{Event, Phase, Running, TriggerKind};
+use pushsync::api::{DeliveryResult, Event, Phase, Running, TriggerKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -77,10 +77,14 @@ async fn a_snapshot_comes_first_and_every_change_after_it() {
     let (number, event) = reader.event().await.unwrap();
     assert!(matches!(event, Event::Delivery(webhook) if webhook.received == 1));
     assert_eq!(number, 2);
+    // What it announced is shown before anything is fetched.
+    let (number, event) = reader.event().await.unwrap();
+    assert!(matches!(event, Event::State(state) if state.announced.as_ref().is_some_and(|it| it.commit == COMMIT)));
+    assert_eq!(number, 3);
 
     sidecar.board.finished(record("1"), |_| {});
-    assert!(matches!(reader.event().await.unwrap(), (3, Event::SyncFinished(record)) if record.id == "1"));
-    assert!(matches!(reader.event().await.unwrap(), (4, Event::State(_))));
+    assert!(matches!(reader.event().await.unwrap(), (4, Event::SyncFinished(record)) if record.id == "1"));
+    assert!(matches!(reader.event().await.unwrap(), (5, Event::State(_))));
 }
 
 #[tokio::test]
@@ -98,6 +102,39 @@ async fn every_kind_of_event_is_frozen() {
         frames += &reader.chunk().await.unwrap();
     }
     insta::assert_snapshot!("events", frames.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+#[tokio::test]
+async fn refused_signatures_and_ignored_deliveries_reach_an_open_stream_and_a_flood_is_an_event_a_second() {
+    let sidecar = Sidecar::new();
+    let mut reader = Reader::open(&sidecar).await;
+    reader.event().await.unwrap();
+    let mut other = payload();
+    other["ref"] = "refs/heads/other".into();
+    assert_eq!(sidecar.post(&Post::push(&other)).await.status, 200);
+    let Event::Delivery(webhook) = reader.event().await.unwrap().1 else { panic!("a delivery") };
+    let last = webhook.last.unwrap();
+    assert_eq!((last.result, last.delivery.as_deref()), (DeliveryResult::Ignored, Some(DELIVERY)));
+    assert_eq!(last.reason.as_deref(), Some("another ref: refs/heads/other, followed is main"));
+    assert_eq!(webhook.last_result.as_deref(), Some("ignored: another ref: refs/heads/other, followed is main"));
+
+    let started = std::time::Instant::now();
+    let mut unsigned = Post::push(&payload());
+    unsigned.headers.retain(|(name, _)| name != "X-Hub-Signature-256");
+    for _ in 0..50 {
+        assert_eq!(sidecar.post(&unsigned).await.status, 401);
+    }
+    let mut events = 0;
+    loop {
+        let Event::Delivery(webhook) = reader.event().await.unwrap().1 else { panic!("a delivery") };
+        events += 1;
+        if webhook.bad_signature == 50 {
+            assert_eq!(webhook.day.bad_signature, 50);
+            break;
+        }
+    }
+    let seconds = started.elapsed().as_secs();
+    assert!(events <= 2 + seconds, "{events} events in {seconds} s");
 }
 
 #[tokio::test]
