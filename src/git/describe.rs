@@ -261,7 +261,7 @@ mod tests {
         let store = Repository::init_bare(folder.path()).unwrap();
         let tree = store.treebuilder(None).unwrap().write().unwrap();
         let make = |message: &str, parents: &[Oid]| {
-            let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+            let parents = parents.iter().fold(String::new(), |text, parent| text + &format!("parent {parent}\n"));
             let who = "A <a@b> 1700000000 +0000";
             let text = format!("tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n");
             store.odb().unwrap().write(git2::ObjectType::Commit, text.as_bytes()).unwrap()

@@ -27,7 +27,7 @@ async fn change(sidecar: &Sidecar, path: &str, body: &str) -> Answer {
     exchange(sidecar.admin(), &request("POST", path, &CHANGE, body)).await
 }
 
-fn asked(sidecar: &Sidecar) -> Vec<(Command, Option<String>)> {
+fn asked(sidecar: &Sidecar) -> Asked {
     std::mem::take(&mut sidecar.commands.lock().unwrap())
 }
 

@@ -30,6 +30,9 @@ pub const DELIVERY: &str = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
 /// Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Commands with the labels of the people who asked.
+pub type Asked = Vec<(Command, Option<String>)>;
+
 pub struct Sidecar {
     pub servers: Servers,
     pub board: Arc<Board>,
@@ -37,7 +40,7 @@ pub struct Sidecar {
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
     /// What the admin API asked for, answered with what [`Setup::answer`] says.
-    pub commands: Arc<Mutex<Vec<(Command, Option<String>)>>>,
+    pub commands: Arc<Mutex<Asked>>,
     pub folder: TempDir,
 }
 
