@@ -40,7 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "sync",
         &[
             "api", "clock", "error", "flush", "git", "history", "hooks", "metrics", "notices", "publish", "secret",
-            "worker",
+            "text", "worker",
         ],
     ),
     ("peers", &["api", "clock", "metrics", "secret", "signature"]),
