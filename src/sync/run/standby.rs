@@ -60,7 +60,7 @@ impl SyncLoop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                Some((command, answer)) = self.commands.recv() => command::answer(&tools, command, answer),
+                Some(order) = self.commands.recv() => command::answer(&tools, order),
                 () = asked => {}
                 () = sleep_until(next) => {
                     next = Instant::now() + LOOK_EVERY;
