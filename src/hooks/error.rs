@@ -16,7 +16,7 @@ pub enum Error {
     /// The process stops, or nobody wants the answer any more.
     #[error("it was ended before it was done")]
     Stopped,
-    #[error("{url} answered {status}, and {wanted} was expected")]
+    #[error("{url} answered {status}, and --webhook-success-status expects {wanted}")]
     Status { url: String, status: u16, wanted: u16 },
     #[error("{url} answered {status} and leads elsewhere; redirects are not followed, {wanted} was expected")]
     Moved { url: String, status: u16, wanted: u16 },
@@ -37,6 +37,12 @@ impl Error {
         }
     }
 
+    /// True if the address answered success, by another status than the expected one.
+    #[must_use]
+    pub fn is_other_success(&self) -> bool {
+        matches!(self, Self::Status { status: 200..=299, .. })
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -54,6 +60,9 @@ impl Error {
             Self::TimedOut { .. } => {
                 Some("make the program faster, or give it more time with the hook's -timeout flag")
             }
+            Self::Status { status: 200..=299, .. } => Some(
+                "the address answers success by another status: give that one, or 0 for any, to --webhook-success-status; until then the pause between calls doubles, up to ten minutes",
+            ),
             Self::Status { .. } | Self::Moved { .. } | Self::Unreached { .. } => {
                 Some("check --webhook-url, --webhook-success-status and --webhook-timeout")
             }
