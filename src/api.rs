@@ -327,7 +327,8 @@ pub struct Phases {
 pub struct PeerResult {
     /// `IP:port`; the name as configured if it could not be resolved; `N others` where a large fleet is summed up.
     pub address: String,
-    /// `told`, `refused`, `not_ours`, `timed_out`, `unreachable`, `bad_answer`, `unresolved` or `not_tried`.
+    /// `told`, `refused` (perhaps with a colon and the reason), `not_ours`, `timed_out`, `unreachable`, `bad_answer`,
+    /// `unresolved`, `no_dns_answer`, `no_secret` or `not_tried`.
     pub result: String,
 }
 

@@ -15,7 +15,7 @@ use pushsync::notices::Notice;
 use pushsync::{dashboard, git, log, notices, ping, publish, server, signals, sync};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM to exit takes at most two seconds: the sync loop's share, and the listeners'.
+/// SIGTERM to exit takes at most `--drain` and two seconds: the sync loop's share of these, and the listeners'.
 const RECORD: Duration = Duration::from_millis(800);
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let mut endings = signals::Endings::catch().context("cannot catch signals")?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &config.sync.repo, &config.sync.reference));
     let engine = sync::engine(config.remote, &config.volume.root, &metrics);
-    let on_signal = config.sync.sync_on_signal;
+    let (on_signal, drain) = (config.sync.sync_on_signal, config.drain);
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
     // The listeners first: a port-forward that meets a closed port dies.
     let servers = server::start(&config.server, &handle)?;
@@ -92,6 +92,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 
     let code = tokio::select! {
         code = endings.received() => {
+            keep_serving(drain, &servers, &mut endings, &mut syncing).await;
             tracing::info!("told to stop: the published tree stays");
             stop.cancel();
             // A swap that has begun is recorded first.
@@ -102,4 +103,24 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     };
     servers.shutdown(DRAIN).await;
     Ok(code)
+}
+
+/// Goes on as before for `drain`, since deliveries arrive until every proxy knows that this replica is going. Returns early
+/// at a second signal, and when the sync loop ends by itself.
+async fn keep_serving(
+    drain: Duration,
+    servers: &server::Servers,
+    endings: &mut signals::Endings,
+    syncing: &mut tokio::task::JoinHandle<sync::Ending>,
+) {
+    if drain.is_zero() {
+        return;
+    }
+    tracing::info!("told to stop: webhooks are received for another {drain:?} (--drain)");
+    servers.leave();
+    tokio::select! {
+        () = tokio::time::sleep(drain) => {}
+        _ = endings.received() => tracing::info!("told to stop again: not waiting any longer"),
+        () = async { while !syncing.is_finished() { tokio::time::sleep(Duration::from_millis(50)).await; } } => {}
+    }
 }

@@ -6,9 +6,11 @@
 
 mod door;
 mod fan_out;
+mod fate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod message;
+mod names;
 mod network;
 mod spread;
 mod tally;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::api::PeerResult;
@@ -30,15 +32,16 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 use door::Door;
-use fan_out::{replicas, unique};
+use fan_out::unique;
+use names::Names;
 
 pub use door::{Admitted, Refused};
-pub use message::{LARGEST, Message, SIGNATURE, seal};
+pub use fate::{Disagreement, Fate};
+pub use message::{LARGEST, Message, NO_SECRET_CODE, SIGNATURE, seal};
 pub use network::{Answer, Network, Post, Tcp};
 pub use spread::window;
-pub use tally::Fate;
 
-/// The same at the start, where the first look waits for it.
+/// How long names may take at the start, where the first look waits for them.
 const RESOLVE_AT_START: Duration = Duration::from_secs(1);
 /// Connections that all fan-outs together may have open.
 const CONNECTIONS: usize = 256;
@@ -49,7 +52,7 @@ const FAN_OUT_AT_LEAST: Duration = Duration::from_secs(1);
 /// Fan-outs that are at their second and third try; of more than these, the first try counts.
 const RETRIES: usize = 64;
 
-/// A host and port as given: a name is resolved anew for each delivery.
+/// A host and port as given: a name is resolved for each delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Without the brackets of an IPv6 address.
@@ -108,6 +111,7 @@ pub struct Surroundings {
 /// The other replicas, to be told and to be heard.
 pub struct Peers {
     names: Vec<Name>,
+    known: Names,
     /// What a message of ours looks like before there is news.
     own: Message,
     door: Door,
@@ -131,6 +135,7 @@ impl Peers {
         let own = Message::new(&options.repo, &options.reference, &from);
         Self {
             names: options.names,
+            known: Names::default(),
             door: Door::new(own.clone()),
             own,
             around,
@@ -191,8 +196,7 @@ impl Peers {
 
     /// How long the first look should wait: none in a small fleet, a random share of the window in a large one.
     pub async fn start_delay(&self) -> Duration {
-        let (targets, _) = timeout(RESOLVE_AT_START, self.targets()).await.unwrap_or_default();
-        let replicas = replicas(&targets);
+        let replicas = self.count(RESOLVE_AT_START).await;
         let delay = spread::delay(replicas);
         if !delay.is_zero() {
             tracing::info!(replicas, "a large fleet: the first look waits for {} ms", delay.as_millis());

@@ -5,6 +5,7 @@
 mod answer;
 mod arguments;
 mod payload;
+mod probe;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::log::printable;
 use crate::proxy::Proxies;
-use crate::secret::scrub;
+use crate::secret::{Secret, scrub};
 use crate::secret_file;
-use crate::signature::sign;
+use crate::signature::{PING, PING_HEADER, Signer, sign};
 
+use answer::Answer;
 use arguments::Asked;
 
 /// GitHub itself gives up after ten seconds.
@@ -45,7 +47,7 @@ struct Push {
 }
 
 /// Does what the arguments after the word `ping` say: what came back goes to `output`, mistakes in the arguments go to
-/// `complaints`. Returns the exit code: 0 if the answer was 2xx, 2 for an unknown flag, else 1.
+/// `complaints`. Returns the exit code: 0 if a pushsync took the delivery, 2 for an unknown flag, else 1.
 ///
 /// # Errors
 /// Only if one of the two cannot be written to.
@@ -69,6 +71,9 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
             return Ok(1);
         }
     };
+    if let Some(odd) = secret_file::oddity(&secret) {
+        writeln!(output, "Warning: {odd}.")?;
+    }
     let event = if options.push.is_some() { "push" } else { "ping" };
     let body = payload::of(options).to_string();
     let delivery = payload::delivery_id();
@@ -77,7 +82,9 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         // A forge does not follow them either.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")));
-    let builder = match Proxies::of_environment().apply(builder, &options.url) {
+    let proxies = Proxies::of_environment();
+    let straight = matches!(proxies.choose(&options.url), Ok(None));
+    let builder = match proxies.apply(builder, &options.url) {
         Ok(builder) => builder,
         Err(wrong) => {
             writeln!(output, "{}.", printable(&scrub(&wrong)))?;
@@ -97,6 +104,7 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         .header("X-GitHub-Event", event)
         .header("X-GitHub-Delivery", &delivery)
         .header("X-Hub-Signature-256", sign(&secret, body.as_bytes()))
+        .header(PING_HEADER, proof(&secret, body.as_bytes()))
         .body(body);
 
     writeln!(output, "Sending a signed {event} ({delivery}) to {}", printable(&scrub(options.url.as_str())))?;
@@ -106,11 +114,16 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         Err(error) => {
             let after = start.elapsed().as_millis();
             writeln!(output, "No answer after {after} ms: {}", printable(&scrub(&answer::chain(&error))))?;
-            writeln!(output, "{}", answer::explain_failure(&error))?;
+            let spoken = match answer::may_speak_otherwise(&error) && straight {
+                true => probe::look_again(&options.url).await,
+                false => None,
+            };
+            writeln!(output, "{}", answer::explain_failure(&error, spoken))?;
             return Ok(1);
         }
     };
     let status = response.status();
+    let asks_for_login = response.headers().contains_key(reqwest::header::WWW_AUTHENTICATE);
     writeln!(output, "{status} after {} ms", start.elapsed().as_millis())?;
     let mut shown = Vec::new();
     // An answer that breaks off has told its status, which is what counts.
@@ -122,12 +135,20 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         }
     }
     let text = String::from_utf8_lossy(&shown);
+    let answer = Answer::read(status, asks_for_login, &text);
     let text = scrub(text.trim());
     if !text.is_empty() {
         writeln!(output, "{}", printable(&text))?;
     }
-    if let Some(words) = answer::explain_status(status) {
+    if let Some(words) = answer.explain() {
         writeln!(output, "{words}")?;
     }
-    Ok(u8::from(!status.is_success()))
+    Ok(u8::from(!answer.is_taken()))
+}
+
+/// The proof that does not travel in `X-Hub-Signature-256`, so that a receiver can say that this one was lost.
+fn proof(secret: &Secret, body: &[u8]) -> String {
+    let mut signer = Signer::derived(secret, PING);
+    signer.update(body);
+    signer.header()
 }

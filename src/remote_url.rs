@@ -201,6 +201,19 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
+/// The forge that a host belongs to: forges have a host of its own for SSH through port 443, where port 22 is blocked. Any
+/// other host is itself. In lower case, without brackets.
+#[must_use]
+pub fn forge(host: &str) -> String {
+    let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_lowercase();
+    match host.as_str() {
+        "ssh.github.com" => "github.com".to_owned(),
+        "altssh.gitlab.com" => "gitlab.com".to_owned(),
+        "altssh.bitbucket.org" => "bitbucket.org".to_owned(),
+        _ => host,
+    }
+}
+
 /// As git has it: letters, digits and a few signs.
 fn is_scheme(text: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -253,6 +266,21 @@ mod tests {
             assert_eq!(url.transport(), transport, "{text}");
             assert_eq!(url.repository(), repository, "{text}");
             assert_eq!(url.leaf(), Some(leaf), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_forges_other_hosts_are_the_forge() {
+        for (host, expected) in [
+            ("ssh.github.com", "github.com"),
+            ("SSH.GitHub.com.", "github.com"),
+            ("altssh.gitlab.com", "gitlab.com"),
+            ("altssh.bitbucket.org", "bitbucket.org"),
+            ("ssh.github.com.evil.test", "ssh.github.com.evil.test"),
+            ("ssh.git.test", "ssh.git.test"),
+            ("[2001:db8::1]", "2001:db8::1"),
+        ] {
+            assert_eq!(forge(host), expected);
         }
     }
 

@@ -68,6 +68,40 @@ pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
     }
 }
 
+/// Says what in a secret is probably not meant to be part of it; `None` if nothing looks odd. Every byte counts all the same,
+/// since a secret may be anything, but GitHub's form takes one line of text.
+#[must_use]
+pub fn oddity(secret: &Secret) -> Option<String> {
+    let bytes = secret.expose();
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_break = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));
+    let mut odd = Vec::new();
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
+        odd.push("looks like UTF-16 (it holds zero bytes or begins with its byte order mark)");
+    } else {
+        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+            odd.push("begins with a byte order mark (U+FEFF)");
+        }
+        if is_break(bytes.first()) || is_break(bytes.last()) {
+            odd.push("begins or ends with another line break than the one at its end that does not count");
+        }
+        let middle = bytes.trim_ascii();
+        if middle.iter().any(|byte| byte.is_ascii_control()) {
+            odd.push("holds a control character or a line break inside");
+        }
+    }
+    if is_blank(bytes.first()) {
+        odd.push("begins with a blank");
+    }
+    if is_blank(bytes.last()) {
+        odd.push("ends with a blank");
+    }
+    (!odd.is_empty()).then(|| {
+        let odd = odd.join(" and ");
+        format!("the secret {odd}; all of that counts as part of it, so signatures fit only if the sender has the same")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +124,34 @@ mod tests {
         for (content, expected) in cases {
             assert!(reading(content).is_ok_and(|secret| secret.expose() == expected), "{content:?}");
         }
+    }
+
+    #[test]
+    fn what_is_hardly_meant_to_be_part_of_a_secret_is_told() {
+        let utf_16: Vec<u8> = "0123456789abcdef".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let cases: [(&[u8], &str); 14] = [
+            (b"\xef\xbb\xbf0123456789abcdef", "byte order mark (U+FEFF)"),
+            (b"\xff\xfe0123456789abcdef", "UTF-16"),
+            (b"\xfe\xff0123456789abcdef", "UTF-16"),
+            (&utf_16, "UTF-16"),
+            (b"0123456789\x07abcdef", "control character"),
+            (b"0123456789\nabcdefgh", "line break inside"),
+            (b"0123456789\x7fabcdef", "control character"),
+            (b"0123456789abcdef\n\n", "another line break"),
+            (b"\n0123456789abcdef\n", "another line break"),
+            (b" 0123456789abcdef\n", "begins with a blank"),
+            (b"0123456789abcdef \n", "ends with a blank"),
+            (b"0123456789abcdef\t", "ends with a blank"),
+            (b"0123456789 abcdef\r\n", ""),
+            ("0123456789 \u{fc}\u{4e2d} abcdef".as_bytes(), ""),
+        ];
+        for (content, expected) in cases {
+            let told = oddity(&reading(content).unwrap()).unwrap_or_default();
+            assert_eq!(told.is_empty(), expected.is_empty(), "{content:?}: {told}");
+            assert!(told.contains(expected) && !told.contains("0123"), "{content:?}: {told}");
+        }
+        let both = oddity(&reading(b"\xef\xbb\xbf0123456789abcdef ").unwrap()).unwrap();
+        assert!(both.contains("U+FEFF") && both.contains("ends with a blank"), "{both}");
     }
 
     #[test]

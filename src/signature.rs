@@ -7,6 +7,11 @@ use sha2::Sha256;
 
 use crate::secret::Secret;
 
+/// The header in which `pushsync ping` proves that it knows the secret even if `X-Hub-Signature-256` does not arrive.
+pub const PING_HEADER: &str = "x-pushsync-ping";
+/// What the key for that header is derived for.
+pub const PING: &[u8] = b"pushsync-ping-v1";
+
 /// A MAC that grows while the body streams by.
 #[derive(Clone)]
 pub struct Signer(Hmac<Sha256>);

@@ -115,7 +115,11 @@ fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
                 ),
             ),
             Err(wrong) => given.problem("hook-secret-file", format!("{} {wrong}", shown(path))),
-            Ok(_) => {}
+            Ok(secret) => {
+                if let Some(odd) = secret_file::oddity(&secret) {
+                    given.warn("hook-secret-file", format!("{}: {odd}", shown(path)));
+                }
+            }
         }
     }
     files
@@ -163,10 +167,15 @@ fn admin(given: &mut Given) -> (Option<AdminBind>, Option<PathBuf>) {
         Some(_) => given.value("admin-bind", values::address).map(AdminBind::Address),
     };
     let token_file = given.path("admin-token-file");
-    if let Some(path) = &token_file
-        && let Err(wrong) = secret_file::read(path)
-    {
-        given.problem("admin-token-file", format!("{} {wrong}", shown(path)));
+    if let Some(path) = &token_file {
+        match secret_file::read(path) {
+            Ok(token) => {
+                if let Some(odd) = secret_file::oddity(&token) {
+                    given.warn("admin-token-file", format!("{}: {odd}", shown(path)));
+                }
+            }
+            Err(wrong) => given.problem("admin-token-file", format!("{} {wrong}", shown(path))),
+        }
     }
     if let Some(AdminBind::Address(address)) = bind
         && !address.ip().is_loopback()

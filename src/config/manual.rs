@@ -47,6 +47,10 @@ const MORE: &[(&str, &str)] = &[
         "From when a tree was replaced. With 0 it goes at once, as is git-sync's default; readers that have resolved the link then find their files gone.",
     ),
     (
+        "drain",
+        "For containers that get SIGTERM before every proxy and node has heard that the pod is going, such as k8s/overlays/classic. Syncs, probes and the admin API go on as well; GET / on the hook's port answers 503. The pod's terminationGracePeriodSeconds has to be longer.",
+    ),
+    (
         "http-bind",
         ":8081 is every interface, 127.0.0.1:8081 one. Paths that are not named above are answered like /, as git-sync does.",
     ),

@@ -26,6 +26,7 @@ mod values;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::git::{Credentials, RemoteOptions};
 use crate::publish::{Shape, VolumeOptions};
@@ -46,6 +47,8 @@ pub struct Config {
     pub sync: sync::Options,
     pub server: server::Options,
     pub log: log::Options,
+    /// How long everything is served as before after the signal to end.
+    pub drain: Duration,
     /// What is odd but no reason not to start; to be logged at the start.
     pub warnings: Vec<String>,
 }
@@ -144,6 +147,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
     let log = timing::log(given);
     let server = listeners::read(given, url.as_ref(), reference.as_ref().map(|(text, _)| text.as_str()));
     let hook_rate = given.value("hook-rate", values::rate);
+    let drain = given.value("drain", values::duration);
 
     let (url, (reference_text, reference), timing, server) = (url?, reference?, timing?, server?);
     Some(Config {
@@ -179,6 +183,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
         volume: volume?,
         server,
         log: log?,
+        drain: drain?,
         warnings: Vec::new(),
     })
 }

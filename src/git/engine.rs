@@ -191,6 +191,12 @@ impl Engine {
         looked
     }
 
+    /// The address that the remote redirected the last request to; `None` if it did not, or is not reached over http(s).
+    #[must_use]
+    pub fn moved_to(&self) -> Option<String> {
+        self.client()?.moved_to(self.options())
+    }
+
     async fn look_now(&self) -> Result<Look, Error> {
         if let Reference::Hash(commit) = self.options().reference {
             return Ok(Look { commit, full_ref: None, default_branch: None });

@@ -1,22 +1,28 @@
-//! One delivery on its way to every other replica: whom it concerns at this moment, three tries each, all at once.
+//! One delivery on its way to every other replica: each name and each address for itself, three tries for each address.
 //!
 //! It knows targets and fates, not which deliveries are merged or who waits for the results.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::watch;
+use futures_util::StreamExt as _;
+use futures_util::future::{join, join_all};
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::PeerResult;
 use crate::secret::Secret;
 
+use super::fate::{Fate, of_answer, of_failure};
 use super::message::{Message, seal};
-use super::network::{Answer, Post};
-use super::tally::{Fate, Tally};
-use super::{News, Peers};
+use super::names::NoAddress;
+use super::network::Post;
+use super::tally::Tally;
+use super::{Name, News, Peers};
 
 /// The longest that one try may take, from connecting to the end of the answer.
 pub(super) const TRY: Duration = Duration::from_secs(1);
@@ -26,121 +32,206 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 pub(super) const AT_A_TIME: usize = 64;
 /// Addresses beyond this are left to their polls.
 const MOST_PEERS: usize = 4096;
-/// The longest that telling everybody may take.
+/// The longest that telling all peers may take, their names included.
 pub(super) const ALL: Duration = Duration::from_secs(15);
-/// The longest that a name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(2);
+/// How long a name may take before the addresses of the last delivery are used meanwhile.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// The longest that a fan-out counts as being at its first try: a name that stays silent must not hold up the next push.
+const FIRST_TRY: Duration = Duration::from_secs(3);
 
-/// One delivery on its way to everybody.
+/// One delivery on its way to all peers.
 struct FanOut {
     message: Message,
-    left: Vec<Target>,
-    tally: Tally,
-    results: watch::Sender<Vec<PeerResult>>,
     end: Instant,
+    progress: Mutex<Progress>,
+    results: watch::Sender<Vec<PeerResult>>,
+    /// Limits the connections of this fan-out.
+    places: Semaphore,
+    /// Taken by the first address that needs a second try; `None` inside if too many fan-outs are at theirs.
+    retries: OnceLock<Option<OwnedSemaphorePermit>>,
 }
 
-/// One address and how far we got with it.
-pub(super) struct Target {
-    pub address: SocketAddr,
+#[derive(Default)]
+struct Progress {
+    tally: Tally,
+    /// Every address that counts as a replica, our own included.
+    replicas: HashSet<SocketAddr>,
+    /// Addresses that are being told: none is told twice.
+    told: HashSet<SocketAddr>,
+}
+
+/// One address and the result of its last try.
+struct Target {
+    address: SocketAddr,
     host: String,
     /// Which secret the next try is signed with: after a rotation, a peer may not have the new one yet.
     secret: usize,
     fate: Fate,
 }
 
+/// Held while an address or name is at its first try.
+type First = mpsc::Sender<Infallible>;
+
 impl Peers {
-    /// Tells everybody once. Those who did not hear are tried again beside that: whoever is dead holds up nobody but
-    /// himself.
+    /// Tells all peers, and returns when each was tried once. Names without an answer, and addresses that did not take the
+    /// message, are tried again in the background.
     pub(super) async fn once(self: Arc<Self>, news: News, results: watch::Sender<Vec<PeerResult>>) {
-        let mut fan_out = self.begin(news, results).await;
-        self.round(&mut fan_out, Duration::ZERO, false).await;
-        match Arc::clone(&self.retries).try_acquire_owned() {
-            Ok(permit) if !fan_out.left.is_empty() => {
-                let peers = Arc::clone(&self);
-                self.around.tasks.spawn(async move {
-                    peers.round(&mut fan_out, PAUSES[0], false).await;
-                    peers.round(&mut fan_out, PAUSES[1], true).await;
-                    peers.end(fan_out);
-                    drop(permit);
-                });
-            }
-            _ => self.end(fan_out),
-        }
+        let fan_out = self.begin(news, results);
+        let (first, mut firsts) = mpsc::channel(1);
+        let peers = Arc::clone(&self);
+        self.around.tasks.spawn(async move {
+            let legs: Vec<_> = peers.names.iter().map(|name| peers.leg(&fan_out, name, first.clone())).collect();
+            drop(first);
+            join_all(legs).await;
+            peers.end(&fan_out);
+        });
+        // Nothing is ever sent: this ends when all of them have let go.
+        let _ = timeout(FIRST_TRY, firsts.recv()).await;
     }
 
-    async fn begin(&self, news: News, results: watch::Sender<Vec<PeerResult>>) -> FanOut {
-        let end = Instant::now() + ALL;
-        let (targets, unresolved) = self.targets().await;
+    fn begin(&self, news: News, results: watch::Sender<Vec<PeerResult>>) -> FanOut {
         let News { after, before, delivery } = news;
-        let id = unique();
-        let message = Message { id, after, before, delivery, replicas: replicas(&targets), ..self.own.clone() };
-        let mut left: Vec<Target> = targets.into_iter().filter(|target| !self.is_own(target.address)).collect();
-        // By chance, so that two fan-outs do not reach the same peers last.
-        fastrand::shuffle(&mut left);
-        let mut fan_out = FanOut { message, left, tally: Tally::default(), results, end };
-        for name in unresolved {
-            self.settle(&mut fan_out, name, Fate::Unresolved);
+        let message = Message { id: unique(), after, before, delivery, ..self.own.clone() };
+        let mut progress = Progress::default();
+        // Counted before the first message goes out, which says how many there are.
+        progress.replicas.extend(self.names.iter().flat_map(|name| self.known.at_hand(name)).take(MOST_PEERS));
+        FanOut {
+            message,
+            end: Instant::now() + ALL,
+            progress: Mutex::new(progress),
+            results,
+            places: Semaphore::new(AT_A_TIME),
+            retries: OnceLock::new(),
         }
-        fan_out
     }
 
-    /// Tries everybody who is left once, and keeps those who may hear the next time.
-    async fn round(&self, fan_out: &mut FanOut, pause: Duration, last: bool) {
-        if fan_out.left.is_empty() {
+    /// Tells all addresses of one name. If its answer takes long, those of the last delivery are told meanwhile, and what it
+    /// has besides as soon as the answer is there.
+    async fn leg(&self, fan_out: &FanOut, name: &Name, first: First) {
+        let host = name.to_string();
+        let lookup = self.known.find(&self.around.network, name, fan_out.end);
+        tokio::pin!(lookup);
+        if let Ok(Ok(addresses)) = timeout(HEAD_START, &mut lookup).await {
+            let failed = self.tell_all(fan_out, &host, addresses, Some(first)).await;
+            failed.into_iter().for_each(|target| self.conclude(fan_out, target.address.to_string(), target.fate));
             return;
         }
-        sleep(pause).await;
+        let remembered = self.known.at_hand(name);
+        let first = (!remembered.is_empty()).then_some(first);
+        let meanwhile = self.tell_all(fan_out, &host, remembered, first);
+        let looked = async {
+            let addresses = lookup.await?;
+            let failed = self.tell_all(fan_out, &host, addresses.clone(), None).await;
+            failed.into_iter().for_each(|target| self.conclude(fan_out, target.address.to_string(), target.fate));
+            Ok::<_, NoAddress>(addresses)
+        };
+        let (failed, looked) = join(meanwhile, looked).await;
+        for target in failed {
+            // A replica that is gone by now need not be told.
+            if looked.as_ref().map_or(true, |addresses| addresses.contains(&target.address)) {
+                self.conclude(fan_out, target.address.to_string(), target.fate);
+            }
+        }
+        match looked {
+            Ok(_) => {}
+            Err(NoAddress::NoSuchName) => self.conclude(fan_out, host, Fate::Unresolved),
+            Err(NoAddress::NoAnswer) => self.conclude(fan_out, host, Fate::NoDnsAnswer),
+        }
+    }
+
+    /// Tells addresses that were not told yet, in three tries. Returns those that did not take the message.
+    async fn tell_all(
+        &self,
+        fan_out: &FanOut,
+        host: &str,
+        addresses: Vec<SocketAddr>,
+        first: Option<First>,
+    ) -> Vec<Target> {
+        let (mut left, replicas) = {
+            let mut progress = fan_out.progress();
+            let mut left = Vec::new();
+            for address in addresses {
+                if progress.replicas.len() < MOST_PEERS {
+                    progress.replicas.insert(address);
+                }
+                let counts = progress.replicas.contains(&address) && progress.told.insert(address);
+                if counts && !self.is_own(address) {
+                    left.push(Target { address, host: host.to_owned(), secret: 0, fate: Fate::NotTried });
+                }
+            }
+            (left, replicas(&progress.replicas))
+        };
+        // By chance, so that two fan-outs do not reach the same peers last.
+        fastrand::shuffle(&mut left);
+        let message = Message { replicas, ..fan_out.message.clone() };
+        left = self.round(fan_out, left, &message).await;
+        drop(first);
+        for pause in PAUSES {
+            if left.is_empty() || !fan_out.may_retry(&self.retries) {
+                break;
+            }
+            sleep(pause).await;
+            left = self.round(fan_out, left, &message).await;
+        }
+        left
+    }
+
+    /// Tries each target once and returns those that may take the message another time.
+    async fn round(&self, fan_out: &FanOut, targets: Vec<Target>, message: &Message) -> Vec<Target> {
         let secrets = (self.around.secrets)();
-        let (message, end) = (fan_out.message.clone(), fan_out.end);
-        let left = std::mem::take(&mut fan_out.left);
-        let trying: Vec<_> = left.into_iter().map(|target| self.attempt(target, &message, &secrets, end)).collect();
-        let mut tried = stream::iter(trying).buffer_unordered(AT_A_TIME);
+        let mut left = Vec::new();
+        let mut tried: FuturesUnordered<_> =
+            targets.into_iter().map(|target| self.attempt(fan_out, target, message, &secrets)).collect();
         while let Some(target) = tried.next().await {
             let may_hear = match target.fate {
                 Fate::TimedOut | Fate::Unreachable | Fate::BadAnswer => true,
-                Fate::Refused => target.secret < secrets.len(),
+                Fate::Refused(_) => target.secret < secrets.len(),
                 _ => false,
             };
-            if may_hear && !last {
-                fan_out.left.push(target);
+            if may_hear {
+                left.push(target);
             } else {
-                self.settle(fan_out, target.address.to_string(), target.fate);
+                self.conclude(fan_out, target.address.to_string(), target.fate);
             }
         }
+        left
     }
 
-    fn settle(&self, fan_out: &mut FanOut, address: String, fate: Fate) {
+    /// Notes the final result of one address or name.
+    fn conclude(&self, fan_out: &FanOut, address: String, fate: Fate) {
         self.around.metrics.peer_message(fate.word());
-        fan_out.tally.add(address, fate);
-        fan_out.results.send_replace(fan_out.tally.results());
+        let results = {
+            let mut progress = fan_out.progress();
+            progress.tally.add(address, fate);
+            progress.tally.results()
+        };
+        fan_out.results.send_replace(results);
     }
 
-    fn end(&self, mut fan_out: FanOut) {
-        for target in std::mem::take(&mut fan_out.left) {
-            self.settle(&mut fan_out, target.address.to_string(), target.fate);
-        }
-        let (told, failed) = (fan_out.tally.told(), fan_out.tally.failed());
-        let delivery = fan_out.message.delivery;
+    fn end(&self, fan_out: &FanOut) {
+        let progress = fan_out.progress();
+        let (told, failed) = (progress.tally.told(), progress.tally.failed());
+        let delivery = fan_out.message.delivery.as_deref();
         if failed > 0 {
-            let some = fan_out.tally.failures();
+            let some = progress.tally.failures();
             tracing::warn!(delivery.id = delivery, "{told} peers were told, {failed} were not: {some}");
         } else {
             tracing::info!(delivery.id = delivery, "{told} peers were told");
         }
     }
 
-    async fn attempt(&self, mut target: Target, message: &Message, secrets: &[Secret], end: Instant) -> Target {
+    async fn attempt(&self, fan_out: &FanOut, mut target: Target, message: &Message, secrets: &[Secret]) -> Target {
         let Some(secret) = secrets.get(target.secret.min(secrets.len().saturating_sub(1))) else {
-            target.fate = Fate::Refused;
+            target.fate = Fate::NoSecret;
             return target;
         };
-        // Never closed, so an error means the same as no time left.
-        let Ok(Ok(_permit)) = timeout_at(end, self.connections.acquire()).await else {
+        let permits = async { (fan_out.places.acquire().await, self.connections.acquire().await) };
+        // Neither is ever closed, so an error means the same as no time left.
+        let Ok((Ok(_place), Ok(_connection))) = timeout_at(fan_out.end, permits).await else {
             target.fate = Fate::NotTried;
             return target;
         };
-        if Instant::now() >= end {
+        if Instant::now() >= fan_out.end {
             target.fate = Fate::NotTried;
             return target;
         }
@@ -148,43 +239,23 @@ impl Peers {
         let body = serde_json::to_vec(&message).expect("a message is numbers and texts, which JSON can hold");
         let seal = seal(secret, self.around.clock.now().as_second(), &body);
         let post = Post { host: target.host.clone(), path: self.around.path.clone(), seal, body };
-        target.fate = match timeout(TRY, self.around.network.post(target.address, post)).await {
+        target.fate = match timeout(TRY, self.around.network.post_dated(target.address, post)).await {
             Err(_elapsed) => Fate::TimedOut,
-            Ok(Err(error)) if is_answer(&error) => Fate::BadAnswer,
-            Ok(Err(_)) => Fate::Unreachable,
-            Ok(Ok(answer)) => fate_of(&answer),
+            Ok(Err(error)) => of_failure(&error),
+            Ok(Ok((answer, date))) => of_answer(&answer, date.as_deref(), self.around.clock.now().as_second()),
         };
-        if target.fate == Fate::Refused {
+        if matches!(target.fate, Fate::Refused(_)) {
             target.secret += 1;
         }
         target
     }
 
-    /// Every address of every name, and the names that have none. Each name is asked for at this moment.
-    pub(super) async fn targets(&self) -> (Vec<Target>, Vec<String>) {
-        let asked = self.names.iter().map(|name| async move {
-            let host = name.to_string();
-            if let Ok(ip) = name.host.parse::<IpAddr>() {
-                return (host, vec![SocketAddr::new(ip, name.port)]);
-            }
-            let found = timeout(RESOLVE, self.around.network.resolve(&name.host, name.port)).await;
-            (host, found.ok().and_then(Result::ok).unwrap_or_default())
-        });
-        let (mut targets, mut unresolved) = (Vec::<Target>::new(), Vec::new());
-        let mut known = std::collections::HashSet::new();
-        for (host, addresses) in futures_util::future::join_all(asked).await {
-            if addresses.is_empty() {
-                unresolved.push(host);
-                continue;
-            }
-            for address in addresses {
-                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if targets.len() < MOST_PEERS && known.insert(address) {
-                    targets.push(Target { address, host: host.clone(), secret: 0, fate: Fate::NotTried });
-                }
-            }
-        }
-        (targets, unresolved)
+    /// How many replicas there are by what the names say within `patience`.
+    pub(super) async fn count(&self, patience: Duration) -> u32 {
+        let end = Instant::now() + patience;
+        let asked = self.names.iter().map(|name| self.known.find(&self.around.network, name, end));
+        let found: HashSet<SocketAddr> = join_all(asked).await.into_iter().flatten().flatten().collect();
+        replicas(&found)
     }
 
     fn is_own(&self, address: SocketAddr) -> bool {
@@ -194,31 +265,21 @@ impl Peers {
     }
 }
 
+impl FanOut {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if this fan-out is among those that may try an address again.
+    fn may_retry(&self, all: &Arc<Semaphore>) -> bool {
+        self.retries.get_or_init(|| Arc::clone(all).try_acquire_owned().ok()).is_some()
+    }
+}
+
 /// A fleet with both families has two addresses for each replica.
-pub(super) fn replicas(targets: &[Target]) -> u32 {
-    let v4 = targets.iter().filter(|target| target.address.is_ipv4()).count();
-    u32::try_from(v4.max(targets.len() - v4)).unwrap_or(u32::MAX)
-}
-
-/// True if somebody answered, but not in http as we read it.
-fn is_answer(error: &std::io::Error) -> bool {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    cause.map_or(error.get_ref().is_some(), hyper::Error::is_parse)
-}
-
-fn fate_of(answer: &Answer) -> Fate {
-    #[derive(serde::Deserialize)]
-    struct Said {
-        result: String,
-    }
-    let said = serde_json::from_slice::<Said>(&answer.body).ok().map(|said| said.result);
-    match (answer.status, said.as_deref()) {
-        (202, Some("queued")) => Fate::Told,
-        (200, Some("self")) => Fate::Own,
-        (401, _) => Fate::Refused,
-        (422, _) => Fate::NotOurs,
-        _ => Fate::BadAnswer,
-    }
+fn replicas(addresses: &HashSet<SocketAddr>) -> u32 {
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    u32::try_from(v4.max(addresses.len() - v4)).unwrap_or(u32::MAX)
 }
 
 /// Different each time. It need not be hard to guess: it is signed.

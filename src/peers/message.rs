@@ -14,6 +14,9 @@ pub const LARGEST: usize = 4 * 1024;
 /// How far the clocks of two replicas may differ, in seconds.
 pub const SKEW: i64 = 60;
 
+/// The code of a refusal by a replica that has no secret yet.
+pub const NO_SECRET_CODE: &str = "no_secret";
+
 /// The version of the message; a replica of another release may speak another one during a rollout.
 const VERSION: u32 = 1;
 /// What the derived key is for. A signature of GitHub's is of no use here, nor one of ours there.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONNECTION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -41,7 +41,7 @@ pub struct Answer {
 
 /// Names and connections. Time limits are the caller's.
 pub trait Network: Send + Sync {
-    /// Every address that a name has now.
+    /// Every address that a name has now. Of the kind "not found" is the error of a name that does not exist, and no other.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
     /// True if packets to this address do not leave the machine (the pod).
@@ -49,6 +49,11 @@ pub trait Network: Send + Sync {
 
     /// Sends a message and waits for the answer.
     fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>>;
+
+    /// The same, with the answer's header `Date` if there is one.
+    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(Answer, Option<String>)>> {
+        Box::pin(async move { Ok((self.post(to, post).await?, None)) })
+    }
 }
 
 /// The real one: the system's resolver and TCP. No proxy, no redirect, no TLS: peers talk inside the cluster, and the
@@ -58,7 +63,13 @@ pub struct Tcp;
 
 impl Network for Tcp {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        Box::pin(async move {
+            match tokio::net::lookup_host((host, port)).await {
+                Ok(addresses) => Ok(addresses.collect()),
+                Err(error) if is_denial(&error) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Connecting a UDP socket sends nothing, but makes the kernel choose the address to send from; to ourselves, that is
@@ -77,6 +88,10 @@ impl Network for Tcp {
     }
 
     fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+        Box::pin(async move { Ok(self.post_dated(to, post).await?.0) })
+    }
+
+    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(Answer, Option<String>)>> {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             let _ = stream.set_nodelay(true);
@@ -96,9 +111,10 @@ impl Network for Tcp {
             let exchange = async {
                 let response = sender.send_request(request).await.map_err(io::Error::other)?;
                 let status = response.status().as_u16();
+                let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
                 let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
                 let body = body.map_err(io::Error::other)?.to_bytes().to_vec();
-                Ok(Answer { status, body })
+                Ok((Answer { status, body }, date))
             };
             tokio::pin!(exchange);
             tokio::select! {
@@ -108,6 +124,20 @@ impl Network for Tcp {
             }
         })
     }
+}
+
+/// True if the name does not exist or has no address (getaddrinfo(3), `EAI_NONAME` and `EAI_NODATA`). The standard library
+/// passes on the resolver's words alone, which the C library does not translate for a program that sets no locale.
+fn is_denial(error: &io::Error) -> bool {
+    let words = error.to_string();
+    [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "nodename nor servname",
+    ]
+    .iter()
+    .any(|denial| words.contains(denial))
 }
 
 #[cfg(test)]
@@ -128,7 +158,11 @@ mod tests {
     async fn a_name_resolves_and_a_bad_one_does_not() {
         let found = Tcp.resolve("localhost", 80).await.unwrap();
         assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
-        assert!(Tcp.resolve("no such name", 80).await.is_err());
+        // Refused by the resolver itself: no name server is asked.
+        let error = Tcp.resolve("no such name", 80).await.expect_err("it has blanks");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        let lost = io::Error::other("failed to lookup address information: Temporary failure in name resolution");
+        assert!(!is_denial(&lost));
     }
 
     /// Answers one connection with these bytes and returns what was asked.

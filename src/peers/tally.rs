@@ -4,46 +4,10 @@
 
 use crate::api::PeerResult;
 
+use super::fate::Fate;
+
 /// Peers of each kind that are named. A record of a thousand names would be of no use to anybody, in every snapshot.
 const NAMED: usize = 50;
-
-/// What became of the message to one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Told,
-    /// An address that leads back to ourselves: no peer at all.
-    Own,
-    /// It does not know our secret, or our clocks differ by more than a minute.
-    Refused,
-    /// It knows our secret and follows something else, or speaks another version.
-    NotOurs,
-    TimedOut,
-    Unreachable,
-    /// Something answered that is no pushsync.
-    BadAnswer,
-    /// The name has no address.
-    Unresolved,
-    /// The time for all peers was over.
-    NotTried,
-}
-
-impl Fate {
-    /// The word in records and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Told => "told",
-            Self::Own => "self",
-            Self::Refused => "refused",
-            Self::NotOurs => "not_ours",
-            Self::TimedOut => "timed_out",
-            Self::Unreachable => "unreachable",
-            Self::BadAnswer => "bad_answer",
-            Self::Unresolved => "unresolved",
-            Self::NotTried => "not_tried",
-        }
-    }
-}
 
 /// Results so far.
 #[derive(Debug, Default)]
@@ -61,7 +25,7 @@ impl Tally {
             Fate::Told if self.told.len() < NAMED => self.told.push(address),
             Fate::Told => self.more_told += 1,
             _ if self.failed.len() < NAMED => {
-                self.failed.push(PeerResult { address, result: fate.word().to_owned() });
+                self.failed.push(PeerResult { address, result: fate.text() });
             }
             _ => self.more_failed += 1,
         }

@@ -1,6 +1,6 @@
 //! The fan-out against a network that does as it is told, on a clock that does not wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 
@@ -24,8 +24,22 @@ enum Behaviour {
     Behind,
 }
 
+/// What becomes of a question to the name server.
+#[derive(Clone, Debug)]
+enum Dns {
+    /// No answer ever comes.
+    Lost,
+    /// The server cannot say.
+    Failed,
+    /// The answer takes so many milliseconds.
+    Late(u64, Vec<SocketAddr>),
+}
+
 #[derive(Default)]
 struct Fake {
+    /// For the next questions, in their order; after these the answers are prompt and right.
+    dns: Mutex<VecDeque<Dns>>,
+    questions: Mutex<usize>,
     names: HashMap<String, Vec<SocketAddr>>,
     behaviours: HashMap<SocketAddr, Behaviour>,
     local: Vec<IpAddr>,
@@ -50,10 +64,20 @@ impl Fake {
 impl Network for Fake {
     fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
+            *self.questions.lock().unwrap() += 1;
             if host == "stuck" {
                 std::future::pending::<()>().await;
             }
-            self.names.get(host).cloned().ok_or_else(|| io::Error::other("no such name"))
+            let planned = self.dns.lock().unwrap().pop_front();
+            match planned {
+                Some(Dns::Lost) => std::future::pending().await,
+                Some(Dns::Failed) => Err(io::Error::other("the server failed")),
+                Some(Dns::Late(millis, addresses)) => {
+                    sleep(Duration::from_millis(millis)).await;
+                    Ok(addresses)
+                }
+                None => self.names.get(host).cloned().ok_or_else(|| io::ErrorKind::NotFound.into()),
+            }
         })
     }
 
@@ -144,20 +168,89 @@ async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
     let (peers, network) = peers(fleet(&cases.map(|(behaviour, ..)| behaviour)), &["fleet", "nobody", "stuck"], None);
     let started = Instant::now();
     let results = finished(peers.tell(News::default()).unwrap()).await;
-    // Two seconds for the name that never resolves, three tries, two pauses.
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    // The name that never resolves is asked for until all of the time is over.
+    assert!(started.elapsed() <= ALL + Duration::from_millis(10), "{:?}", started.elapsed());
     for (number, (behaviour, result, tries)) in (1..).zip(cases) {
         let found = results.get(&address(number).to_string()).map_or("", String::as_str);
         assert_eq!((found, network.tries(address(number))), (result, tries), "{behaviour:?}");
     }
     assert_eq!(results["nobody:8080"], "unresolved");
-    assert_eq!(results["stuck:8080"], "unresolved");
+    assert_eq!(results["stuck:8080"], "no_dns_answer");
     let metrics = peers.around.metrics.render();
-    for sample in
-        ["{result=\"told\"} 3", "{result=\"self\"} 1", "{result=\"timed_out\"} 1", "{result=\"unresolved\"} 2"]
-    {
+    for sample in [
+        "{result=\"told\"} 3",
+        "{result=\"self\"} 1",
+        "{result=\"timed_out\"} 1",
+        "{result=\"unresolved\"} 1",
+        "{result=\"no_dns_answer\"} 1",
+    ] {
         assert!(metrics.contains(&format!("pushsync_peer_messages_total{sample}")), "{metrics}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_question_is_asked_again_and_a_silent_name_delays_no_other() {
+    for (lost, question, within) in [
+        (vec![Dns::Lost], 2, 600),
+        (vec![Dns::Failed, Dns::Lost], 3, 1600),
+        (vec![Dns::Late(5000, Vec::new())], 2, 600),
+    ] {
+        let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Hears]), &["fleet"], None);
+        network.dns.lock().unwrap().extend(lost.clone());
+        let started = Instant::now();
+        let results = finished(peers.tell(News::default()).unwrap()).await;
+        assert!(started.elapsed() < Duration::from_millis(within), "{lost:?}: {:?}", started.elapsed());
+        assert_eq!((results.len(), *network.questions.lock().unwrap()), (2, question), "{lost:?}");
+        assert!(results.values().all(|result| result == "told"), "{lost:?}: {results:?}");
+    }
+    let (peers, _) = peers(fleet(&[Behaviour::Hears, Behaviour::ClosedAtFirst(2)]), &["stuck", "fleet"], None);
+    let telling = peers.tell(News::default()).unwrap();
+    // Three tries and their pauses, and nothing for the other name.
+    sleep(Duration::from_millis(450)).await;
+    assert_eq!(telling.borrow().iter().filter(|peer| peer.result == "told").count(), 2);
+    assert_eq!(finished(telling).await["stuck:8080"], "no_dns_answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_addresses_of_the_last_delivery_serve_while_the_name_is_silent() {
+    let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
+    finished(peers.tell(News::default()).unwrap()).await;
+    network.dns.lock().unwrap().extend(std::iter::repeat_n(Dns::Lost, 10));
+    let telling = peers.tell(News::default()).unwrap();
+    sleep(Duration::from_millis(260)).await;
+    assert_eq!(telling.borrow().iter().filter(|peer| peer.result == "told").count(), 2, "told without an answer");
+    let results = finished(telling).await;
+    assert_eq!(results[&address(2).to_string()], "unreachable");
+    assert_eq!((results["fleet:8080"].as_str(), results.len()), ("no_dns_answer", 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_adds_new_replicas_and_forgets_those_that_are_gone() {
+    let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
+    network.dns.lock().unwrap().push_back(Dns::Late(0, vec![address(1), address(2)]));
+    finished(peers.tell(News::default()).unwrap()).await;
+    network.dns.lock().unwrap().push_back(Dns::Late(400, vec![address(1), address(3)]));
+    let started = Instant::now();
+    let results = finished(peers.tell(News::default()).unwrap()).await;
+    let mut told: Vec<_> = results.into_iter().collect();
+    told.sort();
+    let is_told = |last| (address(last).to_string(), "told".to_owned());
+    assert_eq!(told, [is_told(1), is_told(3)], "the one that is gone is no failure");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(network.tries(address(1)), 2, "once for each delivery");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_name_holds_no_more_questions_than_are_allowed_and_no_place() {
+    let (peers, network) = peers(fleet(&[Behaviour::Hears]), &["stuck", "fleet"], None);
+    for _ in 0..FAN_OUTS {
+        drop(peers.tell(News::default()));
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert!(peers.slots.lock().unwrap().running <= 1, "the places are free");
+    sleep(ALL).await;
+    assert_eq!(*network.questions.lock().unwrap(), FAN_OUTS + 3);
+    assert_eq!(network.tries(address(1)), FAN_OUTS);
 }
 
 #[tokio::test(start_paused = true)]

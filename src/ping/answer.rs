@@ -4,6 +4,9 @@ use std::error::Error;
 use std::io;
 
 use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::probe::Spoken;
 
 /// The error and its causes on one line. The URL is left out: it stands above, and may hold a password.
 pub(super) fn chain(error: &reqwest::Error) -> String {
@@ -19,11 +22,32 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
     if words.is_empty() { "the request could not be sent".to_owned() } else { words.join(": ") }
 }
 
-/// What to look at when nothing came back.
-pub(super) fn explain_failure(error: &reqwest::Error) -> &'static str {
+/// True if something is there and did not understand us, or we it.
+pub(super) fn may_speak_otherwise(error: &reqwest::Error) -> bool {
+    let dns = chain(error).to_ascii_lowercase();
+    let no_name = ["dns error", "failed to lookup"].iter().any(|words| dns.contains(words));
+    !error.is_timeout() && !no_name && io_kind(error) != Some(io::ErrorKind::ConnectionRefused)
+}
+
+/// What to look at when nothing came back. `spoken` is what the port turned out to speak.
+pub(super) fn explain_failure(error: &reqwest::Error, spoken: Option<Spoken>) -> &'static str {
     let chain = chain(error).to_ascii_lowercase();
     let refused = io_kind(error) == Some(io::ErrorKind::ConnectionRefused);
     let says = |words: &[&str]| words.iter().any(|word| chain.contains(word));
+    match spoken {
+        Some(Spoken::Tls) => {
+            return "That port speaks TLS, and the address says http://. Use https://.";
+        }
+        Some(Spoken::PlainHttp) => {
+            return "TLS failed: that port speaks plain HTTP, and the address says https://. The sidecar itself has no TLS: use \
+                    the address of the gateway in front of it, or http:// from inside the cluster.";
+        }
+        Some(Spoken::ProxyProtocol) => {
+            return "That port expects the PROXY protocol, which only a load balancer sends: use the load balancer's address, or \
+                    turn the protocol off for this port.";
+        }
+        None => {}
+    }
     if error.is_timeout() {
         "Nothing answered in 10 s. A firewall or network policy may drop the packets, or the address is wrong."
     } else if refused {
@@ -36,7 +60,8 @@ pub(super) fn explain_failure(error: &reqwest::Error) -> &'static str {
     } else if says(&["unreachable"]) {
         "There is no route to that address from here."
     } else {
-        "The connection broke before there was an answer. A proxy in between, or a port that does not speak HTTP, does that."
+        "The connection broke before there was an answer. A proxy in between, a port that expects the PROXY protocol, or one \
+         that does not speak HTTP does that."
     }
 }
 
@@ -52,12 +77,104 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     None
 }
 
-/// What to look at when the answer was no; `None` if it was yes.
-pub(super) fn explain_status(status: StatusCode) -> Option<&'static str> {
-    Some(match status.as_u16() {
-        200..=299 => return None,
+/// An answer, as far as it says what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A pushsync took the delivery.
+    Taken,
+    /// Success, but not in the words of a pushsync.
+    SomethingElse,
+    /// A pushsync that knows the secret did not get `X-Hub-Signature-256`.
+    SignatureLost,
+    /// A pushsync without a secret.
+    NoSecret,
+    /// A pushsync that got the PROXY protocol before the request.
+    ProxyProtocol,
+    /// A server that got plain HTTP on a port for TLS.
+    TlsPort,
+    /// A login is asked for, which no webhook has.
+    Login,
+    /// Any other refusal.
+    Refused(StatusCode),
+}
+
+/// What a pushsync says: about a delivery, or in a refusal.
+#[derive(Deserialize)]
+struct Said {
+    queued: Option<bool>,
+    reason: Option<String>,
+    code: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn read(status: StatusCode, asks_for_login: bool, body: &str) -> Self {
+        let said = serde_json::from_str::<Said>(body.trim()).ok();
+        let code = said.as_ref().and_then(|said| said.code.as_deref());
+        let is_ours = said.as_ref().is_some_and(|said| said.queued.is_some() && said.reason.is_some());
+        match (status.as_u16(), code) {
+            (200..=299, _) if is_ours => Self::Taken,
+            (200..=299, _) => Self::SomethingElse,
+            (400, Some("signature_lost")) => Self::SignatureLost,
+            (400, Some("proxy_protocol")) => Self::ProxyProtocol,
+            (401, Some("no_secret")) => Self::NoSecret,
+            // The words of nginx, Go and Apache.
+            (400, None)
+                if ["to HTTPS port", "to an HTTPS server", "to an SSL-enabled server"]
+                    .iter()
+                    .any(|words| body.contains(words)) =>
+            {
+                Self::TlsPort
+            }
+            (401, None) if asks_for_login => Self::Login,
+            _ => Self::Refused(status),
+        }
+    }
+
+    pub(super) fn is_taken(self) -> bool {
+        self == Self::Taken
+    }
+
+    /// What to look at; `None` if there is nothing to do.
+    pub(super) fn explain(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Taken => return None,
+            Self::SomethingElse => {
+                "Something else answers there: that is no answer of a pushsync. Check the host, the route and the Service's port; a \
+                 gateway's default page, the app itself or a receiver of other webhooks may be behind that path."
+            }
+            Self::SignatureLost => {
+                "The secret is right, but a gateway in between drops the header X-Hub-Signature-256, so every delivery is refused. \
+                 Let it pass that header, X-GitHub-Event and X-GitHub-Delivery."
+            }
+            Self::NoSecret => {
+                "There is no secret in the pod yet: the file of --hook-secret-file does not exist there. Create the Secret \
+                 (scripts/make-secret); a pod has it within about a minute."
+            }
+            Self::ProxyProtocol => {
+                "The load balancer sends the PROXY protocol to the sidecar, which reads plain HTTP: turn it off for this port."
+            }
+            Self::TlsPort => "That port speaks TLS, and the address says http://. Use https://.",
+            Self::Login => {
+                "Something before the sidecar asks for a login: a gateway or another server. Forges send none, so the webhook's \
+                 path has to be reachable without."
+            }
+            Self::Refused(status) => explain_status(status),
+        })
+    }
+}
+
+/// What to look at when the answer was no.
+fn explain_status(status: StatusCode) -> &'static str {
+    match status.as_u16() {
         300..=399 => "That is a redirect, which no forge follows: use the address it leads to (perhaps https://).",
-        401 => "The signature was refused: the secret here and the one the sidecar reads differ.",
+        400 => {
+            "A server could not read the request. A load balancer does that to the sidecar if it sends the PROXY protocol, or TLS, \
+             to a port that takes plain HTTP."
+        }
+        401 => {
+            "The signature was refused: the secret here and the one the sidecar reads differ. (Or a gateway changes the body, or \
+             drops every header that it does not know; the sidecar's log says which, once a minute.)"
+        }
         403 => "Something before the sidecar refused it: a gateway, a firewall or an allow-list.",
         404 => {
             "There is no webhook under that path: it has to be exactly that of --hook-path, and the route has to keep it."
@@ -65,12 +182,13 @@ pub(super) fn explain_status(status: StatusCode) -> Option<&'static str> {
         405 => "The path exists and does not take POST: it is probably another server's.",
         413 => "The delivery was called too large, by a proxy in between: a webhook may have 25 MiB.",
         429 => "Something before the sidecar limits the rate.",
+        431 => "The request was called too large in its headers: a gateway adds more than 100 of them, or 16 KiB.",
         502..=504 => {
             "A gateway answered, and found no sidecar behind it: check the Service, its port, and that the pod is ready."
         }
         500..=599 => "The server failed; its log says why.",
         _ => "The delivery was understood and refused; the answer above says why.",
-    })
+    }
 }
 
 #[cfg(test)]
@@ -78,14 +196,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_is_explained_and_no_success_is() {
-        for code in 200..300 {
-            assert_eq!(explain_status(StatusCode::from_u16(code).unwrap()), None);
+    fn only_the_words_of_a_pushsync_are_success() {
+        let read = |code: u16, login: bool, body: &str| Answer::read(StatusCode::from_u16(code).unwrap(), login, body);
+        let taken = r#"{"queued":false,"reason":"pong","delivery":"x"}"#;
+        assert_eq!(read(200, false, taken), Answer::Taken);
+        assert_eq!(read(202, false, r#"{"queued":true,"reason":"the followed ref was pushed to"}"#), Answer::Taken);
+        assert_eq!(read(200, false, taken).explain(), None);
+        for body in ["", "ok", "<html>welcome</html>", "{}", "[]", r#"{"queued":true}"#, r#"{"reason":"pong"}"#, "null"]
+        {
+            assert_eq!(read(200, false, body), Answer::SomethingElse, "{body}");
         }
-        for code in 300..600 {
-            assert!(explain_status(StatusCode::from_u16(code).unwrap()).is_some(), "{code}");
+        assert_eq!(read(500, false, taken), Answer::Refused(StatusCode::INTERNAL_SERVER_ERROR));
+        let coded = |code| format!(r#"{{"code":"{code}","message":"x"}}"#);
+        assert_eq!(read(400, false, &coded("signature_lost")), Answer::SignatureLost);
+        assert_eq!(read(400, false, &coded("proxy_protocol")), Answer::ProxyProtocol);
+        assert_eq!(read(401, false, &coded("no_secret")), Answer::NoSecret);
+        assert_eq!(read(401, true, &coded("unauthorized")), Answer::Refused(StatusCode::UNAUTHORIZED));
+        assert_eq!(read(401, true, "login"), Answer::Login);
+        let nginx = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
+        assert_eq!(read(400, false, nginx), Answer::TlsPort);
+    }
+
+    #[test]
+    fn every_refusal_is_explained() {
+        let words = |code| {
+            let status = StatusCode::from_u16(code).unwrap();
+            Answer::read(status, false, "").explain().unwrap_or_default()
+        };
+        for code in 200..600 {
+            assert!(!words(code).is_empty(), "{code}");
         }
-        let words = |code| explain_status(StatusCode::from_u16(code).unwrap()).unwrap_or_default();
         assert!(words(401).contains("secret") && words(404).contains("--hook-path") && words(503).contains("gateway"));
     }
 }

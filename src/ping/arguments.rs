@@ -14,7 +14,7 @@ use crate::log::printable;
 const AFTER: &str = "\
 A push makes the sidecar look at its remote, whatever it announces. Without --after a commit is
 announced that does not exist, so the sidecar keeps looking for it for up to 30 s; that does no harm.
-The exit code is 0 if the answer was 2xx.";
+The exit code is 0 if a pushsync took the delivery. Any other answer, also a 2xx of something else, is 1.";
 
 fn command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {

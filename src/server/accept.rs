@@ -32,6 +32,8 @@ use tower::ServiceExt as _;
 
 use super::answer;
 use super::limits::Limits;
+use super::opening;
+use super::refusals::Refusals;
 use super::socket::{Busy, Socket, Vital};
 
 /// An early answer (401, 413) is lost in a TCP reset if unread bytes remain when the socket is closed, so they are read
@@ -46,105 +48,178 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 /// What helps then.
 const TOO_MANY: &str = "each connection takes a file descriptor: let only the forge and the pod reach this port, or raise the limit of open files (ulimit -n)";
 
+/// The most header lines of a request. Gateways and service meshes add their own to those of the forge.
+const MOST_HEADERS: usize = 100;
+
 /// How the listeners are told to end.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
-    /// Accept nothing more, finish what runs.
+    /// The process was told to end and still accepts: health checks should send new connections elsewhere.
+    pub leaving: CancellationToken,
+    /// Answer what has connected already, accept nothing more, finish what runs.
     pub stop: CancellationToken,
     /// Drop what is left.
     pub abandon: CancellationToken,
     pub tasks: TaskTracker,
 }
 
-/// Accepts connections until told to stop.
-pub async fn accept(listener: TcpListener, router: Router, limits: Limits, ending: Ending) {
+/// One listener's connections.
+#[derive(Clone)]
+struct Listening {
+    router: Router,
+    limits: Limits,
+    ending: Ending,
+    refusals: Arc<Refusals>,
+    slots: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+}
+
+/// Accepts connections until told to stop, and then those that are in the backlog already.
+pub async fn accept(listener: TcpListener, router: Router, limits: Limits, ending: Ending, refusals: Arc<Refusals>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let crowd = Arc::new(Crowd::default());
+    let listening = Listening { router, limits, ending, refusals, slots, crowd: Arc::default() };
+    let stop = listening.ending.stop.clone();
     let mut pause = ACCEPT_PAUSE.0;
     loop {
         let accepted = tokio::select! {
-            () = ending.stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            // Somebody hung up while waiting in the backlog: nothing to do with us.
-            Err(error) if is_theirs(&error) => continue,
+        match accepted {
+            Ok((stream, _)) => {
+                pause = ACCEPT_PAUSE.0;
+                listening.take(stream).await;
+            }
+            // The client hung up while it waited in the backlog.
+            Err(error) if is_theirs(&error) => {}
             Err(error) => {
                 let hint =
                     matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)).then_some(TOO_MANY);
                 tracing::warn!(%error, hint, "cannot accept connections, pausing for {} ms", pause.as_millis());
-                crowd.make_room(&limits);
-                let _ = timeout(pause, ending.stop.cancelled()).await;
+                listening.crowd.make_room(&limits);
+                let _ = timeout(pause, stop.cancelled()).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);
-                continue;
             }
-        };
-        pause = ACCEPT_PAUSE.0;
+        }
+    }
+    if let Err(error) = listening.empty_backlog(listener).await {
+        tracing::debug!(%error, "the backlog of a listener that ends could not be emptied");
+    }
+}
+
+impl Listening {
+    /// Serves a connection on a task of its own as soon as there is room for it.
+    async fn take(&self, stream: TcpStream) {
         let slot = loop {
-            if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 break slot;
             }
-            crowd.make_room(&limits);
+            self.crowd.make_room(&self.limits);
             tokio::select! {
-                () = ending.stop.cancelled() => return,
-                // Somebody may become old enough to be crowded out meanwhile.
-                _ = timeout(Duration::from_millis(100), slots.acquire()) => {}
+                () = self.ending.abandon.cancelled() => return,
+                // A connection may become old enough to be crowded out meanwhile.
+                _ = timeout(Duration::from_millis(100), self.slots.acquire()) => {}
             }
         };
         let vital = Arc::new(Vital::new());
-        let place = crowd.enter(&vital);
-        let connection = serve(stream, router.clone(), limits, vital, ending.clone());
-        ending.tasks.spawn(async move {
+        let place = self.crowd.enter(&vital);
+        let connection = self.clone().serve(stream, vital);
+        self.ending.tasks.spawn(async move {
             connection.await;
             drop((place, slot));
         });
+    }
+
+    /// Serves the connections that the kernel has completed already: their clients have sent their request and would get a
+    /// reset. The socket itself is asked, because the runtime may not have heard yet that there are any.
+    async fn empty_backlog(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_theirs(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            stream.set_nonblocking(true)?;
+            self.take(TcpStream::from_std(stream)?).await;
+        }
+    }
+
+    /// Waits for a connection's first bytes and looks at them. Returns `None` if there is nothing to serve: the client sent
+    /// nothing in time, or speaks something else than HTTP and was told so.
+    async fn open(&self, stream: TcpStream, vital: &Vital) -> Option<TcpStream> {
+        let stopping = async {
+            self.ending.stop.cancelled().await;
+            sleep(LINGER_AT_STOP).await;
+        };
+        let mut start = [0; opening::LONGEST];
+        let count = tokio::select! {
+            // What has arrived is read, however late this task gets its turn.
+            biased;
+            looked = timeout(self.limits.silence, stream.peek(&mut start)) => looked.ok()?.ok()?,
+            () = vital.crowded_out.cancelled() => return None,
+            () = self.ending.abandon.cancelled() => return None,
+            () = stopping => return None,
+        };
+        let Some(foreign) = opening::foreign(&start[..count]) else { return Some(stream) };
+        self.refusals.note(foreign.why());
+        let mut stream = stream;
+        let _ = timeout(self.limits.write_stall, async {
+            stream.write_all(foreign.answer().as_bytes()).await?;
+            linger(stream).await
+        })
+        .await;
+        None
+    }
+
+    async fn serve(self, stream: TcpStream, vital: Arc<Vital>) {
+        let Some(stream) = self.open(stream, &vital).await else { return };
+        let Self { router, limits, ending, .. } = self;
+        // Answers are small and somebody waits for each.
+        let _ = stream.set_nodelay(true);
+        let socket = Socket::new(stream, Arc::clone(&vital), !limits.keep_alive, limits.write_stall);
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_buf_size(limits.head_bytes)
+            .max_headers(MOST_HEADERS)
+            .keep_alive(limits.keep_alive)
+            // A client may close its sending side and still wait for the answer; a reader of a stream that goes away may not.
+            .half_close(!limits.keep_alive)
+            .serve_connection(TokioIo::new(socket), Service { router, vital: Arc::clone(&vital) });
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                // An error is the peer's (it hung up, or sent what is not HTTP and got its 400).
+                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
+                () = vital.crowded_out.cancelled() => return,
+                () = ending.abandon.cancelled() => return,
+                () = ending.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                () = sleep(LINGER_AT_STOP), if stopping => {
+                    if !vital.is_busy() {
+                        break;
+                    }
+                }
+            }
+        }
+        let stream = connection.into_parts().io.into_inner().stream;
+        tokio::select! {
+            () = vital.crowded_out.cancelled() => {}
+            () = ending.abandon.cancelled() => {}
+            () = async { ending.stop.cancelled().await; sleep(LINGER_AT_STOP).await } => {}
+            _ = timeout(LINGER, linger(stream)) => {}
+        }
     }
 }
 
 fn is_theirs(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-async fn serve(stream: TcpStream, router: Router, limits: Limits, vital: Arc<Vital>, ending: Ending) {
-    // Answers are small and somebody waits for each.
-    let _ = stream.set_nodelay(true);
-    let socket = Socket::new(stream, Arc::clone(&vital), !limits.keep_alive, limits.write_stall);
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(limits.head_bytes)
-        .max_headers(64)
-        .keep_alive(limits.keep_alive)
-        // A client may close its sending side and still wait for the answer; a reader of a stream that goes away may not.
-        .half_close(!limits.keep_alive)
-        .serve_connection(TokioIo::new(socket), Service { router, vital: Arc::clone(&vital) });
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            () = vital.crowded_out.cancelled() => return,
-            () = ending.abandon.cancelled() => return,
-            // An error is the peer's (it hung up, or sent what is not HTTP and got its 400).
-            _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
-            () = ending.stop.cancelled(), if !stopping => {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            () = sleep(LINGER_AT_STOP), if stopping => {
-                if !vital.is_busy() {
-                    break;
-                }
-            }
-        }
-    }
-    let stream = connection.into_parts().io.into_inner().stream;
-    tokio::select! {
-        () = vital.crowded_out.cancelled() => {}
-        () = ending.abandon.cancelled() => {}
-        () = async { ending.stop.cancelled().await; sleep(LINGER_AT_STOP).await } => {}
-        _ = timeout(LINGER, linger(stream)) => {}
-    }
 }
 
 /// Says that nothing more will be sent, and reads until the other side says the same.
@@ -282,7 +357,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let ending = Ending::default();
-        let accepting = tokio::spawn(accept(listener, router, Limits::hook(), ending.clone()));
+        let accepting = tokio::spawn(accept(listener, router, Limits::hook(), ending.clone(), Arc::default()));
         for _ in 0..3 {
             assert_eq!(status(address, "/bad").await, "500");
             assert_eq!(status(address, "/good").await, "200");

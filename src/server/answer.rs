@@ -29,6 +29,13 @@ pub fn text(status: StatusCode, line: &'static str) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
+/// A status and nothing more.
+pub fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
 /// Our fault, without the details.
 pub fn internal() -> Response<Body> {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")

@@ -80,6 +80,8 @@ fn assert_subset(part: &Push, whole: &Push) {
     assert!(part.is_none() || whole.is_some());
     let clone_url = |it: Option<&super::payload::PushedRepository>| it.and_then(|it| it.clone_url.clone());
     assert!(within(clone_url(part).as_ref(), clone_url(whole).as_ref()));
+    let ssh_url = |it: Option<&super::payload::PushedRepository>| it.and_then(|it| it.ssh_url.clone());
+    assert!(within(ssh_url(part).as_ref(), ssh_url(whole).as_ref()));
 }
 
 fn judged(push: &Push, whole: bool) {
@@ -87,7 +89,7 @@ fn judged(push: &Push, whole: bool) {
     let audience = Audience { repository: Some(repository), reference: "main".into() };
     let known = Followed { full_ref: Some("refs/heads/main".into()), hash: false };
     for followed in [Followed { full_ref: None, hash: false }, known] {
-        match judge(push, whole, &audience, &followed) {
+        match judge(push, whole, &audience, &followed, None) {
             Verdict::Ours { announced } => {
                 assert_ours(push, whole);
                 if let Some(announced) = announced {
@@ -106,17 +108,19 @@ fn judged(push: &Push, whole: bool) {
         }
     }
     let hash = Followed { full_ref: None, hash: true };
-    assert!(!matches!(judge(push, whole, &audience, &hash), Verdict::Ours { .. } | Verdict::Deleted));
+    assert!(!matches!(judge(push, whole, &audience, &hash, None), Verdict::Ours { .. } | Verdict::Deleted));
 }
 
 fn assert_ours(push: &Push, whole: bool) {
     let reference = push.reference.as_deref();
     let ours = ["refs/heads/main", "refs/tags/main", "refs/main"];
     assert!(reference.map_or(!whole, |reference| ours.contains(&reference)), "{reference:?} is not our ref");
-    let url = push.repository.as_ref().and_then(|repository| repository.clone_url.as_deref());
+    let urls =
+        push.repository.as_ref().map_or([None, None], |known| [&known.clone_url, &known.ssh_url].map(Option::as_deref));
     let fits = |url: &str| {
         let url = url.to_lowercase();
         url.contains("github.com") && url.contains("acme/site")
     };
-    assert!(url.map_or(!whole, fits), "{url:?} is not our repository");
+    let known: Vec<&str> = urls.into_iter().flatten().collect();
+    assert!(if known.is_empty() { !whole } else { known.into_iter().any(fits) }, "{urls:?} is not our repository");
 }

@@ -14,10 +14,12 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{DeliveryResult, Trigger, TriggerKind};
-use crate::peers::{News, Peers};
-use crate::signature::{Signer, parse_header};
+use crate::peers::{NO_SECRET_CODE, News, Peers};
+use crate::secret::Secret;
+use crate::signature::{PING, PING_HEADER, Signer, parse_header};
 use crate::sync::{self, Announced};
 use crate::text::one_line;
 
@@ -28,16 +30,25 @@ use super::limits::Limits;
 use super::ours::{self, Verdict, judge};
 use super::payload;
 use super::peer;
+use super::refusals::{Refusals, Why};
 use super::secret_file::Secrets;
 use super::socket::Arrival;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
+/// A second signature that `pushsync ping` adds, to tell a header that was lost on the way from a wrong secret.
+const PROOF: HeaderName = HeaderName::from_static(PING_HEADER);
 /// GitHub's ids have 36 characters. A longer one is not shown.
 const LONGEST_DELIVERY_ID: usize = 64;
 /// What is said to whoever does not know our secret, whatever is wrong.
 pub const UNSIGNED: &str = "the request is not signed with our secret";
+/// What is said while there is no secret at all.
+pub const NO_SECRET: &str = "there is no webhook secret here yet, so every delivery is refused";
+pub const NO_SECRET_HINT: &str =
+    "create the Secret that --hook-secret-file is mounted from; a pod has it within a minute";
+/// What may happen to a pull request that changes its commit.
+const MOVES: [&str; 3] = ["opened", "synchronize", "reopened"];
 /// Text from a payload is cut to this in answers, on the board and in the log.
 const LONGEST_REASON: usize = 300;
 
@@ -50,6 +61,9 @@ pub struct Hook {
     pub limits: Limits,
     pub handle: sync::Handle,
     pub budget: Arc<Budget>,
+    pub refusals: Arc<Refusals>,
+    /// Cancelled when the process is about to end and still accepts.
+    pub leaving: CancellationToken,
 }
 
 /// The answer to an authentic delivery.
@@ -93,7 +107,7 @@ impl Named {
     }
 }
 
-/// Every path and method ends here: two exact paths exist, everything else does not.
+/// Every path and method ends here: two exact paths exist, and `GET /`; everything else does not.
 pub fn router(hook: Hook) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(hook))
 }
@@ -101,6 +115,11 @@ pub fn router(hook: Hook) -> Router {
 async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     let from_peer = path.strip_prefix(hook.path.as_str()) == Some(peer::BELOW);
+    if path == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
+        // Load balancers that can only check the port that they serve ask this. It says nothing about what is here.
+        let leaving = hook.leaving.is_cancelled();
+        return answer::status(if leaving { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK });
+    }
     if path != hook.path && !from_peer {
         return answer::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here", None);
     }
@@ -136,13 +155,23 @@ impl Hook {
         if hyper::body::Body::size_hint(&body).lower() > body::LARGEST {
             return Err(self.too_large());
         }
-        let Some(expected) =
-            single(&head.headers, &SIGNATURE).ok().flatten().and_then(|value| parse_header(value.as_bytes()))
-        else {
-            return Err(self.unauthorized());
+        let secrets = self.secrets.current();
+        if secrets.is_empty() {
+            return Err(self.no_secret());
+        }
+        let read = |name: &HeaderName| {
+            single(&head.headers, name).ok().flatten().and_then(|value| parse_header(value.as_bytes()))
         };
-        let secrets = self.secrets.current().into_iter();
-        let (words, mut signers): (Vec<_>, Vec<_>) = secrets.map(|(word, secret)| (word, Signer::new(&secret))).unzip();
+        let signature = read(&SIGNATURE);
+        let Some(expected) = signature.or_else(|| read(&PROOF)) else {
+            return Err(self.unauthorized(Why::NoSignature));
+        };
+        let signer: fn(&Secret) -> Signer = match signature {
+            Some(_) => Signer::new,
+            None => |secret| Signer::derived(secret, PING),
+        };
+        let (words, mut signers): (Vec<_>, Vec<_>) =
+            secrets.into_iter().map(|(word, secret)| (word, signer(&secret))).unzip();
         let kept = match body::receive(body, &mut signers, &self.budget, now + self.limits.body).await {
             Ok(kept) => kept,
             Err(body::Fault::TooLarge) => return Err(self.too_large()),
@@ -160,8 +189,12 @@ impl Hook {
         // Every secret is tried, so that the time tells nothing about which one fits.
         let fits: Vec<_> = signers.into_iter().map(|signer| signer.verify(&expected)).collect();
         let word = words.into_iter().zip(fits).find_map(|(word, fits)| fits.then_some(word));
-        let Some(word) = word else { return Err(self.unauthorized()) };
-        Ok((head.headers, kept, word, arrival))
+        match (word, signature) {
+            (Some(word), Some(_)) => Ok((head.headers, kept, word, arrival)),
+            (Some(_), None) => Err(self.signature_lost()),
+            (None, Some(_)) => Err(self.unauthorized(Why::WrongSignature)),
+            (None, None) => Err(self.unauthorized(Why::NoSignature)),
+        }
     }
 
     /// Decides, tells everybody, and only then answers.
@@ -227,7 +260,9 @@ impl Hook {
         if event == "ping" {
             return Outcome::Pong;
         }
-        if event != "push" {
+        let followed = self.handle.followed();
+        let pull_request = event == "pull_request" && ours::follows_pull_request(&self.audience.reference, &followed);
+        if event != "push" && !pull_request {
             let reason = format!("another event: {event}, only push rings");
             return Outcome::Ignore {
                 reason,
@@ -246,7 +281,13 @@ impl Hook {
             Ok(push) => push,
             Err(error) => return malformed(StatusCode::BAD_REQUEST, &error.to_string(), &event),
         };
-        match judge(&push, whole, &self.audience, &self.handle.followed()) {
+        let push = if pull_request { push.of_pull_request() } else { push };
+        if let Some(action) = push.action.as_deref().filter(|action| pull_request && !MOVES.contains(action)) {
+            let reason = format!("another action: {action} does not change the commit of a pull request");
+            return Outcome::Ignore { reason, hint: None, event, push: None };
+        }
+        let moved_to = self.handle.moved_to().and_then(|address| ours::repository(&address));
+        match judge(&push, whole, &self.audience, &followed, moved_to.as_ref()) {
             Verdict::Ours { announced } => {
                 let reason = if whole {
                     "the followed ref was pushed to"
@@ -307,10 +348,28 @@ impl Hook {
     }
 
     /// The same bytes for a missing, a malformed and a wrong signature.
-    fn unauthorized(&self) -> Response<Body> {
+    fn unauthorized(&self, why: Why) -> Response<Body> {
+        self.refusals.note(why);
         self.count("bad_signature");
         self.handle.bad_signature();
         answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
+    }
+
+    /// Without a secret there is nothing that an answer could give away, and no signature could help.
+    fn no_secret(&self) -> Response<Body> {
+        self.refusals.note(Why::NoSecret);
+        self.count("bad_signature");
+        self.handle.bad_signature();
+        answer::refusal(StatusCode::UNAUTHORIZED, NO_SECRET_CODE, NO_SECRET, Some(NO_SECRET_HINT))
+    }
+
+    /// For `pushsync ping` alone, which proved by its own header that it knows the secret.
+    fn signature_lost(&self) -> Response<Body> {
+        self.count("malformed");
+        tracing::warn!("a test delivery came without its header X-Hub-Signature-256: something in between drops it");
+        let message = "the delivery knows the secret, but its header X-Hub-Signature-256 did not arrive";
+        let hint = "let the gateway pass the headers X-Hub-Signature-256, X-GitHub-Event and X-GitHub-Delivery";
+        answer::refusal(StatusCode::BAD_REQUEST, "signature_lost", message, Some(hint))
     }
 
     fn too_large(&self) -> Response<Body> {

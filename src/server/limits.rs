@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections at a time. When all are taken, the oldest that has sent no whole request makes room.
     pub connections: usize,
-    /// The time for a whole request head; on a kept-alive connection also the longest pause between requests.
+    /// How long a new connection may send nothing. Proxies and load balancers open connections before they need them.
+    pub silence: Duration,
+    /// The time for a whole request head, from its first byte; on a kept-alive connection also the longest pause between requests.
     pub head: Duration,
     /// The time from a head to the end of its body.
     pub body: Duration,
@@ -27,6 +29,7 @@ impl Limits {
     pub const fn hook() -> Self {
         Self {
             connections: 512,
+            silence: Duration::from_secs(30),
             head: Duration::from_secs(5),
             body: Duration::from_secs(15),
             write_stall: Duration::from_secs(10),
@@ -41,6 +44,7 @@ impl Limits {
     pub const fn http() -> Self {
         Self {
             connections: 64,
+            silence: Duration::from_secs(30),
             head: Duration::from_secs(10),
             body: Duration::from_secs(5),
             write_stall: Duration::from_secs(10),
@@ -55,6 +59,7 @@ impl Limits {
     pub const fn admin() -> Self {
         Self {
             connections: 64,
+            silence: Duration::from_secs(60),
             head: Duration::from_secs(60),
             body: Duration::from_secs(5),
             write_stall: Duration::from_secs(30),

@@ -16,10 +16,12 @@ mod guard;
 mod hook;
 mod limits;
 mod listen;
+mod opening;
 mod ours;
 mod payload;
 mod peer;
 mod probes;
+mod refusals;
 mod secret_file;
 mod socket;
 
@@ -40,6 +42,7 @@ use self::body::Budget;
 use self::events::Streams;
 use self::guard::Guard;
 use self::hook::Hook;
+use self::refusals::Refusals;
 use self::secret_file::{SecretFile, Secrets};
 
 pub use self::error::Error;
@@ -155,6 +158,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
     let admin = listen::listen_admin(options.admin)?;
 
     let ending = Ending::default();
+    let refusals = Arc::new(Refusals::default());
     let mut ready = Vec::new();
     let mut known_peers = None;
     if let (Some(listener), Some(options)) = (hook, &options.hook) {
@@ -168,6 +172,8 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
             limits: limits.hook,
             handle: handle.clone(),
             budget: Arc::new(Budget::default()),
+            refusals: Arc::clone(&refusals),
+            leaving: ending.leaving.clone(),
         };
         known_peers = Some(Arc::clone(&hook.peers));
         ready.push(("hook", listener, hook::router(hook), limits.hook));
@@ -186,7 +192,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
         let streams = Streams::new(ending.stop.clone());
         ready.push(("admin", listener, admin::router(handle.clone(), streams, guard, &limits.admin), limits.admin));
     }
-    Ok(serve(ready, known_peers, ending))
+    Ok(serve(ready, known_peers, ending, &refusals))
 }
 
 /// The other replicas, as the hook listener tells and hears them.
@@ -228,6 +234,7 @@ fn serve(
     ready: Vec<(&'static str, TcpListener, Router, Limits)>,
     peers: Option<Arc<Peers>>,
     ending: Ending,
+    refusals: &Arc<Refusals>,
 ) -> Servers {
     let mut servers = Servers { hook_addr: None, http_addr: None, admin_addr: None, peers, ending };
     for (name, listener, router, limits) in ready {
@@ -238,7 +245,8 @@ fn serve(
             _ => servers.admin_addr = address,
         }
         tracing::info!(listener = name, address = address.map(tracing::field::display), "listening");
-        servers.ending.tasks.spawn(accept::accept(listener, router, limits, servers.ending.clone()));
+        let (ending, refusals) = (servers.ending.clone(), Arc::clone(refusals));
+        servers.ending.tasks.spawn(accept::accept(listener, router, limits, ending, refusals));
     }
     servers
 }
@@ -255,7 +263,13 @@ impl Servers {
         }
     }
 
-    /// Stops accepting, ends the event streams, lets requests that run finish, and drops what is left after `within`.
+    /// Says that the process is about to end although everything is served as before, so that load balancers that check the
+    /// hook's port send new connections elsewhere.
+    pub fn leave(&self) {
+        self.ending.leaving.cancel();
+    }
+
+    /// Answers what has connected already, accepts nothing more, ends the event streams, lets requests that run finish, and drops what is left after `within`.
     pub async fn shutdown(self, within: Duration) {
         self.ending.stop.cancel();
         self.ending.tasks.close();

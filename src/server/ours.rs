@@ -5,6 +5,7 @@
 use git2::Oid;
 use url::Url;
 
+use crate::remote_url::forge;
 use crate::sync::{Announced, Followed};
 
 use super::payload::{Push, PushedRepository};
@@ -31,11 +32,20 @@ pub enum Verdict {
     },
 }
 
-/// Judges a push. `whole` is false if the payload was too long to be kept: then what is missing counts as ours,
+/// Judges a push. `moved_to` is where the remote redirects to: a repository that was renamed is announced under its new name.
+/// `whole` is false if the payload was too long to be kept: then what is missing counts as ours,
 /// because a needless look is cheap and a lost push is not.
-pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed) -> Verdict {
+pub fn judge(
+    push: &Push,
+    whole: bool,
+    audience: &Audience,
+    followed: &Followed,
+    moved_to: Option<&Repository>,
+) -> Verdict {
     if whole {
-        let named = |repository: &PushedRepository| repository.full_name.is_some() || repository.clone_url.is_some();
+        let named = |repository: &PushedRepository| {
+            repository.full_name.is_some() || repository.clone_url.is_some() || repository.ssh_url.is_some()
+        };
         let field = match push {
             Push { reference: None, .. } => Some("ref"),
             Push { after: None, .. } => Some("after"),
@@ -54,7 +64,7 @@ pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed)
         return Verdict::Impossible { field: "after" };
     }
     if let (Some(ours), Some(pushed)) = (&audience.repository, &push.repository)
-        && let Some(verdict) = other_repository(ours, pushed, whole)
+        && let Some(verdict) = other_repository(ours, moved_to, pushed, whole)
     {
         return verdict;
     }
@@ -64,6 +74,9 @@ pub fn judge(push: &Push, whole: bool, audience: &Audience, followed: &Followed)
     let after = push.after.as_deref().unwrap_or_default();
     if push.deleted == Some(true) || (!after.is_empty() && after.bytes().all(|byte| byte == b'0')) {
         return Verdict::Deleted;
+    }
+    if is_of_another_branch(push, followed) {
+        return Verdict::Ours { announced: None };
     }
     // The hash of an annotated tag is not the commit's, and would be waited for in vain.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
@@ -78,34 +91,61 @@ pub fn commit(hash: &str) -> Option<Oid> {
     Oid::from_str(hash).ok().filter(|id| hash.len() == 40 && !id.is_zero())
 }
 
-fn other_repository(ours: &Repository, pushed: &PushedRepository, whole: bool) -> Option<Verdict> {
+/// The refusal of a push to another repository; `None` if one of its addresses is ours, or if there is nothing to compare.
+fn other_repository(
+    ours: &Repository,
+    moved_to: Option<&Repository>,
+    pushed: &PushedRepository,
+    whole: bool,
+) -> Option<Verdict> {
     const HINT: &str = "--hook-repo names the repository whose pushes count, if --repo does not";
-    let located = pushed.clone_url.as_deref().map(locate);
-    let (host, name) = match (&ours.host, &located) {
-        (Some(_), None) if whole => return Some(Verdict::Incomplete { field: "repository.clone_url" }),
-        (Some(_), Some(None)) => return Some(Verdict::Impossible { field: "repository.clone_url" }),
-        (_, Some(Some((host, name)))) => (Some(host), Some(name)),
-        (None, Some(None)) | (_, None) => (None, pushed.full_name.as_ref()),
-    };
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-    let host_fits = match (&ours.host, host) {
-        (Some(ours), Some(theirs)) => same(ours.trim_matches(['[', ']']), theirs),
-        _ => true,
+    let mut located = Vec::new();
+    if let Some(url) = &pushed.clone_url {
+        match locate(url) {
+            Some(place) => located.push(place),
+            None if ours.host.is_some() => return Some(Verdict::Impossible { field: "repository.clone_url" }),
+            None => {}
+        }
+    }
+    // Forges without SSH write what they like there.
+    located.extend(pushed.ssh_url.as_deref().and_then(locate));
+    if located.is_empty() && ours.host.is_some() && whole {
+        return Some(Verdict::Incomplete { field: "repository.clone_url" });
+    }
+    let is_named = |wanted: &Repository, host: &str, name: &str| {
+        wanted.host.as_ref().is_none_or(|wanted| forge(wanted) == host) && same(&wanted.name, name)
     };
     // With `--hook-repo owner/name` the name is what the forge calls it, wherever it is cloned from.
-    let name = if ours.host.is_none() { pushed.full_name.as_ref().or(name) } else { name };
-    if host_fits && name.is_none_or(|name| same(&ours.name, name)) {
+    let fits = if ours.host.is_none() {
+        let name = pushed.full_name.as_deref().or_else(|| located.first().map(|(_, name)| name.as_str()));
+        name.is_none_or(|name| same(&ours.name, name))
+    } else {
+        located.is_empty() || located.iter().any(|(host, name)| is_named(ours, host, name))
+    };
+    let moved = moved_to.is_some_and(|moved| located.iter().any(|(host, name)| is_named(moved, host, name)));
+    if fits || moved {
         return None;
     }
-    let theirs = match (host, name) {
-        (Some(host), Some(name)) => format!("{host}/{name}"),
-        (_, name) => name.cloned().unwrap_or_default(),
+    let theirs = match located.first() {
+        Some((host, name)) => {
+            format!("{host}/{}", pushed.full_name.as_ref().filter(|_| ours.host.is_none()).unwrap_or(name))
+        }
+        None => pushed.full_name.clone().unwrap_or_default(),
     };
     let own = ours.host.as_ref().map_or_else(|| ours.name.clone(), |host| format!("{host}/{}", ours.name));
     Some(Verdict::Ignored { reason: format!("another repository: {theirs}, followed is {own}"), hint: Some(HINT) })
 }
 
-/// Host without port, user and brackets, and the path without `.git`.
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+/// The repository at an address, as a delivery would name it; `None` for a path of this machine.
+pub fn repository(address: &str) -> Option<Repository> {
+    locate(address).map(|(host, name)| Repository { host: Some(host), name })
+}
+
+/// The forge (no port, no user, no brackets), and the path without `.git`.
 fn locate(clone_url: &str) -> Option<(String, String)> {
     let (host, path) = if clone_url.contains("://") {
         let url = Url::parse(clone_url).ok()?;
@@ -117,7 +157,17 @@ fn locate(clone_url: &str) -> Option<(String, String)> {
     };
     let path = path.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
-    (!host.is_empty() && !path.is_empty()).then(|| (host.trim_matches(['[', ']']).to_owned(), path.to_owned()))
+    (!host.is_empty() && !path.is_empty()).then(|| (forge(&host), path.to_owned()))
+}
+
+/// True if what is followed is the ref that the forge keeps for a pull request. No push is announced for it, but events of
+/// the pull request are.
+pub fn follows_pull_request(configured: &str, followed: &Followed) -> bool {
+    let name = followed.full_ref.as_deref().unwrap_or(configured);
+    let name = name.strip_prefix("refs/").unwrap_or(name);
+    name.strip_prefix("pull/")
+        .and_then(|rest| rest.strip_suffix("/head"))
+        .is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdict> {
@@ -129,6 +179,8 @@ fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdi
     let reference = push.reference.as_deref()?;
     let default_branch = push.repository.as_ref().and_then(|repository| repository.default_branch.as_deref());
     let ours = match (&followed.full_ref, configured) {
+        // The remote's HEAD names another branch by now: whatever was pushed to, a look finds out.
+        (Some(full), "HEAD") if has_moved(full, default_branch) => true,
         (Some(full), _) => reference == full,
         // Before the first look nobody knows better than the payload.
         (None, "HEAD") => default_branch.is_none_or(|branch| reference.strip_prefix("refs/heads/") == Some(branch)),
@@ -139,6 +191,16 @@ fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdi
     let own = followed.full_ref.as_deref().unwrap_or(configured);
     (!ours)
         .then(|| Verdict::Ignored { reason: format!("another ref: {reference}, followed is {own}"), hint: Some(HINT) })
+}
+
+/// True if the branch that is followed as the remote's HEAD is not the default branch any more.
+fn has_moved(followed: &str, default_branch: Option<&str>) -> bool {
+    followed.strip_prefix("refs/heads/").zip(default_branch).is_some_and(|(followed, default)| followed != default)
+}
+
+/// True if the push is ours although it is to another branch than what is followed: it says nothing about ours.
+fn is_of_another_branch(push: &Push, followed: &Followed) -> bool {
+    followed.full_ref.as_deref().zip(push.reference.as_deref()).is_some_and(|(followed, pushed)| followed != pushed)
 }
 
 /// SHA-1 or SHA-256, in full.
@@ -163,8 +225,10 @@ mod tests {
             repository: Some(PushedRepository {
                 full_name: Some("Acme/Site".to_owned()),
                 clone_url: Some(clone_url.to_owned()),
+                ssh_url: None,
                 default_branch: Some("main".to_owned()),
             }),
+            ..Push::default()
         }
     }
 
@@ -175,7 +239,7 @@ mod tests {
 
     fn rings(push: &Push, audience: &Audience, full_ref: Option<&str>) -> bool {
         let followed = Followed { full_ref: full_ref.map(str::to_owned), hash: false };
-        matches!(judge(push, true, audience, &followed), Verdict::Ours { .. })
+        matches!(judge(push, true, audience, &followed, None), Verdict::Ours { .. })
     }
 
     #[test]
@@ -197,8 +261,13 @@ mod tests {
             assert_eq!(rings(&push(url, "refs/heads/main"), &main, Some("refs/heads/main")), ours, "{url}");
         }
         for url in ["", "https://", "nonsense", "https:///x", "github.com:"] {
-            let verdict =
-                judge(&push(url, "refs/heads/main"), true, &audience(Some("github.com"), "main"), &Followed::default());
+            let verdict = judge(
+                &push(url, "refs/heads/main"),
+                true,
+                &audience(Some("github.com"), "main"),
+                &Followed::default(),
+                None,
+            );
             assert_eq!(verdict, Verdict::Impossible { field: "repository.clone_url" }, "{url}");
         }
     }
@@ -211,6 +280,69 @@ mod tests {
         other.repository.as_mut().expect("there").full_name = Some("acme/other".to_owned());
         assert!(!rings(&other, &audience(None, "main"), None));
         assert!(rings(&other, &Audience { repository: None, reference: "main".to_owned() }, None));
+    }
+
+    #[test]
+    fn either_address_counts_and_a_forges_host_for_ssh_is_the_forge() {
+        let cases = [
+            (Some("github.com"), "https://else.test/x/y.git", "git@github.com:acme/site.git", true),
+            (Some("github.com"), "https://github.com/acme/site.git", "git@else.test:x/y.git", true),
+            (Some("github.com"), "https://else.test/x/y.git", "git@else.test:x/y.git", false),
+            (Some("github.com"), "https://else.test/x/y.git", "ssh://git@ssh.github.com:443/acme/site.git", true),
+            (Some("ssh.github.com"), "https://github.com/acme/site.git", "git@github.com:acme/site.git", true),
+            (Some("altssh.gitlab.com"), "https://gitlab.com/acme/site.git", "git@gitlab.com:acme/site.git", true),
+            (Some("altssh.bitbucket.org"), "https://bitbucket.org/acme/site", "git@bitbucket.org:acme/site", true),
+            (Some("git.test"), "https://ssh.git.test/acme/site.git", "git@ssh.git.test:acme/site.git", false),
+        ];
+        for (host, clone_url, ssh_url, ours) in cases {
+            let mut push = push(clone_url, "refs/heads/main");
+            push.repository.as_mut().expect("there").ssh_url = Some(ssh_url.to_owned());
+            assert_eq!(rings(&push, &audience(host, "main"), None), ours, "{host:?}: {clone_url} {ssh_url}");
+        }
+        let mut only_ssh = push("", "refs/heads/main");
+        let repository = only_ssh.repository.as_mut().expect("there");
+        (repository.clone_url, repository.ssh_url) = (None, Some("git@github.com:acme/site.git".to_owned()));
+        assert!(rings(&only_ssh, &audience(Some("github.com"), "main"), None));
+    }
+
+    #[test]
+    fn a_renamed_repository_counts_under_the_name_that_the_remote_redirects_to() {
+        let renamed = push("https://github.com/acme-inc/website.git", "refs/heads/main");
+        let ours = audience(Some("github.com"), "main");
+        let to = |address| repository(address).expect("an address");
+        let judged = |moved_to: Option<&Repository>| judge(&renamed, true, &ours, &Followed::default(), moved_to);
+        assert!(matches!(judged(None), Verdict::Ignored { .. }));
+        assert!(matches!(judged(Some(&to("https://github.com/Acme-Inc/website"))), Verdict::Ours { .. }));
+        assert!(matches!(judged(Some(&to("https://github.com/acme-inc/other.git"))), Verdict::Ignored { .. }));
+        assert!(matches!(judged(Some(&to("https://else.test/acme-inc/website"))), Verdict::Ignored { .. }));
+        // The old name counts on: the forge may have sent the delivery before.
+        let old = push("https://github.com/acme/site.git", "refs/heads/main");
+        let verdict = judge(&old, true, &ours, &Followed::default(), Some(&to("https://github.com/acme-inc/website")));
+        assert!(matches!(verdict, Verdict::Ours { .. }));
+    }
+
+    #[test]
+    fn only_the_head_of_a_pull_request_is_followed_by_its_events() {
+        let known = |full_ref: &str| Followed { full_ref: Some(full_ref.to_owned()), ..Followed::default() };
+        for (configured, followed, expected) in [
+            ("pull/7/head", Followed::default(), true),
+            ("refs/pull/7/head", Followed::default(), true),
+            ("pull/7/head", known("refs/pull/7/head"), true),
+            ("pull/7/head", known("refs/heads/pull/7/head"), false),
+            ("pull/7/merge", Followed::default(), false),
+            ("pull/x/head", Followed::default(), false),
+            ("main", Followed::default(), false),
+        ] {
+            assert_eq!(follows_pull_request(configured, &followed), expected, "{configured} {followed:?}");
+        }
+    }
+
+    #[test]
+    fn a_push_that_tells_of_another_default_branch_announces_nothing_of_ours() {
+        let followed = Followed { full_ref: Some("refs/heads/old".to_owned()), ..Followed::default() };
+        let push = push("https://github.com/acme/site.git", "refs/heads/main");
+        let verdict = judge(&push, true, &audience(Some("github.com"), "HEAD"), &followed, None);
+        assert_eq!(verdict, Verdict::Ours { announced: None });
     }
 
     #[test]
@@ -229,7 +361,12 @@ mod tests {
             ("HEAD", None, "refs/heads/main", true),
             ("HEAD", None, "refs/heads/other", false),
             ("HEAD", None, "refs/tags/main", false),
-            ("HEAD", Some("refs/heads/other"), "refs/heads/main", false),
+            ("HEAD", Some("refs/heads/main"), "refs/heads/other", false),
+            // The default branch is `main` by now, so HEAD names another branch than the one that is followed.
+            ("HEAD", Some("refs/heads/other"), "refs/heads/main", true),
+            ("HEAD", Some("refs/heads/other"), "refs/heads/third", true),
+            ("other", Some("refs/heads/other"), "refs/heads/main", false),
+            ("HEAD", Some("HEAD"), "refs/heads/main", false),
             (COMMIT, None, "refs/heads/main", false),
         ];
         for (configured, full_ref, reference, ours) in cases {
@@ -243,7 +380,7 @@ mod tests {
     fn a_tag_announces_its_commit_and_a_deletion_nothing() {
         let followed = Followed::default();
         let tag = push("https://github.com/acme/site.git", "refs/tags/v1");
-        let verdict = judge(&tag, true, &audience(None, "v1"), &followed);
+        let verdict = judge(&tag, true, &audience(None, "v1"), &followed, None);
         let after = commit(&"f".repeat(40)).expect("a hash");
         assert_eq!(verdict, Verdict::Ours { announced: Some(Announced { before: None, after, forced: true }) });
 
@@ -252,7 +389,7 @@ mod tests {
             let mut gone = push("https://github.com/acme/site.git", "refs/heads/main");
             gone.after = Some(after);
             gone.deleted = deleted;
-            let verdict = judge(&gone, true, &audience(None, "main"), &followed);
+            let verdict = judge(&gone, true, &audience(None, "main"), &followed, None);
             assert_eq!(verdict, Verdict::Deleted);
         }
     }
@@ -261,13 +398,13 @@ mod tests {
     fn what_was_cut_off_counts_as_ours_and_what_was_read_still_counts() {
         let followed = Followed::default();
         let ours = audience(Some("github.com"), "main");
-        assert_eq!(judge(&Push::default(), false, &ours, &followed), Verdict::Ours { announced: None });
-        assert_eq!(judge(&Push::default(), true, &ours, &followed), Verdict::Incomplete { field: "ref" });
+        assert_eq!(judge(&Push::default(), false, &ours, &followed, None), Verdict::Ours { announced: None });
+        assert_eq!(judge(&Push::default(), true, &ours, &followed, None), Verdict::Incomplete { field: "ref" });
         let mut cut = push("https://github.com/acme/site.git", "refs/heads/other");
         cut.repository = None;
-        assert!(matches!(judge(&cut, false, &ours, &followed), Verdict::Ignored { .. }));
+        assert!(matches!(judge(&cut, false, &ours, &followed, None), Verdict::Ignored { .. }));
         let mut cut = push("https://github.com/acme/site.git", "refs/heads/main");
         cut.repository.as_mut().expect("there").clone_url = None;
-        assert!(matches!(judge(&cut, false, &ours, &followed), Verdict::Ours { .. }));
+        assert!(matches!(judge(&cut, false, &ours, &followed, None), Verdict::Ours { .. }));
     }
 }

@@ -24,6 +24,10 @@ pub struct Push {
     pub forced: Option<bool>,
     /// `head_commit.id`
     pub head_commit: Option<String>,
+    /// Of a pull request: its number, what happened to it, and `pull_request.head.sha`.
+    pub number: Option<u64>,
+    pub action: Option<String>,
+    pub pull_head: Option<String>,
     pub repository: Option<PushedRepository>,
 }
 
@@ -32,7 +36,17 @@ pub struct Push {
 pub struct PushedRepository {
     pub full_name: Option<String>,
     pub clone_url: Option<String>,
+    pub ssh_url: Option<String>,
     pub default_branch: Option<String>,
+}
+
+impl Push {
+    /// What the event of a pull request says about the ref that the forge keeps for it, `refs/pull/NUMBER/head`.
+    #[must_use]
+    pub fn of_pull_request(self) -> Self {
+        let reference = self.number.map(|number| format!("refs/pull/{number}/head"));
+        Self { reference, after: self.pull_head.clone(), head_commit: None, forced: None, deleted: None, ..self }
+    }
 }
 
 /// Why an authentic body could not be read.
@@ -105,6 +119,16 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                     }
                     self.0.head_commit = head.flatten().map(|head| head.id);
                 }
+                "number" => set(&mut self.0.number, "number", &mut map)?,
+                "action" => set(&mut self.0.action, "action", &mut map)?,
+                "pull_request" => {
+                    let mut pull = None;
+                    set::<PullRequest, _>(&mut pull, "pull_request", &mut map)?;
+                    if self.0.pull_head.is_some() {
+                        return Err(M::Error::duplicate_field("pull_request"));
+                    }
+                    self.0.pull_head = pull.map(|pull| pull.head.sha);
+                }
                 "repository" if self.0.repository.is_some() => return Err(M::Error::duplicate_field("repository")),
                 "repository" => {
                     map.next_value_seed(RepositoryFields(self.0.repository.insert(PushedRepository::default())))?;
@@ -121,6 +145,16 @@ impl<'de> Visitor<'de> for PushFields<'_> {
 #[derive(Deserialize)]
 struct HeadCommit {
     id: String,
+}
+
+#[derive(Deserialize)]
+struct PullRequest {
+    head: PullHead,
+}
+
+#[derive(Deserialize)]
+struct PullHead {
+    sha: String,
 }
 
 struct RepositoryFields<'a>(&'a mut PushedRepository);
@@ -145,6 +179,11 @@ impl<'de> Visitor<'de> for RepositoryFields<'_> {
             match key.as_str() {
                 "full_name" => set(&mut self.0.full_name, "full_name", &mut map)?,
                 "clone_url" => set(&mut self.0.clone_url, "clone_url", &mut map)?,
+                "ssh_url" => {
+                    let mut ssh_url = self.0.ssh_url.take().map(Some);
+                    set::<Option<String>, _>(&mut ssh_url, "ssh_url", &mut map)?;
+                    self.0.ssh_url = ssh_url.flatten();
+                }
                 "default_branch" => set(&mut self.0.default_branch, "default_branch", &mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -192,6 +231,24 @@ mod tests {
     }
 
     #[test]
+    fn a_pull_request_tells_of_its_own_ref() {
+        let json = r#"{"action":"synchronize","number":7,"before":"b","after":"a","pull_request":{"number":7,
+            "head":{"ref":"feature","sha":"abc","repo":{"full_name":"fork/b"}},"base":{"ref":"main","sha":"def"}},
+            "repository":{"full_name":"a/b","clone_url":"https://h/a/b.git"}}"#;
+        let pull = read(json.as_bytes(), true).expect("a pull request").of_pull_request();
+        assert_eq!((pull.reference.as_deref(), pull.after.as_deref()), (Some("refs/pull/7/head"), Some("abc")));
+        assert_eq!((pull.before.as_deref(), pull.action.as_deref()), (Some("b"), Some("synchronize")));
+        for wrong in [
+            r#"{"number":"7"}"#,
+            r#"{"number":-7}"#,
+            r#"{"pull_request":{"head":{}}}"#,
+            r#"{"pull_request":{"head":{"sha":"a"}},"pull_request":{"head":{"sha":"b"}}}"#,
+        ] {
+            assert!(read(wrong.as_bytes(), true).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_is_no_push_is_refused() {
         for wrong in [
             "",
@@ -213,6 +270,8 @@ mod tests {
             r#"{"ref":"a","r\u0065f":"b"}"#,
             r#"{"repository":{},"repository":{}}"#,
             r#"{"repository":{"clone_url":"a","clone_url":"a"}}"#,
+            r#"{"repository":{"ssh_url":"a","ssh_url":"b"}}"#,
+            r#"{"repository":{"ssh_url":7}}"#,
             "\u{feff}{}",
         ] {
             assert!(read(wrong.as_bytes(), true).is_err(), "{wrong}");

@@ -11,12 +11,13 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Trigger, TriggerKind};
-use crate::peers::{Admitted, LARGEST, Message, Refused, SIGNATURE};
+use crate::peers::{Admitted, LARGEST, Message, NO_SECRET_CODE, Refused, SIGNATURE};
 use crate::sync::{self, Announced};
 
 use super::answer;
-use super::hook::{Hook, UNSIGNED, before, is_delivery_id, single};
+use super::hook::{Hook, NO_SECRET, NO_SECRET_HINT, UNSIGNED, before, is_delivery_id, single};
 use super::ours::commit;
+use super::refusals::Why;
 use super::socket::Arrival;
 
 /// The rest of the path below the webhook's.
@@ -41,8 +42,9 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
     let arrival = head.extensions.get::<Arrival>().copied();
     let arrival = arrival.unwrap_or(Arrival { first_byte: now, ambiguous_length: false });
     let count = |result| hook.handle.metrics().peer_message(result);
-    let refused = || {
+    let refused = |why| {
         count("rejected");
+        hook.refusals.note(why);
         answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
     };
     if hyper::body::Body::size_hint(&body).lower() > LARGEST as u64 {
@@ -50,14 +52,22 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
         let message = "a message has at most 4096 bytes";
         return answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, None);
     }
-    let (Ok(Some(seal)), false) = (single(&head.headers, &SEAL), arrival.ambiguous_length) else { return refused() };
+    let (Ok(Some(seal)), false) = (single(&head.headers, &SEAL), arrival.ambiguous_length) else {
+        return refused(Why::PeerSecret);
+    };
     let body = match timeout_at(now + hook.limits.body, Limited::new(body, LARGEST).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => return refused(),
+        Ok(Err(_)) | Err(_) => return refused(Why::PeerSecret),
     };
     let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().into_iter().unzip();
+    if secrets.is_empty() {
+        count("rejected");
+        hook.refusals.note(Why::NoSecret);
+        return answer::refusal(StatusCode::UNAUTHORIZED, NO_SECRET_CODE, NO_SECRET, Some(NO_SECRET_HINT));
+    }
     match hook.peers.admit(seal.as_bytes(), &body, &secrets, hook.handle.now()) {
-        Err(Refused::Unauthentic) => refused(),
+        Err(Refused::Unauthentic) => refused(Why::PeerSecret),
+        Err(Refused::Clock) => refused(Why::PeerClock),
         Err(Refused::NotOurs) => {
             count("rejected");
             let message = "the message is for replicas that follow something else, or of another version";

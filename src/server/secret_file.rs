@@ -84,9 +84,13 @@ impl SecretFile {
         match read(&self.path) {
             Ok((secret, stamp)) => {
                 let renewed = held.secret.as_ref() != Some(&secret);
+                let odd = secret_file::oddity(&secret).filter(|_| renewed);
                 *held = Held { secret: Some(secret), stamp: Some(stamp), checked: held.checked };
                 if renewed {
                     tracing::info!(%path, "read a changed secret");
+                }
+                if let Some(odd) = odd {
+                    tracing::warn!(%path, "{odd}");
                 }
             }
             Err(fault) if fault.is_missing() && self.removable => {

@@ -130,7 +130,8 @@ impl<'a> Attempt<'a> {
             return Ok(Done::GaveWay);
         }
         for announced in &self.request.announced {
-            let is_news = self.heard().note(*announced, self.request.received);
+            let known = !self.tools.history.commits_with_prefix(&announced.after.to_string()).is_empty();
+            let is_news = self.heard().note(*announced, self.request.received, known);
             self.news = is_news.then_some(announced.after);
         }
         // A poll that finds nothing is no news, and a retry is a poll that keeps its trigger: while a failure stands, the

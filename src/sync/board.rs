@@ -58,6 +58,7 @@ struct Inner {
     snapshot: Snapshot,
     recent: VecDeque<Record>,
     followed: Followed,
+    moved_to: Option<String>,
     health: Health,
     deliveries: Deliveries,
 }
@@ -102,6 +103,7 @@ impl Board {
             snapshot,
             recent: VecDeque::new(),
             followed: Followed::default(),
+            moved_to: None,
             health: Health { started: false, ready: false, asked: None },
             deliveries: Deliveries::default(),
         };
@@ -134,6 +136,16 @@ impl Board {
 
     pub fn set_followed(&self, followed: Followed) {
         self.lock().followed = followed;
+    }
+
+    /// The address that the remote redirected the last look to, if it did.
+    #[must_use]
+    pub fn moved_to(&self) -> Option<String> {
+        self.lock().moved_to.clone()
+    }
+
+    pub fn set_moved_to(&self, address: Option<String>) {
+        self.lock().moved_to = address;
     }
 
     #[must_use]

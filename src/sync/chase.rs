@@ -12,6 +12,9 @@ use super::queue::Announced;
 
 /// How long after the ring an announced commit is looked for.
 const LONGEST: Duration = Duration::from_secs(30);
+/// The same for an announcement that does not begin at what the remote shows: the delivery of the push before it was lost, or
+/// the branch was made anew. It may also be a replay, so it is waited for less long.
+const UNCONNECTED: Duration = Duration::from_secs(5);
 /// The first pause between two looks; it doubles up to [`SLOWEST`].
 pub const FIRST: Duration = Duration::from_millis(250);
 pub const SLOWEST: Duration = Duration::from_secs(2);
@@ -29,17 +32,21 @@ struct Push {
     at: Instant,
     /// The remote showed it, so there is nothing to wait for any more.
     seen: bool,
+    /// An earlier look found it already, perhaps of a process before this one: the delivery is a replay, or a rollback.
+    old: bool,
 }
 
 impl Heard {
     /// Notes an announcement, and says whether it is news. One that was heard before is a redelivery or a replay: it is not
     /// waited for again, nor fetched ahead of the look.
-    pub fn note(&mut self, announced: Announced, at: Instant) -> bool {
+    ///
+    /// `old` is true if the history knows the commit.
+    pub fn note(&mut self, announced: Announced, at: Instant, old: bool) -> bool {
         let same = |push: &Push| (push.announced.before, push.announced.after) == (announced.before, announced.after);
         if self.0.iter().any(same) {
             return false;
         }
-        self.0.push_back(Push { announced, at, seen: false });
+        self.0.push_back(Push { announced, at, seen: false, old });
         if self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
@@ -59,12 +66,20 @@ impl Heard {
         self.0.iter().any(|push| push.announced.after == commit)
     }
 
-    /// Until when to wait for the ref to move on from `shown`, because a recent push said that it moved exactly from there.
-    /// A push from anywhere else is over: the ref has moved on since.
+    /// Until when to wait for the ref to move on from `shown`: half a minute if a recent push said that it moved exactly from
+    /// there, some seconds if it said that it moved from anywhere else to a commit that is new.
     #[must_use]
     pub fn still_to_come(&self, shown: Oid, now: Instant) -> Option<Instant> {
-        let expected = self.0.iter().filter(|push| !push.seen && push.announced.before == Some(shown));
-        expected.map(|push| push.at + LONGEST).filter(|until| *until > now).max()
+        let expected = self.0.iter().filter(|push| !push.seen && push.announced.after != shown);
+        let until = expected.filter_map(|push| {
+            if push.announced.before == Some(shown) {
+                return Some(push.at + LONGEST);
+            }
+            // What a later push moved on from will not be shown any more.
+            let is_over = push.old || self.0.iter().any(|later| later.announced.before == Some(push.announced.after));
+            (!is_over).then(|| push.at + UNCONNECTED)
+        });
+        until.filter(|until| *until > now).max()
     }
 }
 
@@ -83,28 +98,34 @@ mod tests {
     #[test]
     fn only_an_announcement_that_is_still_to_come_is_waited_for() {
         let now = Instant::now();
-        let cases: [(&str, &[Announced], &[u8], bool); 9] = [
-            ("the ref is not there yet", &[push(2, 3)], &[2], true),
-            ("it is there", &[push(2, 3)], &[3], false),
-            ("a replayed old delivery", &[push(1, 2)], &[2], false),
-            ("the ref moved on past it", &[push(2, 3)], &[4], false),
-            ("two pushes, the second not there yet", &[push(2, 3), push(3, 4)], &[3], true),
-            ("two pushes, the first one's webhook is late", &[push(3, 4), push(2, 3)], &[2], true),
-            ("a rollback to a commit we had", &[push(3, 2)], &[2, 3], true),
-            ("a push that was seen, and undone", &[push(2, 3)], &[3, 2], false),
-            ("nothing announced", &[], &[2], false),
+        let created = Announced { before: None, after: oid(5), forced: false };
+        let (whole, some, none) = (Some(LONGEST), Some(UNCONNECTED), None);
+        let cases: [(&str, &[Announced], &[u8], Option<Duration>); 13] = [
+            ("the ref is not there yet", &[push(2, 3)], &[2], whole),
+            ("it is there", &[push(2, 3)], &[3], none),
+            ("a replayed old delivery", &[push(1, 2)], &[2], none),
+            ("the ref moved on past it, or the push before it was not heard of", &[push(2, 3)], &[4], some),
+            ("the ref moved on past it, as was announced", &[push(2, 3), push(3, 4)], &[4], none),
+            ("two pushes, the second not there yet", &[push(2, 3), push(3, 4)], &[3], whole),
+            ("two pushes, neither there yet", &[push(2, 3), push(3, 4)], &[2], whole),
+            ("two pushes, the first one's webhook is late", &[push(3, 4), push(2, 3)], &[2], whole),
+            ("two pushes, the first one's webhook was lost", &[push(3, 4)], &[2], some),
+            ("a branch that was made anew", &[created], &[2], some),
+            ("a rollback to a commit we had", &[push(3, 2)], &[2, 3], whole),
+            ("a push that was seen, and undone", &[push(2, 3)], &[3, 2], none),
+            ("nothing announced", &[], &[2], none),
         ];
         for (name, announced, shown, expected) in cases {
             let mut heard = Heard::default();
             for push in announced {
-                heard.note(*push, now);
+                heard.note(*push, now, false);
             }
             // What the remote showed before the rollback was announced is not what was announced.
             for commit in shown.iter().filter(|_| name != "a rollback to a commit we had") {
                 heard.saw(oid(*commit));
             }
             let last = oid(*shown.last().unwrap());
-            assert_eq!(heard.still_to_come(last, now).is_some(), expected, "{name}");
+            assert_eq!(heard.still_to_come(last, now).map(|until| until - now), expected, "{name}");
         }
     }
 
@@ -112,26 +133,35 @@ mod tests {
     fn a_replay_is_not_waited_for_again_and_nothing_is_waited_for_longer_than_half_a_minute() {
         let start = Instant::now();
         let mut heard = Heard::default();
-        heard.note(push(1, 2), start);
+        heard.note(push(1, 2), start, false);
         let late = start + LONGEST;
         assert_eq!(heard.still_to_come(oid(1), late), None);
-        heard.note(push(1, 2), late);
+        heard.note(push(1, 2), late, false);
         assert_eq!(heard.still_to_come(oid(1), late), None);
+        // From elsewhere, a commit that the history has is a replay; one that it has not is waited for some seconds.
+        let mut heard = Heard::default();
+        heard.note(push(1, 2), start, true);
+        assert_eq!(heard.still_to_come(oid(9), start), None);
+        assert_eq!(heard.still_to_come(oid(1), start), Some(start + LONGEST), "a rollback to it");
+        heard.note(push(3, 4), start, false);
+        assert_eq!(heard.still_to_come(oid(9), start), Some(start + UNCONNECTED));
+        assert_eq!(heard.still_to_come(oid(9), start + UNCONNECTED), None);
     }
 
     #[test]
     fn what_was_heard_is_remembered_within_bounds() {
         let mut heard = Heard::default();
         for number in 0..=255 {
-            heard.note(push(number, 1), Instant::now());
-            heard.note(push(number, 2), Instant::now());
+            heard.note(push(number, 1), Instant::now(), false);
+            heard.note(push(number, 2), Instant::now(), false);
         }
         assert_eq!(heard.0.len(), REMEMBERED);
     }
 
     proptest::proptest! {
-        /// Against a list of everything that was ever said: what is waited for was announced, once, within half a minute, from
-        /// exactly what the remote shows, and has not been seen since.
+        /// Against a list of everything that was ever said: what is waited for was announced, once, and has not been seen since;
+        /// within half a minute if from exactly what the remote shows, else within some seconds, if nothing was announced
+        /// to follow it.
         #[test]
         fn what_is_waited_for_was_announced_and_not_seen_since(
             steps in proptest::collection::vec((0u8..3, 0u8..4, 0u8..4, 0u64..20_000), 0..40),
@@ -143,7 +173,7 @@ mod tests {
             for (what, one, other, millis) in steps {
                 match what {
                     0 => {
-                        heard.note(push(one, other), now);
+                        heard.note(push(one, other), now, false);
                         if !said.iter().any(|(before, after, ..)| (*before, *after) == (one, other)) {
                             said.push((one, other, now, false));
                         }
@@ -157,8 +187,13 @@ mod tests {
                 for shown in 0..4 {
                     let expected = said
                         .iter()
-                        .filter(|(before, _, at, seen)| *before == shown && !seen && *at + LONGEST > now)
-                        .map(|(_, _, at, _)| *at + LONGEST)
+                        .filter(|(_, after, _, seen)| *after != shown && !seen)
+                        .filter_map(|(before, after, at, _)| {
+                            let followed = said.iter().any(|(from, ..)| from == after);
+                            let patience = if *before == shown { Some(LONGEST) } else { (!followed).then_some(UNCONNECTED) };
+                            patience.map(|patience| *at + patience)
+                        })
+                        .filter(|until| *until > now)
                         .max();
                     proptest::prop_assert_eq!(heard.still_to_come(oid(shown), now), expected);
                     proptest::prop_assert_eq!(heard.contains(oid(shown)), said.iter().any(|said| said.1 == shown));

@@ -124,6 +124,12 @@ impl Handle {
         self.board.followed()
     }
 
+    /// The address that the remote redirects to, if it does.
+    #[must_use]
+    pub fn moved_to(&self) -> Option<String> {
+        self.board.moved_to()
+    }
+
     #[must_use]
     pub fn health(&self) -> Health {
         self.board.health()

@@ -5,7 +5,8 @@ use std::time::Duration;
 use pushsync::api::{Outcome, TriggerKind};
 
 use super::site::{SECRET, Site, published};
-use crate::support::delivery::Delivery;
+use crate::support::delivery::{Delivery, NO_COMMIT};
+use crate::support::git_http::Mode;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
@@ -95,6 +96,51 @@ async fn a_rollback_by_force_push_that_outruns_its_ref_is_waited_for_too() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     site.remote.release();
     site.wait_published(&first).await;
+}
+
+#[tokio::test]
+async fn a_late_ref_is_waited_for_also_when_the_push_does_not_begin_at_what_the_remote_shows() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    // Two pushes, of which the first one's delivery was lost.
+    site.remote.hold();
+    let unheard = site.repo.push_file("a", "1", "its delivery was lost");
+    let second = site.repo.push_file("a", "2", "the second");
+    assert_eq!(site.ring(&unheard, &second).await.status, 202);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    site.remote.release();
+    site.wait_published(&second).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
+    assert!(record.trigger.kind == TriggerKind::Webhook && record.chased >= 1, "{record:?}");
+    // A branch that was removed and made again: its delivery names no commit before.
+    site.remote.hold();
+    let again = site.repo.push_file("a", "3", "made again");
+    assert_eq!(site.ring(NO_COMMIT, &again).await.status, 202);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    site.remote.release();
+    site.wait_published(&again).await;
+    let record = site.wait_record(|record| record.new.as_deref() == Some(&again)).await;
+    assert!(record.trigger.kind == TriggerKind::Webhook && record.chased >= 1, "{record:?}");
+}
+
+#[tokio::test]
+async fn a_renamed_repository_is_ours_under_the_name_that_the_remote_redirects_to() {
+    let mut site = Site::new();
+    let bare = site.repo.bare().file_name().unwrap().to_string_lossy().into_owned();
+    site.remote.set(Mode::RedirectFrom("/acme/old.git".into(), format!("/{bare}")));
+    let old = site.remote.url("acme/old.git");
+    site.set("repo", &old);
+    site.start_in_sync().await;
+    let before = site.repo.head();
+    let after = site.repo.push_file("a", "1", "after the rename");
+    let push = |url: &str| Delivery::push(url, "refs/heads/main", &before, &after);
+    let other = push(&site.remote.url("acme/other.git")).send(&site.hook(), SECRET).await;
+    assert!(other.status == 200 && other.body.contains("another repository"), "{other:?}");
+    assert_eq!(push(&site.remote.url(&bare)).send(&site.hook(), SECRET).await.status, 202);
+    site.wait_published(&after).await;
+    let later = site.repo.push_file("a", "2", "announced under the old name");
+    assert_eq!(site.ring(&after, &later).await.status, 202);
+    site.wait_published(&later).await;
 }
 
 #[tokio::test]
@@ -373,8 +419,13 @@ async fn an_announced_commit_is_fetched_beside_the_look_and_a_replay_is_only_a_l
         assert_eq!(site.ring(&first, &second).await.status, 202);
         assert_eq!(requests_settle(&site, requests).await, 1);
     }
-    // A push from where the ref is not (any more).
+    // A push from where the ref is not (any more): the delivery before it may have been lost, so there are looks for 5 s.
     let nowhere = "7".repeat(40);
+    let requests = site.remote.requests();
+    assert_eq!(site.ring(&first, &nowhere).await.status, 202);
+    let looks = requests_settle(&site, requests).await;
+    assert!((2..=7).contains(&looks), "{looks} looks");
+    // A replay of it is one look again.
     let requests = site.remote.requests();
     assert_eq!(site.ring(&first, &nowhere).await.status, 202);
     assert_eq!(requests_settle(&site, requests).await, 1);

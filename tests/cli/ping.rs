@@ -77,12 +77,14 @@ fn ping(url: &str, more: &[&str]) -> Output {
 
 #[test]
 fn a_ping_is_signed_and_looks_like_githubs() {
-    let (port, server) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npong\x1b\n");
+    let (port, server) = answer_once(
+        "HTTP/1.1 200 OK\r\ncontent-length: 46\r\n\r\n{\"queued\":false,\"reason\":\"pong\",\"more\":\"\u{9b}1m\"}",
+    );
     let output = ping(&format!("http://127.0.0.1:{port}/webhook"), &["--repo", "acme/site"]);
     let received = server.join().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    assert!(text.contains("200 OK after ") && text.contains("pong\\u{1b}"), "{text}");
+    assert!(text.contains("200 OK after ") && text.contains("pong") && !text.contains('\u{9b}'), "{text}");
 
     assert_eq!(received.head[0], "POST /webhook HTTP/1.1");
     assert_eq!(received.header("x-github-event"), "ping");
@@ -97,7 +99,8 @@ fn a_ping_is_signed_and_looks_like_githubs() {
 
 #[test]
 fn a_push_announces_what_it_is_told_to() {
-    let (port, server) = answer_once("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+    let (port, server) =
+        answer_once("HTTP/1.1 202 Accepted\r\ncontent-length: 33\r\n\r\n{\"queued\":true,\"reason\":\"pushed\"}");
     let after = "757107ea0eb2509fc211221cce984b8a37570b6d";
     let more = ["--push", "--ref", "live", "--after", after, "--repo", "https://git.test/acme/site.git"];
     let output = ping(&format!("http://127.0.0.1:{port}/webhook"), &more);

@@ -161,6 +161,8 @@ fn only_the_webhook_itself_is_routed_to_the_hook() {
     assert_eq!(matches[0]["method"], "POST");
 
     let ingress = document("Ingress", "site");
+    let largest = &ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"];
+    assert_eq!(largest, "25m", "the largest delivery that GitHub sends");
     let paths = list(&ingress["spec"]["rules"][0]["http"]["paths"]);
     let to_hook: Vec<&Value> = paths.iter().filter(|path| path["backend"]["service"]["name"] == "site-hook").collect();
     assert_eq!((to_hook.len(), word(&to_hook[0]["pathType"]), word(&to_hook[0]["path"])), (1, "Exact", path.as_str()));

@@ -38,6 +38,10 @@ fn before_native_sidecars_the_same_container_stands_beside_the_app() {
     assert_eq!(names, ["app", "poll"]);
     let mut native = container(&document("Deployment", "site"), "poll");
     native.as_object_mut().unwrap().remove("restartPolicy");
+    // Told to end together with the app, it goes on taking deliveries until every proxy has heard of that.
+    native["args"].as_array_mut().unwrap().push("--drain=5s".into());
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(grace > 5 + 2, "{grace} s are not enough for the drain and the end");
     assert_eq!(container(classic, "poll"), native);
     assert_eq!(pods::objections(classic), Vec::<String>::new());
 }

@@ -135,12 +135,18 @@ async fn what_is_not_ours_is_acknowledged_with_the_reason() {
         ("a tag", with(&|p| p["ref"] = json!("refs/tags/v1")), "another ref"),
         (
             "another owner",
-            with(&|p| p["repository"]["clone_url"] = json!("https://github.com/evil/site.git")),
+            with(&|p| {
+                p["repository"]["clone_url"] = json!("https://github.com/evil/site.git");
+                p["repository"]["ssh_url"] = json!("git@github.com:evil/site.git");
+            }),
             "another repository: github.com/evil/site, followed is github.com/acme/site",
         ),
         (
             "another host",
-            with(&|p| p["repository"]["clone_url"] = json!("https://github.com.evil.test/acme/site.git")),
+            with(&|p| {
+                p["repository"]["clone_url"] = json!("https://github.com.evil.test/acme/site.git");
+                p["repository"]["ssh_url"] = json!("git@github.com.evil.test:acme/site.git");
+            }),
             "another repository",
         ),
     ];
@@ -173,6 +179,26 @@ async fn the_followed_ref_decides_once_it_is_known() {
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 202);
     sidecar.board.set_followed(Followed { full_ref: None, hash: true });
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_ssh_address_and_the_address_that_the_remote_redirects_to_count() {
+    let sidecar = Sidecar::new();
+    let at = |clone_url: &str, ssh_url: &str| {
+        let mut payload = payload();
+        payload["repository"]["clone_url"] = json!(clone_url);
+        payload["repository"]["ssh_url"] = json!(ssh_url);
+        Post::push(&payload)
+    };
+    let by_ssh = at("https://web.test/acme/site.git", "ssh://git@ssh.github.com:443/acme/site.git");
+    assert_eq!(sidecar.post(&by_ssh).await.status, 202);
+    let renamed = at("https://github.com/acme-inc/website.git", "git@github.com:acme-inc/website.git");
+    assert_eq!(sidecar.post(&renamed).await.status, 200);
+    sidecar.board.set_moved_to(Some("https://github.com/acme-inc/website.git".into()));
+    assert_eq!(sidecar.post(&renamed).await.status, 202);
+    assert_eq!(sidecar.post(&Post::push(&payload())).await.status, 202, "the old name counts on");
+    sidecar.board.set_moved_to(None);
+    assert_eq!(sidecar.post(&renamed).await.status, 200);
 }
 
 #[tokio::test]
@@ -341,4 +367,39 @@ async fn an_odd_delivery_id_is_not_shown() {
         assert_eq!(sidecar.post(&Post::push(&payload()).with("X-GitHub-Delivery", &id)).await.status, 202);
         assert_eq!(sidecar.rung().unwrap().trigger.delivery, None, "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_pull_request_that_is_followed_is_triggered_by_its_own_events() {
+    let audience = Audience { reference: "pull/7/head".into(), ..Setup::default().audience };
+    let sidecar = Setup { audience, ..Setup::default() }.start();
+    let event = |action: &str, number: u64| {
+        let mut payload = payload();
+        let fields = payload.as_object_mut().unwrap();
+        for push_only in ["ref", "after", "commits", "head_commit", "deleted", "forced"] {
+            fields.remove(push_only);
+        }
+        fields.insert("action".into(), json!(action));
+        fields.insert("number".into(), json!(number));
+        fields.insert("pull_request".into(), json!({"number": number, "head": {"ref": "feature", "sha": COMMIT}}));
+        Post::new("pull_request", payload.to_string())
+    };
+    for action in ["opened", "synchronize", "reopened"] {
+        let answer = sidecar.post(&event(action, 7)).await;
+        assert_eq!(answer.status, 202, "{action}: {answer:?}");
+        let rung = sidecar.rung().expect("rung");
+        assert_eq!(rung.newest_announced().map(|commit| commit.to_string()).as_deref(), Some(COMMIT), "{action}");
+    }
+    for (post, reason) in [
+        (event("closed", 7), "another action: closed"),
+        (event("labeled", 7), "another action: labeled"),
+        (event("synchronize", 8), "another ref: refs/pull/8/head"),
+        (Post::push(&payload()), "another ref: refs/heads/main"),
+    ] {
+        let answer = sidecar.post(&post).await;
+        assert!(answer.status == 200 && answer.reason().starts_with(reason), "{answer:?}");
+        assert!(sidecar.rung().is_none());
+    }
+    let other = Sidecar::new().post(&event("synchronize", 7)).await;
+    assert!(other.status == 200 && other.reason().starts_with("another event: pull_request"), "{other:?}");
 }

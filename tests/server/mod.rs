@@ -2,12 +2,16 @@
 
 mod abuse;
 mod admin;
+mod balancers;
 mod events;
 mod flood;
 pub mod harness;
 mod hook;
 mod large;
 mod lifecycle;
+mod outgoing;
+mod pings;
 mod probes;
+mod restarts;
 mod smuggling;
 mod wire;

@@ -36,6 +36,13 @@ pub(super) const FLAGS: &[Flag] = &[
         Value("1"),
         "Looks a second that webhooks may cause, in bursts of up to 5; more of them are merged, not refused. 0 is no limit",
     ),
+    one(
+        RungBy,
+        "drain",
+        "DURATION",
+        Value("0s"),
+        "How long everything is served as before after SIGTERM, so that no delivery is lost while proxies still send some here. A second signal ends it at once",
+    ),
     many(
         RungBy,
         "peers",

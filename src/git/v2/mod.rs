@@ -132,6 +132,12 @@ impl Client {
         matches!(self.known().way, Way::Old(since) if since.elapsed() < LONGEST_OLD)
     }
 
+    /// The address that the configured one redirects to, if it does. Without user and password.
+    pub(super) fn moved_to(&self, options: &RemoteOptions) -> Option<String> {
+        let base = self.known().base;
+        (base != untried(options).base).then_some(base)
+    }
+
     /// True if it is known to answer a POST straight away.
     pub(super) fn is_straight(&self) -> bool {
         self.known().way == Way::Straight

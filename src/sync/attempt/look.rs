@@ -35,6 +35,7 @@ impl Attempt<'_> {
         self.early = early;
         let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
         self.tools.board.set_followed(followed);
+        self.tools.board.set_moved_to(self.tools.engine.moved_to());
         self.saw(look.commit);
         Ok(look)
     }

@@ -1,0 +1,140 @@
+//! Peers' names to addresses: asked for again while there is no answer, with the addresses of the last delivery at hand.
+//!
+//! One lost packet costs a resolver five seconds, so a second question beside the first is often answered sooner. It must not
+//! know what the addresses are for.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Name, Network};
+
+/// The pauses between two questions for one name; the last one repeats.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// Questions for one name that may be open in the whole process. The system's resolver cannot be interrupted: each of these
+/// holds a thread until the resolver gives up by itself.
+const MOST_OPEN: usize = 3;
+/// A name that does not exist by so many answers is not asked for again. A headless Service has none while it has no pods.
+const MOST_DENIALS: usize = 3;
+
+/// Why a name has no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoAddress {
+    /// The name server says that there is no such name, or that it has no address.
+    NoSuchName,
+    /// No name server answered, or it could not say.
+    NoAnswer,
+}
+
+/// What is known of the names.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<HashMap<String, Known>>);
+
+#[derive(Debug)]
+struct Known {
+    /// What the name had when it was asked for last.
+    addresses: Vec<SocketAddr>,
+    open: Arc<Semaphore>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), open: Arc::new(Semaphore::new(MOST_OPEN)) }
+    }
+}
+
+impl Names {
+    /// The addresses that need no question: an IP address's own, else those of the last answer.
+    pub(super) fn at_hand(&self, name: &Name) -> Vec<SocketAddr> {
+        match literal(name) {
+            Some(address) => vec![address],
+            None => self.with(name, |known| known.addresses.clone()),
+        }
+    }
+
+    /// Asks for a name until it has addresses, and not after `end`. The first answer counts, whichever question it is for.
+    ///
+    /// # Errors
+    /// [`NoAddress`]
+    pub(super) async fn find(
+        &self,
+        network: &Arc<dyn Network>,
+        name: &Name,
+        end: Instant,
+    ) -> Result<Vec<SocketAddr>, NoAddress> {
+        if let Some(address) = literal(name) {
+            return Ok(vec![address]);
+        }
+        let open = self.with(name, |known| Arc::clone(&known.open));
+        let mut questions = FuturesUnordered::new();
+        let mut pauses = PAUSES.into_iter();
+        let mut again = Instant::now();
+        let mut denials = 0;
+        loop {
+            tokio::select! {
+                Some(answer) = questions.next() => match answer {
+                    Ok(addresses) => {
+                        let addresses = canonical(addresses);
+                        self.with(name, |known| known.addresses.clone_from(&addresses));
+                        return Ok(addresses);
+                    }
+                    Err(NoAddress::NoSuchName) => {
+                        denials += 1;
+                        if denials == MOST_DENIALS {
+                            return Err(NoAddress::NoSuchName);
+                        }
+                    }
+                    Err(NoAddress::NoAnswer) => {}
+                },
+                () = sleep_until(again), if again < end => {
+                    again = Instant::now() + pauses.next().unwrap_or(PAUSES[PAUSES.len() - 1]);
+                    questions.push(ask(Arc::clone(network), Arc::clone(&open), name.clone()));
+                }
+                () = sleep_until(end) => {
+                    return Err(if denials > 0 { NoAddress::NoSuchName } else { NoAddress::NoAnswer });
+                }
+            }
+        }
+    }
+
+    fn with<T>(&self, name: &Name, look: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        look(known.entry(name.to_string()).or_default())
+    }
+}
+
+/// One question. It goes on, and counts as open, when its answer is not wanted any more.
+async fn ask(network: Arc<dyn Network>, open: Arc<Semaphore>, name: Name) -> Result<Vec<SocketAddr>, NoAddress> {
+    let permit = open.acquire_owned().await.map_err(|_closed| NoAddress::NoAnswer)?;
+    let question = tokio::spawn(async move {
+        let answer = network.resolve(&name.host, name.port).await;
+        drop(permit);
+        answer
+    });
+    match question.await {
+        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+        Ok(Ok(_)) => Err(NoAddress::NoSuchName),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(NoAddress::NoSuchName),
+        Ok(Err(_)) | Err(_) => Err(NoAddress::NoAnswer),
+    }
+}
+
+fn literal(name: &Name) -> Option<SocketAddr> {
+    let ip = name.host.parse::<IpAddr>().ok()?;
+    Some(SocketAddr::new(ip.to_canonical(), name.port))
+}
+
+/// Each address once, IPv4 addresses in IPv6 form as what they are.
+fn canonical(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut known = std::collections::HashSet::new();
+    let plain = addresses.into_iter().map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+    plain.filter(|address| known.insert(*address)).collect()
+}

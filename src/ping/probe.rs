@@ -1,0 +1,69 @@
+//! Second looks at a port that gave no usable answer: whether it speaks TLS, plain HTTP, or expects the PROXY protocol.
+//!
+//! Each is one small connection with a short end, and only its kind of answer counts. Never through a proxy: what a proxy
+//! says about a port is not what the port says.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, Url, redirect};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a port turned out to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Tls,
+    PlainHttp,
+    ProxyProtocol,
+}
+
+/// Finds out what a port speaks that did not answer as its URL says. `None` if nothing of the three helps.
+pub(super) async fn look_again(url: &Url) -> Option<Spoken> {
+    if url.scheme() == "https" {
+        return answers(url, "http").await.then_some(Spoken::PlainHttp);
+    }
+    if answers(url, "https").await {
+        return Some(Spoken::Tls);
+    }
+    takes_proxy_protocol(url).await.then_some(Spoken::ProxyProtocol)
+}
+
+/// True if the same host and port answers anything at all over another scheme.
+async fn answers(url: &Url, scheme: &str) -> bool {
+    let mut other = url.clone();
+    // The scheme's own port would change along with it.
+    let port = url.port_or_known_default();
+    if other.set_scheme(scheme).is_err() || other.set_port(port).is_err() {
+        return false;
+    }
+    let _ = (other.set_username(""), other.set_password(None));
+    other.set_path("/");
+    other.set_query(None);
+    let client = Client::builder()
+        .timeout(PATIENCE)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        // Only the protocol is asked for; nothing secret is sent.
+        .tls_danger_accept_invalid_certs(true)
+        .build();
+    let Ok(client) = client else { return false };
+    client.request(Method::HEAD, other).send().await.is_ok()
+}
+
+/// True if the port answers in HTTP once a header of the PROXY protocol comes first (version 1, section 2.1).
+async fn takes_proxy_protocol(url: &Url) -> bool {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
+    let exchange = async {
+        let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        let request = format!("PROXY UNKNOWN\r\nHEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await?;
+        // What does not know the protocol calls it a bad request.
+        Ok::<_, std::io::Error>(start.starts_with(b"HTTP/1.") && !start.ends_with(b"400"))
+    };
+    matches!(timeout(PATIENCE, exchange).await, Ok(Ok(true)))
+}
