@@ -114,9 +114,10 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         Err(error) => {
             let after = start.elapsed().as_millis();
             writeln!(output, "No answer after {after} ms: {}", printable(&scrub(&answer::chain(&error))))?;
-            let spoken = match answer::may_speak_otherwise(&error) && straight {
-                true => probe::look_again(&options.url).await,
-                false => None,
+            let spoken = if answer::may_speak_otherwise(&error) && straight {
+                probe::look_again(&options.url).await
+            } else {
+                None
             };
             writeln!(output, "{}", answer::explain_failure(&error, spoken))?;
             return Ok(1);

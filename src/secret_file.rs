@@ -86,7 +86,7 @@ pub fn oddity(secret: &Secret) -> Option<String> {
             odd.push("begins or ends with another line break than the one at its end that does not count");
         }
         let middle = bytes.trim_ascii();
-        if middle.iter().any(|byte| byte.is_ascii_control()) {
+        if middle.iter().any(u8::is_ascii_control) {
             odd.push("holds a control character or a line break inside");
         }
     }

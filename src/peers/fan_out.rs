@@ -83,7 +83,7 @@ impl Peers {
             let legs: Vec<_> = peers.names.iter().map(|name| peers.leg(&fan_out, name, first.clone())).collect();
             drop(first);
             join_all(legs).await;
-            peers.end(&fan_out);
+            fan_out.say();
         });
         // Nothing is ever sent: this ends when all of them have let go.
         let _ = timeout(FIRST_TRY, firsts.recv()).await;
@@ -113,7 +113,7 @@ impl Peers {
         tokio::pin!(lookup);
         if let Ok(Ok(addresses)) = timeout(HEAD_START, &mut lookup).await {
             let failed = self.tell_all(fan_out, &host, addresses, Some(first)).await;
-            failed.into_iter().for_each(|target| self.conclude(fan_out, target.address.to_string(), target.fate));
+            self.conclude_all(fan_out, failed);
             return;
         }
         let remembered = self.known.at_hand(name);
@@ -122,7 +122,7 @@ impl Peers {
         let looked = async {
             let addresses = lookup.await?;
             let failed = self.tell_all(fan_out, &host, addresses.clone(), None).await;
-            failed.into_iter().for_each(|target| self.conclude(fan_out, target.address.to_string(), target.fate));
+            self.conclude_all(fan_out, failed);
             Ok::<_, NoAddress>(addresses)
         };
         let (failed, looked) = join(meanwhile, looked).await;
@@ -208,15 +208,9 @@ impl Peers {
         fan_out.results.send_replace(results);
     }
 
-    fn end(&self, fan_out: &FanOut) {
-        let progress = fan_out.progress();
-        let (told, failed) = (progress.tally.told(), progress.tally.failed());
-        let delivery = fan_out.message.delivery.as_deref();
-        if failed > 0 {
-            let some = progress.tally.failures();
-            tracing::warn!(delivery.id = delivery, "{told} peers were told, {failed} were not: {some}");
-        } else {
-            tracing::info!(delivery.id = delivery, "{told} peers were told");
+    fn conclude_all(&self, fan_out: &FanOut, targets: Vec<Target>) {
+        for target in targets {
+            self.conclude(fan_out, target.address.to_string(), target.fate);
         }
     }
 
@@ -268,6 +262,19 @@ impl Peers {
 impl FanOut {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what became of it.
+    fn say(&self) {
+        let progress = self.progress();
+        let (told, failed) = (progress.tally.told(), progress.tally.failed());
+        let delivery = self.message.delivery.as_deref();
+        if failed > 0 {
+            let some = progress.tally.failures();
+            tracing::warn!(delivery.id = delivery, "{told} peers were told, {failed} were not: {some}");
+        } else {
+            tracing::info!(delivery.id = delivery, "{told} peers were told");
+        }
     }
 
     /// True if this fan-out is among those that may try an address again.

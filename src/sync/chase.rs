@@ -95,12 +95,15 @@ mod tests {
         Announced { before: Some(oid(before)), after: oid(after), forced: false }
     }
 
+    /// A name, what was announced, what the remote showed, and for how long it is waited.
+    type Case<'a> = (&'a str, &'a [Announced], &'a [u8], Option<Duration>);
+
     #[test]
     fn only_an_announcement_that_is_still_to_come_is_waited_for() {
         let now = Instant::now();
         let created = Announced { before: None, after: oid(5), forced: false };
         let (whole, some, none) = (Some(LONGEST), Some(UNCONNECTED), None);
-        let cases: [(&str, &[Announced], &[u8], Option<Duration>); 13] = [
+        let cases: [Case<'_>; 13] = [
             ("the ref is not there yet", &[push(2, 3)], &[2], whole),
             ("it is there", &[push(2, 3)], &[3], none),
             ("a replayed old delivery", &[push(1, 2)], &[2], none),
