@@ -88,7 +88,7 @@ fn command() -> Command {
         )
         .arg(flag("read-only", "Offer no action that changes a replica"))
         .arg(
-            value("max-links", "N", "Replicas that are connected at the same time")
+            value("max-links", "N", "Pods that are connected at the same time; the others are visited in turn")
                 .default_value("12")
                 .value_parser(value_parser!(u16).range(1..)),
         )

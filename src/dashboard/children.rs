@@ -1,19 +1,19 @@
 //! Our child processes, so that none outlives us on any way out.
 //!
-//! Each runs in its own process group: a terminal's Ctrl-C must not reach it before us, and what it started goes with
-//! it. It knows process ids, not what runs in them.
+//! Each leads a session and with it a process group of its own: a terminal's Ctrl-C must not reach it before us, and what
+//! it started goes with it. It knows process ids, not what runs in them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The running children.
 #[derive(Clone, Debug, Default)]
 pub struct Children(Arc<Mutex<HashSet<i32>>>);
 
 impl Children {
-    /// Notes a child that was just started in a group of its own.
+    /// Notes a child that was just started.
     pub fn add(&self, id: u32) {
         if let Ok(id) = i32::try_from(id) {
             self.lock().insert(id);
@@ -65,7 +65,7 @@ impl Children {
         // Only while it is ours: the lock keeps a reaped id from being signalled.
         let children = self.lock();
         if let (true, Some(id)) = (children.contains(&id), Pid::from_raw(id)) {
-            let _ = kill_process_group(id, signal);
+            end(id, signal);
         }
     }
 
@@ -76,7 +76,14 @@ impl Children {
 
 fn kill(children: &mut HashSet<i32>) {
     for id in children.drain().filter_map(Pid::from_raw) {
-        let _ = kill_process_group(id, Signal::KILL);
+        end(id, Signal::KILL);
+    }
+}
+
+/// Signals a child's group. One that was started a moment ago has none yet, and one that may use the terminal is in ours.
+fn end(id: Pid, signal: Signal) {
+    if kill_process_group(id, signal).is_err() {
+        let _ = kill_process(id, signal);
     }
 }
 

@@ -47,8 +47,14 @@ pub(crate) fn dashboard_stream(data: &[u8]) {
 }
 
 fn model() -> Model {
-    let setup =
-        Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, commit: None, kubernetes: true };
+    let setup = Setup {
+        subject: "prod/web".to_owned(),
+        read_only: false,
+        max_links: 12,
+        longest_visit: jiff::SignedDuration::from_secs(10),
+        commit: None,
+        kubernetes: true,
+    };
     // 2026-11-22 12:00:00 UTC
     let now = Timestamp::from_second(1_795_348_800).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut model = Model::new(setup, now, TimeZone::UTC);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::child::{self, Terminal};
 use super::children::Children;
 use super::forward::{Boxed, Forward, Way};
 use super::model::Problem;
@@ -39,8 +40,8 @@ pub struct Cluster {
 impl Cluster {
     /// A call without its verb.
     #[must_use]
-    pub fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new("kubectl");
+    pub fn command(&self, terminal: Terminal) -> std::process::Command {
+        let mut command = child::command(PROGRAM, terminal);
         if let Some(context) = &self.context {
             command.arg("--context").arg(context);
         }
@@ -77,11 +78,14 @@ impl Forward for Kubectl {
 impl Kubectl {
     async fn start(&self, place: usize, lines: mpsc::Sender<String>) -> Result<Way, Problem> {
         let port = self.ports.get(place).or(self.ports.first()).copied().unwrap_or(crate::api::DEFAULT_ADMIN_PORT);
-        let mut command = self.cluster.command();
+        if !child::on_path(PROGRAM) {
+            return Err(not_found());
+        }
+        let mut command = self.cluster.command(Terminal::None);
         command.args(["--namespace", &self.namespace, "port-forward", "--address", "127.0.0.1"]);
         command.arg(format!("pod/{}", self.pod)).arg(format!(":{port}"));
         let mut command = Command::from(command);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn().map_err(|error| cannot_start(&error))?;
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
@@ -114,14 +118,21 @@ impl Kubectl {
     }
 }
 
+/// The program.
+pub const PROGRAM: &str = "kubectl";
+
+/// There is no `kubectl`.
+#[must_use]
+pub fn not_found() -> Problem {
+    Problem::new("kubectl is not on the PATH")
+        .hint("install it, or use --url with a port-forward of your own")
+        .word("no kubectl")
+}
+
 /// What it means that `kubectl` itself cannot run.
 #[must_use]
 pub fn cannot_start(error: &std::io::Error) -> Problem {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        Problem::new("kubectl is not on the PATH").hint("install it, or use --url with a port-forward of your own")
-    } else {
-        Problem::new(format!("kubectl cannot be started: {error}"))
-    }
+    Problem::new(format!("kubectl cannot be started: {error}"))
 }
 
 /// Owns the child until it is reaped.
@@ -235,6 +246,8 @@ pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleE
         problem.hint("your role needs the verbs `get` and `create` on `pods/portforward`").word("forbidden")
     } else if text.contains("orbidden") {
         problem.hint("your role needs the verbs `get` and `list` on `pods`").word("forbidden")
+    } else if text.contains("pod is not running") {
+        problem.hint("kubectl forwards no port of a pod that does not run yet; it is connected as soon as it does")
     } else if text.contains("not found") && text.contains("pods") {
         problem.hint("the pod is gone; its successor appears by itself").word("pod gone")
     } else if text.contains("unable to listen") {

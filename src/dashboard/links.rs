@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::child::Terminal;
 use super::children::Children;
 use super::forward::{Direct, Forward};
 use super::http::{Http, Token};
 use super::kubectl::Kubectl;
 use super::link::Link;
+use super::listing::Listing;
 use super::message::{Effect, Msg, News, Order};
 use super::model::{Found, PodId, Presence, Problem};
 use super::pods::Lister;
@@ -24,10 +26,6 @@ use super::pods::Lister;
 const WAITING: usize = 256;
 /// Orders that may wait for a link.
 const ORDERS: usize = 16;
-/// Between two listings while everything is as it should be. Each costs a kubectl.
-const CALM: Duration = Duration::from_secs(15);
-/// Between two listings after something happened.
-const BUSY: Duration = Duration::from_secs(5);
 /// How long the children may take to end.
 const CLOSING: Duration = Duration::from_millis(1800);
 
@@ -68,47 +66,26 @@ impl Links {
         (links, messages)
     }
 
-    /// The replicas to begin with. For a cluster this calls kubectl, which may use the terminal.
+    /// The replicas to begin with. For a cluster this calls kubectl.
     ///
     /// # Errors
-    /// That the pods cannot be listed. kubectl has said why.
-    pub async fn first(&mut self) -> Result<Vec<Found>, Problem> {
+    /// That the pods cannot be listed, and why.
+    pub async fn first(&mut self, terminal: Terminal) -> Result<Vec<Found>, Problem> {
         match &mut self.source {
             Source::Urls(urls) => Ok(urls.iter().map(by_url).collect()),
-            Source::Cluster { lister, .. } => lister.list(true).await,
+            Source::Cluster { lister, .. } => lister.list(terminal).await,
         }
     }
 
-    /// Begins to list pods again and again.
-    pub fn watch_pods(&self) {
+    /// Begins to keep the list of pods up to date after the first listing.
+    pub fn watch_pods(&self, first: Result<Vec<Found>, Problem>) {
         let Source::Cluster { lister, .. } = &self.source else { return };
-        let mut lister = lister.clone();
-        let (out, relist, stop) = (self.out.clone(), self.relist.clone(), self.stop.clone());
+        let listing = Listing::new((**lister).clone(), first, self.out.clone(), self.relist.clone());
+        let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let work = async {
-                let mut last = None;
-                let mut wait = BUSY;
-                loop {
-                    let asked = tokio::select! {
-                        () = relist.notified() => true,
-                        () = tokio::time::sleep(wait) => false,
-                    };
-                    if asked {
-                        // Several links break at once when a node goes.
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                    }
-                    let found = lister.list(false).await;
-                    let same = !asked && last.as_ref() == Some(&found);
-                    wait = if same { CALM } else { BUSY };
-                    last = Some(found.clone());
-                    if out.send(Msg::Pods(found)).await.is_err() {
-                        return;
-                    }
-                }
-            };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = work => {}
+                () = listing.run() => {}
             }
         });
     }

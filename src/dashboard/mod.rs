@@ -18,6 +18,7 @@ pub mod act;
 pub mod ask;
 pub mod fleet;
 pub mod input;
+pub mod turns;
 pub mod update;
 pub mod verdict;
 
@@ -25,12 +26,14 @@ pub mod view;
 
 pub mod sse;
 
+pub mod child;
 pub mod children;
 pub mod forward;
 pub mod http;
 pub mod kubectl;
 pub mod link;
 pub mod links;
+pub mod listing;
 pub mod pods;
 
 pub mod args;
@@ -43,23 +46,24 @@ pub(crate) mod fuzzing;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 use crate::clock::Clock;
 
 use self::args::{Args, Output};
+use self::child::Terminal;
 use self::children::{Children, Reaper};
 use self::http::Token;
 use self::kubectl::Cluster;
 use self::links::{Links, Source};
 use self::message::Msg;
-use self::model::{Model, Setup, TimeFormat};
+use self::model::{Found, Model, Problem, Setup, TimeFormat};
 use self::plain::{Plain, document, table};
 use self::pods::Lister;
 use self::theme::Theme;
@@ -67,12 +71,17 @@ use self::verdict::{Kind, Verdict};
 
 /// A token file is a line, not a disk image.
 const MAX_TOKEN: usize = 8192;
+/// How long a replica that is visited in turn is looked at on a screen.
+const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Runs the dashboard with the arguments after its name. Returns the exit code: 0, 1 for a bad command line or a start
 /// that failed, with `--check` 2 and 3, 128 + n after a signal.
 #[must_use]
 #[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
 pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
+    if args.first().is_some_and(|first| first == child::STAGE) {
+        return child::stage(&args[1..]);
+    }
     let args = match Args::read(args, as_kubectl_plugin) {
         Ok(args) => args,
         Err(error) => {
@@ -116,11 +125,15 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 #[expect(clippy::print_stderr, reason = "before the screen, stderr is where words for people go")]
 async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let begun = Instant::now();
+    let mut signals = terminal::signals(children.clone()).context("cannot wait for signals")?;
     let clock = Clock::real();
     let screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
-    let (mut links, messages) = Links::new(source(&args), token(&args)?, children.clone());
+    let (mut links, messages) = Links::new(source(&args, children.clone()), token(&args)?, children.clone());
     // Before raw mode, so that a login plugin can ask and a failure is plain text.
-    let first = links.first().await;
+    let first = tokio::select! {
+        first = first_listing(&mut links, &args, screen) => first,
+        code = signals.recv() => return Ok(code.unwrap_or(143)),
+    };
     if let Err(problem) = &first {
         let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
         let words = format!("cannot list the pods: {}{hint}", problem.reason);
@@ -130,7 +143,9 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let setup = Setup {
         subject: args.subject(),
         read_only: args.read_only,
-        max_links: if screen { usize::from(args.max_links) } else { usize::MAX },
+        // An address costs no kubectl.
+        max_links: if args.url.is_empty() { usize::from(args.max_links) } else { usize::MAX },
+        longest_visit: if screen || args.watch { LONGEST_VISIT } else { SignedDuration::ZERO },
         kubernetes: args.url.is_empty(),
         commit: args.commit.clone(),
     };
@@ -138,15 +153,13 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     if args.utc {
         model.time_format = TimeFormat::Utc;
     }
-    let signals = terminal::signals(children).context("cannot wait for signals")?;
-    let listed = first.is_ok();
-    for effect in update::update(&mut model, clock.now(), Msg::Pods(first)) {
+    for effect in update::update(&mut model, clock.now(), Msg::Pods(first.clone())) {
         links.carry_out(effect);
     }
-    if !listed {
+    if first.as_ref().is_err_and(|problem| args.wait.is_none() || stays(problem)) {
         return report(&args, &model, &verdict::judge(&model), clock.now());
     }
-    links.watch_pods();
+    links.watch_pods(first);
     if !screen {
         let plain = Plain { model, clock, links: &mut links, messages, signals, begun };
         let outcome = without_screen(&args, plain).await;
@@ -191,7 +204,25 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn source(args: &Args) -> Source {
+/// The pods to begin with. Without a screen the limit of the command line holds from the first call on.
+async fn first_listing(links: &mut Links, args: &Args, screen: bool) -> Result<Vec<Found>, Problem> {
+    let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let terminal = if may_ask { Terminal::Shared } else { Terminal::None };
+    let listing = links.first(terminal);
+    if screen {
+        return listing.await;
+    }
+    let limit = args.wait.unwrap_or(args.timeout);
+    let late = || Problem::new(format!("kubectl did not answer within {limit:?}"));
+    tokio::time::timeout(limit, listing).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// True if a listing that failed for this reason fails again until a person does something.
+fn stays(problem: &Problem) -> bool {
+    matches!(problem.word, Some("no kubectl" | "forbidden" | "log in"))
+}
+
+fn source(args: &Args, children: Children) -> Source {
     let Some(target) = args.pods() else { return Source::Urls(args.url.clone()) };
     let cluster = Cluster { context: args.context.clone(), kubeconfig: args.kubeconfig.clone() };
     let ports = match args.port {
@@ -199,7 +230,7 @@ fn source(args: &Args) -> Source {
         // Two sidecars in one pod share its ports: the second one listens on the next.
         None => (DEFAULT_ADMIN_PORT..=LAST_ADMIN_PORT).collect(),
     };
-    let lister = Lister::new(cluster, args.namespace.clone(), args.all_namespaces, target);
+    let lister = Lister::new(cluster, args.namespace.clone(), args.all_namespaces, target, children);
     Source::Cluster { lister: Box::new(lister), ports }
 }
 

@@ -135,6 +135,8 @@ pub struct Pod {
     pub heard_at: Option<Timestamp>,
     /// There are more replicas than links, so that this one is visited in turn and what it said last counts for a while.
     pub visited: bool,
+    /// When it was connected last, by our clock.
+    pub turn_at: Option<Timestamp>,
     pub records: Records,
 }
 
@@ -156,6 +158,7 @@ impl Pod {
             offset: SignedDuration::ZERO,
             heard_at: None,
             visited: false,
+            turn_at: None,
             records: Records::default(),
         }
     }
@@ -298,6 +301,8 @@ pub struct Setup {
     pub read_only: bool,
     /// Replicas that are connected at the same time; the others are visited in turn.
     pub max_links: usize,
+    /// How long a replica that is visited in turn stays connected at most; zero: until it has answered.
+    pub longest_visit: SignedDuration,
     /// `--commit`: the commit that the verdict is about, instead of the newest. In lower case, at least seven digits.
     pub commit: Option<String>,
     /// Pods come from `kubectl`, so the list may be empty or change.

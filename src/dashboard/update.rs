@@ -12,6 +12,7 @@ use super::input;
 use super::message::{Change, Effect, Msg, News, Order};
 use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
 use super::text;
+use super::turns;
 
 /// How long a pod that is gone stays on screen.
 const GONE_STAYS: SignedDuration = SignedDuration::from_secs(60);
@@ -41,6 +42,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     }
     let mut effects = step(model, msg);
     expire(model);
+    effects.extend(turns::take(model));
     fill_history(model, &mut effects);
     fill_detail(model, &mut effects);
     effects
@@ -133,15 +135,6 @@ fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
                     (pod.presence, pod.container, pod.advice) = (found.presence, found.container, found.advice);
                 }
             },
-        }
-    }
-    let mut attached = model.pods.iter().filter(|pod| pod.attached()).count();
-    for index in 0..model.pods.len() {
-        let pod = &model.pods[index];
-        if pod.presence == Presence::Running && !pod.attached() && attached < model.setup.max_links {
-            let id = pod.id.clone();
-            effects.extend(attach(model, &id));
-            attached += 1;
         }
     }
     fleet::refresh(model);

@@ -336,13 +336,13 @@ fn lack(model: &Model, pod: &Pod, target: Option<&Target>) -> Option<Lack> {
 
 /// Why nothing current is known of a replica.
 fn absent(pod: &Pod) -> Why {
-    match (&pod.presence, &pod.link) {
-        (Presence::NotReady(reason), Link::Idle | Link::Retry { .. }) => Why::NotReady { reason: reason.clone() },
-        (_, Link::Retry { problem, .. }) => Why::Unreachable { reason: problem.reason.clone() },
-        (_, Link::Connecting) => match &pod.problem {
-            Some(problem) => Why::Unreachable { reason: problem.reason.clone() },
-            None => Why::Waiting,
-        },
+    match (&pod.presence, &pod.problem, &pod.link) {
+        (Presence::NotReady(reason), _, Link::Idle | Link::Retry { .. }) => Why::NotReady { reason: reason.clone() },
+        (_, Some(problem), _) => {
+            let container = pod.container.as_ref().map(|container| format!(" ({container})")).unwrap_or_default();
+            Why::Unreachable { reason: format!("{}{container}", problem.reason) }
+        }
+        (_, None, Link::Connecting) if !pod.visited => Why::Waiting,
         _ => Why::NotLookedAt,
     }
 }

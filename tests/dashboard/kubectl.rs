@@ -27,13 +27,16 @@ impl Kubectl {
         let path = kubectl.path().display().to_string();
         let script = format!(
             "#!/bin/sh\nD='{path}'\necho $$ >> \"$D/pids\"\necho \"$*\" >> \"$D/calls\"\n\
-             case \"$*\" in\n*port-forward*) . \"$D/forward\" ;;\n*'get pods'*|*'get pod '*) cat \"$D/pods\" ;;\n\
+             case \"$*\" in\n*port-forward*) . \"$D/forward\" ;;\n*--watch*) . \"$D/watch\" ;;\n*'get pods'*|*'get pod '*) . \"$D/list\" ;;\n\
              *get*) cat \"$D/owner\" ;;\nesac\n"
         );
         let program = kubectl.path().join("kubectl");
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         kubectl.owner(&json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}}));
+        kubectl.replace("list", "cat \"$D/pods\"\n");
+        // As an old kubectl, so that what needs no watch is tested with the listing.
+        kubectl.watch("echo 'error: unknown flag: --output-watch-events' >&2\nexit 1\n");
         kubectl.pods(&["web-1"]);
         kubectl
     }
@@ -59,18 +62,25 @@ impl Kubectl {
         self.forward(&format!("echo 'Forwarding from 127.0.0.1:{} -> 9180'\nexec sleep 600\n", fake.address.port()));
     }
 
+    /// What a watch of the pods does.
+    pub fn watch(&self, script: &str) {
+        self.replace("watch", script);
+    }
+
+    /// What a listing of the pods does; `cat "$D/pods"` unless a test says otherwise.
+    pub fn list(&self, script: &str) {
+        self.replace("list", script);
+    }
+
     pub fn owner(&self, owner: &Value) {
         self.replace("owner", &owner.to_string());
     }
 
     pub fn pods(&self, names: &[&str]) {
-        let items: Vec<Value> = names
-            .iter()
-            .map(|name| {
-                json!({"metadata": {"name": name, "namespace": "prod", "uid": format!("uid-{name}")},
-                       "status": {"phase": "Running"}})
-            })
-            .collect();
+        self.pod_objects(names.iter().map(|name| running(name)).collect());
+    }
+
+    pub fn pod_objects(&self, items: Vec<Value>) {
         self.replace("pods", &json!({"items": items}).to_string());
     }
 
@@ -104,15 +114,20 @@ impl Kubectl {
     }
 }
 
+/// A pod whose containers run.
+pub fn running(name: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "prod", "uid": format!("uid-{name}")}, "status": {"phase": "Running"}})
+}
+
 /// The program with `--watch`, its lines as they come.
-struct Watch {
+pub struct Watch {
     child: Child,
     lines: Receiver<Value>,
     seen: Vec<Value>,
 }
 
 impl Watch {
-    fn start(kubectl: &Kubectl, args: &[&str]) -> Self {
+    pub fn start(kubectl: &Kubectl, args: &[&str]) -> Self {
         let args: Vec<&str> = args.iter().chain(&["--watch"]).copied().collect();
         let mut child = kubectl.command(&args).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -126,7 +141,7 @@ impl Watch {
     }
 
     /// Waits for a line that passes, among those not waited for yet.
-    fn expect(&mut self, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
+    pub fn expect(&mut self, what: &str, passes: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + 2 * PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -142,7 +157,7 @@ impl Watch {
         }
     }
 
-    fn live(&mut self) -> Value {
+    pub fn live(&mut self) -> Value {
         self.expect("a snapshot", |line| line["event"] == "snapshot")
     }
 
@@ -150,8 +165,14 @@ impl Watch {
         self.expect("a lost link", |line| line["event"] == "lost")["data"].take()
     }
 
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Interrupts it and waits for its end.
-    fn stop(mut self, signal: Signal, code: i32) {
+    pub fn stop(mut self, signal: Signal, code: i32) {
         kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(code));
     }
@@ -164,7 +185,7 @@ impl Drop for Watch {
     }
 }
 
-const TARGET: [&str; 3] = ["deploy/web", "-n", "prod"];
+pub const TARGET: [&str; 3] = ["deploy/web", "-n", "prod"];
 
 #[test]
 fn a_late_ready_line_among_others_is_ready() {

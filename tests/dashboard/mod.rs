@@ -5,6 +5,7 @@ mod fake;
 mod judging;
 mod keyboard;
 mod kubectl;
+mod kubectl_limits;
 mod plain;
 mod program;
 mod sample;

@@ -171,7 +171,14 @@ pub fn snapshot(name: &str, published: &str, recent: Vec<Record>) -> Snapshot {
 }
 
 pub fn setup() -> Setup {
-    Setup { subject: "prod/web".to_owned(), read_only: false, max_links: 12, commit: None, kubernetes: true }
+    Setup {
+        subject: "prod/web".to_owned(),
+        read_only: false,
+        max_links: 12,
+        longest_visit: SignedDuration::from_secs(10),
+        commit: None,
+        kubernetes: true,
+    }
 }
 
 pub fn empty_model() -> Model {

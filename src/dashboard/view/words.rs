@@ -97,6 +97,13 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
         }
         Link::Idle => match &pod.presence {
             Presence::NotReady(why) => piece(why.clone(), Role::Dim),
+            _ if pod.visited && pod.problem.is_some() => piece("not reached", Role::Bad),
+            _ if pod.visited => match pod.heard_at {
+                Some(heard) => {
+                    piece(format!("seen {} ago", text::age_short(model.now.duration_since(heard))), Role::Dim)
+                }
+                None => piece("not looked at yet", Role::Dim),
+            },
             _ => piece("Enter to attach", Role::Accent),
         },
     }

@@ -1,0 +1,90 @@
+//! Which replicas are connected now, when there are more of them than links (`--max-links`).
+//!
+//! Each replica that is not looked at by the user is visited in turn: connected, heard, disconnected, and judged by what it
+//! said until the next visit. Pure, as all of `update`.
+
+use jiff::SignedDuration;
+
+use super::ask;
+use super::message::Effect;
+use super::model::{Link, Model, Pod, PodId, Presence, View};
+use super::update::attach;
+
+/// All replicas are to be visited once in this time, if the links are quick enough. Less than [`super::verdict::FRESH`].
+const ROUND_MS: i64 = 40_000;
+/// About what a port-forward takes until it is ready.
+const OPENING_MS: i64 = 1_500;
+/// A visit that brought neither an answer nor an error by then is over.
+const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(20);
+
+/// Connects what is to be connected now, and disconnects what had its turn.
+pub fn take(model: &mut Model) -> Vec<Effect> {
+    let most = model.setup.max_links;
+    let mut effects = Vec::new();
+    let running = model.pods.iter().filter(|pod| pod.presence == Presence::Running).count();
+    let crowded = running > most;
+    for pod in &mut model.pods {
+        pod.visited = crowded && pod.presence == Presence::Running;
+    }
+    let mut attached = model.pods.iter().filter(|pod| pod.attached()).count();
+    let mut waiting = waiting(model);
+    if crowded && attached >= most && !waiting.is_empty() {
+        let over = over(model, waiting.len());
+        attached -= over.len();
+        for id in over {
+            if let Some(pod) = model.pod_mut(&id) {
+                pod.link = Link::Idle;
+                effects.push(Effect::Detach(id));
+            }
+        }
+    }
+    waiting.truncate(most.saturating_sub(attached));
+    for id in waiting {
+        let now = model.now;
+        effects.extend(attach(model, &id));
+        if let Some(pod) = model.pod_mut(&id) {
+            pod.turn_at = Some(now);
+        }
+    }
+    effects
+}
+
+/// Running replicas without a link: those that never had a turn first, then the longest ago.
+fn waiting(model: &Model) -> Vec<PodId> {
+    let mut waiting: Vec<&Pod> =
+        model.pods.iter().filter(|pod| pod.presence == Presence::Running && !pod.attached()).collect();
+    waiting.sort_by_key(|pod| pod.turn_at);
+    waiting.into_iter().map(|pod| pod.id.clone()).collect()
+}
+
+/// Connected replicas whose visit is over, the longest visit first; at most `wanted`.
+fn over(model: &Model, wanted: usize) -> Vec<PodId> {
+    let stay = stay(model);
+    let done = |pod: &&Pod| {
+        let visit = pod.turn_at.map_or(LONGEST_VISIT, |at| model.now.duration_since(at));
+        let answered = pod.live() && visit >= stay && !ask::is_open(model, pod);
+        let failed = matches!(pod.link, Link::Retry { .. });
+        pod.attached() && !is_looked_at(model, &pod.id) && (answered || failed || visit >= LONGEST_VISIT)
+    };
+    let mut over: Vec<&Pod> = model.pods.iter().filter(done).collect();
+    over.sort_by_key(|pod| pod.turn_at);
+    over.into_iter().take(wanted).map(|pod| pod.id.clone()).collect()
+}
+
+/// How long a visit lasts: without a screen no longer than the answer takes.
+fn stay(model: &Model) -> SignedDuration {
+    let links = i64::try_from(model.setup.max_links).unwrap_or(i64::MAX);
+    let pods = i64::try_from(model.pods.len()).unwrap_or(i64::MAX).max(1);
+    let share = ROUND_MS.saturating_mul(links) / pods;
+    let longest = model.setup.longest_visit.as_millis();
+    SignedDuration::from_millis((share - OPENING_MS).clamp(0, i64::try_from(longest).unwrap_or(i64::MAX)))
+}
+
+/// The user reads it, or has its row selected.
+fn is_looked_at(model: &Model, id: &PodId) -> bool {
+    match &model.view {
+        View::History(pod) | View::Detail(pod, _) => pod == id,
+        View::Fleet => model.fleet_pod.as_ref() == Some(id),
+        View::Events => false,
+    }
+}
