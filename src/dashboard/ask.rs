@@ -1,8 +1,28 @@
 //! Whether the commit of `--commit` is contained in what a replica publishes, as far as the replica can say.
 //!
-//! It knows the model and the API's answer, not how the answer travels.
+//! An answer holds for the published commit that it was worked out against, and is asked for again when that changes. An
+//! earlier record of the commit is no answer: a force push or a rollback may have taken it back since. Pure.
 
-use super::model::{Model, Pod};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{CommitHow, CommitStatus};
+
+use super::message::{Effect, Order};
+use super::model::{Model, Pod, PodId, Problem};
+use super::text;
+
+/// A replica that did not have the commit is asked again after this time, also if it still publishes the same.
+const AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// The question to one replica, and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What the replica published when it was asked.
+    pub published: String,
+    pub at: Timestamp,
+    /// `None`: the answer is not here yet.
+    pub answer: Option<Result<Box<CommitStatus>, Problem>>,
+}
 
 /// What a replica that publishes another commit says about the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +39,84 @@ pub enum Contained {
     CannotSay(String),
 }
 
-/// What is known about `asked` on a replica.
+/// What is known about the commit on a replica.
 #[must_use]
-pub fn contained(_pod: &Pod, _asked: &str) -> Contained {
-    Contained::CannotSay(
-        "this release of the sidecar does not tell whether a commit is contained in another".to_owned(),
-    )
+pub fn contained(pod: &Pod) -> Contained {
+    let Some(asked) = pod.asked.as_ref().filter(|asked| published(pod) == Some(&asked.published)) else {
+        return Contained::Asking;
+    };
+    let status = match &asked.answer {
+        None => return Contained::Asking,
+        Some(Err(problem)) => return Contained::CannotSay(problem.reason.clone()),
+        Some(Ok(status)) => status,
+    };
+    if status.live {
+        return Contained::Yes;
+    }
+    let commit = text::short(&status.commit);
+    match status.how {
+        CommitHow::ForcePushedAway => Contained::Replaced(format!("{commit} was taken back by a force push")),
+        CommitHow::Replaced => Contained::Replaced(format!("{commit} was replaced by what does not contain it")),
+        CommitHow::NotPublished => Contained::NotYet,
+        CommitHow::NeverSeen => Contained::NeverSeen,
+        CommitHow::Published | CommitHow::Contained | CommitHow::Unknown => {
+            let published = text::short(&asked.published);
+            Contained::CannotSay(format!("it cannot tell whether {published} contains {commit}"))
+        }
+    }
 }
 
-/// True if a replica still has to answer.
+/// True if a connected replica still has to answer.
 #[must_use]
-pub fn is_open(_model: &Model, _pod: &Pod) -> bool {
-    false
+pub fn is_open(model: &Model, pod: &Pod) -> bool {
+    pod.live() && needs_answer(model, pod) && contained(pod) == Contained::Asking
+}
+
+/// Asks every connected replica that publishes another commit.
+pub fn ask(model: &mut Model) -> Vec<Effect> {
+    let Some(commit) = model.setup.commit.clone() else { return Vec::new() };
+    let now = model.now;
+    let due = |pod: &Pod| {
+        let same = pod.asked.as_ref().filter(|asked| published(pod) == Some(&asked.published));
+        same.is_none_or(|asked| {
+            asked.answer.is_some() && contained(pod) != Contained::Yes && now.duration_since(asked.at) >= AGAIN
+        })
+    };
+    let ids: Vec<PodId> = model
+        .pods
+        .iter()
+        .filter(|pod| pod.live() && needs_answer(model, pod) && due(pod))
+        .map(|pod| pod.id.clone())
+        .collect();
+    let mut effects = Vec::new();
+    for id in ids {
+        let Some(pod) = model.pod_mut(&id) else { continue };
+        let Some(published) = published(pod).cloned() else { continue };
+        // The answer of before stands until the next one is here.
+        let answer = pod.asked.take().filter(|asked| asked.published == published).and_then(|asked| asked.answer);
+        pod.asked = Some(Asked { published, at: now, answer });
+        effects.push(Effect::Order(id, Order::Commit(commit.clone())));
+    }
+    effects
+}
+
+/// Takes an answer. One that is about another published commit than the one that is known is not kept, and asked for again.
+pub fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
+    let Some(asked) = pod.asked.as_mut() else { return };
+    match &answer {
+        Ok(status) if status.published.as_ref() != Some(&asked.published) => asked.answer = None,
+        _ => asked.answer = Some(answer),
+    }
+    if asked.answer.is_none() {
+        pod.asked = None;
+    }
+}
+
+fn needs_answer(model: &Model, pod: &Pod) -> bool {
+    let Some(commit) = &model.setup.commit else { return false };
+    published(pod).is_some_and(|published| !published.starts_with(commit.as_str()))
+}
+
+fn published(pod: &Pod) -> Option<&String> {
+    Some(&pod.snapshot.as_ref()?.published.as_ref()?.commit)
 }

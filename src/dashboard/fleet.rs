@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Outcome, Record, Snapshot, State};
+use crate::api::{Action, Outcome, Record, Snapshot, State};
 
 use super::model::{Model, Pod, PodId, Presence, SyncRow, View};
 use super::text;
@@ -124,12 +124,16 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
             same_source(snapshot, like).then_some((pod, snapshot))
         })
     };
-    let (commit, seen_at) = group()
-        .filter_map(|(pod, snapshot)| {
-            let head = snapshot.head.as_ref()?;
-            Some((head.commit.as_str(), pod.to_ours(head.seen_at)))
-        })
-        .max_by_key(|(_, seen_at)| *seen_at)?;
+    let seen = group().filter_map(|(pod, snapshot)| {
+        let head = snapshot.head.as_ref()?;
+        Some((head.commit.as_str(), pod.to_ours(head.seen_at)))
+    });
+    // What a webhook announced is newer than what was seen before it, although no replica may have fetched it.
+    let announced = group().filter_map(|(pod, snapshot)| {
+        let announced = snapshot.announced.as_ref()?;
+        Some((announced.commit.as_str(), pod.to_ours(announced.seen_at)))
+    });
+    let (commit, seen_at) = seen.chain(announced).max_by_key(|(_, seen_at)| *seen_at)?;
     // The same commit is seen by every replica in turn; it is as old as the first sight of it.
     let first_seen = group()
         .filter_map(|(pod, snapshot)| {
@@ -150,8 +154,12 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
             Some((commits.subject.clone(), commits.author.clone()))
         })
     });
+    let announced = !group().any(|(_, snapshot)| {
+        let published = snapshot.published.as_ref().is_some_and(|published| published.commit == commit);
+        published || snapshot.head.as_ref().is_some_and(|head| head.commit == commit)
+    });
     let (subject, author) = told.map_or((None, None), |(subject, author)| (Some(subject), Some(author)));
-    Some(Head { commit: commit.to_owned(), seen_at: first_seen, subject, author, announced: false })
+    Some(Head { commit: commit.to_owned(), seen_at: first_seen, subject, author, announced })
 }
 
 /// The head of the first replica that knows one: what the header shows.
@@ -278,7 +286,11 @@ pub fn position(rows: &[SyncRow], selected: Option<&(PodId, String)>) -> usize {
 /// Push to published over the newest `limit` syncs of `rows` (newest first) that changed something or failed.
 #[must_use]
 pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Latency {
+    let by_hand =
+        |record: &Record| matches!(record.trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
     let mut samples: Vec<Sample> = rows
+        // A pin or rollback is no push.
+        .filter(|record| !by_hand(record))
         .filter_map(|record| match record.outcome {
             Outcome::Published => Some(record.received_to_published_ms.map_or(Sample::Gap, Sample::Took)),
             Outcome::Failed | Outcome::Refused => Some(Sample::Failed),

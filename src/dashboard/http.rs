@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use url::Url;
 
 use crate::api::{
-    Accepted, CHANGE_HEADER, HistoryPage, PauseRequest, PinRequest, Record, Refusal, Snapshot, SyncDetail,
+    Accepted, CHANGE_HEADER, ChangeRequest, CommitStatus, HistoryPage, PauseRequest, PinRequest, Record, Refusal,
+    Snapshot, SyncDetail,
 };
 
 use crate::proxy::Proxies;
 
 use super::message::Change;
 use super::model::Problem;
+use super::person;
 
 /// Records asked for at a time; a server may give fewer.
 const PAGE: usize = 500;
@@ -30,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Http {
     client: Client,
     token: Option<Token>,
+    /// The person who asks for changes.
+    by: Option<String>,
 }
 
 /// The bearer token for an admin listener that is not loopback. Never shown.
@@ -79,7 +82,7 @@ impl Http {
         // Loopback, and so a forwarded port, is never reached through the proxy of the laptop.
         let builder = Proxies::of_environment().apply(builder, base)?;
         let client = builder.build().map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        Ok(Self { client, token })
+        Ok(Self { client, token, by: person::label() })
     }
 
     /// Opens the event stream. The answer is read by the caller, chunk by chunk.
@@ -121,22 +124,36 @@ impl Http {
         self.read(self.client.get(url)).await
     }
 
+    /// Whether a commit is live on the replica.
+    ///
+    /// # Errors
+    /// Any [`Failure`]; 404 from a sidecar of an older release.
+    pub async fn commit(&self, base: &Url, commit: &str) -> Result<CommitStatus, Failure> {
+        let mut url = at(base, "api/v1/commits");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(commit);
+        }
+        self.read(self.client.get(url)).await
+    }
+
     /// Asks for a change. The header tells the server that no web page sent it.
     ///
     /// # Errors
     /// Any [`Failure`].
     pub async fn change(&self, base: &Url, change: &Change) -> Result<Accepted, Failure> {
         let strange = |error: serde_json::Error| Failure::Strange(error.to_string());
+        let by = self.by.clone();
+        let plain = |by: Option<String>| serde_json::to_value(ChangeRequest { by }).map_err(strange);
         let (path, body) = match change {
-            Change::Sync => ("api/v1/sync", json!({})),
+            Change::Sync => ("api/v1/sync", plain(by)?),
             Change::Pause { minutes } => {
-                ("api/v1/pause", serde_json::to_value(PauseRequest { minutes: *minutes, by: None }).map_err(strange)?)
+                ("api/v1/pause", serde_json::to_value(PauseRequest { minutes: *minutes, by }).map_err(strange)?)
             }
-            Change::Resume => ("api/v1/resume", json!({})),
+            Change::Resume => ("api/v1/resume", plain(by)?),
             Change::Pin { commit } => {
-                ("api/v1/pin", serde_json::to_value(PinRequest { commit: commit.clone(), by: None }).map_err(strange)?)
+                ("api/v1/pin", serde_json::to_value(PinRequest { commit: commit.clone(), by }).map_err(strange)?)
             }
-            Change::Unpin => ("api/v1/unpin", json!({})),
+            Change::Unpin => ("api/v1/unpin", plain(by)?),
         };
         let request = self.client.post(at(base, path)).header(CHANGE_HEADER, "1");
         self.read(request.header("content-type", "application/json").body(body.to_string())).await

@@ -146,6 +146,8 @@ impl Link {
         let mut rereading = false;
         // Events up to here are contained in a snapshot that was read apart from the stream.
         let mut known: u64 = 0;
+        // The newest event of the stream: a snapshot that was read apart and is older would take the screen back in time.
+        let mut newest: u64 = 0;
         loop {
             tokio::select! {
                 chunk = tokio::time::timeout(SILENCE, response.chunk()) => {
@@ -163,6 +165,7 @@ impl Link {
                         Err(error) => return Problem::new(format!("the replica sent {error}")),
                     };
                     for frame in frames {
+                        newest = newest.max(number(&frame));
                         let (news, reread) = match understand(frame, known) {
                             Ok(understood) => understood,
                             Err(problem) => return problem,
@@ -189,6 +192,10 @@ impl Link {
                 Some(done) = work.join_next(), if !work.is_empty() => {
                     let Ok(news) = done else { continue };
                     match &news {
+                        News::Snapshot(snapshot) if snapshot.seq < newest => {
+                            work.spawn(read_again(self.http.clone(), way.base.clone()));
+                            continue;
+                        }
                         News::Snapshot(snapshot) => {
                             rereading = false;
                             known = snapshot.seq;
@@ -236,6 +243,14 @@ async fn reason(way: &mut Way, problem: Problem) -> Problem {
     tokio::time::timeout(Duration::from_millis(500), way.end()).await.unwrap_or(problem)
 }
 
+/// The number of an event; 0 for what has none.
+fn number(frame: &Frame) -> u64 {
+    match frame {
+        Frame::Event { id: Some(id), .. } => id.parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// What a frame means, and whether the snapshot has to be read again.
 fn understand(frame: Frame, known: u64) -> Result<(Option<News>, bool), Problem> {
     let Frame::Event { name, data, id } = frame else { return Ok((Some(News::Heartbeat), false)) };
@@ -277,6 +292,15 @@ async fn carry_out(http: Http, base: Url, order: Order) -> Done {
             });
             News::Detail(id, detail)
         }
+        Order::Commit(commit) => {
+            let answer = http.commit(&base, &commit).await.map(Box::new).map_err(|failure| match failure {
+                Failure::Status(StatusCode::NOT_FOUND, _) => Problem::new(
+                    "its sidecar is of an older release, which cannot say whether a commit is contained in another",
+                ),
+                failure => failure.problem(),
+            });
+            News::Commit(answer)
+        }
         Order::Change(change) => {
             let answer = http.change(&base, &change).await.map_err(Failure::refusal);
             News::Answer(change, answer)
@@ -291,6 +315,7 @@ fn not_connected(order: Order) -> News {
         Order::Reconnect => News::Heartbeat,
         Order::Page { .. } => News::Page(Err(problem)),
         Order::Detail(id) => News::Detail(id, Err(problem)),
+        Order::Commit(_) => News::Commit(Err(problem)),
         Order::Change(change) => {
             let message = "not connected: nothing was sent".to_owned();
             News::Answer(change, Err(crate::api::Refusal { code: "unreachable".to_owned(), message, hint: None }))

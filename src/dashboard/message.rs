@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 
-use crate::api::{Accepted, Event, Record, Refusal, Snapshot, SyncDetail};
+use crate::api::{Accepted, CommitStatus, Event, Record, Refusal, Snapshot, SyncDetail};
 
 use super::model::{Found, PodId, Problem};
 
@@ -40,6 +40,8 @@ pub enum News {
     Line(String),
     Page(Result<Vec<Record>, Problem>),
     Detail(String, Result<Box<SyncDetail>, Problem>),
+    /// Whether the commit of `--commit` is live.
+    Commit(Result<Box<CommitStatus>, Problem>),
     Answer(Change, Result<Accepted, Refusal>),
 }
 
@@ -77,6 +79,8 @@ pub enum Order {
         before: Option<String>,
     },
     Detail(String),
+    /// Whether this commit is live.
+    Commit(String),
     Change(Change),
 }
 

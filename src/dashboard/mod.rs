@@ -21,6 +21,7 @@ pub mod input;
 pub mod turns;
 pub mod update;
 pub mod verdict;
+pub mod webhooks;
 
 pub mod view;
 
@@ -34,6 +35,7 @@ pub mod kubectl;
 pub mod link;
 pub mod links;
 pub mod listing;
+pub mod person;
 pub mod pods;
 
 pub mod args;

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Record, Snapshot, SyncDetail};
 
+use super::ask::Asked;
 use super::filter::Filter;
 use super::fleet::Latency;
 use super::keys::Screen;
@@ -137,6 +138,10 @@ pub struct Pod {
     pub visited: bool,
     /// When it was connected last, by our clock.
     pub turn_at: Option<Timestamp>,
+    /// The question about the commit of `--commit`.
+    pub asked: Option<Asked>,
+    /// When signatures were refused, and how many, in the last minutes.
+    pub refused: Vec<(Timestamp, u64)>,
     pub records: Records,
 }
 
@@ -159,6 +164,8 @@ impl Pod {
             heard_at: None,
             visited: false,
             turn_at: None,
+            asked: None,
+            refused: Vec::new(),
             records: Records::default(),
         }
     }

@@ -7,12 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Accepted, Event, Head, Outcome, Published, Record, Refusal, SCHEMA, Snapshot, State};
 
+use super::ask;
 use super::fleet;
 use super::input;
 use super::message::{Change, Effect, Msg, News, Order};
 use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
 use super::text;
 use super::turns;
+use super::webhooks;
 
 /// How long a pod that is gone stays on screen.
 const GONE_STAYS: SignedDuration = SignedDuration::from_secs(60);
@@ -42,6 +44,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     }
     let mut effects = step(model, msg);
     expire(model);
+    effects.extend(ask::ask(model));
     effects.extend(turns::take(model));
     fill_history(model, &mut effects);
     fill_detail(model, &mut effects);
@@ -213,6 +216,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
         }
         News::Detail(sync, Ok(detail)) => model.set_detail(id, &sync, Loaded::Here(detail)),
         News::Detail(sync, Err(problem)) => model.set_detail(id, &sync, Loaded::Failed(problem.reason)),
+        News::Commit(answer) => ask::answered(pod, answer),
         News::Answer(change, answer) => answered(model, id, &change, answer),
     }
     Vec::new()
@@ -238,6 +242,7 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     pod.records.loading = false;
     let caught_up = pod.records.meet(std::mem::take(&mut snapshot.recent));
     pod.offset = snapshot.now.duration_since(now);
+    webhooks::note(pod, now, &snapshot.webhook);
     pod.snapshot = Some(snapshot);
     // Before the note: a replica behind a URL tells its name only now.
     fleet::refresh(model);
@@ -264,6 +269,7 @@ fn happened(model: &mut Model, id: &PodId, event: Event) {
             let Some(pod) = model.pod_mut(id) else { return };
             pod.offset = next.now.duration_since(now);
             next.recent = Vec::new();
+            webhooks::note(pod, now, &next.webhook);
             pod.snapshot = Some(next);
         }
         Event::SyncStarted(running) | Event::SyncPhase(running) => {
@@ -285,8 +291,11 @@ fn happened(model: &mut Model, id: &PodId, event: Event) {
                 webhook.last_event.as_deref().unwrap_or("delivery"),
                 webhook.last_result.as_deref().unwrap_or("")
             );
-            if let Some(snapshot) = model.pod_mut(id).and_then(|pod| pod.snapshot.as_mut()) {
-                snapshot.webhook = webhook;
+            if let Some(pod) = model.pod_mut(id) {
+                webhooks::note(pod, now, &webhook);
+                if let Some(snapshot) = pod.snapshot.as_mut() {
+                    snapshot.webhook = webhook;
+                }
             }
             model.note(Some(id), "webhook", text, false);
         }

@@ -80,6 +80,8 @@ pub struct Group {
     pub live: usize,
     /// Replicas that do not count as live, in their order.
     pub lacking: Vec<Lack>,
+    /// Replicas that have the target because they are pinned to it.
+    pub pinned: usize,
     /// The newest commit of the group, if the question was about another one.
     pub newest: Option<Target>,
     /// From the push to the last publish, if every replica has measured it.
@@ -126,10 +128,12 @@ pub enum Why {
     /// A paused replica looks for no newer commit. `news`: one is known all the same.
     Paused {
         left: Option<SignedDuration>,
+        by: Option<String>,
         news: bool,
     },
     Pinned {
         commit: String,
+        by: Option<String>,
     },
     Failed {
         times: u32,
@@ -288,7 +292,12 @@ fn group(model: &Model, source: Option<Source>, pods: &[&Pod]) -> Group {
     let took_ms = target.as_ref().and_then(|target| slowest(pods, &target.commit)).filter(|_| lacking.is_empty());
     let newest = newest.filter(|newest| target.as_ref().is_some_and(|target| newest.commit != target.commit));
     let live = pods.len() - lacking.iter().filter(|lack| !lack.has_it).count();
-    Group { source, target, total: pods.len(), live, lacking, newest, took_ms }
+    let is_pinned = |pod: &&&Pod| {
+        let pinned = pod.snapshot.as_ref().and_then(|snapshot| snapshot.pinned.as_ref());
+        pinned.is_some() && !lacking.iter().any(|lack| lack.pod == pod.id)
+    };
+    let pinned = pods.iter().filter(is_pinned).count();
+    Group { source, target, total: pods.len(), live, lacking, pinned, newest, took_ms }
 }
 
 /// The commit of `--commit` with what is known of it.
@@ -354,7 +363,7 @@ fn about_newest(model: &Model, pod: &Pod, snapshot: &Snapshot, has_it: bool) -> 
     }
     if !has_it {
         return Some(match &snapshot.pinned {
-            Some(commit) => Why::Pinned { commit: commit.clone() },
+            Some(commit) => pinned(snapshot, commit),
             None if snapshot.running.is_some() => Why::Syncing,
             None => Why::Behind { commits: fleet::lag(model, pod).and_then(|lag| lag.commits) },
         });
@@ -364,13 +373,17 @@ fn about_newest(model: &Model, pod: &Pod, snapshot: &Snapshot, has_it: bool) -> 
     snapshot.running.as_ref().is_some_and(|running| push(running.trigger)).then_some(Why::Syncing)
 }
 
+fn pinned(snapshot: &Snapshot, commit: &str) -> Why {
+    Why::Pinned { commit: commit.to_owned(), by: snapshot.pinned_by.clone() }
+}
+
 /// With `--commit`: it must be live at this moment, or be contained in what is.
 fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> Option<Why> {
     let published = snapshot.published.as_ref();
     if published.is_some_and(|published| published.commit.starts_with(asked)) {
         return None;
     }
-    let contained = ask::contained(pod, asked);
+    let contained = ask::contained(pod);
     if contained == Contained::Yes {
         return None;
     }
@@ -378,7 +391,7 @@ fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> O
         return Some(why);
     }
     if let Some(commit) = &snapshot.pinned {
-        return Some(Why::Pinned { commit: commit.clone() });
+        return Some(pinned(snapshot, commit));
     }
     Some(match contained {
         Contained::Yes => return None,
@@ -394,7 +407,7 @@ fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> O
 fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<Why> {
     if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
         let left = snapshot.paused_until.map(|until| pod.to_ours(until).duration_since(model.now));
-        return Some(Why::Paused { left, news });
+        return Some(Why::Paused { left, by: snapshot.paused_by.clone(), news });
     }
     if snapshot.failures_in_row > 0 || snapshot.state == State::Failed {
         let message = snapshot.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default();

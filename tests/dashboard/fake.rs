@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
 use pushsync::api::{
-    Accepted, Commits, Detail, Event, Files, Head, HistoryPage, Outcome, Phase, Phases, Published, Record, Refusal,
-    Running, SCHEMA, Snapshot, State, SyncDetail, TriggerKind,
+    Accepted, CommitHow, CommitStatus, Commits, Detail, Event, Files, Head, HistoryPage, Outcome, Phase, Phases,
+    Published, Record, Refusal, Running, SCHEMA, Snapshot, State, SyncDetail, TriggerKind,
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -35,6 +35,10 @@ pub struct Inner {
     pub changes: Vec<(String, String)>,
     pub pages: usize,
     pub streams: usize,
+    /// It is a sidecar of an older release, which cannot say where a commit is.
+    pub old: bool,
+    /// What the next reader of the snapshot gets instead of the state of now: it was read before what happened since.
+    pub stale: Option<Snapshot>,
     events: broadcast::Sender<(u64, Event)>,
 }
 
@@ -70,6 +74,8 @@ impl Fake {
             changes: Vec::new(),
             pages: 0,
             streams: 0,
+            old: false,
+            stale: None,
             events: broadcast::Sender::new(256),
         };
         let mut fake = Self { address, inner: Arc::new(Mutex::new(inner)), runtime: None };
@@ -242,7 +248,7 @@ impl Inner {
         self.send(|snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
-    fn full(&self) -> Snapshot {
+    pub fn full(&self) -> Snapshot {
         let recent = self.records.iter().take(50).map(|(record, _)| record.clone()).collect();
         Snapshot { now: Timestamp::now(), recent, ..self.snapshot.clone() }
     }
@@ -253,6 +259,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/history", get(history))
         .route("/api/v1/syncs/{id}", get(detail))
+        .route("/api/v1/commits/{commit}", get(commit))
         .route("/api/v1/events", get(events))
         .route("/api/v1/{change}", post(change))
         .with_state(shared)
@@ -267,9 +274,9 @@ fn allowed(inner: &Inner, headers: &HeaderMap) -> Result<(), StatusCode> {
 }
 
 async fn snapshot(Extract(shared): Extract<Shared>, headers: HeaderMap) -> Result<Json<Snapshot>, StatusCode> {
-    let inner = shared.lock().unwrap();
+    let mut inner = shared.lock().unwrap();
     allowed(&inner, &headers)?;
-    Ok(Json(inner.full()))
+    Ok(Json(inner.stale.take().unwrap_or_else(|| inner.full())))
 }
 
 #[derive(Deserialize)]
@@ -296,6 +303,34 @@ async fn detail(Extract(shared): Extract<Shared>, Path(id): Path<String>) -> Res
     let found = inner.records.iter().find(|(record, _)| record.id == id);
     let (record, detail) = found.ok_or(StatusCode::NOT_FOUND)?;
     Ok(Json(SyncDetail { schema: SCHEMA, record: record.clone(), detail: detail.clone() }))
+}
+
+/// Without a store: published now, or on the way there by pushes that rewrote nothing.
+async fn commit(Extract(shared): Extract<Shared>, Path(asked): Path<String>) -> Result<Json<CommitStatus>, StatusCode> {
+    let inner = shared.lock().unwrap();
+    if inner.old {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    let published = inner.snapshot.published.as_ref().map(|published| published.commit.clone());
+    let known = inner.records.iter().find_map(|(record, _)| record.new.clone().filter(|new| new.starts_with(&asked)));
+    let how = match (&known, &published) {
+        (Some(known), Some(published)) if known == published => CommitHow::Published,
+        (Some(_), Some(_)) if inner.snapshot.pinned.is_some() => CommitHow::Replaced,
+        (Some(_), Some(_)) => CommitHow::Contained,
+        _ => CommitHow::NeverSeen,
+    };
+    let live = matches!(how, CommitHow::Published | CommitHow::Contained);
+    Ok(Json(CommitStatus {
+        schema: SCHEMA,
+        now: Timestamp::now(),
+        commit: known.unwrap_or(asked),
+        live,
+        contained: Some(live),
+        how,
+        last_published_at: None,
+        replaced_at: None,
+        published,
+    }))
 }
 
 async fn events(Extract(shared): Extract<Shared>, headers: HeaderMap) -> Result<Response, StatusCode> {

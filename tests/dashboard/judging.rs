@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use pushsync::api::{Head, Running, Snapshot, State, TriggerKind};
-use pushsync::dashboard::message::{Msg, News};
+use pushsync::api::{Announcement, CommitHow, CommitStatus, Event, Head, Running, Snapshot, State, TriggerKind};
+use pushsync::dashboard::message::{Effect, Msg, News, Order};
 use pushsync::dashboard::model::{Found, Model, PodId, Presence, Problem};
 use pushsync::dashboard::update::update;
 use pushsync::dashboard::verdict::{self, Kind, words};
@@ -144,4 +144,81 @@ fn what_was_just_published_is_the_newest_until_the_state_says_so() {
     assert!(out.contains("head feedbee Just now (live on 1 of 1)") && !out.contains("behind"), "{out}");
     let pod = model.pod(&PodId::new("web-1")).unwrap();
     assert!(pushsync::dashboard::fleet::has_newest(&model, pod));
+}
+
+#[test]
+fn an_announced_commit_is_the_newest_and_no_replica_has_it() {
+    for (state, paused) in [(State::Paused, true), (State::Behind, false)] {
+        let model = one(NEW, |snapshot| {
+            snapshot.state = state;
+            snapshot.paused_until = paused.then(|| now() + SignedDuration::from_mins(59));
+            snapshot.paused_by = paused.then(|| "ada@laptop".to_owned());
+            let source = TriggerKind::Webhook;
+            snapshot.announced = Some(Announcement { commit: sha("abcdef0"), seen_at: ago(3), delivery: None, source });
+        });
+        let (kind, line) = judged(&model, None);
+        assert_eq!(kind, Kind::NotLive, "{line}");
+        assert!(line.contains("abcdef0 (announced by a webhook, not seen yet)  0 of 1"), "{line}");
+        let pod = model.pod(&PodId::new("web-1")).unwrap();
+        assert!(pushsync::dashboard::fleet::lag(&model, pod).is_some(), "LAG is not 0");
+        if paused {
+            let lines = words::lacking(&verdict::judge(&model)).join("\n");
+            assert!(
+                lines.contains("not on web-1: paused by ada@laptop, 59m 00s left: a newer commit is known"),
+                "{lines}"
+            );
+        }
+    }
+}
+
+/// A replica that publishes [`NEW`] and was asked about [`OLD`], with its answer.
+fn answered(how: CommitHow, live: bool) -> Model {
+    let mut model = sample::model_of(&["web-1"]);
+    model.setup.commit = Some(OLD.to_owned());
+    let snapshot = Box::new(sample::snapshot("web-1", NEW, Vec::new()));
+    let effects = update(&mut model, now(), Msg::Link(PodId::new("web-1"), News::Snapshot(snapshot)));
+    let order = Effect::Order(PodId::new("web-1"), Order::Commit(OLD.to_owned()));
+    assert!(effects.contains(&order), "it is asked: {effects:?}");
+    assert_eq!(verdict::judge(&model).kind(), Kind::Unknown, "until the answer is here");
+    let status = CommitStatus {
+        schema: 1,
+        now: now(),
+        commit: sha(OLD),
+        live,
+        contained: Some(live),
+        how,
+        last_published_at: None,
+        replaced_at: None,
+        published: Some(sha(NEW)),
+    };
+    tell(&mut model, "web-1", News::Commit(Ok(Box::new(status))));
+    model
+}
+
+#[test]
+fn what_contains_the_commit_is_asked_of_the_replica() {
+    let table = [
+        (CommitHow::Contained, true, Kind::Live, "1 of 1"),
+        (CommitHow::ForcePushedAway, false, Kind::NotLive, "41d07be was taken back by a force push"),
+        (CommitHow::Replaced, false, Kind::NotLive, "41d07be was replaced by what does not contain it"),
+        (CommitHow::NotPublished, false, Kind::NotLive, "1 behind"),
+        (CommitHow::NeverSeen, false, Kind::NotLive, "1 never saw it"),
+        (CommitHow::Unknown, false, Kind::Unknown, "1 cannot say"),
+    ];
+    for (how, live, kind, says) in table {
+        let model = answered(how, live);
+        let verdict = verdict::judge(&model);
+        let line = words::line(&verdict);
+        assert_eq!(verdict.kind(), kind, "{how}: {line}");
+        assert!(line.contains(says) && line.contains(OLD), "{how}: {line}");
+    }
+    // An answer holds for what was published then.
+    let mut model = answered(CommitHow::Contained, true);
+    let record = sample::record(500, 0, NEW, "feedbee", "Forced");
+    tell(&mut model, "web-1", News::Event(Event::SyncFinished(Box::new(record))));
+    assert_eq!(verdict::judge(&model).kind(), Kind::Unknown);
+    // A sidecar of an older release has no answer.
+    let mut model = answered(CommitHow::Unknown, false);
+    tell(&mut model, "web-1", News::Commit(Err(Problem::new("older release"))));
+    assert_eq!(verdict::judge(&model).kind(), Kind::Unknown);
 }

@@ -301,6 +301,27 @@ fn a_child_that_dies_or_will_not_die_is_handled() {
 }
 
 #[test]
+fn a_snapshot_that_is_older_than_the_stream_does_not_take_it_back_in_time() {
+    let fake = Fake::local("web-1");
+    fake.publish("9f3c2ab", "Before");
+    let kubectl = Kubectl::new();
+    kubectl.forward_to(&fake);
+    let mut watch = Watch::start(&kubectl, &TARGET);
+    watch.live();
+    let old = fake.inner().full();
+    fake.publish("feedbee", "After");
+    let mut inner = fake.inner();
+    inner.stale = Some(old);
+    inner.send(|_| pushsync::api::Event::Reset);
+    drop(inner);
+    let snapshot = watch.live();
+    assert_eq!(snapshot["data"]["published"]["subject"], "After");
+    assert!(fake.inner().stale.is_none(), "the older one was read");
+    watch.stop(Signal::INT, 0);
+    kubectl.assert_none_left();
+}
+
+#[test]
 fn the_admin_port_is_looked_for_in_its_range() {
     let fake = Fake::local("web-1");
     let kubectl = Kubectl::new();

@@ -129,7 +129,7 @@ fn a_change_that_the_watch_reports_is_seen_at_once() {
 }
 
 /// Takes the first free number as long as the port-forward runs, so that the highest one is the most at a time.
-const COUNTED: &str = "i=0; while ! mkdir \"$D/slot.$i\" 2>/dev/null; do i=$((i+1)); done\n\
+const COUNTED: &str = "i=0; while [ -d \"$D\" ] && ! mkdir \"$D/slot.$i\" 2>/dev/null; do i=$((i+1)); done\n\
     echo $i >> \"$D/slots\"\ntrap 'rmdir \"$D/slot.$i\"; exit 0' TERM INT HUP\n";
 
 #[test]

@@ -10,4 +10,9 @@ mod plain;
 mod program;
 mod sample;
 mod screens;
+#[path = "../app/site.rs"]
+#[allow(dead_code, reason = "the app's tests use the rest")]
+mod site;
 mod updates;
+mod verdicts;
+mod webhook_health;

@@ -49,7 +49,16 @@ fn the_exit_code_of_a_check_says_how_the_fleet_is() {
     assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(0));
     one.publish("abc1234", "Only here");
     assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(3));
+    // The older commit was live on both and is contained in the newer one.
+    assert_eq!(run(&[&one, &two], &["--check", "--commit", &sha("9f3c2ab")]).status.code(), Some(0));
     assert_eq!(run(&[&one, &two], &["--check", "--commit", "abc1234"]).status.code(), Some(3));
+    // A sidecar that cannot say so makes it unknown, although its records name the commit.
+    one.inner().old = true;
+    let output = run(&[&one, &two], &["--check", "--commit", &sha("9f3c2ab")]);
+    assert_eq!(output.status.code(), Some(3));
+    let last = text(&output).lines().last().unwrap().to_owned();
+    assert!(last.starts_with("UNKNOWN  9f3c2ab Fix pricing table  1 of 2  1 cannot say"), "{last}");
+    one.inner().old = false;
     two.kill();
     assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(3));
     assert_eq!(run(&[&two], &["--check"]).status.code(), Some(2));

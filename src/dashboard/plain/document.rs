@@ -10,6 +10,7 @@ use crate::dashboard::fleet;
 use crate::dashboard::model::{Link, Model, Pod, Presence};
 use crate::dashboard::verdict::words;
 use crate::dashboard::verdict::{Group, Kind, Lack, Target, Verdict, Why};
+use crate::dashboard::webhooks;
 
 /// Syncs in the document.
 const SYNCS: usize = 50;
@@ -39,6 +40,7 @@ pub fn document(model: &Model, verdict: &Verdict, now: Timestamp) -> Value {
         "groups": verdict.groups.iter().map(group).collect::<Vec<_>>(),
         "unplaced": verdict.unplaced.iter().map(lack).collect::<Vec<_>>(),
         "replicas": fleet::worst_first(model).into_iter().map(|pod| replica(model, verdict, pod)).collect::<Vec<_>>(),
+        "webhook": webhook(model),
         "history": history(model),
     })
 }
@@ -100,6 +102,9 @@ fn replica(model: &Model, verdict: &Verdict, pod: &Pod) -> Value {
         "ref": snapshot.map(|it| it.reference.clone()),
         "published": snapshot.and_then(|it| it.published.clone()),
         "head": snapshot.and_then(|it| it.head.clone()),
+        "announced": snapshot.and_then(|it| it.announced.clone()),
+        "paused_by": snapshot.and_then(|it| it.paused_by.clone()),
+        "pinned_by": snapshot.and_then(|it| it.pinned_by.clone()),
         "failures_in_row": snapshot.map(|it| it.failures_in_row),
         "last_error": snapshot.and_then(|it| it.last_error.clone()),
         "webhook": snapshot.map(|it| it.webhook.clone()),
@@ -107,6 +112,18 @@ fn replica(model: &Model, verdict: &Verdict, pod: &Pod) -> Value {
         "paused_until": snapshot.and_then(|it| it.paused_until),
         "pinned": snapshot.and_then(|it| it.pinned.clone()),
         "version": snapshot.map(|it| it.replica.version.clone()),
+    })
+}
+
+fn webhook(model: &Model) -> Value {
+    let health = webhooks::health(model);
+    json!({
+        "enabled": health.enabled,
+        "received": health.received,
+        "bad_signature": health.bad_signature,
+        "missed": health.missed,
+        "last": health.last.map(|last| json!({"at": last.at, "event": last.event, "ignored": last.ignored})),
+        "alert": webhooks::alert(model),
     })
 }
 

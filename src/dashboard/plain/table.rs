@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use crate::api::{Action, Record};
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::model::{Link, Model, Pod, Presence};
 use crate::dashboard::text;
 use crate::dashboard::verdict::words;
 use crate::dashboard::verdict::{Group, Verdict};
+use crate::dashboard::webhooks;
 
 /// Syncs below the replicas.
 const SYNCS: usize = 10;
@@ -36,6 +38,9 @@ pub fn table(model: &Model, verdict: &Verdict, out: &mut impl Write) -> io::Resu
     problems(model, out)?;
     syncs(model, out)?;
     writeln!(out)?;
+    if let Some(alert) = webhooks::alert(model) {
+        writeln!(out, "{alert}")?;
+    }
     for line in words::lacking(verdict) {
         writeln!(out, "{line}")?;
     }
@@ -154,6 +159,8 @@ fn syncs(model: &Model, out: &mut impl Write) -> io::Result<()> {
             (None, Some(commits)) => commits.subject.as_str(),
             (None, None) => "",
         };
+        let told =
+            note(record).map_or_else(|| told.to_owned(), |note| format!("{told} ({note})").trim_start().to_owned());
         Some(vec![
             record.finished_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             model.pod(&row.pod)?.name.clone(),
@@ -161,10 +168,27 @@ fn syncs(model: &Model, out: &mut impl Write) -> io::Result<()> {
             record.outcome.to_string(),
             record.new.as_deref().map_or("-".to_owned(), text::short),
             text::took(text::millis_between(record.started_at, record.finished_at)),
-            told.to_owned(),
+            told,
         ])
     }));
     aligned(out, &rows)
+}
+
+/// What a subject does not say: a person's doing, a webhook that did not do its part.
+fn note(record: &Record) -> Option<String> {
+    let by = record.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    match (record.trigger.action, &record.ignored_webhook, &record.pinned, &record.withheld) {
+        (Some(Action::Rollback), ..) => Some(format!("rolled back{by}")),
+        (Some(Action::Pin), ..) => Some(format!("pinned{by}")),
+        (Some(Action::Unpin), ..) => Some(format!("unpinned{by}")),
+        (_, _, Some(pinned), Some(withheld)) => {
+            Some(format!("pinned at {}: {} not published", text::short(pinned), text::short(withheld)))
+        }
+        (_, Some(reason), ..) => Some(format!("the webhook arrived and was ignored: {reason}")),
+        _ if record.missed_webhook => Some("webhook missed".to_owned()),
+        _ if record.rewritten => Some("history rewritten".to_owned()),
+        _ => None,
+    }
 }
 
 /// Columns as wide as their widest cell; the last is free.

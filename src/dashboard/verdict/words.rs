@@ -69,6 +69,9 @@ fn about(group: &Group, kind: Kind) -> String {
     if !group.lacking.is_empty() {
         parts.push(reasons(&group.lacking, group.total));
     }
+    if group.pinned > 0 {
+        parts.push(format!("({} pinned to it)", group.pinned));
+    }
     if let Some(newest) = &group.newest {
         let announced = if newest.announced { ", announced" } else { "" };
         parts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
@@ -110,12 +113,12 @@ fn short(why: &Why) -> String {
     match why {
         Why::Behind { .. } => "behind".to_owned(),
         Why::Syncing => "syncing".to_owned(),
-        Why::Paused { left: Some(left), news } => {
+        Why::Paused { left: Some(left), news, .. } => {
             let news = if *news { ", a newer commit is known" } else { "" };
             format!("paused ({}{news})", text::age_short(*left))
         }
         Why::Paused { left: None, .. } => "paused".to_owned(),
-        Why::Pinned { commit } => format!("pinned at {}", text::short(commit)),
+        Why::Pinned { commit, .. } => format!("pinned at {}", text::short(commit)),
         Why::Failed { .. } => "failed".to_owned(),
         Why::Starting => "starting".to_owned(),
         Why::NotReady { reason } => format!("not ready ({})", text::cut(reason, SUBJECT, "..")),
@@ -136,12 +139,12 @@ pub fn sentence(why: &Why) -> String {
         Why::Behind { commits: Some(count) } => format!("{count} commits behind"),
         Why::Behind { commits: None } => "behind".to_owned(),
         Why::Syncing => "a sync is running".to_owned(),
-        Why::Paused { left, news } => {
+        Why::Paused { left, by, news } => {
             let left = left.map(|left| format!(", {} left", text::age(left))).unwrap_or_default();
             let news = if *news { ": a newer commit is known" } else { ": it looks for no newer commit" };
-            format!("paused{left}{news}")
+            format!("paused{}{left}{news}", person(by.as_ref()))
         }
-        Why::Pinned { commit } => format!("pinned at {}", text::short(commit)),
+        Why::Pinned { commit, by } => format!("pinned at {}{}", text::short(commit), person(by.as_ref())),
         Why::Failed { times: 0 | 1, message } => format!("the last sync failed: {}", text::cut(message, REASON, "..")),
         Why::Failed { times, message } => {
             format!("the last {times} syncs failed: {}", text::cut(message, REASON, ".."))
@@ -155,6 +158,10 @@ pub fn sentence(why: &Why) -> String {
         Why::Waiting => "no answer yet".to_owned(),
         Why::CannotSay { reason } => format!("cannot say: {}", text::cut(reason, REASON, "..")),
     }
+}
+
+fn person(by: Option<&String>) -> String {
+    by.map(|by| format!(" by {}", text::cut(by, 60, ".."))).unwrap_or_default()
 }
 
 /// One line for each replica that lacks the commit.

@@ -12,6 +12,7 @@ use crate::dashboard::model::{Link, Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 use crate::dashboard::verdict::{self, Kind, Verdict};
+use crate::dashboard::webhooks::{self, Health};
 
 /// The right end of the first line: how many replicas, what time, whether the links live.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
@@ -210,62 +211,40 @@ fn several(canvas: &mut Canvas<'_>, y: u16, verdict: &Verdict) {
     canvas.line(y, &left, &[]);
 }
 
-struct Webhook {
-    /// A replica has told something.
-    known: bool,
-    enabled: bool,
-    /// By our clock.
-    last: Option<(Timestamp, String)>,
-    received: u64,
-    bad_signature: u64,
-    missed: u64,
-}
-
-/// What all replicas heard together: each delivery reaches one of them.
-fn heard(model: &Model) -> Webhook {
-    let mut sum = Webhook { known: false, enabled: false, last: None, received: 0, bad_signature: 0, missed: 0 };
-    for pod in &model.pods {
-        let Some(webhook) = pod.snapshot.as_ref().map(|snapshot| &snapshot.webhook) else { continue };
-        sum.known = true;
-        sum.enabled |= webhook.enabled;
-        sum.received += webhook.day.received;
-        sum.bad_signature += webhook.day.bad_signature;
-        sum.missed += webhook.day.missed;
-        if let Some(at) = webhook.last_delivery_at.map(|at| pod.to_ours(at))
-            && sum.last.as_ref().is_none_or(|(newest, _)| *newest < at)
-        {
-            sum.last = Some((at, webhook.last_event.clone().unwrap_or_default()));
+/// The webhook in a word.
+fn webhook_word(health: &Health, canvas: &Canvas<'_>) -> Piece {
+    let glyphs = canvas.glyphs();
+    if !health.known {
+        piece(glyphs.dash, Role::Dim)
+    } else if !health.enabled {
+        piece(format!("{} off", glyphs.starting), Role::Dim)
+    } else if health.refused_lately > 0 {
+        piece(format!("{} {} refused", glyphs.behind, health.refused_lately), Role::Warn)
+    } else if health.missed > 0 {
+        piece(format!("{} {} missed", glyphs.behind, health.missed), Role::Warn)
+    } else if let Some(last) = &health.last {
+        match &last.ignored {
+            Some(_) => piece(format!("{} ignored", glyphs.behind), Role::Warn),
+            None => piece(format!("{} ok", glyphs.in_sync), Role::Good),
         }
-    }
-    sum
-}
-
-impl Webhook {
-    fn word(&self, canvas: &Canvas<'_>) -> Piece {
-        let glyphs = canvas.glyphs();
-        if !self.known {
-            piece(glyphs.dash, Role::Dim)
-        } else if !self.enabled {
-            piece(format!("{} off", glyphs.starting), Role::Dim)
-        } else if self.missed > 0 {
-            piece(format!("{} {} missed", glyphs.behind, self.missed), Role::Warn)
-        } else if self.last.is_some() {
-            piece(format!("{} ok", glyphs.in_sync), Role::Good)
-        } else {
-            piece(format!("{} silent", glyphs.starting), Role::Dim)
-        }
+    } else {
+        piece(format!("{} silent", glyphs.starting), Role::Dim)
     }
 }
 
 fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
-    let all = heard(model);
-    let mut left = vec![piece("webhook  ", Role::Dim), all.word(canvas)];
+    let all = webhooks::health(model);
+    let mut left = vec![piece("webhook  ", Role::Dim), webhook_word(&all, canvas)];
     if all.enabled {
         left.push(piece("   ", Role::Plain));
         left.push(match &all.last {
-            Some((at, event)) => {
-                let age = text::age(model.now.duration_since(*at));
-                piece(format!("last delivery {age} ago ({event})"), Role::Plain)
+            Some(last) => {
+                let age = text::age(model.now.duration_since(last.at));
+                let (what, role) = match &last.ignored {
+                    Some(reason) => (format!("ignored: {}", text::cut(reason, 60, "..")), Role::Warn),
+                    None => (last.event.clone(), Role::Plain),
+                };
+                piece(format!("last delivery {age} ago ({what})"), role)
             }
             None => piece("no delivery yet", Role::Dim),
         });
@@ -307,10 +286,10 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 
 fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let glyphs = canvas.glyphs();
-    let all = heard(model);
-    let mut left = vec![piece("webhook ", Role::Dim), all.word(canvas)];
-    if let Some((at, _)) = &all.last {
-        left.push(piece(format!(" {}", text::age_short(model.now.duration_since(*at))), Role::Plain));
+    let all = webhooks::health(model);
+    let mut left = vec![piece("webhook ", Role::Dim), webhook_word(&all, canvas)];
+    if let Some(last) = &all.last {
+        left.push(piece(format!(" {}", text::age_short(model.now.duration_since(last.at))), Role::Plain));
     }
     let room = usize::from(canvas.area.width.saturating_sub(measure(&left) + 16));
     let latency = &model.fleet_latency;

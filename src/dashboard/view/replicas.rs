@@ -11,6 +11,7 @@ use crate::dashboard::input;
 use crate::dashboard::model::{Model, Pod, Presence, View};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
+use crate::dashboard::webhooks;
 
 /// Draws titles and rows; the selected one stays inside.
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
@@ -130,7 +131,7 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
         return vec![piece(words, Role::Dim)];
     };
     let ago = if wide { " ago" } else { "" };
-    let ignored = webhook.last_result.as_deref().is_some_and(|result| result.starts_with("ignored"));
+    let ignored = webhooks::last(pod, webhook).is_some_and(|last| last.ignored.is_some());
     let (word, role) = if ignored { ("ignored", fresh(Role::Warn)) } else { ("ok", fresh(Role::Plain)) };
     vec![piece(format!("{}{ago} {word}", text::age_short(fleet::age(model, pod, at))), role)]
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::canvas::{Piece, piece};
-use crate::api::{Files, Outcome, Record};
+use crate::api::{Action, Files, Outcome, Record};
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::model::{Link, Model, Pod, Presence, TimeFormat};
 use crate::dashboard::text;
@@ -45,7 +45,12 @@ pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
 pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
     let snapshot = pod.snapshot.as_deref();
     match (shown, snapshot) {
-        (Shown::Failed(count), _) if count > 1 => format!("failed {}{count}", glyphs.times),
+        (Shown::Failed(count), _) => {
+            let count = if count > 1 { format!(" {}{count}", glyphs.times) } else { String::new() };
+            // A pin or pause stays in force whatever else is wrong.
+            let hold = fleet::hidden_hold(pod, shown).map(|hold| format!(" {hold}")).unwrap_or_default();
+            format!("failed{count}{hold}")
+        }
         (Shown::Paused, Some(snapshot)) => match snapshot.paused_until {
             Some(until) => {
                 let left = pod.to_ours(until).duration_since(model.now);
@@ -170,6 +175,10 @@ pub fn subject(record: &Record) -> Vec<Piece> {
             vec![piece(message, Role::Bad)]
         }
         Outcome::Unchanged => {
+            if let (Some(pinned), Some(withheld)) = (&record.pinned, &record.withheld) {
+                let words = format!("pinned at {}: {} not published", text::short(pinned), text::short(withheld));
+                return vec![piece(words, Role::Warn)];
+            }
             let why = if record.trigger.redelivered { " (redelivery)" } else { "" };
             vec![piece(format!("already at this commit{why}"), Role::Dim)]
         }
@@ -181,8 +190,18 @@ pub fn subject(record: &Record) -> Vec<Piece> {
                     pieces.push(piece(format!(" ({count} commits)"), Role::Dim));
                 }
             }
+            let by = record.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            match record.trigger.action {
+                Some(Action::Rollback) => pieces.push(piece(format!(" (rolled back{by})"), Role::Warn)),
+                Some(Action::Pin) => pieces.push(piece(format!(" (pinned{by})"), Role::Warn)),
+                Some(Action::Unpin) => pieces.push(piece(format!(" (unpinned{by})"), Role::Dim)),
+                _ => {}
+            }
             if record.rewritten {
                 pieces.push(piece(" (history rewritten)", Role::Warn));
+            }
+            if let Some(reason) = &record.ignored_webhook {
+                pieces.push(piece(format!(" (the webhook arrived and was ignored: {reason})"), Role::Warn));
             }
             if record.missed_webhook {
                 pieces.push(piece(" (webhook missed)", Role::Warn));

@@ -1,0 +1,22 @@
+//! The label of the person at this terminal, which a replica records with what it was asked to do.
+//!
+//! It is shown and grants nothing: a client may send any other label.
+
+/// `user@host`, as far as it is known.
+#[must_use]
+pub fn label() -> Option<String> {
+    let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| {
+        let value = std::env::var(name).ok()?;
+        Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+    });
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    // `laptop.example.net`: the first part is what people call it.
+    let host = host.split('.').next().unwrap_or_default();
+    match (user, host) {
+        (Some(user), "") => Some(user),
+        (Some(user), host) => Some(format!("{user}@{host}")),
+        (None, "") => None,
+        (None, host) => Some(format!("?@{host}")),
+    }
+}

@@ -1,0 +1,137 @@
+//! How the webhook fares over all replicas: each delivery reaches one of them, and each missed push counts once.
+//!
+//! Pure functions of the model, for the header, the plain table and the JSON document.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{DeliveryResult, Webhook};
+
+use super::model::{Model, Pod};
+use super::text;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Refused signatures of this time are worth an alert.
+const LATELY: SignedDuration = SignedDuration::from_mins(2);
+
+/// The sum over all replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// A replica has answered.
+    pub known: bool,
+    pub enabled: bool,
+    pub last: Option<Delivery>,
+    /// In the last 24 hours, as the two below.
+    pub received: u64,
+    pub bad_signature: u64,
+    pub missed: u64,
+    /// Refused in the last two minutes, as far as this program saw it.
+    pub refused_lately: u64,
+    /// Missed pushes that are newer than the last delivery.
+    pub missed_since: u64,
+}
+
+/// The newest delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// By our clock.
+    pub at: Timestamp,
+    pub event: String,
+    /// Why nothing followed from it; `None` if something did.
+    pub ignored: Option<String>,
+}
+
+/// Adds up what the replicas say.
+#[must_use]
+pub fn health(model: &Model) -> Health {
+    let mut sum = Health::default();
+    let mut missed: HashSet<&str> = HashSet::new();
+    let mut missed_since: HashSet<&str> = HashSet::new();
+    // A sidecar of an older release only counts.
+    let mut counted = 0;
+    let webhooks = || model.pods.iter().filter_map(|pod| Some((pod, &pod.snapshot.as_ref()?.webhook)));
+    for (pod, webhook) in webhooks() {
+        sum.known = true;
+        sum.enabled |= webhook.enabled;
+        sum.received += webhook.day.received;
+        sum.bad_signature += webhook.day.bad_signature;
+        sum.refused_lately += lately(model, pod);
+        let delivery = last(pod, webhook);
+        if delivery.as_ref().is_some_and(|new| sum.last.as_ref().is_none_or(|known| known.at < new.at)) {
+            sum.last = delivery;
+        }
+        counted = counted.max(webhook.day.missed);
+        let today = webhook.missed_pushes.iter().filter(|it| model.now.duration_since(pod.to_ours(it.found_at)) < DAY);
+        missed.extend(today.map(|it| it.commit.as_str()));
+    }
+    let last = sum.last.as_ref().map(|delivery| delivery.at);
+    for (pod, webhook) in webhooks() {
+        let newer = |at: Timestamp| last.is_none_or(|last| pod.to_ours(at) > last);
+        let since = webhook.missed_pushes.iter().filter(|it| newer(it.found_at));
+        missed_since.extend(since.map(|it| it.commit.as_str()).filter(|commit| missed.contains(commit)));
+    }
+    let count = |set: &HashSet<&str>| u64::try_from(set.len()).unwrap_or(u64::MAX);
+    sum.missed = counted.max(count(&missed));
+    if !missed.is_empty() {
+        sum.missed = count(&missed);
+    }
+    sum.missed_since = count(&missed_since);
+    sum
+}
+
+/// The last delivery of one replica.
+#[must_use]
+pub fn last(pod: &Pod, webhook: &Webhook) -> Option<Delivery> {
+    if let Some(last) = &webhook.last {
+        let ignored = match last.result {
+            DeliveryResult::Queued | DeliveryResult::Pong => None,
+            result => Some(last.reason.clone().unwrap_or_else(|| result.to_string())),
+        };
+        return Some(Delivery { at: pod.to_ours(last.at), event: last.event.clone(), ignored });
+    }
+    // A sidecar of an older release has only the text.
+    let result = webhook.last_result.as_deref().unwrap_or_default();
+    let ignored = result.strip_prefix("ignored").map(|rest| rest.trim_start_matches([':', ' ']).to_owned());
+    let event = webhook.last_event.clone().unwrap_or_default();
+    Some(Delivery { at: pod.to_ours(webhook.last_delivery_at?), event, ignored })
+}
+
+/// Notes how many signatures a replica has refused since it was heard last.
+pub fn note(pod: &mut Pod, now: Timestamp, next: &Webhook) {
+    let before = pod.snapshot.as_ref().map_or(next.bad_signature, |snapshot| snapshot.webhook.bad_signature);
+    // A new process counts from zero.
+    let more = next.bad_signature.saturating_sub(before);
+    pod.refused.retain(|(at, _)| now.duration_since(*at) < LATELY);
+    if more > 0 {
+        pod.refused.push((now, more));
+    }
+}
+
+fn lately(model: &Model, pod: &Pod) -> u64 {
+    pod.refused.iter().filter(|(at, _)| model.now.duration_since(*at) < LATELY).map(|(_, count)| count).sum()
+}
+
+/// What is wrong with the webhook, in one sentence; `None` if nothing is known to be.
+#[must_use]
+pub fn alert(model: &Model) -> Option<String> {
+    let health = health(model);
+    if health.refused_lately > 0 {
+        let count = health.refused_lately;
+        let noun = if count == 1 { "bad signature" } else { "bad signatures" };
+        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the one in the forge?"));
+    }
+    if health.missed_since > 0 {
+        let what = match health.missed_since {
+            1 => "the last commit".to_owned(),
+            count => format!("the last {count} commits"),
+        };
+        let last = match &health.last {
+            Some(last) => format!("Last delivery {} ago.", text::age(model.now.duration_since(last.at))),
+            None => "No delivery has arrived.".to_owned(),
+        };
+        return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}"));
+    }
+    let reason = health.last?.ignored?;
+    Some(format!("WEBHOOK IGNORED: {}", text::cut(&reason, 200, "..")))
+}

@@ -1,0 +1,103 @@
+//! How the webhook fares over all replicas: what counts, what counts once, and what is news at once.
+
+use std::process::{Command, Stdio};
+
+use jiff::SignedDuration;
+use pushsync::api::{Action, DeliveryResult, Event, LastDelivery, MissedPush, Snapshot};
+use pushsync::dashboard::fleet;
+use pushsync::dashboard::message::News;
+use pushsync::dashboard::model::Model;
+use pushsync::dashboard::webhooks;
+
+use super::fake::Fake;
+use super::sample::{self, ago, sha, tell};
+
+fn of(changes: [&dyn Fn(&mut Snapshot); 2]) -> Model {
+    let mut model = sample::model_of(&["web-1", "web-2"]);
+    for (name, change) in ["web-1", "web-2"].into_iter().zip(changes) {
+        let mut snapshot = sample::snapshot(name, "9f3c2ab", Vec::new());
+        change(&mut snapshot);
+        tell(&mut model, name, News::Snapshot(Box::new(snapshot)));
+    }
+    model
+}
+
+#[test]
+fn one_missed_push_counts_once_however_many_replicas_missed_it() {
+    let missed = |commits: &'static [&'static str]| {
+        move |snapshot: &mut Snapshot| {
+            let push = |commit: &&str| MissedPush { commit: sha(commit), found_at: ago(20) };
+            snapshot.webhook.missed_pushes = commits.iter().map(push).collect();
+            snapshot.webhook.missed = commits.len() as u64;
+            snapshot.webhook.day.missed = commits.len() as u64;
+        }
+    };
+    let model = of([&missed(&["aaaaaaa", "bbbbbbb"]), &missed(&["aaaaaaa", "bbbbbbb"])]);
+    let health = webhooks::health(&model);
+    assert_eq!((health.missed, health.missed_since), (2, 2));
+    let alert = webhooks::alert(&model).unwrap();
+    assert_eq!(alert, "WEBHOOKS MISSED: the last 2 commits came by poll. Last delivery 38s ago.");
+    // A sidecar of an older release only counts.
+    let old = |snapshot: &mut Snapshot| snapshot.webhook.day.missed = 3;
+    assert_eq!(webhooks::health(&of([&old, &old])).missed, 3);
+}
+
+#[test]
+fn an_ignored_delivery_is_not_ok_and_shows_its_reason() {
+    let ignored = |snapshot: &mut Snapshot| {
+        snapshot.webhook.last = Some(LastDelivery {
+            at: ago(5),
+            event: "push".to_owned(),
+            delivery: None,
+            result: DeliveryResult::Ignored,
+            reason: Some("it is about refs/heads/next".to_owned()),
+        });
+    };
+    let model = of([&ignored, &|_| {}]);
+    assert_eq!(webhooks::alert(&model).as_deref(), Some("WEBHOOK IGNORED: it is about refs/heads/next"));
+    // The other way round, the newer delivery is the good one.
+    let older = |snapshot: &mut Snapshot| snapshot.webhook.last_result = Some("ignored: another ref".to_owned());
+    let newer = |snapshot: &mut Snapshot| snapshot.webhook.last_delivery_at = Some(ago(3));
+    assert_eq!(webhooks::alert(&of([&older, &newer])), None);
+}
+
+#[test]
+fn refused_signatures_are_news_at_once_and_for_two_minutes() {
+    let mut model = of([&|_| {}, &|_| {}]);
+    assert_eq!(webhooks::alert(&model), None);
+    let mut webhook = model.pods[0].snapshot.as_ref().unwrap().webhook.clone();
+    webhook.bad_signature += 3;
+    webhook.day.bad_signature += 3;
+    tell(&mut model, "web-1", News::Event(Event::Delivery(webhook)));
+    let alert = webhooks::alert(&model).unwrap();
+    assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the one in the forge?");
+    model.now = model.now + SignedDuration::from_mins(3);
+    assert_eq!(webhooks::alert(&model), None);
+}
+
+#[test]
+fn pins_and_rollbacks_are_no_pushes_in_the_latency() {
+    let mut rollback = sample::record(3, 1, "9f3c2ab", "41d07be", "Bump node");
+    rollback.trigger.action = Some(Action::Rollback);
+    rollback.received_to_published_ms = Some(900_000);
+    let push = sample::record(2, 9, "41d07be", "9f3c2ab", "Fix");
+    let records = [rollback, push];
+    let latency = fleet::latency(records.iter(), 40);
+    assert_eq!((latency.samples.len(), latency.max), (1, Some(1900)));
+}
+
+#[test]
+fn who_acts_is_sent_along() {
+    let fake = Fake::local("web-1");
+    fake.publish("9f3c2ab", "Fix");
+    let arguments = ["--url".to_owned(), fake.url()];
+    let mut pty = crate::support::pty::Pty::start(120, 32, &arguments, &[("USER", "ada")]);
+    pty.shows("LIVE EVERYWHERE");
+    pty.keys("S");
+    crate::support::eventually_for("it is asked", || !fake.inner().changes.is_empty());
+    let (path, body) = fake.inner().changes[0].clone();
+    let host = Command::new("uname").arg("-n").stderr(Stdio::null()).output().unwrap().stdout;
+    let host = String::from_utf8(host).unwrap();
+    let host = host.trim().split('.').next().unwrap().to_owned();
+    assert_eq!((path.as_str(), body), ("sync", format!("{{\"by\":\"ada@{host}\"}}")));
+}
