@@ -37,7 +37,8 @@ pub fn line(verdict: &Verdict) -> String {
                 0 => String::new(),
                 few => format!("  {}", reasons(&verdict.unplaced, few)),
             };
-            format!("{}  {good} of {count} repositories and refs{unplaced}", headline(kind))
+            let asked = verdict.asked.as_deref().map(|asked| format!("  {}", text::short(asked))).unwrap_or_default();
+            format!("{}{asked}  {good} of {count} repositories and refs{unplaced}", headline(kind))
         }
     }
 }
