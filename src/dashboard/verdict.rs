@@ -413,6 +413,11 @@ fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<
         let message = snapshot.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
         return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message });
     }
+    if snapshot.state == State::Standby {
+        // Its volume is the other process's, and what that publishes is for the other's replica to say.
+        let owner = snapshot.standby.clone().unwrap_or_else(|| "another process owns its volume".to_owned());
+        return Some(Why::CannotSay { reason: format!("it stands by: {owner}") });
+    }
     if snapshot.published.is_none() {
         return Some(Why::Starting);
     }
