@@ -90,7 +90,7 @@ impl Listing {
     async fn list(&mut self) -> bool {
         let found = self.lister.list(Terminal::None).await;
         let same = self.last == found;
-        self.last = found.clone();
+        self.last.clone_from(&found);
         // The receiver is gone when the program ends; the loop above looks for that.
         let _ = self.out.send(Msg::Pods(found)).await;
         same

@@ -5,12 +5,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
 use super::fake::Fake;
 use super::kubectl::{Kubectl, TARGET, Watch, running};
 use crate::support::eventually_for;
+use crate::support::pty::Pty;
 
 fn document(output: &[u8]) -> Value {
     serde_json::from_slice(output).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(output)))
@@ -226,4 +227,36 @@ fn the_stage_refuses_to_outlive_a_parent_that_is_not_there() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ran\n");
+}
+
+#[test]
+fn a_screen_visits_more_pods_than_links_in_turn_and_says_how_old_each_is() {
+    let fake = Fake::local("web");
+    fake.publish("9f3c2ab", "Fix pricing table");
+    let kubectl = Kubectl::new();
+    let names: Vec<String> = (10..18).map(|number| format!("web-{number}")).collect();
+    kubectl.pods(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let port = fake.address.port();
+    kubectl.forward(&format!(
+        "echo $$ >> \"$D/forwards\"\necho 'Forwarding from 127.0.0.1:{port} -> 9180'\nexec sleep 600\n"
+    ));
+    let arguments = ["deploy/web", "-n", "prod", "--max-links", "3"].map(str::to_owned);
+    let path = kubectl.search_path();
+    let mut pty = Pty::start(120, 32, &arguments, &[("PATH", path.to_str().unwrap())]);
+    pty.shows("live on 8 of 8");
+    pty.shows("LIVE EVERYWHERE");
+    pty.shows("seen ");
+    let running = || {
+        let pids = fs::read_to_string(kubectl.path().join("forwards")).unwrap();
+        let pids = pids.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+        pids.filter(|pid| test_kill_process(*pid).is_ok()).count()
+    };
+    for _ in 0..20 {
+        // One that was told to end may still be there when the next one begins.
+        assert!(running() <= 6, "{} port-forwards", running());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    pty.keys("q");
+    assert_eq!(pty.exit(), 0);
+    kubectl.assert_none_left();
 }

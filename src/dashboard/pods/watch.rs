@@ -36,7 +36,6 @@ impl Watch {
     /// The next changes, at least one. `None`: the watch has ended, or says what cannot be understood. May be dropped
     /// while it waits, and called again.
     pub async fn next(&mut self) -> Option<Vec<Change>> {
-        let mut chunk = [0; 16 << 10];
         loop {
             let changes = take(&mut self.buffer)?;
             if !changes.is_empty() {
@@ -45,9 +44,9 @@ impl Watch {
             if self.buffer.len() > LONGEST_EVENT {
                 return None;
             }
-            match self.stdout.read(&mut chunk).await {
+            match self.stdout.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return None,
-                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                Ok(_) => {}
             }
         }
     }
@@ -59,7 +58,8 @@ fn take(buffer: &mut Vec<u8>) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     loop {
         match events.next() {
-            Some(Ok(event)) => changes.extend(change(event)?),
+            Some(Ok(event)) if event.kind == "ERROR" => return None,
+            Some(Ok(event)) => changes.extend(change(event)),
             Some(Err(error)) if error.is_eof() => break,
             Some(Err(_)) => return None,
             None => break,
@@ -70,17 +70,17 @@ fn take(buffer: &mut Vec<u8>) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// `None`: the server ended the watch with an error.
-fn change(event: WatchEvent) -> Option<Option<Change>> {
+/// What an event says about a pod; `None` for one that says nothing about any.
+fn change(event: WatchEvent) -> Option<Change> {
     if !matches!(event.kind.as_str(), "ADDED" | "MODIFIED" | "DELETED") {
-        return (event.kind != "ERROR").then_some(None);
+        return None;
     }
     let pod: Pod = serde_json::from_value(event.object).ok()?;
     let id = id(&pod);
-    Some(Some(match found(pod) {
+    Some(match found(pod) {
         Some(found) if event.kind != "DELETED" => Change::Is(found),
         _ => Change::IsGone(id),
-    }))
+    })
 }
 
 /// Brings a list up to date.
