@@ -3,6 +3,7 @@
 //! A signed webhook makes it pull at once, a poll is the fallback, a dashboard shows what happened. Read the modules in
 //! this order; ARCHITECTURE.md walks one push through them.
 
+pub mod allowance;
 pub mod api;
 pub mod attributes;
 pub mod clock;

@@ -56,7 +56,8 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
 fn run(config: Config) -> ExitCode {
     log::init(config.log);
     config.volume.shape.set_umask();
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let no_volume = publish::warn_of_no_volume(&config.volume.root);
+    config.warnings.iter().chain(&no_volume).for_each(|warning| tracing::warn!("{warning}"));
     let (root, error_file) = (config.volume.root.clone(), config.sync.notices.error.clone());
     // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

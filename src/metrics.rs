@@ -178,10 +178,12 @@ impl Metrics {
         };
         let took = Duration::try_from(record.finished_at.duration_since(record.started_at)).unwrap_or_default();
         self.ended(status, took);
-        if let Some(bytes) = record.bytes {
+        let bytes = record.bytes.unwrap_or(0);
+        // git-sync counts each change of what is published, also one to a commit that is in the store already.
+        if bytes > 0 || record.outcome == Outcome::Published {
             self.fetches.inc();
-            self.fetched_bytes.inc_by(bytes);
         }
+        self.fetched_bytes.inc_by(bytes);
         if record.missed_webhook {
             self.missed.inc();
         }

@@ -179,6 +179,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             submodules: submodules?,
             filter,
             lfs,
+            allowance: volume.as_ref().map(|volume| volume.shape.allowance.clone()).unwrap_or_default(),
         },
         volume: volume?,
         server,

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::Oid;
 
 use super::given::Given;
 use super::values;
+use crate::allowance::Allowance;
 use crate::git::{BadFilter, Compaction, Filter, Lfs, Network, Reference};
 use crate::publish::{Durability, Shape, VolumeOptions, tidy};
 use crate::remote_url::{RemoteUrl, Transport};
@@ -181,7 +183,10 @@ pub(super) fn volume(
         "full" => Ok(Durability::Full),
         _ => Err("is not known; use normal or full".to_owned()),
     });
+    // Only the flag's absence means no limit.
+    let limit = if given.is_given("volume-limit") { Some(given.value("volume-limit", values::size)?) } else { None };
     let shape = Shape {
+        allowance: Arc::new(Allowance::new(limit, crate::git::memory_limit())),
         group_write: group_write?,
         submodules: submodules?,
         worktree_git: worktree_git?,

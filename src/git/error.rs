@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use git2::{ErrorClass, ErrorCode, Oid};
 
+use crate::allowance::Exceeded;
 use crate::error::{NO_DESCRIPTORS, NO_THREAD, Retry, is_want_of_descriptors};
 use crate::lfs::ObjectId;
 use crate::secret::scrub;
@@ -298,6 +299,11 @@ impl Error {
         } else {
             None
         }
+    }
+
+    /// `--volume-limit` would be crossed.
+    pub(super) fn over_limit(exceeded: &Exceeded) -> Self {
+        Self::DiskFull { source: Cause::new(&exceeded.to_string()) }
     }
 
     pub(super) fn from_disk(store: &std::path::Path, error: &std::io::Error) -> Self {

@@ -69,7 +69,7 @@ fn share_of(limit: u64) -> u64 {
 }
 
 /// The memory that this process may have: of its container, and of itself (`ulimit -d`, `-v`). `None`: all there is.
-pub(super) fn limit() -> Option<u64> {
+pub(crate) fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let of_groups = files(&groups).into_iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     let of_process = [Resource::Data, Resource::As].map(|what| rustix::process::getrlimit(what).current);

@@ -65,6 +65,7 @@ pub use error::{Cause, Error};
 pub use filter::{BadFilter, Filter};
 pub use lfs::{Brought, Lfs};
 pub use limits::{give_back_memory, prepare_process};
+pub(crate) use memory::limit as memory_limit;
 pub use network::{Network, Rewrite, Setting, What};
 pub use options::{Reference, RemoteOptions};
 pub use submodules::Modules;

@@ -1,12 +1,14 @@
 //! What git has to know to reach a remote. Filled by `config`, read by nobody but this module.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use git2::Oid;
 
 use url::Url;
 
+use crate::allowance::Allowance;
 use crate::remote_url::{BadUrl, RemoteUrl};
 
 use crate::submodules::Submodules;
@@ -33,6 +35,8 @@ pub struct RemoteOptions {
     /// `--lfs`; `None`: nothing of it is fetched.
     pub lfs: Option<Lfs>,
     pub network: Network,
+    /// What may still be written to the volume.
+    pub allowance: Arc<Allowance>,
 }
 
 impl RemoteOptions {

@@ -86,10 +86,16 @@ impl Link<'_> {
         let local = self.options.url.transport() == Transport::Local;
         let ends = if local { shallow::roots(self.store)? } else { HashSet::default() };
         let received = Cell::new(Received::default());
+        let over_limit = Cell::new(None);
         let got = (|| {
             let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
             let mut callbacks = self.callbacks(&login);
             callbacks.transfer_progress(|progress| {
+                let more = (progress.received_bytes() as u64).saturating_sub(received.get().bytes);
+                if let Err(exceeded) = self.options.allowance.take(more) {
+                    over_limit.set(Some(exceeded));
+                    return false;
+                }
                 received.set(Received {
                     bytes: progress.received_bytes() as u64,
                     objects: progress.received_objects() as u64,
@@ -104,6 +110,9 @@ impl Link<'_> {
         if local {
             // From one folder to another libgit2 says that no history ends anywhere, and empties the `shallow` file.
             shallow::shift(self.store, &ends.into_iter().collect::<Vec<_>>(), &[])?;
+        }
+        if let Some(exceeded) = over_limit.get() {
+            return Err(Error::over_limit(&exceeded));
         }
         got.map_err(|error: git2::Error| self.explain(login, &error))?;
         Ok(received.get())

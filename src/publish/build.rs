@@ -61,28 +61,23 @@ impl Volume {
             self.warm.close();
             return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
         }
+        self.measure_for_limit(&|| !cancel.is_cancelled())?;
         let objects = self.warm.take_or_open(store, &self.shape())?;
         let note = match self.build_from_spare(&objects, &trees, commit, cancel)? {
             Used::Built(built) => return Ok(built),
             Used::No(note) => note,
         };
+        self.measure_for_limit(&|| !cancel.is_cancelled())?;
         // Anew: what was opened before the push came may be why the spare could not be used.
         let objects = Objects::open(store, &self.shape())?;
         let built = match self.build_fresh(store, &objects, &trees, commit, cancel) {
             // A spare, or what is still to be removed, may hold the very space that is wanting. A push cannot wait.
-            Err(error) if error.is_want_of_space() && self.make_room(&trees, cancel) => {
+            Err(error) if error.is_want_of_space() && self.make_room(cancel)? => {
                 self.build_fresh(store, &objects, &trees, commit, cancel)
             }
             built => built,
         };
         built.map(|built| Built { note, ..built })
-    }
-
-    /// True if something was removed, so that it may be tried again.
-    fn make_room(&self, trees: &OwnedFd, cancel: &Cancel) -> bool {
-        let spares = self.drop_spares(trees);
-        let trash = self.remove_trash(|| !cancel.is_cancelled());
-        spares || trash.is_ok_and(|(removed, _)| removed > 0)
     }
 
     fn build_fresh(

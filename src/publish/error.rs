@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::path::printable;
+use crate::allowance::Exceeded;
 use crate::error::{
     NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, NO_THREAD, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors,
 };
@@ -42,6 +43,9 @@ pub enum Error {
     /// `publish` was called for a tree that is not there.
     #[error("there is no tree {path} to publish")]
     NotBuilt { path: String },
+    /// `--volume-limit` would be crossed.
+    #[error("cannot write {path}: {source}")]
+    OverLimit { path: String, source: Exceeded },
     /// The file system of the link has no symbolic links.
     #[error("cannot make the link {path}: this file system has no symbolic links: {source}")]
     NoSymlinks { path: String, source: io::Error },
@@ -110,6 +114,7 @@ impl Error {
                 _ => "io",
             },
             Self::NoInodes { .. } => "no_inodes",
+            Self::OverLimit { .. } => "disk_full",
             Self::Locked { .. } => "locked",
             Self::Hostile { .. } => "hostile_path",
             Self::NameTooLong { .. } => "name_too_long",
@@ -147,7 +152,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.kind() {
             "disk_full" => {
-                "make the volume larger (an emptyDir's sizeLimit, a claim's size) or shorten --stale-worktree-timeout"
+                "make the volume larger (an emptyDir's sizeLimit and --volume-limit, a claim's size) or shorten --stale-worktree-timeout"
             }
             "no_inodes" => {
                 "the volume has space but no inodes left: use a file system with more, or a smaller repository"

@@ -175,7 +175,8 @@ impl Volume {
             self.spares().size = Some(Size::of(tree));
             tree
         };
-        Room::of(job.trees, tree).map_err(failed)
+        self.measure_for_limit(&|| !job.cancel.is_cancelled())?;
+        Room::of(job.trees, tree).map(|room| room.within(self.shape().allowance.left())).map_err(failed)
     }
 
     /// Compares a tree that was published from a spare with its commit, as far as that was left for later.

@@ -70,6 +70,12 @@ impl Room {
         Ok(Self { free: (state.f_bavail.saturating_mul(state.f_frsize), inodes), tree })
     }
 
+    /// The same with no more than `left` bytes, where there is a limit besides the file system's.
+    pub(super) fn within(mut self, left: Option<u64>) -> Self {
+        self.free.0 = self.free.0.min(left.unwrap_or(u64::MAX));
+        self
+    }
+
     /// True if a fresh tree would hardly fit any more.
     pub(super) fn is_tight(self) -> bool {
         !self.holds(1)

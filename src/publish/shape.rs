@@ -11,6 +11,7 @@ use rustix::fs::{Mode, RawMode};
 use super::Error;
 use super::objects::EntryKind;
 use super::path::printable;
+use crate::allowance::Allowance;
 use crate::sparse::Sparse;
 use crate::submodules::Submodules;
 
@@ -33,6 +34,8 @@ pub struct Shape {
     /// True if the volume does not keep permission bits (SMB, exFAT): they are not compared then. Found out by a probe
     /// when the volume is opened, as git does for `core.fileMode`.
     pub fixed_modes: bool,
+    /// What may still be written to the volume.
+    pub allowance: Arc<Allowance>,
     /// What the file said when it was read last.
     pub sparse: Option<Arc<Sparse>>,
 }

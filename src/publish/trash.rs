@@ -19,6 +19,7 @@ use super::spare::SPARE;
 use super::sweep::DOOMED;
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
+use crate::worker::Cancel;
 
 /// What a sweep does with an entry of `.worktrees`.
 enum Fate {
@@ -136,6 +137,42 @@ impl Volume {
         }
         sizes().retain(|tree, _| there.contains(tree));
         Ok((store, all))
+    }
+
+    /// Counts anew what the volume takes, if there is a limit for it. What is known of a tree is not measured again.
+    pub(super) fn measure_for_limit(&self, go_on: &impl Fn() -> bool) -> Result<(), Error> {
+        let shape = self.shape();
+        if shape.allowance.limit().is_none() {
+            return Ok(());
+        }
+        let folder = self.state_folder();
+        let shown = folder.as_os_str().as_bytes();
+        let state = folder::open_path(&folder).map_err(|errno| Error::io("open", shown, errno))?;
+        let state = measured(&state, b".", go_on, |errno| Error::io("measure", shown, errno))?;
+        let (_, trees) = self.usage(go_on)?;
+        shape.allowance.measured(state.saturating_add(trees));
+        Ok(())
+    }
+
+    /// A push found no room: drops the standby trees, and removes what has lost its name. True if something went, so that it
+    /// may be tried again. Trees in their grace stay: readers may be in them.
+    ///
+    /// # Errors
+    /// If the volume cannot be read.
+    pub fn make_room(&self, cancel: &Cancel) -> Result<bool, Error> {
+        let trees = self.trees_folder()?;
+        let spares = self.drop_spares(&trees);
+        let trash = self.remove_trash(|| !cancel.is_cancelled());
+        self.measure_for_limit(&|| !cancel.is_cancelled())?;
+        Ok(spares || trash.is_ok_and(|(removed, _)| removed > 0))
+    }
+
+    /// A push is about to be fetched: counts what there is.
+    ///
+    /// # Errors
+    /// If the volume cannot be read.
+    pub fn expect_writes(&self, cancel: &Cancel) -> Result<(), Error> {
+        self.measure_for_limit(&|| !cancel.is_cancelled())
     }
 
     /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted

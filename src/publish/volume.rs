@@ -108,6 +108,10 @@ impl Volume {
             "this volume does not keep permission bits: files have the modes that it gives them, which are not compared"
                 .to_owned()
         });
+        // A volume in memory counts against the container's limit, and crossing that ends the container.
+        if folder::is_in_memory(&state) {
+            shape.allowance.is_in_memory();
+        }
         let warnings = lock.warning().into_iter().chain(fixed).collect();
         let flushed = Flushed::load(&root.join(".pushsync"));
         let mut volume = Self {
@@ -145,6 +149,12 @@ impl Volume {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// True if what is written has to stay below a limit of its own.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.shape().allowance.limit().is_some()
     }
 
     /// `ROOT/.pushsync/repo.git`

@@ -262,7 +262,14 @@ fn enter(
     }
 }
 
+/// Counts what a file is about to take.
+fn take(view: &View<'_>, bytes: u64, path: &[u8], name: &[u8]) -> Result<(), Error> {
+    let taken = view.shape().allowance.take(blocks(bytes));
+    taken.map_err(|source| Error::OverLimit { path: printable(&join(path, name)), source })
+}
+
 pub(super) fn make_folder(view: &View<'_>, parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
+    take(view, 0, path, name)?;
     folder::make(parent, name, view.shape().mode(EntryKind::Folder))
         .map_err(|errno| refused("make the folder", path, name, errno))
 }
@@ -328,11 +335,13 @@ pub(super) fn write_entry(
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(|errno| refused("remove", path, name, errno))?;
     }
     if let Some(pointer) = view.pointer(entry, path)? {
+        take(view, pointer.size, path, name)?;
         let file = create(folder, path, name, view.shape().mode(entry.kind))?;
         view.write_object(&pointer, &file, &join(path, name), check)?;
         return Ok((pointer.size, Some(file)));
     }
     let write = |content: &[u8]| {
+        take(view, content.len() as u64, path, name)?;
         view.remarks.borrow_mut().wrote(content, || join(path, name));
         let file = write_file(folder, path, name, content, view.shape().mode(entry.kind), check)?;
         Ok((content.len() as u64, Some(file)))
@@ -344,6 +353,7 @@ pub(super) fn write_entry(
         let file = create(folder, path, name, view.shape().mode(entry.kind))?;
         let written = view.pieces(entry, path, &mut |piece| {
             check()?;
+            take(view, piece.len() as u64, path, name)?;
             write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))
         });
         return written.map(|size| (size, Some(file)));

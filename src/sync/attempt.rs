@@ -5,6 +5,7 @@ mod gate;
 mod look;
 mod objects;
 mod renew;
+mod room;
 mod worktree;
 
 use std::sync::atomic::Ordering;

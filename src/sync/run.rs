@@ -167,9 +167,7 @@ impl SyncLoop {
     async fn tidy_up(&self, ending: &Ending) {
         if self.options().one_time && matches!(ending, Ending::Done | Ending::NotTold | Ending::GaveUp) {
             let removed = self.tools.sweep_at_end().await;
-            if removed > 0 || self.compact_at_end {
-                self.tools.compact_at_end().await;
-            }
+            self.tools.compact_at_end(removed > 0 || self.compact_at_end).await;
         }
     }
 

@@ -28,8 +28,10 @@ impl Tools {
     }
 
     /// The same for a process that ends now.
-    pub async fn compact_at_end(&self) {
-        self.compact(self.effort()).await;
+    pub async fn compact_at_end(&self, changed: bool) {
+        // There is no later: what another --ref or --depth left over goes now. Without a change there is mostly nothing.
+        let effort = if changed && self.options.compaction != Compaction::Off { Effort::Full } else { self.effort() };
+        self.compact(effort).await;
     }
 
     /// Replaced trees were removed: nobody goes back to their commits.

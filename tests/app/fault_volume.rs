@@ -132,7 +132,7 @@ async fn a_quota_that_is_reached_is_told_and_survived() {
 }
 
 /// Gives everything below a folder to a user.
-fn give(path: &Path, user: u32) {
+pub(super) fn give(path: &Path, user: u32) {
     chown(path, Some(user), Some(user)).unwrap();
     if path.is_dir() && !path.is_symlink() {
         for entry in fs::read_dir(path).unwrap() {

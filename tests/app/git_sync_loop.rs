@@ -202,3 +202,53 @@ async fn a_password_among_the_arguments_lets_in_as_it_does_with_git_sync() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn fetches_are_counted_when_the_published_commit_goes_back_and_when_a_tree_is_put_back() {
+    let mut site = Site::new();
+    site.set("period", "100ms").set("stale-worktree-timeout", "0");
+    site.start_in_sync().await;
+    let first = site.repo.head();
+    let second = site.repo.push_file("a", "2", "a change");
+    site.wait_published(&second).await;
+    wait_metric(&site, "git_fetch_count_total", |count| count > 1.5).await;
+    // Backwards, to a commit that is in the store.
+    site.repo.git(&["reset", "-q", "--hard", &first]);
+    site.repo.force_push();
+    site.wait_published(&first).await;
+    wait_metric(&site, "git_fetch_count_total", |count| count > 2.5).await;
+    fs::remove_dir_all(site.link().canonicalize().unwrap()).unwrap();
+    wait_metric(&site, "git_fetch_count_total", |count| count > 3.5).await;
+    site.wait_published(&first).await;
+    site.assert_whole(&first);
+    wait_metric(&site, "git_sync_count_total{status=\"noop\"}", |count| count >= 3.0).await;
+    assert!((metric(&site, "git_fetch_count_total").await - 4.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn a_missing_ref_is_told_in_the_words_of_git_wherever_it_is_told() {
+    let mut site = Site::new();
+    let error_file = site.path("error.json");
+    site.set("ref", "gone").set("error-file", &error_file.display().to_string());
+    site.start().await;
+    let record = site.wait_record(|record| record.error.is_some()).await;
+    let words = "couldn't find remote ref gone";
+    assert!(record.error.as_ref().is_some_and(|error| error.message.contains(words)), "{record:?}");
+    site.sidecar().wait_for_text(PATIENCE, words).await;
+    eventually(PATIENCE, || fs::read_to_string(&error_file).is_ok_and(|text| text.contains(words))).await;
+}
+
+#[tokio::test]
+async fn a_root_on_no_volume_is_told_once_where_there_are_pods() {
+    let mut site = Site::new();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points: Vec<_> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let on_volume = points.iter().any(|at| *at != "/" && site.folder.path().starts_with(at));
+    let sidecar = Sidecar::start_with(site.arguments(), &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+    site.started(sidecar).await;
+    let head = site.repo.head();
+    site.wait_published(&head).await;
+    let log = site.sidecar().log();
+    let told = log.iter().filter(|line| line.contains("is on no volume")).count();
+    assert_eq!(told, usize::from(!on_volume), "{log:?}");
+}

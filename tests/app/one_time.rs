@@ -174,3 +174,47 @@ async fn the_error_file_tells_why_nothing_was_started() {
     assert_eq!(told["Msg"], "cannot start");
     assert!(told["Err"].as_str().unwrap().contains("--http-bind"), "{told}");
 }
+
+/// Objects in the store, and those that its refs reach.
+fn objects(site: &Site) -> (usize, usize) {
+    let store = site.root().join(".pushsync/repo.git");
+    let count = |words: &[&str]| {
+        let run = Command::new("git").arg("--git-dir").arg(&store).args(words).output().unwrap();
+        assert!(run.status.success(), "{words:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).lines().count()
+    };
+    let all = ["cat-file", "--batch-check", "--batch-all-objects", "--unordered"];
+    (count(&all), count(&["rev-list", "--objects", "--no-object-names", "--all"]))
+}
+
+#[tokio::test]
+async fn another_depth_and_another_ref_leave_one_tree_and_no_object_that_nothing_needs() {
+    let mut site = Site::new();
+    site.set("one-time", "true").set("stale-worktree-timeout", "0").set("depth", "0");
+    for number in 0..10 {
+        site.repo.push_file("file", number.to_string(), "history");
+    }
+    let main = site.repo.head();
+    site.repo.orphan("other");
+    site.repo.write("only-here", "other");
+    site.repo.commit("another branch");
+    site.repo.git(&["push", "-q", "origin", "HEAD:refs/heads/other"]);
+    let other = site.repo.head();
+    once(&site, 0).await;
+    let deep = objects(&site);
+    assert!(deep.0 >= 30 && deep.0 == deep.1, "{deep:?}");
+    site.set("depth", "1");
+    once(&site, 0).await;
+    let shallow = objects(&site);
+    assert!(shallow.0 < 10 && shallow.0 == shallow.1, "{shallow:?}");
+    assert_eq!(trees(&site), [main.clone()]);
+    for (reference, commit) in [("other", &other), ("main", &main), ("other", &other)] {
+        site.set("ref", reference);
+        once(&site, 0).await;
+        let held = objects(&site);
+        println!("{reference}: {held:?}");
+        assert_eq!(held.0, held.1, "an object that no ref reaches stays");
+        assert_eq!(trees(&site), [commit.clone()]);
+        assert!(packs(&site) <= 1, "{}", packs(&site));
+    }
+}

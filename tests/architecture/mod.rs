@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Who may know whom (ARCHITECTURE.md, "Who may import whom"). An area may always know itself.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("allowance", &[]),
     ("api", &[]),
     ("clock", &[]),
     ("flush", &[]),
@@ -30,9 +31,25 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("log", &["clock", "secret", "text"]),
     (
         "git",
-        &["clock", "error", "flush", "lfs", "proxy", "remote_url", "secret", "sparse", "submodules", "text", "worker"],
+        &[
+            "allowance",
+            "clock",
+            "error",
+            "flush",
+            "lfs",
+            "proxy",
+            "remote_url",
+            "secret",
+            "sparse",
+            "submodules",
+            "text",
+            "worker",
+        ],
     ),
-    ("publish", &["attributes", "clock", "error", "flush", "lfs", "sparse", "submodules", "text", "worker"]),
+    (
+        "publish",
+        &["allowance", "attributes", "clock", "error", "flush", "lfs", "sparse", "submodules", "text", "worker"],
+    ),
     ("history", &["api", "flush"]),
     ("metrics", &["api", "clock"]),
     ("hooks", &["metrics", "proxy", "secret", "text", "worker"]),

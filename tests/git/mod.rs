@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::Oid;
+use std::sync::Arc;
+
 use pushsync::git::{Credentials, Engine, Error, Fetched, Network, Reference, RemoteOptions, Want};
 use pushsync::remote_url::RemoteUrl;
 use pushsync::submodules::Submodules;
@@ -45,6 +47,7 @@ fn options(url: &str) -> RemoteOptions {
         filter: None,
         lfs: None,
         network: Network::default(),
+        allowance: Arc::default(),
     }
 }
 

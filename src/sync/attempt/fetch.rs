@@ -26,8 +26,7 @@ impl Attempt<'_> {
             early => {
                 let started = Instant::now();
                 let from = self.fast_forward_from(&want).filter(|_| early != Early::TooMuch);
-                let fetch = self.tools.engine.fetch_forward(want, from);
-                let fetched = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+                let fetched = self.fetch_with_room(want, from).await;
                 self.add_fetch_time(started);
                 fetched?
             }

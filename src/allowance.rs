@@ -1,0 +1,102 @@
+//! How many bytes the process may still write to the volume: `--volume-limit`, and the container's memory where the volume
+//! is made of it.
+//!
+//! A pod whose emptyDir crosses its `sizeLimit` is evicted, on every node that got the same push. So bytes are counted
+//! before they are written, and refused beyond the limit. It must not know what is written, or how a volume is measured.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A limit and what is used of it. Shared by all that write to one volume.
+#[derive(Debug)]
+pub struct Allowance {
+    limit: AtomicU64,
+    used: AtomicU64,
+    /// What the container's memory leaves to a volume that is made of it.
+    memory: Option<u64>,
+}
+
+/// The bytes do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the volume would cross its limit of {limit} bytes")]
+pub struct Exceeded {
+    pub limit: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self::new(None, None)
+    }
+}
+
+impl Allowance {
+    /// `memory` is the container's memory limit, which counts only for a volume in memory.
+    #[must_use]
+    pub fn new(limit: Option<u64>, memory: Option<u64>) -> Self {
+        // The rest is the program's, and what libgit2 unpacks.
+        let memory = memory.map(|memory| memory - memory / 4);
+        Self { limit: AtomicU64::new(limit.unwrap_or(u64::MAX)), used: AtomicU64::new(0), memory }
+    }
+
+    /// The volume turned out to be in memory. Answers the limit that follows, if there is one.
+    pub fn is_in_memory(&self) -> Option<u64> {
+        let memory = self.memory?;
+        self.limit.fetch_min(memory, Ordering::Relaxed);
+        Some(memory)
+    }
+
+    /// The limit, if there is one.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit != u64::MAX).then_some(limit)
+    }
+
+    /// What may still be written; `None`: there is no limit.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        Some(self.limit()?.saturating_sub(self.used.load(Ordering::Relaxed)))
+    }
+
+    /// Counts bytes that are about to be written.
+    ///
+    /// # Errors
+    /// If they would cross the limit. They are not counted then.
+    pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
+        let Some(limit) = self.limit() else { return Ok(()) };
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(drop).map_err(|_| Exceeded { limit })
+    }
+
+    /// The volume was measured.
+    pub fn measured(&self, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_refused_beyond_the_limit_and_not_counted() {
+        let allowance = Allowance::new(Some(100), None);
+        allowance.measured(60);
+        assert_eq!((allowance.take(40), allowance.left()), (Ok(()), Some(0)));
+        assert_eq!(allowance.take(1), Err(Exceeded { limit: 100 }));
+        assert_eq!(allowance.take(u64::MAX), Err(Exceeded { limit: 100 }));
+        allowance.measured(10);
+        assert_eq!(allowance.left(), Some(90));
+    }
+
+    #[test]
+    fn memory_counts_only_for_a_volume_in_memory() {
+        let allowance = Allowance::new(None, Some(400));
+        assert_eq!((allowance.limit(), allowance.take(1 << 40)), (None, Ok(())));
+        assert_eq!((allowance.is_in_memory(), allowance.limit()), (Some(300), Some(300)));
+        let tighter = Allowance::new(Some(200), Some(400));
+        tighter.is_in_memory();
+        assert_eq!(tighter.limit(), Some(200));
+        assert_eq!(Allowance::default().is_in_memory(), None);
+    }
+}

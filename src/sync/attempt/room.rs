@@ -1,0 +1,32 @@
+//! A fetch on a volume that may be full: what the volume takes is counted before it, and room is made once if it fails.
+//!
+//! It must not know how room is made.
+
+use git2::Oid;
+
+use crate::error::{Phase, SyncError};
+use crate::git::{Fetched, Want};
+
+use super::Attempt;
+
+impl Attempt<'_> {
+    /// Fetches. If the volume turns out to be full, the standby trees go and the fetch is tried once more.
+    pub(super) async fn fetch_with_room(&self, want: Want, from: Option<Oid>) -> Result<Fetched, SyncError> {
+        let tools = self.tools;
+        if tools.volume().is_some_and(|volume| volume.is_limited()) {
+            tools.on_disk(Phase::Fetch, self.deadline, |volume, cancel| volume.expect_writes(cancel)).await?;
+        }
+        let fetched = tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_forward(want.clone(), from)).await;
+        match fetched {
+            Err(error) if matches!(error.kind, "disk_full" | "no_inodes" | "quota") => {
+                let made = tools.on_disk(Phase::Fetch, self.deadline, |volume, cancel| volume.make_room(cancel)).await;
+                if !made.unwrap_or(false) {
+                    return Err(error);
+                }
+                tracing::info!("the volume is full: the standby trees were dropped, and the fetch is tried again");
+                tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_forward(want, from)).await
+            }
+            fetched => fetched,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `--volume-limit`: a push never takes the volume beyond it, so that no pod is evicted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::site::Site;
+use crate::support::{PATIENCE, eventually};
+
+const MIB: usize = 1 << 20;
+
+fn noise(length: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| fastrand::u8(..)).take(length).collect()
+}
+
+/// What the files below a folder take, as the kubelet counts it.
+fn taken(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut all = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(stat) = std::fs::symlink_metadata(entry.path()) else { continue };
+        all += stat.blocks() * 512 + if stat.is_dir() { taken(&entry.path()) } else { 0 };
+    }
+    all
+}
+
+/// Measures a folder until it is dropped.
+struct Watch {
+    peak: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn begin(site: &Site) -> Self {
+        let (peak, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (root, highest, stopped) = (site.root(), peak.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                highest.fetch_max(taken(&root), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Self { peak, stop }
+    }
+
+    fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn what_would_cross_the_limit_is_told_and_the_old_tree_stays_live() {
+    for scheme in ["http", "file"] {
+        let mut site = Site::new();
+        site.set("volume-limit", "60Mi").set("period", "1s").set("stale-worktree-timeout", "200ms");
+        if scheme == "file" {
+            let url = site.repo.file_url();
+            site.set("repo", &url);
+        }
+        site.repo.write("first", noise(10 * MIB));
+        site.repo.push_file("small", "1", "10 MiB");
+        let watch = Watch::begin(&site);
+        site.start_in_sync().await;
+        let live = site.push_and_ring("small", "2").await;
+        site.wait_published(&live).await;
+        for size in [16, 45] {
+            // The tree does not fit, or the pack does not.
+            site.repo.write("large", noise(size * MIB));
+            let large = site.push_and_ring("small", &format!("with {size} MiB")).await;
+            let record =
+                site.wait_record(|record| record.new.as_deref() == Some(&large) && record.error.is_some()).await;
+            let error = record.error.unwrap();
+            println!("{scheme}, {size} MiB: {error:?}, peak {} KiB", watch.peak() >> 10);
+            assert_eq!(error.kind, "disk_full", "{error:?}");
+            assert!(error.message.contains("limit of 62914560 bytes"), "{error:?}");
+            assert!(error.hint.is_some_and(|hint| hint.contains("--volume-limit")));
+            site.assert_whole(&live);
+            assert_eq!(site.probe("/readyz").await.0, 200);
+        }
+        assert!(watch.peak() <= 60 << 20, "{} bytes", watch.peak());
+        site.repo.remove("large");
+        let after = site.push_and_ring("small", "without").await;
+        site.wait_published(&after).await;
+        site.assert_whole(&after);
+        assert!(watch.peak() <= 60 << 20, "{} bytes", watch.peak());
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_fits_without_the_standby_tree_is_published() {
+    let mut site = Site::new();
+    site.set("volume-limit", "56Mi").set("stale-worktree-timeout", "1h");
+    site.repo.write("first", noise(10 * MIB));
+    site.repo.push_file("small", "1", "10 MiB");
+    let watch = Watch::begin(&site);
+    site.start_in_sync().await;
+    let standby = || {
+        let entries = std::fs::read_dir(site.root().join(".worktrees")).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".s")).count()
+    };
+    eventually(PATIENCE, || standby() == 1).await;
+    // Packs 21, the live tree 10, the new one 21: with the standby tree's 10 it is too much.
+    site.repo.write("second", noise(11 * MIB));
+    let large = site.push_and_ring("small", "2").await;
+    site.wait_published(&large).await;
+    site.assert_whole(&large);
+    println!("peak {} KiB", watch.peak() >> 10);
+    assert!(watch.peak() <= 56 << 20, "{} bytes", watch.peak());
+}
