@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const MOST_UNCOUNTED: u64 = 4 << 20;
+
 /// A limit and what is used of it. Shared by all that write to one volume.
 #[derive(Debug)]
 pub struct Allowance {
@@ -63,7 +65,9 @@ impl Allowance {
     /// If they would cross the limit. They are not counted then.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let Some(limit) = self.limit() else { return Ok(()) };
-        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        // What is not counted byte by byte: indexes of packs, the history, folders that grow.
+        let rest = limit.saturating_sub(MOST_UNCOUNTED.min(limit / 64));
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= rest);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map(drop).map_err(|_| Exceeded { limit })
     }
@@ -82,7 +86,8 @@ mod tests {
     fn bytes_are_refused_beyond_the_limit_and_not_counted() {
         let allowance = Allowance::new(Some(100), None);
         allowance.measured(60);
-        assert_eq!((allowance.take(40), allowance.left()), (Ok(()), Some(0)));
+        assert_eq!(allowance.take(40), Err(Exceeded { limit: 100 }), "a 64th is kept for what is not counted");
+        assert_eq!((allowance.take(39), allowance.left()), (Ok(()), Some(1)));
         assert_eq!(allowance.take(1), Err(Exceeded { limit: 100 }));
         assert_eq!(allowance.take(u64::MAX), Err(Exceeded { limit: 100 }));
         allowance.measured(10);

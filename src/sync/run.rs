@@ -301,7 +301,10 @@ impl SyncLoop {
                 if first && *done == Done::Unchanged {
                     // An earlier process published it; the next push is to be as quick as after one of ours.
                     self.tools.follow_up();
-                    self.tools.compact_soon();
+                    if !self.options().one_time {
+                        // A process that ends now compacts before it ends; one in the background would be cut off.
+                        self.tools.compact_soon();
+                    }
                 }
                 self.next_poll = Instant::now() + self.options().period;
                 self.tools.settle_head();

@@ -86,7 +86,9 @@ impl Error {
             Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => {
                 "a new store is fetched; what is published stays. If it happens again, check the volume"
             }
-            Self::DiskFull { .. } => "make room on the volume of --root, or raise its size limit",
+            Self::DiskFull { .. } => {
+                "make room on the volume of --root, or raise its size (an emptyDir's sizeLimit and --volume-limit)"
+            }
             Self::Quota { .. } => "raise the quota of the volume's owner, or make room on it",
             Self::NoMemory { .. } => OUT_OF_MEMORY_HINT,
             Self::NoDescriptors { .. } => NO_DESCRIPTORS_HINT,
