@@ -267,7 +267,7 @@ fn take_in(
         match pieces.blocking_recv() {
             Some(Piece::Part(part)) => {
                 bytes += part.len() as u64;
-                options.allowance.take(part.len() as u64).map_err(|exceeded| Error::over_limit(&exceeded))?;
+                options.allowance.take(part.len() as u64).map_err(Error::over_limit)?;
                 // git2 keeps back why; libgit2 remembers its last error for this thread.
                 writer.write_all(&part).map_err(|_| explain(&git2::Error::last_error(-1)))?;
             }

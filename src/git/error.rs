@@ -302,7 +302,7 @@ impl Error {
     }
 
     /// `--volume-limit` would be crossed.
-    pub(super) fn over_limit(exceeded: &Exceeded) -> Self {
+    pub(super) fn over_limit(exceeded: Exceeded) -> Self {
         Self::DiskFull { source: Cause::new(&exceeded.to_string()) }
     }
 

@@ -112,7 +112,7 @@ impl Link<'_> {
             shallow::shift(self.store, &ends.into_iter().collect::<Vec<_>>(), &[])?;
         }
         if let Some(exceeded) = over_limit.get() {
-            return Err(Error::over_limit(&exceeded));
+            return Err(Error::over_limit(exceeded));
         }
         got.map_err(|error: git2::Error| self.explain(login, &error))?;
         Ok(received.get())

@@ -87,8 +87,8 @@ pub(super) fn keeps_modes(folder: impl AsFd, name: &[u8]) -> Result<bool, Errno>
 /// True if the file system keeps its files in memory (tmpfs): an emptyDir of the medium `Memory`.
 #[cfg(target_os = "linux")]
 pub(super) fn is_in_memory(folder: impl AsFd) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    rustix::fs::fstatfs(folder).is_ok_and(|state| i64::from(state.f_type) == TMPFS)
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::fstatfs(folder).is_ok_and(|state| state.f_type == TMPFS)
 }
 
 #[cfg(not(target_os = "linux"))]

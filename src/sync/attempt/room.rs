@@ -6,6 +6,7 @@ use git2::Oid;
 
 use crate::error::{Phase, SyncError};
 use crate::git::{Fetched, Want};
+use crate::publish::Volume;
 
 use super::Attempt;
 
@@ -14,12 +15,12 @@ impl Attempt<'_> {
     pub(super) async fn fetch_with_room(&self, want: Want, from: Option<Oid>) -> Result<Fetched, SyncError> {
         let tools = self.tools;
         if tools.volume().is_some_and(|volume| volume.is_limited()) {
-            tools.on_disk(Phase::Fetch, self.deadline, |volume, cancel| volume.expect_writes(cancel)).await?;
+            tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         }
         let fetched = tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_forward(want.clone(), from)).await;
         match fetched {
             Err(error) if matches!(error.kind, "disk_full" | "no_inodes" | "quota") => {
-                let made = tools.on_disk(Phase::Fetch, self.deadline, |volume, cancel| volume.make_room(cancel)).await;
+                let made = tools.on_disk(Phase::Fetch, self.deadline, Volume::make_room).await;
                 if !made.unwrap_or(false) {
                     return Err(error);
                 }
