@@ -157,7 +157,7 @@ impl Listening {
         let count = tokio::select! {
             // What has arrived is read, however late this task gets its turn.
             biased;
-            looked = timeout(self.limits.silence, stream.peek(&mut start)) => looked.ok()?.ok()?,
+            looked = timeout(self.limits.silence(), stream.peek(&mut start)) => looked.ok()?.ok()?,
             () = vital.crowded_out.cancelled() => return None,
             () = self.ending.abandon.cancelled() => return None,
             () = stopping => return None,

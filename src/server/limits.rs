@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at a time. When all are taken, the oldest that has sent no whole request makes room.
     pub connections: usize,
-    /// How long a new connection may send nothing. Proxies and load balancers open connections before they need them.
-    pub silence: Duration,
     /// The time for a whole request head, from its first byte; on a kept-alive connection also the longest pause between requests.
     pub head: Duration,
     /// The time from a head to the end of its body.
@@ -24,12 +24,18 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How long a new connection may send nothing: proxies and load balancers open connections before they need them, so that
+    /// is more than a head may take once it has begun.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        (self.head * 6).min(LONGEST_SILENCE)
+    }
+
     /// For strangers: one request a connection, so that no proxy and we can differ about where the second one begins.
     #[must_use]
     pub const fn hook() -> Self {
         Self {
             connections: 512,
-            silence: Duration::from_secs(30),
             head: Duration::from_secs(5),
             body: Duration::from_secs(15),
             write_stall: Duration::from_secs(10),
@@ -44,7 +50,6 @@ impl Limits {
     pub const fn http() -> Self {
         Self {
             connections: 64,
-            silence: Duration::from_secs(30),
             head: Duration::from_secs(10),
             body: Duration::from_secs(5),
             write_stall: Duration::from_secs(10),
@@ -59,7 +64,6 @@ impl Limits {
     pub const fn admin() -> Self {
         Self {
             connections: 64,
-            silence: Duration::from_secs(60),
             head: Duration::from_secs(60),
             body: Duration::from_secs(5),
             write_stall: Duration::from_secs(30),

@@ -55,8 +55,9 @@ async fn a_request_may_have_a_hundred_headers() {
 
 #[tokio::test]
 async fn a_connection_that_has_sent_nothing_yet_may_stay() {
-    assert_eq!(Limits::hook().silence, Duration::from_secs(30));
-    let hook = Limits { silence: Duration::from_secs(3), head: Duration::from_millis(300), ..Limits::hook() };
+    assert_eq!(Limits::hook().silence(), Duration::from_secs(30));
+    let hook = Limits { head: Duration::from_millis(500), ..Limits::hook() };
+    assert_eq!(hook.silence(), Duration::from_secs(3));
     let sidecar = Setup { limits: AllLimits { hook, ..AllLimits::default() }, ..Setup::default() }.start();
     let mut early = TcpStream::connect(sidecar.hook()).await.unwrap();
     let mut silent = TcpStream::connect(sidecar.hook()).await.unwrap();

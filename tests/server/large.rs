@@ -91,6 +91,7 @@ async fn a_large_push_rings_with_what_could_be_read() {
     let mut wrong = payload();
     wrong["x"] = json!("y".repeat(MIB / 2));
     wrong["repository"]["clone_url"] = json!("https://github.com/evil/site.git");
+    wrong["repository"]["ssh_url"] = json!("git@github.com:evil/site.git");
     assert_eq!(sidecar.post(&Post::push(&wrong)).await.status, 200);
     assert!(sidecar.rung().is_none());
 }
