@@ -4,6 +4,8 @@
 //! deadline is given up: its thread is told to stop, left behind, and the next job gets a new one. Tokio's blocking pool
 //! would not do, because its shutdown waits for every job. Knows nothing of what the jobs do.
 
+mod newest;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +14,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+
+pub use newest::Newest;
 
 /// Tells a job that nobody waits for it any more. Jobs look at it between files and in libgit2's callbacks.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +60,30 @@ type Job = Box<dyn FnOnce() + Send>;
 /// How many threads of one worker may be alive, nearly all of them abandoned and stuck. A server that drips for ever must
 /// not cost a thread for each poll for ever; past this a job is refused until one of them ends.
 const MOST_THREADS: usize = 32;
+
+/// Threads of [`apart`] that are alive.
+static APART: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs one job on a thread that is made for it, and waits for it. Dropping the returned future leaves the thread behind.
+///
+/// # Errors
+/// [`Lost`], if the job panicked, or if too many such threads hang.
+pub async fn apart<T: Send + 'static>(name: &'static str, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    let one_more = |count| (count < MOST_THREADS).then_some(count + 1);
+    APART.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Lost::NoThread)?;
+    let (answer, answered) = oneshot::channel();
+    let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(job));
+        APART.fetch_sub(1, Ordering::Relaxed);
+        // The receiver is gone if nothing waits for the job any more.
+        let _ = answer.send(outcome);
+    });
+    if started.is_err() {
+        APART.fetch_sub(1, Ordering::Relaxed);
+        return Err(Lost::NoThread);
+    }
+    answered.await.map_err(|_closed| Lost::Panicked)?.map_err(|panic| Lost::by(panic.as_ref()))
+}
 
 /// Runs one job at a time on a thread of its own, kept alive between jobs.
 #[derive(Debug)]
@@ -120,6 +148,13 @@ impl Worker {
                 answer.map_err(|panic| Lost::by(&*panic))
             }
         }
+    }
+
+    /// Runs `job` on the thread when its turn has come. Nothing waits for it; a job that is waited for and comes behind it gives
+    /// it up at its own deadline.
+    pub fn post(&self, job: impl FnOnce() + Send + 'static) {
+        // Without a thread it is dropped, here: there is nowhere else.
+        let _ = self.send(Box::new(move || drop(catch_unwind(AssertUnwindSafe(job)))));
     }
 
     /// Lets go of the thread unless somebody waits for a job of it, and with it of what malloc keeps for that thread alone. The

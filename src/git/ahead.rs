@@ -93,7 +93,7 @@ impl Engine {
         confirmed: oneshot::Receiver<()>,
         deadline: Instant,
     ) -> Result<Early, Error> {
-        let Some(client) = self.client() else { return Ok(Early::Nothing) };
+        let Some(client) = self.client(deadline).await? else { return Ok(Early::Nothing) };
         if !client.is_straight() {
             return Ok(Early::Nothing);
         }

@@ -10,6 +10,7 @@ use super::network::Way;
 use super::resolve::Resolver;
 use super::{Cause, limits};
 use crate::proxy::ProxyAddress;
+use crate::worker;
 
 /// Some forges give git's own address to git only, and know it by this word.
 pub(super) const USER_AGENT: &str = concat!("git/2.0 (pushsync ", env!("CARGO_PKG_VERSION"), ")");
@@ -53,8 +54,15 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
     Ok(client)
 }
 
+/// The same, on a thread of its own: a disk with certificates that hangs must stop nothing but what needs them.
+pub(super) async fn build_apart(way: &Way, https: bool, timeout: Duration) -> Result<Client, Cause> {
+    let way = way.clone();
+    let built = worker::apart("client", move || build(&way, https, timeout)).await;
+    built.unwrap_or_else(|lost| Err(Cause::new(&lost.to_string())))
+}
+
 /// Makes it once.
-pub(super) fn cached<'a>(
+pub(super) async fn cached<'a>(
     kept: &'a OnceLock<Client>,
     way: &Way,
     https: bool,
@@ -62,7 +70,7 @@ pub(super) fn cached<'a>(
 ) -> Result<&'a Client, Cause> {
     if kept.get().is_none() {
         // Another thread may have been first; either will do.
-        let _ = kept.set(build(way, https, timeout)?);
+        let _ = kept.set(build_apart(way, https, timeout).await?);
     }
     kept.get().ok_or_else(|| Cause::new("no HTTP client could be made"))
 }

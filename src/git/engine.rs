@@ -8,9 +8,9 @@ use std::thread;
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::worker::{Cancel, Lost, Worker};
+use crate::worker::{self, Cancel, Lost, Worker};
 
 use super::arrive::Missing;
 use super::lfs::Kept;
@@ -129,7 +129,7 @@ impl Engine {
         if Client::takes_time(self.options()) {
             let engine = self.clone();
             // Without a thread the first look makes it.
-            let _ = thread::Builder::new().name("client".to_owned()).spawn(move || engine.client().is_some());
+            let _ = thread::Builder::new().name("client".to_owned()).spawn(move || engine.made_client().is_some());
         }
     }
 
@@ -194,7 +194,9 @@ impl Engine {
     /// The address that the remote redirected the last request to; `None` if it did not, or is not reached over http(s).
     #[must_use]
     pub fn moved_to(&self) -> Option<String> {
-        self.client()?.moved_to(self.options())
+        // Without a client nothing was asked, so nothing has moved.
+        let client = self.0.client.get().and_then(Option::as_ref).filter(|client| !client.is_old())?;
+        client.moved_to(self.options())
     }
 
     async fn look_now(&self) -> Result<Look, Error> {
@@ -203,7 +205,7 @@ impl Engine {
         }
         let deadline = self.deadline();
         let pass = self.pass(Moment::Look, deadline).await?;
-        let client = self.client();
+        let client = self.client(deadline).await?;
         if let Some(client) = client
             && let Some(look) = self.look_over_http(client, &pass, deadline).await?
         {
@@ -243,7 +245,7 @@ impl Engine {
         let deadline = self.deadline();
         // Who asks on somebody's word does not ask for more history.
         let fast_forward_from = fast_forward_from.filter(|_| fitted);
-        if let Some(client) = self.client()
+        if let Some(client) = self.client(deadline).await?
             && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, fitted, deadline).await?
         {
             return Ok(fetched);
@@ -313,7 +315,19 @@ impl Engine {
     }
 
     /// Our own client for the remote, unless libgit2 has to talk to it.
-    pub(super) fn client(&self) -> Option<&Client> {
+    pub(super) async fn client(&self, deadline: Instant) -> Result<Option<&Client>, Error> {
+        if self.0.client.get().is_none() && Client::takes_time(self.options()) {
+            let engine = self.clone();
+            let made = worker::apart("client", move || engine.made_client().is_some());
+            // However that ended, there is a client now, or there is none in time.
+            if timeout_at(deadline, made).await.is_err() || self.0.client.get().is_none() {
+                return Err(self.late());
+            }
+        }
+        Ok(self.made_client())
+    }
+
+    fn made_client(&self) -> Option<&Client> {
         let client = self.0.client.get_or_init(|| Client::new(&self.0.options));
         client.as_ref().filter(|client| !client.is_old())
     }

@@ -141,7 +141,7 @@ impl Engine {
     ) -> Result<Fetched, Error> {
         let mut fetched = Fetched { commit, bytes: 0, objects: 0 };
         // libgit2 can ask for no file; only a store without the mark is of use to it.
-        let Some(client) = self.client() else { return Err(Error::Incomplete { commit }) };
+        let Some(client) = self.client(deadline).await? else { return Err(Error::Incomplete { commit }) };
         let pass = self.pass(Moment::Fetch, deadline).await?;
         let caller = Caller { options: self.options(), pass: &pass };
         for files in files.chunks(at_once).filter_map(|files| Missing::files(commit, files)) {

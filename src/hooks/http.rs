@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Publication};
 use crate::proxy::Proxies;
 use crate::secret::{Secret, scrub};
 use crate::text::one_line;
+use crate::worker;
 
 const USER_AGENT: &str = concat!("pushsync/", env!("CARGO_PKG_VERSION"));
 
@@ -89,7 +91,7 @@ impl Caller {
     pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
         let Webhook { url, method, success_status: wanted, .. } = &self.webhook;
         let failed = |why: String| Error::Unreached { url: url.to_string(), why };
-        let client = self.client.get_or_init(|| self.client()).clone().map_err(failed)?;
+        let client = self.client().await.map_err(failed)?;
         let mut request = client.request(method.clone(), url.url.clone()).header("Gitsync-Hash", &what.hash);
         if !matches!(*method, Method::GET | Method::HEAD) {
             // Some servers ask for it even if it is nothing.
@@ -108,17 +110,33 @@ impl Caller {
         }
     }
 
-    fn client(&self) -> Result<Client, String> {
-        let builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .timeout(self.webhook.timeout)
-            // The next publish may be days away.
-            .pool_max_idle_per_host(0);
-        let builder = Proxies::of_environment().apply(builder, &self.webhook.url.url)?;
-        builder.build().map_err(|error| words(&error, self.webhook.timeout))
+    /// Made once, on a thread of its own: a disk with certificates that hangs must stop nothing but this hook.
+    async fn client(&self) -> Result<Client, String> {
+        if let Some(client) = self.client.get() {
+            return client.clone();
+        }
+        let webhook = self.webhook.clone();
+        let made = timeout(
+            webhook.timeout.max(Duration::from_secs(1)),
+            worker::apart("client", move || make_client(&webhook)),
+        )
+        .await;
+        let client = made.map_err(|_| "the trusted certificates could not be read in time".to_owned())?;
+        let client = client.map_err(|lost| lost.to_string())?;
+        self.client.get_or_init(|| client).clone()
     }
+}
+
+fn make_client(webhook: &Webhook) -> Result<Client, String> {
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .timeout(webhook.timeout)
+        // The next publish may be days away.
+        .pool_max_idle_per_host(0);
+    let builder = Proxies::of_environment().apply(builder, &webhook.url.url)?;
+    builder.build().map_err(|error| words(&error, webhook.timeout))
 }
 
 /// The causes in a row, without the address that the library would tell in full.

@@ -64,7 +64,7 @@ impl Askpass {
             // As Go's default has it, which is git-sync's.
             way.proxy = None;
         }
-        let client = client::cached(&self.shared.client, &way, self.url.scheme() == "https", LONGEST)?;
+        let client = client::cached(&self.shared.client, &way, self.url.scheme() == "https", LONGEST).await?;
         let sent = client.get(self.url.clone()).timeout(LONGEST).send();
         let mut response = sent.await.map_err(|error| fault::library(&error))?;
         if response.status() != StatusCode::OK {

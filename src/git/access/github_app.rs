@@ -120,7 +120,7 @@ impl GithubApp {
         let assertion = assertion(key, &self.issuer, Timestamp::now().as_second())?;
         let path = format!("app/installations/{}/access_tokens", self.installation);
         let url = self.api.join(&path).map_err(|_| Cause::new("the address of the API cannot be used"))?;
-        let client = client::cached(&self.shared.client, &network.way(&url), url.scheme() == "https", LONGEST)?;
+        let client = client::cached(&self.shared.client, &network.way(&url), url.scheme() == "https", LONGEST).await?;
         let request = client.post(url).timeout(LONGEST).header(ACCEPT, "application/vnd.github+json");
         let sent = request.bearer_auth(assertion.expose_str().unwrap_or_default()).send();
         let mut response = sent.await.map_err(|error| fault::library(&error))?;

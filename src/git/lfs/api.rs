@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::error::Retry;
 use crate::lfs::Pointer;
+use crate::worker;
 
 use super::super::credentials::same_origin;
 use super::super::fault::{self, Fault};
@@ -73,20 +74,25 @@ impl Caller<'_> {
     }
 
     /// The client for an address, with the proxy and the certificates that are configured for it.
-    fn client(&self, url: &Url) -> Result<Client, Error> {
+    async fn client(&self, url: &Url) -> Result<Client, Error> {
         let origin = url.origin().ascii_serialization();
-        let mut clients = self.door.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&origin) {
+        let clients = || self.door.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients().get(&origin) {
             return Ok(client.clone());
         }
         let unusable = |source| Error::Network { remote: self.remote(), source };
-        let way = self.options.network.way(url);
-        let mut client =
-            client::builder(&way, url.scheme() == "https", self.options.timeout, AT_ONCE).map_err(unusable)?;
-        if url.host() != self.api.host() {
-            client = client.dns_resolver(Arc::new(Outside));
-        }
-        let client = client.build().map_err(|error| unusable(fault::library(&error)))?;
+        let (way, https, timeout) = (self.options.network.way(url), url.scheme() == "https", self.options.timeout);
+        let is_outside = url.host() != self.api.host();
+        // On a thread of its own and without the lock: it reads certificates from a disk.
+        let made = worker::apart("client", move || {
+            let mut client = client::builder(&way, https, timeout, AT_ONCE)?;
+            if is_outside {
+                client = client.dns_resolver(Arc::new(Outside));
+            }
+            client.build().map_err(|error| fault::library(&error))
+        });
+        let client = made.await.unwrap_or_else(|lost| Err(Cause::new(&lost.to_string()))).map_err(unusable)?;
+        let mut clients = clients();
         if clients.len() >= MOST_CLIENTS {
             clients.clear();
         }
@@ -104,7 +110,7 @@ impl Caller<'_> {
         let mut url = Url::parse(&format!("{}/objects/batch", self.api.as_str().trim_end_matches('/')))
             .map_err(|_| self.no_server("its address is none"))?;
         for _ in 0..MOST_REDIRECTS {
-            let client = self.client(&url)?;
+            let client = self.client(&url).await?;
             let ask = || {
                 let request = client.post(url.clone()).header(ACCEPT, MEDIA_TYPE);
                 request.header(CONTENT_TYPE, MEDIA_TYPE).body(question.clone())
@@ -164,7 +170,7 @@ impl Caller<'_> {
                 Trouble::Lasting(Error::LfsAnswer { remote: self.remote(), source })
             };
             elsewhere::judge(&url, &self.api).map_err(inside)?;
-            let client = self.client(&url).map_err(Trouble::Lasting)?;
+            let client = self.client(&url).await.map_err(Trouble::Lasting)?;
             let ask = || {
                 let mut request = client.get(url.clone());
                 if from > 0 {

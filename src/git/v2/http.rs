@@ -141,7 +141,7 @@ impl Http {
         shown: bool,
     ) -> Result<Answer, Error> {
         let mut again = true;
-        let wire = self.wire(caller, url)?;
+        let wire = self.wire(caller, url).await?;
         let headers = headers(caller, url, wanted, body.is_some(), shown);
         let body = body.map(Bytes::copy_from_slice);
         let asked = Instant::now();
@@ -162,13 +162,14 @@ impl Http {
 }
 
 impl Http {
-    fn wire(&self, caller: Caller<'_>, url: &str) -> Result<&Wire, Error> {
+    async fn wire(&self, caller: Caller<'_>, url: &str) -> Result<&Wire, Error> {
         let options = caller.options;
         if options.url.transport() == Transport::Https || !url.starts_with("https:") {
             return Ok(&self.wire);
         }
         if self.moved.get().is_none() {
-            let client = client::build(&options.way(), true, options.timeout)
+            let client = client::build_apart(&options.way(), true, options.timeout)
+                .await
                 .map_err(|source| Error::Tls { remote: options.url.to_string(), source })?;
             // Another thread may have been first; either will do.
             let _ = self.moved.set(Wire::Library(client));
