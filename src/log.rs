@@ -1,12 +1,15 @@
 //! Log lines: one JSON object a line for machines, readable text for a terminal, always without secrets.
 //!
-//! It knows nothing of what is logged; a broken stderr is no reason to stop.
+//! It knows nothing of what is logged; a stderr that is broken, or that nothing reads, is no reason to stop.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod line;
+mod writer;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -20,6 +23,7 @@ use crate::clock::Clock;
 pub use line::printable;
 
 use line::{Fields, Line};
+use writer::Writer;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +47,38 @@ pub fn init(options: Options) {
     let format = options.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
     let colour =
         terminal && format == Format::Text && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let layer = Lines::new(format, colour, options.verbosity, Clock::real(), |line| {
-        // One write a line, so that lines of two processes on one terminal do not mix. Nobody is left to tell of a failure.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let writer = Writer::start(move |dropped| {
+        let mut fields = Fields::default();
+        fields.add("message", "log lines were dropped: nothing read standard error".into());
+        fields.add("dropped", dropped.into());
+        let line = Line { at: Clock::real().now(), level: tracing::Level::WARN, fields, outer: Vec::new() };
+        look(&line, format, colour)
     });
+    let for_layer = writer.clone();
+    let layer = Lines::new(format, colour, options.verbosity, Clock::real(), move |line: &str| for_layer.write(line));
     // Fails only if there is one already, which then is the one to keep.
-    let _ = tracing::subscriber::set_global_default(subscriber(layer));
+    if tracing::subscriber::set_global_default(subscriber(layer)).is_ok() {
+        let _ = WRITER.set(writer);
+        // Written as every other line: the thread that panicked may be the one that answers probes.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
+}
+
+/// Where lines go, once [`init`] has set it up.
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
+/// Waits until every line so far is written, or for so long. To be called before the process ends.
+pub fn flush(within: Duration) {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(within);
+    }
+}
+
+fn look(line: &Line, format: Format, colour: bool) -> String {
+    match format {
+        Format::Json => line.json(),
+        Format::Text => line.text(colour),
+    }
 }
 
 fn subscriber<W: Fn(&str) + Send + Sync + 'static>(layer: Lines<W>) -> impl Subscriber + Send + Sync {
@@ -124,10 +154,7 @@ where
             }
         }
         let line = Line { at, level, fields, outer };
-        (self.write)(&match self.format {
-            Format::Json => line.json(),
-            Format::Text => line.text(self.colour),
-        });
+        (self.write)(&look(&line, self.format, self.colour));
     }
 }
 

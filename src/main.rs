@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,11 +13,20 @@ use pushsync::config::{self, Config, Invocation};
 use pushsync::metrics::Metrics;
 use pushsync::notices::Notice;
 use pushsync::{dashboard, git, log, notices, ping, publish, server, signals, sync};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM to exit takes at most `--drain` and two seconds: the sync loop's share of these, and the listeners'.
 const RECORD: Duration = Duration::from_millis(800);
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long the files that flags name may take to be looked at.
+const CONFIG: Duration = Duration::from_secs(30);
+/// How long the error file may take when the process cannot start.
+const LAST_NOTICE: Duration = Duration::from_secs(2);
+/// That of the first thread is mostly as large.
+const STACK: usize = 8 << 20;
+/// How long the reader of the log may take for the last lines.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -30,7 +39,12 @@ fn main() -> ExitCode {
         return ExitCode::from(dashboard::main(args, plugin));
     }
     git::prepare_process();
-    match config::parse(args, std::env::vars_os()) {
+    let parsed = on_a_thread(CONFIG, || config::parse(args, std::env::vars_os()));
+    let Some(parsed) = parsed else {
+        let _ = stderr().write_all(b"pushsync: a file that a flag names cannot be read: its disk does not answer\n");
+        return ExitCode::FAILURE;
+    };
+    match parsed {
         Ok(Invocation::Run(config)) => run(*config),
         Ok(Invocation::Ping(args)) => send_ping(args),
         // A reader who has gone away is no reason to panic, as print! would: `pushsync --help | head -1`.
@@ -52,6 +66,15 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
     sent.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
+/// Runs what may hang on a disk. `None`: it took longer than `within`, and is left behind.
+fn on_a_thread<T: Send + 'static>(within: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (answer, answered) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("start".to_owned()).stack_size(STACK);
+    // Without a thread the answer is dropped with its sender.
+    let _ = thread.spawn(move || answer.send(work()));
+    answered.recv_timeout(within).ok()
+}
+
 /// The life of a sidecar.
 fn run(config: Config) -> ExitCode {
     log::init(config.log);
@@ -67,14 +90,19 @@ fn run(config: Config) -> ExitCode {
         runtime.shutdown_background();
         served
     });
-    ExitCode::from(served.unwrap_or_else(|error| {
+    let code = served.unwrap_or_else(|error| {
         tracing::error!("cannot start: {error:#}");
         // If another process has the root, the file is that one's.
-        if let Some(path) = error_file.filter(|_| !publish::has_owner(&root)) {
-            let _ = notices::tell(&path, &Notice::new("cannot start", format!("{error:#}")));
-        }
+        let notice = Notice::new("cannot start", format!("{error:#}"));
+        on_a_thread(LAST_NOTICE, move || {
+            if let Some(path) = error_file.filter(|_| !publish::has_owner(&root)) {
+                let _ = notices::tell(&path, &notice);
+            }
+        });
         1
-    }))
+    });
+    log::flush(LAST_LINES);
+    ExitCode::from(code)
 }
 
 async fn serve(config: Config) -> anyhow::Result<u8> {
@@ -84,7 +112,18 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let (on_signal, drain) = (config.sync.sync_on_signal, config.drain);
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
     // The listeners first: a port-forward that meets a closed port dies.
-    let servers = server::start(&config.server, &handle)?;
+    let (answer, opened) = oneshot::channel();
+    let (options, for_servers, runtime) = (config.server, handle.clone(), tokio::runtime::Handle::current());
+    std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+        let _within = runtime.enter();
+        // Nothing waits for it if the process was told to stop.
+        let _ = answer.send(server::start(&options, &for_servers));
+    })?;
+    // It reads the secrets, from disks that may hang.
+    let servers = tokio::select! {
+        code = endings.received() => return Ok(code),
+        servers = opened => servers.context("the listeners could not be started")??,
+    };
     if let Some(number) = on_signal {
         tokio::spawn(signals::ring_on(number, handle));
     }
