@@ -21,6 +21,8 @@ const MOST_READ: u64 = 64 * 1024;
 pub enum BadSecretFile {
     #[error("cannot be read ({0})")]
     Unreadable(#[from] io::Error),
+    #[error("cannot be read: its disk does not answer")]
+    Silent,
     #[error("is not a file")]
     NotAFile,
     #[error("is empty; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`")]

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::api::CHANGE_HEADER;
+use crate::secret::Secret;
 
 use super::answer;
 use super::secret_file::SecretFile;
@@ -31,17 +32,21 @@ pub struct Guard {
 
 /// The middleware.
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
-    if let Some(refused) = guard.refuse(&request) {
+    let token = match &guard.token {
+        Some(token) => token.current().await,
+        None => None,
+    };
+    if let Some(refused) = guard.refuse(&request, token.as_ref()) {
         return refused;
     }
     next.run(request).await
 }
 
 impl Guard {
-    fn refuse(&self, request: &Request) -> Option<Response<Body>> {
+    fn refuse(&self, request: &Request, token: Option<&Secret>) -> Option<Response<Body>> {
         let headers = request.headers();
         match &self.token {
-            Some(token) => {
+            Some(_) => {
                 if !presented(token, headers) {
                     let hint = Some("send `Authorization: Bearer` with the content of --admin-token-file");
                     let message = "the token is missing or wrong";
@@ -93,9 +98,9 @@ fn refuse_change(headers: &HeaderMap) -> Option<Response<Body>> {
 }
 
 /// Compares digests, so that neither content nor length shows in the time.
-fn presented(token: &SecretFile, headers: &HeaderMap) -> bool {
+fn presented(token: Option<&Secret>, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None, Some(token)) = (values.next(), values.next(), token.current()) else { return false };
+    let (Some(value), None, Some(token)) = (values.next(), values.next(), token) else { return false };
     let Some((scheme, presented)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };
     scheme.eq_ignore_ascii_case(b"Bearer ") && Sha256::digest(presented).ct_eq(&Sha256::digest(token.expose())).into()
 }

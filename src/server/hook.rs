@@ -155,7 +155,7 @@ impl Hook {
         if hyper::body::Body::size_hint(&body).lower() > body::LARGEST {
             return Err(self.too_large());
         }
-        let secrets = self.secrets.current();
+        let secrets = self.secrets.current().await;
         if secrets.is_empty() {
             return Err(self.no_secret());
         }

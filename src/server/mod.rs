@@ -207,7 +207,7 @@ fn connect_peers(
     let around = peers::Surroundings {
         own,
         path: peer::path(&options.path),
-        secrets: Arc::new(move || secrets.current().into_iter().map(|(_, secret)| secret).collect()),
+        secrets: Arc::new(move || secrets.known().into_iter().map(|(_, secret)| secret).collect()),
         network: Arc::new(peers::Tcp),
         metrics: Arc::clone(handle.metrics()),
         clock: handle.clock().clone(),

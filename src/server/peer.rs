@@ -59,7 +59,7 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) | Err(_) => return refused(Why::PeerSecret),
     };
-    let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().into_iter().unzip();
+    let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().await.into_iter().unzip();
     if secrets.is_empty() {
         count("rejected");
         hook.refusals.note(Why::NoSecret);
