@@ -7,17 +7,42 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::worker::Newest;
 
 /// The programs that were started and not reaped.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     running: Mutex<HashSet<i32>>,
-    /// Held while one is started: until it is in the set, it could be taken for an orphan.
-    starting: Mutex<()>,
+    /// How many are being started: until one is in the set, it could be taken for an orphan.
+    starting: Mutex<usize>,
+    /// Told when none is being started any more.
+    started: Notify,
+}
+
+/// One that is being started.
+struct Starting<'a>(&'a Processes);
+
+impl<'a> Starting<'a> {
+    fn begin(processes: &'a Processes) -> Self {
+        *processes.starting() += 1;
+        Self(processes)
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let mut starting = self.0.starting();
+        *starting -= 1;
+        if *starting == 0 {
+            self.0.started.notify_one();
+        }
+    }
 }
 
 /// One of them. Dropped before it is reaped, it is killed.
@@ -29,9 +54,10 @@ pub(super) struct Running {
 }
 
 impl Processes {
-    /// Starts a program in a group of its own. Blocking: a file system may take its time to hand out the program.
+    /// Starts a program in a group of its own. Blocking, perhaps for ever: a file system may not hand out the program. Others
+    /// can be started meanwhile.
     pub(super) fn start(self: &Arc<Self>, command: &mut Command) -> io::Result<Running> {
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _starting = Starting::begin(self);
         let child = command.process_group(0).spawn()?;
         let id = i32::try_from(child.id()).map_err(io::Error::other)?;
         self.running().insert(id);
@@ -45,17 +71,25 @@ impl Processes {
         }
     }
 
-    /// Reaps the dead that were left to us because we are the first process of a container; not those that somebody here
-    /// waits for. Returns how many.
-    pub(super) fn reap_orphans(&self) -> usize {
-        let _starting = match self.starting.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return 0,
-        };
+    /// Reaps the dead that were left to us because we are the first process of a container, and not the programs that a hook
+    /// waits for. Does nothing while one is being started; `started` tells when to call it again.
+    fn reap_orphans(&self) {
+        // Listed before the locks are taken: the list may be long. Of those in it, a program that was reaped meanwhile is not
+        // waited for again, since no process has its id but one that is as dead and as much ours.
+        let dead = dead_children();
+        let starting = self.starting();
+        if *starting > 0 {
+            return;
+        }
         let running = self.running();
-        let orphans = dead_children().into_iter().filter(|pid| !running.contains(&pid.as_raw_nonzero().get()));
-        orphans.filter(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(Some(_)))).count()
+        for pid in dead.into_iter().filter(|pid| !running.contains(&pid.as_raw_nonzero().get())) {
+            // Fails if it was reaped meanwhile.
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+
+    fn starting(&self) -> MutexGuard<'_, usize> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashSet<i32>> {
@@ -131,12 +165,28 @@ fn send(group: i32, what: Signal) {
     }
 }
 
-/// Reaps orphans as they come. Never returns, unless the system refuses to tell of dead children.
+/// Reaps orphans as they die. Never returns, unless the system refuses to tell of dead children. No timer: a process without
+/// dead children is not woken, and does not read `/proc`.
 pub(super) async fn bury_orphans(processes: Arc<Processes>) {
     let Ok(mut died) = signal(SignalKind::child()) else { return };
+    let reaper = Newest::new("orphans", {
+        let processes = Arc::clone(&processes);
+        move |()| processes.reap_orphans()
+    });
     loop {
-        processes.reap_orphans();
-        // Now and then without news, too: one may have died while a program was being started.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(10), died.recv()).await;
+        if has_dead_child() {
+            reaper.ask(());
+        }
+        tokio::select! {
+            died = died.recv() => if died.is_none() { return },
+            // One may have died while a program was being started.
+            () = processes.started.notified() => {}
+        }
     }
+}
+
+/// True if a child is dead and not reaped; also if a hook waits for that one.
+fn has_dead_child() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, options), Ok(Some(_)))
 }

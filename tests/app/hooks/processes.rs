@@ -204,3 +204,63 @@ while [ "$(wc -l < "$HERE/orphans" 2> /dev/null || echo 0)" -lt 5 ]; do sleep 0.
     eventually(PATIENCE, || children(sidecar).is_empty()).await;
     site.sidecar().kill();
 }
+
+#[tokio::test]
+async fn as_the_first_process_without_hooks_it_lists_no_processes_until_a_child_died() {
+    let mut site = Site::new();
+    // In place of /proc, a folder with a process whose state cannot be read: whoever looks for dead children waits there,
+    // and is seen by that.
+    let proc = site.path("proc");
+    std::fs::create_dir_all(proc.join("7")).unwrap();
+    let stat = proc.join("7/stat");
+    assert!(std::process::Command::new("mkfifo").arg(&stat).status().unwrap().success());
+    let is_listed = || {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
+        std::fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(&stat).is_ok()
+    };
+    let unshare = |program: &str| {
+        let mut command = std::process::Command::new("unshare");
+        let script = format!("mount --bind {} /proc && {program}", proc.display());
+        command.args(["--pid", "--fork", "--kill-child", "--mount", "/bin/sh", "-c", &script, "pushsync"]);
+        command
+    };
+    if !unshare("true").status().is_ok_and(|status| status.success()) {
+        return skip("a process namespace with a /proc of its own (unshare --pid --mount)");
+    }
+    site.set("period", "300ms");
+    // The orphan lives until it is told to go.
+    let gate = site.path("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let orphan = format!("(read line < {} &) ; ", gate.display());
+    let mut command = unshare(&format!("{orphan} exec {} \"$@\"", env!("CARGO_BIN_EXE_pushsync")));
+    command.args(site.arguments());
+    site.started(crate::support::sidecar::Sidecar::spawn(command)).await;
+    let head = site.repo.head();
+    site.wait_published(&head).await;
+    // Longer than the ten seconds after which it used to look each time; each poll is a sign that it went on.
+    let end = Instant::now() + Duration::from_secs(11);
+    let mut polls = site.snapshot().await.poll.unchanged;
+    while Instant::now() < end {
+        assert!(!is_listed(), "it lists processes though no child died");
+        eventually_polled(&site, polls).await;
+        polls = site.snapshot().await.poll.unchanged;
+    }
+
+    std::fs::write(&gate, "go\n").unwrap();
+    eventually(PATIENCE, || {
+        let listed = is_listed();
+        std::thread::sleep(Duration::from_millis(1));
+        listed
+    })
+    .await;
+    assert_eq!(site.probe("/livez").await.0, 200);
+}
+
+async fn eventually_polled(site: &Site, before: u64) {
+    let end = Instant::now() + PATIENCE;
+    while site.snapshot().await.poll.unchanged <= before {
+        assert!(Instant::now() < end, "it polls no more");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
