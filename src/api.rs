@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use changes::{Accepted, ChangeRequest, PauseRequest, PinRequest, Refusal};
 pub use commit::{CommitHow, CommitStatus};
 pub use event::Event;
+pub use history::HistoryState;
 pub use webhook::{DayCounts, DeliveryResult, LastDelivery, MissedPush, Webhook};
 
 /// The version that every document carries. It changes only when a reader of the old one would be misled.
@@ -72,6 +73,9 @@ pub struct Snapshot {
     pub standby: Option<String>,
     /// The newest 50 records, newest first.
     pub recent: Vec<Record>,
+    /// What waits for the history's disk; left out while nothing does.
+    #[serde(default, skip_serializing_if = "HistoryState::is_settled")]
+    pub history: HistoryState,
     /// Number of the newest event that this snapshot includes.
     pub seq: u64,
 }
@@ -441,6 +445,7 @@ display_as_serde! {
     }
 }
 
+mod history;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sample;
 #[cfg(test)]

@@ -86,6 +86,8 @@ pub struct Metrics {
     volume_bytes: Family<Kind, Gauge>,
     paused: Gauge,
     pinned: Gauge,
+    records_waiting: Gauge,
+    records_dropped: Counter,
     /// git-sync counts the first look that succeeds as a sync and as a fetch, whether it brought anything or not.
     succeeded: AtomicBool,
 }
@@ -126,6 +128,8 @@ impl Metrics {
             volume_bytes: Family::default(),
             paused: Gauge::default(),
             pinned: Gauge::default(),
+            records_waiting: Gauge::default(),
+            records_dropped: Counter::default(),
             succeeded: AtomicBool::new(false),
         };
         metrics.register(about);
@@ -164,6 +168,10 @@ impl Metrics {
         all.register("pushsync_volume_bytes", "Bytes on the volume", self.volume_bytes.clone());
         all.register("pushsync_paused", "1 while paused", self.paused.clone());
         all.register("pushsync_pinned", "1 while pinned to a commit", self.pinned.clone());
+        let name = "pushsync_history_waiting";
+        all.register(name, "Records that the history's disk has not taken yet", self.records_waiting.clone());
+        let name = "pushsync_history_dropped";
+        all.register(name, "Records lost because too many waited for the disk", self.records_dropped.clone());
     }
 
     /// A sync ended with a record (published, failed, refused, or an unchanged one that somebody rang for).
@@ -267,6 +275,12 @@ impl Metrics {
 
     pub fn paused(&self, paused: bool) {
         self.paused.set(i64::from(paused));
+    }
+
+    /// How many records wait for the disk, and how many more were lost since the last call.
+    pub fn history(&self, waiting: u64, lost: u64) {
+        self.records_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.records_dropped.inc_by(lost);
     }
 
     pub fn pinned(&self, pinned: bool) {

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::History;
 use super::journal::Journal;
@@ -30,48 +33,62 @@ fn folder() -> Folder {
 /// Whatever stands in the file, it is opened; what is added is there after a restart, with its detail, newest, under an id
 /// of its own; and a rewrite loses none of it.
 pub(crate) fn history_file(data: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(any_file(data));
+}
+
+/// Far enough for a loaded machine.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+async fn any_file(data: &[u8]) {
     let folder = folder();
     let path = folder.0.join("history.jsonl");
     fs::write(&path, data).expect("written");
 
     let history = History::new(LIMIT);
     let before = history.next_id();
-    history.append(record(&before), detail("before.txt")).expect("in memory");
-    let loaded = history.attach(&path).expect("content is never an error");
+    history.append(record(&before), detail("before.txt"));
+    history.attach(&path);
+    let loaded = history.attached(later()).await.expect("content is never an error");
     let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
     assert!(loaded.records <= LIMIT && loaded.records <= lines);
     let id = history.next_id();
-    history.append(record(&id), detail("added.txt")).expect("on disk");
+    history.append(record(&id), detail("added.txt"));
     let told = vec![PeerResult { address: "192.0.2.1:8080".into(), result: "told".into() }];
-    assert!(history.amend(&id, told.clone()).0.is_some());
+    assert!(history.amend(&id, told.clone()).is_some());
+    assert!(history.written(later()).await);
     let ids: Vec<String> = history.page(None, LIMIT).into_iter().map(|record| record.id).collect();
     assert_eq!(ids.iter().filter(|known| **known == id).count(), 1, "the id {id} was given twice: {ids:?}");
     let expected = Record { peers: told, ..record(&id) };
-    check(&history, &expected);
+    check(&history, &expected).await;
 
     // After a restart.
     drop(history);
     let history = History::new(LIMIT);
-    history.attach(&path).expect("ours");
-    check(&history, &expected);
+    history.attach(&path);
+    history.attached(later()).await.expect("ours");
+    check(&history, &expected).await;
     let next = history.next_id();
     assert!(next.parse::<u64>().ok() > id.parse::<u64>().ok(), "{next} after {id}");
 
     // After a rewrite of the file.
     let (mut journal, found) = Journal::open(&path, LIMIT).expect("ours");
-    let places: Vec<_> = found.records.iter().map(|(_, place)| Some(*place)).collect();
+    let places: Vec<_> = found.records.iter().map(|(_, place)| *place).collect();
     journal.compact(&places).expect("rewritten");
     drop(journal);
     let history = History::new(LIMIT);
-    let loaded = history.attach(&path).expect("ours");
+    history.attach(&path);
+    let loaded = history.attached(later()).await.expect("ours");
     assert_eq!((loaded.records, loaded.skipped), (found.records.len(), 0));
-    check(&history, &expected);
+    check(&history, &expected).await;
 }
 
-fn check(history: &History, expected: &Record) {
+async fn check(history: &History, expected: &Record) {
     let newest = history.page(None, 1);
     assert_eq!(newest.first(), Some(expected));
-    let detail = history.detail(&expected.id).expect("it is there");
+    let detail = history.detail(&expected.id, later()).await.expect("in time").expect("it is there");
     assert_eq!((&detail.record, detail.detail), (expected, self::detail("added.txt")));
 }
 

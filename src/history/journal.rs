@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,17 +23,35 @@ const LONGEST_FILE: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    /// Shared with the lines that can be read back.
+    file: Arc<File>,
     /// Where the next line goes: the end of the last whole line.
     end: u64,
     lines: usize,
+    /// The file had so many lines and bytes when it could not be rewritten.
+    put_off: (usize, u64),
 }
 
-/// A line of the file.
+/// Where a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     offset: u64,
     length: u64,
+}
+
+/// A line of a file, which can be read for as long as it is held: also after the file was replaced.
+#[derive(Clone, Debug)]
+pub struct Line {
+    file: Arc<File>,
+    pub place: Place,
+}
+
+impl Line {
+    /// Reads the long part back.
+    pub fn detail(&self) -> Option<Detail> {
+        let line = read(&self.file, self.place).ok()?;
+        serde_json::from_slice::<LineIn>(&line).ok().map(|line| line.detail)
+    }
 }
 
 /// What a file held.
@@ -93,7 +112,7 @@ impl Journal {
             }
         }
         drop(reader);
-        let mut journal = Self { path: path.to_owned(), file, end, lines };
+        let mut journal = Self { path: path.to_owned(), file: Arc::new(file), end, lines, put_off: (0, 0) };
         if line_is_torn(&journal.file, end)? {
             journal.write(b"\n")?;
         }
@@ -101,28 +120,32 @@ impl Journal {
     }
 
     /// Writes a line and waits for the disk.
-    pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<Place> {
+    pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<Line> {
         let mut line = serde_json::to_vec(&LineOut { record, detail })?;
         line.push(b'\n');
         let place = Place { offset: self.end, length: line.len() as u64 };
         self.write(&line)?;
         self.lines += 1;
-        Ok(place)
+        Ok(self.line(place))
     }
 
-    /// Reads the long part of a line back.
-    pub fn detail(&self, place: Place) -> Option<Detail> {
-        let line = self.read(place).ok()?;
-        serde_json::from_slice::<LineIn>(&line).ok().map(|line| line.detail)
+    pub fn line(&self, place: Place) -> Line {
+        Line { file: Arc::clone(&self.file), place }
     }
 
     /// True if the file holds a quarter more lines than it should, or is too long.
     pub fn is_due(&self, limit: usize) -> bool {
-        self.lines > limit + limit / 4 + 16 || self.end > LONGEST_FILE
+        let (lines, end) = self.put_off;
+        self.lines > lines.max(limit) + limit / 4 + 16 || self.end > LONGEST_FILE.max(end + LONGEST_FILE / 4)
     }
 
-    /// Writes the given lines to a new file that replaces this one, and says where they are now.
-    pub fn compact(&mut self, places: &[Option<Place>]) -> io::Result<Vec<Option<Place>>> {
+    /// It could not be rewritten now: not before it has grown again.
+    pub fn put_off(&mut self) {
+        self.put_off = (self.lines, self.end);
+    }
+
+    /// Writes the given lines to a new file that replaces this one, and returns them as they are there.
+    pub fn compact(&mut self, places: &[Place]) -> io::Result<Vec<Line>> {
         let beside = self.path.with_extension("jsonl.new");
         // What a crash left of an earlier try, whatever it is.
         match std::fs::remove_file(&beside) {
@@ -133,19 +156,15 @@ impl Journal {
         let (mut end, mut lines) = (0, 0);
         let mut moved = Vec::with_capacity(places.len());
         // Half the length is left for what comes, so that one long record does not cause a rewrite each.
-        let total: u64 = places.iter().flatten().map(|place| place.length).sum();
+        let total: u64 = places.iter().map(|place| place.length).sum();
         let mut excess = total.saturating_sub(LONGEST_FILE / 2);
         for place in places {
-            let Some(place) = place else {
-                moved.push(None);
-                continue;
-            };
-            let line = self.read(*place)?;
+            let line = read(&self.file, *place)?;
             let shortened = if excess > 0 { without_detail(&line) } else { None };
             let line = shortened.unwrap_or(line);
             excess = excess.saturating_sub(place.length - (line.len() as u64).min(place.length));
             file.write_all(&line)?;
-            moved.push(Some(Place { offset: end, length: line.len() as u64 }));
+            moved.push(Place { offset: end, length: line.len() as u64 });
             end += line.len() as u64;
             lines += 1;
         }
@@ -154,21 +173,15 @@ impl Journal {
         if let Some(folder) = self.path.parent() {
             crate::flush::folder(folder)?;
         }
-        (self.file, self.end, self.lines) = (file, end, lines);
-        Ok(moved)
-    }
-
-    fn read(&self, place: Place) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(place.length.min(LONGEST_LINE)).unwrap_or(0);
-        let mut line = vec![0; length];
-        self.file.read_exact_at(&mut line, place.offset)?;
-        Ok(line)
+        (self.file, self.end, self.lines, self.put_off) = (Arc::new(file), end, lines, (0, 0));
+        Ok(moved.into_iter().map(|place| self.line(place)).collect())
     }
 
     /// A write that fails half way is cut off again, so that the next line does not continue it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end))?;
-        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(self.end))?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
         match written {
             Ok(()) => {
                 self.end += bytes.len() as u64;
@@ -181,6 +194,13 @@ impl Journal {
             }
         }
     }
+}
+
+fn read(file: &File, place: Place) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(place.length.min(LONGEST_LINE)).unwrap_or(0);
+    let mut line = vec![0; length];
+    file.read_exact_at(&mut line, place.offset)?;
+    Ok(line)
 }
 
 /// Never through a symlink that somebody else put there.

@@ -21,37 +21,59 @@ fn file() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+fn later() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(60)
+}
+
+/// Attaches the file and waits until it was read and everything is in it.
+async fn attach(history: &History, path: &std::path::Path) -> Loaded {
+    history.attach(path);
+    let loaded = history.attached(later()).await.unwrap();
+    assert!(history.written(later()).await);
+    loaded
+}
+
+/// Adds a record and waits until it is on the disk.
+async fn append(history: &History, record: Record, detail: Detail) {
+    history.append(record, detail);
+    assert!(history.written(later()).await);
+}
+
+async fn detail_of(history: &History, id: &str) -> Option<SyncDetail> {
+    history.detail(id, later()).await.unwrap()
+}
+
 fn ids(history: &History) -> Vec<String> {
     history.page(None, 1000).into_iter().map(|record| record.id).collect()
 }
 
-#[test]
-fn records_and_their_details_survive_a_restart() {
+#[tokio::test]
+async fn records_and_their_details_survive_a_restart() {
     let (_folder, path) = file();
     let history = History::new(10);
-    history.attach(&path).unwrap();
+    attach(&history, &path).await;
     for name in ["one", "two", "three"] {
         let id = history.next_id();
-        history.append(record(&id), detail(name)).unwrap();
+        append(&history, record(&id), detail(name)).await;
     }
 
     let again = History::new(10);
-    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    assert_eq!(attach(&again, &path).await, Loaded { records: 3, skipped: 0 });
     assert_eq!(ids(&again), ["3", "2", "1"]);
-    assert_eq!(again.detail("2").unwrap().detail.files[0].path, "two");
+    assert_eq!(detail_of(&again, "2").await.unwrap().detail.files[0].path, "two");
     assert_eq!(again.next_id(), "4");
     let page: Vec<_> = again.page(Some("3"), 1).into_iter().map(|record| record.id).collect();
     assert_eq!(page, ["2"]);
     assert!(again.page(Some("no such"), 5).is_empty());
 }
 
-#[test]
-fn a_torn_last_line_and_garbage_are_skipped_and_the_next_record_is_whole() {
+#[tokio::test]
+async fn a_torn_last_line_and_garbage_are_skipped_and_the_next_record_is_whole() {
     let (_folder, path) = file();
     let history = History::new(10);
-    history.attach(&path).unwrap();
-    history.append(record("1"), detail("one")).unwrap();
-    history.append(record("2"), detail("two")).unwrap();
+    attach(&history, &path).await;
+    append(&history, record("1"), detail("one")).await;
+    append(&history, record("2"), detail("two")).await;
     let mut bytes = fs::read(&path).unwrap();
     bytes.truncate(bytes.len() - 20);
     let mut hostile = b"{\"schema\":1}\n\xff\xfe garbage\n[[[[\n".to_vec();
@@ -59,113 +81,118 @@ fn a_torn_last_line_and_garbage_are_skipped_and_the_next_record_is_whole() {
     fs::write(&path, hostile).unwrap();
 
     let again = History::new(10);
-    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 1, skipped: 4 });
-    again.append(record("3"), detail("three")).unwrap();
+    assert_eq!(attach(&again, &path).await, Loaded { records: 1, skipped: 4 });
+    append(&again, record("3"), detail("three")).await;
     let third = History::new(10);
-    assert_eq!(third.attach(&path).unwrap(), Loaded { records: 2, skipped: 4 });
+    assert_eq!(attach(&third, &path).await, Loaded { records: 2, skipped: 4 });
     assert_eq!(ids(&third), ["3", "1"]);
-    assert_eq!(third.detail("3").unwrap().detail.files[0].path, "three");
+    assert_eq!(detail_of(&third, "3").await.unwrap().detail.files[0].path, "three");
 }
 
-#[test]
-fn the_file_is_bounded_and_details_stay_readable_after_a_rewrite() {
+#[tokio::test]
+async fn the_file_is_bounded_and_details_stay_readable_after_a_rewrite() {
     let (_folder, path) = file();
     let history = History::new(20);
-    history.attach(&path).unwrap();
+    attach(&history, &path).await;
     let mut longest = 0;
     for _ in 0..500 {
         let id = history.next_id();
-        history.append(record(&id), detail(&format!("file-{id}"))).unwrap();
+        append(&history, record(&id), detail(&format!("file-{id}"))).await;
         longest = longest.max(fs::read_to_string(&path).unwrap().lines().count());
     }
     assert!(longest <= 20 + 5 + 17, "{longest} lines");
     for id in 481..=500 {
-        let found = history.detail(&id.to_string()).unwrap();
+        let found = detail_of(&history, &id.to_string()).await.unwrap();
         assert_eq!(found.detail.files[0].path, format!("file-{id}"));
     }
-    assert!(history.detail("480").is_none());
+    assert!(detail_of(&history, "480").await.is_none());
 }
 
-#[test]
-fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_the_file() {
+#[tokio::test]
+async fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_the_file() {
     let (_folder, path) = file();
     let before = History::new(10);
-    before.attach(&path).unwrap();
+    attach(&before, &path).await;
     let id = before.next_id();
-    before.append(record(&id), Detail::default()).unwrap();
+    append(&before, record(&id), Detail::default()).await;
 
     let late = History::new(10);
     let id = late.next_id();
-    late.append(Record { outcome: Outcome::Failed, ..record(&id) }, detail("while away")).unwrap();
-    late.attach(&path).unwrap();
+    late.append(Record { outcome: Outcome::Failed, ..record(&id) }, detail("while away"));
+    attach(&late, &path).await;
     assert_eq!(ids(&late), ["2", "1"]);
     assert_eq!(late.next_id(), "3");
     let again = History::new(10);
-    again.attach(&path).unwrap();
-    assert_eq!(again.detail("2").unwrap().detail.files[0].path, "while away");
+    attach(&again, &path).await;
+    assert_eq!(detail_of(&again, "2").await.unwrap().detail.files[0].path, "while away");
 }
 
-#[test]
-fn a_file_that_was_let_go_of_is_taken_up_again_or_started_anew_without_losing_a_record() {
+#[tokio::test]
+async fn a_file_that_was_let_go_of_is_taken_up_again_or_started_anew_without_losing_a_record() {
     let (_folder, path) = file();
     let history = History::new(10);
-    history.attach(&path).unwrap();
+    attach(&history, &path).await;
     for name in ["one", "two"] {
         let id = history.next_id();
-        history.append(record(&id), detail(name)).unwrap();
+        append(&history, record(&id), detail(name)).await;
     }
     history.detach();
-    assert!(!history.is_attached());
     fs::remove_file(&path).unwrap();
-    history.remember(record("2"), detail("known already"));
     let id = history.next_id();
-    history.append(record(&id), detail("three")).unwrap();
-    history.attach(&path).unwrap();
+    history.append(record(&id), detail("three"));
+    attach(&history, &path).await;
     let again = History::new(10);
-    again.attach(&path).unwrap();
+    attach(&again, &path).await;
     for (id, name) in [("1", "one"), ("2", "two"), ("3", "three")] {
-        assert_eq!(history.detail(id).unwrap().detail.files[0].path, name);
-        assert_eq!(again.detail(id).unwrap().detail.files[0].path, name);
+        assert_eq!(detail_of(&history, id).await.unwrap().detail.files[0].path, name);
+        assert_eq!(detail_of(&again, id).await.unwrap().detail.files[0].path, name);
     }
     assert_eq!((ids(&history).len(), ids(&again).len()), (3, 3));
 }
 
-#[test]
-fn a_symlink_in_its_place_is_not_followed() {
+#[tokio::test]
+async fn a_symlink_in_its_place_is_not_followed() {
     let (folder, path) = file();
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     std::os::unix::fs::symlink(&victim, &path).unwrap();
-    assert!(History::new(10).attach(&path).is_err());
+    let history = History::new(10);
+    history.attach(&path);
+    assert!(history.attached(later()).await.is_err());
+    history.append(record("1"), detail("one"));
+    // What stood there is taken away: the record that waited is written.
+    fs::remove_file(&path).unwrap();
+    append(&history, record("2"), detail("two")).await;
+    assert_eq!(attach(&History::new(10), &path).await.records, 2);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }
 
-#[test]
-fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
+#[tokio::test]
+async fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
     let (_folder, path) = file();
     let history = History::new(10);
-    history.attach(&path).unwrap();
+    attach(&history, &path).await;
     for name in ["one", "two", "three"] {
         let id = history.next_id();
-        history.append(record(&id), detail(name)).unwrap();
+        append(&history, record(&id), detail(name)).await;
     }
     let peers = vec![PeerResult { address: "192.0.2.1:8080".into(), result: "timed_out".into() }];
-    let (amended, written) = history.amend("2", peers.clone());
-    written.unwrap();
+    let amended = history.amend("2", peers.clone());
+    assert!(history.written(later()).await);
     assert_eq!(amended.map(|record| record.peers), Some(peers.clone()));
-    assert!(history.amend("9", peers.clone()).0.is_none());
+    assert!(history.amend("9", peers.clone()).is_none());
 
     let again = History::new(10);
-    assert_eq!(again.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    assert_eq!(attach(&again, &path).await, Loaded { records: 3, skipped: 0 });
     for history in [history, again] {
         assert_eq!(ids(&history), ["3", "2", "1"]);
-        let found = history.detail("2").unwrap();
+        let found = detail_of(&history, "2").await.unwrap();
         assert_eq!((found.record.peers, found.detail), (peers.clone(), detail("two")));
     }
 }
 
-#[test]
-fn ids_that_nobody_gave_do_not_end_the_counter() {
+#[tokio::test]
+async fn ids_that_nobody_gave_do_not_end_the_counter() {
     let (_folder, path) = file();
     let lines: Vec<String> = ["5", "18446744073709551615", "9007199254740993"]
         .iter()
@@ -174,7 +201,7 @@ fn ids_that_nobody_gave_do_not_end_the_counter() {
     fs::write(&path, lines.concat()).unwrap();
     let history = History::new(10);
     let early = history.next_id();
-    history.append(record(&early), detail("early")).unwrap();
-    assert_eq!(history.attach(&path).unwrap(), Loaded { records: 3, skipped: 0 });
+    history.append(record(&early), detail("early"));
+    assert_eq!(attach(&history, &path).await, Loaded { records: 3, skipped: 0 });
     assert_eq!((history.next_id(), ids(&history).first().cloned()), ("7".into(), Some("6".into())));
 }

@@ -123,7 +123,13 @@ impl Volume {
         outcome
     }
 
-    /// The push that was expected did not come, or is over.
+    /// True if the store was opened for a push that is expected.
+    #[must_use]
+    pub fn expects_push(&self) -> bool {
+        self.warm.is_open()
+    }
+
+    /// The push that was expected did not come, or is over. Closes files, so it may wait for the disk.
     pub fn expect_nothing(&self) {
         self.warm.close();
     }

@@ -49,6 +49,10 @@ impl Warm {
         }
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Nobody came for it.
     pub(super) fn close(&self) {
         self.replace(None);

@@ -12,7 +12,7 @@ use axum::{Router, middleware};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::api::{ChangeRequest, HistoryPage, PauseRequest, PinRequest, Refusal, SCHEMA};
 use crate::sync::{Command, Handle};
@@ -26,6 +26,8 @@ use super::limits::Limits;
 const LARGEST_BODY: usize = 4 * 1024;
 /// The longest that the sync loop may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that the details of a sync may take to be read from the volume.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
 const DEFAULT_LIMIT: usize = 100;
 const LARGEST_LIMIT: usize = 1000;
 /// A week: longer than that nobody remembers that it is paused.
@@ -94,7 +96,15 @@ async fn history(State(api): State<Api>, request: Request) -> Response<Body> {
 async fn detail(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response<Body> {
     // An id that is not UTF-8 is as unknown as any other.
     let id = id.ok().map(|Path(id)| id).filter(|id| id.len() <= LONGEST_ID);
-    let detail = id.and_then(|id| api.handle.history().detail(&id));
+    let found = match id {
+        Some(id) => api.handle.history().detail(&id, Instant::now() + DISK_PATIENCE).await,
+        None => Ok(None),
+    };
+    let Ok(detail) = found else {
+        let hint = Some("the list of syncs is complete without it; try again when the disk answers");
+        let message = "the volume did not answer in time, and the details of this sync are only there";
+        return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "history_busy", message, hint);
+    };
     let Some(detail) = detail else {
         let hint = Some("the history is bounded; it may have been dropped (--history-limit)");
         return answer::refusal(StatusCode::NOT_FOUND, "unknown_sync", "there is no record with this id", hint);

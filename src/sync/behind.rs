@@ -200,10 +200,11 @@ impl Tools {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
-        for worker in [&self.disk, &self.spare, &self.notes] {
+        for worker in [&self.disk, &self.spare, &self.deciding_disk] {
             worker.rest();
         }
         self.engine.rest();
+        self.history.rest();
         sleep(LONGEST_END).await;
         let _ = self.sweeper.run(Instant::now() + self.options.timeout, |_| git::give_back_memory()).await;
     }

@@ -97,6 +97,7 @@ impl Board {
             pinned_by: None,
             standby: None,
             recent: Vec::new(),
+            history: crate::api::HistoryState::default(),
             seq: 0,
         };
         let inner = Inner {

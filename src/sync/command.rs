@@ -13,7 +13,7 @@ use crate::api::{Accepted, Action, Refusal, SCHEMA, TriggerKind};
 use super::handle::{Command, Order};
 use super::queue::Request;
 use super::state::Decisions;
-use super::tools::Tools;
+use super::tools::{DECISION_DEADLINE, Tools};
 
 /// The longest pause, in minutes: a week. A forgotten pause is the classic outage.
 const LONGEST_PAUSE: u32 = 7 * 24 * 60;
@@ -34,7 +34,10 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
     if tools.volume().is_none() {
         return Err(refusal("starting", "the volume is not open yet".into(), Some("try again in a moment")));
     }
-    let _one_at_a_time = tools.deciding.lock().await;
+    let Ok(_one_at_a_time) = tokio::time::timeout(DECISION_DEADLINE, tools.deciding.lock()).await else {
+        let message = "the volume does not answer: earlier commands still wait for it".to_owned();
+        return Err(refusal("busy", message, Some("try again later")));
+    };
     let decisions = tools.decisions();
     match command {
         Command::Sync => {
@@ -55,7 +58,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             if decisions.paused_until.is_none() {
                 return Err(refusal("not_paused", "it is not paused".into(), None));
             }
-            resume(tools).await?;
+            decide(tools, Decisions { paused_until: None, paused_by: None, ..decisions }).await?;
             tracing::info!(by, "resumed by hand");
             Ok(accepted(tools, Some(ring(tools, Action::Resume, by))))
         }
@@ -78,9 +81,12 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
     }
 }
 
-/// Ends the pause, by hand or because its time is over.
-pub async fn resume(tools: &Tools) -> Result<(), Refusal> {
-    decide(tools, Decisions { paused_until: None, paused_by: None, ..tools.decisions() }).await
+/// Writes to the volume that a pause is over, which it is already.
+pub async fn store_end_of_pause(tools: Arc<Tools>) {
+    let _one_at_a_time = tools.deciding.lock().await;
+    if let Err(error) = tools.store_decisions(tools.decisions()).await {
+        tracing::warn!(%error, "the pause is over, but the volume still says paused");
+    }
 }
 
 /// Asks for a sync and returns the id that its record will have.

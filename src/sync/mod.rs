@@ -15,6 +15,7 @@ mod handle;
 mod lookup;
 mod queue;
 mod record;
+mod recorder;
 mod refusal;
 mod run;
 mod state;

@@ -6,7 +6,7 @@ mod standby;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -30,6 +30,12 @@ const PAUSE_CHECK: Duration = Duration::from_secs(10);
 
 /// How long a swap may go on after the process was told to stop.
 const LAST_SWAP: Duration = Duration::from_millis(300);
+
+/// How long records and the files that tell of a sync may take at the end of a process that was told to stop.
+const LAST_WRITES: Duration = Duration::from_millis(400);
+
+/// The same if it ends by itself: whoever started it reads them next.
+const LAST_WRITES_BY_ITSELF: Duration = Duration::from_secs(10);
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -115,6 +121,7 @@ impl SyncLoop {
     pub async fn run(mut self, delay: impl Future<Output = Duration> + Send, stop: CancellationToken) -> Ending {
         let tools = self.tools.clone();
         tools.hooks.watch(stop.clone());
+        tools.watch_history(stop.clone());
         let mut ending = self.turn_round(delay, &stop).await;
         if matches!(ending, Ending::Done) {
             let told = tokio::select! {
@@ -129,7 +136,8 @@ impl SyncLoop {
             };
         }
         self.tidy_up(&ending).await;
-        tools.hooks.stop().await;
+        let patience = if matches!(ending, Ending::Stopped) { LAST_WRITES } else { LAST_WRITES_BY_ITSELF };
+        tokio::join!(tools.hooks.stop(), tools.last_writes(Instant::now() + patience));
         ending
     }
 
@@ -154,7 +162,7 @@ impl SyncLoop {
                 }
             };
             tools.busy.store(false, Ordering::Relaxed);
-            tools.volume().inspect(|volume| volume.expect_nothing());
+            tools.expect_nothing();
             let Some(ended) = ended else { return Ending::Stopped };
             if let Some(ending) = self.settle(attempt, ended).await {
                 self.leave(&ending).await;
@@ -211,7 +219,7 @@ impl SyncLoop {
             }
             let paused_until = tools.decisions().paused_until;
             if paused_until.is_some_and(|end| end <= self.tools.clock.now()) {
-                self.end_pause().await;
+                self.end_pause();
                 continue;
             }
             let paused = paused_until.is_some();
@@ -247,24 +255,12 @@ impl SyncLoop {
         Instant::now() + left.clamp(Duration::from_millis(10), PAUSE_CHECK)
     }
 
-    async fn end_pause(&mut self) {
-        let tools = self.tools.clone();
-        let _one_at_a_time = tools.deciding.lock().await;
-        if tools.decisions().paused_until.is_none_or(|end| end > tools.clock.now()) {
-            // A person was faster.
-            return;
-        }
-        match command::resume(&self.tools).await {
-            Ok(()) => tracing::info!("the pause is over"),
-            Err(refusal) => {
-                // The volume cannot be written, but the pause must end: a restart will see it end again.
-                tracing::warn!(reason = refusal.message, "the pause is over, but the volume still says paused");
-                let decisions =
-                    super::state::Decisions { paused_until: None, paused_by: None, ..self.tools.decisions() };
-                self.tools.decide(decisions);
-            }
-        }
+    fn end_pause(&mut self) {
+        tracing::info!("the pause is over");
+        self.tools.decide(super::state::Decisions { paused_until: None, paused_by: None, ..self.tools.decisions() });
         self.next_poll = Instant::now();
+        // The disk is not waited for: a restart would see the pause end again.
+        tokio::spawn(command::store_end_of_pause(self.tools.clone()));
     }
 
     /// Records how an attempt ended, tells everybody, and works out when the next one is due.
@@ -311,10 +307,10 @@ impl SyncLoop {
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
                 let live = if *done == Done::Published { attempt.new } else { attempt.old };
                 if let Some(live) = live.filter(|_| first || *done == Done::Published) {
-                    self.tools.announce(live).await;
+                    self.tools.announce(live);
                 }
                 if !still_refused {
-                    self.tools.tell_in_file(None).await;
+                    self.tools.tell_in_file(None);
                 }
                 if *done == Done::Unchanged && (polled || self.is_said_already(&attempt)) {
                     self.tools.metrics.unchanged(attempt.started.elapsed());
@@ -336,7 +332,7 @@ impl SyncLoop {
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
                 let in_row = self.note_refusal(&attempt, error).unwrap_or(self.failures);
-                self.tools.tell_in_file(Some((error, self.failures))).await;
+                self.tools.tell_in_file(Some((error, self.failures)));
                 self.retry = Some(attempt.request.clone().again(true));
                 let last = self.tools.board.read(|snapshot| snapshot.last_error.clone());
                 if repeated && !worth_a_record(in_row, error, last.as_ref()) {
@@ -389,21 +385,7 @@ impl SyncLoop {
             if peers == known {
                 return;
             }
-            let history = tools.history.clone();
-            let told_now = Arc::new(Mutex::new(None));
-            let amended = told_now.clone();
-            let written = tools.note(move || {
-                let (record, written) = history.amend(&id, peers);
-                *amended.lock().unwrap_or_else(PoisonError::into_inner) = record;
-                written
-            });
-            if let Err(error) = written.await {
-                tracing::warn!(%error, "the peers' answers could not be added to the record on the volume");
-            }
-            let record = told_now.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(record) = record {
-                tools.board.amended(record);
-            }
+            tools.amend(&id, peers);
         });
     }
 

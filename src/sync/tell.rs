@@ -2,22 +2,64 @@
 //!
 //! None of it can make a sync fail, and of all of it only the last run of `--one-time` is waited for.
 
+use std::path::PathBuf;
+
 use git2::Oid;
+use tokio::time::Instant;
 
 use crate::error::SyncError;
 use crate::hooks::Publication;
 use crate::notices::{self, Notice};
+use crate::worker::Newest;
 
 use super::tools::Tools;
 
+/// The touch file and the error file, each written by a thread of its own: they may be on different disks, and a sync waits
+/// for neither.
+#[derive(Debug)]
+pub(super) struct Notices {
+    touch: Option<Newest<()>>,
+    error: Option<Newest<Option<Notice>>>,
+}
+
+impl Notices {
+    pub fn new(options: &notices::Options) -> Self {
+        let touch = options.touch.clone().map(|path| Newest::new("touch-file", move |()| touch(&path)));
+        let error = options.error.clone().map(|path| Newest::new("error-file", move |notice| write(&path, notice)));
+        Self { touch, error }
+    }
+
+    async fn done(&self, deadline: Instant) {
+        if let Some(touch) = &self.touch {
+            touch.done(deadline).await;
+        }
+        if let Some(error) = &self.error {
+            error.done(deadline).await;
+        }
+    }
+}
+
+fn touch(path: &PathBuf) {
+    if let Err(error) = notices::touch(path) {
+        tracing::warn!(%error, path = %path.display(), "the touch file could not be touched");
+    }
+}
+
+fn write(path: &PathBuf, notice: Option<Notice>) {
+    let written = match notice {
+        Some(notice) => notices::tell(path, &notice),
+        None => notices::clear(path),
+    };
+    if let Err(error) = written {
+        tracing::warn!(%error, path = %path.display(), "the error file could not be written or removed");
+    }
+}
+
 impl Tools {
     /// A commit was published, or found published at the start.
-    pub async fn announce(&self, commit: Oid) {
-        if let Some(path) = self.options.notices.touch.clone() {
-            let shown = path.display().to_string();
-            if let Err(error) = self.note(move || notices::touch(&path)).await {
-                tracing::warn!(%error, path = shown, "the touch file could not be touched");
-            }
+    pub fn announce(&self, commit: Oid) {
+        if let Some(touch) = &self.notices.touch {
+            touch.ask(());
         }
         // With --one-time they are told once, at the end.
         if let (false, Some(publication)) = (self.options.one_time, self.publication(commit)) {
@@ -40,16 +82,17 @@ impl Tools {
     }
 
     /// Keeps the error file true: there while syncs fail, gone after one that did not.
-    pub async fn tell_in_file(&self, failure: Option<(&SyncError, u32)>) {
-        let Some(path) = self.options.notices.error.clone() else { return };
-        let shown = path.display().to_string();
-        let notice = failure.map(|(error, failures)| notice(error, failures));
-        let write = move || match notice {
-            Some(notice) => notices::tell(&path, &notice),
-            None => notices::clear(&path),
-        };
-        if let Err(error) = self.note(write).await {
-            tracing::warn!(%error, path = shown, "the error file could not be written or removed");
+    pub fn tell_in_file(&self, failure: Option<(&SyncError, u32)>) {
+        if let Some(file) = &self.notices.error {
+            file.ask(failure.map(|(error, failures)| notice(error, failures)));
+        }
+    }
+
+    /// Waits until records and files are written, or the deadline is over.
+    pub(super) async fn last_writes(&self, deadline: Instant) {
+        self.notices.done(deadline).await;
+        if self.volume().is_some() {
+            self.history.written(deadline).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Detail, Outcome, Published, Record};
+use crate::api::{Outcome, Published};
 use crate::clock::Clock;
 use crate::error::{Phase, SyncError};
 use crate::git::{self, Engine};
@@ -25,10 +25,11 @@ use super::chase::Heard;
 use super::failure;
 use super::refusal::Refusal;
 use super::state::Decisions;
+use super::tell::Notices;
 use super::{Options, queue::Queue};
 
-/// Writing a record or a decision is a few kilobytes; a disk that takes longer is stuck.
-const NOTE_DEADLINE: Duration = Duration::from_secs(10);
+/// Writing a decision is a few hundred bytes; a disk that takes longer is stuck.
+pub(super) const DECISION_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Tools {
     pub engine: Engine,
@@ -80,8 +81,10 @@ pub struct Tools {
     pub(super) said_no_room: AtomicBool,
     /// When the last sweep wants the next one.
     pub(super) sweep_due: Mutex<Option<Instant>>,
-    /// Records and decisions; apart from builds, so that a stuck build does not silence us.
-    pub(super) notes: Worker,
+    /// The touch file and the error file; `None` if there is none to be.
+    pub(super) notices: Notices,
+    /// Writes decisions; apart from builds, which may be stuck.
+    pub(super) deciding_disk: Worker,
 }
 
 /// What stands on the volume, as far as each look has to know.
@@ -113,6 +116,7 @@ impl Tools {
         volume_options: VolumeOptions,
     ) -> Self {
         let hooks = Hooks::new(options.hooks.clone(), metrics.clone());
+        let notices = Notices::new(&options.notices);
         Self {
             engine,
             board,
@@ -145,7 +149,8 @@ impl Tools {
             making: watch::Sender::new(false),
             said_no_room: AtomicBool::new(false),
             sweep_due: Mutex::default(),
-            notes: Worker::new("notes"),
+            notices,
+            deciding_disk: Worker::new("decisions"),
         }
     }
 
@@ -176,10 +181,10 @@ impl Tools {
             self.close_volume();
         }
         let volume = Arc::new(self.take_volume(deadline).await?);
-        self.attach_history(&volume).await;
+        self.attach_history(&volume.state_folder()).await;
         self.board.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
-        let decided = self.notes.run(deadline, move |_| Decisions::load(&state)).await;
+        let decided = self.deciding_disk.run(deadline, move |_| Decisions::load(&state)).await;
         match decided.map_err(std::io::Error::other).flatten() {
             Ok(decisions) => self.decide(decisions),
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
@@ -233,32 +238,13 @@ impl Tools {
         }
     }
 
-    async fn attach_history(&self, volume: &Volume) {
-        let (history, path) = (self.history.clone(), volume.state_folder().join("history.jsonl"));
-        match self.note(move || history.attach(&path).map(drop)).await {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "the history cannot be kept on the volume yet, only in memory"),
-        }
-    }
-
-    /// Keeps a record: on the volume if that can be, else in memory.
-    pub async fn keep(&self, record: Record, detail: Detail) {
-        if let (Some(volume), false) = (self.volume(), self.history.is_attached()) {
-            self.attach_history(&volume).await;
-        }
-        let (history, copy) = (self.history.clone(), (record.clone(), detail.clone()));
-        if let Err(error) = self.note(move || history.append(copy.0, copy.1)).await {
-            tracing::warn!(%error, "the record could not be written to the volume; it is kept in memory");
-            // Has no effect if the write came that far before it was given up.
-            self.history.remember(record, detail);
-        }
-    }
-
     /// Lets go of a volume that was emptied or exchanged under us; the next attempt opens what is there now.
     fn close_volume(&self) {
         tracing::warn!("the volume was emptied or exchanged: opening it anew");
-        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.history.detach();
+        // Its files are closed where a disk that hangs stops no probe.
+        self.disk.post(move || drop(volume));
     }
 
     /// Takes over what an earlier process published, once: tried again if the disk was too slow for it.
@@ -276,7 +262,8 @@ impl Tools {
             return Ok(());
         };
         // Whoever runs once has to be sure before he ends; all others look while readers are served already.
-        if volume.survived(commit) && !self.options.one_time {
+        let survived = self.on_disk(Phase::Publish, deadline, move |volume, _| Ok(volume.survived(commit))).await?;
+        if survived && !self.options.one_time {
             volume.believe_for_now(commit);
             tracing::info!(commit = %commit, "the published tree stays; its content is compared in the background");
             self.tell_adopted(commit).await;
@@ -363,13 +350,16 @@ impl Tools {
     pub async fn store_decisions(&self, decisions: Decisions) -> std::io::Result<()> {
         let volume = self.volume().ok_or_else(|| std::io::Error::other("the volume is not open yet"))?;
         let path = volume.state_folder().join("state.json");
-        self.note(move || decisions.store(&path)).await
+        let deadline = Instant::now() + DECISION_DEADLINE;
+        let stored = self.deciding_disk.run(deadline, move |_| decisions.store(&path)).await;
+        stored.map_err(std::io::Error::other).flatten()
     }
 
-    /// Runs a small write that must not be stopped by a stuck build.
-    pub async fn note(&self, write: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
-        let outcome = self.notes.run(Instant::now() + NOTE_DEADLINE, move |_| write()).await;
-        outcome.map_err(std::io::Error::other).flatten()
+    /// The push that was expected did not come, or is over. What was opened for it is closed on the disk's thread.
+    pub fn expect_nothing(&self) {
+        if let Some(volume) = self.volume().filter(|volume| volume.expects_push()) {
+            self.disk.post(move || volume.expect_nothing());
+        }
     }
 
     /// Runs blocking work on the volume, given up at the deadline.

@@ -14,6 +14,7 @@ mod fault_threads;
 mod fault_volume;
 mod faults;
 mod flags;
+mod freeze;
 mod git_sync;
 mod git_sync_loop;
 mod hooks;

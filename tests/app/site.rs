@@ -102,8 +102,17 @@ impl Site {
     }
 
     fn address(&self, listener: &str) -> String {
-        let log = self.sidecar.as_ref().expect("the program was started").log();
-        log.iter().find_map(|line| listening(line, listener)).expect("it listens")
+        self.listens(listener).expect("it listens")
+    }
+
+    /// Where a listener is, if the program said so in its log: its standard error, or the file `log` of one that was started
+    /// in another way.
+    pub fn listens(&self, listener: &str) -> Option<String> {
+        let lines = match &self.sidecar {
+            Some(sidecar) => sidecar.log(),
+            None => fs::read_to_string(self.path("log")).ok()?.lines().map(str::to_owned).collect(),
+        };
+        lines.iter().find_map(|line| listening(line, listener))
     }
 
     pub fn hook(&self) -> String {

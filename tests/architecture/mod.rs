@@ -50,7 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "publish",
         &["allowance", "attributes", "clock", "error", "flush", "lfs", "sparse", "submodules", "text", "worker"],
     ),
-    ("history", &["api", "flush"]),
+    ("history", &["api", "flush", "worker"]),
     ("metrics", &["api", "clock"]),
     ("hooks", &["metrics", "proxy", "secret", "text", "worker"]),
     (

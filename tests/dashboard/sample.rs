@@ -166,6 +166,7 @@ pub fn snapshot(name: &str, published: &str, recent: Vec<Record>) -> Snapshot {
         pinned_by: None,
         standby: None,
         recent,
+        history: pushsync::api::HistoryState::default(),
         seq: 100,
     }
 }

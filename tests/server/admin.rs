@@ -104,8 +104,8 @@ fn furnish(sidecar: &Sidecar) {
         files_total: 6,
         log: vec![LogLine { at: noon(), level: "info".into(), message: "published".into() }],
     };
-    sidecar.history.append(record("1"), detail).unwrap();
-    sidecar.history.append(failed("2"), Detail::default()).unwrap();
+    sidecar.history.append(record("1"), detail);
+    sidecar.history.append(failed("2"), Detail::default());
     sidecar.board.finished(record("1"), |snapshot| {
         snapshot.published = Some(Published {
             commit: COMMIT.into(),
@@ -152,7 +152,7 @@ async fn every_document_is_frozen() {
 async fn the_history_is_read_in_pages() {
     let sidecar = Sidecar::new();
     for number in 1..=150 {
-        sidecar.history.append(record(&number.to_string()), Detail::default()).unwrap();
+        sidecar.history.append(record(&number.to_string()), Detail::default());
     }
     let ids = |answer: &Answer| -> Vec<String> {
         let records = answer.json()["records"].as_array().unwrap().clone();

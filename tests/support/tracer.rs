@@ -1,5 +1,5 @@
 //! Runs a program under ptrace, counts its calls that change files below a folder, over all of its threads, and kills it
-//! before one of them, or makes each of them slow. The product knows nothing of it; rustix makes raw system calls, so a preloaded library would not see them.
+//! before one of them, or makes each of them slow, or lets chosen calls never return. The product knows nothing of it; rustix makes raw system calls, so a preloaded library would not see them.
 //!
 //! Linux on `x86_64` only; elsewhere `permitted` says why not. Programs that the program starts are not followed.
 #![allow(clippy::zombie_processes, reason = "the tracer waits for what it starts by waitpid")]
@@ -7,8 +7,8 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,18 @@ struct Shared {
     last_call: AtomicU64,
     /// Milliseconds that each call takes longer.
     slower_by: AtomicU64,
+    /// Which calls do not return, by their name and the path of the file.
+    hangs: Mutex<Option<Hangs>>,
+    /// Threads that are inside such a call.
+    hanging: AtomicUsize,
+}
+
+type Hangs = Box<dyn Fn(&str, &Path) -> bool + Send>;
+
+impl Shared {
+    fn hangs(&self) -> std::sync::MutexGuard<'_, Option<Hangs>> {
+        self.hangs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Traced {
@@ -69,6 +81,8 @@ impl Traced {
             armed: AtomicBool::new(plan.armed),
             last_call: AtomicU64::new(0),
             slower_by: AtomicU64::new(0),
+            hangs: Mutex::default(),
+            hanging: AtomicUsize::new(0),
         });
         let (started, id) = mpsc::channel();
         let for_tracer = shared.clone();
@@ -86,6 +100,24 @@ impl Traced {
     /// From now on each of these calls takes so much longer, as on a slow disk: its thread waits, others do not.
     pub fn slow_down(&self, by: Duration) {
         self.shared.slower_by.store(u64::try_from(by.as_millis()).expect("not for ever"), Ordering::SeqCst);
+    }
+
+    /// From now on the calls that `hangs` chooses, by their name and the path of their file, do not return before
+    /// [`Traced::release`]. Other threads go on.
+    pub fn hang(&self, hangs: impl Fn(&str, &Path) -> bool + Send + 'static) {
+        *self.shared.hangs() = Some(Box::new(hangs));
+    }
+
+    /// How many threads are inside a call that does not return.
+    pub fn hanging(&self) -> usize {
+        self.shared.hanging.load(Ordering::SeqCst)
+    }
+
+    /// Lets every call return again.
+    pub fn release(&self) {
+        *self.shared.hangs() = None;
+        // The tracer waits for the program's next stop, and the program ignores this signal.
+        self.signal(nix::sys::signal::Signal::SIGWINCH);
     }
 
     pub fn has_ended(&self) -> bool {
@@ -216,6 +248,8 @@ mod arch {
         let mut report = Report::default();
         // Threads that are inside a call.
         let mut inside = HashSet::new();
+        // Threads inside a call that does not return.
+        let mut hanging: Vec<Pid> = Vec::new();
         // Threads that wait for a slow disk, and until when.
         let mut slowed: Vec<(Instant, Pid)> = Vec::new();
         // The shell's own calls are not the program's.
@@ -224,6 +258,12 @@ mod arch {
             let now = Instant::now();
             for (_, thread) in slowed.extract_if(.., |(until, _)| *until <= now) {
                 let _ = ptrace::syscall(thread, None);
+            }
+            if !hanging.is_empty() && shared.hangs().is_none() {
+                for thread in hanging.drain(..) {
+                    let _ = ptrace::syscall(thread, None);
+                }
+                shared.hanging.store(0, Ordering::SeqCst);
             }
             // Only what this thread started: other tests have children too.
             let mut how = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
@@ -269,6 +309,11 @@ mod arch {
                                 slowed.push((Instant::now() + longer, thread));
                                 continue;
                             }
+                            Some(Fate::Hangs) => {
+                                hanging.push(thread);
+                                shared.hanging.store(hanging.len(), Ordering::SeqCst);
+                                continue;
+                            }
                         }
                         (thread, None)
                     }
@@ -289,11 +334,17 @@ mod arch {
     enum Fate {
         Dies,
         Waits(Duration),
+        Hangs,
     }
 
     /// Counts a call that is about to begin. `None`: it does, at once.
     fn entered(plan: &Plan, shared: &Shared, thread: Pid, report: &mut Report) -> Option<Fate> {
         let mut registers = ptrace::getregs(thread).ok()?;
+        if let Some(hangs) = shared.hangs().as_ref()
+            && calls::asking(thread, &registers).is_some_and(|(name, path)| hangs(name, &path))
+        {
+            return Some(Fate::Hangs);
+        }
         let (name, path) = calls::changing(thread, &registers)?;
         let path = below(&plan.under, &path)?;
         touch(shared);

@@ -84,10 +84,51 @@ const TABLE: &[(c_long, &str, Which)] = {
     ]
 };
 
+/// Calls that wait for a file without changing it. `open` and `openat` are in the other table if they make a file.
+#[rustfmt::skip]
+const READS: &[(c_long, &str, Which)] = {
+    use Which::{At, File, Path};
+    &[
+        (libc::SYS_read, "read", File(0)),
+        (libc::SYS_pread64, "pread64", File(0)),
+        (libc::SYS_readv, "readv", File(0)),
+        (libc::SYS_getdents64, "getdents64", File(0)),
+        (libc::SYS_fstat, "fstat", File(0)),
+        (libc::SYS_fstatfs, "fstatfs", File(0)),
+        (libc::SYS_flock, "flock", File(0)),
+        (libc::SYS_open, "open", Path(0)),
+        (libc::SYS_openat, "openat", At(0, 1)),
+        (libc::SYS_openat2, "openat2", At(0, 1)),
+        (libc::SYS_stat, "stat", Path(0)),
+        (libc::SYS_lstat, "lstat", Path(0)),
+        (libc::SYS_statfs, "statfs", Path(0)),
+        (libc::SYS_newfstatat, "newfstatat", At(0, 1)),
+        (libc::SYS_statx, "statx", At(0, 1)),
+        (libc::SYS_access, "access", Path(0)),
+        (libc::SYS_faccessat, "faccessat", At(0, 1)),
+        (libc::SYS_faccessat2, "faccessat2", At(0, 1)),
+        (libc::SYS_readlink, "readlink", Path(0)),
+        (libc::SYS_readlinkat, "readlinkat", At(0, 1)),
+    ]
+};
+
 /// The call that a thread is about to make, and the file it changes; `None`: it changes none.
 pub(super) fn changing(thread: Pid, registers: &user_regs_struct) -> Option<(&'static str, PathBuf)> {
+    known(TABLE, thread, registers)
+}
+
+/// The same for a call that asks for a file in any way.
+pub(super) fn asking(thread: Pid, registers: &user_regs_struct) -> Option<(&'static str, PathBuf)> {
+    changing(thread, registers).or_else(|| known(READS, thread, registers))
+}
+
+fn known(
+    table: &[(c_long, &'static str, Which)],
+    thread: Pid,
+    registers: &user_regs_struct,
+) -> Option<(&'static str, PathBuf)> {
     let number = c_long::try_from(registers.orig_rax).ok()?;
-    let (_, name, which) = TABLE.iter().find(|(known, ..)| *known == number)?;
+    let (_, name, which) = table.iter().find(|(known, ..)| *known == number)?;
     let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
     let path = match *which {
         Which::File(at) => open_file(thread, arguments[at])?,

@@ -1,0 +1,182 @@
+//! The thread that opens the history's file and writes records to it, in order, one after the other.
+//!
+//! It lives while something waits to be written. A call that never returns keeps it, and the records behind it, for ever;
+//! nothing else waits for it. When another file is attached, another thread takes over.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::api::Record;
+
+use super::Shared;
+use super::journal::{Journal, Place};
+use super::ring::{Inner, Kept};
+
+/// When a file that could not be opened or written is tried again, if no new record comes before.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// So many threads may hang in files that were let go of; after that records wait in memory.
+const MOST_THREADS: usize = 8;
+
+/// Sees to it that what waits is written: by the writer that is there, or by a new one.
+pub(super) fn wake(shared: &Arc<Shared>) {
+    shared.more.notify_all();
+    let mut inner = shared.lock();
+    let is_idle = inner.loaded.is_some() && inner.next_to_write().is_none();
+    if inner.has_writer || inner.path.is_none() || is_idle {
+        return;
+    }
+    let one_more = |count| (count < MOST_THREADS).then_some(count + 1);
+    if shared.writers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+        return;
+    }
+    let writer = Writer { shared: Arc::clone(shared), generation: inner.generation, has_ended: Cell::new(false) };
+    // Set before the thread can say that it has ended. Where no thread can be started, the next record tries again.
+    inner.has_writer = true;
+    drop(inner);
+    let _ = std::thread::Builder::new().name("history".to_owned()).spawn(move || writer.write_all());
+}
+
+/// One writer, from before its thread starts until it has ended.
+struct Writer {
+    shared: Arc<Shared>,
+    generation: u64,
+    /// True once it gave its place to the next writer.
+    has_ended: Cell<bool>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.writers.fetch_sub(1, Ordering::Relaxed);
+        let mut inner = self.shared.lock();
+        // It panicked, or its thread could not be started.
+        if inner.generation == self.generation && !self.has_ended.get() {
+            inner.has_writer = false;
+        }
+    }
+}
+
+/// What a writer does next.
+enum Step {
+    Open(PathBuf),
+    Write(Box<Record>, Kept),
+    Rewrite(Vec<(String, Place)>),
+}
+
+impl Writer {
+    fn write_all(&self) {
+        let mut journal = None;
+        while let Some(step) = self.next_step(&mut journal) {
+            // Without the lock: each of these may take for ever.
+            let failed = match (step, &mut journal) {
+                (Step::Open(path), _) => self.open(&path, &mut journal),
+                (Step::Write(record, kept), Some(journal)) => self.write(&record, &kept, journal),
+                (Step::Rewrite(lines), Some(journal)) => {
+                    self.rewrite(lines, journal);
+                    None
+                }
+                (_, None) => None,
+            };
+            if let Some(failure) = failed {
+                self.wait_after(failure);
+            }
+        }
+    }
+
+    /// Decides on the next step. `None`: there is none, or another file is attached; the thread ends.
+    fn next_step(&self, journal: &mut Option<Journal>) -> Option<Step> {
+        let mut inner = self.shared.lock();
+        if inner.generation != self.generation {
+            return None;
+        }
+        inner.is_news = false;
+        if journal.is_none() {
+            *journal = inner.journal.take();
+        }
+        let Some(open) = journal.as_ref() else { return inner.path.clone().map(Step::Open) };
+        if let Some((record, kept)) = inner.next_to_write() {
+            return Some(Step::Write(Box::new(record), kept));
+        }
+        if open.is_due(self.shared.limit) {
+            return Some(Step::Rewrite(inner.lines_to_keep()));
+        }
+        inner.journal = journal.take();
+        // In the same moment: a record that comes now starts the next writer.
+        inner.has_writer = false;
+        self.has_ended.set(true);
+        None
+    }
+
+    /// Opens and reads the file. Returns why that failed.
+    fn open(&self, path: &Path, journal: &mut Option<Journal>) -> Option<String> {
+        let (opened, found) = match Journal::open(path, self.shared.limit) {
+            Ok(opened) => opened,
+            Err(error) => return Some(format!("cannot be opened: {error}")),
+        };
+        self.shared.change(|inner| {
+            if inner.generation == self.generation {
+                inner.take_in(&opened, found, self.shared.limit);
+                *journal = Some(opened);
+            }
+        });
+        None
+    }
+
+    /// Writes a record. Returns why that failed.
+    fn write(&self, record: &Record, kept: &Kept, journal: &mut Journal) -> Option<String> {
+        let detail = match kept {
+            Kept::InMemory(detail) => Arc::clone(detail),
+            Kept::OnDisk(line) | Kept::Changed(line) => Arc::new(line.detail().unwrap_or_default()),
+        };
+        let line = match journal.append(record, &detail) {
+            Ok(line) => line,
+            Err(error) => return Some(format!("cannot be written: {error}")),
+        };
+        let recovered = self.shared.change(|inner| {
+            if inner.generation != self.generation {
+                return false;
+            }
+            inner.was_written(record, line);
+            inner.failure.take().is_some()
+        });
+        if recovered {
+            tracing::info!("the history file can be written again");
+        }
+        None
+    }
+
+    fn rewrite(&self, lines: Vec<(String, Place)>, journal: &mut Journal) {
+        let (ids, places): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+        match journal.compact(&places) {
+            Ok(moved) => self.shared.change(|inner| {
+                if inner.generation == self.generation {
+                    inner.were_moved(ids.into_iter().zip(moved).collect());
+                }
+            }),
+            Err(error) => {
+                // It is only longer than it should be, and is rewritten when it has grown by as much again.
+                journal.put_off();
+                tracing::warn!(%error, "the history file could not be compacted");
+            }
+        }
+    }
+
+    /// Waits until a new record comes or another file is attached, or for a while.
+    fn wait_after(&self, failure: String) {
+        let is_new = self.shared.change(|inner| {
+            let is_new = inner.generation == self.generation && inner.failure.as_ref() != Some(&failure);
+            if is_new {
+                inner.failure = Some(failure.clone());
+            }
+            is_new
+        });
+        if is_new {
+            tracing::warn!("the history file {failure}; records wait in memory");
+        }
+        let waits = |inner: &mut Inner| inner.generation == self.generation && !inner.is_news;
+        drop(self.shared.more.wait_timeout_while(self.shared.lock(), TRY_AGAIN, waits));
+    }
+}

@@ -1,0 +1,102 @@
+//! Records on their way to the history: none is waited for longer than a healthy disk takes, and the state says how many wait.
+//!
+//! The history writes them on a thread of its own (`history/writer.rs`). It must not know how records come about.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Detail, HistoryState, PeerResult, Record};
+use crate::history::Waiting;
+
+use super::tools::Tools;
+
+/// Reading the file at the start may take so long; what takes longer is taken in when it has been read.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A record is on a healthy disk within this time. Another one that follows while it is not is not waited for at all.
+const WRITE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A disk that is merely slow is no news.
+const WORTH_SAYING: Duration = Duration::from_secs(1);
+
+impl Tools {
+    /// Has the file of the volume read, and waits for it for a moment.
+    pub(super) async fn attach_history(&self, state_folder: &Path) {
+        self.history.attach(&state_folder.join("history.jsonl"));
+        if let Err(error) = self.history.attached(Instant::now() + READ_PATIENCE).await {
+            tracing::warn!(%error, "the history on the volume cannot be read yet; records wait in memory");
+        }
+    }
+
+    /// Keeps a record. It is on the disk when this returns, unless the disk is slow or records wait for it already.
+    pub(super) async fn keep(&self, record: Record, detail: Detail) {
+        let is_behind = self.history.waiting().borrow().records > 0;
+        self.history.append(record, detail);
+        if !is_behind {
+            self.history.written(Instant::now() + WRITE_PATIENCE).await;
+        }
+    }
+
+    /// Adds what the peers answered to a record, if it is still kept.
+    pub(super) fn amend(&self, id: &str, peers: Vec<PeerResult>) {
+        if let Some(record) = self.history.amend(id, peers) {
+            self.board.amended(record);
+        }
+    }
+
+    /// Shows what waits for the disk, until the process stops.
+    pub(super) fn watch_history(self: &Arc<Self>, stop: CancellationToken) {
+        let tools = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tools.follow_history() => {}
+            }
+        });
+    }
+
+    async fn follow_history(&self) {
+        let mut waiting = self.history.waiting();
+        let (mut shown, mut loads) = (HistoryState::default(), 0);
+        while waiting.changed().await.is_ok() {
+            let mut now = *waiting.borrow_and_update();
+            if now.records > 0 && shown.waiting == 0 {
+                sleep(WORTH_SAYING).await;
+                now = *waiting.borrow_and_update();
+            }
+            if now.loads != loads {
+                // Read late: what it held was not known when the volume was opened.
+                loads = now.loads;
+                self.board.restore(self.history.page(None, 50));
+            }
+            let state = state(now);
+            if state != shown {
+                self.show(state, shown);
+                shown = state;
+            }
+        }
+    }
+
+    fn show(&self, state: HistoryState, before: HistoryState) {
+        let HistoryState { waiting, dropped, .. } = state;
+        if waiting > 0 && before.waiting == 0 {
+            tracing::warn!(waiting, "records wait in memory for the history's disk, which does not take them");
+        } else if waiting == 0 && before.waiting > 0 {
+            tracing::info!(dropped, "every record is on the history's disk again");
+        }
+        let lost = dropped.saturating_sub(before.dropped);
+        if lost > 0 {
+            tracing::warn!(lost, dropped, "records, or their details, were lost: too many wait for the history's disk");
+        }
+        self.metrics.history(waiting, lost);
+        self.board.change(|snapshot| snapshot.history = state);
+    }
+}
+
+fn state(waiting: Waiting) -> HistoryState {
+    HistoryState { waiting: waiting.records, since: waiting.since, dropped: waiting.dropped }
+}
