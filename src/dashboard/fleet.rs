@@ -115,6 +115,20 @@ fn same_source(left: &Snapshot, right: &Snapshot) -> bool {
     left.repo == right.repo && left.reference == right.reference
 }
 
+/// Says how many records wait for the disks of replicas, if any do.
+#[must_use]
+pub fn waiting_records(model: &Model) -> Option<String> {
+    let waiting = |pod: &Pod| pod.snapshot.as_ref().map_or(0, |snapshot| snapshot.history.waiting);
+    let behind: Vec<&Pod> = model.pods.iter().filter(|pod| waiting(pod) > 0).collect();
+    let records: u64 = behind.iter().map(|pod| waiting(pod)).sum();
+    let wait = if records == 1 { "1 record waits".to_owned() } else { format!("{records} records wait") };
+    match behind.as_slice() {
+        [] => None,
+        [one] => Some(format!("{wait} for the disk of {}", one.name)),
+        several => Some(format!("{wait} for the disks of {} replicas", several.len())),
+    }
+}
+
 /// The newest head among the replicas that follow what `like` follows.
 #[must_use]
 pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {

@@ -44,6 +44,18 @@ fn a_pipe_gets_a_table() {
 }
 
 #[test]
+fn records_that_wait_for_a_disk_are_a_line_of_the_table() {
+    let (one, two) = two();
+    assert!(!text(&run(&[&one, &two], &[])).contains("for the disk"));
+    one.inner().snapshot.history.waiting = 3;
+    let table = text(&run(&[&one, &two], &[]));
+    assert!(table.contains("\nhistory: 3 records wait for the disk of web-1\n"), "{table}");
+    two.inner().snapshot.history.waiting = 1;
+    let table = text(&run(&[&one, &two], &[]));
+    assert!(table.contains("\nhistory: 4 records wait for the disks of 2 replicas\n"), "{table}");
+}
+
+#[test]
 fn the_exit_code_of_a_check_says_how_the_fleet_is() {
     let (one, mut two) = two();
     assert_eq!(run(&[&one, &two], &["--check"]).status.code(), Some(0));

@@ -36,6 +36,9 @@ pub fn table(model: &Model, verdict: &Verdict, out: &mut impl Write) -> io::Resu
         replicas(model, &left, out)?;
     }
     problems(model, out)?;
+    if let Some(waiting) = fleet::waiting_records(model) {
+        writeln!(out, "history: {}", text::clean(&waiting))?;
+    }
     syncs(model, out)?;
     writeln!(out)?;
     if let Some(alert) = webhooks::alert(model) {

@@ -274,6 +274,10 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     } else {
         left.push(piece("no push measured yet", Role::Dim));
     }
+    if let Some(waiting) = fleet::waiting_records(model) {
+        canvas.line(y, &left, &[piece(text::clean(&waiting), Role::Warn)]);
+        return;
+    }
     // Failures are news even while nothing was measured.
     if latency.samples.iter().all(|sample| *sample == Sample::Gap) {
         canvas.line(y, &left, &[]);
@@ -295,7 +299,9 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let latency = &model.fleet_latency;
     let newest = &latency.samples[latency.samples.len().saturating_sub(room)..];
     let mut right = Vec::new();
-    if let Some(p95) = latency.p95 {
+    if fleet::waiting_records(model).is_some() {
+        right.push(piece("records wait for a disk ", Role::Warn));
+    } else if let Some(p95) = latency.p95 {
         right.push(piece(format!("p95 {} ", text::took(p95)), Role::Dim));
     }
     if newest.iter().any(|sample| *sample != Sample::Gap) {
