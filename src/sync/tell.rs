@@ -2,7 +2,7 @@
 //!
 //! None of it can make a sync fail, and of all of it only the last run of `--one-time` is waited for.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use git2::Oid;
 use tokio::time::Instant;
@@ -39,13 +39,13 @@ impl Notices {
     }
 }
 
-fn touch(path: &PathBuf) {
+fn touch(path: &Path) {
     if let Err(error) = notices::touch(path) {
         tracing::warn!(%error, path = %path.display(), "the touch file could not be touched");
     }
 }
 
-fn write(path: &PathBuf, notice: Option<Notice>) {
+fn write(path: &Path, notice: Option<Notice>) {
     let written = match notice {
         Some(notice) => notices::tell(path, &notice),
         None => notices::clear(path),
