@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 use crate::api;
 use crate::secret::scrub;
@@ -16,6 +17,8 @@ pub use crate::api::Phase;
 pub enum Retry {
     /// The cause may pass by itself: retry with a backoff that starts at a second and never exceeds the poll period.
     Soon,
+    /// The server asked to be left alone for so long: the poll waits, too.
+    After(Duration),
     /// A person has to change something first: the ordinary poll is soon enough.
     NextPoll,
 }

@@ -7,6 +7,7 @@ pub mod allowance;
 pub mod api;
 pub mod attributes;
 pub mod clock;
+pub mod commit;
 pub mod error;
 pub mod flush;
 pub mod lfs;

@@ -2,11 +2,16 @@
 //!
 //! A leaf: git connects to it, the server compares deliveries with it, everybody prints its redacted form.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use url::Url;
 
-use crate::secret::Secret;
+use crate::secret::{self, BadPassword, Secret};
+
+/// A user of a URL that is as long as this and has no password is a token (GitHub's have 40 characters and more,
+/// GitLab's 26): it is hidden wherever it turns up.
+const SHORTEST_TOKEN: usize = 20;
 
 /// How the remote is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +47,14 @@ pub enum BadUrl {
     Syntax(#[from] url::ParseError),
     #[error("it names no host")]
     NoHost,
-    #[error("it contains a control character")]
+    #[error("it contains a control character (`echo` adds a newline, for example)")]
     Control,
+    #[error("`/`, `?` or `#` in a user name or password is written as %2F, %3F or %23")]
+    Reserved,
+    #[error("the user name in it cannot be used: {0}")]
+    User(BadPassword),
+    #[error("the password in it cannot be used: {0}")]
+    Password(BadPassword),
 }
 
 impl RemoteUrl {
@@ -89,17 +100,33 @@ impl RemoteUrl {
             "https" => Transport::Https,
             "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
             "file" => {
-                let path = &text["file://".len()..];
+                let written = &text["file://".len()..];
+                let path = decode(written);
+                if path.chars().any(char::is_control) {
+                    return Err(BadUrl::Control);
+                }
                 // Without its scheme, a colon would make another host of it (git takes `./` for "it is a path").
                 let beside = !path.starts_with('/') && path.split('/').next().is_some_and(|first| first.contains(':'));
-                return if beside { Self::local(&format!("./{path}")) } else { Self::local(path) };
+                let local = if beside { Self::local(&format!("./{path}")) } else { Self::local(&path) };
+                // The link is named by the address as it is written, as in git-sync.
+                return local.map(|local| Self { path: written.to_owned(), ..local });
             }
             other => return Err(BadUrl::Scheme(other.to_owned())),
         };
+        if has_unescaped_password(text) {
+            return Err(BadUrl::Reserved);
+        }
         let mut url = Url::parse(text)?;
         let host = url.host_str().ok_or(BadUrl::NoHost)?.to_owned();
         let user = (!url.username().is_empty()).then(|| decode(url.username()));
-        let password = url.password().map(|password| Secret::new(decode(password)));
+        let password = url.password().map(decode);
+        let password = password.map(Secret::password).transpose().map_err(BadUrl::Password)?;
+        if let Some(user) = &user {
+            secret::check_user(user).map_err(BadUrl::User)?;
+            if password.is_none() && transport != Transport::Ssh && user.len() >= SHORTEST_TOKEN {
+                let _known_to_the_scrubber = Secret::new(user.as_str());
+            }
+        }
         let path = url.path().to_owned();
         // Cannot fail for a URL with a host, which was checked above.
         let _ = url.set_password(None);
@@ -151,6 +178,22 @@ impl RemoteUrl {
     #[must_use]
     pub fn bare(&self) -> &str {
         &self.bare
+    }
+
+    /// The address for libgit2, which sends the path of `ssh://` to the server as it stands, where git sends it decoded.
+    /// libgit2's other form has no escapes: `[user@host:port]:path`.
+    #[must_use]
+    pub fn for_libgit2(&self) -> Cow<'_, str> {
+        let decoded = decode(&self.path);
+        let is_plain = decoded == self.path || decoded.chars().any(char::is_control);
+        match Url::parse(&self.bare) {
+            Ok(url) if self.transport == Transport::Ssh && !is_plain => {
+                let (user, at) = self.user.as_deref().map_or(("", ""), |user| (user, "@"));
+                let host = self.host.as_deref().unwrap_or_default();
+                Cow::Owned(format!("[{user}{at}{host}:{}]:{decoded}", url.port().unwrap_or(22)))
+            }
+            _ => Cow::Borrowed(&self.bare),
+        }
     }
 
     /// The user that the URL names.
@@ -218,6 +261,23 @@ pub fn forge(host: &str) -> String {
 fn is_scheme(text: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(part)
+}
+
+/// True if the authority of a URL ends in the middle of a password, because that has one of the signs that end it.
+///
+/// A number behind the colon is a port, and what follows is a path, in which `@` means nothing.
+fn has_unescaped_password(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let Some(end) = rest.find(['/', '?', '#']) else { return false };
+    let (authority, behind) = rest.split_at(end);
+    if authority.contains('@') || !behind.contains('@') {
+        return false;
+    }
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    // IPv6 addresses have colons of their own.
+    let is_host = is_port || authority.ends_with(']');
+    !behind.starts_with('/') || !is_host
 }
 
 /// Undoes percent-encoding; what is not valid UTF-8 after that is kept as it stood.
@@ -303,6 +363,51 @@ mod tests {
         assert_eq!(RemoteUrl::parse("@:x").err(), Some(BadUrl::NoHost));
         assert_eq!(RemoteUrl::parse("[::1]").err(), Some(BadUrl::NoHost));
         assert_eq!(RemoteUrl::parse("file://").err(), Some(BadUrl::Empty));
+    }
+
+    #[test]
+    fn paths_are_decoded_for_who_opens_them_and_the_link_keeps_its_written_name() {
+        let url = RemoteUrl::parse("file:///srv/my%20site%231.git").unwrap();
+        assert_eq!((url.bare(), url.leaf()), ("/srv/my site#1.git", Some("my%20site%231.git")));
+        assert_eq!(RemoteUrl::parse("file:///srv/a%0Ab").err(), Some(BadUrl::Control));
+        let cases = [
+            ("ssh://git@git.test:2222/srv/my%20site.git", "[git@git.test:2222]:/srv/my site.git"),
+            ("ssh://git.test/a%3Fb", "[git.test:22]:/a?b"),
+            ("ssh://git@git.test/plain.git", "ssh://git@git.test/plain.git"),
+            ("git@git.test:a%20b", "git@git.test:a%20b"),
+            ("https://git.test/a%20b", "https://git.test/a%20b"),
+        ];
+        for (text, expected) in cases {
+            let url = RemoteUrl::parse(text).unwrap();
+            assert_eq!((url.for_libgit2().as_ref(), url.bare()), (expected, text));
+        }
+    }
+
+    #[test]
+    fn signs_that_end_an_address_are_told_of_where_a_password_has_them() {
+        for text in [
+            "https://me:pa#ss@git.test/a",
+            "https://me:pa/ss@git.test/a",
+            "https://me:p?ss@git.test/a",
+            "https://tok#en@git.test/a",
+            "https://tok?en@git.test/a",
+        ] {
+            assert_eq!(RemoteUrl::parse(text).err(), Some(BadUrl::Reserved), "{text}");
+        }
+        for text in
+            ["https://git.test:8443/a@b", "https://git.test/a@b", "https://me:pw@git.test/a#@", "ssh://[::1]/a@b"]
+        {
+            assert!(RemoteUrl::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn line_breaks_at_the_end_of_a_password_are_dropped_and_elsewhere_refused() {
+        let url = RemoteUrl::parse("https://me:secret%0D%0A%0A@git.test/a").unwrap();
+        assert!(url.password().is_some_and(|password| password.expose() == b"secret"));
+        let bad = |text| RemoteUrl::parse(text).err();
+        assert_eq!(bad("https://me:sec%0Aret@git.test/a"), Some(BadUrl::Password(BadPassword::LineBreak)));
+        assert_eq!(bad("https://me%0A:secret@git.test/a"), Some(BadUrl::User(BadPassword::LineBreak)));
     }
 
     #[test]

@@ -26,7 +26,31 @@ struct Learned {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
+/// Why bytes are no password or user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPassword {
+    #[error("there is a line break in it; `printf %s` writes none, where `echo` does")]
+    LineBreak,
+    #[error("there is a NUL in it")]
+    Nul,
+}
+
 impl Secret {
+    /// A password or token as it is stored: line breaks at its end, which `echo` and editors add, are no part of it.
+    ///
+    /// # Errors
+    /// If it has a line break or a NUL elsewhere.
+    pub fn password(bytes: impl Into<Vec<u8>>) -> Result<Self, BadPassword> {
+        let mut bytes = bytes.into();
+        // The scrubber has to know it before anything is said of it.
+        let _as_it_is_stored = Self::new(bytes.clone());
+        while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+            bytes.pop();
+        }
+        check(&bytes)?;
+        Ok(Self::new(bytes))
+    }
+
     /// Wraps the bytes and teaches the scrubber to hide them wherever they turn up in text.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
@@ -47,6 +71,22 @@ impl Secret {
     #[must_use]
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
+    }
+}
+
+/// Checks the name of a user.
+///
+/// # Errors
+/// If it has a line break or a NUL.
+pub fn check_user(name: &str) -> Result<(), BadPassword> {
+    check(name.as_bytes())
+}
+
+fn check(bytes: &[u8]) -> Result<(), BadPassword> {
+    match bytes.iter().find(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+        None => Ok(()),
+        Some(0) => Err(BadPassword::Nul),
+        Some(_) => Err(BadPassword::LineBreak),
     }
 }
 
@@ -123,6 +163,18 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(scrub(text), expected);
         }
+    }
+
+    #[test]
+    fn a_password_ends_before_the_line_breaks_at_its_end() {
+        for stored in ["token-4711", "token-4711\n", "token-4711\r\n", "token-4711\n\n\r\n"] {
+            assert!(Secret::password(stored).is_ok_and(|secret| secret.expose() == b"token-4711"), "{stored:?}");
+        }
+        assert_eq!(Secret::password("token\n4711").err(), Some(BadPassword::LineBreak));
+        assert_eq!(Secret::password("token\r4711\n").err(), Some(BadPassword::LineBreak));
+        assert_eq!(Secret::password("token\x004711").err(), Some(BadPassword::Nul));
+        assert!(Secret::password(" with blanks\t").is_ok_and(|secret| secret.expose() == b" with blanks\t"));
+        assert_eq!(check_user("ada\n"), Err(BadPassword::LineBreak));
     }
 
     #[test]

@@ -4,10 +4,10 @@
 
 use serde::Deserialize;
 
-use super::credentials::readable;
+use super::credentials::password_file;
 use super::given::Given;
 use crate::git::{Account, Password, Scope};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 const SYNTAX: &str =
     r#"write it like {"url":"https://git.example.com","username":"me","password-file":"/etc/secret/token"}"#;
@@ -62,7 +62,8 @@ pub(super) fn read(given: &mut Given) -> Vec<Account> {
 
 fn account(given: &mut Given, written: Written) -> Result<Account, String> {
     // Known to the scrubber before anything is said.
-    let password = (!written.password.is_empty()).then(|| Secret::new(written.password));
+    let password = (!written.password.is_empty()).then(|| Secret::password(written.password));
+    let password = password.transpose().map_err(|wrong| format!("has a password that cannot be used: {wrong}"))?;
     if written.url.is_empty() {
         return Err(format!("has no url; {SYNTAX}"));
     }
@@ -70,6 +71,7 @@ fn account(given: &mut Given, written: Written) -> Result<Account, String> {
     if written.username.is_empty() {
         return Err("has no username; most forges take any name with a token".to_owned());
     }
+    secret::check_user(&written.username).map_err(|wrong| format!("has a username that cannot be used: {wrong}"))?;
     let password = match (password, written.password_file) {
         (Some(_), file) if !file.is_empty() => return Err("has both password and password-file; use one".to_owned()),
         (Some(secret), _) => {
@@ -83,7 +85,7 @@ fn account(given: &mut Given, written: Written) -> Result<Account, String> {
         }
         (None, file) if file.is_empty() => return Err("has neither password nor password-file".to_owned()),
         (None, file) => {
-            readable(given, "credential", file.as_ref(), "the password");
+            password_file(given, "credential", file.as_ref());
             Password::File(file.into())
         }
     };

@@ -10,13 +10,11 @@ use super::accounts;
 use super::app::{self, KeyVariable};
 use super::flags::PASSWORDS;
 use super::given::Given;
+use super::problem::Problem;
 use super::values;
 use crate::git::{Account, Credentials, Password, Scope};
 use crate::remote_url::{RemoteUrl, Transport};
-use crate::secret::Secret;
-
-/// A lone user of a URL that is as long as this is a token (GitHub's have 40 characters and more, GitLab's 26).
-const SHORTEST_TOKEN: usize = 20;
+use crate::secret::{self, Secret};
 
 /// Flags of ways in over http(s) that ask somebody for the password.
 const ASKED: [&str; 5] = [
@@ -32,13 +30,21 @@ pub(super) type FromVariable = Option<(&'static str, Secret)>;
 
 /// Looks for a password; the value is known to the scrubber from here on. As in git-sync, its old flag beats variables.
 pub(super) fn password_variable(given: &mut Given, environment: &HashMap<OsString, OsString>) -> FromVariable {
-    if let Some(secret) = given.password.take() {
-        return Some(("--password", secret));
+    let from_environment = || {
+        PASSWORDS.into_iter().find_map(|name| {
+            let value = environment.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
+            Some((name, Secret::new(value.as_encoded_bytes())))
+        })
+    };
+    let (name, stored) = given.password.take().map(|secret| ("--password", secret)).or_else(from_environment)?;
+    match Secret::password(stored.expose()) {
+        Ok(secret) => Some((name, secret)),
+        Err(wrong) => {
+            let message = format!("is no password: {wrong}");
+            given.problems.push(Problem { origin: name.to_owned(), message, unknown: false });
+            None
+        }
     }
-    PASSWORDS.into_iter().find_map(|name| {
-        let value = environment.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
-        Some((name, Secret::new(value.as_encoded_bytes())))
-    })
 }
 
 /// Credentials that fit the URL; what does not becomes problems.
@@ -67,7 +73,10 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
     let username = given.text("username");
     let file = given.path("password-file");
     if let Some(path) = &file {
-        readable(given, "password-file", path, "the password");
+        password_file(given, "password-file", path);
+    }
+    if let Some(Err(wrong)) = username.as_deref().map(secret::check_user) {
+        given.problem("username", format!("is no name of a user: {wrong}"));
     }
     if let (Some(_), Some((name, _))) = (&file, &variable) {
         given.problem("password-file", format!("is given together with {name}; use one of them"));
@@ -88,16 +97,12 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
             format!("is missing, although {from} gives a password; most forges take any name with a token"),
         );
     }
-    if let (Some(user), None, None) = (url.user(), url.password(), &separate)
-        && user.len() >= SHORTEST_TOKEN
-    {
-        // `https://TOKEN@host/...`: a token in the place of the user. From here on it is not printed.
-        let _known_to_the_scrubber = Secret::new(user);
-    }
     let password = separate.or_else(|| url.password().cloned().map(Password::Value));
     let asked = app::read(given, key, password.is_some());
     let password = password.or(asked);
-    if password.is_some() && url.transport() == Transport::Http && !is_this_machine(url) {
+    // `http://TOKEN@host/...`: a token in the place of the user.
+    let shows_one = password.is_some() || url.user().is_some();
+    if shows_one && url.transport() == Transport::Http && !is_this_machine(url) {
         given.warn("repo", "is http://, so the password crosses the network unencrypted; use https://");
     }
     let username = username.or_else(|| url.user().map(str::to_owned));
@@ -162,6 +167,17 @@ fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool
 pub(super) fn readable(given: &mut Given, name: &str, path: &Path, what: &str) {
     if let Err(error) = open(path) {
         given.problem(name, format!("{} cannot be read ({error}); mount a file with {what} there", shown(path)));
+    }
+}
+
+/// The same for a file whose content is a password, which must be one.
+pub(super) fn password_file(given: &mut Given, name: &str, path: &Path) {
+    readable(given, name, path, "the password");
+    if open(path).is_ok()
+        && let Ok(content) = std::fs::read(path)
+        && let Err(wrong) = Secret::password(content)
+    {
+        given.problem(name, format!("{} holds no password: {wrong}", shown(path)));
     }
 }
 

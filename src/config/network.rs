@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::credentials::readable;
+use super::credentials::{readable, shown};
 use super::git_config::{self, Pair};
 use super::given::Given;
 use super::problem::Problem;
 use super::values;
-use crate::git::{Network, Rewrite, Scope, Setting, What};
+use crate::git::{BadCertificates, Network, Rewrite, Scope, Setting, What, has_mark};
 use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
@@ -166,10 +166,25 @@ fn from_environment(
         network.settings.retain(|setting| !matches!(setting.what, What::Verify(_)));
         network.settings.push(Setting { scope: None, what: What::Verify(false) });
     }
+    let needed = !unverified && url.is_some_and(|url| url.transport() == Transport::Https);
+    // Nobody but who talks https reads certificates, which takes a while.
+    if let Some(path) = named("SSL_CERT_FILE").filter(|path| needed && !path.is_empty()).map(PathBuf::from) {
+        match crate::git::check_certificates(&path) {
+            Ok(()) if has_mark(&path) => network.more_trusted = Some(path),
+            Ok(()) => {}
+            // Images name a file of theirs that need not be there, beside the folder that is.
+            Err(BadCertificates::Unreadable(error)) => {
+                given.warnings.push(format!("SSL_CERT_FILE: `{}` cannot be read ({error})", path.display()));
+            }
+            Err(wrong) => {
+                let message = format!("`{}` {wrong}", path.display());
+                given.problems.push(Problem { origin: "SSL_CERT_FILE".to_owned(), message, unknown: false });
+            }
+        }
+    }
     if let Some(path) = named("GIT_SSL_CAINFO").filter(|path| !path.is_empty()).map(PathBuf::from) {
-        let unreadable = std::fs::File::open(&path).err();
-        let needed = !unverified && url.is_some_and(|url| url.transport() == Transport::Https);
-        match unreadable.map(|error| format!("`{}` cannot be read ({error})", path.display())) {
+        let wrong = crate::git::check_certificates(&path).err();
+        match wrong.map(|wrong| format!("`{}` {wrong}", path.display())) {
             None => {
                 network.settings.retain(|setting| !matches!(setting.what, What::CaFile(_)));
                 network.settings.push(Setting { scope: None, what: What::CaFile(path) });
@@ -198,7 +213,10 @@ fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, St
             Err(wrong) => Err(format!("cannot be used: {wrong}")),
         },
         "sslcainfo" => {
-            readable(given, "git-config", Path::new(value), "the certificates of http.sslCAInfo");
+            if let Err(wrong) = crate::git::check_certificates(Path::new(value)) {
+                let message = format!("http.sslCAInfo: {} {wrong}", shown(Path::new(value)));
+                given.problem("git-config", message);
+            }
             Ok(What::CaFile(PathBuf::from(value)))
         }
         "sslverify" => match value.to_ascii_lowercase().as_str() {

@@ -9,9 +9,10 @@ use std::iter;
 use std::path::Path;
 
 use bytes::Bytes;
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 use tokio::sync::mpsc::Receiver;
 
+use crate::commit;
 use crate::worker::Cancel;
 
 use super::v2::{Ask, Boundary};
@@ -148,7 +149,7 @@ fn missing(
     let mut haves: Vec<Oid> = Vec::new();
     for name in store::KEPT {
         let Some(have) = store::kept(store, name)? else { continue };
-        match store.find_commit(have) {
+        match commit::tree_id(store, have) {
             Ok(_) if haves.contains(&have) => {}
             Ok(_) => haves.push(have),
             Err(error) if name != store::HEAD && error.code() == git2::ErrorCode::NotFound => {}
@@ -222,8 +223,8 @@ pub(super) fn land(
         return Ok(Some(Fetched { commit, bytes, objects }));
     }
     let commit = missing.ask.want;
-    match store.find_object(commit, None) {
-        Ok(object) if object.as_commit().is_some() => {}
+    match store.odb().and_then(|odb| odb.read_header(commit)) {
+        Ok((_, ObjectType::Commit)) => {}
         Ok(_) => return Err(Error::NotACommit { name: commit.to_string() }),
         Err(_) => {
             return Err(Error::Protocol { remote, source: Cause::new("its pack lacks the commit that was asked for") });
@@ -235,6 +236,7 @@ pub(super) fn land(
         whole_before(store, missing)?;
         return Err(Error::Protocol { remote, source: Cause::new("its pack lacks parts of the commit") });
     }
+    store::note_malformed(store, commit);
     let Some(kept_as) = missing.kept_as else { return Ok(Some(Fetched { commit, bytes, objects })) };
     shallow::shift(store, &boundary.shallow, &boundary.unshallow)?;
     if missing.is_bold() {

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
 use super::fault::library;
 use super::network::Way;
 use super::resolve::Resolver;
-use super::{Cause, limits};
+use super::{Cause, certificates, limits};
 use crate::proxy::ProxyAddress;
 use crate::worker;
 
@@ -30,7 +30,7 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(limits::connect(timeout))
-        .read_timeout(limits::silence(timeout))
+        .read_timeout(timeout)
         // Within the time for the connection, so that a name server that is silent is told as one.
         .dns_resolver(Resolver::new())
         .pool_max_idle_per_host(idle)
@@ -45,8 +45,10 @@ pub(super) fn builder(way: &Way, https: bool, timeout: Duration, idle: usize) ->
         client = client.tls_certs_only([]);
     } else if let Some(path) = &way.ca_file {
         let pem = std::fs::read(path).map_err(|error| Cause::new(&format!("{}: {error}", path.display())))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| library(&error))?;
-        client = client.tls_certs_only(certificates);
+        client = client.tls_certs_only(bundle(&pem)?);
+    } else if let Some(path) = &way.more_trusted {
+        let pem = std::fs::read(path).map_err(|error| Cause::new(&format!("{}: {error}", path.display())))?;
+        client = client.tls_certs_merge(bundle(&pem)?);
     }
     if !way.verify {
         client = client.tls_danger_accept_invalid_certs(true);
@@ -59,6 +61,10 @@ pub(super) async fn build_apart(way: &Way, https: bool, timeout: Duration) -> Re
     let way = way.clone();
     let built = worker::apart("client", move || build(&way, https, timeout)).await;
     built.unwrap_or_else(|lost| Err(Cause::new(&lost.to_string())))
+}
+
+fn bundle(pem: &[u8]) -> Result<Vec<Certificate>, Cause> {
+    Certificate::from_pem_bundle(certificates::unmarked(pem)).map_err(|error| library(&error))
 }
 
 /// Makes it once.

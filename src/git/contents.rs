@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository, Tree};
 
+use crate::commit;
 use crate::sparse::{Sparse, Wanted};
 use crate::submodules::GRAFTS;
 use crate::worker::Cancel;
@@ -29,11 +30,11 @@ pub(super) fn missing(
     cancel: &Cancel,
 ) -> Result<Vec<Oid>, Error> {
     let in_store = |error: git2::Error| Error::from_store(store.path(), &error);
-    let tree = match store.find_commit(commit) {
-        Err(error) if error.code() == git2::ErrorCode::NotFound => return Err(Error::NotInStore { commit }),
-        found => found.and_then(|commit| commit.tree()).map_err(in_store)?,
-    };
-    let known = known.and_then(|known| store.find_commit(known).ok()).and_then(|known| known.tree().ok());
+    if !commit::exists(store, commit) {
+        return Err(Error::NotInStore { commit });
+    }
+    let tree = commit::tree(store, commit).map_err(in_store)?;
+    let known = known.and_then(|known| commit::tree(store, known).ok());
     let odb = store.odb().map_err(in_store)?;
     let mut walk = Walk { store, odb, sparse, lfs, cancel, entries: 0, found: HashSet::new(), missing: Vec::new() };
     if known.as_ref().is_none_or(|known| known.id() != tree.id()) {
@@ -63,8 +64,8 @@ pub(super) fn missing_of_all(store: &Repository, cancel: &Cancel) -> Result<Opti
             break;
         }
         if !ends.contains(&commit) {
-            let parents = store.find_commit(commit).map_err(|error| Error::from_store(store.path(), &error))?;
-            pending.extend(parents.parent_ids().map(|parent| (parent, Some(commit))));
+            let parents = commit::parents(store, commit).ok_or(Error::NotInStore { commit })?;
+            pending.extend(parents.into_iter().map(|parent| (parent, Some(commit))));
         }
     }
     Ok(first.map(|commit| (commit, found.into_iter().collect())))

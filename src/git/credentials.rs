@@ -17,7 +17,7 @@ use crate::remote_url::Transport;
 
 use super::access;
 use super::error::Cause;
-use super::known_hosts::{Verdict, fingerprint, judge, key_type};
+use super::known_hosts::{Verdict, fingerprint, judge, key_type, plain_lines};
 use super::pass::Pass;
 use super::{Error, RemoteOptions, limits, ssh_keys};
 
@@ -52,9 +52,15 @@ impl<'a> Login<'a> {
         let mut keys = VecDeque::new();
         if options.url.transport() == Transport::Ssh {
             if let Some(path) = &ours.ssh_known_hosts {
-                known_hosts = Some(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
+                let text = fs::read(path).map_err(|error| unreadable(path, &error))?;
+                known_hosts = Some(String::from_utf8_lossy(&text).into_owned());
             }
-            limits::prefer_known_keys(store, known_hosts.as_deref().unwrap_or_default());
+            // libssh2 would end the connection at a line that it cannot read.
+            let (lines, unreadable) = plain_lines(known_hosts.as_deref().unwrap_or_default());
+            if limits::prefer_known_keys(store, &lines) && !unreadable.is_empty() {
+                let lines = unreadable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::warn!(lines, "these lines of --ssh-known-hosts-file cannot be read and are passed over");
+            }
             keys = usable_keys(ours)?;
         }
         let state = State { keys, key_offered: false, password_offered: false, problem: None };
@@ -104,7 +110,7 @@ impl<'a> Login<'a> {
         Err(state.stop(if offered_before {
             Error::Refused { remote: remote(), source: Cause::new("every credential was refused") }
         } else {
-            Error::NoCredentials { remote: remote() }
+            Error::NoCredentials { remote: remote(), offered: String::new(), source: None }
         }))
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 
+use crate::commit;
 use crate::text::one_line;
 
 use super::engine::{Commit, Span};
@@ -22,16 +23,15 @@ const NEW: u8 = 1;
 const OLD: u8 = 2;
 
 /// Reads one commit.
-pub(super) fn commit(store: &Repository, id: Oid) -> Result<Commit, git2::Error> {
-    let commit = store.find_commit(id)?;
-    let message = String::from_utf8_lossy(commit.message_bytes());
+pub(super) fn describe(store: &Repository, id: Oid) -> Result<Commit, git2::Error> {
+    let head = commit::head(store, id)?;
+    let message = String::from_utf8_lossy(&head.message);
     let first = message.trim_start().lines().next().unwrap_or_default();
-    let author = commit.author();
     Ok(Commit {
         id,
         subject: one_line(first, LONGEST_SUBJECT),
-        author: one_line(&String::from_utf8_lossy(author.name_bytes()), LONGEST_AUTHOR),
-        committed_at: Timestamp::from_second(commit.time().seconds()).ok(),
+        author: one_line(&String::from_utf8_lossy(&head.author), LONGEST_AUTHOR),
+        committed_at: head.time.and_then(|time| Timestamp::from_second(time).ok()),
     })
 }
 
@@ -45,11 +45,11 @@ pub(super) fn span(
     old: Option<Oid>,
     new: Oid,
 ) -> Result<Span, git2::Error> {
-    let head = commit(store, new)?;
+    let head = describe(store, new)?;
     let Some(old) = old else {
         return Ok(Span { count: None, commits: vec![head], rewritten: false, fast_forward: None });
     };
-    if store.find_commit(old).is_err() {
+    if !commit::exists(store, old) {
         // The parents of what is here are known all the same.
         let fast_forward = contains(store, old, new)?;
         let rewritten = fast_forward == Some(false);
@@ -86,7 +86,7 @@ pub(super) fn span(
     ours.sort_unstable_by_key(|(time, id)| (*id != new, std::cmp::Reverse(*time), *id));
     let mut commits = Vec::new();
     for (_, id) in ours.iter().take(MOST_LISTED) {
-        commits.push(commit(store, *id)?);
+        commits.push(describe(store, *id)?);
     }
     if commits.is_empty() {
         // `new` is `old` or one of its ancestors.
@@ -118,7 +118,7 @@ pub(super) fn contains(store: &Repository, commit: Oid, within: Oid) -> Result<O
     if ends.is_empty() {
         return Ok(Some(false));
     }
-    if store.find_commit(commit).is_err() {
+    if !commit::exists(store, commit) {
         return Ok(None);
     }
     let below = ancestors(store, commit)?;
@@ -140,11 +140,11 @@ fn ancestors(store: &Repository, of: Oid) -> Result<Option<Ancestors>, git2::Err
         if all.known.len() > MOST_WALKED {
             return Ok(None);
         }
-        for parent in store.find_commit(id)?.parent_ids() {
+        for parent in commit::parents(store, id).unwrap_or_default() {
             if !all.known.insert(parent) {
                 continue;
             }
-            if store.find_commit(parent).is_ok() {
+            if commit::exists(store, parent) {
                 next.push(parent);
             } else {
                 all.ends.insert(id);
@@ -180,7 +180,7 @@ impl Walk<'_> {
         }
         let time = match self.colours.get(&id) {
             Some((_, time)) => *time,
-            None => self.store.find_commit(id)?.time().seconds(),
+            None => commit::head(self.store, id)?.time.unwrap_or(0),
         };
         self.colours.insert(id, (before | colour, time));
         self.heap.push((time, id, before | colour));
@@ -192,11 +192,11 @@ impl Walk<'_> {
         if self.shallow.contains(&id) {
             return Ok(false);
         }
-        let parents: Vec<Oid> = self.store.find_commit(id)?.parent_ids().collect();
+        let parents = commit::parents(self.store, id).unwrap_or_default();
         let mut whole = true;
         for parent in parents {
             // A root that left the `shallow` file when it was pruned.
-            if self.store.find_commit(parent).is_ok() {
+            if commit::exists(self.store, parent) {
                 self.paint(parent, colour)?;
             } else {
                 whole = false;

@@ -271,7 +271,7 @@ impl Engine {
     pub async fn commit(&self, id: Oid) -> Result<Commit, Error> {
         self.run_quietly(self.deadline(), move |inner, _| {
             let store = store::open(&inner.store)?;
-            describe::commit(&store, id).map_err(|error| unreadable(&store, id, &error))
+            describe::describe(&store, id).map_err(|error| unreadable(&store, id, &error))
         })
         .await
     }
@@ -293,7 +293,7 @@ impl Engine {
             let store = store::open(&inner.store)?;
             let contained = describe::contains(&store, commit, within);
             let contained = contained.map_err(|error| unreadable(&store, within, &error))?;
-            Ok(Ancestry { known: store.find_commit(commit).is_ok(), contained })
+            Ok(Ancestry { known: crate::commit::exists(&store, commit), contained })
         })
         .await
     }

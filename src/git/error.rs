@@ -4,6 +4,7 @@
 //! server's in them, are foreign text: they pass through [`Cause`], which takes out secrets and control characters.
 
 mod hints;
+mod words;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use crate::secret::scrub;
 use crate::text::one_line;
 use crate::worker::Lost;
 
+pub(super) use words::{Category, categorize};
+
 /// The longest foreign text that is repeated.
 const LONGEST_CAUSE: usize = 300;
 
@@ -26,8 +29,9 @@ const LONGEST_CAUSE: usize = 300;
 pub enum Error {
     #[error("{remote} refused the credentials")]
     Refused { remote: String, source: Cause },
-    #[error("{remote} asks for credentials and none are configured")]
-    NoCredentials { remote: String },
+    /// `offered` lists the schemes that it takes, if it says so.
+    #[error("{remote} asks for credentials{} and none are configured", in_brackets(offered))]
+    NoCredentials { remote: String, offered: String, source: Option<Cause> },
     #[error("the credentials file {} cannot be used", path.display())]
     CredentialFile { path: PathBuf, source: Cause },
     #[error("line {line} of the cookie file {} is not in the Netscape format", path.display())]
@@ -43,7 +47,7 @@ pub enum Error {
     #[error("{remote} redirects, but not to a repository")]
     Misled { remote: String, source: Cause },
     #[error("there is no repository at {remote}")]
-    NotFound { remote: String },
+    NotFound { remote: String, source: Option<Cause> },
     #[error("cannot reach {remote}")]
     Network { remote: String, source: Cause },
     #[error("the name of the host in {remote} cannot be resolved")]
@@ -60,8 +64,9 @@ pub enum Error {
     HostKeyRevoked { host: String, key_type: String, fingerprint: String },
     #[error("{remote} did not finish within {after:?}")]
     Timeout { remote: String, after: Duration },
+    /// `after` is how long the server asks to be left alone.
     #[error("{remote} answered with an error of its own")]
-    Server { remote: String, source: Cause },
+    Server { remote: String, source: Cause, after: Option<Duration> },
     #[error("{remote} does not answer as a git server does")]
     Protocol { remote: String, source: Cause },
     // In git's own words, which users of git-sync look for.
@@ -69,6 +74,10 @@ pub enum Error {
     RefMissing { name: String, available: Vec<String> },
     #[error("the ref `{name}` names no commit")]
     NotACommit { name: String },
+    #[error("commit {commit} breaks the format of git: it names no tree")]
+    MalformedCommit { commit: Oid, source: Cause },
+    #[error("the repository at {remote} is of a kind that can be followed over http(s) only")]
+    RepositoryFormat { remote: String, source: Cause },
     #[error("the repository at {remote} is empty")]
     EmptyRepository { remote: String },
     #[error("commit {commit} cannot be had from {remote}")]
@@ -161,6 +170,8 @@ impl Error {
             Self::BadSubmodule { .. } => "submodule",
             Self::Compaction { .. } => "compaction",
             Self::ObjectFormat { .. } => "object_format",
+            Self::RepositoryFormat { .. } => "repository_format",
+            Self::MalformedCommit { .. } => "malformed_commit",
             Self::Internal { source: Lost::NoThread } => NO_THREAD,
             Self::Internal { .. } => "internal",
         }
@@ -170,6 +181,7 @@ impl Error {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
+            Self::Server { after: Some(after), .. } => Retry::After(*after),
             Self::Network { .. }
             | Self::Dns { .. }
             | Self::Proxy { .. }
@@ -212,6 +224,11 @@ impl Error {
         // The order counts: the surer sign first.
         if let Some(ours) = Self::of_the_process(class, words) {
             ours
+        } else if let Some(said) = refusal_in(error) {
+            Self::from_words(remote, said)
+        } else if says(&["unsupported extension", "unsupported repository version"]) {
+            // Of a repository on this machine, which libgit2 opens: reftable, or a partial clone.
+            Self::RepositoryFormat { remote, source }
         } else if says(&["object format", "objectformat"]) {
             // Of the remote: our own store has no other than the one it was made with.
             Self::ObjectFormat { remote }
@@ -222,9 +239,9 @@ impl Error {
         } else if code == ErrorCode::Auth || says(&["status code: 401", "status code: 403", "authentication replays"]) {
             Self::Refused { remote, source }
         } else if says(&["status code: 404", "status code: 410"]) {
-            Self::NotFound { remote }
+            Self::NotFound { remote, source: None }
         } else if says(&["status code: 5", "status code: 429"]) {
-            Self::Server { remote, source }
+            Self::Server { remote, source, after: None }
         } else if says(&["cannot redirect from"]) {
             Self::Redirected { remote, source }
         } else if says(&["redirect"]) {
@@ -245,7 +262,7 @@ impl Error {
         ]) || (class, code) == (ErrorClass::Repository, ErrorCode::NotFound)
         {
             // "unsupported URL" is what libgit2 says of a path where nothing is; wrong schemes do not come this far.
-            Self::NotFound { remote }
+            Self::NotFound { remote, source: None }
         } else {
             match class {
                 // Unpacking what the server sent: its pack, not our store.
@@ -260,6 +277,16 @@ impl Error {
                 }
                 _ => Self::Network { remote, source },
             }
+        }
+    }
+
+    /// Sorts the words with which a server refused.
+    pub(super) fn from_words(remote: String, words: &str) -> Self {
+        let source = Cause::new(&words.split_whitespace().collect::<Vec<_>>().join(" "));
+        match categorize(words) {
+            Some(Category::Auth) => Self::Refused { remote, source },
+            Some(Category::NotFound) => Self::NotFound { remote, source: Some(source) },
+            Some(Category::Server) | None => Self::Server { remote, source, after: None },
         }
     }
 
@@ -327,6 +354,10 @@ impl Cause {
     pub(super) fn new(text: &str) -> Self {
         Self(one_line(&scrub(text), LONGEST_CAUSE))
     }
+
+    fn says(&self, parts: &[&str]) -> bool {
+        parts.iter().any(|part| self.0.contains(part))
+    }
 }
 
 impl From<&git2::Error> for Cause {
@@ -348,6 +379,20 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+/// The server's own words in an error of libgit2: an `ERR` packet, or what an SSH server wrote to its standard error, which
+/// libgit2 hands on as the end of the stream.
+fn refusal_in(error: &git2::Error) -> Option<&str> {
+    let words = error.message();
+    if let Some((_, said)) = words.split_once("remote error: ") {
+        return Some(said);
+    }
+    (error.class() == ErrorClass::Ssh && error.code() == ErrorCode::Eof && !words.trim().is_empty()).then_some(words)
+}
+
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
 
 fn nearest(available: &[String]) -> String {
     if available.is_empty() {

@@ -1,13 +1,14 @@
 //! Bringing one commit with its whole tree into the store, and keeping nothing else.
 
-use git2::{OdbLookupFlags, Oid, Repository};
+use git2::{ObjectType, OdbLookupFlags, Oid, Repository};
 
+use crate::commit;
 use crate::remote_url::Transport;
 
 use super::depth::{self, Fit};
 use super::transport::{Link, Received};
 use super::upkeep::Upkeep;
-use super::{Cause, Error, Fetched, Look, Want, compact, locks, partial, shallow, store};
+use super::{Cause, Error, Fetched, Look, Want, compact, local, locks, partial, shallow, store};
 
 /// Fetches what is wanted, unless the store has it whole. `fitted` is false while the depth may have changed since the
 /// store was filled; that it could not be followed is noted in `upkeep`.
@@ -38,18 +39,29 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
         Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
         _ => by_hash(link, commit),
     };
-    let (mut commit, mut received) = ask(link)?;
+    let asked = if can_negotiate(link.store)? { ask(link) } else { whole_copy(link, want) };
+    let (mut commit, mut received) = match asked {
+        Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
+            tracing::debug!(%error, "libgit2 cannot copy from this folder; the objects are copied one by one");
+            (commit, local::copy(link, commit).map_err(|_| error)?)
+        }
+        asked => asked?,
+    };
     if link.cancel.is_cancelled() {
         // Nobody waits any more, and another job may already be at work on the same refs.
         return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
     }
+    store::note_malformed(link.store, commit);
     let known = store::kept(link.store, store::HEAD)?;
     let mut complete = store::is_complete(link.store, commit, known)?;
     if is_local(link)
         && (!complete || !fitted && depth::fit(link.store, commit, link.options.depth)? == Fit::TooShallow)
     {
         // Between two folders libgit2 leaves out what the history of our refs has, though we may have dropped it.
-        (commit, received) = whole_copy(link, want)?;
+        (commit, received) = match whole_copy(link, want) {
+            Err(error) if !is_ours(&error) => (commit, local::copy(link, commit).map_err(|_| error)?),
+            copied => copied?,
+        };
         complete = store::is_complete(link.store, commit, known)?;
     }
     if !complete {
@@ -59,6 +71,10 @@ pub(super) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
         shallow::cut(link.store, commit, link.options.depth)?;
     }
     keep(link.store, kept_as, commit, false)?;
+    if is_local(link) && link.options.depth == 0 && local::is_shallow(link.options.url.bare()) {
+        // Their history ends somewhere, which libgit2 does not hand on.
+        shallow::find_anew(link.store)?;
+    }
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
@@ -99,6 +115,25 @@ fn whole_copy(link: &Link<'_>, want: &Want) -> Result<(Oid, Received), Error> {
     Ok((commit, received))
 }
 
+/// True for what is wrong with this process or its volume.
+fn is_ours(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Timeout { .. }
+            | Error::DiskFull { .. }
+            | Error::Quota { .. }
+            | Error::NoMemory { .. }
+            | Error::NoDescriptors { .. }
+            | Error::ReadOnly { .. }
+            | Error::StoreAccess { .. }
+    )
+}
+
+/// True if libgit2 can tell a remote what there is already: it parses every commit that a ref of ours names.
+fn can_negotiate(store: &Repository) -> Result<bool, Error> {
+    Ok(store::roots(store)?.into_iter().all(|id| !commit::exists(store, id) || commit::is_well_formed(store, id)))
+}
+
 fn is_local(link: &Link<'_>) -> bool {
     link.options.url.transport() == Transport::Local
 }
@@ -136,10 +171,9 @@ fn by_name(link: &Link<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
     let Some(id) = store::kept(link.store, store::INCOMING)? else {
         return Err(Error::RefMissing { name: full_ref.to_owned(), available: Vec::new() });
     };
-    let object = link.store.find_object(id, None).map_err(|error| Error::from_store(link.store.path(), &error))?;
-    match object.peel_to_commit() {
-        Ok(commit) => Ok((commit.id(), received)),
-        Err(_) => Err(Error::NotACommit { name: full_ref.to_owned() }),
+    match commit::peel(link.store, id) {
+        Some(commit) => Ok((commit, received)),
+        None => Err(Error::NotACommit { name: full_ref.to_owned() }),
     }
 }
 
@@ -153,8 +187,8 @@ fn by_hash(link: &Link<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
         }
         Err(other) => return Err(other),
     };
-    match link.store.find_object(commit, None) {
-        Ok(object) if object.as_commit().is_some() => Ok((commit, received)),
+    match link.store.odb().and_then(|odb| odb.read_header(commit)) {
+        Ok((_, ObjectType::Commit)) => Ok((commit, received)),
         Ok(_) => Err(Error::NotACommit { name: commit.to_string() }),
         Err(_) => Err(refused(None)),
     }
@@ -189,7 +223,7 @@ fn by_any_name(link: &Link<'_>, commit: Oid) -> Result<Received, Error> {
     let received = link.get_all(store::ARRIVING);
     store::drop_refs(link.store, store::ARRIVING)?;
     let received = received?;
-    if link.store.find_commit(commit).is_err() {
+    if !commit::exists(link.store, commit) {
         return Err(no_such(link, commit));
     }
     Ok(received)

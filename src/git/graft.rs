@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use git2::{ObjectType, Oid, Repository, Signature, Time, Tree};
+use git2::{ObjectType, Oid, Repository, Tree};
 
+use crate::commit;
 use crate::remote_url::RemoteUrl;
 use crate::submodules::{GRAFTS, Line, Submodules, encode, lines};
 use crate::text::one_line;
@@ -49,7 +50,7 @@ pub(super) fn graft(store: &Repository, options: &RemoteOptions, commit: Oid, ke
     {
         return Ok(Grafted::Done(Vec::new()));
     }
-    let tree = store.find_commit(commit).and_then(|commit| commit.tree()).map_err(in_store)?;
+    let tree = commit::tree(store, commit).map_err(in_store)?;
     let mut kept = keep.to_vec();
     for name in [store::PREVIOUS, store::HEAD, store::PIN] {
         kept.extend(store::kept(store, name)?);
@@ -84,7 +85,7 @@ pub(super) fn graft(store: &Repository, options: &RemoteOptions, commit: Oid, ke
 /// The notes of a commit that came just now, if there is no more to it: no submodule is listed, and none was before.
 pub(super) fn nothing_to_do(store: &Repository, options: &RemoteOptions, commit: Oid) -> Option<Vec<String>> {
     options.submodules.graft(commit)?;
-    let tree = store.find_commit(commit).and_then(|commit| commit.tree()).ok()?;
+    let tree = commit::tree(store, commit).ok()?;
     if listing(&tree).is_some() || !store::refs_below(store, GRAFTS).ok()?.is_empty() {
         return None;
     }
@@ -105,7 +106,7 @@ pub(super) fn commits_of(store: &Repository, url: &RemoteUrl) -> Result<Vec<Oid>
     let address = address(url)?;
     let mut commits: Vec<Oid> = Vec::new();
     for line in kept_lines(store)? {
-        if line.address == address && !commits.contains(&line.commit) && store.find_commit(line.commit).is_ok() {
+        if line.address == address && !commits.contains(&line.commit) && commit::exists(store, line.commit) {
             commits.push(line.commit);
         }
     }
@@ -162,7 +163,7 @@ struct Known {
 
 /// `None` if it is no help: not grafted itself, or by another `.gitmodules`.
 fn known(store: &Repository, mode: Submodules, commit: Oid, tree: &Tree<'_>) -> Option<Known> {
-    let before = store.find_commit(commit).ok()?.tree().ok()?;
+    let before = commit::tree(store, commit).ok()?;
     let listed = listing(&before);
     if listed != listing(tree) {
         return None;
@@ -197,16 +198,17 @@ fn write(store: &Repository, name: &str, root: Oid, commit: Oid, used: &[Used], 
     let is_ours = |commit: &Oid| used.iter().any(|used| used.commit == *commit && used.address == ours);
     let (ours, theirs): (Vec<Oid>, Vec<Oid>) = commits.iter().partition(|commit| is_ours(commit));
     let lacks_parent = |id: &Oid| {
-        let commit = store.find_commit(*id);
-        commit.is_ok_and(|commit| commit.parent_ids().any(|parent| store.find_commit(parent).is_err()))
+        let parents = commit::parents(store, *id);
+        parents.is_some_and(|parents| parents.iter().any(|parent| !commit::exists(store, *parent)))
     };
     let ours = ours.into_iter().filter(lacks_parent);
     shallow::end_at(store, &theirs.into_iter().chain(ours).collect::<Vec<_>>())?;
     let graft = (|| {
-        let nobody = Signature::new("pushsync", "pushsync", &Time::new(0, 0))?;
-        let parents = commits.iter().map(|id| store.find_commit(*id)).collect::<Result<Vec<_>, _>>()?;
-        let parents: Vec<_> = parents.iter().collect();
-        store.commit(None, &nobody, &nobody, &message, &store.find_tree(root)?, &parents)
+        // Not through libgit2, which would have to parse each parent.
+        let parents: String = commits.iter().map(|id| format!("parent {id}\n")).collect();
+        let nobody = "pushsync <pushsync> 0 +0000";
+        let text = format!("tree {root}\n{parents}author {nobody}\ncommitter {nobody}\n\n{message}");
+        store.odb()?.write(ObjectType::Commit, text.as_bytes())
     })();
     store::keep(store, name, graft.map_err(in_store)?)
 }
@@ -378,7 +380,7 @@ impl<'a> Walk<'a> {
         }
         let first = self.lines.len();
         self.lines.push(Used { commit, address, path: prefix.clone() });
-        let tree = self.store.find_commit(commit).and_then(|commit| commit.tree());
+        let tree = commit::tree(self.store, commit);
         let tree = tree.map_err(|error| self.damaged(&error))?;
         let becomes = if self.options.submodules == Submodules::Recursive {
             let modules = self.modules(&tree, path)?;
@@ -415,7 +417,7 @@ impl<'a> Walk<'a> {
             return Ok(*whole);
         }
         let whole = if self.whole.contains(&commit) {
-            self.store.find_commit(commit).is_ok()
+            commit::exists(self.store, commit)
         } else {
             let before = self.known.iter().find(|used| used.address == address).map(|used| used.commit);
             store::is_whole(self.store, commit, before)?

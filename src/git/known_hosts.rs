@@ -32,7 +32,9 @@ pub(super) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> Verdict {
         if names.starts_with('#') || !matches_any(names, &name) {
             continue;
         }
-        let same = STANDARD.decode(written).is_ok_and(|written| written == key);
+        // ssh passes over a line that it cannot read: it says nothing about the host.
+        let Ok(written) = STANDARD.decode(written) else { continue };
+        let same = written == key;
         match marker {
             Some("@revoked") if same => return Verdict::Revoked,
             None if same => verdict = Verdict::Known,
@@ -41,6 +43,24 @@ pub(super) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> Verdict {
         }
     }
     verdict
+}
+
+/// The lines that name a key of a host, and the numbers of those that cannot be read, which ssh passes over as well.
+/// Comments, and lines with a marker, are in neither.
+pub(super) fn plain_lines(file: &str) -> (String, Vec<usize>) {
+    let (mut plain, mut unreadable) = (String::new(), Vec::new());
+    for (number, line) in file.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (None, ..) => {}
+            (Some(first), ..) if first.starts_with('#') || first.starts_with('@') => {}
+            (Some(names), Some(kind), Some(key)) if STANDARD.decode(key).is_ok() && !line.contains('\u{fffd}') => {
+                plain.extend([names, " ", kind, " ", key, "\n"]);
+            }
+            _ => unreadable.push(number + 1),
+        }
+    }
+    (plain, unreadable)
 }
 
 /// `SHA256:…`, as ssh-keygen prints it.

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::env;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use git2::ConfigLevel;
 
+use super::certificates;
 use super::memory::{self, Budget};
 
-/// A server that says nothing for this long is given up, whatever the whole operation may take.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// A connection that is not made by then will not be.
 const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 
@@ -26,6 +25,53 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(15);
 pub fn prepare_process() {
     share_one_heap();
     initialise_without_certificates();
+    accept_partial_chains();
+}
+
+/// Has OpenSSL accept any certificate that is trusted as the end of a server's chain: an intermediate, or the server's own.
+/// Without it only a root ends one. Git does the same (curl sets this flag for each connection).
+///
+/// Neither client lets its flags be set, but both verify by the parameters of this name. Only the first call of a process
+/// has an effect.
+fn accept_partial_chains() {
+    /// OpenSSL's `X509_VERIFY_PARAM`, of which only pointers are held.
+    #[repr(C)]
+    struct Parameters {
+        opaque: [u8; 0],
+    }
+    unsafe extern "C" {
+        fn X509_VERIFY_PARAM_new() -> *mut Parameters;
+        fn X509_VERIFY_PARAM_free(parameters: *mut Parameters);
+        fn X509_VERIFY_PARAM_set1_name(parameters: *mut Parameters, name: *const c_char) -> c_int;
+        fn X509_VERIFY_PARAM_set_flags(parameters: *mut Parameters, flags: c_ulong) -> c_int;
+        fn X509_VERIFY_PARAM_set_purpose(parameters: *mut Parameters, purpose: c_int) -> c_int;
+        fn X509_VERIFY_PARAM_set_trust(parameters: *mut Parameters, trust: c_int) -> c_int;
+        fn X509_VERIFY_PARAM_add0_table(parameters: *mut Parameters) -> c_int;
+    }
+    /// `X509_V_FLAG_PARTIAL_CHAIN`, `X509_PURPOSE_SSL_SERVER` and `X509_TRUST_SSL_SERVER` (openssl/x509_vfy.h, x509.h).
+    const PARTIAL_CHAIN: c_ulong = 0x80000;
+    const PURPOSE: c_int = 2;
+    const TRUST: c_int = 3;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the pointer comes from OpenSSL and is checked; OpenSSL owns it once it is in the table. The table has no
+        // lock, and is read when a server's certificate is verified: the program comes through here while it has one thread,
+        // and the tests before they make the first client, where `Once` lets nobody pass until it is written.
+        unsafe {
+            let parameters = X509_VERIFY_PARAM_new();
+            if parameters.is_null() {
+                return;
+            }
+            let set = X509_VERIFY_PARAM_set1_name(parameters, c"ssl_server".as_ptr()) == 1
+                && X509_VERIFY_PARAM_set_flags(parameters, PARTIAL_CHAIN) == 1
+                && X509_VERIFY_PARAM_set_purpose(parameters, PURPOSE) == 1
+                && X509_VERIFY_PARAM_set_trust(parameters, TRUST) == 1
+                && X509_VERIFY_PARAM_add0_table(parameters) == 1;
+            if !set {
+                X509_VERIFY_PARAM_free(parameters);
+            }
+        }
+    });
 }
 
 /// Has libgit2 initialise OpenSSL without the certificates of `SSL_CERT_FILE`: all in it would be read and kept, a megabyte
@@ -66,11 +112,6 @@ pub fn give_back_memory() {
     }
 }
 
-/// How long a server may be silent, if the whole operation may take `timeout`.
-pub(super) fn silence(timeout: Duration) -> Duration {
-    timeout.min(LONGEST_SILENCE)
-}
-
 /// How long a connection may take to be made, its TLS handshake included; the name's resolution, too, where the library makes it.
 pub(super) fn connect(timeout: Duration) -> Duration {
     timeout.min(LONGEST_CONNECT)
@@ -80,9 +121,11 @@ pub(super) fn connect(timeout: Duration) -> Duration {
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
 pub(super) fn apply(timeout: Duration) {
+    accept_partial_chains();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let silence = milliseconds(silence(timeout));
+        // A server may need long to put a pack together, so only the whole operation has a limit.
+        let silence = milliseconds(timeout);
         let connect = milliseconds(connect(timeout));
         // SAFETY: libgit2 reads these globals in its own calls only. `Engine::new` is the way to any of them in this
         // program, it comes through here first, and `Once` lets nobody pass until all are written; they are never
@@ -114,33 +157,44 @@ pub(super) fn apply(timeout: Duration) {
 /// only then. Only the first call of a process has an effect.
 ///
 /// That is a megabyte and some ten milliseconds, and our own client does all the talking where a server speaks version 2.
-pub(super) fn trust(ca_file: Option<&Path>) {
+pub(super) fn trust(ca_file: Option<&Path>, store: &Path) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let found = openssl_probe::probe();
+        let of_the_system = found.cert_file.map(|file| without_mark(file, &store.join("pushsync-home/system.pem")));
+        let given = ca_file.map(|file| without_mark(file.to_owned(), &store.join("pushsync-home/ca.pem")));
         // SAFETY: this does not write a global but adds to the store of certificates behind one, under OpenSSL's own
         // lock. The global is made when libgit2 is initialised, which `apply` has done, and lives as long as the process.
         // What cannot be read is not trusted, and the connection says so.
         unsafe {
-            if let Some(file) = found.cert_file {
+            if let Some(file) = of_the_system {
                 let _ = git2::opts::set_ssl_cert_file(file);
             }
             for folder in found.cert_dir {
                 let _ = git2::opts::set_ssl_cert_dir(folder);
             }
-            if let Some(ca_file) = ca_file {
+            if let Some(ca_file) = given {
                 let _ = git2::opts::set_ssl_cert_file(ca_file);
             }
         }
     });
 }
 
+/// The same file, or a copy of it without its byte order mark: OpenSSL overlooks the certificate behind one.
+fn without_mark(file: PathBuf, copy: &Path) -> PathBuf {
+    let Ok(text) = fs::read(&file) else { return file };
+    let Some(text) = text.strip_prefix(certificates::MARK) else { return file };
+    let written = copy.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(copy, text));
+    if written.is_ok() { copy.to_owned() } else { file }
+}
+
 /// Tells libgit2 which host keys to ask a server for, by putting a `known_hosts` where it looks for one.
 ///
 /// A server shows one of its keys, and libssh2 prefers ECDSA: against a file that knows only the RSA key of a host this
 /// would fail. libgit2 orders its wishes by `HOME/.ssh/known_hosts`, so the home that it sees is a folder in the store.
-/// Whether the key is right is decided in `known_hosts`, not here, so a failure to write is no failure.
-pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) {
+/// Whether the key is right is decided in `known_hosts`, not here, so a failure to write is no failure. True if the file
+/// was another before.
+pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) -> bool {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     let home = HOME.get_or_init(|| {
         let home = store.join("pushsync-home");
@@ -158,7 +212,7 @@ pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) {
     let folder = home.join(".ssh");
     let path = folder.join("known_hosts");
     if fs::read_to_string(&path).is_ok_and(|text| text == known_hosts) {
-        return;
+        return false;
     }
     let _ = fs::create_dir_all(&folder);
     // Not through a link that somebody else on the volume may have put there.
@@ -166,6 +220,7 @@ pub(super) fn prefer_known_keys(store: &Path, known_hosts: &str) {
     if let Ok(mut file) = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         let _ = std::io::Write::write_all(&mut file, known_hosts.as_bytes());
     }
+    true
 }
 
 /// What libgit2 holds in large blocks.

@@ -9,15 +9,18 @@ mod options;
 mod access;
 mod pass;
 
+mod certificates;
 mod client;
 mod fault;
 mod network;
 mod plain;
+mod refusal;
 mod resolve;
 
 mod look;
 
 mod fetch;
+mod local;
 mod shallow;
 
 mod transport;
@@ -38,6 +41,7 @@ mod known_hosts;
 mod compact;
 mod depth;
 mod locks;
+mod pem;
 mod ssh_keys;
 mod store;
 mod upkeep;
@@ -59,6 +63,7 @@ pub(crate) mod fuzzing;
 
 pub use access::{Account, AppKey, Askpass, BadScope, Call, Credentials, GithubApp, Password, Scope, Tell};
 pub use ahead::{Ahead, Early};
+pub use certificates::{BadCertificates, check as check_certificates, has_mark};
 pub use compact::{Compacted, Compaction, Effort};
 pub use engine::{Ancestry, Commit, Engine, Fetched, Look, Span, Want};
 pub use error::{Cause, Error};

@@ -21,6 +21,8 @@ pub struct Network {
     pub rewrites: Vec<Rewrite>,
     /// From the environment.
     pub proxies: Proxies,
+    /// An `SSL_CERT_FILE` that OpenSSL does not read to its end: it begins with a byte order mark.
+    pub more_trusted: Option<PathBuf>,
 }
 
 /// One of git's settings, for an address and all below it.
@@ -60,19 +62,21 @@ pub(super) struct Way {
     pub cookie_file: Option<PathBuf>,
     pub proxy: Option<ProxyAddress>,
     pub ca_file: Option<PathBuf>,
+    /// Trusted besides the system's certificates.
+    pub more_trusted: Option<PathBuf>,
     pub verify: bool,
 }
 
 impl Default for Way {
     fn default() -> Self {
-        Self { headers: Vec::new(), cookie_file: None, proxy: None, ca_file: None, verify: true }
+        Self { headers: Vec::new(), cookie_file: None, proxy: None, ca_file: None, more_trusted: None, verify: true }
     }
 }
 
 impl Network {
     /// The way to an address. Of settings, one for a nearer address counts, then the later one (git-config, "http.<url>.*").
     pub(super) fn way(&self, url: &Url) -> Way {
-        let mut way = Way::default();
+        let mut way = Way { more_trusted: self.more_trusted.clone(), ..Way::default() };
         let mut straight = false;
         // One for each kind of setting: how near its address was so far.
         let mut best = [0; 5];

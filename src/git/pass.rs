@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::remote_url::Transport;
-use crate::secret::Secret;
+use crate::secret::{BadPassword, Secret};
 
 use super::access::{Account, Call, GithubApp, Jar, Login, Password};
 use super::{Cause, Engine, Error};
@@ -82,7 +82,13 @@ impl Engine {
         let network = &self.options().network;
         match account.password {
             Password::Value(password) => Ok(Login { user, password }),
-            Password::File(path) => Ok(Login { user, password: trimmed(self.read_file(path, deadline).await?) }),
+            Password::File(path) => {
+                let stored = self.read_file(path.clone(), deadline).await?;
+                let password = Secret::password(stored.expose());
+                let unusable =
+                    |wrong: BadPassword| Error::CredentialFile { path, source: Cause::new(&wrong.to_string()) };
+                Ok(Login { user, password: password.map_err(unusable)? })
+            }
             Password::Askpass(askpass) => {
                 if let Some(login) = askpass.said().filter(|_| moment == Moment::Fetch) {
                     return Ok(login);
@@ -128,11 +134,4 @@ fn read(path: &Path) -> std::io::Result<Secret> {
     fs::File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
     // As text it is taught to the scrubber whole; a password again without the newline that no log would repeat.
     Ok(Secret::new(bytes))
-}
-
-/// One trailing newline is the editor's, not the password's.
-fn trimmed(secret: Secret) -> Secret {
-    let bytes = secret.expose();
-    let bytes = bytes.strip_suffix(b"\n").map_or(bytes, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
-    Secret::new(bytes)
 }

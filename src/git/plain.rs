@@ -55,7 +55,7 @@ impl Plain {
             .pool_idle_timeout(LONGEST_IDLE)
             .pool_max_idle_per_host(client::IDLE)
             .build(connector);
-        Self { client, silence: limits::silence(whole) }
+        Self { client, silence: whole }
     }
 
     /// Begins a request, to be completed. What the address holds is escaped as the other client does it.

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
+
+use crate::commit;
 
 use super::{Error, graft, store};
 
@@ -44,10 +46,10 @@ pub(super) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Err
         if !seen.insert(id) {
             continue;
         }
-        if roots.contains(&id) && repository.find_commit(id).is_ok() {
+        if roots.contains(&id) && commit::exists(repository, id) {
             needed.insert(id);
         } else if let Some(parents) = parents(repository, id) {
-            if parents.iter().all(|parent| seen.contains(parent) || repository.find_commit(*parent).is_ok()) {
+            if parents.iter().all(|parent| seen.contains(parent) || commit::exists(repository, *parent)) {
                 pending.extend(parents);
             } else {
                 needed.insert(id);
@@ -91,7 +93,7 @@ pub(super) fn find_anew(repository: &Repository) -> Result<(), Error> {
             continue;
         }
         let Some(parents) = parents(repository, id) else { continue };
-        if parents.iter().all(|parent| seen.contains(parent) || repository.find_commit(*parent).is_ok()) {
+        if parents.iter().all(|parent| seen.contains(parent) || commit::exists(repository, *parent)) {
             pending.extend(parents);
         } else {
             ends.insert(id);
@@ -103,15 +105,7 @@ pub(super) fn find_anew(repository: &Repository) -> Result<(), Error> {
     write(repository, &ends).map_err(|error| Error::from_disk(repository.path(), &error))
 }
 
-/// The parents that a commit has, in the store or not; `None` if there is no such commit. libgit2 says of the ends of a
-/// shallow history that they have none, and goes on saying so when they are no ends any more.
-pub(super) fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
-    let odb = repository.odb().ok()?;
-    let object = odb.read(id).ok().filter(|object| object.kind() == ObjectType::Commit)?;
-    let after_the_tree = object.data().split(|byte| *byte == b'\n').skip(1);
-    let hashes = after_the_tree.map_while(|line| line.strip_prefix(b"parent "));
-    hashes.map(|hash| Oid::from_str(std::str::from_utf8(hash).ok()?).ok()).collect()
-}
+pub(super) use commit::parents;
 
 /// Makes the history of `commit` end after `depth` commits, whatever more of it is in the store.
 pub(super) fn cut(repository: &Repository, commit: Oid, depth: u32) -> Result<(), Error> {

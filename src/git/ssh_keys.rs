@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey};
 
+use super::pem;
+
 /// No private key is larger; what is, is another file.
 const LARGEST: u64 = 256 * 1024;
 
@@ -35,6 +37,7 @@ fn check_text(text: &[u8]) -> Result<(), String> {
     const END: &str = "-----END OPENSSH PRIVATE KEY-----";
     // What stands before and behind is passed over.
     let text = String::from_utf8_lossy(text);
+    pem::check_layout(&text)?;
     let Some(body) = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(body, _)| body) else {
         return check_pem(&text);
     };

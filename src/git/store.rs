@@ -8,7 +8,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use git2::{Commit, ObjectType, Oid, Repository, RepositoryInitOptions, Tree};
+use git2::{ObjectType, Oid, Repository, RepositoryInitOptions, Tree};
+
+use crate::commit;
 
 use super::error::Cause;
 use super::{Error, partial, shallow};
@@ -185,10 +187,10 @@ pub(super) fn is_whole(store: &Repository, commit: Oid, known: Option<Oid>) -> R
 
 fn is_there(store: &Repository, commit: Oid, known: Option<Oid>, with_blobs: bool) -> Result<bool, Error> {
     let damaged = |error: git2::Error| Error::from_store(store.path(), &error);
-    let Some(tree) = present(store.find_commit(commit).and_then(|commit| commit.tree())).map_err(damaged)? else {
+    let Some(tree) = present(commit::tree(store, commit)).map_err(|error| malformed_or(store, commit, &error))? else {
         return Ok(false);
     };
-    let known = known.and_then(|known| store.find_commit(known).ok()).and_then(|known: Commit<'_>| known.tree().ok());
+    let known = known.and_then(|known| commit::tree(store, known).ok());
     let odb = store.odb().map_err(damaged)?;
     let mut pending = vec![(tree, known)];
     while let Some((tree, known)) = pending.pop() {
@@ -214,6 +216,24 @@ fn is_there(store: &Repository, commit: Oid, known: Option<Oid>, with_blobs: boo
     Ok(true)
 }
 
+/// The error for a commit whose tree cannot be read. One that is there and names no tree is no fault of the store.
+fn malformed_or(store: &Repository, commit: Oid, error: &git2::Error) -> Error {
+    if commit::exists(store, commit) && commit::tree_id(store, commit).is_err() {
+        return Error::MalformedCommit { commit, source: Cause::from(error) };
+    }
+    Error::from_store(store.path(), error)
+}
+
+/// Says once of a commit that came in that libgit2 cannot parse it.
+pub(super) fn note_malformed(store: &Repository, commit: Oid) {
+    if let Err(error) = store.find_commit(commit)
+        && commit::exists(store, commit)
+    {
+        let why = Cause::from(&error);
+        tracing::warn!(%commit, %why, "this commit breaks the format of git; its tree is published, as git would check it out");
+    }
+}
+
 /// Tells an object that is not there from one that cannot be read.
 fn present<T>(found: Result<T, git2::Error>) -> Result<Option<T>, git2::Error> {
     match found {
@@ -233,7 +253,7 @@ pub(super) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet
     let padded = format!("{prefix:0<40}");
     let short = Oid::from_str(&padded).map_err(damaged)?;
     match odb.exists_prefix(short, prefix.len()) {
-        Ok(id) => Ok((!foreign.contains(&id) && store.find_commit(id).is_ok()).then_some(id)),
+        Ok(id) => Ok((!foreign.contains(&id) && commit::exists(store, id)).then_some(id)),
         Err(error) if error.code() == git2::ErrorCode::Ambiguous => {
             // Trees and blobs share the prefix: look for commits only.
             let prefix = prefix.to_ascii_lowercase();
@@ -245,7 +265,7 @@ pub(super) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet
                 true
             })
             .map_err(damaged)?;
-            found.retain(|id| !foreign.contains(id) && store.find_commit(*id).is_ok());
+            found.retain(|id| !foreign.contains(id) && commit::exists(store, *id));
             found.dedup();
             Ok(if let [only] = found[..] { Some(only) } else { None })
         }

@@ -19,7 +19,7 @@ use crate::worker::Cancel;
 use super::credentials::Login;
 use super::look::Advertised;
 use super::pass::Pass;
-use super::{Cause, Error, RemoteOptions, limits, shallow};
+use super::{Cause, Error, RemoteOptions, limits, local, shallow};
 
 /// libgit2's "all there is", for a store that is shallow and shall not be any more.
 const UNSHALLOW: i32 = i32::MAX;
@@ -48,7 +48,7 @@ impl Link<'_> {
         let login = Login::prepare(self.options, self.pass, self.store.path())?;
         let headers = self.headers();
         let listed = (|| {
-            let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
+            let mut remote = self.store.remote_anonymous(&self.options.url.for_libgit2())?;
             if !headers.is_empty() {
                 // Only a fetch takes headers: one of a ref that is nowhere brings the list and nothing else.
                 let mut options = FetchOptions::new();
@@ -61,7 +61,13 @@ impl Link<'_> {
             let list = connection.list()?;
             Ok(list.iter().filter_map(advertised).collect())
         })();
-        let listed: Vec<Advertised> = listed.map_err(|error| self.explain(login, &error))?;
+        let listed: Vec<Advertised> = match listed {
+            // libgit2 parses what each ref names, and fails as a whole.
+            Err(error) if self.options.url.transport() == Transport::Local => {
+                local::list(self.options.url.bare()).map_err(|_| self.explain(login, &error))?
+            }
+            listed => listed.map_err(|error| self.explain(login, &error))?,
+        };
         tracing::trace!(remote = %self.options.url, refs = listed.len(), "the remote listed its refs to libgit2");
         Ok(listed)
     }
@@ -88,7 +94,7 @@ impl Link<'_> {
         let received = Cell::new(Received::default());
         let over_limit = Cell::new(None);
         let got = (|| {
-            let mut remote = self.store.remote_anonymous(self.options.url.bare())?;
+            let mut remote = self.store.remote_anonymous(&self.options.url.for_libgit2())?;
             let mut callbacks = self.callbacks(&login);
             callbacks.transfer_progress(|progress| {
                 let more = (progress.received_bytes() as u64).saturating_sub(received.get().bytes);
@@ -122,7 +128,7 @@ impl Link<'_> {
     fn may_go(&self) -> Result<(), Error> {
         let transport = self.options.url.transport();
         if matches!(transport, Transport::Http | Transport::Https) {
-            limits::trust(self.options.network.ca_file());
+            limits::trust(self.options.network.ca_file(), self.store.path());
         }
         match self.options.way().proxy {
             Some(proxy) if transport == Transport::Http => {
@@ -189,6 +195,13 @@ impl Link<'_> {
         let told =
             problem.unwrap_or_else(|| Error::from_remote(&remote, self.options.timeout, self.store.path(), error));
         match (told, self.options.way().proxy) {
+            // A line of the list of refs that says where the remote's own history ends: libgit2 cannot read it.
+            (Error::Protocol { remote, .. }, _)
+                if self.options.url.transport() == Transport::Ssh && error.message() == "invalid packet line" =>
+            {
+                let source = Cause::new("over ssh, libgit2 cannot read the refs of a shallow repository");
+                Error::RepositoryFormat { remote, source }
+            }
             // "proxy returned unexpected status", say.
             (Error::Protocol { remote, source } | Error::Network { remote, source }, Some(proxy))
                 if source.to_string().contains("proxy") =>
@@ -203,7 +216,8 @@ impl Link<'_> {
         if self.options.url.transport() == Transport::Local && told.store_is_damaged() {
             // libgit2 reads both repositories in this process and does not say which one is broken. Ours is checked
             // after every fetch; a good store must not be thrown away for a fault of the remote's.
-            return Error::Server { remote: self.options.url.to_string(), source: Cause::from(error) };
+            let (remote, source) = (self.options.url.to_string(), Cause::from(error));
+            return Error::Server { remote, source, after: None };
         }
         told
     }

@@ -125,7 +125,7 @@ fn replace(inside: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<(), git2::Error> {
     const FOLDER_LIKE: u32 = 0o160_000;
     let repository = Repository::open_bare(store)?;
-    let tree = repository.find_commit(commit)?.tree()?;
+    let tree = crate::commit::tree(&repository, commit)?;
     // A crash may have left a lock; nobody else writes here.
     let _ = fs::remove_file(path.with_extension("lock"));
     let mut index = Index::open(path)?;

@@ -81,7 +81,7 @@ impl Objects {
     /// The tree that a commit is published as. With submodules that is a graft, which was made when they were fetched.
     pub(super) fn root(&self, commit: Oid) -> Result<Oid, Error> {
         let unreadable = |source| Error::Store { what: format!("commit {commit}"), source };
-        let plain = self.repository.find_commit(commit).map_err(unreadable)?.tree_id();
+        let plain = crate::commit::tree_id(&self.repository, commit).map_err(unreadable)?;
         let Some(name) = self.shape.submodules.graft(commit) else { return Ok(plain) };
         // A tree that libgit2 cannot parse is refused later, with its reason.
         let listed = self.repository.find_tree(plain).is_ok_and(|tree| tree.get_name(".gitmodules").is_some());

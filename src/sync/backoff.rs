@@ -11,13 +11,18 @@ const SPREAD: f64 = 0.1;
 /// The pause before the next attempt after `failures` (1 or more) in a row. `dice` in 0..1 spreads the replicas of a
 /// fleet by a tenth to either side, so that they do not strike a recovering remote together.
 ///
-/// The poll is the promise, so a backoff only ever shortens the wait to it.
+/// The poll is the promise, so a backoff only ever shortens the wait to it. The exception is a server that says when it
+/// may be asked again (`Retry-After`): asking sooner would only prolong its refusal.
 pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
-    let plain = match retry {
-        Retry::NextPoll => period,
-        Retry::Soon => FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(period),
-    };
-    plain.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * dice.clamp(0.0, 1.0)).min(period)
+    let dice = dice.clamp(0.0, 1.0);
+    let spread = |wait: Duration| wait.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * dice).min(period);
+    let soon = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(period);
+    match retry {
+        Retry::NextPoll => spread(period),
+        Retry::Soon => spread(soon),
+        // Later than the server said is no offence, sooner is.
+        Retry::After(pause) => spread(soon).max(pause.mul_f64(1.0 + SPREAD * dice)),
+    }
 }
 
 /// The shortest wait for a poll that there may be.
@@ -30,6 +35,16 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_server_that_says_when_is_asked_no_sooner() {
+        for dice in [0.0, 0.5, 1.0] {
+            let wait = |seconds| delay(1, Retry::After(Duration::from_secs(seconds)), MINUTE, dice);
+            assert!(wait(300) >= Duration::from_secs(300) && wait(300) <= Duration::from_secs(330));
+            assert!(wait(30) >= Duration::from_secs(30) && wait(30) <= Duration::from_secs(33));
+            assert!(wait(0) <= Duration::from_millis(1100));
+        }
+    }
 
     #[test]
     fn it_doubles_from_a_second_and_is_capped_by_the_period() {

@@ -4,6 +4,7 @@ mod git_sync;
 mod older;
 mod ping;
 mod reference;
+mod specs;
 
 use std::process::{Command, Output};
 

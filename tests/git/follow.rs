@@ -387,13 +387,18 @@ async fn a_hash_needs_a_server_that_gives_it_out() {
     let look = engine.look().await.unwrap();
     assert_eq!((look.commit, look.full_ref.clone(), server.requests()), (oid(&first), None, requests));
 
-    // In protocol v0 a server gives out only what a ref names, unless it is told otherwise; in v2 all that it has.
+    // In version 0 a server gives out only what a ref leads to, unless it is told otherwise; in version 2 all that it has.
     server.set(Mode::OldProtocol);
-    let error = engine.fetch(Want::Commit(oid(&first))).await.unwrap_err();
+    let loose = repo.bare_git(&["commit-tree", "-m", "No ref leads here", &format!("{first}^{{tree}}")]);
+    let error = engine.fetch(Want::Commit(oid(&loose))).await.unwrap_err();
     assert_eq!(error.kind(), "no_such_commit", "{error:?}");
-    repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
     assert_eq!(
         Volume::new().engine(engine.options().clone()).fetch(Want::Commit(oid(&first))).await.unwrap().objects,
+        3
+    );
+    repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    assert_eq!(
+        Volume::new().engine(engine.options().clone()).fetch(Want::Commit(oid(&loose))).await.unwrap().objects,
         3
     );
     repo.bare_git(&["config", "uploadpack.allowAnySHA1InWant", "false"]);

@@ -86,6 +86,52 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
         let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
         assert!(source.to_string().contains(why) && useless.kind() == "auth", "{useless:?}");
     }
+    // Habits that spoil a key, each told by its name.
+    let spoilt = [
+        (whole.replace('\n', " "), "on one line"),
+        (whole.replace('\n', "\\n"), "written as `\\n`"),
+        (whole.lines().map(|line| format!("    {line}\n")).collect(), "are indented"),
+    ];
+    for (text, why) in spoilt {
+        let useless = failure(with(vec![sshd.file("spoilt", &text)], Some(&known))).await;
+        let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
+        assert!(source.to_string().contains(why), "{useless:?}");
+    }
+    // Lines that cannot be read are passed over, as ssh does, and libssh2 never sees them.
+    let odd = format!("garbage\n{ours} ssh-ed25519 no!base64\n|1|x\n@cert-authority *\nhost\n{known}");
+    synced(&Volume::new().engine(with(vec![sshd.key()], Some(&odd))), &amended, "amended").await;
+    let latin = with(vec![sshd.key()], Some(&known));
+    let mut bytes = b"h\xf6st ssh-ed25519 AAAA\n".to_vec();
+    bytes.extend(known.as_bytes());
+    std::fs::write(latin.credentials.ssh_known_hosts.as_ref().unwrap(), bytes).unwrap();
+    synced(&Volume::new().engine(latin), &amended, "amended").await;
+    // The path of the address is decoded, as git does it.
+    let blank = repo.root().join("my site#1.git");
+    std::fs::rename(repo.bare(), &blank).unwrap();
+    let mut encoded = with(vec![sshd.key()], Some(&known));
+    encoded.url = options(&sshd.url(&blank).replace(' ', "%20").replace('#', "%23")).url;
+    synced(&Volume::new().engine(encoded), &amended, "amended").await;
+    std::fs::rename(&blank, repo.bare()).unwrap();
+    // What a server says before it hangs up is told in its own words.
+    for (words, kind) in [
+        ("ERROR: Repository not found.", "not_found"),
+        ("ERROR: The acme organization has enabled or enforced SAML SSO.", "auth"),
+        ("ERROR: Your account is suspended.", "auth"),
+        ("ERROR: This repository is over its data quota.", "server_error"),
+        ("ERROR: something else", "server_error"),
+    ] {
+        sshd.force(Some(&format!("echo '{words}' >&2; exit 1")));
+        let told = failure(with(vec![sshd.key()], Some(&known))).await;
+        let source = std::error::Error::source(&told).map(ToString::to_string).unwrap_or_default();
+        assert!(told.kind() == kind && source.contains(words), "{words}: {told:?}");
+    }
+    sshd.force(None);
+    let shallow = repo.shallow_copy(1);
+    let mut from_shallow = with(vec![sshd.key()], Some(&known));
+    from_shallow.url = options(&sshd.url(&shallow)).url;
+    let odd = failure(from_shallow).await;
+    assert!(odd.kind() == "repository_format" && odd.to_string().contains("over http(s) only"), "{odd:?}");
+
     let mut assumed = with(vec!["/nowhere/key".into()], Some(&known));
     assumed.credentials.ssh_keys_assumed = true;
     let assumed = failure(assumed).await;

@@ -68,6 +68,30 @@ async fn only_a_certificate_that_is_signed_named_and_valid_is_believed() {
 }
 
 #[tokio::test]
+async fn an_intermediate_or_the_servers_own_certificate_is_an_anchor_for_both_clients() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    let (root, other) = (Authority::new(), Authority::new());
+    let intermediate = root.intermediate();
+    let (identity, own) = intermediate.identity_and_pem("127.0.0.1", VALID);
+    let front = TlsFront::start(server.address(), identity).await;
+    let marked = [b"\xef\xbb\xbf".as_slice(), &own].concat();
+    for pem in [intermediate.pem(), own, marked] {
+        let volume = Volume::new();
+        let path = volume.0.path().join("anchor.pem");
+        std::fs::write(&path, &pem).unwrap();
+        synced(&volume.engine(remote(&front, vec![What::CaFile(path)])), &repo.head(), "one").await;
+    }
+    // Without the intermediate nobody knows who signed it, and another's certificate is no anchor.
+    for stranger in [root.pem(), other.pem(), other.identity_and_pem("127.0.0.1", VALID).1] {
+        let volume = Volume::new();
+        let path = volume.0.path().join("anchor.pem");
+        std::fs::write(&path, stranger).unwrap();
+        refusal(remote(&front, vec![What::CaFile(path)])).await;
+    }
+}
+
+#[tokio::test]
 async fn libgit2_believes_no_more_than_our_own_client() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());

@@ -193,8 +193,8 @@ async fn a_server_without_version_2_is_left_to_libgit2_and_remembered() {
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
     synced(&engine, &repo.head(), "one").await;
-    let get = || ("GET".to_owned(), false);
-    assert_eq!(costs(&server, &engine).await, [get()], "one request by libgit2, no try of ours");
+    let get = || ("GET".to_owned(), true);
+    assert_eq!(costs(&server, &engine).await, [get()], "one request, and no try of version 2");
     let second = repo.push_file("index.html", "two\n", "Second");
     synced(&engine, &second, "two").await;
     assert_eq!(costs(&server, &engine).await, [get()]);

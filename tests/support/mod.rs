@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub mod control_group;
 pub mod delivery;
 pub mod forge;
+pub mod gateway;
 pub mod git_http;
 pub mod github_app;
 pub mod lfs;

@@ -46,6 +46,34 @@ impl Repo {
         self.home.path().join("work")
     }
 
+    /// A bare repository beside the served one that has so many commits of its history.
+    pub fn shallow_copy(&self, depth: u32) -> PathBuf {
+        let copy = self.root().join(format!("shallow-{depth}.git"));
+        let _ = fs::remove_dir_all(&copy);
+        let depth = depth.to_string();
+        self.git_in(
+            self.home.path(),
+            &["clone", "--quiet", "--bare", "--depth", &depth, &self.file_url(), text(&copy)],
+        );
+        copy
+    }
+
+    /// Stores a commit on top of `main` whose author line breaks git's rules, and moves `main` to it. Git checks it out.
+    pub fn push_malformed(&self, path: &str, contents: &str) -> String {
+        let before = self.head();
+        self.write(path, contents);
+        self.git(&["add", "--all"]);
+        let tree = self.git(&["write-tree"]);
+        let file = self.home.path().join("commit");
+        let committer = "Ada <ada@example.com> 1700000000 +0000";
+        let commit = format!("tree {tree}\nparent {before}\nauthor Ada Lovelace\ncommitter {committer}\n\nImported\n");
+        fs::write(&file, commit).unwrap();
+        let commit = self.git(&["hash-object", "-t", "commit", "-w", "--literally", text(&file)]);
+        self.git(&["update-ref", "refs/heads/main", &commit]);
+        self.push();
+        commit
+    }
+
     pub fn file_url(&self) -> String {
         format!("file://{}", self.bare().display())
     }

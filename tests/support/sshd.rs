@@ -86,6 +86,14 @@ impl Sshd {
         path
     }
 
+    /// From now on a client that is let in gets this shell command's output instead of what it asked for; `None`: what it
+    /// asked for.
+    pub fn force(&self, command: Option<&str>) {
+        let key = fs::read_to_string(self.folder.path().join("client.pub")).unwrap();
+        let options = command.map_or(String::new(), |command| format!("command=\"{command}\" "));
+        fs::write(self.folder.path().join("authorized"), format!("{options}{key}")).unwrap();
+    }
+
     /// What the server logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

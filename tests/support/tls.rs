@@ -30,6 +30,21 @@ impl Authority {
         Self { certificate: builder.build(), key }
     }
 
+    /// An authority that this one vouches for.
+    pub fn intermediate(&self) -> Self {
+        let key = key();
+        let mut builder = certificate("pushsync tests' intermediate", &key, 0, 2_000_000_000);
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        builder.append_extension(KeyUsage::new().critical().key_cert_sign().build().unwrap()).unwrap();
+        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        Self { certificate: builder.build(), key }
+    }
+
+    pub fn der(&self) -> Vec<u8> {
+        self.certificate.to_der().unwrap()
+    }
+
     /// For `SSL_CERT_FILE`.
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().unwrap()
@@ -42,6 +57,11 @@ impl Authority {
 
     /// A certificate for a name or address, valid until so many seconds after 1970.
     pub fn identity(&self, name: &str, until: i64) -> Identity {
+        self.identity_and_pem(name, until).0
+    }
+
+    /// The same, and the certificate itself.
+    pub fn identity_and_pem(&self, name: &str, until: i64) -> (Identity, Vec<u8>) {
         let key = key();
         let mut builder = certificate(name, &key, 0, until);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
@@ -54,7 +74,8 @@ impl Authority {
         builder.append_extension(names).unwrap();
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         let pem = builder.build().to_pem().unwrap();
-        Identity::from_pkcs8(&pem, &key.private_key_to_pem_pkcs8().unwrap()).unwrap()
+        let identity = Identity::from_pkcs8(&pem, &key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        (identity, pem)
     }
 }
 

@@ -82,7 +82,7 @@ fn parse(body: &[u8]) -> Option<Login> {
         let lines = body.lines().rev();
         lines.filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
-    let password = Secret::new(value("password").filter(|password| !password.is_empty())?);
+    let password = Secret::password(value("password").filter(|password| !password.is_empty())?).ok()?;
     Some(Login { user: value("username")?.to_owned(), password })
 }
 

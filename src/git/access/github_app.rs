@@ -22,7 +22,7 @@ use url::Url;
 use super::Login;
 use crate::git::network::Network;
 use crate::git::{Cause, Error};
-use crate::git::{client, fault};
+use crate::git::{client, fault, pem};
 use crate::secret::Secret;
 
 /// GitHub looks at the token only.
@@ -135,7 +135,9 @@ impl GithubApp {
         // What serde says of a document may quote it.
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|_| Cause::new("it answered without token and expires_at"))?;
-        Ok(Token { secret: Secret::new(answer.token), ends: answer.expires_at })
+        let secret =
+            Secret::password(answer.token).map_err(|wrong| Cause::new(&format!("its token is none: {wrong}")))?;
+        Ok(Token { secret, ends: answer.expires_at })
     }
 }
 
@@ -146,6 +148,9 @@ fn assertion(key: &Secret, issuer: &str, now: i64) -> Result<Secret, Cause> {
     let claims = json!({ "iat": begins, "exp": begins + LIVES, "iss": issuer });
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(head), part(claims));
+    if let Err(wrong) = pem::check_layout(&String::from_utf8_lossy(key.expose())) {
+        return Err(Cause::new(&format!("the private key cannot be used: {wrong}")));
+    }
     let wrong = |_| Cause::new("the private key is no RSA key in PEM");
     let key = PKey::private_key_from_pem(key.expose()).map_err(wrong)?;
     let signature = Signer::new(MessageDigest::sha256(), &key)

@@ -81,7 +81,8 @@ impl Credentials {
     }
 
     /// The account for an address over http(s): what it holds itself, else the one with the longest address that covers it;
-    /// of two alike, the first. An account of another user than the address names is not meant for it.
+    /// of two alike, the first. An account of another user than the address names is not meant for it. An address that
+    /// names only a user (`https://TOKEN@host/...`) is that user's with an empty password, as git has it.
     #[must_use]
     pub fn for_url(&self, url: &RemoteUrl) -> Option<Account> {
         if !matches!(url.transport(), Transport::Http | Transport::Https) {
@@ -98,7 +99,10 @@ impl Credentials {
         };
         let fitting = self.accounts.iter().filter(|account| account.scope.covers(url)).filter(is_ours);
         // `max_by_key` would take the last one of equals.
-        let account = fitting.rev().max_by_key(|account| account.scope.length())?;
+        let Some(account) = fitting.rev().max_by_key(|account| account.scope.length()) else {
+            let (scope, username) = (Scope::origin(url)?, url.user()?.to_owned());
+            return Some(Account { scope, username: Some(username), password: Password::Value(Secret::new("")) });
+        };
         let username = account.username.clone().or_else(|| url.user().map(str::to_owned));
         Some(Account { username, ..account.clone() })
     }
@@ -140,7 +144,7 @@ mod tests {
             ("https://evil.test/git.test/acme", None),
             ("https://git.test.evil.test/acme", None),
             ("https://second@git.test/acme/site", Some("second")),
-            ("https://nobody@git.test/acme/site", None),
+            ("https://nobody@git.test/acme/site", Some("nobody")),
             ("git@git.test:acme/site", None),
             ("/srv/git.test/acme", None),
         ];
@@ -158,5 +162,13 @@ mod tests {
         assert_eq!(account.username.as_deref(), Some("me"));
         assert!(matches!(account.password, Password::Value(secret) if secret.expose() == b"own-password"));
         assert!(Credentials::default().for_url(&RemoteUrl::parse("https://git.test/a").unwrap()).is_none());
+        for address in
+            ["https://a-token-in-place-of-a-user@git.test/a", "https://a-token-in-place-of-a-user:@git.test/a"]
+        {
+            let account = Credentials::default().for_url(&RemoteUrl::parse(address).unwrap()).unwrap();
+            assert_eq!(account.username.as_deref(), Some("a-token-in-place-of-a-user"));
+            assert!(matches!(account.password, Password::Value(secret) if secret.expose().is_empty()));
+        }
+        assert_eq!(crate::secret::scrub("it was a-token-in-place-of-a-user"), "it was ***");
     }
 }

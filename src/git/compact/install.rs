@@ -18,6 +18,7 @@ use super::store_files::{self, Pack, file, pack_folder, remove_pack};
 use super::workshop::Workshop;
 use super::write::{Written, listed};
 use super::{ASIDE, Compacted};
+use crate::commit;
 use crate::git::error::Cause;
 use crate::git::{Error, shallow, store};
 
@@ -157,9 +158,9 @@ fn is_reachable(
             return Ok(false);
         }
         if !shallow.contains(&id)
-            && let Ok(commit) = repository.find_commit(id)
+            && let Some(parents) = commit::parents(repository, id)
         {
-            pending.extend(commit.parent_ids().map(|parent| (parent, Some(id))));
+            pending.extend(parents.into_iter().map(|parent| (parent, Some(id))));
         }
     }
     Ok(true)

@@ -12,6 +12,7 @@ use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, PackBuilder, Repositor
 use super::Plan;
 use super::store_files::{file, ids, pack_folder};
 use super::workshop::Workshop;
+use crate::commit;
 use crate::git::Error;
 use crate::git::error::Cause;
 use crate::worker::Cancel;
@@ -158,16 +159,17 @@ impl Walk<'_, '_> {
             let mut next = Vec::new();
             for id in level {
                 stop_if(self.cancel)?;
-                let Ok(commit) = self.store.find_commit(id) else { continue };
+                let Ok(tree) = commit::tree_id(self.store, id) else { continue };
                 if self.commits.insert(id) {
                     self.insert(id, None)?;
-                    self.tree(commit.tree_id())?;
+                    self.tree(tree)?;
                 } else if depth == u32::MAX {
                     // Another root came this way, and went on from here.
                     continue;
                 }
                 if !shallow.contains(&id) {
-                    next.extend(commit.parent_ids().filter(|parent| seen.insert(*parent)));
+                    let parents = commit::parents(self.store, id).unwrap_or_default();
+                    next.extend(parents.into_iter().filter(|parent| seen.insert(*parent)));
                 }
             }
             if next.is_empty() {
@@ -248,7 +250,7 @@ fn names_in(odb: &Odb<'_>, alone: &Repository, id: Oid) -> Result<Vec<Oid>, git2
             let tree = alone.find_tree(id)?;
             tree.iter().filter(|entry| entry.kind() != Some(ObjectType::Commit)).map(|entry| entry.id()).collect()
         }
-        ObjectType::Commit => vec![alone.find_commit(id)?.tree_id()],
+        ObjectType::Commit => vec![commit::tree_id(alone, id)?],
         ObjectType::Tag => vec![alone.find_tag(id)?.target_id()],
         _ => Vec::new(),
     })

@@ -13,10 +13,16 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Refused { source, .. } if source.says(&["SSO", "SAML", "single sign-on"]) => {
+                "authorize the key or token for the organization's single sign-on, on the forge's page for keys or tokens"
+            }
+            Self::Refused { source, .. } if source.says(&["suspended", "blocked", "disabled"]) => {
+                "the account or repository is shut off there: ask the forge's support, or use another account"
+            }
             Self::Refused { .. } => {
                 "check that the token or key is valid and may read this repository; files are read anew, no restart needed"
             }
-            Self::NoCredentials { remote } if is_ssh(remote) => {
+            Self::NoCredentials { remote, .. } if is_ssh(remote) => {
                 "give --ssh-key-file (without it /etc/git-secret/ssh is used, if it is there), and --ssh-known-hosts-file"
             }
             Self::NoCredentials { .. } => {
@@ -55,11 +61,21 @@ impl Error {
             }
             Self::HostKeyRevoked { .. } => "do not connect: ask the server's operator",
             Self::Timeout { .. } => "raise --sync-timeout for a large repository or a slow link, or lower --depth",
+            Self::Server { source, .. } if source.says(&["quota"]) => {
+                "the repository or its owner is over a limit of the server: raise it there; it is asked again"
+            }
+            Self::Server { after: Some(_), .. } => "the server says when it may be asked again, and is asked then",
             Self::Server { .. } => "the server has a problem; it is asked again",
             Self::Protocol { .. } => "check that --repo is a git address and no proxy or login page answers for it",
             Self::RefMissing { .. } => "check --ref, or push the branch or tag",
             Self::NotACommit { .. } => {
                 "give a branch, a tag of a commit, or a commit's hash as --ref; of an annotated tag that is what `git rev-parse TAG^{}` prints"
+            }
+            Self::MalformedCommit { .. } => {
+                "git cannot check it out either: `git fsck` tells what is wrong; push a commit that is whole"
+            }
+            Self::RepositoryFormat { .. } => {
+                "serve it over http(s) (`git http-backend`), where any repository can be followed, or make a plain one of it (`git clone --mirror`)"
             }
             Self::EmptyRepository { .. } => "push a first commit",
             Self::NoSuchCommit { .. } => {
@@ -115,7 +131,7 @@ impl Error {
     /// The same for the remote of a submodule, which no flag names.
     fn hint_for_submodule(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NoCredentials { remote } if is_ssh(remote) => return self.hint(),
+            Self::NoCredentials { remote, .. } if is_ssh(remote) => return self.hint(),
             Self::Refused { remote, .. } if is_ssh(remote) => {
                 "give a key that may read the submodule as another --ssh-key-file (they are tried in turn), or --submodules=off"
             }

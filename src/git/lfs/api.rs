@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -19,7 +20,8 @@ use crate::worker;
 use super::super::credentials::same_origin;
 use super::super::fault::{self, Fault};
 use super::super::pass::Pass;
-use super::super::v2::{broken, refused, said};
+use super::super::refusal::{self, Refusal};
+use super::super::v2::broken;
 use super::super::{Cause, Error, RemoteOptions, client};
 use super::batch::{self, Download, MEDIA_TYPE, Malformed, Said};
 use super::elsewhere::{self, Outside};
@@ -27,6 +29,8 @@ use super::elsewhere::{self, Outside};
 const MOST_REDIRECTS: usize = 5;
 /// Objects that are on their way at once.
 pub(super) const AT_ONCE: usize = 8;
+/// How long an object's server may say nothing before the object is asked for again.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// What is read of an answer that tells of a failure.
 const LONGEST_REFUSAL: usize = 16 * 1024;
 /// Objects are in one or two places; a server that names hundreds does not get a pool of connections for each.
@@ -85,7 +89,9 @@ impl Caller<'_> {
         let is_outside = url.host() != self.api.host();
         // On a thread of its own and without the lock: it reads certificates from a disk.
         let made = worker::apart("client", move || {
-            let mut client = client::builder(&way, https, timeout, AT_ONCE)?;
+            // A transfer that stalls goes on where it ended, so it need not wait for all of `--sync-timeout`.
+            let silence = timeout.min(LONGEST_SILENCE);
+            let mut client = client::builder(&way, https, timeout, AT_ONCE)?.read_timeout(silence);
             if is_outside {
                 client = client.dns_resolver(Arc::new(Outside));
             }
@@ -136,20 +142,18 @@ impl Caller<'_> {
                 url = there.ok_or_else(|| self.no_server("it redirects to another server, which is not followed"))?;
                 continue;
             }
+            let headers = response.headers().clone();
             let words = client::read(&mut response, LONGEST_REFUSAL).await.unwrap_or_default();
-            let source = Cause::new(&format!("{}: {}", status.as_u16(), message(&words)));
-            let remote = self.remote();
+            let words = if refusal::has_words(&headers) { words } else { message(&words).into_bytes() };
+            let refusal = Refusal::new(status, &headers, &words);
+            let (remote, source) = (self.remote(), refusal.cause());
             return Err(match status {
                 StatusCode::PAYLOAD_TOO_LARGE => return Ok(None),
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Refused { remote, source },
                 StatusCode::NOT_FOUND
                 | StatusCode::GONE
                 | StatusCode::METHOD_NOT_ALLOWED
                 | StatusCode::NOT_IMPLEMENTED => Error::NoLfs { remote, source },
-                _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                    Error::Server { remote, source }
-                }
-                _ => Error::LfsAnswer { remote, source },
+                _ => refusal.error(remote).unwrap_or(Error::LfsAnswer { remote: self.remote(), source }),
             });
         }
         Err(self.no_server("it redirects without an end"))
@@ -185,7 +189,7 @@ impl Caller<'_> {
             let response = if home { self.let_in(&url, ask).await } else { self.exchange(ask()).await };
             let response = response.map_err(|error| match error.retry() {
                 Retry::Soon => Trouble::Passing(error),
-                Retry::NextPoll => Trouble::Lasting(error),
+                Retry::NextPoll | Retry::After(_) => Trouble::Lasting(error),
             })?;
             let status = response.status();
             if status.is_redirection() {
@@ -205,7 +209,8 @@ impl Caller<'_> {
 
     fn judge(&self, response: Response, pointer: &Pointer, from: u64) -> Result<(Response, bool), Trouble> {
         let status = response.status();
-        let words = || Cause::new(&format!("unexpected http status code: {}", status.as_u16()));
+        let refusal = Refusal::new(status, response.headers(), b"");
+        let words = || refusal.cause();
         match status {
             StatusCode::PARTIAL_CONTENT => {
                 let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
@@ -230,7 +235,11 @@ impl Caller<'_> {
                 Err(Trouble::Stale(words()))
             }
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Err(Trouble::Passing(Error::Server { remote: self.remote(), source: words() }))
+                let error = refusal.error(self.remote()).unwrap_or_else(|| self.malformed("an unexpected status"));
+                Err(match error.retry() {
+                    Retry::Soon => Trouble::Passing(error),
+                    Retry::NextPoll | Retry::After(_) => Trouble::Lasting(error),
+                })
             }
             _ => Err(Trouble::Lasting(Error::LfsAnswer { remote: self.remote(), source: words() })),
         }
@@ -255,12 +264,13 @@ impl Caller<'_> {
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }
+            let refusal = Refusal::new(response.status(), response.headers(), b"");
             if self.pass.login.is_none() && !self.pass.has_authorization() {
-                return Err(Error::NoCredentials { remote: self.remote() });
+                return Err(refusal.no_credentials(self.remote()));
             }
             if shown || self.pass.login.is_none() {
                 self.door.asked.store(false, Ordering::Relaxed);
-                return Err(refused(self.remote(), response.status()));
+                return Err(refusal.refused(self.remote(), ""));
             }
             shown = true;
             self.door.asked.store(true, Ordering::Relaxed);
@@ -281,7 +291,8 @@ impl Caller<'_> {
         let response = outcome.map_err(|error| self.broken(error))?;
         if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let proxy = self.options.way().proxy.map(|proxy| proxy.to_string()).unwrap_or_default();
-            return Err(Error::Proxy { remote: self.remote(), proxy, source: said(response.status()) });
+            let source = Refusal::new(response.status(), response.headers(), b"").cause();
+            return Err(Error::Proxy { remote: self.remote(), proxy, source });
         }
         Ok(response)
     }

@@ -6,6 +6,7 @@
 use git2::{ErrorCode, Oid, Repository};
 use url::Url;
 
+use crate::commit;
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::text::one_line;
 
@@ -73,7 +74,7 @@ fn named(store: &Repository, commit: Oid) -> Result<Option<String>, Error> {
         ErrorCode::NotFound => Error::Incomplete { commit },
         _ => Error::from_store(store.path(), &error),
     };
-    let tree = store.find_commit(commit).and_then(|commit| commit.tree()).map_err(in_store)?;
+    let tree = commit::tree(store, commit).map_err(in_store)?;
     let Some(entry) = tree.get_name(FILE).filter(|entry| entry.filemode() & 0o170_000 == 0o100_000) else {
         return Ok(None);
     };

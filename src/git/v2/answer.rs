@@ -10,7 +10,7 @@ use super::http::Body;
 use super::pktline::{Decoder, Packet};
 use super::sideband::{self, Band};
 use super::{Malformed, Trouble, as_protocol};
-use crate::git::{Cause, Error};
+use crate::git::Error;
 
 /// How long the end of an answer is waited for after its last packet: only then is the connection free again.
 const LONGEST_TAIL: Duration = Duration::from_secs(1);
@@ -19,15 +19,25 @@ pub(super) struct Packets {
     body: Body,
     decoder: Decoder,
     left: u64,
+    /// Read, and to be read again.
+    again: Option<Packet>,
 }
 
 impl Packets {
     /// `most` bytes are read and no more.
     pub(super) fn new(body: Body, most: u64) -> Self {
-        Self { body, decoder: Decoder::default(), left: most }
+        Self { body, decoder: Decoder::default(), left: most, again: None }
+    }
+
+    /// The next packet will be this one.
+    pub(super) fn put_back(&mut self, packet: Packet) {
+        self.again = Some(packet);
     }
 
     pub(super) async fn next(&mut self) -> Result<Packet, Trouble> {
+        if let Some(packet) = self.again.take() {
+            return Ok(packet);
+        }
         loop {
             if let Some(packet) = self.decoder.next()? {
                 return Ok(packet);
@@ -96,6 +106,6 @@ impl Pack {
     }
 
     fn told(&self, words: &str) -> Error {
-        Error::Server { remote: self.packets.body.remote().to_owned(), source: Cause::new(words) }
+        Error::from_words(self.packets.body.remote().to_owned(), words)
     }
 }

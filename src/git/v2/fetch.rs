@@ -116,7 +116,7 @@ impl Reader {
                 b"acknowledgments" => self.section = Section::Other,
                 _ => return Err(Malformed("a section that was not asked for").into()),
             },
-            Section::Boundary => self.note(line)?,
+            Section::Boundary => self.boundary.note(line)?,
             Section::Named => self.name(line)?,
             Section::Other => {}
         }
@@ -131,15 +131,18 @@ impl Reader {
         }
         Ok(())
     }
+}
 
-    fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
-        if self.boundary.shallow.len() + self.boundary.unshallow.len() >= MOST_ROOTS {
+impl Boundary {
+    /// Reads one line about where the history ends.
+    pub(super) fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        if self.shallow.len() + self.unshallow.len() >= MOST_ROOTS {
             return Err(Malformed("too many ends of the history"));
         }
         if let Some(id) = line.strip_prefix(b"shallow ") {
-            self.boundary.shallow.push(hash(id)?);
+            self.shallow.push(hash(id)?);
         } else if let Some(id) = line.strip_prefix(b"unshallow ") {
-            self.boundary.unshallow.push(hash(id)?);
+            self.unshallow.push(hash(id)?);
         } else {
             return Err(Malformed("an end of the history that is none"));
         }

@@ -20,7 +20,8 @@ use super::super::client;
 use super::super::fault::Fault;
 use super::super::pass::Pass;
 use super::super::plain::Plain;
-use super::super::{Cause, Error, RemoteOptions};
+use super::super::refusal::{self, Refusal};
+use super::super::{Error, RemoteOptions};
 use super::wire::{Answer, Wire};
 use crate::error::is_want_of_descriptors;
 
@@ -54,7 +55,7 @@ pub(super) enum Reply {
     Wanted(Body),
     /// A redirect, and where it leads if it says so.
     Moved(Option<String>),
-    Status(StatusCode),
+    Refused(Refusal),
     /// Success, but something else than git's answer: a login page, say.
     OtherKind,
 }
@@ -99,18 +100,27 @@ impl Http {
             let answer = self.exchange(caller, url, wanted, body, shown).await?;
             let status = answer.status();
             if status.is_success() {
+                let is_post = body.is_some();
                 let body = Body { answer, remote: remote(), timeout: caller.options.timeout };
-                return Ok(if body.is(wanted) { Reply::Wanted(body) } else { Reply::OtherKind });
+                // Git looks at the type of the first answer only; servers and gateways send others, or none, to a POST.
+                return Ok(if is_post || body.is(wanted) { Reply::Wanted(body) } else { Reply::OtherKind });
             }
-            let location = location(answer.headers());
-            drain(answer).await;
+            let headers = answer.headers().clone();
+            let words = read_words(answer).await;
+            let refusal = Refusal::new(status, &headers, &words);
             match status {
-                StatusCode::UNAUTHORIZED if shown => return Err(refused(remote(), status)),
+                StatusCode::UNAUTHORIZED if shown => {
+                    let empty = caller.pass.login.as_ref().is_some_and(|login| login.password.expose().is_empty());
+                    let note = if empty { "; the user was shown with an empty password" } else { "" };
+                    return Err(refusal.refused(remote(), note));
+                }
                 StatusCode::UNAUTHORIZED if caller.pass.login.is_none() => {
                     // A header or a cookie that was to let us in did not.
                     let shown_nothing = caller.pass.headers(url).is_empty();
-                    let none = || Error::NoCredentials { remote: remote() };
-                    return Err(if shown_nothing { none() } else { refused(remote(), status) });
+                    return Err(match shown_nothing {
+                        true => refusal.no_credentials(remote()),
+                        false => refusal.refused(remote(), ""),
+                    });
                 }
                 StatusCode::UNAUTHORIZED => {
                     shown = true;
@@ -118,16 +128,15 @@ impl Http {
                 }
                 StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                     let proxy = self.proxy.clone().unwrap_or_default();
-                    return Err(Error::Proxy { remote: remote(), proxy, source: said(status) });
+                    return Err(Error::Proxy { remote: remote(), proxy, source: refusal.cause() });
                 }
-                StatusCode::FORBIDDEN => return Err(refused(remote(), status)),
                 // 300, 304 and the like lead nowhere.
                 StatusCode::MOVED_PERMANENTLY
                 | StatusCode::FOUND
                 | StatusCode::SEE_OTHER
                 | StatusCode::TEMPORARY_REDIRECT
-                | StatusCode::PERMANENT_REDIRECT => return Ok(Reply::Moved(location)),
-                _ => return Ok(Reply::Status(status)),
+                | StatusCode::PERMANENT_REDIRECT => return Ok(Reply::Moved(location(&headers))),
+                _ => return Ok(Reply::Refused(refusal)),
             }
         }
     }
@@ -142,7 +151,7 @@ impl Http {
     ) -> Result<Answer, Error> {
         let mut again = true;
         let wire = self.wire(caller, url).await?;
-        let headers = headers(caller, url, wanted, body.is_some(), shown);
+        let headers = headers(caller, url, wanted, body, shown);
         let body = body.map(Bytes::copy_from_slice);
         let asked = Instant::now();
         loop {
@@ -190,11 +199,14 @@ impl Http {
 }
 
 /// What a request says of itself and of who sends it.
-fn headers(caller: Caller<'_>, url: &str, wanted: &'static str, is_post: bool, shown: bool) -> HeaderMap {
+fn headers(caller: Caller<'_>, url: &str, wanted: &'static str, body: Option<&[u8]>, shown: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("git-protocol", HeaderValue::from_static("version=2"));
+    // A server that has learned version 2 meanwhile must not take a request of version 0, which has no command, for one.
+    if body.is_none_or(|body| body.get(4..).is_some_and(|rest| rest.starts_with(b"command="))) {
+        headers.insert("git-protocol", HeaderValue::from_static("version=2"));
+    }
     headers.insert(ACCEPT, HeaderValue::from_static(wanted));
-    if is_post {
+    if body.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(REQUEST));
     }
     for (name, value) in caller.pass.headers(url) {
@@ -235,36 +247,23 @@ impl Body {
     }
 }
 
-/// What a status means where there is no other way left to ask; `None`: nothing by itself.
-pub(super) fn failure(caller: Caller<'_>, status: StatusCode) -> Option<Error> {
-    let remote = caller.options.url.to_string();
-    match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Error::NotFound { remote }),
-        StatusCode::TOO_MANY_REQUESTS => Some(Error::Server { remote, source: said(status) }),
-        _ if status.is_server_error() => Some(Error::Server { remote, source: said(status) }),
-        _ => None,
-    }
-}
-
-pub(in crate::git) fn refused(remote: String, status: StatusCode) -> Error {
-    Error::Refused { remote, source: said(status) }
-}
-
-pub(in crate::git) fn said(status: StatusCode) -> Cause {
-    Cause::new(&format!("unexpected http status code: {}", status.as_u16()))
-}
-
 fn location(headers: &HeaderMap) -> Option<String> {
     Some(headers.get(LOCATION)?.to_str().ok()?.to_owned())
 }
 
-/// Reads the rest of a small answer, so that the connection need not be closed.
-async fn drain(mut answer: Answer) {
-    let mut left = MOST_UNWANTED;
+/// Reads the words of a refusal, and the rest of a small answer, so that the connection need not be closed.
+async fn read_words(mut answer: Answer) -> Vec<u8> {
+    let are_words = refusal::has_words(answer.headers());
+    let (mut words, mut left) = (Vec::new(), MOST_UNWANTED);
     while let Ok(Some(part)) = answer.chunk().await {
-        let Some(rest) = left.checked_sub(part.len()) else { return };
+        if are_words {
+            let room = refusal::LONGEST_WORDS - words.len();
+            words.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        let Some(rest) = left.checked_sub(part.len()) else { break };
         left = rest;
     }
+    words
 }
 
 /// Sorts what went wrong below HTTP. The libraries tell some causes only in words, at the end of the chain.

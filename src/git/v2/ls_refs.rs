@@ -56,12 +56,12 @@ pub(super) fn read(line: &[u8], refs: &mut Vec<Advertised>) -> Result<(), Malfor
     let (mut target, mut peeled) = (None, None);
     for attribute in words {
         if let Some(name) = attribute.strip_prefix(b"symref-target:") {
-            target = harmless(name);
+            target = named(name);
         } else if let Some(id) = attribute.strip_prefix(b"peeled:") {
             peeled = Some(hash(id)?);
         }
     }
-    let Some(name) = harmless(name) else { return Ok(()) };
+    let Some(name) = named(name) else { return Ok(()) };
     if let Some(id) = peeled {
         refs.push(Advertised { name: format!("{name}^{{}}"), id, target: None });
     }
@@ -78,7 +78,8 @@ pub(super) fn hash(digits: &[u8]) -> Result<Oid, Malformed> {
     std::str::from_utf8(digits).ok().and_then(|digits| Oid::from_str(digits).ok()).ok_or(malformed)
 }
 
-fn harmless(name: &[u8]) -> Option<String> {
+/// The name of a ref, if it is fit to be shown and compared.
+pub(super) fn named(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     (!name.is_empty() && one_line(name, usize::MAX) == name).then(|| name.to_owned())
 }

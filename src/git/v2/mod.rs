@@ -2,7 +2,8 @@
 //!
 //! A look is one request that names the refs of interest, a fetch one that names one commit. Servers differ in how they
 //! want to be asked, so the ways are tried in this order, and what worked is remembered until something fails: the POST
-//! straight away; after `GET info/refs`; not at all, which leaves the remote to libgit2. It stores nothing.
+//! straight away; after `GET info/refs`; in version 0, if that is what the answer to the `GET` is in; not at all, which
+//! leaves the remote to libgit2. It stores nothing.
 
 mod answer;
 mod capabilities;
@@ -13,6 +14,7 @@ mod http;
 mod ls_refs;
 mod pktline;
 mod sideband;
+mod version0;
 mod wire;
 
 use std::sync::{Mutex, PoisonError};
@@ -31,15 +33,14 @@ use answer::Packets;
 use capabilities::{Capabilities, Step};
 use http::{ADVERTISEMENT, Http, RESULT, Reply};
 use pktline::Packet;
+use version0::{Advertisement, Features};
 
 pub(super) use answer::Pack;
 pub(super) use fetch::{Ask, Boundary};
-pub(super) use http::{Caller, broken, refused, said};
+pub(super) use http::{Caller, broken};
 
 /// The most bytes that a list of refs may have: a hundred times what a repository with thousands of branches sends.
 const LONGEST_LIST: u64 = 32 * 1024 * 1024;
-/// The same for what a server says of itself.
-const LONGEST_ADVERTISEMENT: u64 = 64 * 1024;
 /// How often `GET info/refs` may be sent elsewhere.
 const MOST_REDIRECTS: usize = 4;
 /// For how long a remote is left to libgit2 before version 2 is tried again: a server may learn it, a proxy may recover.
@@ -88,6 +89,16 @@ pub(super) struct Client {
     known: Mutex<Known>,
     /// What it can do, once that was asked; nothing if it does not speak version 2.
     can: Mutex<Option<Capabilities>>,
+    /// What it can do in version 0, since it answered in that.
+    old: Mutex<Option<Features>>,
+}
+
+/// How a server answers `GET info/refs`.
+enum Discovered {
+    Version2(String, Capabilities),
+    Version0(String, Advertisement),
+    /// In a way that libgit2 may understand.
+    Other,
 }
 
 /// What is known of the remote.
@@ -103,6 +114,8 @@ enum Way {
     Untried,
     Straight,
     AfterGet,
+    /// It answered in version 0 then.
+    Version0(Instant),
     /// Only libgit2 can talk to it, as was seen then.
     Old(Instant),
 }
@@ -115,7 +128,12 @@ impl Client {
         if !over_http || options.url.bare().contains(['?', '#']) {
             return None;
         }
-        Some(Self { http: Http::new(options)?, known: Mutex::new(untried(options)), can: Mutex::default() })
+        Some(Self {
+            http: Http::new(options)?,
+            known: Mutex::new(untried(options)),
+            can: Mutex::default(),
+            old: Mutex::default(),
+        })
     }
 
     /// True if making one reads certificates.
@@ -152,6 +170,7 @@ impl Client {
     pub(super) fn forget(&self, options: &RemoteOptions) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
         *self.can.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.old.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.http.forget();
     }
 
@@ -181,7 +200,7 @@ impl Client {
     async fn list(&self, caller: Caller<'_>, prefixes: &[String]) -> Result<Option<Vec<Advertised>>, Error> {
         let known = self.usable();
         let request = ls_refs::request(prefixes);
-        if known.way != Way::AfterGet {
+        if !matches!(known.way, Way::AfterGet | Way::Version0(_)) {
             match self.list_straight(caller, &known, &request).await {
                 Ok(refs) => {
                     self.remember(&known.base, Way::Straight);
@@ -191,7 +210,11 @@ impl Client {
                 Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {}
             }
         }
-        let Some((base, _)) = self.discover(caller).await? else { return Ok(None) };
+        let base = match self.discover(caller).await? {
+            Discovered::Version2(base, _) => base,
+            Discovered::Version0(base, all) => return Ok(Some(self.old_list(&base, all))),
+            Discovered::Other => return Ok(None),
+        };
         // Who moved has not refused to be asked straight away at the new address.
         let way = if base == known.base { Way::AfterGet } else { Way::Straight };
         match self.list_straight(caller, &Known { base: base.clone(), way }, &request).await {
@@ -239,8 +262,21 @@ impl Client {
                 }
             }
         }
+        if let Way::Version0(_) = known.way
+            && let Some(features) = self.old_features()
+        {
+            return self.fetch_old(caller, &known, &features, ask).await;
+        }
         if known.way != Way::Straight {
-            let Some((base, can)) = self.discover(caller).await? else { return Ok(Answered::NotSpoken) };
+            let (base, can) = match self.discover(caller).await? {
+                Discovered::Version2(base, can) => (base, can),
+                Discovered::Version0(base, all) => {
+                    self.old_list(&base, all);
+                    let (known, features) = (self.known(), self.old_features().unwrap_or_default());
+                    return self.fetch_old(caller, &known, &features, ask).await;
+                }
+                Discovered::Other => return Ok(Answered::NotSpoken),
+            };
             if !can.shallow && (ask.deepen.is_some() || !ask.roots.is_empty()) {
                 return Ok(Answered::NotSpoken);
             }
@@ -280,7 +316,10 @@ impl Client {
         if let Some(can) = known {
             return Ok(can);
         }
-        let can = self.discover(caller).await?.map(|(_, can)| can).unwrap_or_default();
+        let can = match self.discover(caller).await? {
+            Discovered::Version2(_, can) => can,
+            Discovered::Version0(..) | Discovered::Other => Capabilities::default(),
+        };
         *self.can.lock().unwrap_or_else(PoisonError::into_inner) = Some(can);
         Ok(can)
     }
@@ -314,17 +353,19 @@ impl Client {
         let url = format!("{}/git-upload-pack", known.base);
         match self.http.send(caller, &url, RESULT, Some(request)).await? {
             Reply::Wanted(body) => Ok(Packets::new(body, most)),
-            Reply::Status(status) if known.way != Way::Untried => {
-                Err(http::failure(caller, status).map_or(Malformed("an unexpected status").into(), Trouble::Failed))
-            }
-            Reply::Status(_) => Err(Malformed("an unexpected status").into()),
+            Reply::Refused(refusal) => Err(match refusal.error(caller.options.url.to_string()) {
+                Some(error) if known.way != Way::Untried => Trouble::Failed(error),
+                // What stands before a server may let nobody POST who has not sent a GET.
+                _ => Malformed("an unexpected status").into(),
+            }),
             Reply::Moved(_) => Err(Malformed("a redirect").into()),
             Reply::OtherKind => Err(Malformed("an answer of another kind").into()),
         }
     }
 
-    /// Asks what the server can do; `None` if it does not speak version 2. Follows redirects that stay with the origin.
-    async fn discover(&self, caller: Caller<'_>) -> Result<Option<(String, Capabilities)>, Error> {
+    /// Asks what the server can do. Follows redirects that stay with the origin.
+    async fn discover(&self, caller: Caller<'_>) -> Result<Discovered, Error> {
+        let remote = || caller.options.url.to_string();
         let mut base = untried(caller.options).base;
         for _ in 0..MOST_REDIRECTS {
             let body = match self.http.send(caller, &format!("{base}{INFO_REFS}"), ADVERTISEMENT, None).await? {
@@ -333,27 +374,50 @@ impl Client {
                     base = moved(caller, &base, location.as_deref())?;
                     continue;
                 }
-                Reply::Status(status) => return http::failure(caller, status).map_or(Ok(None), Err),
-                Reply::OtherKind => return Ok(None),
+                Reply::Refused(refusal) => {
+                    return Err(refusal
+                        .error(remote())
+                        .unwrap_or(Error::Protocol { remote: remote(), source: refusal.cause() }));
+                }
+                Reply::OtherKind => return Ok(Discovered::Other),
             };
-            let mut packets = Packets::new(body, LONGEST_ADVERTISEMENT);
-            let mut reader = capabilities::Reader::default();
+            let mut packets = Packets::new(body, LONGEST_LIST);
+            let (mut reader, mut old) = (capabilities::Reader::default(), Some(version0::Reader::default()));
             loop {
                 let packet = match packets.next().await {
                     Ok(packet) => packet,
                     Err(Trouble::Failed(error)) => return Err(error),
-                    Err(_) => return Ok(None),
+                    Err(_) => return Ok(Discovered::Other),
                 };
+                // Which version it is shows in the first line; until then both read along.
+                let advertised = match old.as_mut().map(|old| old.take(&packet)) {
+                    None => None,
+                    Some(Ok(advertised)) => advertised,
+                    Some(Err(Trouble::Told(words))) => return Err(Error::from_words(remote(), &words)),
+                    Some(Err(_)) => {
+                        old = None;
+                        None
+                    }
+                };
+                if let Some(advertised) = advertised {
+                    packets.finish().await;
+                    if advertised.features.other_hash {
+                        return Err(Error::ObjectFormat { remote: remote() });
+                    }
+                    return Ok(Discovered::Version0(base, advertised));
+                }
                 match reader.take(&packet) {
                     Step::More => {}
                     Step::Done(can) => {
                         packets.finish().await;
                         if can.other_hash {
-                            return Err(Error::ObjectFormat { remote: caller.options.url.to_string() });
+                            return Err(Error::ObjectFormat { remote: remote() });
                         }
-                        return Ok(can.suffice().then_some((base, can)));
+                        let suffices = can.suffice();
+                        return Ok(if suffices { Discovered::Version2(base, can) } else { Discovered::Other });
                     }
-                    Step::Other => return Ok(None),
+                    Step::Other if old.is_some() => {}
+                    Step::Other => return Ok(Discovered::Other),
                 }
             }
         }
@@ -361,11 +425,49 @@ impl Client {
         Err(Error::Misled { remote: caller.options.url.to_string(), source })
     }
 
-    /// What is known, for who asks in version 2.
+    /// Remembers that the server answers in version 0, and returns its refs.
+    fn old_list(&self, base: &str, all: Advertisement) -> Vec<Advertised> {
+        *self.old.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.features);
+        self.remember(base, Way::Version0(Instant::now()));
+        all.refs
+    }
+
+    fn old_features(&self) -> Option<Features> {
+        self.old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a commit in version 0.
+    async fn fetch_old(
+        &self,
+        caller: Caller<'_>,
+        known: &Known,
+        features: &Features,
+        ask: &Ask,
+    ) -> Result<Answered, Error> {
+        if !features.suffice(ask) {
+            return Ok(Answered::NotSpoken);
+        }
+        let begun = async {
+            let mut packets = self.post(caller, known, &features.request(ask), u64::MAX).await?;
+            let mut reader = features.answer(ask);
+            loop {
+                let packet = packets.next().await?;
+                if let Some(boundary) = reader.take(&packet)? {
+                    packets.put_back(packet);
+                    return Ok((boundary, Box::new(Pack::new(packets))));
+                }
+            }
+        };
+        answered(begun.await).map_err(|trouble| settle(caller, trouble))
+    }
+
+    /// What is known, for who asks now. What is left to libgit2, or was long ago found to be old, is tried again.
     fn usable(&self) -> Known {
         let mut known = self.known();
-        if let Way::Old(_) = known.way {
-            known.way = Way::Untried;
+        match known.way {
+            Way::Version0(since) if since.elapsed() < LONGEST_OLD => {}
+            Way::Old(_) | Way::Version0(_) => known.way = Way::Untried,
+            _ => {}
         }
         known
     }
@@ -412,7 +514,7 @@ fn settle(caller: Caller<'_>, trouble: Trouble) -> Error {
     let remote = caller.options.url.to_string();
     match trouble {
         Trouble::Failed(error) => error,
-        Trouble::Told(words) => Error::Server { remote, source: Cause::new(&words) },
+        Trouble::Told(words) => Error::from_words(remote, &words),
         Trouble::NotSpoken(what) => as_protocol(remote, what),
     }
 }

@@ -1,0 +1,77 @@
+//! Refusals over http: which kind they are, in whose words, and when the server is asked again.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use axum::response::Response;
+use pushsync::error::Retry;
+use pushsync::git::Error;
+
+use super::{Volume, options};
+use crate::support::stub::{Stub, answer};
+
+fn with(status: u16, headers: &[(&str, &str)], body: &'static str) -> Response {
+    let mut response = answer(status, body);
+    for (name, value) in headers {
+        let name: axum::http::HeaderName = name.parse().unwrap();
+        response.headers_mut().append(name, value.parse().unwrap());
+    }
+    response
+}
+
+/// Looks at a server that answers every request so.
+async fn refusal(login: &str, status: u16, headers: &'static [(&str, &str)], body: &'static str) -> Error {
+    let stub = Stub::start(move |_| async move { with(status, headers, body) }).await;
+    let url = format!("http://{login}{}/site.git", stub.address);
+    Volume::new().engine(options(&url)).look().await.unwrap_err()
+}
+
+const TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
+
+#[tokio::test]
+async fn the_words_the_schemes_and_the_pause_of_a_refusal_are_told() {
+    let error =
+        refusal("", 401, &[("www-authenticate", "Basic realm=\"git\""), ("www-authenticate", "Bearer")], "").await;
+    assert_eq!(error.kind(), "auth");
+    assert!(error.to_string().contains("asks for credentials (Basic, Bearer)"), "{error}");
+    let error = refusal("ada:secret-1843@", 401, &[("www-authenticate", "Negotiate")], "").await;
+    assert!(error.source().unwrap().to_string().contains("it takes Negotiate"), "{error:?}");
+    let error = refusal("a-token-in-place-of-a-user@", 401, &[], "").await;
+    assert!(error.source().unwrap().to_string().contains("with an empty password"), "{error:?}");
+    let error = refusal("", 403, &[TEXT], "Your account is suspended.\nAsk support.\n").await;
+    assert_eq!(error.kind(), "auth");
+    let words = error.source().unwrap().to_string();
+    assert_eq!(words, "it answered 403 Forbidden: Your account is suspended. Ask support.");
+    let error = refusal("", 404, &[TEXT], "Repository not found.").await;
+    assert!(error.kind() == "not_found" && error.source().unwrap().to_string().contains("Repository not found."));
+    for status in [429, 503] {
+        let error = refusal("", status, &[("retry-after", "90")], "").await;
+        assert_eq!((error.kind(), error.retry()), ("server_error", Retry::After(Duration::from_secs(90))));
+    }
+    let error = refusal("", 500, &[("content-type", "text/html")], "<h1>secret page</h1>").await;
+    assert!(!format!("{error:?}").contains("secret page"), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_error_packet_is_what_its_words_say() {
+    for (words, kind) in [
+        ("ERR Repository not found.", "not_found"),
+        ("ERR access denied", "auth"),
+        ("ERR storage quota exceeded", "server_error"),
+    ] {
+        let packet = format!("{:04x}{words}", words.len() + 4);
+        let stub = Stub::start(move |asked| {
+            let packet = packet.clone();
+            async move {
+                let kind = if asked.method == "GET" { "advertisement" } else { "result" };
+                let kind = format!("application/x-git-upload-pack-{kind}");
+                Response::builder().header("content-type", kind).body(packet.into()).unwrap()
+            }
+        })
+        .await;
+        let error =
+            Volume::new().engine(options(&format!("http://{}/site.git", stub.address))).look().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{words}: {error:?}");
+        assert!(words.ends_with(&error.source().unwrap().to_string()), "{error:?}");
+    }
+}
