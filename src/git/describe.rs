@@ -134,6 +134,8 @@ struct Ancestors {
 
 /// `None` if there are too many to look at.
 fn ancestors(store: &Repository, of: Oid) -> Result<Option<Ancestors>, git2::Error> {
+    // A commit that is not there has none.
+    commit::tree_id(store, of)?;
     let mut all = Ancestors { known: HashSet::from([of]), ends: HashSet::new() };
     let mut next = vec![of];
     while let Some(id) = next.pop() {

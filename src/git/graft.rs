@@ -205,9 +205,9 @@ fn write(store: &Repository, name: &str, root: Oid, commit: Oid, used: &[Used], 
     shallow::end_at(store, &theirs.into_iter().chain(ours).collect::<Vec<_>>())?;
     let graft = (|| {
         // Not through libgit2, which would have to parse each parent.
-        let parents: String = commits.iter().map(|id| format!("parent {id}\n")).collect();
+        let parents: Vec<String> = commits.iter().map(|id| format!("parent {id}\n")).collect();
         let nobody = "pushsync <pushsync> 0 +0000";
-        let text = format!("tree {root}\n{parents}author {nobody}\ncommitter {nobody}\n\n{message}");
+        let text = format!("tree {root}\n{}author {nobody}\ncommitter {nobody}\n\n{message}", parents.concat());
         store.odb()?.write(ObjectType::Commit, text.as_bytes())
     })();
     store::keep(store, name, graft.map_err(in_store)?)

@@ -48,7 +48,7 @@ fn accept_partial_chains() {
         fn X509_VERIFY_PARAM_set_trust(parameters: *mut Parameters, trust: c_int) -> c_int;
         fn X509_VERIFY_PARAM_add0_table(parameters: *mut Parameters) -> c_int;
     }
-    /// `X509_V_FLAG_PARTIAL_CHAIN`, `X509_PURPOSE_SSL_SERVER` and `X509_TRUST_SSL_SERVER` (openssl/x509_vfy.h, x509.h).
+    /// `X509_V_FLAG_PARTIAL_CHAIN`, `X509_PURPOSE_SSL_SERVER` and `X509_TRUST_SSL_SERVER` (`openssl/x509_vfy.h`, `x509.h`).
     const PARTIAL_CHAIN: c_ulong = 0x80000;
     const PURPOSE: c_int = 2;
     const TRUST: c_int = 3;
@@ -121,9 +121,9 @@ pub(super) fn connect(timeout: Duration) -> Duration {
 ///
 /// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
 pub(super) fn apply(timeout: Duration) {
-    accept_partial_chains();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        accept_partial_chains();
         // A server may need long to put a pack together, so only the whole operation has a limit.
         let silence = milliseconds(timeout);
         let connect = milliseconds(connect(timeout));

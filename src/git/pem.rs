@@ -52,8 +52,8 @@ mod tests {
         assert_eq!(check_layout(&key.replace('\n', " ")), Err(ONE_LINE));
         assert_eq!(check_layout(&key.replace('\n', "")), Err(ONE_LINE));
         assert_eq!(check_layout(&key.replace('\n', "\\n")), Err(ESCAPED));
-        let indented: String = key.lines().map(|line| format!("    {line}\n")).collect();
-        assert_eq!(check_layout(&indented), Err(INDENTED));
+        let indented: Vec<String> = key.lines().map(|line| format!("    {line}\n")).collect();
+        assert_eq!(check_layout(&indented.concat()), Err(INDENTED));
         assert_eq!(check_layout(&key.replace("\nb3", "\n  b3").replace("\nAA", "\n  AA")), Err(INDENTED));
         assert_eq!(check_layout("no key at all"), Ok(()));
     }

@@ -123,12 +123,11 @@ fn outside_of_quotes(text: &str) -> String {
 /// `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
 fn pause(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let until = rfc2822::DateTimeParser::new().parse_timestamp(text.replace("GMT", "+0000")).ok()?;
-            u64::try_from(until.as_second() - now.as_second()).unwrap_or(0)
-        }
+    let seconds = if let Ok(seconds) = text.parse::<u64>() {
+        seconds
+    } else {
+        let until = rfc2822::DateTimeParser::new().parse_timestamp(text.replace("GMT", "+0000")).ok()?;
+        u64::try_from(until.as_second() - now.as_second()).unwrap_or(0)
     };
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }

@@ -1,7 +1,7 @@
 //! What a server means by the words with which it refuses.
 //!
 //! SSH servers have no status, only their standard error; `ERR` packets and the text of an http answer have none either.
-//! The phrases are those of the forges (GitHub, GitLab, Bitbucket, Gitea and Forgejo, Azure DevOps, AWS CodeCommit,
+//! The phrases are those of the forges (GitHub, GitLab, Bitbucket, Gitea and Forgejo, Azure DevOps, AWS `CodeCommit`,
 //! gitolite) and of git itself. It must not know how the words arrived.
 
 /// Which kind of refusal the words are.
@@ -81,7 +81,7 @@ const PHRASES: [(Category, &[&str]); 4] = [
 pub(in crate::git) fn categorize(words: &str) -> Option<Category> {
     let words = words.to_lowercase();
     let has = |phrase: &&str| words.match_indices(*phrase).any(|(at, _)| is_word(&words, at, phrase));
-    PHRASES.iter().find(|(_, phrases)| phrases.iter().any(|phrase| has(phrase))).map(|(category, _)| *category)
+    PHRASES.iter().find(|(_, phrases)| phrases.iter().any(has)).map(|(category, _)| *category)
 }
 
 /// Short phrases are words of their own: `sso` is in "lesson", too.

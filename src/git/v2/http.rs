@@ -117,9 +117,10 @@ impl Http {
                 StatusCode::UNAUTHORIZED if caller.pass.login.is_none() => {
                     // A header or a cookie that was to let us in did not.
                     let shown_nothing = caller.pass.headers(url).is_empty();
-                    return Err(match shown_nothing {
-                        true => refusal.no_credentials(remote()),
-                        false => refusal.refused(remote(), ""),
+                    return Err(if shown_nothing {
+                        refusal.no_credentials(remote())
+                    } else {
+                        refusal.refused(remote(), "")
                     });
                 }
                 StatusCode::UNAUTHORIZED => {

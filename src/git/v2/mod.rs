@@ -7,6 +7,7 @@
 
 mod answer;
 mod capabilities;
+mod discover;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -21,17 +22,15 @@ use std::sync::{Mutex, PoisonError};
 
 use std::time::{Duration, Instant};
 
-use url::Url;
-
 use crate::remote_url::Transport;
 
-use super::credentials::same_origin;
 use super::look::{Advertised, resolve};
 use super::{Cause, Error, Look, Reference, RemoteOptions};
 
 use answer::Packets;
-use capabilities::{Capabilities, Step};
-use http::{ADVERTISEMENT, Http, RESULT, Reply};
+use capabilities::Capabilities;
+use discover::Discovered;
+use http::{Http, RESULT, Reply};
 use pktline::Packet;
 use version0::{Advertisement, Features};
 
@@ -41,13 +40,8 @@ pub(super) use http::{Caller, broken};
 
 /// The most bytes that a list of refs may have: a hundred times what a repository with thousands of branches sends.
 const LONGEST_LIST: u64 = 32 * 1024 * 1024;
-/// How often `GET info/refs` may be sent elsewhere.
-const MOST_REDIRECTS: usize = 4;
 /// For how long a remote is left to libgit2 before version 2 is tried again: a server may learn it, a proxy may recover.
 const LONGEST_OLD: Duration = Duration::from_secs(600);
-/// How a redirect of it has to end, so that the rest is the repository's address.
-const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
-
 /// Why bytes are no protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Malformed(&'static str);
@@ -91,14 +85,6 @@ pub(super) struct Client {
     can: Mutex<Option<Capabilities>>,
     /// What it can do in version 0, since it answered in that.
     old: Mutex<Option<Features>>,
-}
-
-/// How a server answers `GET info/refs`.
-enum Discovered {
-    Version2(String, Capabilities),
-    Version0(String, Advertisement),
-    /// In a way that libgit2 may understand.
-    Other,
 }
 
 /// What is known of the remote.
@@ -210,7 +196,7 @@ impl Client {
                 Err(Trouble::NotSpoken(_) | Trouble::Told(_)) => {}
             }
         }
-        let base = match self.discover(caller).await? {
+        let base = match Box::pin(self.discover(caller)).await? {
             Discovered::Version2(base, _) => base,
             Discovered::Version0(base, all) => return Ok(Some(self.old_list(&base, all))),
             Discovered::Other => return Ok(None),
@@ -265,15 +251,15 @@ impl Client {
         if let Way::Version0(_) = known.way
             && let Some(features) = self.old_features()
         {
-            return self.fetch_old(caller, &known, &features, ask).await;
+            return Box::pin(self.fetch_old(caller, &known, &features, ask)).await;
         }
         if known.way != Way::Straight {
-            let (base, can) = match self.discover(caller).await? {
+            let (base, can) = match Box::pin(self.discover(caller)).await? {
                 Discovered::Version2(base, can) => (base, can),
                 Discovered::Version0(base, all) => {
                     self.old_list(&base, all);
                     let (known, features) = (self.known(), self.old_features().unwrap_or_default());
-                    return self.fetch_old(caller, &known, &features, ask).await;
+                    return Box::pin(self.fetch_old(caller, &known, &features, ask)).await;
                 }
                 Discovered::Other => return Ok(Answered::NotSpoken),
             };
@@ -316,7 +302,7 @@ impl Client {
         if let Some(can) = known {
             return Ok(can);
         }
-        let can = match self.discover(caller).await? {
+        let can = match Box::pin(self.discover(caller)).await? {
             Discovered::Version2(_, can) => can,
             Discovered::Version0(..) | Discovered::Other => Capabilities::default(),
         };
@@ -361,68 +347,6 @@ impl Client {
             Reply::Moved(_) => Err(Malformed("a redirect").into()),
             Reply::OtherKind => Err(Malformed("an answer of another kind").into()),
         }
-    }
-
-    /// Asks what the server can do. Follows redirects that stay with the origin.
-    async fn discover(&self, caller: Caller<'_>) -> Result<Discovered, Error> {
-        let remote = || caller.options.url.to_string();
-        let mut base = untried(caller.options).base;
-        for _ in 0..MOST_REDIRECTS {
-            let body = match self.http.send(caller, &format!("{base}{INFO_REFS}"), ADVERTISEMENT, None).await? {
-                Reply::Wanted(body) => body,
-                Reply::Moved(location) => {
-                    base = moved(caller, &base, location.as_deref())?;
-                    continue;
-                }
-                Reply::Refused(refusal) => {
-                    return Err(refusal
-                        .error(remote())
-                        .unwrap_or(Error::Protocol { remote: remote(), source: refusal.cause() }));
-                }
-                Reply::OtherKind => return Ok(Discovered::Other),
-            };
-            let mut packets = Packets::new(body, LONGEST_LIST);
-            let (mut reader, mut old) = (capabilities::Reader::default(), Some(version0::Reader::default()));
-            loop {
-                let packet = match packets.next().await {
-                    Ok(packet) => packet,
-                    Err(Trouble::Failed(error)) => return Err(error),
-                    Err(_) => return Ok(Discovered::Other),
-                };
-                // Which version it is shows in the first line; until then both read along.
-                let advertised = match old.as_mut().map(|old| old.take(&packet)) {
-                    None => None,
-                    Some(Ok(advertised)) => advertised,
-                    Some(Err(Trouble::Told(words))) => return Err(Error::from_words(remote(), &words)),
-                    Some(Err(_)) => {
-                        old = None;
-                        None
-                    }
-                };
-                if let Some(advertised) = advertised {
-                    packets.finish().await;
-                    if advertised.features.other_hash {
-                        return Err(Error::ObjectFormat { remote: remote() });
-                    }
-                    return Ok(Discovered::Version0(base, advertised));
-                }
-                match reader.take(&packet) {
-                    Step::More => {}
-                    Step::Done(can) => {
-                        packets.finish().await;
-                        if can.other_hash {
-                            return Err(Error::ObjectFormat { remote: remote() });
-                        }
-                        let suffices = can.suffice();
-                        return Ok(if suffices { Discovered::Version2(base, can) } else { Discovered::Other });
-                    }
-                    Step::Other if old.is_some() => {}
-                    Step::Other => return Ok(Discovered::Other),
-                }
-            }
-        }
-        let source = Cause::new("too many redirects");
-        Err(Error::Misled { remote: caller.options.url.to_string(), source })
     }
 
     /// Remembers that the server answers in version 0, and returns its refs.
@@ -484,21 +408,6 @@ impl Client {
 
 fn untried(options: &RemoteOptions) -> Known {
     Known { base: options.url.bare().trim_end_matches('/').to_owned(), way: Way::Untried }
-}
-
-/// Where a redirect of `GET info/refs` leads, if it stays with the origin.
-fn moved(caller: Caller<'_>, base: &str, location: Option<&str>) -> Result<String, Error> {
-    let remote = || caller.options.url.to_string();
-    let misled = |words: &str| Error::Misled { remote: remote(), source: Cause::new(words) };
-    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| misled("from an address that is none"))?;
-    let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| misled("to nowhere"))?;
-    let origin = there.origin().ascii_serialization();
-    let trusted = same_origin(base, there.as_str()) && there.username().is_empty() && there.password().is_none();
-    if !trusted {
-        return Err(Error::Redirected { remote: remote(), source: Cause::new(&format!("redirect to {origin}")) });
-    }
-    let base = there.as_str().strip_suffix(INFO_REFS).ok_or_else(|| misled("redirect to what is no repository"))?;
-    Ok(base.to_owned())
 }
 
 fn answered(begun: Result<(Boundary, Box<Pack>), Trouble>) -> Result<Answered, Trouble> {

@@ -137,9 +137,9 @@ impl Features {
             ("thin-pack", self.thin_pack && !ask.alone),
             ("no-progress", self.no_progress),
         ];
-        let features: String =
-            features.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| format!(" {name}")).collect();
-        pktline::line(&mut message, &format!("want {} side-band-64k{features}", ask.want));
+        let taken = features.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
+        let features: Vec<&str> = std::iter::once("side-band-64k").chain(taken).collect();
+        pktline::line(&mut message, &format!("want {} {}", ask.want, features.join(" ")));
         for want in &ask.more {
             pktline::line(&mut message, &format!("want {want}"));
         }
