@@ -43,42 +43,73 @@ impl Role {
     }
 }
 
+/// The terminal's background, as far as it is known. Some of the 16 colours cannot be read on some backgrounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    #[default]
+    Dark,
+    Light,
+    /// Only colours that can be read on both are used.
+    Unknown,
+}
+
 /// Colours and glyphs of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
     pub color: bool,
+    pub background: Background,
     pub glyphs: &'static Glyphs,
 }
 
 impl Theme {
     #[must_use]
     pub fn new(color: bool, ascii: bool) -> Self {
-        Self { color, glyphs: if ascii { &ASCII } else { &UNICODE } }
+        Self { color, background: Background::default(), glyphs: if ascii { &ASCII } else { &UNICODE } }
     }
 
+    /// The same theme on another background.
+    #[must_use]
+    pub fn on(self, background: Background) -> Self {
+        Self { background, ..self }
+    }
+
+    /// True if only ASCII characters may reach the terminal.
+    #[must_use]
+    pub fn ascii(&self) -> bool {
+        self.glyphs.ellipsis.is_ascii()
+    }
+
+    /// The style of a role. It is complete: a cell that gets it keeps nothing of the style that it had.
     #[must_use]
     pub fn style(&self, role: Role) -> Style {
+        // Yellow and cyan are too pale for a light background, blue is too dark for a dark one.
+        let (warn, accent) = match self.background {
+            Background::Dark => (Color::Yellow, Some(Color::Cyan)),
+            Background::Light => (Color::Magenta, Some(Color::Blue)),
+            Background::Unknown => (Color::Magenta, None),
+        };
         let (color, modifier) = match role {
             Role::Plain => (None, Modifier::empty()),
             Role::Dim => (None, Modifier::DIM),
             Role::Strong => (None, Modifier::BOLD),
             Role::Good => (Some(Color::Green), Modifier::empty()),
-            Role::Busy => (Some(Color::Cyan), Modifier::BOLD),
-            Role::Warn => (Some(Color::Yellow), Modifier::BOLD),
+            Role::Busy => (accent, Modifier::BOLD),
+            Role::Warn => (Some(warn), Modifier::BOLD),
             Role::Bad => (Some(Color::Red), Modifier::BOLD),
-            Role::Accent => (Some(Color::Cyan), Modifier::empty()),
+            Role::Accent => (accent, Modifier::empty()),
         };
-        let style = Style::new().add_modifier(modifier);
+        let style = Style::reset().add_modifier(modifier);
         match color {
             Some(color) if self.color => style.fg(color),
             _ => style,
         }
     }
 
-    /// What marks the selected row: it survives without colours and on every background.
+    /// The style of every cell of the selected row. It survives without colours and on every background, and it replaces
+    /// the colours of the cells: reversed, each of them would be a background of its own.
     #[must_use]
     pub fn selected(&self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        Style::reset().add_modifier(Modifier::REVERSED)
     }
 }
 
@@ -179,10 +210,22 @@ mod tests {
     #[test]
     fn without_colours_only_modifiers_remain_and_no_role_has_a_background() {
         for role in Role::ALL {
-            assert_eq!(Theme::new(false, false).style(role).fg, None, "{role:?}");
-            assert_eq!(Theme::new(true, false).style(role).bg, None, "{role:?}");
+            assert_eq!(Theme::new(false, false).style(role).fg, Some(Color::Reset), "{role:?}");
+            assert_eq!(Theme::new(true, false).style(role).bg, Some(Color::Reset), "{role:?}");
         }
         assert_eq!(Theme::new(false, false).selected().add_modifier, Modifier::REVERSED);
+    }
+
+    #[test]
+    fn no_colour_is_pale_on_a_light_background_or_dark_on_a_dark_one() {
+        let pale = [Color::Yellow, Color::Cyan, Color::White, Color::Gray];
+        let dark = [Color::Blue, Color::Black, Color::DarkGray];
+        for role in Role::ALL {
+            let on = |background| Theme::new(true, false).on(background).style(role).fg.unwrap_or_default();
+            assert!(!pale.contains(&on(Background::Light)), "{role:?}");
+            assert!(!dark.contains(&on(Background::Dark)), "{role:?}");
+            assert!(!pale.contains(&on(Background::Unknown)) && !dark.contains(&on(Background::Unknown)), "{role:?}");
+        }
     }
 
     #[test]

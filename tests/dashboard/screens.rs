@@ -64,12 +64,29 @@ fn letter(cell: &ratatui::buffer::Cell, theme: &Theme) -> char {
     Role::ALL.iter().find(is).map_or('!', |role| role.letter())
 }
 
+/// Every cell has the style of exactly one role, and a selected row has one style from edge to edge.
+fn assert_styles(buffer: &Buffer, theme: &Theme, name: &str) {
+    let style = |x: u16, y: u16| (buffer[(x, y)].fg, buffer[(x, y)].bg, buffer[(x, y)].modifier);
+    for y in 0..buffer.area.height {
+        let selected = |x: &u16| buffer[(*x, y)].modifier.contains(Modifier::REVERSED);
+        let row: Vec<u16> = (0..buffer.area.width).filter(selected).collect();
+        for x in &row {
+            assert_eq!(style(*x, y), style(row[0], y), "{name}: the selected row is a patchwork at {x},{y}");
+        }
+        for x in 0..buffer.area.width {
+            let cell = &buffer[(x, y)];
+            assert_ne!(letter(cell, theme), '!', "{name}: {:?} at {x},{y} mixes roles: {cell:?}", cell.symbol());
+        }
+    }
+}
+
 fn snapshots(name: &str, mut model: Model) {
     let theme = Theme::new(true, false);
     for (width, height) in SIZES {
         let now = model.now;
         let _ = update(&mut model, now, Msg::Resize(width, height));
         let buffer = render(&model, &theme, width, height);
+        assert_styles(&buffer, &theme, &format!("{name}_{width}x{height}"));
         insta::with_settings!({snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true}, {
             insta::assert_snapshot!(format!("{name}_{width}x{height}"), grids(&buffer, &theme));
         });
