@@ -127,7 +127,7 @@ impl<'a> Attempt<'a> {
         let Standing { live, git_is_lost } = self.tools.open_volume(self.deadline).await?;
         self.git_is_lost = git_is_lost;
         self.decisions = self.tools.decisions();
-        if self.decisions.paused_until.is_some() {
+        if self.decisions.paused_until.is_some() && !self.tools.pin_is_due() {
             return Ok(Done::GaveWay);
         }
         for announced in &self.request.announced {

@@ -63,7 +63,8 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             Ok(accepted(tools, Some(ring(tools, Action::Resume, by))))
         }
         Command::Pin { commit } => {
-            not_paused(&decisions)?;
+            // Also while paused: a bad commit is rolled back first and looked into later. The pause goes on, and the pin
+            // outlasts it.
             let pinned = Some(resolve(tools, &commit).await?);
             decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions }).await?;
             tracing::info!(commit = %commit, by, "pinned by hand");

@@ -222,7 +222,8 @@ impl SyncLoop {
                 self.end_pause();
                 continue;
             }
-            let paused = paused_until.is_some();
+            // A rollback is carried out during a pause, too, and tried again until it has worked.
+            let paused = paused_until.is_some() && !tools.pin_is_due();
             let pause_check = self.pause_check(paused_until);
             tokio::select! {
                 biased;

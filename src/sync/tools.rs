@@ -164,6 +164,12 @@ impl Tools {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// True while a pinned commit is not the published one.
+    pub fn pin_is_due(&self) -> bool {
+        let Some(pinned) = self.decisions().pinned.map(|commit| commit.to_string()) else { return false };
+        self.board.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
+    }
+
     /// The open volume, if it could be opened so far.
     pub fn volume(&self) -> Option<Arc<Volume>> {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -91,6 +91,52 @@ async fn a_pause_holds_pushes_back_survives_a_restart_and_resuming_publishes_the
     site.assert_whole(&second);
 }
 
+#[tokio::test]
+async fn rolling_back_works_while_paused_and_resuming_does_not_publish_the_bad_commit() {
+    let mut site = Site::new();
+    site.start_in_sync().await;
+    let good = site.repo.head();
+    let bad = site.push_and_ring("a", "broken").await;
+    site.wait_published(&bad).await;
+    site.wait_record(|record| record.new.as_deref() == Some(&bad)).await;
+    assert_eq!(site.post("pause", &json!({ "minutes": 60 })).await.0, 202);
+    let worse = site.push_and_ring("a", "more of it").await;
+
+    let (status, answer) = site.post("pin", &json!({ "commit": good })).await;
+    assert_eq!((status, &answer["pinned"]), (202, &json!(good)), "{answer}");
+    site.wait_published(&good).await;
+    let id = answer["sync"].as_str().unwrap().to_owned();
+    let record = site.wait_record(|record| record.id == id).await;
+    assert_eq!((record.outcome, record.new.as_deref()), (Outcome::Published, Some(good.as_str())));
+    let snapshot = site.snapshot().await;
+    assert!(snapshot.paused_until.is_some(), "the pause goes on");
+    let looks = site.remote.requests();
+
+    // Further back, or to another commit: the same while it is still paused.
+    assert_eq!(site.post("pin", &json!({ "commit": bad })).await.0, 202);
+    site.wait_published(&bad).await;
+    assert_eq!(site.post("pin", &json!({ "commit": good })).await.0, 202);
+    site.wait_published(&good).await;
+    eventually_snapshot(&site, |snapshot| snapshot.running.is_none()).await;
+    assert_eq!(site.remote.requests(), looks, "a paused sidecar asks nothing for a commit that it has");
+
+    // Also after a restart, which finds both decisions on the volume.
+    site.sidecar().kill();
+    site.start().await;
+    eventually_snapshot(&site, |snapshot| snapshot.paused_until.is_some() && snapshot.pinned.is_some()).await;
+    assert_eq!(site.published(), Some(good.clone()));
+
+    let (status, answer) = site.post("resume", &json!({})).await;
+    assert_eq!(status, 202, "{answer}");
+    let id = answer["sync"].as_str().unwrap().to_owned();
+    site.wait_record(|record| record.id == id).await;
+    eventually_snapshot(&site, |snapshot| snapshot.head.as_ref().is_some_and(|head| head.commit == worse)).await;
+    assert_eq!(site.published(), Some(good.clone()), "resuming does not undo the rollback");
+    assert_eq!(site.snapshot().await.state, State::Pinned);
+    assert_eq!(site.post("unpin", &json!({})).await.0, 202);
+    site.wait_published(&worse).await;
+}
+
 async fn eventually_snapshot(site: &Site, holds: impl Fn(&pushsync::api::Snapshot) -> bool) {
     let end = std::time::Instant::now() + PATIENCE;
     loop {

@@ -27,7 +27,8 @@ struct Model {
 impl Model {
     /// Somebody looks: nothing else changes what is published.
     fn look(&mut self) {
-        if self.paused {
+        // A pin is carried out during a pause, too.
+        if self.paused && self.pinned.as_ref().is_none_or(|pinned| *pinned == self.published) {
             return;
         }
         let wanted = match &self.pinned {
@@ -96,11 +97,8 @@ impl Run {
             9 => {
                 let commit =
                     if self.random.bool() { self.model.previous.clone() } else { self.model.published.clone() };
-                let taken = !self.model.paused;
-                if taken {
-                    self.model.pinned = Some(commit.clone());
-                }
-                self.decide("pin", json!({ "commit": commit }), taken).await;
+                self.model.pinned = Some(commit.clone());
+                self.decide("pin", json!({ "commit": commit }), true).await;
                 "pin"
             }
             10 => {
