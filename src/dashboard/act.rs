@@ -6,18 +6,19 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use crate::api::{Outcome, State};
 
+use super::answers;
 use super::fleet;
 use super::input;
 use super::keys::Action;
 use super::message::{Change, Effect, Order};
-use super::model::{Dialog, Model, Pod, PodId, Question, View};
+use super::model::{Dialog, Model, Pod, PodId, Question};
+use super::pasted::is_plain;
+use super::rollback::{self, SHORT};
 use super::text;
 
 /// The lengths of a pause that `h` and `l` step through, in minutes.
 const PAUSES: [u32; 8] = [15, 30, 60, 120, 240, 480, 720, 1440];
 const DEFAULT_PAUSE: u32 = 60;
-/// Characters of a hash that are asked for.
-const SHORT: usize = 7;
 
 /// Why an action cannot be done now; `None` if it can.
 #[must_use]
@@ -35,9 +36,12 @@ pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     let snapshot = pod.snapshot.as_ref()?;
     let paused = snapshot.paused_until.is_some() || snapshot.state == State::Paused;
     match action {
-        Action::Sync | Action::Pin if paused => Some("paused: resume first (P)".to_owned()),
-        Action::Pin if target(model, pod).is_none() => Some("there is no earlier commit to go back to".to_owned()),
+        Action::Sync if paused => Some("paused: resume first (P)".to_owned()),
+        Action::Pin if targets(model, pod).is_empty() => {
+            Some("no earlier commit is known: choose one in the history (2), if there is one".to_owned())
+        }
         Action::Unpin if snapshot.pinned.is_none() => Some("not pinned".to_owned()),
+        Action::Unpin if paused => Some("paused: resume first (P), it stays pinned".to_owned()),
         _ => None,
     }
 }
@@ -51,14 +55,14 @@ pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
     let Some(pod) = input::current_pod(model) else { return Vec::new() };
     let id = pod.id.clone();
     let paused = pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.paused_until.is_some());
-    let target = target(model, pod);
+    let choices = targets(model, pod);
     let question = match action {
         Action::Sync => return vec![Effect::Order(id, Order::Change(Change::Sync))],
         Action::SyncAll => Question::Sync,
         Action::Pause if paused => Question::Resume,
         Action::Pause => Question::Pause { minutes: DEFAULT_PAUSE },
-        Action::Pin => match target {
-            Some(commit) => Question::Pin { commit, typed: String::new() },
+        Action::Pin => match choices.first().cloned() {
+            Some(commit) => Question::Pin { commit, typed: String::new(), choices },
             None => return Vec::new(),
         },
         Action::Unpin => Question::Unpin,
@@ -69,29 +73,31 @@ pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The commit that `B` offers: that of the selected sync, else what was published before.
+/// The commits that `B` offers, the first of them chosen: that of the selected sync, then what was live before the live
+/// one. The live commit is never offered.
 #[must_use]
-pub fn target(model: &Model, pod: &Pod) -> Option<String> {
-    if !matches!(model.view, View::Fleet) || input::current_record(model).is_some() {
-        let record = input::current_record(model)?.record;
-        let commit = match record.outcome {
-            Outcome::Published | Outcome::Unchanged => record.new.clone(),
-            _ => record.old.clone(),
-        };
-        return commit.filter(|commit| commit.len() >= SHORT);
+pub fn targets(model: &Model, pod: &Pod) -> Vec<String> {
+    let live = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()).map(|it| it.commit.as_str());
+    let selected = input::current_record(model).and_then(|row| match row.record.outcome {
+        Outcome::Published | Outcome::Unchanged => row.record.new.clone(),
+        _ => row.record.old.clone(),
+    });
+    let mut offered: Vec<String> =
+        selected.filter(|commit| commit.len() >= SHORT && Some(commit.as_str()) != live).into_iter().collect();
+    for commit in rollback::earlier(model, pod) {
+        if !offered.contains(&commit) {
+            offered.push(commit);
+        }
     }
-    let published = pod.snapshot.as_ref()?.published.as_ref()?;
-    pod.records
-        .iter()
-        .filter(|record| record.outcome == Outcome::Published)
-        .find(|record| record.new.as_deref() == Some(published.commit.as_str()))
-        .and_then(|record| record.old.clone())
-        .filter(|commit| commit.len() >= SHORT)
+    offered
 }
 
 /// A key while a question is open.
 pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(dialog) = model.dialog.as_mut() else { return Vec::new() };
+    if !is_plain(key) {
+        return Vec::new();
+    }
     if key.code == KeyCode::Esc {
         model.dialog = None;
         return Vec::new();
@@ -101,14 +107,14 @@ pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         return Vec::new();
     }
     match &mut dialog.question {
-        Question::Pin { commit, typed } => match key.code {
+        Question::Pin { commit, typed, choices } => match key.code {
             KeyCode::Backspace => {
                 typed.pop();
             }
             KeyCode::Enter if confirmed(commit, typed) => return carry_out(model),
-            KeyCode::Char(character) if character.is_ascii_hexdigit() && typed.len() < commit.len() => {
-                typed.push(character.to_ascii_lowercase());
-            }
+            KeyCode::Down | KeyCode::Char('j') => choose(commit, typed, choices, 1),
+            KeyCode::Up | KeyCode::Char('k') => choose(commit, typed, choices, -1),
+            KeyCode::Char(character) => type_digit(commit, typed, character),
             _ => {}
         },
         Question::Pause { minutes } => match key.code {
@@ -129,6 +135,23 @@ pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         },
     }
     Vec::new()
+}
+
+/// Chooses another commit. What was typed named the one before.
+fn choose(commit: &mut String, typed: &mut String, choices: &[String], by: isize) {
+    let at = choices.iter().position(|choice| choice == commit).unwrap_or(0);
+    let next = at.saturating_add_signed(by).min(choices.len().saturating_sub(1));
+    if let Some(choice) = choices.get(next).filter(|choice| *choice != commit) {
+        commit.clone_from(choice);
+        typed.clear();
+    }
+}
+
+/// Adds a digit to the typed hash; other characters are ignored.
+pub fn type_digit(commit: &str, typed: &mut String, character: char) {
+    if character.is_ascii_hexdigit() && typed.len() < commit.len() {
+        typed.push(character.to_ascii_lowercase());
+    }
 }
 
 /// Whether enough of the hash was typed.
@@ -163,12 +186,15 @@ fn carry_out(model: &mut Model) -> Vec<Effect> {
         Question::Unpin => Change::Unpin,
     };
     let ids = addressed(model, &dialog);
-    let left_out = if dialog.all { model.pods.iter().filter(|pod| !pod.live() && !pod.gone()).count() } else { 0 };
-    if left_out > 0 {
-        model.note(None, "you", format!("{}: {left_out} not connected and not told", change.words()), true);
+    let silent: Vec<PodId> =
+        model.pods.iter().filter(|pod| dialog.all && !pod.live() && !pod.gone()).map(|pod| pod.id.clone()).collect();
+    if !silent.is_empty() {
+        model.note(None, "you", format!("{}: {} not connected and not told", change.words(), silent.len()), true);
     }
     if ids.is_empty() {
         model.say("the replica is no longer connected: nothing was sent", true);
+    } else {
+        answers::expect(model, change.clone(), &ids, &silent);
     }
     ids.into_iter().map(|id| Effect::Order(id, Order::Change(change.clone()))).collect()
 }
@@ -179,12 +205,15 @@ pub fn pause_words(minutes: u32) -> String {
     if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
 }
 
-/// The newest thing known about a commit on a replica: subject and when it was published there.
+/// The newest thing known about a commit: subject and when it was published. The replica itself is asked first.
 #[must_use]
 pub fn describe(model: &Model, pod: &Pod, commit: &str) -> Option<(String, String)> {
-    let record = pod.records.iter().take(2000).find(|record| {
-        record.new.as_deref() == Some(commit) && record.outcome == Outcome::Published && record.commits.is_some()
-    })?;
-    let subject = record.commits.as_ref()?.subject.clone();
-    Some((subject, text::age(fleet::age(model, pod, record.finished_at))))
+    let others = model.pods.iter().filter(|other| other.id != pod.id);
+    std::iter::once(pod).chain(others).find_map(|pod| {
+        let record = pod.records.iter().take(2000).find(|record| {
+            record.new.as_deref() == Some(commit) && record.outcome == Outcome::Published && record.commits.is_some()
+        })?;
+        let subject = record.commits.as_ref()?.subject.clone();
+        Some((subject, text::age(fleet::age(model, pod, record.finished_at))))
+    })
 }

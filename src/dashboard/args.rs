@@ -30,6 +30,7 @@ pub struct Args {
     pub max_links: u16,
     pub log_file: Option<PathBuf>,
     pub color: Color,
+    pub theme: Look,
     pub ascii: bool,
     pub utc: bool,
     pub once: bool,
@@ -101,6 +102,11 @@ fn command() -> Command {
                 .default_value("auto")
                 .value_parser(EnumValueParser::<Color>::new()),
         )
+        .arg(
+            value("theme", "LOOK", "Colours for a dark or a light background; auto asks the terminal")
+                .default_value("auto")
+                .value_parser(EnumValueParser::<Look>::new()),
+        )
         .arg(flag("ascii", "Only ASCII characters [default: if LC_ALL or LANG does not say UTF-8]"))
         .arg(flag("utc", "Begin with UTC times in lists; `t` changes it"))
         .arg(
@@ -145,6 +151,14 @@ pub enum Color {
     Never,
 }
 
+/// The background that the colors are chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Auto,
+    Dark,
+    Light,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     Table,
@@ -162,6 +176,20 @@ impl ValueEnum for Color {
             Self::Auto => "auto",
             Self::Always => "always",
             Self::Never => "never",
+        }))
+    }
+}
+
+impl ValueEnum for Look {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Dark, Self::Light]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Dark => "dark",
+            Self::Light => "light",
         }))
     }
 }
@@ -203,6 +231,7 @@ impl Args {
             max_links: given.remove_one("max-links").unwrap_or(12),
             log_file: given.remove_one("log-file"),
             color: given.remove_one("color").unwrap_or(Color::Auto),
+            theme: given.remove_one("theme").unwrap_or(Look::Auto),
             ascii: given.get_flag("ascii"),
             utc: given.get_flag("utc"),
             once: given.get_flag("once"),

@@ -1,6 +1,6 @@
 //! Keys become movement: which screen, which row, what is typed, copied, frozen.
 //!
-//! Part of `update`: pure. What changes a replica is in [`super::act`].
+//! Part of `update`: pure. What changes a replica is in [`super::act`], what is pasted in [`super::pasted`].
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -16,18 +16,26 @@ use super::update;
 /// The filter line is not a novel.
 const FILTER_LENGTH: usize = 200;
 
-/// One key press.
+/// One key, pressed by itself.
 pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
-    if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
-        return vec![Effect::Quit];
+    model.spilled = false;
+    // These work wherever the user is, also while something is typed.
+    match keys::action(model.view.screen(), key) {
+        Some(Action::Quit) if key.modifiers.contains(KeyModifiers::CONTROL) => return vec![Effect::Quit],
+        Some(Action::Suspend) => return vec![Effect::Suspend],
+        Some(Action::Redraw) => return vec![Effect::Redraw],
+        _ => {}
+    }
+    if model.too_small() {
+        let quits = key.code == KeyCode::Char('q') && !key.modifiers.contains(KeyModifiers::ALT);
+        return if quits { vec![Effect::Quit] } else { Vec::new() };
     }
     if std::mem::take(&mut model.copying) {
         return copy(model, key);
     }
     if model.help {
-        let quit = key.code == KeyCode::Char('q');
         model.help = false;
-        return if quit { vec![Effect::Quit] } else { Vec::new() };
+        return Vec::new();
     }
     if model.dialog.is_some() {
         return act::dialog_key(model, key);
@@ -39,6 +47,8 @@ pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(action) = keys::action(model.view.screen(), key) else { return Vec::new() };
     match action {
         Action::Quit => return vec![Effect::Quit],
+        Action::Redraw => return vec![Effect::Redraw],
+        Action::Suspend => return vec![Effect::Suspend],
         Action::Help => model.help = true,
         Action::Copy => model.copying = true,
         Action::Filter => model.typing = true,
@@ -97,8 +107,12 @@ fn page(model: &Model) -> isize {
     isize::try_from(model.size.1.saturating_sub(9)).unwrap_or(10).max(2)
 }
 
-fn type_filter(model: &mut Model, key: KeyEvent) {
+/// A key in the filter line.
+pub fn type_filter(model: &mut Model, key: KeyEvent) {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        return;
+    }
     match key.code {
         KeyCode::Enter => model.typing = false,
         KeyCode::Esc => {
@@ -109,17 +123,27 @@ fn type_filter(model: &mut Model, key: KeyEvent) {
             model.filter_text.pop();
         }
         KeyCode::Char('u') if control => model.filter_text.clear(),
-        KeyCode::Char(character) if !control && model.filter_text.len() < FILTER_LENGTH => {
-            model.filter_text.push(character);
-        }
+        KeyCode::Char(character) if !control => add_to_filter(model, character),
         _ => {}
     }
+    apply_filter(model);
+}
+
+/// Adds a character to the filter's text while there is room.
+pub fn add_to_filter(model: &mut Model, character: char) {
+    if model.filter_text.len() < FILTER_LENGTH {
+        model.filter_text.push(character);
+    }
+}
+
+/// Shows what the filter's text lets through.
+pub fn apply_filter(model: &mut Model) {
     model.filter = Filter::parse(&model.filter_text);
     fleet::refresh(model);
 }
 
 /// `y` and then what: the sha, the delivery id, the error.
-fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
+pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let record = current_record(model);
     let pod = current_pod(model);
     let found = match key.code {

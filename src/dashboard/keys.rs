@@ -37,6 +37,8 @@ pub enum Action {
     Unpin,
     Help,
     Quit,
+    Redraw,
+    Suspend,
 }
 
 /// Where a key works.
@@ -124,7 +126,21 @@ pub const TABLE: &[Binding] = &[
     Binding { action: Action::Unpin, presses: &[Char('U')], keys: "U", label: "unpin", help: "unpin", group: Group::Change, screens: REPLICAS, weight: 2 },
     Binding { action: Action::Help, presses: &[Char('?'), Named(Code::F(1))], keys: "?", label: "help", help: "this help", group: Group::Leave, screens: EVERYWHERE, weight: 10 },
     Binding { action: Action::Quit, presses: &[Char('q'), Ctrl('c')], keys: "q", label: "quit", help: "quit (or Ctrl-c)", group: Group::Leave, screens: EVERYWHERE, weight: 11 },
+    Binding { action: Action::Redraw, presses: &[Ctrl('l')], keys: "Ctrl-l z", label: "", help: "redraw, suspend", group: Group::Leave, screens: EVERYWHERE, weight: 0 },
+    Binding { action: Action::Suspend, presses: &[Ctrl('z')], keys: "", label: "", help: "", group: Group::Leave, screens: EVERYWHERE, weight: 0 },
 ];
+
+/// Actions of which a whole burst may be carried out: they move, and nothing stays changed when they are done.
+#[must_use]
+pub fn moves(action: Action) -> bool {
+    TABLE.iter().any(|binding| binding.action == action && binding.group == Group::Move)
+}
+
+/// True for actions that change a replica.
+#[must_use]
+pub fn changes(action: Action) -> bool {
+    TABLE.iter().any(|binding| binding.action == action && binding.group == Group::Change)
+}
 
 /// What a key means on a screen.
 #[must_use]

@@ -101,7 +101,7 @@ impl Links {
             }
             Effect::Order(id, order) => self.order(&id, order),
             Effect::ListPods => self.relist.notify_one(),
-            Effect::Quit | Effect::Copy(_) => {}
+            Effect::Quit | Effect::Copy(_) | Effect::Suspend | Effect::Redraw => {}
         }
     }
 

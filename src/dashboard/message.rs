@@ -13,7 +13,16 @@ use super::model::{Found, PodId, Problem};
 /// Something happened.
 #[derive(Clone, Debug)]
 pub enum Msg {
+    /// A key that was pressed by itself.
     Key(KeyEvent),
+    /// A key of a burst, faster than anyone types: pasted text, or keys that a slow line brought together.
+    Rushed {
+        key: KeyEvent,
+        /// It is the first of its burst.
+        first: bool,
+    },
+    /// Text that the terminal marked as pasted.
+    Paste(String),
     Resize(u16, u16),
     /// A second went by.
     Tick,
@@ -88,6 +97,10 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Quit,
+    /// Stop the process, as Ctrl-Z does.
+    Suspend,
+    /// Clear the screen and draw all of it.
+    Redraw,
     Copy(String),
     Attach(Found),
     Detach(PodId),

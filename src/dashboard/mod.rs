@@ -7,6 +7,9 @@
 pub mod text;
 pub mod theme;
 
+pub mod decoder;
+pub mod sequence;
+
 pub mod filter;
 pub mod keys;
 pub mod records;
@@ -15,9 +18,13 @@ pub mod message;
 pub mod model;
 
 pub mod act;
+pub mod answers;
 pub mod ask;
+pub mod bursts;
 pub mod fleet;
 pub mod input;
+pub mod pasted;
+pub mod rollback;
 pub mod turns;
 pub mod update;
 pub mod verdict;
@@ -39,7 +46,9 @@ pub mod person;
 pub mod pods;
 
 pub mod args;
+pub mod output;
 pub mod plain;
+pub mod reader;
 pub mod screen;
 pub mod terminal;
 
@@ -58,7 +67,7 @@ use tokio::time::Instant;
 use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 use crate::clock::Clock;
 
-use self::args::{Args, Output};
+use self::args::{Args, Look, Output};
 use self::child::Terminal;
 use self::children::{Children, Reaper};
 use self::http::Token;
@@ -129,7 +138,12 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let begun = Instant::now();
     let mut signals = terminal::signals(children.clone()).context("cannot wait for signals")?;
     let clock = Clock::real();
-    let screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
+    let environment = |name: &str| std::env::var(name).ok();
+    let mut screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
+    if screen && !terminal::capable(environment) {
+        eprintln!("pushsync: this terminal (TERM={}) cannot show a screen", environment("TERM").unwrap_or_default());
+        screen = false;
+    }
     let (mut links, messages) = Links::new(source(&args, children.clone()), token(&args)?, children.clone());
     // Before raw mode, so that a login plugin can ask and a failure is plain text.
     let first = tokio::select! {
@@ -178,14 +192,16 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         ),
         None => None,
     };
-    let environment = |name: &str| std::env::var(name).ok();
     let color = terminal::color(args.color, environment);
-    let theme = Theme::new(color, args.ascii || terminal::ascii(environment));
+    let background = terminal::background(args.theme, environment);
+    let theme = Theme::new(color, args.ascii || terminal::ascii(environment)).on(background);
     let panicked = terminal::leave_on_panic();
     let guard = terminal::Guard;
     let taken = terminal::take().context("cannot use this terminal")?;
-    let size = taken.size().context("the terminal has no size")?;
-    model.size = (size.width, size.height);
+    model.size = output::size();
+    if color && args.theme == Look::Auto {
+        terminal::ask_background(environment).context("cannot use this terminal")?;
+    }
     let running = screen::Loop {
         screen: taken,
         model,
@@ -197,6 +213,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         panicked: &panicked,
         log,
         logged: 0,
+        shown: None,
     };
     // A terminal that cannot be drawn on is gone; that is a way to leave, not a failure to report to it.
     let code = running.run().await.unwrap_or(129);

@@ -15,7 +15,7 @@ use super::ask::Asked;
 use super::filter::Filter;
 use super::fleet::Latency;
 use super::keys::Screen;
-use super::message::Msg;
+use super::message::{Change, Msg};
 use super::records::Records;
 
 /// Entries in the Events view.
@@ -24,6 +24,9 @@ const MAX_EVENTS: usize = 500;
 const MAX_NOTE: usize = 500;
 /// Details of syncs that are kept, newest opened last.
 const MAX_DETAILS: usize = 16;
+
+/// Columns and rows below which there is no screen.
+pub const LEAST: (u16, u16) = (40, 6);
 
 /// Identifies a replica for as long as it lives: the pod's uid, or the URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -288,8 +291,23 @@ pub enum Question {
     Pin {
         commit: String,
         typed: String,
+        /// The commits to choose from, newest first; the arrows step through them.
+        choices: Vec<String>,
     },
     Unpin,
+}
+
+/// A change that was sent to replicas, and what they have answered so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub change: Change,
+    /// Replicas that it is about, also those that cannot be told.
+    pub total: usize,
+    /// Replicas that have not answered, or whose sync has not ended; with the id of that sync.
+    pub waiting: Vec<(PodId, Option<String>)>,
+    pub done: usize,
+    /// Names and reasons.
+    pub refused: Vec<(String, String)>,
 }
 
 /// The details of one sync, once asked for.
@@ -347,6 +365,10 @@ pub struct Model {
     pub copying: bool,
     pub help: bool,
     pub dialog: Option<Dialog>,
+    /// The change that was sent last, and what came of it.
+    pub asked: Option<Asked>,
+    /// Several lines were pasted into a text field as keys: what is left of that burst is dropped.
+    pub spilled: bool,
     pub flash: Option<Flash>,
     pub frozen: bool,
     /// What came in while the screen was frozen.
@@ -394,6 +416,8 @@ impl Model {
             copying: false,
             help: false,
             dialog: None,
+            asked: None,
+            spilled: false,
             flash: None,
             frozen: false,
             held: Vec::new(),
@@ -427,9 +451,20 @@ impl Model {
         self.noted += 1;
     }
 
+    /// True if the terminal has no room for a screen: one line says so, and no key may act on what cannot be seen.
+    #[must_use]
+    pub fn too_small(&self) -> bool {
+        self.size.0 < LEAST.0 || self.size.1 < LEAST.1
+    }
+
     /// Shows a line at the foot for six seconds.
     pub fn say(&mut self, text: impl Into<String>, bad: bool) {
-        let until = self.now.saturating_add(SignedDuration::from_secs(6)).unwrap_or(self.now);
+        self.say_for(SignedDuration::from_secs(6), text, bad);
+    }
+
+    /// Shows a line at the foot.
+    pub fn say_for(&mut self, time: SignedDuration, text: impl Into<String>, bad: bool) {
+        let until = self.now.saturating_add(time).unwrap_or(self.now);
         self.flash = Some(Flash { text: text.into(), bad, until });
     }
 

@@ -6,16 +6,20 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crossterm::event::{Event as TerminalEvent, EventStream, KeyEventKind};
-use futures_util::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
 
+use super::bursts::Bursts;
+use super::decoder::{Decoder, Input};
 use super::links::Links;
 use super::message::{Effect, Msg};
-use super::model::{Link, Model};
+use super::model::{Link, Model, View};
+use super::output;
+use super::pasted;
+use super::reader::{self, Chunk};
 use super::terminal::{self, Screen};
 use super::theme::Theme;
 use super::update::update;
@@ -39,6 +43,22 @@ pub struct Loop<'a> {
     pub log: Option<File>,
     /// Notes of the model that are in the log already.
     pub logged: u64,
+    /// The view that was drawn last.
+    pub shown: Option<View>,
+}
+
+/// What lies between the terminal's bytes and messages.
+#[derive(Default)]
+struct Keyboard {
+    decoder: Decoder,
+    bursts: Bursts,
+}
+
+impl Keyboard {
+    /// When a key that waits has to be looked at.
+    fn deadline(&self) -> Option<Instant> {
+        [self.decoder.deadline(), self.bursts.deadline()].into_iter().flatten().min()
+    }
 }
 
 impl Loop<'_> {
@@ -47,32 +67,47 @@ impl Loop<'_> {
     /// # Errors
     /// The terminal cannot be drawn on any more.
     pub async fn run(mut self) -> io::Result<u8> {
-        let mut keys = EventStream::new();
+        let mut chunks = reader::start()?;
+        let mut keyboard = Keyboard::default();
+        let mut resized = signal(SignalKind::window_change())?;
+        let mut continued = signal(SignalKind::from_raw(libc::SIGCONT))?;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut drawn = Instant::now();
         let mut dirty = true;
         self.draw()?;
         loop {
+            let waits = keyboard.deadline();
             tokio::select! {
+                // Input before its deadlines: what arrived in time must not be judged by when it is looked at.
+                biased;
                 code = self.signals.recv() => return Ok(code.unwrap_or(143)),
                 () = self.panicked.notified() => return Ok(101),
-                event = keys.next() => match event {
+                chunk = chunks.recv() => {
                     // The end of input and an error are the same: there is no terminal any more.
-                    None | Some(Err(_)) => return Ok(129),
-                    Some(Ok(event)) => {
-                        let Some(msg) = understand(event) else { continue };
-                        dirty = true;
-                        if self.take(msg)? {
-                            return Ok(0);
-                        }
-                    }
-                },
-                msg = self.messages.recv() => {
-                    let Some(msg) = msg else { return Ok(0) };
+                    let Some(chunk) = chunk else { return Ok(129) };
                     dirty = true;
-                    if self.take(msg)? {
+                    if self.typed(&mut keyboard, &chunk)? {
                         return Ok(0);
+                    }
+                }
+                () = tokio::time::sleep_until(waits.unwrap_or(drawn)), if waits.is_some() => {
+                    dirty = true;
+                    let now = Chunk { bytes: Vec::new(), at: Instant::now() };
+                    if self.typed(&mut keyboard, &now)? {
+                        return Ok(0);
+                    }
+                }
+                _ = resized.recv() => {
+                    dirty = true;
+                    let (width, height) = output::size();
+                    self.take(Msg::Resize(width, height))?;
+                }
+                _ = continued.recv() => {
+                    if terminal::taken() {
+                        terminal::resume()?;
+                        self.screen.clear()?;
+                        dirty = true;
                     }
                 }
                 _ = tick.tick() => {
@@ -81,6 +116,13 @@ impl Loop<'_> {
                         self.take(Msg::Tick)?;
                     } else if terminal::taken() {
                         terminal::poke(&mut self.screen)?;
+                    }
+                }
+                msg = self.messages.recv() => {
+                    let Some(msg) = msg else { return Ok(0) };
+                    dirty = true;
+                    if self.take(msg)? {
+                        return Ok(0);
                     }
                 }
                 () = tokio::time::sleep_until(drawn + FRAME), if dirty => {}
@@ -100,9 +142,49 @@ impl Loop<'_> {
         }
     }
 
+    /// Takes what was typed or pasted. Returns true if it is time to leave.
+    fn typed(&mut self, keyboard: &mut Keyboard, chunk: &Chunk) -> io::Result<bool> {
+        if let Some(msg) = keyboard.bursts.expire(chunk.at)
+            && self.take(msg)?
+        {
+            return Ok(true);
+        }
+        let inputs = if chunk.bytes.is_empty() {
+            keyboard.decoder.expire(chunk.at)
+        } else {
+            keyboard.decoder.push(&chunk.bytes, chunk.at)
+        };
+        let is_text = |input: &Input| matches!(input, Input::Key(key) if Bursts::is_text(*key));
+        for (index, input) in inputs.iter().enumerate() {
+            let messages = match input {
+                Input::Key(key) => {
+                    let more = inputs[index + 1..].iter().any(is_text);
+                    keyboard.bursts.key(*key, chunk.at, more, pasted::decides(&self.model, *key))
+                }
+                Input::Paste(text) => vec![Msg::Paste(text.clone())],
+                Input::Background(background) => {
+                    self.theme = self.theme.on(*background);
+                    self.screen.clear()?;
+                    Vec::new()
+                }
+            };
+            for msg in messages {
+                if self.take(msg)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn draw(&mut self) -> io::Result<()> {
         if !terminal::taken() {
             return Ok(());
+        }
+        // Terminals disagree about the width of some characters; what is left of them goes with the screen.
+        if self.shown.as_ref() != Some(&self.model.view) {
+            self.shown = Some(self.model.view.clone());
+            self.screen.clear()?;
         }
         self.screen.draw(|frame| view::draw(frame, &self.model, &self.theme))?;
         Ok(())
@@ -114,6 +196,11 @@ impl Loop<'_> {
         for effect in update(&mut self.model, now, msg) {
             match effect {
                 Effect::Quit => return Ok(true),
+                Effect::Suspend => {
+                    terminal::suspend()?;
+                    self.screen.clear()?;
+                }
+                Effect::Redraw => self.screen.clear()?,
                 Effect::Copy(text) => {
                     let count = text.chars().count();
                     let (words, bad) = if terminal::copy(&mut self.screen, &text)? {
@@ -143,14 +230,6 @@ impl Loop<'_> {
             self.log = None;
             self.model.say("the log file cannot be written any more", true);
         }
-    }
-}
-
-fn understand(event: TerminalEvent) -> Option<Msg> {
-    match event {
-        TerminalEvent::Key(key) if key.kind == KeyEventKind::Press => Some(Msg::Key(key)),
-        TerminalEvent::Resize(width, height) => Some(Msg::Resize(width, height)),
-        _ => None,
     }
 }
 

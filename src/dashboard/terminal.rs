@@ -2,31 +2,42 @@
 //!
 //! It knows escape sequences and signals, not the model.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::style::Print;
 use crossterm::{cursor, execute, queue, terminal};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use rustix::process::{Signal as Number, kill_current_process_group};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-use super::args::Color;
+use super::args::{Color, Look};
 use super::children::Children;
+use super::output::Output;
+use super::theme::Background;
 
 /// A terminal takes this much by OSC 52; many drop the whole sequence if it is longer.
 const MAX_COPY: usize = 75_000;
 /// How long the screen may take to leave after a signal. A terminal that is stopped (Ctrl-S) blocks every write.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Asks for the background color (xterm's OSC 11). Terminals that do not know the question ignore it.
+const ASK_BACKGROUND: &str = "\x1b]11;?\x07";
+/// Terminals that print a part of that question.
+const DEAF: [&str; 2] = ["linux", "cons25"];
+/// Terminals without the sequences that the screen is made of.
+const DUMB: [&str; 5] = ["dumb", "unknown", "vt52", "emacs", "network"];
+
 /// True while the terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The screen.
-pub type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+pub type Screen = Terminal<Output>;
 
 /// Takes the terminal over. Mouse capture stays off: selecting text with the mouse is the terminal's business.
 ///
@@ -35,12 +46,71 @@ pub type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
 pub fn take() -> io::Result<Screen> {
     // Without this, NO_COLOR makes crossterm drop modifiers too, and with them the selected row. The theme decides.
     crossterm::style::force_color_output(true);
+    enter()?;
+    Terminal::new(Output::new())
+}
+
+/// Sets the modes: raw input, the alternate screen, bracketed paste, no cursor.
+fn enter() -> io::Result<()> {
     terminal::enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
-    // Not `Terminal::clear`, which asks the terminal where its cursor is: not every terminal answers.
-    execute!(out, terminal::EnterAlternateScreen, terminal::Clear(terminal::ClearType::All), cursor::Hide)?;
-    Terminal::new(CrosstermBackend::new(out))
+    execute!(
+        io::stdout(),
+        terminal::EnterAlternateScreen,
+        EnableBracketedPaste,
+        terminal::Clear(terminal::ClearType::All),
+        cursor::Hide
+    )
+}
+
+/// Takes the terminal back after the process was stopped and went on: a shell sets the modes that it wants itself.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn resume() -> io::Result<()> {
+    // Off first: crossterm believes that they are still on.
+    terminal::disable_raw_mode()?;
+    enter()
+}
+
+/// Gives the terminal back, stops the process as Ctrl-Z does elsewhere, and takes the terminal again when it goes on.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn suspend() -> io::Result<()> {
+    restore();
+    // The whole job, as the terminal itself would do. Without a shell that could continue it, the kernel ignores this.
+    kill_current_process_group(Number::TSTP)?;
+    resume()
+}
+
+/// Asks the terminal for its background color. The answer is read like keys, whenever it comes.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Result<()> {
+    if environment("TERM").is_some_and(|term| DEAF.contains(&term.as_str())) {
+        return Ok(());
+    }
+    execute!(io::stdout(), Print(ASK_BACKGROUND))
+}
+
+/// The background before the terminal has answered: what the user said, else `COLORFGBG`, else it is not known.
+#[must_use]
+pub fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> Background {
+    match look {
+        Look::Dark => return Background::Dark,
+        Look::Light => return Background::Light,
+        Look::Auto => {}
+    }
+    // `foreground;background` as numbers of the 16 colors, set by rxvt, Konsole and others.
+    let told = environment("COLORFGBG");
+    let color = told.as_deref().and_then(|told| told.rsplit(';').next()).and_then(|color| color.parse::<u8>().ok());
+    match color {
+        Some(7 | 9..=15) => Background::Light,
+        Some(0..=6 | 8) => Background::Dark,
+        _ => Background::Unknown,
+    }
 }
 
 /// Whether the terminal is still ours: a panic elsewhere may have given it back.
@@ -54,7 +124,7 @@ pub fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = terminal::disable_raw_mode();
         let mut out = io::stdout();
-        let _ = execute!(out, terminal::LeaveAlternateScreen, cursor::Show);
+        let _ = execute!(out, DisableBracketedPaste, terminal::LeaveAlternateScreen, cursor::Show);
     }
 }
 
@@ -110,6 +180,12 @@ pub fn leave_on_panic() -> Arc<Notify> {
 #[must_use]
 pub fn present() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal()
+}
+
+/// Whether the terminal understands the sequences that the screen is made of.
+#[must_use]
+pub fn capable(environment: impl Fn(&str) -> Option<String>) -> bool {
+    environment("TERM").is_some_and(|term| !term.is_empty() && !DUMB.contains(&term.as_str()))
 }
 
 /// Whether colours are wanted.
@@ -191,6 +267,24 @@ mod tests {
         assert!(!ascii(with(&[("LC_ALL", "C.utf8"), ("LANG", "C")])));
         assert!(ascii(with(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")])));
         assert!(ascii(with(&[])));
+    }
+
+    #[test]
+    fn a_terminal_without_sequences_gets_no_screen() {
+        assert!(capable(with(&[("TERM", "xterm-256color")])));
+        for term in ["", "dumb", "vt52", "unknown"] {
+            assert!(!capable(with(&[("TERM", term)])), "{term}");
+        }
+        assert!(!capable(with(&[])));
+    }
+
+    #[test]
+    fn the_background_is_what_was_said_or_what_the_environment_knows() {
+        assert_eq!(background(Look::Light, with(&[("COLORFGBG", "15;0")])), Background::Light);
+        assert_eq!(background(Look::Auto, with(&[("COLORFGBG", "15;0")])), Background::Dark);
+        assert_eq!(background(Look::Auto, with(&[("COLORFGBG", "0;default;15")])), Background::Light);
+        assert_eq!(background(Look::Auto, with(&[("COLORFGBG", "0;default")])), Background::Unknown);
+        assert_eq!(background(Look::Auto, with(&[])), Background::Unknown);
     }
 
     #[tokio::test]

@@ -155,6 +155,28 @@ fn shorten(lines: &mut Vec<String>, room: usize, columns: usize, ellipsis: &str)
     }
 }
 
+/// Only ASCII characters, in as many columns: dashes and quotes become their twins, others a question mark.
+#[must_use]
+pub fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        let twin = match character {
+            ' '..='~' => character,
+            '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+            '\u{2018}' | '\u{2019}' => '\'',
+            '\u{201c}' | '\u{201d}' => '"',
+            '…' | '·' | '•' => '.',
+            '\u{a0}' => ' ',
+            _ => '?',
+        };
+        plain.extend(std::iter::repeat_n(twin, character.width().unwrap_or(0)));
+    }
+    Cow::Owned(plain)
+}
+
 /// An age in two units at most: `38s`, `2m 05s`, `2h 11m`, `3d 4h`. A negative one is `0s`: it is a clock, not a prophet.
 #[must_use]
 pub fn age(duration: SignedDuration) -> String {
@@ -179,12 +201,12 @@ pub fn age_short(duration: SignedDuration) -> String {
     }
 }
 
-/// How long something took: `12ms`, `1.9s`, `2m 05s`.
+/// How long something took: `12ms`, `930ms`, `1.9s`, `2m 05s`.
 #[must_use]
 pub fn took(milliseconds: u64) -> String {
     match milliseconds {
-        0..100 => format!("{milliseconds}ms"),
-        100..59_950 => format!("{}.{}s", (milliseconds + 50) / 1000, (milliseconds + 50) % 1000 / 100),
+        0..1000 => format!("{milliseconds}ms"),
+        1000..59_950 => format!("{}.{}s", (milliseconds + 50) / 1000, (milliseconds + 50) % 1000 / 100),
         _ => {
             let seconds = milliseconds / 1000;
             age(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
@@ -278,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn ascii_takes_as_many_columns() {
+        assert_eq!(ascii("plain"), "plain");
+        assert_eq!(ascii("“Größe” – 你好…"), "\"Gr??e\" - ????.");
+        assert_eq!(ascii("e\u{301}"), "e");
+        for text in ["修正 价格表 🎉", "naïve café", "e\u{301}\u{a0}x"] {
+            assert_eq!(width(&ascii(text)), width(text), "{text}");
+        }
+    }
+
+    #[test]
     fn wrapping_breaks_at_spaces_and_within_long_words() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
@@ -310,7 +342,8 @@ mod tests {
     fn durations_and_sizes_read_well_at_the_borders() {
         assert_eq!(took(7), "7ms");
         assert_eq!(took(99), "99ms");
-        assert_eq!(took(950), "1.0s");
+        assert_eq!(took(999), "999ms");
+        assert_eq!(took(1000), "1.0s");
         assert_eq!(took(59_949), "59.9s");
         assert_eq!(took(59_950), "59s");
         assert_eq!(took(125_000), "2m 05s");

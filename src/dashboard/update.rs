@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Accepted, Event, Head, Outcome, Published, Record, Refusal, SCHEMA, Snapshot, State};
 
+use super::answers;
 use super::ask;
 use super::fleet;
 use super::input;
 use super::message::{Change, Effect, Msg, News, Order};
 use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
+use super::pasted;
 use super::text;
 use super::turns;
 use super::webhooks;
@@ -37,7 +39,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
                 model.say("too much happened: the screen goes on", false);
                 return effects;
             }
-            Msg::Key(_) | Msg::Resize(..) => {}
+            Msg::Key(_) | Msg::Rushed { .. } | Msg::Paste(_) | Msg::Resize(..) => {}
         }
     } else {
         model.now = now;
@@ -66,6 +68,11 @@ pub fn thaw(model: &mut Model, now: Timestamp) -> Vec<Effect> {
 fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Key(key) => input::key(model, key),
+        Msg::Rushed { key, first } => pasted::rushed(model, key, first),
+        Msg::Paste(text) => {
+            pasted::paste(model, &text);
+            Vec::new()
+        }
         Msg::Resize(width, height) => {
             model.size = (width, height);
             Vec::new()
@@ -217,7 +224,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
         News::Detail(sync, Ok(detail)) => model.set_detail(id, &sync, Loaded::Here(detail)),
         News::Detail(sync, Err(problem)) => model.set_detail(id, &sync, Loaded::Failed(problem.reason)),
         News::Commit(answer) => ask::answered(pod, answer),
-        News::Answer(change, answer) => answered(model, id, &change, answer),
+        News::Answer(change, answer) => answered(model, id, &change, &answer),
     }
     Vec::new()
 }
@@ -329,8 +336,9 @@ fn finished(model: &mut Model, id: &PodId, record: Record) {
             }
         }
     }
-    if pod.records.push_newest(record) {
+    if pod.records.push_newest(record.clone()) {
         model.note(Some(id), "sync", text, bad);
+        answers::finished(model, id, &record);
     }
 }
 
@@ -351,25 +359,12 @@ fn sync_words(record: &Record) -> String {
     format!("{} {what}", input::sync_name(&record.id))
 }
 
-fn answered(model: &mut Model, id: &PodId, change: &Change, answer: Result<Accepted, Refusal>) {
-    let words = change.words();
-    let (text, bad) = match answer {
-        Ok(accepted) => {
-            let result = match (&accepted.sync, accepted.paused_until, change) {
-                (Some(sync), _, _) => format!("{} accepted", input::sync_name(sync)),
-                (None, Some(_), Change::Pause { minutes }) => format!("paused for {minutes}m"),
-                _ => "accepted".to_owned(),
-            };
-            (format!("{words} -> {result}"), false)
-        }
-        Err(refusal) => {
-            let hint = refusal.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            (format!("{words} refused: {}{hint}", refusal.message), true)
-        }
-    };
+fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Accepted, Refusal>) {
+    let (text, bad) = answers::note(change, answer);
     model.note(Some(id), "you", text.clone(), bad);
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     model.say(format!("{name}: {text}"), bad);
+    answers::answered(model, id, change, answer);
     fleet::refresh(model);
 }
 

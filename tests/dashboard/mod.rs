@@ -6,8 +6,10 @@ mod judging;
 mod keyboard;
 mod kubectl;
 mod kubectl_limits;
+mod pasted;
 mod plain;
 mod program;
+mod rollbacks;
 mod sample;
 mod screens;
 #[path = "../app/site.rs"]

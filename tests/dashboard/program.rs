@@ -42,7 +42,9 @@ fn it_starts_answers_keys_and_gives_the_terminal_back() {
         pty.shows("History");
         pty.keys("\r");
         pty.shows("Log of this sync");
-        pty.keys("ys");
+        pty.keys("y");
+        pty.shows("delivery id");
+        pty.keys("s");
         eventually_for("the clipboard is set", || pty.screen().copied);
         pty.keys("q");
         assert_eq!(pty.exit(), 0);

@@ -286,7 +286,9 @@ fn a_fast_forward_is_claimed_only_if_it_is_known() {
 
 #[test]
 fn dialogs() {
-    for (name, keys) in [("pause", "jjP"), ("pin", "<Tab>B41d0"), ("sync_all", "A"), ("unpin", "U")] {
+    for (name, keys) in
+        [("pause", "jjP"), ("pin", "<Tab>B41d0"), ("pin_second", "<Tab>B<Down>"), ("sync_all", "A"), ("unpin", "U")]
+    {
         let mut model = fleet();
         if name == "unpin" {
             let mut pinned = sample::snapshot("web-6f9c-zz81t", "41d07be", sample::older());
@@ -344,10 +346,16 @@ fn ascii_means_ascii() {
     let theme = Theme::new(false, true);
     for keys in ["", "<Enter>", "<Enter><Enter>", "3", "?", "P"] {
         let mut model = fleet();
+        let subject = "Größe “ändern” – 修正价格表 🎉";
+        for (id, name) in (700..).zip(["web-6f9c-zz81t", "web-6f9c-4kq2x"]) {
+            let finished = record(id, 1, "41d07be", "9f3c2ab", subject);
+            tell(&mut model, name, News::Event(pushsync::api::Event::SyncFinished(Box::new(finished))));
+        }
         press(&mut model, keys);
         let buffer = render(&model, &theme, 120, 32);
         let text: String = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
         assert!(text.is_ascii(), "{keys}: {:?}", text.chars().find(|character| !character.is_ascii()));
+        assert!(!keys.is_empty() || text.contains("Gr??e"), "{keys}: the subject is shown");
     }
 }
 

@@ -27,10 +27,11 @@ fn change(pod: &str, change: Change) -> Effect {
 /// Each key sequence in a fresh fleet, and what it asks of the outside.
 #[test]
 fn keys_and_their_effects() {
-    let pin = || Change::Pin { commit: sha("41d07be") };
+    let pin = || Change::Pin { commit: sha("c0ffee1") };
     let table: Vec<(&str, Vec<Effect>)> = vec![
         ("q", vec![Effect::Quit]),
-        ("?q", vec![Effect::Quit]),
+        ("?q", vec![]),
+        ("?qq", vec![Effect::Quit]),
         ("jkgGtw31?x", vec![]),
         ("S", vec![change(BROKEN, Change::Sync)]),
         ("jS", vec![change(BUSY, Change::Sync)]),
@@ -43,11 +44,12 @@ fn keys_and_their_effects() {
         ("jPhhhhy", vec![change(BUSY, Change::Pause { minutes: 15 })]),
         // Not pinned: nothing to unpin.
         ("U", vec![]),
-        // The sync of the second row is of 9f3c2ab but failed: what it began from is offered. Half a sha confirms nothing.
-        ("<Tab>jB41d0<Enter>", vec![]),
-        ("<Tab>jB41d07be<Enter>", vec![change(BROKEN, pin())]),
-        ("<Tab>jB41d07bf<Enter>", vec![]),
-        ("<Tab>jB41d07bf<Backspace>e<Enter>", vec![change(BROKEN, pin())]),
+        // The sync of the second row failed and began from what is still live: the commit before it is offered. Half a sha
+        // confirms nothing.
+        ("<Tab>jBc0ff<Enter>", vec![]),
+        ("<Tab>jBc0ffee1<Enter>", vec![change(BROKEN, pin())]),
+        ("<Tab>jBc0ffee2<Enter>", vec![]),
+        ("<Tab>jBc0ffee2<Backspace>1<Enter>", vec![change(BROKEN, pin())]),
         // The selected replica's newest sync is opened and its details asked for, once.
         (
             "<Enter><Enter>",

@@ -2,6 +2,8 @@
 //!
 //! It knows cells and roles, not what is shown.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -40,6 +42,8 @@ impl<'a> Canvas<'a> {
         }
         let room = columns.min(self.area.right() - x);
         let shown = text::cut(text, usize::from(room), self.theme.glyphs.ellipsis);
+        // Subjects and names, too: a terminal that cannot show a character shows something of another width.
+        let shown = if self.theme.ascii() { text::ascii(&shown) } else { Cow::Borrowed(shown.as_str()) };
         let (end, _) = self.buffer.set_stringn(x, y, &shown, usize::from(room), self.theme.style(role));
         end.saturating_sub(x)
     }

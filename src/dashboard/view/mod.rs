@@ -18,11 +18,8 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 
 use self::canvas::Canvas;
-use super::model::{Model, View};
+use super::model::{LEAST, Model, View};
 use super::theme::{Role, Theme};
-
-/// Below this even one line per replica is a broken picture.
-const LEAST: (u16, u16) = (40, 6);
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
@@ -58,11 +55,14 @@ fn too_small(canvas: &mut Canvas<'_>, model: &Model) {
     let newest = super::fleet::head(model).map(|head| super::text::short(&head.commit));
     let live = model.pods.iter().filter(|pod| super::fleet::has_newest(model, pod)).count();
     let area = canvas.area;
+    let size = format!("{}x{}", LEAST.0, LEAST.1);
     let sentence = match newest {
-        Some(commit) => format!("{commit} on {live}/{}; make this window 40x6 or larger", model.pods.len()),
-        None => "make this window 40x6 or larger".to_owned(),
+        Some(commit) => format!("{commit} on {live}/{}; make this window {size} or larger", model.pods.len()),
+        None => format!("make this window {size} or larger"),
     };
-    for (y, line) in (area.y..area.bottom()).zip(super::text::wrap(&sentence, usize::from(area.width))) {
+    let keys = "Only q works here: it quits.";
+    let lines = [sentence.as_str(), keys].map(|text| super::text::wrap(text, usize::from(area.width))).concat();
+    for (y, line) in (area.y..area.bottom()).zip(lines) {
         canvas.put(area.x, y, area.width, &line, Role::Plain);
     }
 }

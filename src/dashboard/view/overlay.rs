@@ -2,11 +2,11 @@
 
 use ratatui::layout::Rect;
 
-use super::canvas::{Canvas, Piece, piece};
+use super::canvas::{Canvas, Piece, measure, piece};
 use crate::dashboard::act;
 use crate::dashboard::fleet;
 use crate::dashboard::keys::{self, Binding, Group};
-use crate::dashboard::model::{Dialog, Model, Question};
+use crate::dashboard::model::{Dialog, Model, Pod, Question};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
@@ -136,11 +136,9 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
             lines.extend(wrapped(&format!("Resumes by itself after {words} (change: h/l), or with P.")));
             ("Pause", format!("Pause {words}"))
         }
-        Question::Pin { commit, typed } => {
-            pin(&mut lines, model, dialog, &whom, commit, typed, columns);
-            let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
-            let stays = published.is_some_and(|published| published.commit == *commit);
-            (if stays { "Pin" } else { "Roll back and pin" }, String::new())
+        Question::Pin { .. } => {
+            pin(&mut lines, model, dialog, &whom, columns, canvas.area.height.saturating_sub(2));
+            ("Roll back and pin", String::new())
         }
     };
     if !matches!(dialog.question, Question::Pin { .. }) {
@@ -149,31 +147,45 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
         let button = |name: &str, chosen: bool| {
             if chosen { piece(format!("> {name} <"), Role::Strong) } else { piece(format!("  {name}  "), Role::Plain) }
         };
-        let hint = if dialog.all { "A: only this one" } else { "A: all replicas" };
-        lines.push(vec![
-            piece(format!("{hint:<20}"), Role::Dim),
+        let buttons = vec![
             button("Cancel", !dialog.armed),
             piece("    ", Role::Plain),
             button(&go, dialog.armed),
             piece("   y/N", Role::Dim),
-        ]);
+        ];
+        foot(&mut lines, all_hint(dialog, 20), buttons, columns);
     }
     let area = centred(canvas, narrow(lines.len()), WIDTH);
     let inside = canvas.framed(area, title);
+    // On a low screen the question and the answers stay: no key may act on what cannot be seen.
+    let excess = lines.len().saturating_sub(usize::from(inside.height));
+    lines.drain(1..(1 + excess).min(lines.len()));
     for (y, line) in (inside.y..inside.bottom()).zip(&lines) {
         canvas.pieces(inside.x + 1, y, inside.width.saturating_sub(2), line);
     }
 }
 
-fn pin(
-    lines: &mut Vec<Vec<Piece>>,
-    model: &Model,
-    dialog: &Dialog,
-    whom: &str,
-    commit: &str,
-    typed: &str,
-    columns: usize,
-) {
+fn all_hint(dialog: &Dialog, columns: usize) -> Piece {
+    let hint = if dialog.all { "A: only this one" } else { "A: all replicas" };
+    piece(format!("{hint:<columns$}"), Role::Dim)
+}
+
+/// The last line of a dialog: the hint and the answers beside it, or above each other if the dialog is narrow.
+fn foot(lines: &mut Vec<Vec<Piece>>, hint: Piece, answers: Vec<Piece>, columns: usize) {
+    let mut line = vec![hint];
+    if usize::from(measure(&line) + measure(&answers)) > columns {
+        lines.push(std::mem::take(&mut line));
+    }
+    line.extend(answers);
+    lines.push(line);
+}
+
+/// Commits in the list of a rollback, if the screen has room.
+const CHOICES: usize = 6;
+
+/// The question before a rollback: `room` lines of `columns`.
+fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, columns: usize, room: u16) {
+    let Question::Pin { commit, typed, choices } = &dialog.question else { return };
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let short = text::short(commit);
     lines.push(vec![piece(format!("Publish {short} on {whom} and stay there?"), Role::Strong)]);
@@ -181,43 +193,67 @@ fn pin(
     let columns = columns.max(LABEL + 1);
     let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];
     // The subject yields: what stands in brackets decides.
-    let told = |label: &str, commit: &str, subject: &str, bracket: &str| {
-        let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket));
-        line(label, format!("{}  {}  {bracket}", text::short(commit), text::cut(subject, room, "..")))
+    let told = |mark: &str, commit: &str, subject: &str, bracket: &str| {
+        let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket) + text::width(mark));
+        format!("{mark}{}  {}  {bracket}", text::short(commit), text::cut(subject, room, ".."))
     };
     if let Some(published) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()) {
-        let total = model.pods.iter().filter(|pod| !pod.gone()).count();
-        let having = model.pods.iter().filter(|pod| {
-            let of = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
-            !pod.gone() && of.is_some_and(|of| of.commit == published.commit)
-        });
-        lines.push(told("now", &published.commit, &published.subject, &format!("(on {} of {total})", having.count())));
+        let bracket = format!("({})", live_on(model, &published.commit));
+        lines.push(line("now", told("", &published.commit, &published.subject, &bracket)));
     }
-    let (subject, age) = act::describe(model, pod, commit).unwrap_or_default();
-    let ago = if age.is_empty() { age } else { format!("(published {age} ago)") };
-    lines.push(told("to", commit, &subject, &ago));
+    let mut below: Vec<Vec<Piece>> = Vec::new();
     let effects = [
         "new pushes are fetched, NOT published, until unpin (U)",
         "the pin lives in the volume: it survives a container restart, not a new pod. To make it last, revert in git",
     ];
     let effects = effects.iter().flat_map(|sentence| text::wrap(sentence, columns - LABEL));
-    lines.extend(effects.enumerate().map(|(index, words)| line(if index == 0 { "effect" } else { "" }, words)));
-    let behind = fleet::head(model).filter(|head| head.commit != commit);
-    if let Some(head) = behind {
-        lines.push(line("head", format!("{} stays unpublished there", text::short(&head.commit))));
+    below.extend(effects.enumerate().map(|(index, words)| line(if index == 0 { "effect" } else { "" }, words)));
+    if pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.paused_until.is_some()) {
+        below.push(line("", "it is paused: the pin also holds when the pause ends".to_owned()));
     }
-    lines.push(Vec::new());
+    let behind = fleet::head(model).filter(|head| head.commit != *commit);
+    if let Some(head) = behind {
+        below.push(line("head", format!("{} stays unpublished there", text::short(&head.commit))));
+    }
+    below.push(Vec::new());
     let ready = act::confirmed(commit, typed);
-    lines.push(vec![
+    below.push(vec![
         piece("Type the short sha to confirm: ", Role::Plain),
         piece(typed, if ready { Role::Good } else { Role::Strong }),
         piece("_", Role::Accent),
     ]);
-    let all = if dialog.all { "A: only this one" } else { "A: all replicas" };
     let enter = if ready { Role::Strong } else { Role::Dim };
-    lines.push(vec![
-        piece(format!("{all:<25}"), Role::Dim),
-        piece("Enter = pin", enter),
-        piece("   Esc = cancel", Role::Dim),
-    ]);
+    let answers = vec![piece("Enter = pin", enter), piece("   Esc = cancel", Role::Dim)];
+    foot(&mut below, all_hint(dialog, 25), answers, columns);
+    let at = choices.iter().position(|choice| choice == commit).unwrap_or(0);
+    let list = usize::from(room).saturating_sub(lines.len() + below.len()).clamp(1, CHOICES);
+    for index in super::table::window(choices.len(), narrow(list), at) {
+        let (subject, age) = act::describe(model, pod, &choices[index]).unwrap_or_default();
+        let live = live_on(model, &choices[index]);
+        let ago = if age.is_empty() { format!("({live})") } else { format!("(published {age} ago, {live})") };
+        let mark = match (choices.len(), index == at) {
+            (0 | 1, _) => "",
+            (_, true) => "> ",
+            (_, false) => "  ",
+        };
+        let mut row = line("", told(mark, &choices[index], &subject, &ago));
+        if index == at {
+            row = vec![
+                piece(format!("  {:<7}", "to"), Role::Dim),
+                piece(told(mark, commit, &subject, &ago), Role::Strong),
+            ];
+        }
+        lines.push(row);
+    }
+    lines.extend(below);
+}
+
+/// `on 3 of 4`: the replicas that publish a commit now.
+fn live_on(model: &Model, commit: &str) -> String {
+    let present = || model.pods.iter().filter(|pod| !pod.gone());
+    let publishes = |pod: &&Pod| {
+        let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+        published.is_some_and(|published| published.commit == commit)
+    };
+    format!("on {} of {}", present().filter(publishes).count(), present().count())
 }

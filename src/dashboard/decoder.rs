@@ -1,0 +1,441 @@
+//! Terminal input, read byte by byte: keys, pasted text and the terminal's answers.
+//!
+//! A terminal sends keys as letters and as escape sequences that contain letters. A sequence may arrive in pieces, and
+//! may be one that this program does not know: it is completed or dropped, and no part of it becomes a letter.
+//! Pure: bytes and times go in, nothing is read. It knows no screens and no actions.
+
+use std::mem;
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use tokio::time::Instant;
+
+use super::sequence;
+use super::theme::Background;
+
+/// How long an escape byte waits for the rest of a sequence before it is the Escape key.
+const ESCAPE_WAIT: Duration = Duration::from_millis(50);
+/// How long after an Escape key `[` and `O` are still the rest of a sequence that arrived late. That sequence is dropped,
+/// because the Escape key has been acted on.
+const LATE: Duration = Duration::from_millis(500);
+/// A string (an answer of the terminal) that pauses for so long is abandoned. Alt-P and Alt-] begin like one.
+const STRING_SILENCE: Duration = Duration::from_millis(500);
+/// A paste that pauses for so long has lost its end and is abandoned.
+const PASTE_SILENCE: Duration = Duration::from_secs(5);
+/// Bytes that are kept of one paste.
+const MAX_PASTE: usize = 64 * 1024;
+/// Bytes that are kept of one sequence and of one string; the longest that is understood is far shorter.
+const MAX_SEQUENCE: usize = 64;
+const PASTE_BEGIN: &[u8] = b"200";
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+/// One thing that the terminal sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Key(KeyEvent),
+    /// Text between the marks of a bracketed paste, as it came.
+    Paste(String),
+    /// The answer to the question about the background color.
+    Background(Background),
+}
+
+/// Where in a sequence the next byte stands.
+#[derive(Debug)]
+enum State {
+    Ground,
+    /// After so many escape bytes, the first of them at this time.
+    Escape(usize, Instant),
+    /// After `ESC [`. A `dropped` sequence is read to its end and has no meaning.
+    Csi {
+        parameters: Vec<u8>,
+        dropped: bool,
+    },
+    /// After `ESC [ [`: one more byte names a function key of the Linux console.
+    Console,
+    /// After `ESC [ M`: so many bytes of a mouse report follow.
+    Mouse(u8),
+    /// After `ESC O`.
+    Ss3 {
+        dropped: bool,
+    },
+    /// After `ESC ]`, `ESC P` and the like, up to BEL or `ESC \`.
+    Text {
+        body: Vec<u8>,
+        escape: bool,
+    },
+    Paste(Vec<u8>),
+    /// Inside a character of several bytes.
+    Utf8 {
+        bytes: Vec<u8>,
+        length: usize,
+        alt: bool,
+    },
+}
+
+/// Turns bytes into [`Input`].
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// When the last byte came.
+    last: Option<Instant>,
+    /// When the Escape key was reported last.
+    escaped: Option<Instant>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { state: State::Ground, last: None, escaped: None }
+    }
+}
+
+impl Decoder {
+    /// Takes the bytes of one read.
+    pub fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Input> {
+        let mut found = self.expire(now);
+        let silence = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let lost = match self.state {
+            State::Text { .. } => silence > STRING_SILENCE,
+            State::Paste(_) => silence > PASTE_SILENCE,
+            _ => false,
+        };
+        if lost {
+            self.state = State::Ground;
+        }
+        for byte in bytes {
+            self.step(*byte, now, &mut found);
+        }
+        self.last = Some(now);
+        found
+    }
+
+    /// When [`Self::expire`] has something to report, if no byte comes before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Escape(_, since) => Some(since + ESCAPE_WAIT),
+            _ => None,
+        }
+    }
+
+    /// Reports the Escape key once it cannot be the beginning of a sequence any more.
+    pub fn expire(&mut self, now: Instant) -> Vec<Input> {
+        match self.state {
+            State::Escape(count, since) if now >= since + ESCAPE_WAIT => {
+                self.state = State::Ground;
+                self.escaped = Some(since);
+                vec![Input::Key(KeyCode::Esc.into()); count]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn step(&mut self, byte: u8, now: Instant, found: &mut Vec<Input>) {
+        match mem::replace(&mut self.state, State::Ground) {
+            State::Ground => self.ground(byte, now, false, found),
+            State::Escape(count, since) => self.after_escape(byte, count, since, now, found),
+            State::Csi { parameters, dropped } => self.csi(byte, parameters, dropped, now, found),
+            State::Console => {
+                if let b'A'..=b'E' = byte {
+                    found.push(Input::Key(KeyCode::F(1 + byte - b'A').into()));
+                } else if byte < b' ' {
+                    self.ground(byte, now, false, found);
+                }
+            }
+            State::Mouse(left) if left > 1 => self.state = State::Mouse(left - 1),
+            State::Mouse(_) => {}
+            State::Ss3 { dropped } => self.ss3(byte, dropped, now, found),
+            State::Text { body, escape } => self.text(byte, body, escape, now, found),
+            State::Paste(body) => self.paste(byte, body, found),
+            State::Utf8 { bytes, length, alt } => self.utf8(byte, bytes, length, alt, now, found),
+        }
+    }
+
+    fn ground(&mut self, byte: u8, now: Instant, alt: bool, found: &mut Vec<Input>) {
+        let key = |code, control| {
+            let mut modifiers = if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
+            modifiers.set(KeyModifiers::ALT, alt);
+            Input::Key(KeyEvent::new(code, modifiers))
+        };
+        let late = !alt && self.escaped.is_some_and(|at| now.saturating_duration_since(at) < LATE);
+        match byte {
+            0x1b => self.state = State::Escape(1, now),
+            b'[' if late => self.state = State::Csi { parameters: Vec::new(), dropped: true },
+            b'O' if late => self.state = State::Ss3 { dropped: true },
+            b'\r' => found.push(key(KeyCode::Enter, false)),
+            b'\t' => found.push(key(KeyCode::Tab, false)),
+            0x08 | 0x7f => found.push(key(KeyCode::Backspace, false)),
+            0 => found.push(key(KeyCode::Char(' '), true)),
+            0x01..=0x1a => found.push(key(KeyCode::Char(char::from(byte - 1 + b'a')), true)),
+            0x1c..=0x1f => found.push(key(KeyCode::Char(char::from(byte - 0x1c + b'4')), true)),
+            b' '..=b'~' => found.push(key(KeyCode::Char(char::from(byte)), false)),
+            // The same introducers as single bytes, which terminals may be told to send.
+            0x9b => self.state = State::Csi { parameters: Vec::new(), dropped: false },
+            0x8f => self.state = State::Ss3 { dropped: false },
+            0x90 | 0x98 | 0x9d..=0x9f => self.state = State::Text { body: Vec::new(), escape: false },
+            0xc2..=0xdf => self.state = State::Utf8 { bytes: vec![byte], length: 2, alt },
+            0xe0..=0xef => self.state = State::Utf8 { bytes: vec![byte], length: 3, alt },
+            0xf0..=0xf4 => self.state = State::Utf8 { bytes: vec![byte], length: 4, alt },
+            // No character begins with it.
+            0x80..=0xff => {}
+        }
+        if byte != 0x1b {
+            self.escaped = None;
+        }
+    }
+
+    fn after_escape(&mut self, byte: u8, count: usize, since: Instant, now: Instant, found: &mut Vec<Input>) {
+        match byte {
+            0x1b => self.state = State::Escape(count + 1, since),
+            // A second escape byte stands for Alt, and no action is bound to a key with Alt.
+            b'[' => self.state = State::Csi { parameters: Vec::new(), dropped: count > 1 },
+            b'O' => self.state = State::Ss3 { dropped: count > 1 },
+            b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Text { body: Vec::new(), escape: false },
+            byte => self.ground(byte, now, true, found),
+        }
+    }
+
+    fn csi(&mut self, byte: u8, mut parameters: Vec<u8>, dropped: bool, now: Instant, found: &mut Vec<Input>) {
+        match byte {
+            b' '..=b'?' => {
+                if parameters.len() < MAX_SEQUENCE {
+                    parameters.push(byte);
+                }
+                self.state = State::Csi { parameters, dropped };
+            }
+            b'[' if parameters.is_empty() => self.state = State::Console,
+            b'M' if parameters.is_empty() => self.state = State::Mouse(3),
+            b'~' if parameters == PASTE_BEGIN => self.state = State::Paste(Vec::new()),
+            b'@'..=b'~' => found.extend(sequence::csi(&parameters, byte).filter(|_| !dropped).map(Input::Key)),
+            // A control character ends a sequence and counts by itself, so that Ctrl-C always works.
+            byte => self.ground(byte, now, false, found),
+        }
+    }
+
+    fn ss3(&mut self, byte: u8, dropped: bool, now: Instant, found: &mut Vec<Input>) {
+        match byte {
+            // Old terminals put a modifier there.
+            b'0'..=b'9' | b';' => self.state = State::Ss3 { dropped },
+            b' '..=b'~' => found.extend(sequence::ss3(byte).filter(|_| !dropped).map(Input::Key)),
+            byte => self.ground(byte, now, false, found),
+        }
+    }
+
+    fn text(&mut self, byte: u8, mut body: Vec<u8>, escape: bool, now: Instant, found: &mut Vec<Input>) {
+        match (byte, escape) {
+            (0x07, false) | (b'\\', true) => {
+                found.extend(sequence::background(&body).map(Input::Background));
+            }
+            (0x1b, false) => self.state = State::Text { body, escape: true },
+            (byte, true) => self.after_escape(byte, 1, now, now, found),
+            (0x00..=0x1f, false) => self.ground(byte, now, false, found),
+            (byte, false) => {
+                if body.len() < MAX_SEQUENCE {
+                    body.push(byte);
+                }
+                self.state = State::Text { body, escape };
+            }
+        }
+    }
+
+    fn paste(&mut self, byte: u8, mut body: Vec<u8>, found: &mut Vec<Input>) {
+        body.push(byte);
+        if body.ends_with(PASTE_END) {
+            body.truncate((body.len() - PASTE_END.len()).min(MAX_PASTE));
+            found.push(Input::Paste(String::from_utf8_lossy(&body).into_owned()));
+            return;
+        }
+        // What is beyond the limit is only looked at for the end.
+        if body.len() > MAX_PASTE + 2 * PASTE_END.len() {
+            body.remove(MAX_PASTE);
+        }
+        self.state = State::Paste(body);
+    }
+
+    fn utf8(&mut self, byte: u8, mut bytes: Vec<u8>, length: usize, alt: bool, now: Instant, found: &mut Vec<Input>) {
+        if !(0x80..=0xbf).contains(&byte) {
+            // The character was cut off; what follows stands for itself.
+            return self.ground(byte, now, false, found);
+        }
+        bytes.push(byte);
+        if bytes.len() < length {
+            self.state = State::Utf8 { bytes, length, alt };
+            return;
+        }
+        let character = std::str::from_utf8(&bytes).ok().and_then(|text| text.chars().next());
+        if let Some(character) = character.filter(|character| !character.is_control()) {
+            let modifiers = if alt { KeyModifiers::ALT } else { KeyModifiers::NONE };
+            found.push(Input::Key(KeyEvent::new(KeyCode::Char(character), modifiers)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(start: Instant, milliseconds: u64) -> Instant {
+        start + Duration::from_millis(milliseconds)
+    }
+
+    /// Feeds the pieces with a gap between them and waits for a last Escape key.
+    fn decode(pieces: &[&[u8]], gap: u64) -> Vec<Input> {
+        let mut decoder = Decoder::default();
+        let start = Instant::now();
+        let mut found = Vec::new();
+        let mut time = 0;
+        for piece in pieces {
+            found.extend(decoder.push(piece, at(start, time)));
+            time += gap;
+        }
+        found.extend(decoder.expire(at(start, time + 1000)));
+        found
+    }
+
+    fn keys(found: &[Input]) -> Vec<KeyEvent> {
+        found.iter().filter_map(|input| if let Input::Key(key) = input { Some(*key) } else { None }).collect()
+    }
+
+    /// Sequences as terminals send them, known and unknown.
+    const SEQUENCES: &[&[u8]] = &[
+        b"\x1b[A",
+        b"\x1b[B",
+        b"\x1bOA",
+        b"\x1bOP",
+        b"\x1bOS",
+        b"\x1b[P",
+        b"\x1b[S",
+        b"\x1b[1;3A",
+        b"\x1b[1;3B",
+        b"\x1b[1;2P",
+        b"\x1b[15~",
+        b"\x1b[24;5~",
+        b"\x1b[[A",
+        b"\x1b[[B",
+        b"\x1b[Z",
+        b"\x1b[I",
+        b"\x1b[O",
+        b"\x1b[M !!",
+        b"\x1b[MSPA",
+        b"\x1b[<0;33;7M",
+        b"\x1b[<0;33;7m",
+        b"\x1b[?64;1;2c",
+        b"\x1b[8;24;80t",
+        b"\x1b[?1;0$y",
+        b"\x1b[83u",
+        b"\x1b[27;5;83~",
+        b"\x1b[1;5S",
+        b"\x1bO2P",
+        b"\x1bO5A",
+        b"\x1bOj",
+        b"\x1b\x1b[A",
+        b"\x1b\x1b[B",
+        b"\x1b\x1bOA",
+        b"\x1bP1$r0 q\x1b\\",
+        b"\x1b]11;rgb:ffff/ffff/ffff\x07",
+        b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\",
+        b"\x1b]52;c;UEF5\x07",
+        b"\x1b[200~PAy\nq\x1b[201~",
+        b"\x9bA",
+        b"\x8fS",
+        b"\x1b[ABC" as &[u8],
+    ];
+
+    #[test]
+    fn no_sequence_becomes_a_letter_wherever_it_is_split() {
+        for sequence in &SEQUENCES[..SEQUENCES.len() - 1] {
+            for split in 1..sequence.len() {
+                for gap in [0, 5, 20, 45, 80, 200, 450] {
+                    let found = keys(&decode(&[&sequence[..split], &sequence[split..]], gap));
+                    let letters = found.iter().filter(|key| matches!(key.code, KeyCode::Char(_)));
+                    // One key is a character by its code: `ESC [ 83 u` is the key S, pressed and reported as such.
+                    let meant = usize::from(sequence.ends_with(b"83u"));
+                    let name = String::from_utf8_lossy(sequence).escape_debug().to_string();
+                    assert!(letters.count() <= meant, "{name} at {split}, {gap} ms: {found:?}");
+                }
+            }
+            let single: Vec<&[u8]> = sequence.chunks(1).collect();
+            let found = keys(&decode(&single, 30));
+            let letters = found.iter().filter(|key| matches!(key.code, KeyCode::Char(_))).count();
+            assert!(letters <= usize::from(sequence.ends_with(b"83u")), "{sequence:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_within_the_wait_mean_what_the_whole_means() {
+        for sequence in SEQUENCES {
+            let whole = decode(&[sequence], 0);
+            for split in 1..sequence.len() {
+                assert_eq!(decode(&[&sequence[..split], &sequence[split..]], 40), whole, "{sequence:?} at {split}");
+            }
+        }
+        assert_eq!(keys(&decode(&[b"\x1b[ABC"], 0)).len(), 3, "what follows a sequence stands for itself");
+    }
+
+    #[test]
+    fn escape_is_a_key_after_a_wait_and_alt_is_a_modifier() {
+        let mut decoder = Decoder::default();
+        let start = Instant::now();
+        assert_eq!(decoder.push(b"\x1b", start), []);
+        assert_eq!(decoder.deadline(), Some(start + ESCAPE_WAIT));
+        assert_eq!(decoder.expire(at(start, 10)), []);
+        assert_eq!(decoder.expire(at(start, 50)), [Input::Key(KeyCode::Esc.into())]);
+        assert_eq!(decoder.deadline(), None);
+        assert_eq!(decode(&[b"\x1b\x1b"], 0).len(), 2);
+        let alt = |code| Input::Key(KeyEvent::new(code, KeyModifiers::ALT));
+        assert_eq!(decode(&[b"\x1bS"], 0), [alt(KeyCode::Char('S'))]);
+        assert_eq!(decode(&["\u{1b}é".as_bytes()], 0), [alt(KeyCode::Char('é'))]);
+        // Long after the Escape key, `[` is a letter again.
+        assert_eq!(keys(&decode(&[b"\x1b", b"[j"], 600)).len(), 3);
+    }
+
+    #[test]
+    fn characters_of_several_bytes_may_arrive_in_pieces_and_broken_ones_are_dropped() {
+        let text = "é你🎉";
+        for split in 1..text.len() {
+            let found = keys(&decode(&[&text.as_bytes()[..split], &text.as_bytes()[split..]], 30));
+            let typed: String = found.iter().filter_map(|key| key.code.as_char()).collect();
+            assert_eq!(typed, text);
+        }
+        assert_eq!(keys(&decode(&[b"\xe4\xbdj\xff\xc3\x1b[B"], 0)).len(), 2);
+    }
+
+    #[test]
+    fn a_paste_is_one_piece_of_text_whatever_is_in_it() {
+        let paste = b"\x1b[200~Python fix\nPAy\x1b[31m\x03\x1b[201~j";
+        for split in 1..paste.len() {
+            let found = decode(&[&paste[..split], &paste[split..]], 45);
+            assert_eq!(found[0], Input::Paste("Python fix\nPAy\u{1b}[31m\u{3}".to_owned()), "{split}");
+            assert_eq!(keys(&found), [KeyEvent::from(KeyCode::Char('j'))]);
+        }
+        let mut long = b"\x1b[200~".to_vec();
+        long.extend(std::iter::repeat_n(b'P', 300_000));
+        long.extend_from_slice(b"\x1b[201~q");
+        let found = decode(&long.chunks(1024).collect::<Vec<_>>(), 1);
+        assert_eq!(found, [Input::Paste("P".repeat(MAX_PASTE)), Input::Key(KeyCode::Char('q').into())]);
+        // A paste that lost its end does not take the keyboard away.
+        assert_eq!(decode(&[b"\x1b[200~PAy", b"j"], 5001), [Input::Key(KeyCode::Char('j').into())]);
+    }
+
+    #[test]
+    fn control_characters_always_count() {
+        let quit = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        for begun in ["\u{1b}[", "\u{1b}[1;", "\u{1b}O", "\u{1b}P12", "\u{1b}]11;", "\u{1b}[["] {
+            let found = keys(&decode(&[begun.as_bytes(), b"\x03"], 10));
+            assert_eq!(found, [quit], "{begun:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_give_the_same_keys(bytes in proptest::collection::vec(any::<u8>(), 0..200), step in 1usize..9) {
+            let whole = decode(&[&bytes], 0);
+            let pieces: Vec<&[u8]> = bytes.chunks(step).collect();
+            prop_assert_eq!(decode(&pieces, 0), whole.clone());
+            for key in keys(&whole) {
+                prop_assert!(!key.code.as_char().is_some_and(char::is_control));
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Text that was pasted, marked as such by the terminal or recognized by its pace: it reaches text fields only.
+//!
+//! Part of `update`: pure. A key of a burst may move the cursor, but it changes no replica, answers no question and does
+//! not quit. [`super::bursts`] decides what a burst is.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::act;
+use super::input;
+use super::keys::{self, Action};
+use super::message::Effect;
+use super::model::{Model, Question};
+
+/// True for a key that must have been pressed by itself: it may change a replica, answer a question or quit.
+#[must_use]
+pub fn decides(model: &Model, key: KeyEvent) -> bool {
+    if model.too_small() {
+        return key.code == KeyCode::Char('q');
+    }
+    if model.copying || model.help {
+        return false;
+    }
+    if model.dialog.is_some() {
+        return matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'));
+    }
+    if model.typing {
+        return false;
+    }
+    keys::action(model.view.screen(), key).is_some_and(|action| keys::changes(action) || action == Action::Quit)
+}
+
+/// A key of a burst.
+pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
+    model.spilled &= !first;
+    if model.too_small() || model.spilled {
+        return Vec::new();
+    }
+    if std::mem::take(&mut model.copying) {
+        return input::copy(model, key);
+    }
+    if model.help {
+        // As any key does. The rest of the burst was not meant for the screen below.
+        model.help = false;
+        model.spilled = true;
+        return Vec::new();
+    }
+    if model.dialog.is_some() {
+        type_into_dialog(model, key);
+        return Vec::new();
+    }
+    if model.typing {
+        // The lines below the first one are no keys.
+        model.spilled = key.code == KeyCode::Enter;
+        input::type_filter(model, key);
+        return Vec::new();
+    }
+    let Some(action) = keys::action(model.view.screen(), key) else { return Vec::new() };
+    if keys::moves(action) || action == Action::Filter && first {
+        return input::key(model, key);
+    }
+    if keys::changes(action) {
+        let name = key.code;
+        model.say(format!("keys came as fast as pasted text, so nothing was changed: press {name} by itself"), true);
+    }
+    Vec::new()
+}
+
+/// Of a burst, a dialog takes digits of a hash. It takes no answer.
+fn type_into_dialog(model: &mut Model, key: KeyEvent) {
+    let Some(dialog) = model.dialog.as_mut() else { return };
+    match (&mut dialog.question, key.code) {
+        // Here a capital A is a digit: a pasted hash may be in capitals.
+        (Question::Pin { commit, typed, .. }, KeyCode::Char(character)) => act::type_digit(commit, typed, character),
+        (Question::Pin { .. } | Question::Pause { .. }, KeyCode::Char('h' | 'l' | 'j' | 'k') | KeyCode::Backspace) => {
+            let _ = act::dialog_key(model, key);
+        }
+        (_, KeyCode::Char('y' | 'A') | KeyCode::Enter) => {
+            model.say("keys came as fast as pasted text, so the question is still open", true);
+        }
+        _ => {}
+    }
+}
+
+/// Text that the terminal marked as pasted.
+pub fn paste(model: &mut Model, pasted: &str) {
+    if model.too_small() {
+        return;
+    }
+    let line = one_line(pasted);
+    if let Some(dialog) = model.dialog.as_mut() {
+        if let Question::Pin { commit, typed, .. } = &mut dialog.question
+            && !line.is_empty()
+            && line.chars().all(|character| character.is_ascii_hexdigit())
+        {
+            line.chars().for_each(|character| act::type_digit(commit, typed, character));
+            return;
+        }
+    } else if model.typing && !model.help {
+        line.chars().for_each(|character| input::add_to_filter(model, character));
+        input::apply_filter(model);
+        return;
+    }
+    model.say("pasted text is used in text fields only: / opens the filter", false);
+}
+
+/// Without control characters and line ends.
+fn one_line(text: &str) -> String {
+    let spaced: String =
+        text.chars().map(|character| if character.is_whitespace() { ' ' } else { character }).collect();
+    let plain: String = spaced.chars().filter(|character| !character.is_control()).collect();
+    plain.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// True for a key without Ctrl and Alt. Others are no letters, whatever their name.
+#[must_use]
+pub fn is_plain(key: KeyEvent) -> bool {
+    !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
+}

@@ -1,0 +1,419 @@
+//! Text that nobody meant as keys: pastes with and without marks, and escape sequences in pieces, in a real terminal.
+//!
+//! No request that changes anything may reach a replica, whatever screen or dialog is open.
+
+use std::process::Command;
+use std::time::Duration;
+
+use pushsync::dashboard::bursts::GAP;
+
+use super::fake::Fake;
+use super::keyboard::{burst, paste, press};
+use super::sample::fleet;
+use crate::support::pty::Pty;
+use crate::support::{eventually_for, skip};
+
+/// A place to be at: its name, the keys that lead there from the first screen, and words that are only there.
+struct Place {
+    name: &'static str,
+    keys: &'static [&'static str],
+    words: &'static str,
+}
+
+impl Place {
+    /// Whether some words of an overlay belong to this place.
+    fn covers(&self, words: &str) -> bool {
+        let own: &[&str] = match self.keys.last() {
+            Some(&"?") => &["asks first"],
+            Some(&"/") => &["Enter keep"],
+            Some(&"y") => &["delivery id"],
+            Some(&" ") => &["FROZEN"],
+            Some(&"B") => &["Type the short sha"],
+            Some(_) if self.words.contains("Pause") || self.words.contains("Sync <") || self.words.contains("Look") => {
+                &["Cancel"]
+            }
+            _ => &[],
+        };
+        own.contains(&words)
+    }
+}
+
+const fn place(name: &'static str, keys: &'static [&'static str], words: &'static str) -> Place {
+    Place { name, keys, words }
+}
+
+const PLACES: &[Place] = &[
+    place("fleet", &[], "Syncs on all replicas"),
+    place("fleet, second pane", &["\t"], "Syncs on all replicas"),
+    place("history", &["\r"], "History"),
+    place("detail", &["\r", "\r"], "Commits ("),
+    place("events", &["3"], "What this dashboard did"),
+    place("help", &["?"], "CHANGE (asks first)"),
+    place("filter", &["/"], "Enter keep"),
+    place("copy", &["y"], "delivery id"),
+    place("frozen", &[" "], "FROZEN"),
+    place("pause dialog", &["P"], "Pause syncing on"),
+    place("pause dialog, armed", &["P", "\t"], "> Pause 1h <"),
+    place("pause dialog, all", &["P", "A"], "Pause syncing on ALL"),
+    place("sync dialog", &["A"], "Look at the remote now"),
+    place("sync dialog, armed", &["A", "\t"], "> Sync <"),
+    place("rollback dialog", &["B"], "Type the short sha"),
+    place("rollback dialog in the history", &["\r", "B"], "Type the short sha"),
+];
+
+/// What people have in their clipboards. Each is sent as it is, and once more between the marks of a bracketed paste.
+const PASTES: &[&str] = &[
+    "Python fix",
+    "PAy",
+    "Ay",
+    "Sy",
+    "SPAUB",
+    "SAVE YOUR PASSWORD",
+    "quick question",
+    "Please Pause\ryes\r",
+    "poll\rquit\rPAy\r",
+    "Pause\t\r",
+    "y\r",
+    "\ryes\ry\r",
+    "B41d07be\r",
+    "000000b000\r",
+    "kubectl -n Prod get Pods\r",
+    "diff --git a/A b/B\r+++ b/Search\r-yes\r",
+    "Päusé ✓ 你好 y\r",
+    "\x1b[31mPAy\x1b[0m\r",
+];
+
+/// Sequences in pieces, which a slow line may bring tens of milliseconds apart.
+const PIECES: &[&[&str]] = &[
+    &["\x1b", "[A"],
+    &["\x1b[", "A"],
+    &["\x1b", "[", "B"],
+    &["\x1b", "OA"],
+    &["\x1bO", "B"],
+    &["\x1bO", "P"],
+    &["\x1b", "OS"],
+    &["\x1b", "[P"],
+    &["\x1b[1;", "3A"],
+    &["\x1b[1;3", "B"],
+    &["\x1b\x1b", "[A"],
+    &["\x1b\x1b[", "B"],
+    &["\x1b[15", "~"],
+    &["\x1b[", "[A"],
+    &["\x1b[M", "SPA"],
+    &["\x1b[<0;10;1", "0M"],
+    &["\x1b[?64;1", ";2c"],
+    &["\x1b", "]11;rgb:ffff/ffff/ffff\x07"],
+    &["\x1b[200~PA", "y\r\x1b[201~"],
+    &["\x1b[200", "~Python fix\x1b[20", "1~"],
+    &["\x1bS"],
+    &["\x1bP", "y"],
+];
+
+fn urls(fakes: &[Fake]) -> Vec<String> {
+    fakes.iter().flat_map(|fake| ["--url".to_owned(), fake.url()]).collect()
+}
+
+fn fakes() -> Vec<Fake> {
+    ["web-1", "web-2"].map(Fake::local).into_iter().inspect(|fake| fake.fill(60)).collect()
+}
+
+fn changes(fakes: &[Fake]) -> Vec<(String, String)> {
+    fakes.iter().flat_map(|fake| fake.inner().changes.clone()).collect()
+}
+
+/// Waits until everything that was sent has been acted on and drawn: Ctrl-L draws the screen anew wherever the user is. Before
+/// it, a key that waits to be alone has waited.
+fn settle(pty: &mut Pty) {
+    std::thread::sleep(GAP * 2);
+    pty.screen().raw.clear();
+    pty.keys("\x0c");
+    eventually_for("the screen is drawn anew", || {
+        let screen = pty.screen();
+        let raw = String::from_utf8_lossy(&screen.raw).into_owned();
+        // A frame ends by hiding the cursor.
+        let drawn = raw.split_once("\x1b[2J").is_some_and(|(_, after)| after.contains("\x1b[?25l"));
+        drawn && !screen.text().trim().is_empty()
+    });
+}
+
+/// Words of everything that lies on top of a screen or at its foot.
+const OVERLAYS: &[&str] = &["FROZEN", "asks first", "Enter keep", "delivery id", "Cancel", "Type the short sha"];
+
+fn is_at(pty: &Pty, place: &Place) -> bool {
+    let text = pty.text();
+    let covered = OVERLAYS.iter().filter(|words| text.contains(**words)).count();
+    let own = OVERLAYS.iter().filter(|words| place.covers(words)).count();
+    text.contains(place.words) && covered == own
+}
+
+/// Goes to a place by way of the first screen, one key at a time, unless it is there.
+fn go(pty: &mut Pty, place: &Place) {
+    if is_at(pty, place) {
+        return;
+    }
+    while let Some(words) = OVERLAYS.iter().rev().find(|words| pty.text().contains(**words)) {
+        pty.keys(if *words == "FROZEN" { " " } else { "\x1b" });
+        settle(pty);
+    }
+    for key in ["1"].iter().chain(place.keys) {
+        pty.keys(key);
+        settle(pty);
+    }
+    pty.shows(place.words);
+    assert!(is_at(pty, place), "{}:\n{}", place.name, pty.text());
+}
+
+fn attack(place: &Place) {
+    let fakes = fakes();
+    let mut pty = Pty::start(110, 36, &urls(&fakes), &[]);
+    pty.shows("2/2 pods");
+    let marked: Vec<String> = PASTES.iter().map(|text| format!("\x1b[200~{text}\x1b[201~")).collect();
+    let whole = PASTES.iter().copied().chain(marked.iter().map(String::as_str));
+    let attacks: Vec<Vec<&str>> = whole.map(|text| vec![text]).chain(PIECES.iter().map(|it| it.to_vec())).collect();
+    assert!(attacks.len() >= 40);
+    for pieces in attacks {
+        go(&mut pty, place);
+        for piece in &pieces {
+            pty.keys(piece);
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        settle(&mut pty);
+        assert_eq!(changes(&fakes), [], "{} and {pieces:?}:\n{}", place.name, pty.text());
+    }
+    // It still runs, and a key that is meant works. The orders of a link are sent in turn: none is still on its way.
+    go(&mut pty, &PLACES[0]);
+    pty.keys("S");
+    eventually_for("the sync that was meant", || !changes(&fakes).is_empty());
+    assert_eq!(changes(&fakes), [("sync".to_owned(), "{}".to_owned())], "{}", place.name);
+}
+
+/// 58 pastes and split sequences at each of 16 places. All places at the same time: most of it is waiting.
+#[test]
+fn no_paste_and_no_split_sequence_changes_anything_anywhere() {
+    std::thread::scope(|scope| {
+        let attacks: Vec<_> = PLACES.iter().map(|place| (place.name, scope.spawn(|| attack(place)))).collect();
+        let failed = attacks.into_iter().filter_map(|(name, attack)| attack.join().is_err().then_some(name));
+        let failed: Vec<&str> = failed.collect();
+        assert_eq!(failed, Vec::<&str>::new());
+    });
+}
+
+#[test]
+fn nothing_acts_on_a_screen_that_cannot_be_seen_but_quitting_works() {
+    let fakes = fakes();
+    for (width, height) in [(39, 30), (100, 5), (20, 3), (1, 1)] {
+        let mut pty = Pty::start(width, height, &urls(&fakes), &[]);
+        if width > 30 {
+            pty.shows("40x6");
+            pty.shows("Only q works");
+        }
+        for keys in ["S", "P", "y", "A", "y", "B", "\r", "\t", "\r", "U", "y", "Python fix", "\x1b[200~PAy\x1b[201~"] {
+            pty.keys(keys);
+            settle(&mut pty);
+        }
+        // What was typed there has opened nothing either.
+        pty.resize(110, 36);
+        pty.shows("Syncs on all replicas");
+        assert!(!pty.text().contains("Cancel") && !pty.text().contains("Enter keep"), "{}", pty.text());
+        pty.resize(width, height);
+        settle(&mut pty);
+        pty.keys("q");
+        assert_eq!(pty.exit(), 0);
+        pty.assert_restored();
+    }
+    assert_eq!(changes(&fakes), []);
+}
+
+/// tmux in a folder of its own, with the dashboard in it.
+struct Tmux {
+    folder: tempfile::TempDir,
+}
+
+impl Tmux {
+    fn start(fakes: &[Fake]) -> Self {
+        let tmux = Self { folder: tempfile::tempdir().unwrap() };
+        let mut line = format!("TERM=tmux-256color {} dashboard", env!("CARGO_BIN_EXE_pushsync"));
+        urls(fakes).iter().for_each(|part| line.push_str(&format!(" {part}")));
+        tmux.run(&["new-session", "-d", "-x", "110", "-y", "36", &line]);
+        tmux
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.folder.path().join("socket")).args(["-f", "/dev/null", "-u"]).args(args);
+        command.env_remove("TMUX").env("LC_ALL", "C.UTF-8");
+        let output = command.output().expect("tmux starts");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn text(&self) -> String {
+        self.run(&["capture-pane", "-p"])
+    }
+
+    fn shows(&self, words: &str) {
+        eventually_for(words, || self.text().contains(words));
+    }
+
+    /// Ctrl-L shows nothing that can be captured; the help does.
+    fn settle(&self) {
+        std::thread::sleep(GAP * 4);
+        for _ in 0..3 {
+            self.run(&["send-keys", "Escape"]);
+            std::thread::sleep(GAP * 4);
+        }
+        self.run(&["send-keys", "1"]);
+        std::thread::sleep(GAP * 4);
+        self.run(&["send-keys", "?"]);
+        self.shows("asks first");
+        std::thread::sleep(GAP * 4);
+        self.run(&["send-keys", "q"]);
+        eventually_for("q closes the help", || !self.text().contains("asks first"));
+        std::thread::sleep(GAP * 4);
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let socket = self.folder.path().join("socket");
+        let _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").output();
+    }
+}
+
+#[test]
+fn no_paste_through_tmux_changes_anything() {
+    if Command::new("tmux").arg("-V").output().is_err() {
+        return skip("tmux");
+    }
+    let fakes = fakes();
+    let tmux = Tmux::start(&fakes);
+    tmux.shows("2/2 pods");
+    for (turn, text) in PASTES.iter().filter(|text| !text.contains('\x1b')).enumerate() {
+        for way in ["typed", "pasted", "marked"] {
+            // A different place each time; one key each, as a person presses them.
+            let place = &PLACES[(turn * 3 + way.len()) % PLACES.len()];
+            for (index, key) in place.keys.iter().enumerate() {
+                // Pasted tabs have moved between the panes; `2` leads to a history from both.
+                let key = if index == 0 && *key == "\r" { "2" } else { key };
+                tmux.run(&["send-keys", "-l", key]);
+                std::thread::sleep(GAP * 4);
+            }
+            tmux.shows(place.words);
+            tmux.run(&["set-buffer", &text.replace('\r', "\n")]);
+            match way {
+                "typed" => tmux.run(&["send-keys", "-l", text]),
+                "pasted" => tmux.run(&["paste-buffer"]),
+                _ => tmux.run(&["paste-buffer", "-p"]),
+            };
+            tmux.settle();
+            if tmux.text().contains("FROZEN") {
+                tmux.run(&["send-keys", "-l", " "]);
+                eventually_for("the screen goes on", || !tmux.text().contains("FROZEN"));
+                std::thread::sleep(GAP * 4);
+            }
+            assert_eq!(changes(&fakes), [], "{} and {text:?}, {way}:\n{}", place.name, tmux.text());
+        }
+    }
+    tmux.run(&["send-keys", "S"]);
+    eventually_for("the sync that was meant", || !changes(&fakes).is_empty());
+    assert_eq!(changes(&fakes), [("sync".to_owned(), "{}".to_owned())]);
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
+    if Command::new("tmux").arg("-V").output().is_err() {
+        return skip("tmux");
+    }
+    let fakes = fakes();
+    let tmux = Tmux { folder: tempfile::tempdir().unwrap() };
+    tmux.run(&["new-session", "-d", "-x", "110", "-y", "36", "PS1='$ ' bash --norc --noprofile -i"]);
+    let line = format!("{} dashboard {}", env!("CARGO_BIN_EXE_pushsync"), urls(&fakes).join(" "));
+    tmux.run(&["send-keys", "-l", &line]);
+    tmux.run(&["send-keys", "Enter"]);
+    tmux.shows("2/2 pods");
+    for _ in 0..2 {
+        tmux.run(&["send-keys", "C-z"]);
+        tmux.shows("Stopped");
+        tmux.run(&["send-keys", "-l", "stty -a | grep -o -- '-*icanon'; echo shell=$((20+3))"]);
+        tmux.run(&["send-keys", "Enter"]);
+        tmux.shows("shell=23");
+        assert!(!tmux.text().contains("-icanon"), "the modes are the shell's: {}", tmux.text());
+        tmux.run(&["send-keys", "-l", "fg"]);
+        tmux.run(&["send-keys", "Enter"]);
+        tmux.shows("2/2 pods");
+        fakes[0].publish("feedbee", "After it went on");
+        tmux.shows("After it went on");
+        tmux.run(&["send-keys", "3"]);
+        tmux.shows("What this dashboard did");
+        tmux.run(&["send-keys", "1"]);
+        tmux.shows("Syncs on all replicas");
+        fakes[1].publish("feedbee", "After it went on");
+        tmux.shows("2/2 pods");
+    }
+    tmux.run(&["send-keys", "q"]);
+    eventually_for("the shell's screen is back", || !tmux.text().contains("Syncs on all replicas"));
+    tmux.run(&["send-keys", "-l", "echo left=$((40+2))"]);
+    tmux.run(&["send-keys", "Enter"]);
+    tmux.shows("left=42");
+}
+
+/// The same rules without a terminal: what a burst does, and what it does not.
+#[test]
+fn a_burst_moves_and_fills_text_fields_and_does_nothing_else() {
+    for (keys, text) in [("", "Python fix"), ("", "Sy"), ("", "PAy"), ("", "SPAUBq "), ("P", "y\n"), ("P<Tab>", "\n")] {
+        let mut model = fleet();
+        press(&mut model, keys);
+        assert_eq!(burst(&mut model, text), [], "{keys} {text}");
+        assert_eq!(model.dialog.is_some(), !keys.is_empty(), "{keys} {text}");
+        assert!(!model.frozen && !model.copying && !model.help);
+    }
+    let mut model = fleet();
+    burst(&mut model, "jj");
+    assert_eq!(super::keyboard::selected(&model).as_deref(), Some("web-6f9c-4kq2x"));
+    burst(&mut model, "/trigger:poll\nquit\nPAy");
+    assert_eq!((model.filter_text.as_str(), model.typing), ("trigger:poll", false));
+    press(&mut model, "q");
+    burst(&mut model, "Sync");
+    assert!(model.flash.unwrap().text.contains("press S by itself"));
+}
+
+#[test]
+fn marked_text_reaches_text_fields_only_and_is_one_clean_line() {
+    let mut model = fleet();
+    assert_eq!(paste(&mut model, "PAy"), []);
+    assert!(model.dialog.is_none() && model.filter_text.is_empty());
+    press(&mut model, "/");
+    paste(&mut model, "  trigger:poll\r\n\u{1b}[31m\tjj\u{7}\n");
+    assert_eq!((model.filter_text.as_str(), model.typing), ("trigger:poll [31m jj", true));
+    paste(&mut model, &"x".repeat(1 << 20));
+    assert!(model.filter_text.len() <= 200);
+    // A hash may be pasted; it answers nothing, and what is not a hash is dropped.
+    let mut model = fleet();
+    press(&mut model, "jjB");
+    paste(&mut model, "git revert 41d07be");
+    paste(&mut model, "41D07BE\n");
+    assert!(model.dialog.is_some());
+    assert_eq!(press(&mut model, "<Enter>").len(), 1);
+    // In other dialogs it is dropped.
+    let mut model = fleet();
+    press(&mut model, "P");
+    assert_eq!(paste(&mut model, "y\n"), []);
+    assert!(model.dialog.is_some());
+}
+
+#[test]
+fn keys_with_control_or_alt_are_no_answers() {
+    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    use pushsync::dashboard::message::Msg;
+    use pushsync::dashboard::update::update;
+    for modifiers in [KeyModifiers::CONTROL, KeyModifiers::ALT] {
+        for code in [KeyCode::Char('y'), KeyCode::Char('A'), KeyCode::Enter] {
+            let mut model = fleet();
+            press(&mut model, "P<Tab>");
+            let dialog = model.dialog.clone();
+            let now = model.now;
+            assert_eq!(update(&mut model, now, Msg::Key(KeyEvent::new(code, modifiers))), [], "{code:?}");
+            assert_eq!(model.dialog, dialog, "{code:?}");
+        }
+    }
+}
