@@ -8,7 +8,7 @@ use crate::api::{Accepted, Outcome, Record, Refusal};
 
 use super::input;
 use super::message::Change;
-use super::model::{Asked, Model, PodId};
+use super::model::{Model, PodId, Sent};
 
 /// Refusals that are told in the line; the others are in the Events view.
 const TOLD: usize = 2;
@@ -20,7 +20,7 @@ pub fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId
     let name = |id: &PodId| model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     let refused = silent.iter().map(|id| (name(id), "not connected".to_owned())).collect();
     let waiting = sent.iter().map(|id| (id.clone(), None)).collect();
-    model.asked = Some(Asked { change, total: sent.len() + silent.len(), waiting, done: 0, refused });
+    model.sent = Some(Sent { change, total: sent.len() + silent.len(), waiting, done: 0, refused });
 }
 
 /// A replica has answered.
@@ -29,7 +29,7 @@ pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<
     let sync = answer.as_ref().ok().and_then(|accepted| accepted.sync.clone());
     let record = sync.as_ref().and_then(|sync| model.pod(id)?.records.get(sync).cloned());
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
-    let Some(asked) = model.asked.as_mut().filter(|asked| asked.change == *change) else { return };
+    let Some(asked) = model.sent.as_mut().filter(|asked| asked.change == *change) else { return };
     let Some(at) = asked.waiting.iter().position(|(waiting, sync)| waiting == id && sync.is_none()) else { return };
     match answer {
         Ok(_) if sync.is_some() => asked.waiting[at].1 = sync,
@@ -51,7 +51,7 @@ pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<
 /// A sync has ended, which may be what an answer promised.
 pub fn finished(model: &mut Model, id: &PodId, record: &Record) {
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
-    let Some(asked) = model.asked.as_mut() else { return };
+    let Some(asked) = model.sent.as_mut() else { return };
     let promised = |(waiting, sync): &(PodId, Option<String>)| waiting == id && sync.as_ref() == Some(&record.id);
     let Some(at) = asked.waiting.iter().position(promised) else { return };
     asked.waiting.remove(at);
@@ -67,7 +67,7 @@ pub fn finished(model: &mut Model, id: &PodId, record: &Record) {
 
 /// Shows the sum. One replica's answer is shown as it is.
 fn tell(model: &mut Model) {
-    let Some(asked) = &model.asked else { return };
+    let Some(asked) = &model.sent else { return };
     let (text, bad) = (words(asked), !asked.refused.is_empty());
     if asked.total == 1 {
         // The answer itself has been shown; what is new is how its sync ended.
@@ -85,7 +85,7 @@ fn tell(model: &mut Model) {
 
 /// `rolled back to c69507e: 7 of 8 ok   web-3 refused: no such tree`
 #[must_use]
-pub fn words(asked: &Asked) -> String {
+pub fn words(asked: &Sent) -> String {
     let what = match &asked.change {
         Change::Sync => "synced".to_owned(),
         Change::Pause { minutes } => format!("paused for {}", super::act::pause_words(*minutes)),

@@ -13,30 +13,50 @@ use super::message::Msg;
 /// Keys that are closer together than this are a burst. Fast typists stay above it, scanners and pastes below.
 pub const GAP: Duration = Duration::from_millis(40);
 
+/// How much a key may do, and so how certain it must be that it was pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It looks or moves.
+    Light,
+    /// It quits: no other key may follow it.
+    Quits,
+    /// It may change a replica: no other key may follow it or come just before it.
+    Changes,
+}
+
 /// The keys that came last.
 #[derive(Debug, Default)]
 pub struct Bursts {
     last: Option<Instant>,
-    held: Option<(KeyEvent, Instant)>,
+    held: Option<Held>,
+}
+
+/// A key that waits.
+#[derive(Debug)]
+struct Held {
+    key: KeyEvent,
+    /// No other key came just before it.
+    first: bool,
+    until: Instant,
 }
 
 impl Bursts {
-    /// Takes a key. `more`: another key follows it in the same read. `decides`: it may change something, so it waits
-    /// until [`Self::deadline`]. Returns what is certain now, in order.
-    pub fn key(&mut self, key: KeyEvent, at: Instant, more: bool, decides: bool) -> Vec<Msg> {
+    /// Takes a key. `more`: another key follows it in the same read. A key of weight waits until [`Self::deadline`].
+    /// Returns what is certain now, in order.
+    pub fn key(&mut self, key: KeyEvent, at: Instant, more: bool, weight: Weight) -> Vec<Msg> {
         if !Self::is_text(key) {
             return vec![Msg::Key(key)];
         }
         let follows = self.last.replace(at).is_some_and(|last| at.saturating_duration_since(last) < GAP);
         // The key that waited was the first of a burst after all.
         let mut certain: Vec<Msg> =
-            self.held.take().map(|(key, _)| Msg::Rushed { key, first: true }).into_iter().collect();
-        if follows || more {
-            certain.push(Msg::Rushed { key, first: !follows });
-        } else if decides {
-            self.held = Some((key, at + GAP));
-        } else {
-            certain.push(Msg::Key(key));
+            self.held.take().map(|held| Msg::Rushed { key: held.key, first: held.first }).into_iter().collect();
+        let held = Held { key, first: !follows, until: at + GAP };
+        match weight {
+            Weight::Quits if !more => self.held = Some(held),
+            Weight::Changes if !more && !follows => self.held = Some(held),
+            Weight::Light if !more && !follows => certain.push(Msg::Key(key)),
+            _ => certain.push(Msg::Rushed { key, first: !follows }),
         }
         certain
     }
@@ -44,13 +64,12 @@ impl Bursts {
     /// When the key that waits is certain to stand alone.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.held.map(|(_, until)| until)
+        self.held.as_ref().map(|held| held.until)
     }
 
     /// The key that waited long enough.
     pub fn expire(&mut self, now: Instant) -> Option<Msg> {
-        let (key, _) = self.held.take_if(|(_, until)| *until <= now)?;
-        Some(Msg::Key(key))
+        self.held.take_if(|held| held.until <= now).map(|held| Msg::Key(held.key))
     }
 
     /// True for keys that pasted text can contain. Arrows, function keys and Ctrl with a letter are pressed.
@@ -82,7 +101,12 @@ mod tests {
         for &(at, character) in presses {
             let at = start + Duration::from_millis(at);
             told.extend(bursts.expire(at));
-            told.extend(bursts.key(key(character), at, false, character.is_uppercase()));
+            let weight = match character {
+                'q' => Weight::Quits,
+                'A'..='Z' => Weight::Changes,
+                _ => Weight::Light,
+            };
+            told.extend(bursts.key(key(character), at, false, weight));
         }
         told.extend(bursts.expire(start + Duration::from_secs(60)));
         let word = |msg: &Msg| match msg {
@@ -101,14 +125,16 @@ mod tests {
         assert_eq!(run(&[(0, 'a'), (20, 'P'), (100, 'S')]), "a ~P S");
         assert_eq!(run(&[(0, 'P'), (39, 'A'), (78, 'y')]), "^P ~A ~y");
         assert_eq!(run(&[(0, 'j'), (33, 'j'), (66, 'j')]), "j ~j ~j");
+        assert_eq!(run(&[(0, 'j'), (20, 'q')]), "j q", "quitting waits for what follows only");
+        assert_eq!(run(&[(0, 'q'), (20, 'u')]), "^q ~u");
     }
 
     #[test]
     fn keys_of_one_read_are_a_burst() {
         let start = Instant::now();
         let mut bursts = Bursts::default();
-        assert_eq!(bursts.key(key('P'), start, true, true).len(), 1);
-        assert!(matches!(bursts.key(key('y'), start, false, true)[..], [Msg::Rushed { first: false, .. }]));
+        assert_eq!(bursts.key(key('P'), start, true, Weight::Changes).len(), 1);
+        assert!(matches!(bursts.key(key('y'), start, false, Weight::Changes)[..], [Msg::Rushed { first: false, .. }]));
         assert_eq!(bursts.deadline(), None);
     }
 
@@ -117,9 +143,9 @@ mod tests {
         let start = Instant::now();
         let mut bursts = Bursts::default();
         let quit = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert!(matches!(bursts.key(quit, start, true, true)[..], [Msg::Key(_)]));
-        assert!(matches!(bursts.key(KeyCode::Down.into(), start, true, false)[..], [Msg::Key(_)]));
-        assert_eq!(bursts.key(key('S'), start, false, true).len(), 0);
+        assert!(matches!(bursts.key(quit, start, true, Weight::Quits)[..], [Msg::Key(_)]));
+        assert!(matches!(bursts.key(KeyCode::Down.into(), start, true, Weight::Light)[..], [Msg::Key(_)]));
+        assert_eq!(bursts.key(key('S'), start, false, Weight::Changes).len(), 0);
         assert_eq!(bursts.deadline(), Some(start + GAP));
     }
 }

@@ -299,7 +299,7 @@ pub enum Question {
 
 /// A change that was sent to replicas, and what they have answered so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Sent {
     pub change: Change,
     /// Replicas that it is about, also those that cannot be told.
     pub total: usize,
@@ -366,7 +366,7 @@ pub struct Model {
     pub help: bool,
     pub dialog: Option<Dialog>,
     /// The change that was sent last, and what came of it.
-    pub asked: Option<Asked>,
+    pub sent: Option<Sent>,
     /// Several lines were pasted into a text field as keys: what is left of that burst is dropped.
     pub spilled: bool,
     pub flash: Option<Flash>,
@@ -416,7 +416,7 @@ impl Model {
             copying: false,
             help: false,
             dialog: None,
-            asked: None,
+            sent: None,
             spilled: false,
             flash: None,
             frozen: false,

@@ -6,27 +6,34 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::act;
+use super::bursts::Weight;
 use super::input;
 use super::keys::{self, Action};
 use super::message::Effect;
 use super::model::{Model, Question};
 
-/// True for a key that must have been pressed by itself: it may change a replica, answer a question or quit.
+/// What a key may do now: keys that change a replica, answer a question or quit must have been pressed by themselves.
 #[must_use]
-pub fn decides(model: &Model, key: KeyEvent) -> bool {
+pub fn weight(model: &Model, key: KeyEvent) -> Weight {
+    let quits = |quits: bool| if quits { Weight::Quits } else { Weight::Light };
     if model.too_small() {
-        return key.code == KeyCode::Char('q');
+        return quits(key.code == KeyCode::Char('q'));
     }
-    if model.copying || model.help {
-        return false;
+    // The rest of a paste that has left its text field is dropped as a burst.
+    if model.copying || model.help || model.spilled {
+        return Weight::Light;
     }
     if model.dialog.is_some() {
-        return matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'));
+        let answers = matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'));
+        return if answers { Weight::Changes } else { Weight::Light };
     }
     if model.typing {
-        return false;
+        return Weight::Light;
     }
-    keys::action(model.view.screen(), key).is_some_and(|action| keys::changes(action) || action == Action::Quit)
+    match keys::action(model.view.screen(), key) {
+        Some(action) if keys::changes(action) => Weight::Changes,
+        action => quits(action == Some(Action::Quit)),
+    }
 }
 
 /// A key of a burst.

@@ -3,7 +3,7 @@
 //! Pure functions of the loaded histories. A rollback is a sync, too, so the sync before the newest one may be of the
 //! commit that was rolled back. What counts is the order in which commits went live for the first time.
 
-use crate::api::{Outcome, Record, Snapshot, TriggerKind};
+use crate::api::{Action, Outcome, Record, Snapshot, TriggerKind};
 
 use super::model::{Model, Pod};
 
@@ -84,5 +84,12 @@ fn line<'a>(pod: &'a Pod, live: &str) -> Line<'a> {
 /// True for a sync that a person asked for and that is not known to lead forward: a rollback, as far as one can tell.
 fn may_go_back(record: &Record) -> bool {
     let forward = !record.rewritten && record.commits.as_ref().is_some_and(|commits| commits.count.is_some());
-    record.trigger.kind == TriggerKind::Manual && record.old.is_some() && !forward
+    match record.trigger.action {
+        Some(Action::Rollback) => true,
+        Some(Action::Sync | Action::Resume | Action::Unpin) => false,
+        // A sidecar with a shallow store cannot tell, one of an earlier version does not say.
+        Some(Action::Pin | Action::Unknown) | None => {
+            record.trigger.kind == TriggerKind::Manual && record.old.is_some() && !forward
+        }
+    }
 }

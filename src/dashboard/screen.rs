@@ -159,7 +159,7 @@ impl Loop<'_> {
             let messages = match input {
                 Input::Key(key) => {
                     let more = inputs[index + 1..].iter().any(is_text);
-                    keyboard.bursts.key(*key, chunk.at, more, pasted::decides(&self.model, *key))
+                    keyboard.bursts.key(*key, chunk.at, more, pasted::weight(&self.model, *key))
                 }
                 Input::Paste(text) => vec![Msg::Paste(text.clone())],
                 Input::Background(background) => {
