@@ -10,7 +10,6 @@ mod worktree;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -48,8 +47,8 @@ pub struct Attempt<'a> {
     pub ignored_webhook: Option<String>,
     /// What the remote has and a pin keeps from being published.
     pub withheld: Option<Oid>,
-    /// How long the request waited for the end of a pause or pin, which is not the latency of a push.
-    pub held: Option<Duration>,
+    /// When a pause or pin ended last. A request's wait for that is not the latency of a push.
+    pub released_at: Option<Instant>,
     /// When the last look began.
     looked_at: Option<Instant>,
     /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
@@ -61,7 +60,8 @@ pub struct Attempt<'a> {
     /// True if git cannot work in the published tree, because the store was lost. The tree itself is whole.
     git_is_lost: bool,
     pub decisions: Decisions,
-    pub published_after_ms: Option<u64>,
+    /// When the link named the commit.
+    pub published_at: Option<Instant>,
     pub story: Story,
 }
 
@@ -89,8 +89,7 @@ impl<'a> Attempt<'a> {
     pub fn new(tools: &'a Arc<Tools>, request: Request) -> Self {
         let started = Instant::now();
         let released_at = *tools.released_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let released = |since: Instant| released_at.filter(|at| *at > since).unwrap_or(since);
-        let held = released(request.received).saturating_duration_since(request.received);
+        let queued = released_at.filter(|at| *at > request.queued).unwrap_or(request.queued);
         Self {
             tools,
             id: request.id.clone(),
@@ -98,10 +97,7 @@ impl<'a> Attempt<'a> {
             started,
             deadline: started + tools.options.timeout,
             phase: Phase::Queue,
-            phases: Phases {
-                queue_ms: Some(millis(started.saturating_duration_since(released(request.queued)))),
-                ..Phases::default()
-            },
+            phases: Phases { queue_ms: Some(millis(started.saturating_duration_since(queued))), ..Phases::default() },
             request,
             old: None,
             new: None,
@@ -110,14 +106,14 @@ impl<'a> Attempt<'a> {
             missed_webhook: false,
             ignored_webhook: None,
             withheld: None,
-            held: (!held.is_zero()).then_some(held),
+            released_at,
             looked_at: None,
             go_on: false,
             news: None,
             early: Early::Nothing,
             git_is_lost: false,
             decisions: Decisions::default(),
-            published_after_ms: None,
+            published_at: None,
             story: Story::new(tools.clock.clone()),
         }
     }
@@ -132,7 +128,8 @@ impl<'a> Attempt<'a> {
         }
         for announced in &self.request.announced {
             let known = !self.tools.history.commits_with_prefix(&announced.after.to_string()).is_empty();
-            let is_news = self.heard().note(*announced, self.request.received, known);
+            let received = self.request.received_of(Some(announced.after));
+            let is_news = self.heard().note(*announced, received, known);
             self.news = is_news.then_some(announced.after);
         }
         // A poll that finds nothing is no news, and a retry is a poll that keeps its trigger: while a failure stands, the
@@ -250,6 +247,8 @@ impl<'a> Attempt<'a> {
         if head_before.is_some_and(|head| head != look.commit) {
             self.judge_webhook(&look);
         }
+        // Its delivery may have come while the remote was asked for an earlier one.
+        self.tools.queue.join(look.commit, &mut self.request);
         let done = self.bring(Want::Seen(look)).await?;
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
@@ -325,12 +324,18 @@ impl<'a> Attempt<'a> {
         let swapped = self.tools.on_disk(Phase::Publish, self.deadline, move |volume, _| volume.publish(commit)).await;
         self.phases.publish_ms = Some(millis(started.elapsed()));
         swapped?;
-        let waited = self.request.received.elapsed().saturating_sub(self.held.unwrap_or_default());
-        self.published_after_ms = Some(millis(waited));
+        self.published_at = Some(Instant::now());
         self.tools.suspect.store(false, Ordering::Relaxed);
         self.tools.outdated.store(false, Ordering::Relaxed);
         self.tools.went_live(commit);
         Ok(Done::Published)
+    }
+
+    /// Takes over the delivery of what was found at the remote and published, if it came while that was under way.
+    pub fn join_deliveries(&mut self) {
+        if let (Some(commit), Some(_)) = (self.new, self.looked_at) {
+            self.tools.queue.join(commit, &mut self.request);
+        }
     }
 
     /// Goes on to a phase and shows it. The first one shown gives the sync its id.

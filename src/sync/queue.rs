@@ -2,165 +2,16 @@
 //!
 //! A token bucket defers the syncs that strangers-with-a-secret can cause; it refuses nothing.
 
-use std::sync::{Mutex, PoisonError};
+mod request;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
-use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::api::{PeerResult, Trigger, TriggerKind};
-
-/// A reason to look at the remote now.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub trigger: Trigger,
-    /// The id that its record will have, if somebody was promised one.
-    pub id: Option<String>,
-    /// When the first byte of the webhook arrived, or when the other trigger fired.
-    pub received_at: Timestamp,
-    pub received: Instant,
-    /// When it was put into the queue.
-    pub queued: Instant,
-    /// What webhooks said has moved: compared with what the remote has, never kept on its word alone.
-    pub announced: Vec<Announced>,
-    /// True if an attempt for the same reason failed before.
-    pub retry: bool,
-    /// A large fleet spreads its looks: this one should not begin earlier, unless somebody else rings.
-    pub not_before: Option<Instant>,
-    /// Which other replicas were told, as far as that is known. Nothing waits for it.
-    pub told: Vec<Told>,
-    /// True while every merged trigger is one that strangers-with-a-secret can pull: these wait for a token.
-    limited: bool,
-}
-
-/// A webhook's claim that our ref moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
-    /// `None` if the push created the ref.
-    pub before: Option<Oid>,
-    pub after: Oid,
-    /// True if `after` does not descend from `before`, or nobody said whether it does.
-    pub forced: bool,
-}
-
-/// True if pushes, each a fast-forward by its own word, lead from `old` to `new`.
-#[must_use]
-pub fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
-    leads(announced, old, new, |push| !push.forced)
-}
-
-/// True if pushes, whatever they did to the history, lead from `old` to `new`.
-#[must_use]
-pub fn is_expected(announced: &[Announced], old: Oid, new: Oid) -> bool {
-    leads(announced, old, new, |_| true)
-}
-
-fn leads(announced: &[Announced], old: Oid, new: Oid, counts: impl Fn(&Announced) -> bool) -> bool {
-    let mut reached = new;
-    for push in announced.iter().rev() {
-        if push.after == reached
-            && counts(push)
-            && let Some(before) = push.before
-        {
-            reached = before;
-        }
-        if reached == old {
-            return reached != new;
-        }
-    }
-    false
-}
-
-/// The results of telling other replicas so far; closed when no more will come. Who tells them, and how, is not ours.
-pub type Told = watch::Receiver<Vec<PeerResult>>;
-
-/// More announcements than this in one merged request are of no use: only the newest matter.
-const MOST_ANNOUNCED: usize = 16;
-
-impl Request {
-    /// A request that is not a webhook's.
-    #[must_use]
-    pub fn new(kind: TriggerKind, now: Timestamp) -> Self {
-        Self {
-            trigger: Trigger { kind, merged: 1, ..Trigger::default() },
-            id: None,
-            retry: false,
-            received_at: now,
-            received: Instant::now(),
-            queued: Instant::now(),
-            announced: Vec::new(),
-            not_before: None,
-            told: Vec::new(),
-            limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
-        }
-    }
-
-    /// The same request once more: a retry, or the rest of a chase or repair. It paid its token already.
-    #[must_use]
-    pub fn again(mut self, retry: bool) -> Self {
-        (self.retry, self.id, self.limited) = (retry, None, false);
-        // Who was told is in the record of the first attempt.
-        (self.not_before, self.told) = (None, Vec::new());
-        self
-    }
-
-    /// True if nobody asked for it just now: the clock did, or a failure before it.
-    fn is_by_itself(&self) -> bool {
-        self.retry || matches!(self.trigger.kind, TriggerKind::Poll | TriggerKind::Startup)
-    }
-
-    /// The newest commit that was announced.
-    #[must_use]
-    pub fn newest_announced(&self) -> Option<Oid> {
-        self.announced.last().map(|announced| announced.after)
-    }
-
-    /// Folds a later request into this one. The earlier time counts, the later announcement wins, and a webhook's
-    /// identity is kept over a poll's.
-    fn merge(&mut self, later: Self) {
-        let merged = self.trigger.merged.saturating_add(later.trigger.merged);
-        // A poll asks for nothing that a retry does not: together they are a retry, whose trigger is kept.
-        let nobody_asks = self.is_by_itself() && later.is_by_itself();
-        self.retry = nobody_asks && (self.retry || later.retry);
-        // A person's action is kept whichever trigger names the sync.
-        let (action, by) = match later.trigger.action {
-            Some(_) => (later.trigger.action, later.trigger.by.clone()),
-            None => (self.trigger.action, self.trigger.by.take()),
-        };
-        if rank(later.trigger.kind) >= rank(self.trigger.kind) {
-            self.trigger = later.trigger;
-        }
-        (self.trigger.merged, self.trigger.action, self.trigger.by) = (merged, action, by);
-        self.id = self.id.take().or(later.id);
-        self.announced.extend(later.announced);
-        let excess = self.announced.len().saturating_sub(MOST_ANNOUNCED);
-        self.announced.drain(..excess);
-        self.told.extend(later.told);
-        let excess = self.told.len().saturating_sub(MOST_ANNOUNCED);
-        self.told.drain(..excess);
-        // Whoever is in a hurry takes the others along.
-        self.not_before = self.not_before.zip(later.not_before).map(|(one, other)| one.min(other));
-        self.limited &= later.limited;
-        if later.received < self.received {
-            self.received = later.received;
-            self.received_at = later.received_at;
-        }
-    }
-}
-
-/// Which trigger names a sync that several rang for.
-fn rank(kind: TriggerKind) -> u8 {
-    match kind {
-        TriggerKind::Webhook => 5,
-        TriggerKind::Peer => 4,
-        TriggerKind::Manual => 3,
-        TriggerKind::Signal => 2,
-        TriggerKind::Startup => 1,
-        TriggerKind::Poll | TriggerKind::Unknown => 0,
-    }
-}
+pub use request::{Announced, Request, Told, is_expected, is_fast_forward};
 
 /// The pending slot. Filled by many, emptied by the one sync loop.
 #[derive(Debug)]
@@ -197,7 +48,8 @@ impl Queue {
     /// the sync that it will be part of.
     pub fn push(&self, mut request: Request) -> Option<String> {
         request.queued = Instant::now();
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        request.name();
+        let mut slot = self.lock();
         let id = match &mut slot.pending {
             Some(pending) => {
                 pending.merge(request);
@@ -209,6 +61,47 @@ impl Queue {
         self.filled.notify_one();
         self.nudged.notify_waiters();
         id
+    }
+
+    /// Puts a request back that was taken, or the rest of it: it is older than all that came meanwhile.
+    pub fn put_back(&self, mut request: Request) {
+        request.queued = Instant::now();
+        request.name();
+        let mut slot = self.lock();
+        if let Some(pending) = slot.pending.take() {
+            slot.charge(&pending);
+            request.queued = pending.queued;
+            // A caller waits for the record with the promised id; the one that gave way was shown at most.
+            request.id = pending.id.clone().or(request.id);
+            request.merge(pending);
+        }
+        slot.pending = Some(request);
+        drop(slot);
+        self.filled.notify_one();
+    }
+
+    /// Gives a running request what a pending one says of `commit`, which the remote shows. The pending one is taken if
+    /// it asks for nothing else.
+    pub fn join(&self, commit: Oid, running: &mut Request) {
+        let mut slot = self.lock();
+        let Some(pending) = slot.pending.take_if(|pending| pending.announces(commit)) else { return };
+        if pending.newest_announced() == Some(commit) && pending.is_hint() {
+            slot.charge(&pending);
+            running.merge(pending);
+        } else {
+            running.learn(&pending, commit);
+            slot.pending = Some(pending);
+        }
+    }
+
+    /// When the pending request may be taken; `None` if there is none.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let slot = self.lock();
+        let pending = slot.pending.as_ref()?;
+        let now = Instant::now();
+        let token = slot.bucket.as_ref().filter(|_| pending.limited).map_or(now, |bucket| bucket.ready_at(now));
+        Some(pending.not_before.map_or(token, |start| start.max(token)))
     }
 
     /// Wakes an attempt that waits for the remote, because something was decided.
@@ -233,7 +126,7 @@ impl Queue {
 
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner).pending.is_some()
+        self.lock().pending.is_some()
     }
 
     /// Waits for a request and takes it. A webhook's waits for a token, too, and goes on merging meanwhile.
@@ -256,7 +149,7 @@ impl Queue {
     }
 
     fn try_take(&self, now: Instant) -> Taken {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.lock();
         let Some(pending) = &slot.pending else { return Taken::Empty };
         let early = pending.not_before.map(|start| start.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
         if let Some(wait) = early {
@@ -270,6 +163,19 @@ impl Queue {
         match slot.pending.take() {
             Some(request) => Taken::Request(Box::new(request)),
             None => Taken::Empty,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Takes the token of a request that goes along with one that has paid.
+    fn charge(&mut self, request: &Request) {
+        if let (true, Some(bucket)) = (request.limited, &mut self.bucket) {
+            let _ = bucket.take(Instant::now());
         }
     }
 }
@@ -290,6 +196,9 @@ struct Bucket {
 
 const BURST: f64 = 5.0;
 
+/// Instants do not reach further than this on every platform.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
 impl Bucket {
     fn new(rate: f64) -> Self {
         Self { rate, tokens: BURST, filled_at: None }
@@ -297,16 +206,30 @@ impl Bucket {
 
     /// Takes a token, or says how long until there is one.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let passed = self.filled_at.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        self.tokens = self.filled(now);
         self.filled_at = Some(now);
-        self.tokens = (self.tokens + passed.as_secs_f64() * self.rate).min(BURST);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // A millisecond more, so that rounding never makes us come back too early and spin.
-        let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / self.rate).unwrap_or(Duration::MAX);
-        Err(wait.saturating_add(Duration::from_millis(1)))
+        Err(self.wait(self.tokens))
+    }
+
+    /// When there is a token to take.
+    fn ready_at(&self, now: Instant) -> Instant {
+        let tokens = self.filled(now);
+        if tokens >= 1.0 { now } else { now.checked_add(self.wait(tokens)).unwrap_or(now + LONGEST_WAIT) }
+    }
+
+    fn filled(&self, now: Instant) -> f64 {
+        let passed = self.filled_at.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        (self.tokens + passed.as_secs_f64() * self.rate).min(BURST)
+    }
+
+    fn wait(&self, tokens: f64) -> Duration {
+        let wait = Duration::try_from_secs_f64((1.0 - tokens) / self.rate).unwrap_or(Duration::MAX);
+        // A millisecond more, so that rounding never makes the loop come back too early and spin.
+        wait.saturating_add(Duration::from_millis(1))
     }
 }
 
@@ -315,7 +238,10 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::api::TriggerKind;
 
     fn ring(delivery: &str) -> Request {
         let mut request = Request::new(TriggerKind::Webhook, Timestamp::UNIX_EPOCH);
@@ -392,6 +318,95 @@ mod tests {
         assert_eq!(merged.trigger.delivery.as_deref(), Some("second"));
         assert_eq!(merged.trigger.merged, 3);
         assert_eq!(merged.newest_announced(), Some(after));
+    }
+
+    fn oid(byte: u8) -> Oid {
+        Oid::from_bytes(&[byte; 20]).expect("20 bytes")
+    }
+
+    fn push(before: u8, after: u8) -> Request {
+        let mut request = ring(&format!("{before}-{after}"));
+        request.announced.push(Announced { before: Some(oid(before)), after: oid(after), forced: false });
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_gave_way_is_older_than_the_one_it_gave_way_to() {
+        let queue = Queue::new(0.0);
+        queue.push(push(1, 2));
+        let older = queue.next().await;
+        queue.push(push(2, 3));
+        queue.put_back(older.again(false));
+        let merged = queue.next().await;
+        assert_eq!(merged.newest_announced(), Some(oid(3)));
+        assert_eq!((merged.trigger.delivery.as_deref(), merged.trigger.merged), (Some("2-3"), 2));
+        assert!(is_fast_forward(&merged.announced, oid(1), oid(3)));
+        for (commit, delivery) in [(2, "1-2"), (3, "2-3")] {
+            assert_eq!(merged.trigger_of(Some(oid(commit))).delivery.as_deref(), Some(delivery));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_request_drops_the_oldest_announcement_and_a_persons_promise_is_kept() {
+        let queue = Queue::new(0.0);
+        for number in 0..16 {
+            queue.push(push(number, number + 1));
+        }
+        let mut older = queue.next().await;
+        older.id = Some("shown".to_owned());
+        queue.push(push(16, 17));
+        let mut person = Request::new(TriggerKind::Manual, Timestamp::UNIX_EPOCH);
+        person.id = Some("promised".to_owned());
+        queue.push(person);
+        queue.put_back(older);
+        let merged = queue.next().await;
+        assert_eq!((merged.newest_announced(), merged.announced.len()), (Some(oid(17)), 16));
+        assert!(!merged.announces(oid(1)) && merged.announces(oid(2)));
+        assert_eq!(merged.id.as_deref(), Some("promised"));
+        // What neither delivery announced is what the person asked for.
+        assert_eq!(merged.trigger_of(Some(oid(99))).kind, TriggerKind::Manual);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_to_wait_for_its_time_or_its_token_is_not_due() {
+        let queue = Queue::new(0.5);
+        assert_eq!(queue.due(), None);
+        for _ in 0..5 {
+            queue.push(ring("x"));
+            queue.next().await;
+        }
+        queue.push(ring("later"));
+        let now = Instant::now();
+        let due = queue.due().expect("pending");
+        assert!(due > now + Duration::from_millis(1990) && due < now + Duration::from_millis(2010));
+        tokio::time::advance(due - now).await;
+        assert!(queue.due().is_some_and(|due| due <= Instant::now()));
+        // A running request that had its own token takes the other one's along.
+        queue.put_back(push(1, 2).again(false));
+        queue.next().await;
+        queue.push(ring("one more"));
+        assert!(queue.due().is_some_and(|due| due > Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_request_takes_a_delivery_over_if_that_asks_for_nothing_else() {
+        let queue = Queue::new(0.0);
+        queue.push(push(1, 2));
+        let mut running = queue.next().await;
+        queue.push(push(2, 3));
+        queue.push(push(3, 4));
+        queue.join(oid(3), &mut running);
+        assert!(queue.has_pending(), "the push to 4 is still to come");
+        assert_eq!(running.trigger_of(Some(oid(3))).delivery.as_deref(), Some("2-3"));
+        assert_eq!(running.newest_announced(), Some(oid(3)));
+        queue.join(oid(4), &mut running);
+        assert!(!queue.has_pending());
+        assert!(is_fast_forward(&running.announced, oid(1), oid(4)));
+        let mut person = push(4, 5);
+        person.id = Some("promised".to_owned());
+        queue.push(person);
+        queue.join(oid(5), &mut running);
+        assert!(queue.has_pending(), "a person waits for a sync of his own");
     }
 
     #[tokio::test(start_paused = true)]

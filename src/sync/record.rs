@@ -11,7 +11,7 @@ use crate::error::{Phase, SyncError};
 use crate::git::Span;
 use crate::publish::{self, Changes, Kind};
 
-use super::attempt::{Attempt, Done};
+use super::attempt::{Attempt, Done, millis};
 use super::queue::Told;
 use super::tools::Tools;
 
@@ -39,7 +39,9 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
     let pinned = attempt.decisions.pinned.filter(|pinned| attempt.new == Some(*pinned));
     let trigger = name_action(tools, &attempt, pinned).await;
     let by_action = matches!(trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
-    let rung = !matches!(attempt.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
+    let rung = !matches!(trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
+    let received = attempt.request.received_of(attempt.new);
+    let counted_from = attempt.released_at.filter(|at| *at > received).unwrap_or(received);
     let mut story = attempt.story;
     let error = ended.err().map(|error| {
         story.error(error.to_string());
@@ -64,9 +66,12 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         objects,
         phases: attempt.phases,
         received_to_published_ms: attempt
-            .published_after_ms
-            .filter(|_| rung && !by_action && outcome == Outcome::Published && attempt.old != attempt.new),
-        held_ms: attempt.held.map(super::attempt::millis),
+            .published_at
+            .filter(|_| rung && !by_action && outcome == Outcome::Published && attempt.old != attempt.new)
+            // A delivery that came after the publish has none.
+            .and_then(|at| at.checked_duration_since(counted_from))
+            .map(millis),
+        held_ms: counted_from.checked_duration_since(received).filter(|held| !held.is_zero()).map(millis),
         chased: attempt.chased,
         // The delivery may have come since the look.
         missed_webhook: attempt.missed_webhook
@@ -94,7 +99,7 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
 
 /// The trigger with the action of a person that this sync carries out: a pin to a commit that was live before is a rollback.
 async fn name_action(tools: &Tools, attempt: &Attempt<'_>, pinned: Option<Oid>) -> Trigger {
-    let mut trigger = attempt.request.trigger.clone();
+    let mut trigger = attempt.request.trigger_of(attempt.withheld.or(attempt.new));
     let Some(pinned) = pinned.filter(|pinned| attempt.old != Some(*pinned)) else { return trigger };
     let text = pinned.to_string();
     let was_live =

@@ -2,6 +2,7 @@
 
 mod failures;
 mod refused;
+mod report;
 mod standby;
 
 use std::panic::AssertUnwindSafe;
@@ -10,18 +11,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use git2::Oid;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ErrorInfo, Outcome, PeerResult, Published, Record, TriggerKind};
+use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
 
 use self::failures::{Limit, worth_a_record};
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
-use super::queue::{Request, Told};
+use super::queue::Request;
 use super::tools::Tools;
 use super::{Options, backoff, command, failure, record};
 
@@ -229,11 +229,17 @@ impl SyncLoop {
                 biased;
                 () = stop.cancelled() => return None,
                 Some(order) = self.commands.recv() => command::answer(&self.tools, order),
-                request = self.tools.queue.next(), if !paused => return Some(request),
+                request = self.tools.queue.next(), if !paused => {
+                    // What failed before it is part of it: it is older.
+                    let Some(retry) = self.retry.take() else { return Some(request) };
+                    return Some(retry.followed_by(request));
+                }
                 () = sleep_until(self.next_poll), if !paused => {
                     self.next_poll = Instant::now() + self.options().period;
-                    let poll = || Request::new(TriggerKind::Poll, self.tools.clock.now());
-                    self.tools.queue.push(self.retry.take().unwrap_or_else(poll));
+                    match self.retry.take() {
+                        Some(retry) => self.tools.queue.put_back(retry),
+                        None => drop(self.tools.queue.push(Request::new(TriggerKind::Poll, self.tools.clock.now()))),
+                    }
                 }
                 () = sleep_until(self.next_sweep.unwrap_or(pause_check)), if self.next_sweep.is_some() => {
                     // What has its grace still before it says so when the sweep has ended.
@@ -265,7 +271,7 @@ impl SyncLoop {
     }
 
     /// Records how an attempt ended, tells everybody, and works out when the next one is due.
-    async fn settle(&mut self, attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+    async fn settle(&mut self, mut attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
         let polled = attempt.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || attempt.request.retry;
         self.retry = None;
@@ -278,7 +284,7 @@ impl SyncLoop {
                 let retry = attempt.request.retry;
                 let mut request = attempt.request.again(retry);
                 request.id = attempt.id;
-                self.tools.queue.push(request);
+                self.tools.queue.put_back(request);
                 self.tools.board.change(|snapshot| snapshot.running = None);
                 let paused = self.tools.decisions().paused_until.is_some();
                 return (paused && self.options().one_time).then_some(Ending::Paused);
@@ -348,6 +354,9 @@ impl SyncLoop {
         let retry = attempt.request.retry && attempt.old == attempt.new;
         let go_on = attempt.go_on.then(|| attempt.request.clone().again(retry));
         let published = matches!(ended, Ok(Done::Published));
+        if published {
+            attempt.join_deliveries();
+        }
         let refused = ended.as_ref().is_err_and(|error| error.phase == Phase::Gate);
         let told = attempt.request.told.clone();
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
@@ -365,78 +374,10 @@ impl SyncLoop {
         }
         self.amend_later(id, told, known);
         if let Some(request) = go_on {
-            self.tools.queue.push(request);
+            self.tools.queue.put_back(request);
             return ended.err().and_then(|error| self.ending(Some(error)));
         }
         self.ending(ended.err())
-    }
-
-    /// The record tells what the other replicas have answered by now; what slow ones answer is added when it is known.
-    /// Nobody waits for them: neither this record nor the next sync.
-    fn amend_later(&self, id: String, mut told: Vec<Told>, known: Vec<PeerResult>) {
-        if told.is_empty() {
-            return;
-        }
-        let tools = self.tools.clone();
-        tokio::spawn(async move {
-            for results in &mut told {
-                while results.changed().await.is_ok() {}
-            }
-            let peers = record::peers(&told);
-            if peers == known {
-                return;
-            }
-            tools.amend(&id, peers);
-        });
-    }
-
-    async fn tell(&mut self, record: Record, published: bool, polled: bool) {
-        self.tools.metrics.record(&record);
-        let commit = record.new.as_ref().filter(|_| published).and_then(|commit| commit.parse().ok());
-        let mut now_live: Option<Published> = None;
-        if let Some(commit) = commit {
-            now_live = Some(self.tools.describe(commit, Some(record.finished_at)).await);
-            self.tools.metrics.published(&commit.to_string());
-            self.sweep_later();
-        }
-        let next_at = self.wall_clock(self.next_poll);
-        let polled_at = polled.then(|| self.tools.clock.now());
-        let failures = self.failures;
-        self.tools.board.finished(record, |snapshot| {
-            snapshot.failures_in_row = failures;
-            snapshot.poll.next_at = next_at;
-            snapshot.poll.last_at = polled_at.or(snapshot.poll.last_at);
-            snapshot.published = now_live.or(snapshot.published.take());
-        });
-    }
-
-    /// A replayed delivery must not flush the history: of the same nothing, rung again and again, one row is kept.
-    fn is_said_already(&self, attempt: &Attempt<'_>) -> bool {
-        let text = |commit: Option<Oid>| commit.map(|commit| commit.to_string());
-        let (new, withheld) = (text(attempt.new), text(attempt.withheld));
-        attempt.request.trigger.kind == TriggerKind::Webhook
-            && attempt.chased == 0
-            && self.tools.history.page(None, 1).first().is_some_and(|last| {
-                last.outcome == Outcome::Unchanged
-                    && last.trigger.kind == TriggerKind::Webhook
-                    && (&last.new, &last.withheld) == (&new, &withheld)
-            })
-    }
-
-    /// A poll that leaves no record.
-    fn tell_poll(&self, failures: u32, error: Option<ErrorInfo>) {
-        let next_at = self.wall_clock(self.next_poll);
-        let now = self.tools.clock.now();
-        self.tools.board.change(|snapshot| {
-            snapshot.running = None;
-            snapshot.poll.last_at = Some(now);
-            snapshot.poll.next_at = next_at;
-            snapshot.failures_in_row = failures;
-            if error.is_none() {
-                snapshot.poll.unchanged += 1;
-            }
-            snapshot.last_error = error;
-        });
     }
 
     /// Whether the process should end now.

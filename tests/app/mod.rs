@@ -29,6 +29,7 @@ mod measure;
 mod model;
 mod odd_volumes;
 mod one_time;
+mod pairs;
 mod partial;
 mod push;
 mod readers;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
@@ -80,7 +80,7 @@ mod tools;
 #[path = "git_http_wire.rs"]
 mod wire;
 
-use tools::{base64, copy_folder, program};
+use tools::{base64, copy_folder, program, status, whole};
 
 #[derive(Default)]
 struct State {
@@ -88,6 +88,8 @@ struct State {
     /// While set, this copy is served instead of the root.
     frozen: Option<PathBuf>,
     seen: Vec<Seen>,
+    /// The bodies of fetch requests.
+    fetches: Vec<String>,
 }
 
 struct Shared {
@@ -193,6 +195,11 @@ impl GitHttp {
 
     pub fn requests(&self) -> usize {
         self.shared.state().seen.len()
+    }
+
+    /// The first 64 KiB of the body of each `fetch` command of protocol v2 since the start.
+    pub fn fetches(&self) -> Vec<String> {
+        self.shared.state().fetches.clone()
     }
 
     /// Bytes of request bodies.
@@ -413,14 +420,17 @@ async fn backend(
     let counter = Arc::clone(&shared);
     let mut body = request.into_body();
     tokio::spawn(async move {
+        let mut kept = wire::Kept::default();
         while let Some(Ok(frame)) = body.frame().await {
             if let Ok(data) = frame.into_data() {
                 counter.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+                kept.add(&data);
                 if input.write_all(&data).await.is_err() {
                     break;
                 }
             }
         }
+        counter.state().fetches.extend(kept.fetch());
     });
     let mut response = Response::new(());
     loop {
@@ -484,14 +494,4 @@ async fn pump(
         }
     }
     let _ = child.wait().await;
-}
-
-fn whole(text: String) -> Body {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
-}
-
-fn status(code: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = code;
-    response
 }

@@ -1,9 +1,15 @@
-//! What the test server needs that is no http: git's CGI program, a copy of a folder, a login's letters.
+//! Small parts of the test server: git's CGI program, a copy of a folder, a login's letters, the plainest answers.
 //!
 //! It knows no requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::{Response, StatusCode};
+
+use super::Body;
 
 /// The CGI program itself, as web servers run it: by way of `git` each request would start one program more.
 pub fn program() -> &'static Path {
@@ -39,4 +45,14 @@ pub fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).expect("a file is copied");
         }
     }
+}
+
+pub fn whole(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub fn status(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = code;
+    response
 }

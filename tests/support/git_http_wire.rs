@@ -66,3 +66,20 @@ pub fn headers(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
     let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
+
+/// The beginning of a request's body.
+#[derive(Default)]
+pub struct Kept(Vec<u8>);
+
+impl Kept {
+    const MOST: usize = 64 * 1024;
+
+    pub fn add(&mut self, data: &[u8]) {
+        self.0.extend_from_slice(&data[..data.len().min(Self::MOST - self.0.len())]);
+    }
+
+    /// The text, if it is the `fetch` command of protocol v2.
+    pub fn fetch(self) -> Option<String> {
+        Some(String::from_utf8_lossy(&self.0).into_owned()).filter(|text| text.contains("command=fetch"))
+    }
+}

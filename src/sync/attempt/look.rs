@@ -5,7 +5,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use git2::Oid;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Phase, TriggerKind};
 use crate::error::SyncError;
@@ -89,9 +89,12 @@ impl Attempt<'_> {
     pub(super) async fn look_until_announced(&mut self) -> Result<Option<Look>, SyncError> {
         let mut look = self.look().await?;
         let mut pause = chase::FIRST;
+        let mut next = Instant::now() + pause;
         while self.live() == Some(look.commit) && self.still_to_come(&look) {
             let nudged = self.tools.queue.nudged();
-            if self.tools.queue.has_pending() || self.overtaken() {
+            // A request that still has to wait for its time or its token is no reason to stop waiting for this one.
+            let due = self.tools.queue.due();
+            if due.is_some_and(|due| due <= Instant::now()) || self.overtaken() {
                 return Ok(None);
             }
             if self.chased == 0 {
@@ -100,7 +103,8 @@ impl Attempt<'_> {
                 self.story.info(format!("the webhook was faster than the ref, which is at {shown}: looking again"));
             }
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep_until(next) => {}
+                () = sleep_until(due.unwrap_or(next)), if due.is_some_and(|due| due < next) => continue,
                 () = nudged => continue,
             }
             pause = (pause * 2).min(chase::SLOWEST);
@@ -108,6 +112,7 @@ impl Attempt<'_> {
             // Waiting for the remote to catch up is not the slowness that the deadline is there for.
             self.deadline = Instant::now() + self.tools.options.timeout;
             look = self.look().await?;
+            next = Instant::now() + pause;
         }
         if self.chased > 0 && self.live() == Some(look.commit) {
             self.story.warn("the announced commit did not become visible; the poll will find it".to_owned());

@@ -1,0 +1,82 @@
+//! Reporting how an attempt ended: to the status, the metrics and, later, the record of what peers answered.
+//!
+//! It must not know when the next attempt is due.
+
+use git2::Oid;
+
+use crate::api::{ErrorInfo, Outcome, PeerResult, Published, Record, TriggerKind};
+use crate::sync::attempt::Attempt;
+use crate::sync::queue::Told;
+use crate::sync::record;
+
+use super::SyncLoop;
+
+impl SyncLoop {
+    /// The record tells what the other replicas have answered by now; what slow ones answer is added when it is known.
+    /// Nobody waits for them: neither this record nor the next sync.
+    pub(super) fn amend_later(&self, id: String, mut told: Vec<Told>, known: Vec<PeerResult>) {
+        if told.is_empty() {
+            return;
+        }
+        let tools = self.tools.clone();
+        tokio::spawn(async move {
+            for results in &mut told {
+                while results.changed().await.is_ok() {}
+            }
+            let peers = record::peers(&told);
+            if peers == known {
+                return;
+            }
+            tools.amend(&id, peers);
+        });
+    }
+
+    pub(super) async fn tell(&mut self, record: Record, published: bool, polled: bool) {
+        self.tools.metrics.record(&record);
+        let commit = record.new.as_ref().filter(|_| published).and_then(|commit| commit.parse().ok());
+        let mut now_live: Option<Published> = None;
+        if let Some(commit) = commit {
+            now_live = Some(self.tools.describe(commit, Some(record.finished_at)).await);
+            self.tools.metrics.published(&commit.to_string());
+            self.sweep_later();
+        }
+        let next_at = self.wall_clock(self.next_poll);
+        let polled_at = polled.then(|| self.tools.clock.now());
+        let failures = self.failures;
+        self.tools.board.finished(record, |snapshot| {
+            snapshot.failures_in_row = failures;
+            snapshot.poll.next_at = next_at;
+            snapshot.poll.last_at = polled_at.or(snapshot.poll.last_at);
+            snapshot.published = now_live.or(snapshot.published.take());
+        });
+    }
+
+    /// A replayed delivery must not flush the history: of the same nothing, rung again and again, one row is kept.
+    pub(super) fn is_said_already(&self, attempt: &Attempt<'_>) -> bool {
+        let text = |commit: Option<Oid>| commit.map(|commit| commit.to_string());
+        let (new, withheld) = (text(attempt.new), text(attempt.withheld));
+        attempt.request.trigger.kind == TriggerKind::Webhook
+            && attempt.chased == 0
+            && self.tools.history.page(None, 1).first().is_some_and(|last| {
+                last.outcome == Outcome::Unchanged
+                    && last.trigger.kind == TriggerKind::Webhook
+                    && (&last.new, &last.withheld) == (&new, &withheld)
+            })
+    }
+
+    /// A poll that leaves no record.
+    pub(super) fn tell_poll(&self, failures: u32, error: Option<ErrorInfo>) {
+        let next_at = self.wall_clock(self.next_poll);
+        let now = self.tools.clock.now();
+        self.tools.board.change(|snapshot| {
+            snapshot.running = None;
+            snapshot.poll.last_at = Some(now);
+            snapshot.poll.next_at = next_at;
+            snapshot.failures_in_row = failures;
+            if error.is_none() {
+                snapshot.poll.unchanged += 1;
+            }
+            snapshot.last_error = error;
+        });
+    }
+}
