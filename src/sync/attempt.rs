@@ -247,9 +247,12 @@ impl<'a> Attempt<'a> {
         if head_before.is_some_and(|head| head != look.commit) {
             self.judge_webhook(&look);
         }
-        // Its delivery may have come while the remote was asked for an earlier one.
-        self.tools.queue.join(look.commit, &mut self.request);
+        // The remote may have been asked because of an earlier push.
+        self.join_deliveries(look.commit);
         let done = self.bring(Want::Seen(look)).await?;
+        if let Some(commit) = self.new {
+            self.join_deliveries(commit);
+        }
         self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
     }
@@ -331,11 +334,14 @@ impl<'a> Attempt<'a> {
         Ok(Done::Published)
     }
 
-    /// Takes over the delivery of what was found at the remote and published, if it came while that was under way.
-    pub fn join_deliveries(&mut self) {
-        if let (Some(commit), Some(_)) = (self.new, self.looked_at) {
-            self.tools.queue.join(commit, &mut self.request);
+    /// Takes over the delivery of what was found at the remote, if it came since this request was taken.
+    fn join_deliveries(&mut self, commit: Oid) {
+        self.tools.queue.join(commit, &mut self.request);
+        let mut heard = self.heard();
+        for announced in &self.request.announced {
+            heard.note(*announced, self.request.received_of(Some(announced.after)), false);
         }
+        heard.saw(commit);
     }
 
     /// Goes on to a phase and shows it. The first one shown gives the sync its id.

@@ -271,7 +271,7 @@ impl SyncLoop {
     }
 
     /// Records how an attempt ended, tells everybody, and works out when the next one is due.
-    async fn settle(&mut self, mut attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+    async fn settle(&mut self, attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
         let polled = attempt.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || attempt.request.retry;
         self.retry = None;
@@ -354,9 +354,6 @@ impl SyncLoop {
         let retry = attempt.request.retry && attempt.old == attempt.new;
         let go_on = attempt.go_on.then(|| attempt.request.clone().again(retry));
         let published = matches!(ended, Ok(Done::Published));
-        if published {
-            attempt.join_deliveries();
-        }
         let refused = ended.as_ref().is_err_and(|error| error.phase == Phase::Gate);
         let told = attempt.request.told.clone();
         let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
