@@ -37,7 +37,7 @@ async fn twenty_quick_pairs_of_pushes_keep_their_deliveries_and_the_second_takes
         if late {
             site.remote.hold();
         }
-        let one = site.repo.push_file("a", &format!("{pair} one"), "one");
+        let one = site.repo.push_file("a", format!("{pair} one"), "one");
         let first = ring(&site, &before, &one).await;
         site.repo.write("a", format!("{pair} two"));
         let two = site.repo.commit("two");
