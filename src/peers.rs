@@ -145,7 +145,7 @@ impl Peers {
         }
     }
 
-    /// Judges a message that came in. See [`Door::admit`].
+    /// Judges a message that came in. It has to be authentic, recent and not seen before.
     ///
     /// # Errors
     /// [`Refused`]

@@ -74,7 +74,7 @@ impl Default for Way {
 }
 
 impl Network {
-    /// The way to an address. Of settings, one for a nearer address counts, then the later one (git-config, "http.<url>.*").
+    /// The way to an address. Of settings, one for a nearer address counts, then the later one (git-config, `http.<url>.*`).
     pub(super) fn way(&self, url: &Url) -> Way {
         let mut way = Way { more_trusted: self.more_trusted.clone(), ..Way::default() };
         let mut straight = false;

@@ -65,7 +65,7 @@ impl RemoteOptions {
 pub enum Reference {
     /// The branch that the remote's HEAD names.
     Head,
-    /// A short name: the first of [`full_names`](Self::full_names) that the remote has.
+    /// A short name: the first of its full names that the remote has.
     Name(String),
     /// A name that begins with `refs/`.
     Full(String),

@@ -1,6 +1,6 @@
 //! Which addresses something is meant for: scheme, host and port, and everything below a path.
 //!
-//! A leaf of `git`: accounts and settings for one URL are both matched by it (git-config, "http.<url>.*").
+//! A leaf of `git`: accounts and settings for one URL are both matched by it (git-config, `http.<url>.*`).
 
 use url::Url;
 
