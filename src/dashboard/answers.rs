@@ -95,16 +95,13 @@ pub fn words(asked: &Sent) -> String {
     };
     let mut line = format!("{what}: {} of {} ok", asked.done, asked.total);
     if !asked.waiting.is_empty() {
-        line.push_str(&format!(", {} still to come", asked.waiting.len()));
+        line.extend([", ", &asked.waiting.len().to_string(), " still to come"]);
     }
-    for (name, reason) in asked.refused.iter().take(TOLD) {
-        line.push_str(&format!("   {name} {reason}"));
-    }
-    let more = asked.refused.len().saturating_sub(TOLD);
-    if more > 0 {
-        line.push_str(&format!("   {more} more (3: events)"));
-    }
-    line
+    let refused = asked.refused.iter().take(TOLD).map(|(name, reason)| format!("{name} {reason}"));
+    let more = asked.refused.len().checked_sub(TOLD).filter(|more| *more > 0);
+    let more = more.map(|more| format!("{more} more (3: events)"));
+    let parts: Vec<_> = std::iter::once(line).chain(refused).chain(more).collect();
+    parts.join("   ")
 }
 
 /// How an answer reads in the Events view.

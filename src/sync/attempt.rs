@@ -143,8 +143,8 @@ impl<'a> Attempt<'a> {
             return Ok(Done::Published);
         }
         let done = match self.decisions.pinned {
-            Some(commit) => self.stay_at(commit).await,
-            None => self.follow().await,
+            Some(commit) => Box::pin(self.stay_at(commit)).await,
+            None => Box::pin(self.follow()).await,
         }?;
         if let (Some(looked_at), false) = (self.looked_at, self.go_on || done == Done::GaveWay) {
             self.settle_announced(looked_at);

@@ -41,7 +41,7 @@ async fn told(site: &mut Site, what: &'static str, environment: &[(&str, &str)])
     if error.kind == "timeout" {
         // The sync and its fetch have the same limit, and either may be the first to say so.
         assert!(message.contains("within"), "{message}");
-        message = "not done within --sync-timeout".to_owned();
+        "not done within --sync-timeout".clone_into(&mut message);
     }
     for (name, instead) in
         [(site.repo.root().display().to_string(), "/srv"), (site.folder.path().display().to_string(), "/tmp")]

@@ -233,7 +233,9 @@ impl Tmux {
     fn start(fakes: &[Fake]) -> Self {
         let tmux = Self { folder: tempfile::tempdir().unwrap() };
         let mut line = format!("TERM=tmux-256color {} dashboard", env!("CARGO_BIN_EXE_pushsync"));
-        urls(fakes).iter().for_each(|part| line.push_str(&format!(" {part}")));
+        for part in urls(fakes) {
+            line.extend([" ", &part]);
+        }
         tmux.run(&["new-session", "-d", "-x", "110", "-y", "36", &line]);
         tmux
     }

@@ -90,7 +90,7 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     let spoilt = [
         (whole.replace('\n', " "), "on one line"),
         (whole.replace('\n', "\\n"), "written as `\\n`"),
-        (whole.lines().map(|line| format!("    {line}\n")).collect(), "are indented"),
+        (format!("    {}\n", whole.trim_end().replace('\n', "\n    ")), "are indented"),
     ];
     for (text, why) in spoilt {
         let useless = failure(with(vec![sshd.file("spoilt", &text)], Some(&known))).await;
