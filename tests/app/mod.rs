@@ -42,5 +42,6 @@ mod standby;
 mod startup;
 mod submodules;
 mod volume_limit;
+mod volume_matrix;
 mod way_in;
 mod working_tree;
