@@ -178,11 +178,26 @@ fn the_cookie_file_is_a_switch_or_a_path() {
     assert!(refused(&with(&["--cookie-file=a-cookie"]), &[]).text.contains("not shown: it may be a cookie"));
 }
 
+/// A certificate in PEM form that signs itself.
+fn certificate() -> Vec<u8> {
+    let key = openssl::pkey::PKey::generate_ed25519().unwrap();
+    let mut builder = openssl::x509::X509::builder().unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&openssl::asn1::Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.sign(&key, openssl::hash::MessageDigest::null()).unwrap();
+    builder.build().to_pem().unwrap()
+}
+
 #[test]
 fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("ca.pem");
     std::fs::write(&bundle, "certificates").unwrap();
+    let text = bundle.display().to_string();
+    let exit = refused(&with(&[]), &[("GIT_SSL_CAINFO", &text)]);
+    assert!(exit.text.contains("holds no certificate in PEM form"), "{}", exit.text);
+    std::fs::write(&bundle, certificate()).unwrap();
     let bundle = bundle.display().to_string();
     let config = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_CAINFO", &bundle)]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
