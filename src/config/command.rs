@@ -240,6 +240,8 @@ pub(super) fn warn_of_unknown_variables(environment: &HashMap<OsString, OsString
     known.extend(PASSWORDS.into_iter().chain(APP_KEYS).map(str::to_owned));
     let of_git_sync_3 = FLAGS.iter().flat_map(|flag| older_variables(flag.name));
     known.extend(of_git_sync_3.chain(older().filter_map(|older| older.variable).map(str::to_owned)));
+    // Charts that work with both releases of git-sync set it beside GIT_SYNC_SSH; a repository's URL says whether it is SSH.
+    known.push("GITSYNC_SSH".to_owned());
     let mut names: Vec<&str> = environment.keys().filter_map(|name| name.to_str()).collect();
     names.sort_unstable();
     for name in names {

@@ -15,8 +15,9 @@ use super::theme::Background;
 
 /// How long an escape byte waits for the rest of a sequence before it is the Escape key.
 const ESCAPE_WAIT: Duration = Duration::from_millis(50);
-/// How long after an Escape key `[` and `O` are still the rest of a sequence that arrived late. That sequence is dropped,
-/// because the Escape key has been acted on.
+/// How long after an Escape key a byte that introduces a sequence (`[`, `O`, `]`, `P`, ...) is still the rest of one that
+/// arrived late. That sequence is dropped, because the Escape key has been acted on. A person who presses Escape and then
+/// `P` within this time has to press `P` again.
 const LATE: Duration = Duration::from_millis(500);
 /// A string (an answer of the terminal) that pauses for so long is abandoned. Alt-P and Alt-] begin like one.
 const STRING_SILENCE: Duration = Duration::from_millis(500);
@@ -161,6 +162,9 @@ impl Decoder {
             0x1b => self.state = State::Escape(1, now),
             b'[' if late => self.state = State::Csi { parameters: Vec::new(), dropped: true },
             b'O' if late => self.state = State::Ss3 { dropped: true },
+            b']' | b'P' | b'X' | b'^' | b'_' if late => {
+                self.state = State::Text { body: Vec::new(), escape: false };
+            }
             b'\r' => found.push(key(KeyCode::Enter, false)),
             b'\t' => found.push(key(KeyCode::Tab, false)),
             0x08 | 0x7f => found.push(key(KeyCode::Backspace, false)),

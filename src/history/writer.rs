@@ -97,11 +97,12 @@ impl Writer {
             *journal = inner.journal.take();
         }
         let Some(open) = journal.as_ref() else { return inner.path.clone().map(Step::Open) };
-        if let Some((record, kept)) = inner.next_to_write() {
-            return Some(Step::Write(Box::new(record), kept));
-        }
+        // Before the next record: records that come without a pause would put the rewrite off, and the file would grow.
         if open.is_due(self.shared.limit) {
             return Some(Step::Rewrite(inner.lines_to_keep()));
+        }
+        if let Some((record, kept)) = inner.next_to_write() {
+            return Some(Step::Write(Box::new(record), kept));
         }
         inner.journal = journal.take();
         // In the same moment: a record that comes now starts the next writer.

@@ -64,7 +64,8 @@ impl Left {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let hash = |text: &str| Oid::from_str(text).ok();
+        // An abbreviated hash is read as one that ends in zeros.
+        let hash = |text: &str| Oid::from_str(text).ok().filter(|hash| hash.to_string() == text);
         match text.split_once(':') {
             Some(("link", target)) => hash(target).map(Self::Link),
             Some((mode, content)) => Some(Self::File(RawMode::from_str_radix(mode, 8).ok()?, hash(content)?)),

@@ -94,6 +94,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "allowance",
             "git",
             "hooks",
             "log",

@@ -184,7 +184,7 @@ fn attack(place: &Place) {
     go(&mut pty, &PLACES[0]);
     pty.keys("S");
     eventually_for("the sync that was meant", || !changes(&fakes).is_empty());
-    assert_eq!(changes(&fakes), [("sync".to_owned(), "{}".to_owned())], "{}", place.name);
+    assert!(matches!(&changes(&fakes)[..], [(change, _)] if change == "sync"), "{}: {:?}", place.name, changes(&fakes));
 }
 
 /// 58 pastes and split sequences at each of 16 places. All places at the same time: most of it is waiting.
@@ -318,7 +318,7 @@ fn no_paste_through_tmux_changes_anything() {
     }
     tmux.run(&["send-keys", "S"]);
     eventually_for("the sync that was meant", || !changes(&fakes).is_empty());
-    assert_eq!(changes(&fakes), [("sync".to_owned(), "{}".to_owned())]);
+    assert!(matches!(&changes(&fakes)[..], [(change, _)] if change == "sync"), "{:?}", changes(&fakes));
 }
 
 #[test]
