@@ -141,6 +141,8 @@ fn specs_that_people_use_start_and_mean_what_they_say() {
         assert_eq!((config.remote.depth, config.sync.one_time), (meaning.depth, meaning.one_time), "{name}");
         let warnings = config.warnings.join("\n");
         assert!(!warnings.contains("4711") && !warnings.contains("a1b2c3d4"), "{name}: {warnings}");
-        assert!(!warnings.contains("is not a variable"), "{name}: {warnings}");
+        // The chart sets one that git-sync v4 does not read either.
+        let unread = |warning: &&String| warning.contains("is not a variable") && !warning.starts_with("GITSYNC_SSH: ");
+        assert_eq!(config.warnings.iter().find(unread), None, "{name}");
     }
 }
