@@ -133,6 +133,11 @@ impl Journal {
         Line { file: Arc::clone(&self.file), place }
     }
 
+    /// True if a line is one of this file.
+    pub fn holds(&self, line: &Line) -> bool {
+        Arc::ptr_eq(&self.file, &line.file)
+    }
+
     /// True if the file holds a quarter more lines than it should, or is too long.
     pub fn is_due(&self, limit: usize) -> bool {
         let (lines, end) = self.put_off;

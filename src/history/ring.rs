@@ -214,10 +214,12 @@ impl Inner {
         }
     }
 
-    /// The places of all lines that count, and the ids of their records.
-    pub fn lines_to_keep(&self) -> Vec<(String, Place)> {
+    /// The places of all lines of this file that count, and the ids of their records. One that is about to be replaced counts
+    /// until it is.
+    pub fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, Place)> {
         let on_disk = |entry: &Entry| match &entry.kept {
             Kept::OnDisk(line) => Some((entry.record.id.clone(), line.place)),
+            Kept::Changed(line) if journal.holds(line) => Some((entry.record.id.clone(), line.place)),
             _ => None,
         };
         self.entries.iter().filter_map(on_disk).collect()

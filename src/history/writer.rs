@@ -99,7 +99,7 @@ impl Writer {
         let Some(open) = journal.as_ref() else { return inner.path.clone().map(Step::Open) };
         // Before the next record: records that come without a pause would put the rewrite off, and the file would grow.
         if open.is_due(self.shared.limit) {
-            return Some(Step::Rewrite(inner.lines_to_keep()));
+            return Some(Step::Rewrite(inner.lines_to_keep(open)));
         }
         if let Some((record, kept)) = inner.next_to_write() {
             return Some(Step::Write(Box::new(record), kept));

@@ -379,6 +379,16 @@ async fn what_does_not_need_the_volume_goes_on_while_every_call_to_it_hangs() {
     frozen.terminate();
 }
 
+/// Leaves nothing behind if the test fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_nothing_reads_stops_nothing_and_says_what_it_dropped() {
     use std::io::Read as _;
@@ -401,7 +411,7 @@ async fn a_log_that_nothing_reads_stops_nothing_and_says_what_it_dropped() {
     fs::write(site.path("log"), lines).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pushsync"));
     command.args(site.arguments()).stdin(std::process::Stdio::null()).stderr(writing);
-    let mut child = command.spawn().unwrap();
+    let mut child = Killed(command.spawn().unwrap());
     drop(command);
     let head = site.repo.head();
     site.wait_published(&head).await;
@@ -435,14 +445,13 @@ async fn a_log_that_nothing_reads_stops_nothing_and_says_what_it_dropped() {
         let _ = { reading }.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     });
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     let stopping = Instant::now();
     let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.0.try_wait().unwrap() {
             break status;
         }
         if stopping.elapsed() > Duration::from_secs(2) {
-            child.kill().unwrap();
             panic!("it hangs");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
