@@ -201,7 +201,8 @@ async fn a_volume_that_is_emptied_under_us_is_taken_again_with_its_history() {
     eventually(PATIENCE, || site.root().join(".pushsync/history.jsonl").exists()).await;
     site.assert_whole(&first);
     let mut second = crate::support::sidecar::Sidecar::start(site.arguments());
-    assert_eq!(second.exited(PATIENCE).await.code(), Some(1), "the new volume has one writer, too");
+    // The new volume has one writer, too.
+    second.wait_for_text(PATIENCE, "standing by").await;
     let kept = std::fs::read_to_string(site.root().join(".pushsync/history.jsonl")).unwrap();
     assert!(kept.contains("\"startup\""), "the old records are in the new file");
 }
@@ -376,13 +377,12 @@ async fn sigterm_ends_it_with_143_and_leaves_the_tree() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_same_root_says_so_and_exits() {
+async fn a_second_process_on_the_same_root_stands_by_and_names_the_first() {
     let mut site = Site::new();
     site.start_in_sync().await;
     let mut second = crate::support::sidecar::Sidecar::start(site.arguments());
-    assert_eq!(second.exited(PATIENCE).await.code(), Some(1));
-    let log = second.log().join("\n");
-    assert!(log.contains("lock") && log.contains(&site.sidecar().id().to_string()), "{log}");
+    let line = second.wait_for_text(PATIENCE, "standing by").await;
+    assert!(line.contains(&site.sidecar().id().to_string()), "{line}");
 }
 
 /// What a replica's requests to its remote were for, one after the other, since a moment.
