@@ -250,12 +250,14 @@ async fn works(site: &mut Site) {
 /// A program that starts another one for which some system calls are refused (seccomp(2)).
 pub(super) fn refusing(site: &Site, call: &str, errno: &str) -> Option<PathBuf> {
     let (source, program) = (site.path("refuse.c"), site.path("refuse"));
-    let code = REFUSE.replace("CALL", call).replace("ERRNO", errno);
+    let code = REFUSE.replace("@CALL@", call).replace("@ERRNO@", errno);
     fs::write(&source, code).unwrap();
     let built = Command::new("cc").arg("-o").arg(&program).arg(&source).output();
     if built.as_ref().is_ok_and(|built| built.status.success()) {
         return Some(program);
     }
+    let said = built.map(|built| String::from_utf8_lossy(&built.stderr).into_owned());
+    assert!(said.is_err(), "cc is there and refuses the program: {said:?}");
     skip("a C compiler (cc)");
     None
 }
@@ -271,8 +273,8 @@ const REFUSE: &str = r"
 int main(int count, char **words) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_CALL, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ERRNO),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_@CALL@, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | @ERRNO@),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof code / sizeof code[0], code};
@@ -288,6 +290,7 @@ async fn a_syncfs_that_is_missing_or_forbidden_fails_nothing() {
         let mut site = Site::new();
         site.set("durability", durability).set("stale-worktree-timeout", "200ms");
         (0..100).for_each(|file| site.repo.write(&format!("many/{file}"), "x"));
+        site.repo.push_file("file", "first", "more files than are flushed one by one");
         let Some(program) = refusing(&site, "syncfs", errno) else { return };
         let mut command = Command::new(program);
         command.arg(env!("CARGO_BIN_EXE_pushsync")).args(site.arguments());
@@ -410,7 +413,9 @@ async fn one_file_that_cannot_be_removed_keeps_nothing_else_and_is_told_once() {
     for file in 0..40 {
         site.repo.write(&format!("d{}/f{file}", file % 4), "x".repeat(1000));
     }
+    site.repo.push_file("file", "first", "40 files");
     site.start_in_sync().await;
+    assert!(site.link().join("d1/f5").exists());
     let Some(_immutable) = Immutable::make(site.link().canonicalize().unwrap().join("d1/f5")) else { return };
     for number in 0..4 {
         let commit = site.push_and_ring("file", &number.to_string()).await;
