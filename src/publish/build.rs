@@ -142,8 +142,7 @@ impl<'a> NewTree<'a> {
         tree
     }
 
-    /// The tree of a commit that is not live and whose grace is over, or that was never published, without its name from here
-    /// on. The caller leaves out those that are to be published.
+    /// The tree of a commit that is not live and whose grace is over, without its name from here on.
     pub(super) fn of_replaced(
         volume: &'a Volume,
         trees: &'a OwnedFd,
@@ -153,13 +152,12 @@ impl<'a> NewTree<'a> {
         let text = commit.to_string();
         let name = text.as_bytes();
         let mut ages = volume.ages();
-        if cancel.is_cancelled() || volume.is_live(name)? {
+        if cancel.is_cancelled() || volume.is_live(name)? || !ages.is_over(name) {
             return Ok(None);
         }
-        let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
         // With `--group-write` it may be another user's, whose modes are not ours to change.
-        let Some(stat) = standing.filter(share::is_ours) else { return Ok(None) };
-        if ages.owed(name, &stat, volume.grace()).is_some() {
+        let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
+        if !standing.is_some_and(|stat| share::is_ours(&stat)) {
             return Ok(None);
         }
         ages.forget(name);

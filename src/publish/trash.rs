@@ -23,9 +23,6 @@ use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
 use crate::worker::Cancel;
 
-/// A tree that is to become a standby tree is looked for again after so long: a push may have stopped that.
-const ROTATES_SOON: Duration = Duration::from_secs(1);
-
 /// What a sweep does with an entry of `.worktrees`.
 enum Fate {
     /// It has lost its name.
@@ -53,29 +50,13 @@ impl Volume {
     /// # Errors
     /// The first thing whose name could not be taken.
     pub fn doom_old(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
-        self.doom_all(&is_kept, &|_| false)
-    }
-
-    /// The same, but trees that are to become standby trees stay for a moment. Answers in how long there is more to do.
-    ///
-    /// # Errors
-    /// The first thing whose name could not be taken.
-    pub fn doom_superfluous(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
-        self.doom_all(&is_kept, &|commit| self.may_rotate(commit))
-    }
-
-    fn doom_all(
-        &self,
-        is_kept: &dyn Fn(Oid) -> bool,
-        may_rotate: &dyn Fn(Oid) -> bool,
-    ) -> Result<Option<Duration>, Error> {
         self.warm.close();
         // Nothing goes before what took its place would outlive a loss of power.
         self.write_through()?;
         let trees = self.trees_folder()?;
         let (mut first_failure, mut next) = (None, None);
         for name in self.names(&trees)? {
-            match self.doom(&trees, &name, is_kept, may_rotate) {
+            match self.doom(&trees, &name, &is_kept) {
                 Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
                 Ok(Fate::Goes | Fate::Stays) => {}
                 Err(error) => {
@@ -215,13 +196,7 @@ impl Volume {
 
     /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
     /// must not be called a tree.
-    fn doom(
-        &self,
-        trees: &OwnedFd,
-        name: &[u8],
-        is_kept: &dyn Fn(Oid) -> bool,
-        may_rotate: &dyn Fn(Oid) -> bool,
-    ) -> Result<Fate, Error> {
+    fn doom(&self, trees: &OwnedFd, name: &[u8], is_kept: &impl Fn(Oid) -> bool) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
         // What is under any other name is not ours, and goes like a replaced tree, once nothing in the folder itself was
         // changed for as long as a replaced tree is kept. A mount point of ext4 has a lost+found.
@@ -237,7 +212,6 @@ impl Volume {
             return Ok(Fate::Stays);
         }
         match ages.owed(name, &stat, self.grace()) {
-            None if is_tree && commit.is_some_and(may_rotate) => return Ok(Fate::Waits(ROTATES_SOON)),
             None => {}
             // Whoever builds it removes it or gives it its place.
             Some(Duration::MAX) => return Ok(Fate::Stays),

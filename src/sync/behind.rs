@@ -194,8 +194,9 @@ impl Tools {
             }
             let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
-            let doom =
-                move |volume: &Volume, _: &Cancel| volume.doom_superfluous(|commit| keeper.kept().contains(&commit));
+            let doom = move |volume: &Volume, _: &Cancel| {
+                volume.doom_old(|commit| keeper.kept().contains(&commit) || volume.may_rotate(commit))
+            };
             match tools.on_disk(Phase::Publish, deadline, doom).await {
                 Ok(left) => {
                     let upkeep = tools.volume().and_then(|volume| volume.next_upkeep());
