@@ -10,7 +10,6 @@ mod support;
 
 mod clone;
 mod contestants;
-mod cost;
 mod fan_out;
 mod figures;
 mod hook;
@@ -56,5 +55,4 @@ const PARTS: [(&str, fn(&Options)); options::PARTS.len()] = [
     ("fan-out", fan_out::run),
     ("start", start::run),
     ("memory", memory::run),
-    ("cost", cost::run),
 ];

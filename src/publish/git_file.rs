@@ -37,25 +37,6 @@ fn text(commit: Oid, depth: Depth) -> String {
     format!("gitdir: {up}/.pushsync/repo.git/worktrees/{commit}\n")
 }
 
-/// True if a process with `--worktree-git` left its file in a tree.
-pub(super) fn is_left(top: &OwnedFd) -> bool {
-    const LONGEST: usize = 128;
-    let read = || -> Result<bool, Errno> {
-        if !folder::look(top, NAME)?.is_some_and(|stat| folder::kind(&stat) == FileType::RegularFile) {
-            return Ok(false);
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(top, NAME, flags, Mode::empty())?;
-        let mut found = [0; LONGEST];
-        let length = rustix::io::read(&file, &mut found)?;
-        let found = String::from_utf8_lossy(&found[..length]).into_owned();
-        let commit = found.trim_end().rsplit('/').next().and_then(|hash| Oid::from_str(hash).ok());
-        let ours = |commit| [Depth::Plain, Depth::Beside].iter().any(|depth| text(commit, *depth) == found);
-        Ok(commit.is_some_and(ours))
-    };
-    read().unwrap_or(false)
-}
-
 /// Writes the file into the top folder of a tree that is being built, durably.
 pub(super) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> Result<(), Error> {
     let written = || {

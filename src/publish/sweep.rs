@@ -50,11 +50,6 @@ impl Ages {
         self.ends.get(name).is_some_and(|end| *end <= Instant::now())
     }
 
-    /// True if the entry was replaced, and its grace is not over.
-    pub(super) fn is_in_grace(&self, name: &[u8]) -> bool {
-        self.ends.get(name).is_some_and(|end| *end > Instant::now())
-    }
-
     /// How long the entry is still owed to somebody; `None`: to nobody any more. `Duration::MAX`: until its build has ended.
     pub(super) fn owed(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> Option<Duration> {
         if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +15,7 @@ use rustix::io::Errno;
 
 use super::link::commit_named;
 use super::removal::{self, Outcome};
-use super::room::Size;
-use super::standby::SPARE;
+use super::spare::SPARE;
 use super::sweep::DOOMED;
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
@@ -83,7 +81,6 @@ impl Volume {
     /// The same, with both.
     pub(super) fn remove_trash(&self, go_on: impl Fn() -> bool) -> Result<(usize, Option<Error>), Error> {
         let trees = self.trees_folder()?;
-        self.removal_waits.store(false, Ordering::Relaxed);
         let (mut first_failure, mut removed) = (None, 0);
         for name in self.names(&trees)? {
             if !name.starts_with(DOOMED.as_bytes()) {
@@ -107,8 +104,8 @@ impl Volume {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes used on the volume: `(store, trees)`. A tree is measured once and then counted along with what is written into
-    /// it, so that this costs a look at each file of each fresh tree. `go_on` is asked at each.
+    /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
+    /// costs a look at each file of each new tree. `go_on` is asked at each.
     ///
     /// # Errors
     /// `cancelled` if it was stopped, or if something could not be looked at.
@@ -126,17 +123,16 @@ impl Volume {
         for name in self.names(&trees)? {
             let looked = folder::look(&trees, &name).map_err(|errno| self.failed("look at", &name, errno))?;
             let Some(stat) = looked.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
-            let known = sizes().get(&stat.st_ino).copied().and_then(Size::at_most);
+            let tree = (name, stat.st_ino);
+            let known = sizes().get(&tree).copied();
             let size = match known {
-                Some((bytes, _)) => bytes,
-                None => measured(&trees, &name, &go_on, |errno| self.failed("measure", &name, errno))?,
+                Some(size) => size,
+                None => measured(&trees, &tree.0, &go_on, |errno| self.failed("measure", &tree.0, errno))?,
             };
             all += size;
-            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(SPARE.as_bytes()) {
-                if known.is_none() {
-                    sizes().insert(stat.st_ino, Size::of((size, 1)));
-                }
-                there.insert(stat.st_ino);
+            if commit_named(Some(OsStrExt::from_bytes(&tree.0))).is_some() || tree.0.starts_with(SPARE.as_bytes()) {
+                sizes().insert(tree.clone(), size);
+                there.insert(tree);
             }
         }
         sizes().retain(|tree, _| there.contains(tree));
@@ -177,21 +173,6 @@ impl Volume {
     /// If the volume cannot be read.
     pub fn expect_writes(&self, cancel: &Cancel) -> Result<(), Error> {
         self.measure_for_limit(&|| !cancel.is_cancelled())
-    }
-
-    /// So much was written into a tree.
-    pub(super) fn tree_grew(&self, folder: &OwnedFd, written: (u64, u64)) {
-        let Ok(stat) = rustix::fs::fstat(folder) else { return };
-        if let Some(size) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&stat.st_ino) {
-            size.grow(written);
-        }
-    }
-
-    /// The live tree is the one before it with so much written into it.
-    pub(super) fn live_tree_grew(&self, written: (u64, u64)) {
-        if let Some(size) = &mut self.spares().size {
-            size.grow(written);
-        }
     }
 
     /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted

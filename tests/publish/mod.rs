@@ -15,7 +15,6 @@ mod live;
 mod many;
 mod model;
 mod opening;
-mod rotation;
 mod space;
 mod spare;
 mod sparse;

@@ -18,11 +18,6 @@ use crate::git::Error;
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
                       [pack]\n\tdeltaCacheSize = 8m\n\twindowMemory = 32m\n";
 
-/// The same where only some packs become one: each object is looked at again and again over the years, so it has to be
-/// cheap, and a later compaction of everything finds what is alike.
-const CONFIG_OF_PART: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
-                              [pack]\n\tdeltaCacheSize = 256k\n\twindowMemory = 8m\n";
-
 /// Dropped, the folder goes.
 #[derive(Debug)]
 pub(in crate::git) struct Workshop(PathBuf);
@@ -36,11 +31,6 @@ impl Workshop {
         Repository::init_opts(workshop.path(), &options).map_err(|error| Error::from_store(store, &error))?;
         fs::write(workshop.0.join("config"), CONFIG).map_err(|error| Error::from_disk(store, &error))?;
         Ok(workshop)
-    }
-
-    /// Compares large objects with no others.
-    pub(in crate::git) fn spare_comparisons(&self) -> std::io::Result<()> {
-        fs::write(self.0.join("config"), CONFIG_OF_PART)
     }
 
     pub(in crate::git) fn open(&self) -> Result<Repository, Error> {

@@ -3,7 +3,6 @@
 mod after;
 mod files;
 mod gate;
-mod output;
 mod processes;
 
 use std::fs;
