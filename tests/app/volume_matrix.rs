@@ -176,5 +176,7 @@ async fn each_kind_of_volume_carries_the_whole_life_of_a_site() {
         }
     }
     println!("| volume | first publish | push | second process | restart | one-time twice | hook output |");
-    rows.iter().for_each(|row| println!("{row}"));
+    for row in &rows {
+        println!("{row}");
+    }
 }
