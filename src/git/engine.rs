@@ -7,110 +7,51 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use git2::{Oid, Repository};
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+use crate::git::error::Error;
+use crate::git::fetch::ingest::Missing;
+use crate::git::fetch::libgit2;
+use crate::git::fetch::partial::Partial;
+use crate::git::fetch::want::{Fetched, Want};
+use crate::git::lfs::fetch::Kept;
+use crate::git::libgit2::limits;
+use crate::git::maintenance::Upkeep;
+use crate::git::remote::options::{Reference, RemoteOptions};
+use crate::git::remote::request_auth::Purpose;
+use crate::git::remote::resolve_ref;
+use crate::git::remote::resolve_ref::Look;
+use crate::git::remote::transport::Link;
+use crate::git::remote::v2::Client;
+use crate::git::store::history::{Ancestry, Commit, Span};
+use crate::git::store::{flattened, history, locks, repository, shallow};
 use crate::worker::{self, Cancel, Lost, Worker};
-
-use super::arrive::Missing;
-use super::lfs::Kept;
-use super::partial::Partial;
-use super::pass::Moment;
-use super::transport::Link;
-use super::upkeep::Upkeep;
-use super::v2::Client;
-use super::{Error, Reference, RemoteOptions, describe, fetch, graft, limits, locks, look, shallow, store};
-
-/// What the remote says our ref is, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// The commit, peeled if the ref is an annotated tag.
-    pub commit: Oid,
-    /// The full name of the ref that was followed; `None` if a hash is configured.
-    pub full_ref: Option<String>,
-    /// The branch that the remote's HEAD names, as `refs/heads/…`, if it said so.
-    pub default_branch: Option<String>,
-}
-
-/// What to fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// What a look found.
-    Seen(Look),
-    /// One commit by its hash (a pin). Needs a server that allows it, if the store does not have it.
-    Commit(Oid),
-    /// A submodule's commit, without its history. Whoever wants it keeps it (`graft`).
-    Module(Oid),
-}
-
-/// What a fetch brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// The commit that is complete in the store now: the one wanted, or a newer one if the ref moved in between.
-    pub commit: Oid,
-    /// Bytes and objects received; both 0 if the store had everything.
-    pub bytes: u64,
-    pub objects: u64,
-}
-
-/// The head line of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    pub id: Oid,
-    /// First line of the message, control characters replaced, at most 300 characters.
-    pub subject: String,
-    /// Author's name, control characters replaced, at most 100 characters.
-    pub author: String,
-    pub committed_at: Option<Timestamp>,
-}
-
-/// The way from one commit to another, as far as the store's (perhaps shallow) history tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// How many commits are in `new` and not in `old`; `None` if the history is too shallow to tell.
-    pub count: Option<u32>,
-    /// The newest of them, at most 50, newest first; at least `new` itself.
-    pub commits: Vec<Commit>,
-    /// True if history shows that `old` is not an ancestor of `new`.
-    pub rewritten: bool,
-    /// Whether `new` descends from `old`; `None` if the history is too shallow to tell.
-    pub fast_forward: Option<bool>,
-}
-
-/// How one commit relates to another, as far as the store's (perhaps shallow) history tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ancestry {
-    /// True if the store has the commit.
-    pub known: bool,
-    /// Whether the other one is it or descends from it; `None` if the history is too shallow to tell.
-    pub contained: Option<bool>,
-}
 
 /// Cheap to clone; all clones share one thread.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-pub(super) struct Inner {
-    pub(super) store: PathBuf,
-    pub(super) options: RemoteOptions,
+pub(crate) struct Inner {
+    pub(crate) store: PathBuf,
+    pub(crate) options: RemoteOptions,
     worker: Arc<Worker>,
     /// Made by the first call that needs it; `None` in it: the remote is libgit2's to talk to.
     client: OnceLock<Option<Client>>,
     /// Set once the remains of an earlier process were cleared.
     cleared: Arc<AtomicBool>,
     /// The remotes of submodules, by their addresses. They share the store and the thread.
-    pub(super) modules: Mutex<HashMap<String, Engine>>,
+    pub(crate) modules: Mutex<HashMap<String, Engine>>,
     /// Set once the submodules of an earlier process were let go, if none are wanted.
-    pub(super) let_go: AtomicBool,
+    pub(crate) let_go: AtomicBool,
     /// What a push that leads on from our ref's commit would be asked with. Gone with the first job that may change it.
-    pub(super) next: Mutex<Option<Missing>>,
+    pub(crate) next: Mutex<Option<Missing>>,
     /// The commit that came last, if it is known to need no submodules, and what is to be said of it.
-    pub(super) looked: Mutex<Option<(Oid, Vec<String>)>>,
+    pub(crate) looked: Mutex<Option<(Oid, Vec<String>)>>,
     /// The commit that came last into a store without a filter: it lacks nothing.
-    pub(super) landed_whole: Mutex<Option<Oid>>,
+    pub(crate) landed_whole: Mutex<Option<Oid>>,
     upkeep: Upkeep,
-    pub(super) partial: Partial,
-    pub(super) lfs: Kept,
+    pub(crate) partial: Partial,
+    pub(crate) lfs: Kept,
 }
 
 impl Engine {
@@ -140,7 +81,7 @@ impl Engine {
     }
 
     /// Another remote for the same store.
-    pub(super) fn beside(&self, options: RemoteOptions) -> Self {
+    pub(crate) fn beside(&self, options: RemoteOptions) -> Self {
         let beside = Self::with(options, self.0.store.clone(), self.0.worker.clone(), self.0.cleared.clone());
         // The depth of the history is the main repository's business.
         beside.0.upkeep.fitted.store(true, Ordering::Relaxed);
@@ -168,7 +109,7 @@ impl Engine {
         }))
     }
 
-    pub(super) fn inner(&self) -> &Inner {
+    pub(crate) fn inner(&self) -> &Inner {
         &self.0
     }
 
@@ -204,7 +145,7 @@ impl Engine {
             return Ok(Look { commit, full_ref: None, default_branch: None });
         }
         let deadline = self.deadline();
-        let pass = self.pass(Moment::Look, deadline).await?;
+        let pass = self.pass(Purpose::Look, deadline).await?;
         let client = self.client(deadline).await?;
         if let Some(client) = client
             && let Some(look) = self.look_over_http(client, &pass, deadline).await?
@@ -212,9 +153,9 @@ impl Engine {
             return Ok(look);
         }
         let looked = self.run_until(deadline, move |inner, cancel| {
-            let store = store::open(&inner.store)?;
+            let store = repository::open(&inner.store)?;
             let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
-            look::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
+            resolve_ref::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
         });
         let looked = looked.await;
         self.learn(looked.is_ok());
@@ -236,7 +177,7 @@ impl Engine {
     }
 
     /// `fitted` is false while the depth may have changed since the store was filled.
-    pub(super) async fn fetch_at_depth(
+    pub(crate) async fn fetch_at_depth(
         &self,
         want: Want,
         fast_forward_from: Option<Oid>,
@@ -250,13 +191,13 @@ impl Engine {
         {
             return Ok(fetched);
         }
-        let pass = self.pass(Moment::Fetch, deadline).await?;
+        let pass = self.pass(Purpose::Fetch, deadline).await?;
         let fetched = self.run_until(deadline, move |inner, cancel| {
-            let store = store::open(&inner.store)?;
+            let store = repository::open(&inner.store)?;
             let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
-            let fetched = fetch::fetch(&link, &want, fitted, &inner.upkeep)?;
+            let fetched = libgit2::fetch(&link, &want, fitted, &inner.upkeep)?;
             if fetched.objects > 0 {
-                store::forget_discarded(&inner.store);
+                repository::remove_discarded(&inner.store);
             }
             Ok(fetched)
         });
@@ -270,8 +211,8 @@ impl Engine {
     /// Reads one commit of the store.
     pub async fn commit(&self, id: Oid) -> Result<Commit, Error> {
         self.run_quietly(self.deadline(), move |inner, _| {
-            let store = store::open(&inner.store)?;
-            describe::describe(&store, id).map_err(|error| unreadable(&store, id, &error))
+            let store = repository::open(&inner.store)?;
+            history::describe(&store, id).map_err(|error| unreadable(&store, id, &error))
         })
         .await
     }
@@ -280,9 +221,9 @@ impl Engine {
     /// `count` is `None` then, and only `new` is listed.
     pub async fn span(&self, old: Option<Oid>, new: Oid) -> Result<Span, Error> {
         self.run_quietly(self.deadline(), move |inner, _| {
-            let store = store::open(&inner.store)?;
-            let roots = shallow::roots(&store)?;
-            describe::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
+            let store = repository::open(&inner.store)?;
+            let roots = shallow::boundary(&store)?;
+            history::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
         })
         .await
     }
@@ -290,8 +231,8 @@ impl Engine {
     /// Returns whether `commit` is `within` or one of its ancestors, by a deadline. The store is read, nothing else.
     pub async fn ancestry(&self, commit: Oid, within: Oid, deadline: Instant) -> Result<Ancestry, Error> {
         self.run_quietly(deadline, move |inner, _| {
-            let store = store::open(&inner.store)?;
-            let contained = describe::contains(&store, commit, within);
+            let store = repository::open(&inner.store)?;
+            let contained = history::contains(&store, commit, within);
             let contained = contained.map_err(|error| unreadable(&store, within, &error))?;
             Ok(Ancestry { known: crate::commit::exists(&store, commit), contained })
         })
@@ -302,20 +243,20 @@ impl Engine {
     pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
         let prefix = prefix.to_owned();
         self.run_quietly(self.deadline(), move |inner, _| {
-            let store = store::open(&inner.store)?;
-            let foreign = graft::foreign(&store, &inner.options.url)?;
-            store::resolve_prefix(&store, &prefix, &foreign)
+            let store = repository::open(&inner.store)?;
+            let foreign = flattened::foreign(&store, &inner.options.url)?;
+            repository::resolve_prefix(&store, &prefix, &foreign)
         })
         .await
     }
 
     /// Moves a damaged store out of the way, so that the next fetch starts a new one. What is published is not touched.
     pub async fn discard_store(&self) -> Result<(), Error> {
-        self.run(|inner, _| store::discard(&inner.store)).await
+        self.run(|inner, _| repository::discard(&inner.store)).await
     }
 
     /// Our own client for the remote, unless libgit2 has to talk to it.
-    pub(super) async fn client(&self, deadline: Instant) -> Result<Option<&Client>, Error> {
+    pub(crate) async fn client(&self, deadline: Instant) -> Result<Option<&Client>, Error> {
         if self.0.client.get().is_none() && Client::takes_time(self.options()) {
             let engine = self.clone();
             let made = worker::apart("client", move || engine.made_client().is_some());
@@ -341,21 +282,21 @@ impl Engine {
         }
     }
 
-    pub(super) fn upkeep(&self) -> &Upkeep {
+    pub(crate) fn upkeep(&self) -> &Upkeep {
         &self.0.upkeep
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.0.options.timeout
     }
 
     /// What a call that came too late says.
-    pub(super) fn late(&self) -> Error {
+    pub(crate) fn late(&self) -> Error {
         Error::Timeout { remote: self.0.options.url.to_string(), after: self.0.options.timeout }
     }
 
     /// Runs a job on the git thread, with the configured timeout for all of it.
-    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Error>
+    pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
@@ -364,7 +305,7 @@ impl Engine {
     }
 
     /// Runs a job on the git thread until a deadline.
-    pub(super) async fn run_until<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
+    pub(crate) async fn run_until<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
@@ -377,7 +318,7 @@ impl Engine {
     }
 
     /// The same for a job that changes nothing in the store.
-    pub(super) async fn run_quietly<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
+    pub(crate) async fn run_quietly<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
@@ -386,7 +327,7 @@ impl Engine {
         let answer = self.0.worker.run(deadline, move |cancel| {
             if !inner.cleared.swap(true, Ordering::Relaxed) {
                 locks::clear_leftovers(&inner.store);
-                store::forget_outlived(&inner.store);
+                repository::remove_outlived(&inner.store);
             }
             job(&inner, cancel)
         });

@@ -4,7 +4,7 @@
 //! server's in them, are foreign text: they pass through [`Cause`], which takes out secrets and control characters.
 
 mod hints;
-mod words;
+pub(crate) mod words;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::secret::scrub;
 use crate::text::one_line;
 use crate::worker::Lost;
 
-pub(super) use words::{Category, categorize};
+use words::{Category, categorize};
 
 /// The longest foreign text that is repeated.
 const LONGEST_CAUSE: usize = 300;
@@ -214,7 +214,7 @@ impl Error {
     }
 
     /// Sorts what libgit2 said while it talked to a remote.
-    pub(super) fn from_remote(remote: &str, after: Duration, store: &std::path::Path, error: &git2::Error) -> Self {
+    pub(crate) fn from_remote(remote: &str, after: Duration, store: &std::path::Path, error: &git2::Error) -> Self {
         let source = Cause::from(error);
         let remote = remote.to_owned();
         let words = error.message();
@@ -281,7 +281,7 @@ impl Error {
     }
 
     /// Sorts the words with which a server refused.
-    pub(super) fn from_words(remote: String, words: &str) -> Self {
+    pub(crate) fn from_words(remote: String, words: &str) -> Self {
         let source = Cause::new(&words.split_whitespace().collect::<Vec<_>>().join(" "));
         match categorize(words) {
             Some(Category::Auth) => Self::Refused { remote, source },
@@ -291,7 +291,7 @@ impl Error {
     }
 
     /// Sorts what libgit2 said about our own store.
-    pub(super) fn from_store(store: &std::path::Path, error: &git2::Error) -> Self {
+    pub(crate) fn from_store(store: &std::path::Path, error: &git2::Error) -> Self {
         let source = Cause::from(error);
         let words = error.message();
         let store = store.to_owned();
@@ -329,11 +329,11 @@ impl Error {
     }
 
     /// `--volume-limit` would be crossed.
-    pub(super) fn over_limit(exceeded: Exceeded) -> Self {
+    pub(crate) fn over_limit(exceeded: Exceeded) -> Self {
         Self::DiskFull { source: Cause::new(&exceeded.to_string()) }
     }
 
-    pub(super) fn from_disk(store: &std::path::Path, error: &std::io::Error) -> Self {
+    pub(crate) fn from_disk(store: &std::path::Path, error: &std::io::Error) -> Self {
         let source = Cause::from(error);
         match error.kind() {
             _ if is_want_of_descriptors(&error.to_string()) => Self::NoDescriptors { source },
@@ -351,7 +351,7 @@ impl Error {
 pub struct Cause(String);
 
 impl Cause {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(one_line(&scrub(text), LONGEST_CAUSE))
     }
 

@@ -5,12 +5,12 @@ mod modules;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::known_hosts::{Verdict, glob, judge, key_type, matches_any};
+use crate::git::auth::known_hosts::{Verdict, glob, judge, key_type, matches_any};
 
-pub(crate) use super::lfs::fuzzing::lfs_answer;
+pub(crate) use crate::git::lfs::fuzzing::lfs_answer;
 pub(crate) use modules::{filter_spec, gitmodules, module_url};
 
-pub(crate) use super::v2::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};
+pub(crate) use crate::git::remote::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};
 
 /// A host that is written down is known, a revoked key never is, lines about others and comments change nothing, and a
 /// pattern matches what its definition says.

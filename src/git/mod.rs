@@ -1,78 +1,50 @@
 //! Everything that touches git: the bare object store, the remote, credentials and the protocol.
 //!
-//! It must not know of published trees, of webhooks or of history: it is asked what the remote has, and to get it.
-//! `engine` is the door; `look` and `fetch` say what is asked of a remote, and only `v2` and `transport` talk to one.
-
-mod engine;
-mod options;
-
-mod access;
-mod pass;
-
-mod certificates;
-mod client;
-mod fault;
-mod network;
-mod plain;
-mod refusal;
-mod resolve;
-
-mod look;
-
-mod fetch;
-mod local;
-mod shallow;
-
-mod transport;
-
-mod ahead;
-mod arrive;
-mod contents;
-mod filter;
-mod lfs;
-mod over_http;
-mod partial;
-mod trailer;
-mod v2;
-
-mod credentials;
-mod known_hosts;
-
-mod compact;
-mod depth;
-mod locks;
-mod pem;
-mod ssh_keys;
-mod store;
-mod upkeep;
-
-mod gitmodules;
-mod graft;
-mod module_url;
-mod submodules;
-
-mod describe;
+//! It must not know of published trees, of webhooks or of history. Modules import only modules of lower layers; the
+//! declarations below are in that order, lowest first, and `tests/architecture` holds it.
 
 mod error;
 
-mod limits;
-mod memory;
+mod protocol;
+
+mod http;
+mod libgit2;
+
+mod auth;
+mod store;
+
+mod remote;
+
+mod fetch;
+mod lfs;
+mod maintenance;
+mod submodules;
+
+mod engine;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
-pub use access::{Account, AppKey, Askpass, BadScope, Call, Credentials, GithubApp, Password, Scope, Tell};
-pub use ahead::{Ahead, Early};
-pub use certificates::{BadCertificates, check as check_certificates, has_mark};
-pub use compact::{Compacted, Compaction, Effort};
-pub use engine::{Ancestry, Commit, Engine, Fetched, Look, Span, Want};
+pub use auth::askpass::Askpass;
+pub use auth::credentials::{Account, Call, Credentials, Password, Tell};
+pub use auth::github_app::{AppKey, GithubApp};
+pub use engine::Engine;
 pub use error::{Cause, Error};
-pub use filter::{BadFilter, Filter};
-pub use lfs::{Brought, Lfs};
-pub use limits::{give_back_memory, prepare_process};
-pub(crate) use memory::limit as memory_limit;
-pub use network::{Network, Rewrite, Setting, What};
-pub use options::{Reference, RemoteOptions};
-pub use submodules::Modules;
+pub use fetch::speculative::{Ahead, Early};
+pub use fetch::want::{Fetched, Want};
+pub use http::certificates::{BadCertificates, check as check_certificates, has_mark};
+pub use http::network::{Network, Rewrite, Setting, What};
+pub use http::scope::{BadScope, Scope};
+pub use lfs::fetch::Brought;
+pub use libgit2::limits::{give_back_memory, prepare_process};
+pub(crate) use libgit2::memory::limit as memory_limit;
+pub use protocol::filter::{BadFilter, Filter};
+pub use remote::options::{Lfs, Reference, RemoteOptions};
+pub use remote::resolve_ref::Look;
+pub use store::compact::Compaction;
+pub use store::compact::install::Compacted;
+pub use store::compact::plan::Effort;
+pub use store::history::{Ancestry, Commit, Span};
+pub use submodules::fetch::Modules;
 
 pub use crate::proxy::{BadProxy, Proxies, ProxyAddress};

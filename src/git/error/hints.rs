@@ -3,10 +3,9 @@
 //! Words only: which error it is has been decided in `error`.
 
 use crate::error::{NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT};
+use crate::git::error::{Cause, Error};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::worker::Lost;
-
-use super::{Cause, Error};
 
 impl Error {
     /// What a person can do.

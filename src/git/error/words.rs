@@ -6,7 +6,7 @@
 
 /// Which kind of refusal the words are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::git) enum Category {
+pub(crate) enum Category {
     Auth,
     NotFound,
     Server,
@@ -78,7 +78,7 @@ const PHRASES: [(Category, &[&str]); 4] = [
 ];
 
 /// `None` for words that name no reason that is known here.
-pub(in crate::git) fn categorize(words: &str) -> Option<Category> {
+pub(crate) fn categorize(words: &str) -> Option<Category> {
     let words = words.to_lowercase();
     let has = |phrase: &&str| words.match_indices(*phrase).any(|(at, _)| is_word(&words, at, phrase));
     PHRASES.iter().find(|(_, phrases)| phrases.iter().any(has)).map(|(category, _)| *category)

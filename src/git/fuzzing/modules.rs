@@ -1,10 +1,10 @@
 //! What must hold for any `.gitmodules`, any address in one, and any `--filter` (see src/fuzzing.rs).
 
-use super::super::credentials::same_origin;
-use super::super::filter::Filter;
-use super::super::gitmodules::{self, LARGEST, Module};
-use super::super::module_url;
-use super::two_parts;
+use crate::git::fuzzing::two_parts;
+use crate::git::http::origin::same_origin;
+use crate::git::protocol::filter::Filter;
+use crate::git::submodules::config::{LARGEST, Module};
+use crate::git::submodules::{config, url};
 use crate::remote_url::{RemoteUrl, Transport};
 
 const PASSWORD: &str = "hunter2hunter2";
@@ -27,7 +27,7 @@ pub(crate) fn gitmodules(data: &[u8]) {
     if data.len() > LARGEST {
         return;
     }
-    let modules = match gitmodules::parse(data) {
+    let modules = match config::parse(data) {
         Ok(modules) => modules,
         Err(wrong) => {
             let lines = data.split(|byte| *byte == b'\n').count();
@@ -41,16 +41,16 @@ pub(crate) fn gitmodules(data: &[u8]) {
         let climbs = module.name.windows(2).any(|two| two == b"..");
         assert!(climbs || module.name.is_empty() || !module.has_odd_name());
     }
-    let again = gitmodules::parse(&written(&modules));
+    let again = config::parse(&written(&modules));
     assert_eq!(again.as_deref(), Ok(modules.as_slice()), "written and read again");
     // A backslash at the very end takes the next line to its own, and what is a byte of a value there ends a line on Windows.
     if !data.ends_with(b"\\") && !data.ends_with(b"\r") {
         let more = [data, b"\n# path = x\n; url = y\n[core]\n\tpath = z\n[include]\n\tpath = /etc/passwd\n"].concat();
-        assert_eq!(gitmodules::parse(&more).as_ref(), Ok(&modules), "what is none of ours");
+        assert_eq!(config::parse(&more).as_ref(), Ok(&modules), "what is none of ours");
         // The fuzzer reads along.
         let known = modules.iter().any(|module| module.name == b"one more, of the fuzzer");
         let more = [data, b"\n[submodule \"one more, of the fuzzer\"]\n\turl = u\n"].concat();
-        let more = gitmodules::parse(&more).expect("a section is a section");
+        let more = config::parse(&more).expect("a section is a section");
         assert_eq!(more.len(), modules.len() + usize::from(!known));
         assert!(known || more[..modules.len()] == modules);
     }
@@ -88,7 +88,7 @@ pub(crate) fn module_url(data: &[u8]) {
     let parent = RemoteUrl::parse(PARENTS[usize::from(first) % PARENTS.len()]).expect("they are good");
     // What stands first in a file is not always the first byte.
     let text = text.strip_prefix(b"\n").unwrap_or(text);
-    let url = match module_url::resolve(text, &parent, &parent, str::to_owned) {
+    let url = match url::resolve(text, &parent, &parent, str::to_owned) {
         Ok(url) => url,
         Err(refusal) => {
             let named = String::from_utf8_lossy(text).to_ascii_lowercase().contains(PASSWORD);

@@ -8,15 +8,14 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::git::error::Cause;
 use crate::lfs::Pointer;
 
-use super::super::Cause;
-
-pub(in crate::git) const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 /// So many objects are asked for at once, as git-lfs does.
-pub(super) const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 /// The longest answer for one page; signed addresses take a kilobyte or two each.
-pub(super) const LONGEST: usize = 4 << 20;
+pub(crate) const LONGEST: usize = 4 << 20;
 /// More headers than any server gives.
 const MOST_HEADERS: usize = 32;
 
@@ -77,7 +76,7 @@ struct Refusal {
 
 /// How an object is had.
 #[derive(Clone)]
-pub(in crate::git) struct Download {
+pub(crate) struct Download {
     pub href: Url,
     /// Marked as sensitive. The scrubber is not taught them: a server must not choose words that vanish from logs.
     pub header: Vec<(HeaderName, HeaderValue)>,
@@ -86,13 +85,13 @@ pub(in crate::git) struct Download {
 }
 
 impl Download {
-    pub(super) fn has_authorization(&self) -> bool {
+    pub(crate) fn has_authorization(&self) -> bool {
         self.header.iter().any(|(name, _)| name == reqwest::header::AUTHORIZATION)
     }
 }
 
 /// What the server says of one object.
-pub(in crate::git) enum Said {
+pub(crate) enum Said {
     Here(Download),
     /// It cannot be had; the server's words.
     No(Cause),
@@ -100,10 +99,10 @@ pub(in crate::git) enum Said {
 
 /// Why an answer is none.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::git) struct Malformed(pub String);
+pub(crate) struct Malformed(pub String);
 
 /// The question for these objects.
-pub(in crate::git) fn question(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
+pub(crate) fn question(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
     let wanted = |pointer: &Pointer| Wanted { oid: pointer.id.to_string(), size: pointer.size };
     let question = Question {
         operation: "download",
@@ -118,7 +117,7 @@ pub(in crate::git) fn question(pointers: &[Pointer], full_ref: Option<&str>) -> 
 
 /// Reads the answer to a question of `pointers` that was sent to `asked` at the time `now` (seconds): one for each, in
 /// their order.
-pub(in crate::git) fn read(answer: &[u8], pointers: &[Pointer], asked: &Url, now: i64) -> Result<Vec<Said>, Malformed> {
+pub(crate) fn read(answer: &[u8], pointers: &[Pointer], asked: &Url, now: i64) -> Result<Vec<Said>, Malformed> {
     let malformed = |what: &str| Malformed(what.to_owned());
     let answer: Answer = serde_json::from_slice(answer)
         .map_err(|error| Malformed(format!("its answer is not that of an LFS server: {error}")))?;
@@ -170,7 +169,7 @@ fn download(action: Action, asked: &Url, now: i64) -> Result<Download, Malformed
 }
 
 /// An address that is followed: http or https, and never from https to http.
-pub(super) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
+pub(crate) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
     if text.chars().any(char::is_control) {
         return Err("an address with a control character");
     }

@@ -2,10 +2,9 @@
 
 use url::Url;
 
+use crate::git::lfs::batch::{Said, read};
+use crate::git::submodules::config;
 use crate::lfs::{ObjectId, Pointer};
-
-use super::super::gitmodules;
-use super::batch::{Said, read};
 
 /// An answer speaks of every object that was asked for, in that order, or is none; what is followed is http or https, never
 /// the first from the second, with headers that are some; words for people are on one line.
@@ -34,7 +33,7 @@ pub(crate) fn lfs_answer(data: &[u8]) {
             }
         }
     }
-    if let Ok(Some(url)) = gitmodules::setting(data, b"lfs", b"url") {
+    if let Ok(Some(url)) = config::setting(data, b"lfs", b"url") {
         assert!(url.len() <= data.len());
     }
 }

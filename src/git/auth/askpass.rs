@@ -1,0 +1,110 @@
+//! A local service that is asked for user and password before each look (git-sync's `--askpass-url`).
+//!
+//! It must not know what the answer is for.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use url::{Host, Url};
+
+use crate::git::auth::login::Login;
+use crate::git::error::{Cause, Error};
+use crate::git::http::network::Network;
+use crate::git::http::{client, transport_error};
+use crate::secret::Secret;
+
+/// Such a service is in the pod or on the node; what takes longer is broken.
+const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// The service. Clones share what it said last.
+#[derive(Clone)]
+pub struct Askpass {
+    url: Url,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    client: OnceLock<Client>,
+    said: Mutex<Option<Login>>,
+}
+
+impl Askpass {
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self { url, shared: Arc::default() }
+    }
+
+    /// What it said last.
+    pub(crate) fn said(&self) -> Option<Login> {
+        self.shared.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks it.
+    pub(crate) async fn ask(&self, network: &Network) -> Result<Login, Error> {
+        *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let login =
+            self.answer(network).await.map_err(|cause| Error::Askpass { url: self.to_string(), source: cause })?;
+        *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
+        Ok(login)
+    }
+
+    async fn answer(&self, network: &Network) -> Result<Login, Cause> {
+        let mut way = network.route(&self.url);
+        let here = match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if here {
+            // As Go's default has it, which is git-sync's.
+            way.proxy = None;
+        }
+        let client = client::cached(&self.shared.client, &way, self.url.scheme() == "https", LONGEST).await?;
+        let sent = client.get(self.url.clone()).timeout(LONGEST).send();
+        let mut response = sent.await.map_err(|error| transport_error::library(&error))?;
+        if response.status() != StatusCode::OK {
+            return Err(Cause::new(&format!("it answered {} where 200 was expected", response.status().as_u16())));
+        }
+        let body = client::read(&mut response, LONGEST_ANSWER).await?;
+        parse(&body).ok_or_else(|| Cause::new("it answered without a line `username=…` and a line `password=…`"))
+    }
+}
+
+/// The last of each counts; other lines are passed over.
+fn parse(body: &[u8]) -> Option<Login> {
+    let body = std::str::from_utf8(body).ok()?;
+    let value = |name: &str| {
+        let lines = body.lines().rev();
+        lines.filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let password = Secret::password(value("password").filter(|password| !password.is_empty())?).ok()?;
+    Some(Login { user: value("username")?.to_owned(), password })
+}
+
+impl fmt::Display for Askpass {
+    /// Path and query may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url.origin().ascii_serialization())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_both_lines_in_any_order() {
+        let login = parse(b"quit=0\npassword=a=b c\r\nusername=me\n").unwrap();
+        assert_eq!((login.user.as_str(), login.password.expose_str()), ("me", Some("a=b c")));
+        for wrong in [&b"username=me"[..], b"password=x", b"username=me\npassword=\n", b"", b"\xff"] {
+            assert!(parse(wrong).is_none());
+        }
+        let askpass = Askpass::new(Url::parse("http://me:secret@127.0.0.1:1/token?x").unwrap());
+        assert_eq!(askpass.to_string(), "http://127.0.0.1:1");
+    }
+}

@@ -1,0 +1,148 @@
+//! A cookie file in the Netscape format, as curl and git read it, and which of its cookies an address gets.
+//!
+//! Seven fields with tabs between: domain, whether its subdomains count, path, whether only TLS counts, when it ends (0:
+//! never), name, value. Cookies are only ever read: what a server sets is forgotten.
+
+use jiff::Timestamp;
+use url::{Host, Url};
+
+use crate::secret::Secret;
+
+const HTTP_ONLY: &str = "#HttpOnly_";
+
+/// Cookies, of whatever hosts.
+#[derive(Default)]
+pub(crate) struct Jar(Vec<Cookie>);
+
+struct Cookie {
+    domain: String,
+    below: bool,
+    path: String,
+    tls_only: bool,
+    /// Seconds since 1970.
+    ends: i64,
+    /// `name=value`
+    pair: Secret,
+}
+
+impl Jar {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The number of the first line that is in another format. The line itself may be a secret.
+    pub(crate) fn parse(text: &str) -> Result<Self, usize> {
+        let mut cookies = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let line = line.strip_prefix(HTTP_ONLY).unwrap_or(line);
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            cookies.push(cookie(line).ok_or(at + 1)?);
+        }
+        // The longest path first (RFC 6265, section 5.4).
+        cookies.sort_by_key(|cookie: &Cookie| std::cmp::Reverse(cookie.path.len()));
+        Ok(Self(cookies))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of the `Cookie` header for an address, if it gets any.
+    pub(crate) fn header(&self, url: &Url, now: Timestamp) -> Option<Secret> {
+        let mut value = Vec::new();
+        for cookie in self.0.iter().filter(|cookie| cookie.is_for(url, now)) {
+            if !value.is_empty() {
+                value.extend(b"; ");
+            }
+            value.extend(cookie.pair.expose());
+        }
+        (!value.is_empty()).then(|| Secret::new(value))
+    }
+}
+
+fn cookie(line: &str) -> Option<Cookie> {
+    let mut fields = line.split('\t');
+    let domain = fields.next()?.trim_start_matches('.').to_ascii_lowercase();
+    let below = flag(fields.next()?)?;
+    let path = fields.next()?.to_owned();
+    let tls_only = flag(fields.next()?)?;
+    let ends = fields.next()?.parse().ok()?;
+    let name = fields.next()?;
+    // Known to the scrubber by itself, too, since a server may repeat it alone.
+    let value = Secret::new(fields.next().unwrap_or_default());
+    let usable = !domain.is_empty() && !name.is_empty() && fields.next().is_none();
+    let pair = Secret::new(format!("{name}={}", value.expose_str()?));
+    usable.then_some(Cookie { domain, below, path, tls_only, ends, pair })
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_uppercase().as_str() {
+        "TRUE" => Some(true),
+        "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+impl Cookie {
+    fn is_for(&self, url: &Url, now: Timestamp) -> bool {
+        let host = match url.host() {
+            // An address has no subdomains.
+            Some(Host::Domain(name)) => name == self.domain || self.below && ends_below(name, &self.domain),
+            Some(address) => address.to_string() == self.domain,
+            None => false,
+        };
+        let path = self.path.trim_end_matches('/');
+        let below = url.path().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let lives = self.ends == 0 || self.ends > now.as_second();
+        host && below && lives && (!self.tls_only || url.scheme() == "https")
+    }
+}
+
+fn ends_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# Netscape HTTP Cookie File\n\n\
+        .git.test\tTRUE\t/\tTRUE\t2147483647\to\tgit-me=1//secret-o\n\
+        #HttpOnly_git.test\tFALSE\t/acme\tFALSE\t0\tdeep\tsecret-deep\n\
+        old.test\tFALSE\t/\tFALSE\t1000\told\tsecret-old\n\
+        127.0.0.1\tFALSE\t/\tFALSE\t0\tlocal\tsecret-local\n";
+
+    fn shown(url: &str) -> Option<String> {
+        let header = Jar::parse(FILE).unwrap().header(&Url::parse(url).unwrap(), Timestamp::from_second(2000).unwrap());
+        header.map(|header| header.expose_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn an_address_gets_the_cookies_of_its_domain_path_and_security() {
+        let both = "deep=secret-deep; o=git-me=1//secret-o";
+        let cases = [
+            ("https://git.test/acme/site", Some(both)),
+            ("https://git.test/acmes/site", Some("o=git-me=1//secret-o")),
+            ("http://git.test/acme", Some("deep=secret-deep")),
+            ("https://sub.git.test/acme", Some("o=git-me=1//secret-o")),
+            ("https://evilgit.test/acme", None),
+            ("http://git.test/", None),
+            ("https://old.test/", None),
+            ("http://127.0.0.1:8080/x", Some("local=secret-local")),
+            ("https://127.0.0.1.evil.test/x", None),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(shown(url).as_deref(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_line_in_another_format_is_named_and_values_are_known_to_the_scrubber() {
+        assert_eq!(Jar::parse("# fine\nSet-Cookie: a=b\n").err(), Some(2));
+        assert_eq!(Jar::parse("a.test\tMAYBE\t/\tTRUE\t0\tn\tv\n").err(), Some(1));
+        assert!(Jar::parse("").is_ok_and(|jar| jar.0.is_empty()));
+        shown("https://git.test/");
+        assert_eq!(crate::secret::scrub("it said secret-deep"), "it said ***");
+    }
+}

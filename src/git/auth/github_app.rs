@@ -1,0 +1,168 @@
+//! Tokens of a GitHub App: a signed assertion for the API, an installation token for git, a new one before it ends.
+//!
+//! docs.github.com, "Generating a JSON Web Token for a GitHub App" and "Generating an installation access token".
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use reqwest::header::ACCEPT;
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use crate::git::auth::login::Login;
+use crate::git::auth::pem;
+use crate::git::error::{Cause, Error};
+use crate::git::http::network::Network;
+use crate::git::http::{client, transport_error};
+use crate::secret::Secret;
+
+/// GitHub looks at the token only.
+const USER: &str = "-";
+/// An assertion may live for ten minutes; it begins earlier than now, for clocks that differ.
+const BEGINS_BEFORE: i64 = 60;
+const LIVES: i64 = 600;
+/// A token that ends sooner is not begun with: a fetch may take a while.
+const RENEWED_BEFORE: i64 = 30;
+/// Its own share of a look.
+const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST_ANSWER: usize = 256 * 1024;
+
+/// Where the App's private key (PEM) is.
+#[derive(Clone)]
+pub enum AppKey {
+    Value(Secret),
+    File(PathBuf),
+}
+
+/// An App that is installed where the repository is. Clones share the token.
+#[derive(Clone)]
+pub struct GithubApp {
+    key: AppKey,
+    /// The App's id or client id.
+    issuer: String,
+    installation: u64,
+    /// Ends in a slash.
+    api: Url,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    client: OnceLock<Client>,
+    token: Mutex<Option<Token>>,
+}
+
+#[derive(Clone)]
+struct Token {
+    secret: Secret,
+    ends: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: String,
+    expires_at: Timestamp,
+}
+
+impl GithubApp {
+    #[must_use]
+    pub fn new(key: AppKey, issuer: String, installation: u64, mut api: Url) -> Self {
+        if !api.path().ends_with('/') {
+            api.set_path(&format!("{}/", api.path()));
+        }
+        Self { key, issuer, installation, api, shared: Arc::default() }
+    }
+
+    /// The key's file, if it is in one: to be read by whoever may wait for a disk.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        match &self.key {
+            AppKey::File(path) => Some(path),
+            AppKey::Value(_) => None,
+        }
+    }
+
+    /// The token, as long as it lives.
+    pub(crate) fn held(&self) -> Option<Login> {
+        let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let lives = token.ends.as_second() - Timestamp::now().as_second() >= RENEWED_BEFORE;
+        lives.then(|| Login { user: USER.to_owned(), password: token.secret })
+    }
+
+    /// The server does not take it: it was revoked, and lives no longer than that.
+    pub(crate) fn forget(&self) {
+        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Asks for a new token. `file` is what the key's file holds.
+    pub(crate) async fn renew(&self, file: Option<Secret>, network: &Network) -> Result<Login, Error> {
+        let told = |source| Error::AppToken { api: self.to_string(), source };
+        let key = match &self.key {
+            AppKey::Value(secret) => Some(secret.clone()),
+            AppKey::File(_) => file,
+        };
+        let key = key.ok_or_else(|| told(Cause::new("the private key was not read")))?;
+        let token = self.ask(&key, network).await.map_err(told)?;
+        let login = Login { user: USER.to_owned(), password: token.secret.clone() };
+        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        Ok(login)
+    }
+
+    async fn ask(&self, key: &Secret, network: &Network) -> Result<Token, Cause> {
+        let assertion = assertion(key, &self.issuer, Timestamp::now().as_second())?;
+        let path = format!("app/installations/{}/access_tokens", self.installation);
+        let url = self.api.join(&path).map_err(|_| Cause::new("the address of the API cannot be used"))?;
+        let client =
+            client::cached(&self.shared.client, &network.route(&url), url.scheme() == "https", LONGEST).await?;
+        let request = client.post(url).timeout(LONGEST).header(ACCEPT, "application/vnd.github+json");
+        let sent = request.bearer_auth(assertion.expose_str().unwrap_or_default()).send();
+        let mut response = sent.await.map_err(|error| transport_error::library(&error))?;
+        let status = response.status();
+        if status != StatusCode::CREATED {
+            let said = client::read(&mut response, LONGEST_ANSWER).await.unwrap_or_default();
+            let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+            let message = said["message"].as_str().map(|text| format!(": {text}")).unwrap_or_default();
+            return Err(Cause::new(&format!("it answered {}{message}", status.as_u16())));
+        }
+        let body = client::read(&mut response, LONGEST_ANSWER).await?;
+        // What serde says of a document may quote it.
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| Cause::new("it answered without token and expires_at"))?;
+        let secret =
+            Secret::password(answer.token).map_err(|wrong| Cause::new(&format!("its token is none: {wrong}")))?;
+        Ok(Token { secret, ends: answer.expires_at })
+    }
+}
+
+/// A JSON Web Token (RFC 7519) signed with RS256 (RFC 7518, section 3.3).
+fn assertion(key: &Secret, issuer: &str, now: i64) -> Result<Secret, Cause> {
+    let begins = now - BEGINS_BEFORE;
+    let head = json!({ "alg": "RS256", "typ": "JWT" });
+    let claims = json!({ "iat": begins, "exp": begins + LIVES, "iss": issuer });
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(head), part(claims));
+    if let Err(wrong) = pem::check_layout(&String::from_utf8_lossy(key.expose())) {
+        return Err(Cause::new(&format!("the private key cannot be used: {wrong}")));
+    }
+    let wrong = |_| Cause::new("the private key is no RSA key in PEM");
+    let key = PKey::private_key_from_pem(key.expose()).map_err(wrong)?;
+    let signature = Signer::new(MessageDigest::sha256(), &key)
+        .and_then(|mut signer| signer.sign_oneshot_to_vec(signed.as_bytes()))
+        .map_err(wrong)?;
+    Ok(Secret::new(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))))
+}
+
+impl fmt::Display for GithubApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.api.origin().ascii_serialization())
+    }
+}

@@ -1,0 +1,220 @@
+//! Bringing one commit with its whole tree into the store, and keeping nothing else.
+
+use git2::{ObjectType, Oid, Repository};
+
+use crate::commit;
+use crate::git::error::{Cause, Error};
+use crate::git::fetch::want::{Fetched, Want, target};
+use crate::git::maintenance::Upkeep;
+use crate::git::remote::local;
+use crate::git::remote::resolve_ref::Look;
+use crate::git::remote::transport::{Link, Received};
+use crate::git::store::compact::temporary;
+use crate::git::store::depth::DepthFit;
+use crate::git::store::{advance, completeness, depth, locks, partial_clone, refs, shallow};
+use crate::remote_url::Transport;
+
+/// Fetches what is wanted, unless the store has it whole. `fitted` is false while the depth may have changed since the
+/// store was filled; that it could not be followed is noted in `upkeep`.
+pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep) -> Result<Fetched, Error> {
+    locks::break_locks(link.store.path());
+    if let Want::Module(commit) = want {
+        return module(link, *commit);
+    }
+    let (commit, kept_as) = target(want);
+    // libgit2 would be sent what builds upon files that are not there. A new store is whole.
+    let partial = partial_clone::is_partial(link.store.path());
+    if completeness::has(link.store, commit)? {
+        advance::advance_ref(link.store, kept_as, commit, true)?;
+        let there = Fetched { commit, bytes: 0, objects: 0 };
+        if fitted || partial || depth::compare(link.store, commit, link.options.depth)? != DepthFit::TooShallow {
+            return Ok(there);
+        }
+        // Less history than asked for is no reason to withhold a commit.
+        return Ok(deepen(link, want).unwrap_or_else(|error| {
+            upkeep.fell_short(Some(&error));
+            there
+        }));
+    }
+    if partial {
+        return Err(Error::Incomplete { commit });
+    }
+    let ask = |link: &Link<'_>| match want {
+        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
+        _ => by_hash(link, commit),
+    };
+    let asked = if can_negotiate(link.store)? { ask(link) } else { whole_copy(link, want) };
+    let (mut commit, mut received) = match asked {
+        Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
+            tracing::debug!(%error, "libgit2 cannot copy from this folder; the objects are copied one by one");
+            (commit, local::copy(link, commit).map_err(|_| error)?)
+        }
+        asked => asked?,
+    };
+    if link.cancel.is_cancelled() {
+        // Nobody waits any more, and another job may already be at work on the same refs.
+        return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
+    }
+    completeness::warn_if_malformed(link.store, commit);
+    let known = refs::read(link.store, refs::HEAD)?;
+    let mut complete = completeness::is_complete(link.store, commit, known)?;
+    if is_local(link)
+        && (!complete || !fitted && depth::compare(link.store, commit, link.options.depth)? == DepthFit::TooShallow)
+    {
+        // Between two folders libgit2 leaves out what the history of our refs has, though we may have dropped it.
+        (commit, received) = match whole_copy(link, want) {
+            Err(error) if !is_ours(&error) => (commit, local::copy(link, commit).map_err(|_| error)?),
+            copied => copied?,
+        };
+        complete = completeness::is_complete(link.store, commit, known)?;
+    }
+    if !complete {
+        return Err(Error::Incomplete { commit });
+    }
+    if is_local(link) && link.options.depth > 0 {
+        shallow::truncate(link.store, commit, link.options.depth)?;
+    }
+    advance::advance_ref(link.store, kept_as, commit, false)?;
+    if is_local(link) && link.options.depth == 0 && local::is_shallow(link.options.url.bare()) {
+        // Their history ends somewhere, which libgit2 does not hand on.
+        shallow::recompute(link.store)?;
+    }
+    Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+/// Brings more of the history of a commit that is there.
+fn deepen(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
+    let (_, kept_as) = target(want);
+    let (commit, received) = if is_local(link) {
+        whole_copy(link, want)?
+    } else {
+        match want {
+            Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
+            Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(link, *commit)?,
+        }
+    };
+    let known = refs::read(link.store, kept_as)?;
+    if !completeness::is_complete(link.store, commit, known)? {
+        return Err(Error::Incomplete { commit });
+    }
+    if is_local(link) && link.options.depth > 0 {
+        shallow::truncate(link.store, commit, link.options.depth)?;
+    }
+    advance::advance_ref(link.store, kept_as, commit, false)?;
+    Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+/// From one folder to another libgit2 copies only what the refs of ours do not reach over there, and takes no depth. So
+/// everything is copied into an empty store beside, and taken over from there.
+fn whole_copy(link: &Link<'_>, want: &Want) -> Result<(Oid, Received), Error> {
+    let beside = temporary::TemporaryStore::make(link.store.path())?;
+    let empty = beside.open()?;
+    let into = Link { store: &empty, ..*link };
+    let (commit, received) = match want {
+        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(&into, full_ref)?,
+        Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(&into, *commit)?,
+    };
+    beside.hand_over(link.store)?;
+    shallow::recompute(link.store)?;
+    Ok((commit, received))
+}
+
+/// True for what is wrong with this process or its volume.
+fn is_ours(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Timeout { .. }
+            | Error::DiskFull { .. }
+            | Error::Quota { .. }
+            | Error::NoMemory { .. }
+            | Error::NoDescriptors { .. }
+            | Error::ReadOnly { .. }
+            | Error::StoreAccess { .. }
+    )
+}
+
+/// True if libgit2 can tell a remote what there is already: it parses every commit that a ref of ours names.
+fn can_negotiate(store: &Repository) -> Result<bool, Error> {
+    Ok(refs::tips(store)?.into_iter().all(|id| !commit::exists(store, id) || commit::is_well_formed(store, id)))
+}
+
+fn is_local(link: &Link<'_>) -> bool {
+    link.options.url.transport() == Transport::Local
+}
+
+fn by_name(link: &Link<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
+    refs::delete(link.store, refs::INCOMING)?;
+    let received = link.get(full_ref, refs::INCOMING)?;
+    // libgit2 says Ok for a ref that is gone since the look: it just brings nothing.
+    let Some(id) = refs::read(link.store, refs::INCOMING)? else {
+        return Err(Error::RefMissing { name: full_ref.to_owned(), available: Vec::new() });
+    };
+    match commit::peel(link.store, id) {
+        Some(commit) => Ok((commit, received)),
+        None => Err(Error::NotACommit { name: full_ref.to_owned() }),
+    }
+}
+
+fn by_hash(link: &Link<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
+    refs::delete(link.store, refs::INCOMING)?;
+    let refused = |source| Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source };
+    let received = match link.get(&commit.to_string(), refs::INCOMING) {
+        Ok(received) => received,
+        Err(Error::Protocol { source, .. } | Error::Network { source, .. }) if says_no(&source) => {
+            return Err(refused(Some(source)));
+        }
+        Err(other) => return Err(other),
+    };
+    match link.store.odb().and_then(|odb| odb.read_header(commit)) {
+        Ok((_, ObjectType::Commit)) => Ok((commit, received)),
+        Ok(_) => Err(Error::NotACommit { name: commit.to_string() }),
+        Err(_) => Err(refused(None)),
+    }
+}
+
+/// Fetches a submodule's commit. Where hashes are not given out, a ref may name it, or one of them lead to it.
+fn module(link: &Link<'_>, commit: Oid) -> Result<Fetched, Error> {
+    if completeness::is_complete_with_blobs(link.store, commit, None)? {
+        return Ok(Fetched { commit, bytes: 0, objects: 0 });
+    }
+    let received = match by_hash(link, commit) {
+        Ok((_, received)) => Ok(received),
+        Err(Error::NoSuchCommit { .. }) => by_any_name(link, commit),
+        Err(error) => Err(error),
+    };
+    refs::delete(link.store, refs::INCOMING)?;
+    let received = received?;
+    if link.cancel.is_cancelled() {
+        return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
+    }
+    if !completeness::is_complete_with_blobs(link.store, commit, None)? {
+        return Err(no_such(link, commit));
+    }
+    Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
+}
+
+fn by_any_name(link: &Link<'_>, commit: Oid) -> Result<Received, Error> {
+    let refs = link.list()?;
+    if let Some(named) = refs.iter().find(|one| one.id == commit) {
+        return link.get(named.name.trim_end_matches("^{}"), refs::INCOMING);
+    }
+    let received = link.get_all(refs::ARRIVING);
+    refs::delete_all(link.store, refs::ARRIVING)?;
+    let received = received?;
+    if !commit::exists(link.store, commit) {
+        return Err(no_such(link, commit));
+    }
+    Ok(received)
+}
+
+fn no_such(link: &Link<'_>, commit: Oid) -> Error {
+    Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source: None }
+}
+
+/// libgit2's and git's own words for a hash that is not given out. The last are libgit2's for git's `ERR upload-pack: not
+/// our ref` when it comes in place of the shallow roots.
+fn says_no(source: &Cause) -> bool {
+    let words = source.to_string();
+    let parts = ["specific object", "not our ref", "no such remote ref", "unadvertised", "unexpected packet type"];
+    parts.iter().any(|part| words.contains(part))
+}

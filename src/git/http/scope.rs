@@ -1,0 +1,116 @@
+//! Which addresses something is meant for: scheme, host and port, and everything below a path.
+//!
+//! A leaf of `git`: accounts and settings for one URL are both matched by it (git-config, `http.<url>.*`).
+
+use url::Url;
+
+use crate::remote_url::RemoteUrl;
+
+/// An address and all below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    scheme: String,
+    host: String,
+    port: u16,
+    /// Without slashes at the ends and without `.git`.
+    path: String,
+}
+
+/// Why a text is no scope. It never repeats the text, which may hold a password.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadScope {
+    #[error("it cannot be parsed: {0}")]
+    Syntax(#[from] url::ParseError),
+    #[error("it is not http:// or https://")]
+    Scheme,
+    #[error("it names a user; the user has a place of its own")]
+    User,
+}
+
+impl Scope {
+    /// Reads `https://host`, `https://host:8443/path` and the like.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, BadScope> {
+        let url = Url::parse(text)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadScope::User);
+        }
+        Self::of(&url).ok_or(BadScope::Scheme)
+    }
+
+    /// Everything on the server that an address over http(s) names.
+    #[must_use]
+    pub fn origin(url: &RemoteUrl) -> Option<Self> {
+        Some(Self { path: String::new(), ..Self::of(&Url::parse(url.bare()).ok()?)? })
+    }
+
+    fn of(url: &Url) -> Option<Self> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+        let path = url.path().trim_matches('/');
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host: url.host_str()?.to_owned(),
+            port: url.port_or_known_default()?,
+            path: path.strip_suffix(".git").unwrap_or(path).to_owned(),
+        })
+    }
+
+    /// True if the address is this one or below it. A `*` stands for one part of the host's name, as in git's settings.
+    #[must_use]
+    pub fn covers(&self, url: &RemoteUrl) -> bool {
+        let parsed = Url::parse(url.bare()).ok();
+        parsed.and_then(|url| Self::of(&url)).is_some_and(|it| {
+            let below = match it.path.strip_prefix(&self.path) {
+                Some(rest) => rest.is_empty() || self.path.is_empty() || rest.starts_with('/'),
+                None => false,
+            };
+            it.scheme == self.scheme && it.port == self.port && same_host(&self.host, &it.host) && below
+        })
+    }
+
+    /// By which of two that cover an address the nearer one is found.
+    pub(crate) fn length(&self) -> usize {
+        self.path.len()
+    }
+}
+
+fn same_host(ours: &str, asked: &str) -> bool {
+    if !ours.contains('*') {
+        return ours == asked;
+    }
+    let (ours, asked): (Vec<_>, Vec<_>) = (ours.split('.').collect(), asked.split('.').collect());
+    ours.len() == asked.len() && ours.iter().zip(asked).all(|(ours, asked)| *ours == "*" || *ours == asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_covers_its_server_below_its_path() {
+        let covers = |scope: &str, url: &str| Scope::parse(scope).unwrap().covers(&RemoteUrl::parse(url).unwrap());
+        assert!(covers("https://git.test", "https://git.test/a/b"));
+        assert!(covers("https://git.test/", "https://git.test:443/"));
+        assert!(covers("https://git.test/a/", "https://git.test/a.git"));
+        assert!(!covers("https://git.test/a", "https://git.test/ab"));
+        assert!(!covers("https://git.test/a/b", "https://git.test/a"));
+        assert!(covers("https://*.test/a", "https://git.test/a"));
+        assert!(!covers("https://*.test/a", "https://a.git.test/a"));
+        assert!(covers("http://[::1]:8080", "http://[::1]:8080/x"));
+        assert!(!covers("https://git.test", "ssh://git.test/a"));
+        let origin = Scope::origin(&RemoteUrl::parse("https://me:secret@git.test/a/b.git").unwrap()).unwrap();
+        assert_eq!(origin, Scope::parse("https://git.test").unwrap());
+        assert_eq!(Scope::origin(&RemoteUrl::parse("git@git.test:a").unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_no_scope_says_why() {
+        assert_eq!(Scope::parse("git@git.test:a"), Err(BadScope::Syntax(url::ParseError::RelativeUrlWithoutBase)));
+        assert_eq!(Scope::parse("ssh://git.test/a"), Err(BadScope::Scheme));
+        assert_eq!(Scope::parse("https://me@git.test/a"), Err(BadScope::User));
+    }
+}

@@ -1,0 +1,181 @@
+//! Packet lines, git's framing: four hex digits of length, then the payload (gitprotocol-common, "pkt-line Format").
+//!
+//! Pure: it knows neither where bytes come from nor what packets mean. Its memory is bounded by one packet and whatever
+//! was fed at once.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use crate::git::protocol::Malformed;
+
+/// The longest packet, its four digits included (gitprotocol-common).
+pub(crate) const LONGEST: usize = 65_520;
+/// The digits that say how long a packet is.
+const HEAD: usize = 4;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    Data(Bytes),
+    /// `0000`: the end of a message.
+    Flush,
+    /// `0001`: the end of a section (gitprotocol-v2).
+    Delimiter,
+    /// `0002`: the end of a response, where the transport does not tell.
+    End,
+}
+
+/// Cuts a stream of bytes into packets.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    waiting: BytesMut,
+}
+
+impl Decoder {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    /// The next whole packet; `None` if more has to be fed first.
+    pub(crate) fn next(&mut self) -> Result<Option<Packet>, Malformed> {
+        let Some(head) = self.waiting.first_chunk::<HEAD>() else { return Ok(None) };
+        let special = match length(*head)? {
+            0 => Packet::Flush,
+            1 => Packet::Delimiter,
+            2 => Packet::End,
+            3 => return Err(Malformed("a packet of three bytes")),
+            length if length > LONGEST => return Err(Malformed("a packet longer than git allows")),
+            length if self.waiting.len() < length => return Ok(None),
+            length => {
+                let mut packet = self.waiting.split_to(length).freeze();
+                packet.advance(HEAD);
+                return Ok(Some(Packet::Data(packet)));
+            }
+        };
+        self.waiting.advance(HEAD);
+        Ok(Some(special))
+    }
+
+    /// True if no part of a packet is left over.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+fn length(head: [u8; HEAD]) -> Result<usize, Malformed> {
+    let mut length = 0;
+    for byte in head {
+        let digit = char::from(byte).to_digit(16).ok_or(Malformed("a packet whose length is no number"))?;
+        length = length * 16 + digit as usize;
+    }
+    Ok(length)
+}
+
+/// Appends one line. Ours are commands and hashes, always far shorter than a packet may be.
+pub(crate) fn line(message: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() + HEAD < LONGEST, "our own lines are short");
+    message.extend_from_slice(format!("{:04x}{text}\n", text.len() + HEAD + 1).as_bytes());
+}
+
+pub(crate) fn delimiter(message: &mut Vec<u8>) {
+    message.extend_from_slice(b"0001");
+}
+
+pub(crate) fn flush(message: &mut Vec<u8>) {
+    message.extend_from_slice(b"0000");
+}
+
+/// The payload of a line of text, without the newline that git puts there and others may leave out.
+pub(crate) fn text(packet: &[u8]) -> &[u8] {
+    packet.strip_suffix(b"\n").unwrap_or(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(decoder: &mut Decoder) -> Result<Vec<Packet>, Malformed> {
+        let mut packets = Vec::new();
+        while let Some(packet) = decoder.next()? {
+            packets.push(packet);
+        }
+        Ok(packets)
+    }
+
+    #[test]
+    fn every_kind_is_told_apart_also_byte_by_byte() {
+        let bytes = b"0006a\n0005b0004000000010002";
+        let expected = vec![
+            Packet::Data(Bytes::from_static(b"a\n")),
+            Packet::Data(Bytes::from_static(b"b")),
+            Packet::Data(Bytes::new()),
+            Packet::Flush,
+            Packet::Delimiter,
+            Packet::End,
+        ];
+        let mut decoder = Decoder::default();
+        let mut packets = Vec::new();
+        for byte in bytes {
+            decoder.feed(&[*byte]);
+            packets.extend(all(&mut decoder).unwrap());
+        }
+        assert_eq!(packets, expected);
+        assert!(decoder.is_empty());
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused_before_anything_is_kept() {
+        for bytes in [b"0003", b"fff1", b"ffff", b"+00a", b"zzzz", b" 00a", b"\xff\xff\xff\xff"] {
+            let mut decoder = Decoder::default();
+            decoder.feed(bytes);
+            assert!(decoder.next().is_err(), "{bytes:?}");
+        }
+        let mut decoder = Decoder::default();
+        decoder.feed(b"fff0");
+        assert_eq!(decoder.next(), Ok(None), "the longest there is");
+        decoder.feed(&vec![7; LONGEST - HEAD]);
+        assert!(matches!(decoder.next(), Ok(Some(Packet::Data(data))) if data.len() == LONGEST - HEAD));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_however_it_is_cut(
+            lines in prop::collection::vec("[ -~]{0,200}", 0..20),
+            cut in 1usize..50,
+        ) {
+            let mut message = Vec::new();
+            for one in &lines {
+                line(&mut message, one);
+            }
+            flush(&mut message);
+            let mut decoder = Decoder::default();
+            let mut packets = Vec::new();
+            for piece in message.chunks(cut) {
+                decoder.feed(piece);
+                packets.extend(all(&mut decoder).unwrap());
+            }
+            prop_assert_eq!(packets.pop(), Some(Packet::Flush));
+            let texts: Vec<_> = packets
+                .iter()
+                .map(|packet| match packet {
+                    Packet::Data(data) => String::from_utf8(text(data).to_vec()).unwrap(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            prop_assert_eq!(texts, lines);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_hoard(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
+            let mut decoder = Decoder::default();
+            for piece in pieces {
+                decoder.feed(&piece);
+                if all(&mut decoder).is_err() {
+                    break;
+                }
+                prop_assert!(decoder.waiting.len() < LONGEST);
+            }
+        }
+    }
+}

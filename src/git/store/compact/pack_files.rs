@@ -1,0 +1,137 @@
+//! The files of the store that a compaction deals with: packs, their indexes and loose objects.
+//!
+//! Reads and removes; what may go is decided elsewhere.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
+/// What may lie beside a pack under its name (gitformat-pack, git-repack). The index goes first: without it the pack is
+/// not seen any more.
+const COMPANIONS: [&str; 6] = ["idx", "pack", "rev", "bitmap", "mtimes", "promisor"];
+
+/// One pack with its index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pack {
+    /// `pack-…`, without an ending.
+    pub stem: OsString,
+    /// Of the pack and its index.
+    pub bytes: u64,
+    pub objects: u64,
+}
+
+pub(crate) fn pack_folder(store: &Path) -> PathBuf {
+    store.join("objects/pack")
+}
+
+pub(crate) fn file(folder: &Path, stem: &OsString, ending: &str) -> PathBuf {
+    let mut name = stem.clone();
+    name.push(".");
+    name.push(ending);
+    folder.join(name)
+}
+
+/// Every pack that is ours to replace: one that somebody marked with `.keep` is not.
+pub(crate) fn packs(store: &Path) -> io::Result<Vec<Pack>> {
+    let folder = pack_folder(store);
+    let mut packs = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let Some(stem) = path.file_stem().filter(|_| path.extension().is_some_and(|ending| ending == "idx")) else {
+            continue;
+        };
+        let stem = stem.to_owned();
+        if fs::symlink_metadata(file(&folder, &stem, "keep")).is_ok() {
+            continue;
+        }
+        let Ok(pack) = fs::metadata(file(&folder, &stem, "pack")) else { continue };
+        let objects = u64::try_from(ids_of(&path, true)?.0).unwrap_or(u64::MAX);
+        packs.push(Pack { stem, bytes: pack.len() + fs::metadata(&path)?.len(), objects });
+    }
+    Ok(packs)
+}
+
+/// The objects that an index lists (gitformat-pack, version 2), in the order of their hashes.
+pub(crate) fn ids(index: &Path) -> io::Result<Vec<Oid>> {
+    ids_of(index, false).map(|(_, ids)| ids)
+}
+
+fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
+    const HEADER: [u8; 8] = *b"\xfftOc\0\0\0\x02";
+    const FANOUT: usize = 256 * 4;
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an index of a pack is none of version 2");
+    let mut file = fs::File::open(index)?;
+    let size = file.metadata()?.len();
+    let mut head = [0; HEADER.len() + FANOUT];
+    file.read_exact(&mut head)?;
+    let last = head.last_chunk().ok_or_else(wrong)?;
+    let count = u32::from_be_bytes(*last) as usize;
+    // Believed only as far as the file goes.
+    if head[..HEADER.len()] != HEADER || (count as u64).saturating_mul(20) > size {
+        return Err(wrong());
+    }
+    if only_count {
+        return Ok((count, Vec::new()));
+    }
+    let mut ids = Vec::with_capacity(count);
+    let mut reader = io::BufReader::new(file);
+    let mut hash = [0; 20];
+    for _ in 0..count {
+        reader.read_exact(&mut hash)?;
+        ids.push(Oid::from_bytes(&hash).map_err(|_| wrong())?);
+    }
+    Ok((count, ids))
+}
+
+/// The files of objects that are in no pack.
+pub(crate) fn loose(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let hex = |name: &std::ffi::OsStr, length| {
+        name.len() == length && name.as_encoded_bytes().iter().all(|byte| b"0123456789abcdef".contains(byte))
+    };
+    let mut found = Vec::new();
+    for folder in fs::read_dir(store.join("objects"))? {
+        let folder = folder?;
+        if !hex(&folder.file_name(), 2) || !folder.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(folder.path())? {
+            let entry = entry?;
+            if hex(&entry.file_name(), 38) {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a pack, the index first. The first failure is told; what is left of the pack is seen by nobody.
+pub(crate) fn remove_pack(store: &Path, stem: &OsString) -> io::Result<()> {
+    let folder = pack_folder(store);
+    for ending in COMPANIONS {
+        match fs::remove_file(file(&folder, stem, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the store takes on the volume.
+pub(crate) fn store_bytes(store: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut pending = vec![store.to_owned()];
+    while let Some(path) = pending.pop() {
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        bytes += meta.blocks() * 512;
+        if meta.is_dir()
+            && let Ok(entries) = fs::read_dir(&path)
+        {
+            pending.extend(entries.flatten().map(|entry| entry.path()));
+        }
+    }
+    bytes
+}

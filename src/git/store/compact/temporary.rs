@@ -1,0 +1,69 @@
+//! An empty repository in a folder of its own inside the store, where packs are made that are not in use yet.
+//!
+//! What a killed process leaves of it is removed by the next one. It must not know what the packs are for.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git2::{Repository, RepositoryInitOptions};
+
+use crate::git::error::Error;
+use crate::git::store::compact::pack_files::{file, pack_folder, packs};
+
+/// libgit2 compares each object with ten others to store only what differs. That takes memory for all of them, so large
+/// ones are stored as they are. (`deltaCacheSize` is the limit of both: libgit2 reads the size from which an object is
+/// large out of the same key.)
+const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
+                      [pack]\n\tdeltaCacheSize = 8m\n\twindowMemory = 32m\n";
+
+/// The name prefix of temporary folders in the store.
+const PREFIX: &str = "pushsync-compact-";
+
+/// Dropped, the folder goes.
+#[derive(Debug)]
+pub(crate) struct TemporaryStore(PathBuf);
+
+impl TemporaryStore {
+    pub(crate) fn make(store: &Path) -> Result<Self, Error> {
+        let path = store.join(format!("{PREFIX}{:x}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let workshop = Self(path);
+        let mut options = RepositoryInitOptions::new();
+        options.bare(true).no_reinit(true).external_template(false);
+        Repository::init_opts(workshop.path(), &options).map_err(|error| Error::from_store(store, &error))?;
+        fs::write(workshop.0.join("config"), CONFIG).map_err(|error| Error::from_disk(store, &error))?;
+        Ok(workshop)
+    }
+
+    pub(crate) fn open(&self) -> Result<Repository, Error> {
+        Repository::open_bare(&self.0).map_err(|error| Error::from_store(&self.0, &error))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Moves the packs that were made here into the store.
+    pub(crate) fn hand_over(&self, store: &Repository) -> Result<(), Error> {
+        let on_disk = |error: std::io::Error| Error::from_disk(store.path(), &error);
+        let (from, to) = (pack_folder(&self.0), pack_folder(store.path()));
+        for pack in packs(&self.0).map_err(on_disk)? {
+            // The index last: a pack is there when its index is.
+            for ending in ["pack", "idx"] {
+                fs::rename(file(&from, &pack.stem, ending), file(&to, &pack.stem, ending)).map_err(on_disk)?;
+            }
+        }
+        store.odb().and_then(|odb| odb.refresh()).map_err(|error| Error::from_store(store.path(), &error))
+    }
+
+    pub(crate) fn is_one(name: &OsStr) -> bool {
+        name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+    }
+}
+
+impl Drop for TemporaryStore {
+    fn drop(&mut self) {
+        // What cannot be removed now is a leftover for the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
