@@ -1,75 +1,86 @@
 //! Tells keys that a person presses from text that a terminal without bracketed paste sends as keys.
 //!
 //! Pasted text arrives at once, or faster than anyone types. A key that may change something therefore waits for a
-//! moment in which no other key follows. Pure: keys and times go in. It knows no screens.
+//! moment in which no other key follows. [`super::reader`] says when there was such a moment; the times at which keys were
+//! read do not count, because a busy machine reads late. Pure: keys and moments go in. It knows no screens.
 
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use tokio::time::Instant;
 
 use super::message::Msg;
 
 /// Keys that are closer together than this are a burst. Fast typists stay above it, scanners and pastes below.
 pub const GAP: Duration = Duration::from_millis(40);
+/// How long it must be quiet after a burst before a key may change something or quit. A busy machine or a slow line may
+/// pause in the middle of a pasted text, and the key after the pause would stand alone.
+pub const SETTLE: Duration = Duration::from_millis(200);
 
 /// How much a key may do, and so how certain it must be that it was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
     /// It looks or moves.
     Light,
-    /// It quits: no other key may follow it.
-    Quits,
-    /// It may change a replica: no other key may follow it or come just before it.
-    Changes,
+    /// It quits or may change a replica: no other key may follow it or come just before it.
+    Heavy,
+}
+
+/// What follows a key in the same read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum More {
+    Nothing,
+    /// Keys that are no text: arrows, function keys, keys with Ctrl.
+    Steering,
+    Text,
 }
 
 /// The keys that came last.
 #[derive(Debug, Default)]
 pub struct Bursts {
-    last: Option<Instant>,
-    held: Option<Held>,
-}
-
-/// A key that waits.
-#[derive(Debug)]
-struct Held {
-    key: KeyEvent,
-    /// No other key came just before it.
-    first: bool,
-    until: Instant,
+    /// A key came since the last gap, and one of them was text.
+    after_key: bool,
+    after_text: bool,
+    /// A burst came since the last quiet of [`SETTLE`].
+    after_burst: bool,
+    /// A key that waits for a gap.
+    held: Option<KeyEvent>,
 }
 
 impl Bursts {
-    /// Takes a key. `more`: another key follows it in the same read. A key of weight waits until [`Self::deadline`].
-    /// Returns what is certain now, in order.
-    pub fn key(&mut self, key: KeyEvent, at: Instant, more: bool, weight: Weight) -> Vec<Msg> {
-        if !Self::is_text(key) {
-            return vec![Msg::Key(key)];
-        }
-        let follows = self.last.replace(at).is_some_and(|last| at.saturating_duration_since(last) < GAP);
+    /// Takes a key. A heavy one waits for [`Self::quiet`]. Returns what is certain now, in order.
+    pub fn key(&mut self, key: KeyEvent, more: More, weight: Weight) -> Vec<Msg> {
         // The key that waited was the first of a burst after all.
-        let mut certain: Vec<Msg> =
-            self.held.take().map(|held| Msg::Rushed { key: held.key, first: held.first }).into_iter().collect();
-        let held = Held { key, first: !follows, until: at + GAP };
-        match weight {
-            Weight::Quits if !more => self.held = Some(held),
-            Weight::Changes if !more && !follows => self.held = Some(held),
-            Weight::Light if !more && !follows => certain.push(Msg::Key(key)),
-            _ => certain.push(Msg::Rushed { key, first: !follows }),
+        let held = self.held.take().map(|key| Msg::Rushed { key, first: true });
+        let after_key = std::mem::replace(&mut self.after_key, true);
+        if !Self::is_text(key) {
+            return held.into_iter().chain([Msg::Key(key)]).collect();
         }
-        certain
+        let after_text = std::mem::replace(&mut self.after_text, true);
+        let stands_alone = match weight {
+            Weight::Light => more < More::Text && !after_text,
+            Weight::Heavy => more == More::Nothing && !after_key && !self.after_burst,
+        };
+        let first = !after_text && !self.after_burst;
+        self.after_burst |= !stands_alone || held.is_some();
+        let now = match weight {
+            Weight::Heavy if stands_alone => {
+                self.held = Some(key);
+                None
+            }
+            Weight::Light if stands_alone => Some(Msg::Key(key)),
+            _ => Some(Msg::Rushed { key, first }),
+        };
+        held.into_iter().chain(now).collect()
     }
 
-    /// When the key that waits is certain to stand alone.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.held.as_ref().map(|held| held.until)
-    }
-
-    /// The key that waited long enough.
-    pub fn expire(&mut self, now: Instant) -> Option<Msg> {
-        self.held.take_if(|held| held.until <= now).map(|held| Msg::Key(held.key))
+    /// Nothing came for this long. Returns the key that waited for it.
+    pub fn quiet(&mut self, lasted: Duration) -> Option<Msg> {
+        if lasted < GAP {
+            return None;
+        }
+        (self.after_key, self.after_text) = (false, false);
+        self.after_burst &= lasted < SETTLE;
+        self.held.take().map(Msg::Key)
     }
 
     /// True for keys that pasted text can contain. Arrows, function keys and Ctrl with a letter are pressed.
@@ -91,24 +102,30 @@ mod tests {
     use super::*;
 
     fn key(character: char) -> KeyEvent {
-        KeyCode::Char(character).into()
+        match character {
+            '^' => KeyCode::Up.into(),
+            character => KeyCode::Char(character).into(),
+        }
     }
 
-    fn run(presses: &[(u64, char)]) -> String {
-        let start = Instant::now();
+    /// Reads in turn, a space between them for each pause: `_` is a gap, `.` is quiet for long enough after a burst.
+    fn run(reads: &str) -> String {
         let mut bursts = Bursts::default();
         let mut told = Vec::new();
-        for &(at, character) in presses {
-            let at = start + Duration::from_millis(at);
-            told.extend(bursts.expire(at));
-            let weight = match character {
-                'q' => Weight::Quits,
-                'A'..='Z' => Weight::Changes,
-                _ => Weight::Light,
-            };
-            told.extend(bursts.key(key(character), at, false, weight));
+        for read in reads.split(' ') {
+            match read {
+                "_" => told.extend(bursts.quiet(GAP)),
+                "." => told.extend([GAP, SETTLE].into_iter().filter_map(|lasted| bursts.quiet(lasted))),
+                read => {
+                    for (at, character) in read.char_indices() {
+                        let kind = |next| if Bursts::is_text(key(next)) { More::Text } else { More::Steering };
+                        let more = read[at + 1..].chars().map(kind).max().unwrap_or(More::Nothing);
+                        let weight = if matches!(character, 'A'..='Z' | 'q') { Weight::Heavy } else { Weight::Light };
+                        told.extend(bursts.key(key(character), more, weight));
+                    }
+                }
+            }
         }
-        told.extend(bursts.expire(start + Duration::from_secs(60)));
         let word = |msg: &Msg| match msg {
             Msg::Key(key) => key.code.to_string(),
             Msg::Rushed { key, first } => format!("{}{}", if *first { "^" } else { "~" }, key.code),
@@ -119,33 +136,42 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_alone_is_a_press_and_one_that_is_followed_or_follows_is_not() {
-        assert_eq!(run(&[(0, 'S')]), "S");
-        assert_eq!(run(&[(0, 'P'), (200, 'y')]), "P y");
-        assert_eq!(run(&[(0, 'P'), (20, 'y')]), "^P ~y");
-        assert_eq!(run(&[(0, 'a'), (20, 'P'), (100, 'S')]), "a ~P S");
-        assert_eq!(run(&[(0, 'P'), (39, 'A'), (78, 'y')]), "^P ~A ~y");
-        assert_eq!(run(&[(0, 'j'), (33, 'j'), (66, 'j')]), "j ~j ~j");
-        assert_eq!(run(&[(0, 'j'), (20, 'q')]), "j q", "quitting waits for what follows only");
-        assert_eq!(run(&[(0, 'q'), (20, 'u')]), "^q ~u");
+        assert_eq!(run("S _"), "S");
+        assert_eq!(run("S"), "", "it waits");
+        assert_eq!(run("P _ y _"), "P y");
+        assert_eq!(run("P y _"), "^P ~y");
+        assert_eq!(run("a P . S _"), "a ~P S");
+        assert_eq!(run("P A y _"), "^P ~A ~y");
+        assert_eq!(run("j j j _"), "j ~j ~j");
+        assert_eq!(run("j q _"), "j ~q");
+        assert_eq!(run("q u _"), "^q ~u");
     }
 
     #[test]
     fn keys_of_one_read_are_a_burst() {
-        let start = Instant::now();
-        let mut bursts = Bursts::default();
-        assert_eq!(bursts.key(key('P'), start, true, Weight::Changes).len(), 1);
-        assert!(matches!(bursts.key(key('y'), start, false, Weight::Changes)[..], [Msg::Rushed { first: false, .. }]));
-        assert_eq!(bursts.deadline(), None);
+        assert_eq!(run("Py _"), "^P ~y");
+        assert_eq!(run("seq ."), "^s ~e ~q", "the last one, too");
+        assert_eq!(run("P ySq _"), "^P ~y ~S ~q");
     }
 
     #[test]
-    fn arrows_and_control_keys_are_neither_held_nor_counted() {
-        let start = Instant::now();
-        let mut bursts = Bursts::default();
+    fn what_comes_alone_soon_after_a_burst_is_a_part_of_it() {
+        assert_eq!(run("PA _ Y _"), "^P ~A ~Y");
+        assert_eq!(run("se _ q _ . q _"), "^s ~e ~q q");
+        assert_eq!(run("P A _ S _ S ."), "^P ~A ~S ~S");
+        // Moving and looking is possible at once.
+        assert_eq!(run("jj _ j _ S ."), "^j ~j j ~S");
+    }
+
+    #[test]
+    fn arrows_and_control_keys_act_at_once_and_are_no_neighbors_of_a_press() {
+        assert_eq!(run("^^ ^"), "Up Up Up");
+        assert_eq!(run("^ j _"), "Up j");
+        assert_eq!(run("^P _"), "Up ^P", "as in a pasted escape sequence");
+        assert_eq!(run("P^ _"), "^P Up");
+        assert_eq!(run("P ^ _"), "^P Up");
+        assert_eq!(run("^ _ P _"), "Up P");
         let quit = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert!(matches!(bursts.key(quit, start, true, Weight::Quits)[..], [Msg::Key(_)]));
-        assert!(matches!(bursts.key(KeyCode::Down.into(), start, true, Weight::Light)[..], [Msg::Key(_)]));
-        assert_eq!(bursts.key(key('S'), start, false, Weight::Changes).len(), 0);
-        assert_eq!(bursts.deadline(), Some(start + GAP));
+        assert!(matches!(Bursts::default().key(quit, More::Text, Weight::Heavy)[..], [Msg::Key(_)]));
     }
 }

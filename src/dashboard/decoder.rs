@@ -2,27 +2,26 @@
 //!
 //! A terminal sends keys as letters and as escape sequences that contain letters. A sequence may arrive in pieces, and
 //! may be one that this program does not know: it is completed or dropped, and no part of it becomes a letter.
-//! Pure: bytes and times go in, nothing is read. It knows no screens and no actions.
+//! Pure: bytes and pauses go in, nothing is read and no clock is asked. It knows no screens and no actions.
 
 use std::mem;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use tokio::time::Instant;
 
 use super::sequence;
 use super::theme::Background;
 
 /// How long an escape byte waits for the rest of a sequence before it is the Escape key.
-const ESCAPE_WAIT: Duration = Duration::from_millis(50);
-/// How long after an Escape key a byte that introduces a sequence (`[`, `O`, `]`, `P`, ...) is still the rest of one that
-/// arrived late. That sequence is dropped, because the Escape key has been acted on. A person who presses Escape and then
-/// `P` within this time has to press `P` again.
-const LATE: Duration = Duration::from_millis(500);
+pub const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 /// A string (an answer of the terminal) that pauses for so long is abandoned. Alt-P and Alt-] begin like one.
-const STRING_SILENCE: Duration = Duration::from_millis(500);
+///
+/// For as long after an Escape key, a byte that introduces a sequence (`[`, `O`, `]`, `P`, ...) is still the rest of one
+/// that arrived late. That sequence is dropped, because the Escape key has been acted on. A person who presses Escape and
+/// then `P` within this time has to press `P` again.
+pub const STRING_SILENCE: Duration = Duration::from_millis(500);
 /// A paste that pauses for so long has lost its end and is abandoned.
-const PASTE_SILENCE: Duration = Duration::from_secs(5);
+pub const PASTE_SILENCE: Duration = Duration::from_secs(5);
 /// Bytes that are kept of one paste.
 const MAX_PASTE: usize = 64 * 1024;
 /// Bytes that are kept of one sequence and of one string; the longest that is understood is far shorter.
@@ -41,11 +40,12 @@ pub enum Input {
 }
 
 /// Where in a sequence the next byte stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
+    #[default]
     Ground,
-    /// After so many escape bytes, the first of them at this time.
-    Escape(usize, Instant),
+    /// After so many escape bytes.
+    Escape(usize),
     /// After `ESC [`. A `dropped` sequence is read to its end and has no meaning.
     Csi {
         parameters: Vec<u8>,
@@ -74,92 +74,74 @@ enum State {
 }
 
 /// Turns bytes into [`Input`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     state: State,
-    /// When the last byte came.
-    last: Option<Instant>,
-    /// When the Escape key was reported last.
-    escaped: Option<Instant>,
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self { state: State::Ground, last: None, escaped: None }
-    }
+    /// The Escape key was reported, and nothing came since.
+    escaped: bool,
 }
 
 impl Decoder {
     /// Takes the bytes of one read.
-    pub fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Input> {
-        let mut found = self.expire(now);
-        let silence = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        let lost = match self.state {
-            State::Text { .. } => silence > STRING_SILENCE,
-            State::Paste(_) => silence > PASTE_SILENCE,
-            _ => false,
-        };
-        if lost {
-            self.state = State::Ground;
-        }
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Input> {
+        let mut found = Vec::new();
         for byte in bytes {
-            self.step(*byte, now, &mut found);
+            self.step(*byte, &mut found);
         }
-        self.last = Some(now);
         found
     }
 
-    /// When [`Self::expire`] has something to report, if no byte comes before.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Escape(_, since) => Some(since + ESCAPE_WAIT),
-            _ => None,
+    /// Nothing came for this long. Reports the Escape key once it cannot be the beginning of a sequence any more.
+    pub fn quiet(&mut self, lasted: Duration) -> Vec<Input> {
+        self.escaped &= lasted < STRING_SILENCE;
+        let limit = match self.state {
+            State::Escape(_) => ESCAPE_WAIT,
+            State::Text { .. } => STRING_SILENCE,
+            State::Paste(_) => PASTE_SILENCE,
+            _ => return Vec::new(),
+        };
+        if lasted < limit {
+            return Vec::new();
         }
-    }
-
-    /// Reports the Escape key once it cannot be the beginning of a sequence any more.
-    pub fn expire(&mut self, now: Instant) -> Vec<Input> {
-        match self.state {
-            State::Escape(count, since) if now >= since + ESCAPE_WAIT => {
-                self.state = State::Ground;
-                self.escaped = Some(since);
+        match mem::replace(&mut self.state, State::Ground) {
+            State::Escape(count) => {
+                self.escaped = true;
                 vec![Input::Key(KeyCode::Esc.into()); count]
             }
             _ => Vec::new(),
         }
     }
 
-    fn step(&mut self, byte: u8, now: Instant, found: &mut Vec<Input>) {
+    fn step(&mut self, byte: u8, found: &mut Vec<Input>) {
         match mem::replace(&mut self.state, State::Ground) {
-            State::Ground => self.ground(byte, now, false, found),
-            State::Escape(count, since) => self.after_escape(byte, count, since, now, found),
-            State::Csi { parameters, dropped } => self.csi(byte, parameters, dropped, now, found),
+            State::Ground => self.ground(byte, false, found),
+            State::Escape(count) => self.after_escape(byte, count, found),
+            State::Csi { parameters, dropped } => self.csi(byte, parameters, dropped, found),
             State::Console => {
                 if let b'A'..=b'E' = byte {
                     found.push(Input::Key(KeyCode::F(1 + byte - b'A').into()));
                 } else if byte < b' ' {
-                    self.ground(byte, now, false, found);
+                    self.ground(byte, false, found);
                 }
             }
             State::Mouse(left) if left > 1 => self.state = State::Mouse(left - 1),
             State::Mouse(_) => {}
-            State::Ss3 { dropped } => self.ss3(byte, dropped, now, found),
-            State::Text { body, escape } => self.text(byte, body, escape, now, found),
+            State::Ss3 { dropped } => self.ss3(byte, dropped, found),
+            State::Text { body, escape } => self.text(byte, body, escape, found),
             State::Paste(body) => self.paste(byte, body, found),
-            State::Utf8 { bytes, length, alt } => self.utf8(byte, bytes, length, alt, now, found),
+            State::Utf8 { bytes, length, alt } => self.utf8(byte, bytes, length, alt, found),
         }
     }
 
-    fn ground(&mut self, byte: u8, now: Instant, alt: bool, found: &mut Vec<Input>) {
+    fn ground(&mut self, byte: u8, alt: bool, found: &mut Vec<Input>) {
         let key = |code, control| {
             let mut modifiers = if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
             modifiers.set(KeyModifiers::ALT, alt);
             Input::Key(KeyEvent::new(code, modifiers))
         };
-        let late = !alt && self.escaped.is_some_and(|at| now.saturating_duration_since(at) < LATE);
+        let late = !alt && self.escaped;
         match byte {
-            0x1b => self.state = State::Escape(1, now),
+            0x1b => self.state = State::Escape(1),
             b'[' if late => self.state = State::Csi { parameters: Vec::new(), dropped: true },
             b'O' if late => self.state = State::Ss3 { dropped: true },
             b']' | b'P' | b'X' | b'^' | b'_' if late => {
@@ -183,22 +165,22 @@ impl Decoder {
             0x80..=0xff => {}
         }
         if byte != 0x1b {
-            self.escaped = None;
+            self.escaped = false;
         }
     }
 
-    fn after_escape(&mut self, byte: u8, count: usize, since: Instant, now: Instant, found: &mut Vec<Input>) {
+    fn after_escape(&mut self, byte: u8, count: usize, found: &mut Vec<Input>) {
         match byte {
-            0x1b => self.state = State::Escape(count + 1, since),
+            0x1b => self.state = State::Escape(count + 1),
             // A second escape byte stands for Alt, and no action is bound to a key with Alt.
             b'[' => self.state = State::Csi { parameters: Vec::new(), dropped: count > 1 },
             b'O' => self.state = State::Ss3 { dropped: count > 1 },
             b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Text { body: Vec::new(), escape: false },
-            byte => self.ground(byte, now, true, found),
+            byte => self.ground(byte, true, found),
         }
     }
 
-    fn csi(&mut self, byte: u8, mut parameters: Vec<u8>, dropped: bool, now: Instant, found: &mut Vec<Input>) {
+    fn csi(&mut self, byte: u8, mut parameters: Vec<u8>, dropped: bool, found: &mut Vec<Input>) {
         match byte {
             b' '..=b'?' => {
                 if parameters.len() < MAX_SEQUENCE {
@@ -211,27 +193,27 @@ impl Decoder {
             b'~' if parameters == PASTE_BEGIN => self.state = State::Paste(Vec::new()),
             b'@'..=b'~' => found.extend(sequence::csi(&parameters, byte).filter(|_| !dropped).map(Input::Key)),
             // A control character ends a sequence and counts by itself, so that Ctrl-C always works.
-            byte => self.ground(byte, now, false, found),
+            byte => self.ground(byte, false, found),
         }
     }
 
-    fn ss3(&mut self, byte: u8, dropped: bool, now: Instant, found: &mut Vec<Input>) {
+    fn ss3(&mut self, byte: u8, dropped: bool, found: &mut Vec<Input>) {
         match byte {
             // Old terminals put a modifier there.
             b'0'..=b'9' | b';' => self.state = State::Ss3 { dropped },
             b' '..=b'~' => found.extend(sequence::ss3(byte).filter(|_| !dropped).map(Input::Key)),
-            byte => self.ground(byte, now, false, found),
+            byte => self.ground(byte, false, found),
         }
     }
 
-    fn text(&mut self, byte: u8, mut body: Vec<u8>, escape: bool, now: Instant, found: &mut Vec<Input>) {
+    fn text(&mut self, byte: u8, mut body: Vec<u8>, escape: bool, found: &mut Vec<Input>) {
         match (byte, escape) {
             (0x07, false) | (b'\\', true) => {
                 found.extend(sequence::background(&body).map(Input::Background));
             }
             (0x1b, false) => self.state = State::Text { body, escape: true },
-            (byte, true) => self.after_escape(byte, 1, now, now, found),
-            (0x00..=0x1f, false) => self.ground(byte, now, false, found),
+            (byte, true) => self.after_escape(byte, 1, found),
+            (0x00..=0x1f, false) => self.ground(byte, false, found),
             (byte, false) => {
                 if body.len() < MAX_SEQUENCE {
                     body.push(byte);
@@ -255,10 +237,10 @@ impl Decoder {
         self.state = State::Paste(body);
     }
 
-    fn utf8(&mut self, byte: u8, mut bytes: Vec<u8>, length: usize, alt: bool, now: Instant, found: &mut Vec<Input>) {
+    fn utf8(&mut self, byte: u8, mut bytes: Vec<u8>, length: usize, alt: bool, found: &mut Vec<Input>) {
         if !(0x80..=0xbf).contains(&byte) {
             // The character was cut off; what follows stands for itself.
-            return self.ground(byte, now, false, found);
+            return self.ground(byte, false, found);
         }
         bytes.push(byte);
         if bytes.len() < length {
@@ -279,21 +261,18 @@ mod tests {
 
     use super::*;
 
-    fn at(start: Instant, milliseconds: u64) -> Instant {
-        start + Duration::from_millis(milliseconds)
-    }
-
-    /// Feeds the pieces with a gap between them and waits for a last Escape key.
-    fn decode(pieces: &[&[u8]], gap: u64) -> Vec<Input> {
+    /// Feeds the pieces with a pause of so many milliseconds after each, and waits for a last Escape key.
+    fn decode(pieces: &[&[u8]], pause: u64) -> Vec<Input> {
         let mut decoder = Decoder::default();
-        let start = Instant::now();
         let mut found = Vec::new();
-        let mut time = 0;
         for piece in pieces {
-            found.extend(decoder.push(piece, at(start, time)));
-            time += gap;
+            found.extend(decoder.push(piece));
+            let limits = [ESCAPE_WAIT, STRING_SILENCE, PASTE_SILENCE];
+            for limit in limits.into_iter().filter(|limit| *limit <= Duration::from_millis(pause)) {
+                found.extend(decoder.quiet(limit));
+            }
         }
-        found.extend(decoder.expire(at(start, time + 1000)));
+        found.extend(decoder.quiet(ESCAPE_WAIT));
         found
     }
 
@@ -380,12 +359,10 @@ mod tests {
     #[test]
     fn escape_is_a_key_after_a_wait_and_alt_is_a_modifier() {
         let mut decoder = Decoder::default();
-        let start = Instant::now();
-        assert_eq!(decoder.push(b"\x1b", start), []);
-        assert_eq!(decoder.deadline(), Some(start + ESCAPE_WAIT));
-        assert_eq!(decoder.expire(at(start, 10)), []);
-        assert_eq!(decoder.expire(at(start, 50)), [Input::Key(KeyCode::Esc.into())]);
-        assert_eq!(decoder.deadline(), None);
+        assert_eq!(decoder.push(b"\x1b"), []);
+        assert_eq!(decoder.quiet(Duration::from_millis(40)), []);
+        assert_eq!(decoder.quiet(ESCAPE_WAIT), [Input::Key(KeyCode::Esc.into())]);
+        assert_eq!(decoder.quiet(ESCAPE_WAIT), []);
         assert_eq!(decode(&[b"\x1b\x1b"], 0).len(), 2);
         let alt = |code| Input::Key(KeyEvent::new(code, KeyModifiers::ALT));
         assert_eq!(decode(&[b"\x1bS"], 0), [alt(KeyCode::Char('S'))]);

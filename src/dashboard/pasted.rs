@@ -15,25 +15,18 @@ use super::model::{Model, Question};
 /// What a key may do now: keys that change a replica, answer a question or quit must have been pressed by themselves.
 #[must_use]
 pub fn weight(model: &Model, key: KeyEvent) -> Weight {
-    let quits = |quits: bool| if quits { Weight::Quits } else { Weight::Light };
-    if model.too_small() {
-        return quits(key.code == KeyCode::Char('q'));
-    }
-    // The rest of a paste that has left its text field is dropped as a burst.
-    if model.copying || model.help || model.spilled {
-        return Weight::Light;
-    }
-    if model.dialog.is_some() {
-        let answers = matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'));
-        return if answers { Weight::Changes } else { Weight::Light };
-    }
-    if model.typing {
-        return Weight::Light;
-    }
-    match keys::action(model.view.screen(), key) {
-        Some(action) if keys::changes(action) => Weight::Changes,
-        action => quits(action == Some(Action::Quit)),
-    }
+    let is_heavy = if model.too_small() {
+        key.code == KeyCode::Char('q')
+    } else if model.copying || model.help {
+        false
+    } else if model.dialog.is_some() {
+        matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'))
+    } else if model.typing {
+        false
+    } else {
+        keys::action(model.view.screen(), key).is_some_and(|action| keys::changes(action) || action == Action::Quit)
+    };
+    if is_heavy { Weight::Heavy } else { Weight::Light }
 }
 
 /// A key of a burst.

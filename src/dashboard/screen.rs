@@ -12,14 +12,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
 
-use super::bursts::Bursts;
-use super::decoder::{Decoder, Input};
+use super::bursts::{self, Bursts, More};
+use super::decoder::{self, Decoder, Input};
 use super::links::Links;
 use super::message::{Effect, Msg};
 use super::model::{Link, Model, View};
 use super::output;
 use super::pasted;
-use super::reader::{self, Chunk};
+use super::reader::{self, Heard};
 use super::terminal::{self, Screen};
 use super::theme::Theme;
 use super::update::update;
@@ -29,6 +29,9 @@ use super::view;
 const FRAME: Duration = Duration::from_millis(50);
 /// Messages taken before a frame is drawn, however many wait.
 const DRAIN: usize = 64;
+/// The lengths of quiet at which something is decided about the keys before.
+const QUIET: [Duration; 5] =
+    [bursts::GAP, decoder::ESCAPE_WAIT, bursts::SETTLE, decoder::STRING_SILENCE, decoder::PASTE_SILENCE];
 
 /// What the loop works with.
 pub struct Loop<'a> {
@@ -54,20 +57,13 @@ struct Keyboard {
     bursts: Bursts,
 }
 
-impl Keyboard {
-    /// When a key that waits has to be looked at.
-    fn deadline(&self) -> Option<Instant> {
-        [self.decoder.deadline(), self.bursts.deadline()].into_iter().flatten().min()
-    }
-}
-
 impl Loop<'_> {
     /// Runs until the user, a signal or the loss of the terminal ends it. Returns the exit code.
     ///
     /// # Errors
     /// The terminal cannot be drawn on any more.
     pub async fn run(mut self) -> io::Result<u8> {
-        let mut chunks = reader::start()?;
+        let mut terminal = reader::start(&QUIET)?;
         let mut keyboard = Keyboard::default();
         let mut resized = signal(SignalKind::window_change())?;
         let mut continued = signal(SignalKind::from_raw(libc::SIGCONT))?;
@@ -77,25 +73,18 @@ impl Loop<'_> {
         let mut dirty = true;
         self.draw()?;
         loop {
-            let waits = keyboard.deadline();
             tokio::select! {
-                // Input before its deadlines: what arrived in time must not be judged by when it is looked at.
                 biased;
                 code = self.signals.recv() => return Ok(code.unwrap_or(143)),
                 () = self.panicked.notified() => return Ok(101),
-                chunk = chunks.recv() => {
+                heard = terminal.recv() => {
                     // The end of input and an error are the same: there is no terminal any more.
-                    let Some(chunk) = chunk else { return Ok(129) };
-                    dirty = true;
-                    if self.typed(&mut keyboard, &chunk)? {
-                        return Ok(0);
-                    }
-                }
-                () = tokio::time::sleep_until(waits.unwrap_or(drawn)), if waits.is_some() => {
-                    dirty = true;
-                    let now = Chunk { bytes: Vec::new(), at: Instant::now() };
-                    if self.typed(&mut keyboard, &now)? {
-                        return Ok(0);
+                    let Some(heard) = heard else { return Ok(129) };
+                    if let Some(leave) = self.typed(&mut keyboard, &heard)? {
+                        dirty = true;
+                        if leave {
+                            return Ok(0);
+                        }
                     }
                 }
                 _ = resized.recv() => {
@@ -142,24 +131,28 @@ impl Loop<'_> {
         }
     }
 
-    /// Takes what was typed or pasted. Returns true if it is time to leave.
-    fn typed(&mut self, keyboard: &mut Keyboard, chunk: &Chunk) -> io::Result<bool> {
-        if let Some(msg) = keyboard.bursts.expire(chunk.at)
-            && self.take(msg)?
-        {
-            return Ok(true);
-        }
-        let inputs = if chunk.bytes.is_empty() {
-            keyboard.decoder.expire(chunk.at)
-        } else {
-            keyboard.decoder.push(&chunk.bytes, chunk.at)
+    /// Takes what was typed or pasted, and what a pause decides about it. Returns true if it is time to leave, `None` if
+    /// there was nothing to take.
+    fn typed(&mut self, keyboard: &mut Keyboard, heard: &Heard) -> io::Result<Option<bool>> {
+        let mut taken = None;
+        let inputs = match heard {
+            Heard::Bytes(bytes) => keyboard.decoder.push(bytes),
+            Heard::Quiet(lasted) => {
+                if let Some(msg) = keyboard.bursts.quiet(*lasted) {
+                    taken = Some(false);
+                    if self.take(msg)? {
+                        return Ok(Some(true));
+                    }
+                }
+                keyboard.decoder.quiet(*lasted)
+            }
         };
-        let is_text = |input: &Input| matches!(input, Input::Key(key) if Bursts::is_text(*key));
         for (index, input) in inputs.iter().enumerate() {
+            taken = Some(false);
             let messages = match input {
                 Input::Key(key) => {
-                    let more = inputs[index + 1..].iter().any(is_text);
-                    keyboard.bursts.key(*key, chunk.at, more, pasted::weight(&self.model, *key))
+                    let more = inputs[index + 1..].iter().map(more).max().unwrap_or(More::Nothing);
+                    keyboard.bursts.key(*key, more, pasted::weight(&self.model, *key))
                 }
                 Input::Paste(text) => vec![Msg::Paste(text.clone())],
                 Input::Background(background) => {
@@ -170,11 +163,11 @@ impl Loop<'_> {
             };
             for msg in messages {
                 if self.take(msg)? {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
             }
         }
-        Ok(false)
+        Ok(taken)
     }
 
     fn draw(&mut self) -> io::Result<()> {
@@ -230,6 +223,15 @@ impl Loop<'_> {
             self.log = None;
             self.model.say("the log file cannot be written any more", true);
         }
+    }
+}
+
+/// What an input is to the key before it.
+fn more(input: &Input) -> More {
+    match input {
+        Input::Key(key) if Bursts::is_text(*key) => More::Text,
+        Input::Key(_) => More::Steering,
+        Input::Paste(_) | Input::Background(_) => More::Nothing,
     }
 }
 

@@ -3,15 +3,19 @@
 //! No request that changes anything may reach a replica, whatever screen or dialog is open.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pushsync::dashboard::bursts::GAP;
+use nix::sys::signal::{Signal, kill};
+use pushsync::dashboard::bursts::{GAP, SETTLE};
 
 use super::fake::Fake;
 use super::keyboard::{burst, paste, press};
 use super::sample::fleet;
 use crate::support::pty::Pty;
-use crate::support::{eventually_for, skip};
+use crate::support::{PATIENCE, eventually_for, skip};
+
+/// After this, a key is one that a person pressed, whatever came before it.
+const PAUSE: Duration = SETTLE.saturating_add(GAP);
 
 /// A place to be at: its name, the keys that lead there from the first screen, and words that are only there.
 struct Place {
@@ -121,10 +125,10 @@ fn changes(fakes: &[Fake]) -> Vec<(String, String)> {
     fakes.iter().flat_map(|fake| fake.inner().changes.clone()).collect()
 }
 
-/// Waits until everything that was sent has been acted on and drawn: Ctrl-L draws the screen anew wherever the user is. Before
-/// it, a key that waits to be alone has waited.
+/// Waits until everything that was sent has been acted on and drawn: Ctrl-L draws the screen anew wherever the user is. The
+/// pause before it is the time in which a key that waits to be alone acts; after the pause behind it, the next key is alone.
 fn settle(pty: &mut Pty) {
-    std::thread::sleep(GAP * 2);
+    std::thread::sleep(PAUSE);
     pty.screen().raw.clear();
     pty.keys("\x0c");
     eventually_for("the screen is drawn anew", || {
@@ -134,6 +138,7 @@ fn settle(pty: &mut Pty) {
         let drawn = raw.split_once("\x1b[2J").is_some_and(|(_, after)| after.contains("\x1b[?25l"));
         drawn && !screen.text().trim().is_empty()
     });
+    std::thread::sleep(GAP * 2);
 }
 
 /// Words of everything that lies on top of a screen or at its foot.
@@ -146,21 +151,55 @@ fn is_at(pty: &Pty, place: &Place) -> bool {
     text.contains(place.words) && covered == own
 }
 
-/// Goes to a place by way of the first screen, one key at a time, unless it is there.
+/// Goes to a place by way of the first screen, one key at a time, unless it is there. On a busy machine the program may read
+/// two keys at once, which is a burst and does nothing; then it goes there again.
 fn go(pty: &mut Pty, place: &Place) {
-    if is_at(pty, place) {
-        return;
+    let end = Instant::now() + PATIENCE;
+    while !is_at(pty, place) {
+        assert!(Instant::now() < end, "{}:\n{}", place.name, pty.text());
+        while let Some(words) = OVERLAYS.iter().rev().find(|words| pty.text().contains(**words)) {
+            pty.keys(if *words == "FROZEN" { " " } else { "\x1b" });
+            settle(pty);
+        }
+        press_and_see(pty, "1", &PLACES[0]);
+        for (index, key) in place.keys.iter().enumerate() {
+            let way = &place.keys[..=index];
+            let there = PLACES.iter().find(|place| place.keys == way).expect("each part of a way leads to a place");
+            // Pasted tabs may have moved between the panes; `2` leads to a history from both.
+            let key = if index == 0 && *key == "\r" { "2" } else { key };
+            if !press_and_see(pty, key, there) {
+                break;
+            }
+        }
     }
-    while let Some(words) = OVERLAYS.iter().rev().find(|words| pty.text().contains(**words)) {
-        pty.keys(if *words == "FROZEN" { " " } else { "\x1b" });
+}
+
+/// Presses one key. Returns true if it leads to a place.
+fn press_and_see(pty: &mut Pty, key: &str, place: &Place) -> bool {
+    pty.keys(key);
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
         settle(pty);
+        if is_at(pty, place) || Instant::now() >= end {
+            return is_at(pty, place);
+        }
     }
-    for key in ["1"].iter().chain(place.keys) {
+}
+
+/// Presses one key until it has acted. On a busy machine it may be read together with the one before.
+fn press_until(pty: &mut Pty, key: &str, mut acted: impl FnMut(&mut Pty) -> bool) {
+    for _ in 0..6 {
+        settle(pty);
         pty.keys(key);
-        settle(pty);
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if acted(pty) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
-    pty.shows(place.words);
-    assert!(is_at(pty, place), "{}:\n{}", place.name, pty.text());
+    panic!("{key} does nothing:\n{}", pty.text());
 }
 
 fn attack(place: &Place) {
@@ -182,9 +221,8 @@ fn attack(place: &Place) {
     }
     // It still runs, and a key that is meant works. The orders of a link are sent in turn: none is still on its way.
     go(&mut pty, &PLACES[0]);
-    pty.keys("S");
-    eventually_for("the sync that was meant", || !changes(&fakes).is_empty());
-    assert!(matches!(&changes(&fakes)[..], [(change, _)] if change == "sync"), "{}: {:?}", place.name, changes(&fakes));
+    press_until(&mut pty, "S", |_| !changes(&fakes).is_empty());
+    assert!(changes(&fakes).iter().all(|(change, _)| change == "sync"), "{}: {:?}", place.name, changes(&fakes));
 }
 
 /// 58 pastes and split sequences at each of 16 places. All places at the same time: most of it is waiting.
@@ -196,6 +234,37 @@ fn no_paste_and_no_split_sequence_changes_anything_anywhere() {
         let failed: Vec<&str> = failed.collect();
         assert_eq!(failed, Vec::<&str>::new());
     });
+}
+
+/// The program is stopped between the two keys, as on a machine that is too busy to run it: when it goes on, the second key has
+/// been there for long, although it is read only now.
+#[test]
+fn a_paste_is_a_burst_however_late_its_end_is_read() {
+    let fakes = fakes();
+    let mut pty = Pty::start(110, 36, &urls(&fakes), &[]);
+    pty.shows("2/2 pods");
+    let pid = nix::unistd::Pid::from_raw(pty.pid().try_into().unwrap());
+    let mut stopped = 0;
+    while stopped < 12 {
+        go(&mut pty, &PLACES[0]);
+        let pasted = Instant::now();
+        pty.keys("P");
+        std::thread::sleep(Duration::from_millis(5 + stopped));
+        kill(pid, Signal::SIGSTOP).unwrap();
+        // Otherwise the key was alone for as long as a press is.
+        let in_time = pasted.elapsed() < GAP;
+        if in_time {
+            pty.keys("y");
+        }
+        std::thread::sleep(PAUSE);
+        kill(pid, Signal::SIGCONT).unwrap();
+        settle(&mut pty);
+        if in_time {
+            stopped += 1;
+            assert_eq!(changes(&fakes), [], "{}", pty.text());
+            assert!(!pty.text().contains("Cancel"), "{}", pty.text());
+        }
+    }
 }
 
 #[test]
@@ -216,8 +285,7 @@ fn nothing_acts_on_a_screen_that_cannot_be_seen_but_quitting_works() {
         pty.shows("Syncs on all replicas");
         assert!(!pty.text().contains("Cancel") && !pty.text().contains("Enter keep"), "{}", pty.text());
         pty.resize(width, height);
-        settle(&mut pty);
-        pty.keys("q");
+        press_until(&mut pty, "q", |pty| pty.child.try_wait().unwrap().is_some());
         assert_eq!(pty.exit(), 0);
         pty.assert_restored();
     }
@@ -257,21 +325,23 @@ impl Tmux {
         eventually_for(words, || self.text().contains(words));
     }
 
+    /// One key, as a person presses it.
+    fn press(&self, key: &str) {
+        self.run(&["send-keys", key]);
+        std::thread::sleep(PAUSE);
+    }
+
     /// Ctrl-L shows nothing that can be captured; the help does.
     fn settle(&self) {
-        std::thread::sleep(GAP * 4);
+        std::thread::sleep(PAUSE);
         for _ in 0..3 {
-            self.run(&["send-keys", "Escape"]);
-            std::thread::sleep(GAP * 4);
+            self.press("Escape");
         }
-        self.run(&["send-keys", "1"]);
-        std::thread::sleep(GAP * 4);
-        self.run(&["send-keys", "?"]);
+        self.press("1");
+        self.press("?");
         self.shows("asks first");
-        std::thread::sleep(GAP * 4);
-        self.run(&["send-keys", "q"]);
+        self.press("q");
         eventually_for("q closes the help", || !self.text().contains("asks first"));
-        std::thread::sleep(GAP * 4);
     }
 }
 
@@ -298,7 +368,7 @@ fn no_paste_through_tmux_changes_anything() {
                 // Pasted tabs have moved between the panes; `2` leads to a history from both.
                 let key = if index == 0 && *key == "\r" { "2" } else { key };
                 tmux.run(&["send-keys", "-l", key]);
-                std::thread::sleep(GAP * 4);
+                std::thread::sleep(PAUSE);
             }
             tmux.shows(place.words);
             tmux.run(&["set-buffer", &text.replace('\r', "\n")]);
@@ -311,7 +381,7 @@ fn no_paste_through_tmux_changes_anything() {
             if tmux.text().contains("FROZEN") {
                 tmux.run(&["send-keys", "-l", " "]);
                 eventually_for("the screen goes on", || !tmux.text().contains("FROZEN"));
-                std::thread::sleep(GAP * 4);
+                std::thread::sleep(PAUSE);
             }
             assert_eq!(changes(&fakes), [], "{} and {text:?}, {way}:\n{}", place.name, tmux.text());
         }

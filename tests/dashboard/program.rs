@@ -34,19 +34,19 @@ fn it_starts_answers_keys_and_gives_the_terminal_back() {
         pty.shows("LIVE");
         assert!(pty.screen().alternate && !pty.screen().cursor && pty.screen().colors);
         assert_ne!(pty.modes(), pty.before, "raw");
-        pty.keys("?");
+        pty.press("?");
         pty.shows("CHANGE (asks first)");
-        pty.keys("\x1b");
+        pty.press("\x1b");
         eventually_for("the help closes", || !pty.text().contains("CHANGE (asks first)"));
-        pty.keys("\r");
+        pty.press("\r");
         pty.shows("History");
-        pty.keys("\r");
+        pty.press("\r");
         pty.shows("Log of this sync");
-        pty.keys("y");
+        pty.press("y");
         pty.shows("delivery id");
-        pty.keys("s");
+        pty.press("s");
         eventually_for("the clipboard is set", || pty.screen().copied);
-        pty.keys("q");
+        pty.press("q");
         assert_eq!(pty.exit(), 0);
         pty.assert_restored();
     }
@@ -59,6 +59,7 @@ fn a_push_is_a_row_within_a_second_of_being_published() {
     pty.shows("LIVE");
     let mut worst = Duration::ZERO;
     for turn in 0..5 {
+        // So that the pushes do not come at the same point of the screen's second.
         std::thread::sleep(Duration::from_millis(137));
         let subject = format!("Pushed just now {turn}");
         let start = Instant::now();
@@ -85,6 +86,7 @@ fn a_killed_server_leaves_old_rows_that_say_so_and_comes_back_by_itself() {
     // The countdown moves by itself.
     let first = pty.text();
     eventually_for("the screen counts", || pty.text() != first);
+    // Down for long enough that the wait between two tries has grown.
     std::thread::sleep(Duration::from_secs(3));
     fakes[0].serve();
     let start = Instant::now();
@@ -124,7 +126,16 @@ fn ten_thousand_records_are_paged_in_and_walked_through() {
     pty.shows("loaded");
     let start = Instant::now();
     pty.keys("G");
-    pty.shows("10000 of 10000 loaded, all");
+    // However long all of them take: each page within its time.
+    let mut last = (0, Instant::now());
+    while !pty.text().contains("10000 of 10000 loaded, all") {
+        let pages = fakes[0].inner().pages;
+        if pages != last.0 {
+            last = (pages, Instant::now());
+        }
+        assert!(last.1.elapsed() < crate::support::PATIENCE, "page {pages} is the last:\n{}", pty.text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     pty.shows("Change number 1 ");
     println!("10,000 records loaded and at their end after {:?}", start.elapsed());
     let pages = fakes[0].inner().pages;
@@ -229,6 +240,7 @@ fn idle_costs_next_to_nothing() {
     let fakes = [one()];
     let pty = Pty::start(120, 32, &urls(&fakes), &[]);
     pty.shows("LIVE");
+    // What the start costs is not meant.
     std::thread::sleep(Duration::from_secs(1));
     // Fields 14 and 15 of the kernel's line: ticks of user and system time, a hundred a second.
     let ticks = || -> u64 {

@@ -180,6 +180,12 @@ impl Pty {
         writer.flush().unwrap();
     }
 
+    /// One key, as a person presses it: keys that are closer together may be pasted text.
+    pub fn press(&mut self, key: &str) {
+        std::thread::sleep(Duration::from_millis(100));
+        self.keys(key);
+    }
+
     pub fn text(&self) -> String {
         self.screen.lock().unwrap().text()
     }
