@@ -1,7 +1,8 @@
 //! The modes without a terminal: what they print, and with what code they end.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -94,24 +95,43 @@ fn waiting_ends_when_the_commit_is_live_everywhere() {
     let (one, two) = two();
     let args = ["--check", "--wait", "60s", "--commit", "feedbee", "--output", "json"];
     let urls = [one.url(), two.url()];
-    let child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
         .arg("dashboard")
         .args(args)
         .args(["--url", &urls[0], "--url", &urls[1]])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    crate::support::eventually_for("both are listened to", || one.inner().streams > 0 && two.inner().streams > 0);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     one.publish("feedbee", "Awaited");
-    std::thread::sleep(Duration::from_millis(300));
+    assert!(said.any(|line| line.starts_with("waiting for feedbee: 1/2 live")), "it says that one of two has it");
+    assert!(child.try_wait().unwrap().is_none(), "it ends although one lacks the commit");
     two.publish("feedbee", "Awaited");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["in_sync"], true);
-    let late = run(&[&one, &two], &["--check", "--wait", "300ms", "--commit", "0000000"]);
-    assert_eq!(late.status.code(), Some(3));
+}
+
+#[test]
+fn waiting_for_a_commit_that_never_comes_ends_at_its_limit() {
+    let (one, two) = two();
+    // A limit that is too short to ask the replicas ends with 2, which is right. How short that is depends on the machine.
+    let limits = (0..8).map(|doubled| Duration::from_millis(300) * 2_u32.pow(doubled));
+    for limit in limits {
+        let wait = format!("{}ms", limit.as_millis());
+        let started = Instant::now();
+        let output = run(&[&one, &two], &["--check", "--wait", &wait, "--commit", "0000000"]);
+        assert!(started.elapsed() >= limit, "{:?} of {limit:?}", started.elapsed());
+        let last = text(&output).lines().last().unwrap_or_default().to_owned();
+        match output.status.code() {
+            Some(2) => assert!(last.starts_with("NOT REACHABLE"), "{last}"),
+            code => return assert_eq!(code, Some(3), "{last}"),
+        }
+    }
+    panic!("the replicas were never reached");
 }
 
 #[test]
