@@ -205,3 +205,35 @@ async fn ids_that_nobody_gave_do_not_end_the_counter() {
     assert_eq!(attach(&history, &path).await, Loaded { records: 3, skipped: 0 });
     assert_eq!((history.next_id(), ids(&history).first().cloned()), ("7".into(), Some("6".into())));
 }
+
+#[tokio::test]
+async fn of_details_that_take_too_much_while_they_wait_the_oldest_are_lost_and_the_records_stay() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    // A folder in the file's place: nothing can be written before it is gone.
+    fs::create_dir(&path).unwrap();
+    history.attach(&path);
+    assert!(history.attached(later()).await.is_err());
+    let large = |id: &str| detail(&format!("{id}{}", "x".repeat(3 << 20)));
+    for _ in 0..7 {
+        let id = history.next_id();
+        history.append(record(&id), large(&id));
+    }
+    let waiting = *history.waiting().borrow();
+    assert_eq!((waiting.records, waiting.dropped), (7, 2), "five of three mebibytes fit into sixteen");
+    let paths = async |history: &History| {
+        let mut paths = Vec::new();
+        for record in history.page(None, 10).iter().rev() {
+            let files = detail_of(history, &record.id).await.unwrap().detail.files;
+            paths.push(files.first().map(|file| file.path.trim_end_matches('x').to_owned()).unwrap_or_default());
+        }
+        paths
+    };
+    assert_eq!(paths(&history).await, ["", "", "3", "4", "5", "6", "7"]);
+    fs::remove_dir(&path).unwrap();
+    append(&history, record(&history.next_id()), large("8")).await;
+    assert_eq!(history.waiting().borrow().dropped, 3, "the third gave way to the eighth");
+    let again = History::new(10);
+    attach(&again, &path).await;
+    assert_eq!(paths(&again).await, ["", "", "", "4", "5", "6", "7", "8"]);
+}

@@ -34,13 +34,13 @@ fn prompt() -> Duration {
 }
 
 /// A running program whose calls can be held.
-struct Frozen {
-    site: Site,
-    program: Traced,
+pub(super) struct Frozen {
+    pub(super) site: Site,
+    pub(super) program: Traced,
 }
 
 /// `None`, loudly, where programs may not be traced.
-async fn start(prepare: impl FnOnce(&mut Site)) -> Option<Frozen> {
+pub(super) async fn start(prepare: impl FnOnce(&mut Site)) -> Option<Frozen> {
     if let Err(why) = permitted() {
         skip(&why);
         return None;
@@ -49,24 +49,24 @@ async fn start(prepare: impl FnOnce(&mut Site)) -> Option<Frozen> {
     // A push that had to wait for its turn would tell nothing of the disk.
     site.set("hook-rate", "0");
     prepare(&mut site);
-    let program = trace(&site);
+    let program = Traced::start(plan(&site));
     eventually(PATIENCE, || site.listens("admin").is_some()).await;
     Some(Frozen { site, program })
 }
 
-fn trace(site: &Site) -> Traced {
-    Traced::start(Plan {
+fn plan(site: &Site) -> Plan {
+    Plan {
         program: env!("CARGO_BIN_EXE_pushsync").into(),
         arguments: site.arguments().into_iter().map(Into::into).collect(),
         log: site.path("log"),
         under: site.folder.path().canonicalize().unwrap().join("root"),
         kill_before: None,
         armed: false,
-    })
+    }
 }
 
 impl Frozen {
-    async fn in_sync(&self) {
+    pub(super) async fn in_sync(&self) {
         let head = self.site.repo.head();
         self.site.wait_published(&head).await;
         self.site.wait_record(|record| record.new.as_deref() == Some(&head)).await;
@@ -78,13 +78,13 @@ impl Frozen {
     }
 
     /// The records in the file, oldest first.
-    fn on_disk(&self) -> Vec<Record> {
+    pub(super) fn on_disk(&self) -> Vec<Record> {
         let text = fs::read_to_string(self.history_file()).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Pushes and rings; returns the commit, and how long it took from the delivery to the link.
-    async fn push(&self, contents: &str) -> (String, Duration) {
+    pub(super) async fn push(&self, contents: &str) -> (String, Duration) {
         let before = self.site.repo.head();
         let commit = self.site.repo.push_file("page", contents, contents);
         let started = Instant::now();
@@ -99,7 +99,7 @@ impl Frozen {
     }
 
     /// Waits until the state is as it should be.
-    async fn snapshot_when(&self, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    pub(super) async fn snapshot_when(&self, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let end = Instant::now() + PATIENCE;
         loop {
             let snapshot = self.site.snapshot().await;
@@ -112,7 +112,7 @@ impl Frozen {
     }
 
     /// Ends the program as the kubelet does.
-    fn terminate(self) {
+    pub(super) fn terminate(self) {
         let stopping = Instant::now();
         self.program.signal(Signal::SIGTERM);
         let log = self.log();
@@ -121,7 +121,7 @@ impl Frozen {
         assert_eq!(report.code, Some(143), "{log}");
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.site.path("log")).unwrap_or_default()
     }
 }
@@ -170,7 +170,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-fn sync_of_history(name: &str, path: &Path) -> bool {
+pub(super) fn sync_of_history(name: &str, path: &Path) -> bool {
     ["fsync", "fdatasync"].contains(&name) && path.ends_with("history.jsonl")
 }
 
@@ -282,8 +282,8 @@ async fn a_history_that_cannot_be_opened_at_the_start_is_taken_in_when_it_can() 
     drop(program);
     fs::remove_file(site.path("log")).unwrap();
 
-    let program = trace(&site);
-    program.hang(|name, path| name == "openat" && path.ends_with("history.jsonl"));
+    let hangs = |name: &str, path: &Path| name == "openat" && path.ends_with("history.jsonl");
+    let program = Traced::start_hanging(plan(&site), hangs);
     eventually(PATIENCE, || site.listens("admin").is_some()).await;
     let frozen = Frozen { site, program };
     eventually(PATIENCE, || frozen.program.hanging() > 0).await;
@@ -394,8 +394,11 @@ async fn a_log_that_nothing_reads_stops_nothing_and_says_what_it_dropped() {
     use std::io::Read as _;
     let mut site = Site::new();
     let (reading, writing) = std::io::pipe().unwrap();
-    // The addresses are in the log, which nothing reads: they are chosen here.
-    let ports: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    // The addresses are in the log, which nothing reads: they are chosen here, on an address of this process's own, so that
+    // no other test gets one of them meanwhile.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = std::net::Ipv4Addr::new(127, 128 | high, middle, low);
+    let ports: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind((ip, 0)).unwrap()).collect();
     let addresses: Vec<String> = ports.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
     for (flag, address) in ["hook-bind", "http-bind", "admin-bind"].iter().zip(&addresses) {
         site.set(flag, address);

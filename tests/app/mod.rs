@@ -15,6 +15,7 @@ mod fault_volume;
 mod faults;
 mod flags;
 mod freeze;
+mod freeze_limit;
 mod git_sync;
 mod git_sync_loop;
 mod hooks;

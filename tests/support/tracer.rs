@@ -76,12 +76,21 @@ impl Shared {
 
 impl Traced {
     pub fn start(plan: Plan) -> Self {
+        Self::begin(plan, None)
+    }
+
+    /// The same as [`Traced::start`] and [`Traced::hang`], before the program makes its first call.
+    pub fn start_hanging(plan: Plan, hangs: impl Fn(&str, &Path) -> bool + Send + 'static) -> Self {
+        Self::begin(plan, Some(Box::new(hangs)))
+    }
+
+    fn begin(plan: Plan, hangs: Option<Hangs>) -> Self {
         let shared = Arc::new(Shared {
             begun: Instant::now(),
             armed: AtomicBool::new(plan.armed),
             last_call: AtomicU64::new(0),
             slower_by: AtomicU64::new(0),
-            hangs: Mutex::default(),
+            hangs: Mutex::new(hangs),
             hanging: AtomicUsize::new(0),
         });
         let (started, id) = mpsc::channel();
