@@ -157,17 +157,21 @@ impl Tools {
             }
             if tools.suspect.load(Ordering::Relaxed) {
                 // While it is in doubt what is published, nothing goes, and nobody is to believe that it is on the disk.
+                tracing::debug!("no old tree is removed while it is in doubt whether the published one is whole");
                 return tools.sweep_in(SWEEP_IN_DOUBT);
             }
             let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
             let doom = move |volume: &Volume, _: &Cancel| volume.doom_old(|commit| keeper.kept().contains(&commit));
-            match tools.on_disk(Phase::Publish, deadline, doom).await {
+            let doomed = tools.on_disk(Phase::Publish, deadline, doom).await;
+            tracing::debug!("looked for trees whose grace is over");
+            match doomed {
                 Ok(Some(left)) => tools.sweep_in(left),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "old trees could not be removed"),
             }
             tools.drop_objects(deadline).await;
+            tracing::debug!("looked for objects that no tree needs");
             tools.remove_and_measure().await;
             // It may take its time; what it gains is told when it is done.
             tools.compact_after_sweep().await;

@@ -73,7 +73,7 @@ async fn a_pause_holds_pushes_back_survives_a_restart_and_resuming_publishes_the
     let second = site.push_and_ring("a", "2").await;
     let (status, answer) = site.post("sync", &json!({})).await;
     assert_eq!((status, &answer["code"]), (409, &json!("paused")));
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    site.idle_while_paused().await;
     assert_eq!(site.remote.requests(), looks, "a paused sidecar asks nothing");
     assert_eq!(site.snapshot().await.state, State::Paused);
 

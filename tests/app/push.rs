@@ -71,9 +71,11 @@ async fn a_webhook_that_outruns_its_ref_is_published_as_soon_as_the_ref_shows() 
     site.start_in_sync().await;
     let before = site.repo.head();
     site.remote.hold();
+    let looks = site.remote.requests();
     let after = site.repo.push_file("late", "1", "late");
     assert_eq!(site.ring(&before, &after).await.status, 202);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The first look, the fetch beside it, and three looks more.
+    eventually(PATIENCE, || site.remote.requests() >= looks + 5).await;
     assert_eq!(site.published().as_deref(), Some(before.as_str()));
     site.remote.release();
     site.wait_published(&after).await;
@@ -92,8 +94,10 @@ async fn a_rollback_by_force_push_that_outruns_its_ref_is_waited_for_too() {
     site.remote.hold();
     site.repo.git(&["reset", "-q", "--hard", &first]);
     site.repo.force_push();
+    let looks = site.remote.requests();
     assert_eq!(site.ring(&second, &first).await.status, 202);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually(PATIENCE, || site.remote.requests() >= looks + 3).await;
+    assert_eq!(site.published().as_deref(), Some(second.as_str()));
     site.remote.release();
     site.wait_published(&first).await;
 }
@@ -106,8 +110,9 @@ async fn a_late_ref_is_waited_for_also_when_the_push_does_not_begin_at_what_the_
     site.remote.hold();
     let unheard = site.repo.push_file("a", "1", "its delivery was lost");
     let second = site.repo.push_file("a", "2", "the second");
+    let looks = site.remote.requests();
     assert_eq!(site.ring(&unheard, &second).await.status, 202);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually(PATIENCE, || site.remote.requests() >= looks + 3).await;
     site.remote.release();
     site.wait_published(&second).await;
     let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
@@ -115,8 +120,9 @@ async fn a_late_ref_is_waited_for_also_when_the_push_does_not_begin_at_what_the_
     // A branch that was removed and made again: its delivery names no commit before.
     site.remote.hold();
     let again = site.repo.push_file("a", "3", "made again");
+    let looks = site.remote.requests();
     assert_eq!(site.ring(NO_COMMIT, &again).await.status, 202);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually(PATIENCE, || site.remote.requests() >= looks + 3).await;
     site.remote.release();
     site.wait_published(&again).await;
     let record = site.wait_record(|record| record.new.as_deref() == Some(&again)).await;
@@ -156,7 +162,7 @@ async fn a_person_or_a_newer_push_ends_the_wait_for_a_ref() {
     // Paused in the middle: what shows up now must not be published.
     assert_eq!(site.post("pause", &serde_json::json!({ "minutes": 5 })).await.0, 202);
     site.remote.release();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    site.idle_while_paused().await;
     assert_eq!(site.published().as_deref(), Some(before.as_str()));
     assert_eq!(site.post("resume", &serde_json::json!({})).await.0, 202);
     site.wait_published(&after).await;
@@ -173,6 +179,7 @@ async fn steady_pushes_do_not_keep_old_trees_for_ever() {
     for number in 0..20 {
         let commit = site.push_and_ring("a", &number.to_string()).await;
         site.wait_published(&commit).await;
+        // Time passes for the grace of a second that each replaced tree has.
         tokio::time::sleep(Duration::from_millis(300)).await;
         most = most.max(site.trees());
     }
@@ -242,11 +249,13 @@ async fn a_replayed_delivery_costs_one_look_and_rolls_nobody_back() {
     let rows = site.history().await.len();
     for _ in 0..5 {
         assert_eq!(site.ring(&first, &second).await.status, 202);
+        // Apart, so that they are not all one request.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     eventually(PATIENCE, || site.remote.requests() > looks + 2).await;
-    assert!(site.remote.requests() - looks <= 6);
-    assert_eq!(site.history().await.len(), rows);
+    site.barrier_with_the_rest().await;
+    assert!(site.remote.requests() - looks <= 7, "one of them is the barrier's");
+    assert_eq!(site.history().await.len(), rows + 1);
 }
 
 #[tokio::test]
@@ -315,9 +324,9 @@ async fn unsigned_requests_cause_no_look_no_row_and_no_5xx() {
     for signature in signatures {
         assert_eq!(delivery.send_signed(&site.hook(), signature).await.status, 401, "{signature}");
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(site.remote.requests(), looks);
-    assert_eq!(site.history().await, rows);
+    site.barrier().await;
+    assert_eq!(site.remote.requests(), looks + 1);
+    assert_eq!(site.history().await[1..], rows);
     assert_eq!(site.snapshot().await.webhook.bad_signature, signatures.len() as u64);
 }
 
@@ -339,8 +348,8 @@ async fn deliveries_that_are_not_ours_are_answered_with_the_reason() {
         let answer = delivery.send(&site.hook(), SECRET).await;
         assert_eq!(answer.status, 200, "{}: {}", delivery.event, answer.body);
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(site.remote.requests(), looks);
+    site.barrier().await;
+    assert_eq!(site.remote.requests(), looks + 1);
     assert_eq!(site.snapshot().await.webhook.received, 5);
 }
 
@@ -385,17 +394,15 @@ async fn a_second_process_on_the_same_root_stands_by_and_names_the_first() {
     assert!(line.contains(&site.sidecar().id().to_string()), "{line}");
 }
 
-/// What a replica's requests to its remote were for, one after the other, since a moment.
+/// How many requests a replica made to its remote since a moment, once it has made all of them.
 async fn requests_settle(site: &Site, since: usize) -> usize {
-    let mut last = site.remote.requests();
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = site.remote.requests();
-        if now == last && site.snapshot().await.running.is_none() {
-            return now - since;
-        }
-        last = now;
+    // Taken and done, so that the barrier is a sync of its own: one that waits for its ref would give way to it.
+    eventually(PATIENCE, || site.remote.requests() > since).await;
+    while site.snapshot().await.running.is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    site.barrier().await;
+    site.remote.requests() - since - 1
 }
 
 #[tokio::test]

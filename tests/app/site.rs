@@ -189,6 +189,36 @@ impl Site {
         }
     }
 
+    /// Has the program look at its remote once more, and waits for the record of that: all that was asked for before has been
+    /// done by then, since there is one sync at a time. Fails if a request from before had not been taken yet, because the two
+    /// would be one sync then. Costs one request at the remote and one record.
+    pub async fn barrier(&self) -> Record {
+        let record = self.barrier_with_the_rest().await;
+        assert_eq!(record.trigger.merged, 1, "something else was asked for: {record:#?}");
+        record
+    }
+
+    /// The same where a request from before may still be waiting for its turn.
+    pub async fn barrier_with_the_rest(&self) -> Record {
+        let (status, answer) = self.post("sync", &serde_json::json!({})).await;
+        assert_eq!(status, 202, "{answer}");
+        let id = answer["sync"].as_str().expect("a sync is promised").to_owned();
+        self.wait_record(|record| record.id == id).await
+    }
+
+    /// Waits until the sync loop of a paused program has nothing to do: it comes round for each command, also for one that it
+    /// refuses, and takes what waits for it then.
+    pub async fn idle_while_paused(&self) {
+        let end = std::time::Instant::now() + PATIENCE;
+        let mut in_a_row = 0;
+        while in_a_row < 3 {
+            let (status, answer) = self.post("sync", &serde_json::json!({})).await;
+            assert_eq!((status, &answer["code"]), (409, &Value::from("paused")));
+            in_a_row = if self.snapshot().await.running.is_none() { in_a_row + 1 } else { 0 };
+            assert!(std::time::Instant::now() < end, "{:#?}", self.snapshot().await);
+        }
+    }
+
     /// How many of the recorded publishes brought a spare to their commit, and how many wrote a whole tree.
     pub async fn incremental_and_fresh(&self) -> (usize, usize) {
         let mut counted = (0, 0);
