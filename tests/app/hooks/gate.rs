@@ -258,7 +258,7 @@ async fn the_tree_of_a_refused_commit_is_kept_for_its_next_try_and_swept_when_it
     let bad = site.push_and_ring("bad", "1").await;
     refusal(&site, &bad).await;
     let tree = site.root().join(".worktrees").join(&bad);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    site.sidecar().wait_for_text(PATIENCE, "looked for trees whose grace is over").await;
     assert!(tree.exists(), "a sweep must not take it away");
     // The gate was asked, so a spare for the next push is there again.
     assert_eq!(site.post("sync", &json!({})).await.0, 202);
