@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use super::site::{Site, assert_same, published};
 use crate::support::repo::run_git;
@@ -181,7 +180,7 @@ async fn a_volume_that_git_sync_left_is_taken_over_without_a_moment_of_nothing()
     };
     site.start_in_sync().await;
     eventually(PATIENCE, || !site.link().join(".git").exists()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    site.barrier().await;
     watched.store(false, std::sync::atomic::Ordering::Relaxed);
     assert!(watcher.join().unwrap() > 0);
     site.assert_whole(&old);

@@ -49,13 +49,14 @@ async fn signals_during_a_sync_cause_exactly_one_more() {
     eventually(PATIENCE, || site.remote.requests() == before + 1).await;
     for _ in 0..5 {
         site.sidecar().signal(Signal::HUP);
+        // Signals that come at once are one signal.
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     let after = site.repo.push_file("a", "2", "while it looks");
     site.remote.set(Mode::Serve);
     site.wait_published(&after).await;
     site.wait_record(|record| record.new.as_deref() == Some(&after)).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    site.barrier().await;
     let of_signals = site.history().await.iter().filter(|record| record.trigger.kind == TriggerKind::Signal).count();
     assert_eq!(of_signals, 2, "{:#?}", site.history().await);
 }
@@ -80,6 +81,7 @@ async fn a_sync_that_is_too_slow_for_its_timeout_never_takes_away_what_is_publis
     for _ in 0..40 {
         assert_eq!(site.published().as_deref(), Some(first.as_str()));
         assert_eq!(fs::read(site.link().join("index.html")).unwrap(), b"one\n");
+        // Through several syncs that are cut off.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(site.probe("/readyz").await.0, 200);
@@ -140,7 +142,7 @@ async fn a_full_hash_is_published_and_looked_after_without_its_remote() {
     site.wait_published(&head).await;
     site.sidecar().wait_for_text(PATIENCE, "no push is followed").await;
     site.repo.push_file("a", "2", "not followed");
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    site.barrier_with_the_rest().await;
     assert_eq!(site.published().as_deref(), Some(head.as_str()));
     site.remote.set(Mode::Refuse);
     fs::remove_dir_all(site.root().join(".worktrees")).unwrap();
