@@ -85,11 +85,12 @@ async fn a_kill_in_the_middle_costs_only_what_was_to_come() {
 
     // Who starts while the remote is down does not know what is wanted, and sweeps all the same.
     kept.site.remote.set(Mode::Refuse);
-    kept.site.set("stale-worktree-timeout", "50ms");
+    kept.site.set("stale-worktree-timeout", "50ms").set("verbose", "1");
     kept.site.sidecar = None;
     kept.site.start().await;
     kept.site.wait_record(|record| record.error.is_some()).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    kept.site.sidecar().wait_for_text(PATIENCE, "looked for trees whose grace is over").await;
+    kept.site.sidecar().wait_for_text(PATIENCE, "looked for objects that no tree needs").await;
     kept.site.sidecar().kill();
     kept.site.remote.set(Mode::Serve);
     assert_eq!(length(), left, "what a sweep left of it");

@@ -135,11 +135,10 @@ async fn nobody_vouches_for_a_tree_in_doubt_because_a_run_has_ended_since() {
     once(&site, 1).await;
     assert!(!flushed.exists(), "it is said to be on the disk as it should be");
 
-    site.set("one-time", "false").set("period", "200ms");
+    site.set("one-time", "false").set("period", "200ms").set("verbose", "1");
     site.start().await;
     site.wait_record(|record| record.error.is_some()).await;
-    // The sweep of a process that stays is due by now.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    site.sidecar().wait_for_text(PATIENCE, "no old tree is removed").await;
     assert_eq!(site.probe("/readyz").await.0, 503);
     assert!(!flushed.exists());
     site.remote.set(Mode::Serve);
