@@ -36,9 +36,9 @@ async fn the_initial_period_and_the_initial_number_of_failures_count_until_the_f
     site.wait_published(&head).await;
     site.wait_record(|record| record.new.as_deref() == Some(&head)).await;
     // From here on it is the period, which is longer, and the other number.
-    let looks = site.remote.requests();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(site.remote.requests(), looks);
+    let (looks, started) = (site.remote.requests(), Instant::now());
+    eventually(PATIENCE, || site.remote.requests() >= looks + 3).await;
+    assert!(started.elapsed() > Duration::from_millis(1500), "three requests in {:?}", started.elapsed());
     site.remote.set(Mode::Status(503));
     assert_eq!(site.post("sync", &serde_json::json!({})).await.0, 202);
     assert_eq!(site.sidecar().exited(PATIENCE).await.code(), Some(1));
@@ -104,7 +104,9 @@ async fn more_is_logged_with_a_higher_level() {
                     .any(|entry| entry.file_name().to_string_lossy().starts_with(".spare-"))
             })
             .await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // All of the log is there when it has ended.
+            site.sidecar().terminate();
+            site.sidecar().exited(PATIENCE).await;
             let log = site.sidecar().log();
             assert!(!log.iter().any(|line| line.contains("\"level\":\"debug\"")), "{log:#?} {record:?}");
         }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::site::{SECRET, Site};
+use crate::support::{PATIENCE, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -72,7 +73,8 @@ async fn a_good_push_is_answered_while_200_connections_dribble_their_headers() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let descriptors = format!("/proc/{}/fd", site.sidecar().id());
+    eventually(PATIENCE, || std::fs::read_dir(&descriptors).unwrap().count() >= 200).await;
     let before = site.repo.head();
     let after = site.repo.push_file("a", "good", "good push");
     let answer = site.ring(&before, &after).await;
