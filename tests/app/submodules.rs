@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use pushsync::api::Outcome;
 use tempfile::TempDir;
@@ -308,8 +307,9 @@ async fn what_is_published_stays_and_is_ready_until_the_submodules_that_are_want
             last.and_then(|record| Some(record.error?.kind))
         };
         eventually(PATIENCE, || failed(&kept).as_deref() == Some(kind)).await;
-        // Its background work had every chance to think worse of what stands.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Its background work has every chance to think worse of what stands.
+        let failures = || kept.log().matches("sync failed").count();
+        eventually(PATIENCE, || failures() >= 3).await;
         assert_eq!(kept.ready().await, 200, "{}", kept.log());
         assert_eq!(fs::metadata(kept.tree()).unwrap().ino(), standing);
         assert!(!kept.log().contains("somebody changed") && !kept.log().contains("putting"), "{}", kept.log());
@@ -341,7 +341,8 @@ async fn with_a_gate_other_submodules_wait_for_a_push_that_it_sees() {
     kept.flags.extend(["--submodules=recursive", "--pre-publish-exechook-command=false"].map(str::to_owned));
     kept.start();
     kept.wait_log("by the gate").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let looks = main.requests();
+    eventually(PATIENCE, || main.requests() >= looks + 3).await;
     assert!(!kept.tree().join("lib/lib.txt").exists());
     forge.write("site", "more.txt", "more\n");
     let second = forge.push("site", "more");
