@@ -67,6 +67,7 @@ async fn a_connection_that_has_sent_nothing_yet_may_stay() {
     let mut rest = Vec::new();
     timeout(PATIENCE, slow.read_to_end(&mut rest)).await.expect("ended").expect("no reset");
     assert!(started.elapsed() < Duration::from_secs(3), "a head that has begun has less time");
+    // Longer than a head that has begun may take.
     sleep(Duration::from_secs(1)).await;
     early.write_all(&Post::push(&payload()).bytes()).await.unwrap();
     assert_eq!(read_answer(&mut early).await.status, 202);

@@ -325,6 +325,7 @@ async fn secrets_rotate_without_a_restart() {
 
     // An unusable file keeps the old secret in force.
     std::fs::write(sidecar.secret_path("current"), "").unwrap();
+    // What is known of the file counts for a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(sidecar.post(&Post::push(&payload())).await.status, 202);
 

@@ -178,7 +178,7 @@ async fn rolling_restart(drain: &str, lag: Duration) -> (usize, Vec<String>, Vec
     let bytes = Arc::new(place.push());
     let senders: Vec<_> =
         (0..4).map(|_| tokio::spawn(Arc::clone(&service).deliver_until_stopped(Arc::clone(&bytes)))).collect();
-    sleep(Duration::from_millis(300)).await;
+    eventually(PATIENCE, || service.sent.load(Ordering::SeqCst) >= 20).await;
     let mut ended = Vec::new();
     for number in 0..2 {
         // maxSurge 1, maxUnavailable 0: the new pod is ready before the old one is told to end.
