@@ -49,7 +49,7 @@ async fn a_file_that_is_larger_than_the_containers_memory_is_cloned_changed_and_
         })
         .await;
         assert!(fs::read(site.link().join("large")).unwrap() == content, "change {change}");
-        // What goes on behind a publish (a spare tree, a compaction) has the same limit.
+        // What goes on behind a publish (a spare tree, a compaction) has the same limit, and needs time.
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     assert_eq!(group.killed(), 0);

@@ -70,8 +70,8 @@ async fn a_push_during_a_pause_is_shown_as_announced_and_not_fetched() {
     site.ring(&second, &third).await;
     assert_eq!(announced(&site.snapshot().await), Some(third.as_str()));
 
-    let waited = Duration::from_secs(2);
-    tokio::time::sleep(waited).await;
+    // So that the pause has lasted for at least this long.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(site.post("resume", &json!({ "by": "bob@laptop" })).await.0, 202);
     site.wait_published(&third).await;
     let record = site.wait_record(|record| record.new.as_deref() == Some(&third)).await;

@@ -114,6 +114,7 @@ async fn the_store_shrinks_when_its_garbage_is_dropped_and_the_metric_says_so() 
     for number in 0..3 {
         let commit = site.push_and_ring("a", &format!("without it {number}")).await;
         site.wait_published(&commit).await;
+        // Until the grace of the replaced tree is over.
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     }
     let end = std::time::Instant::now() + PATIENCE * 3;

@@ -425,6 +425,7 @@ async fn one_file_that_cannot_be_removed_keeps_nothing_else_and_is_told_once() {
     for number in 0..4 {
         let commit = site.push_and_ring("file", &number.to_string()).await;
         site.wait_published(&commit).await;
+        // Until the grace of the replaced tree is over.
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
     let left = || {

@@ -109,6 +109,7 @@ async fn one_time_beside_an_owner_succeeds_once_the_wanted_commit_is_live() {
     arguments.push("--one-time".to_owned());
     let mut waiting = Sidecar::start(arguments.clone());
     waiting.wait_for_text(PATIENCE, "standing by").await;
+    // It looks at the lock and the link each second.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(waiting.is_running());
     assert_eq!(site.ring(&before, &next).await.status, 202);
