@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +50,8 @@ pub struct Publication {
     pub hash: String,
     /// Its tree, absolute.
     pub tree: PathBuf,
+    /// How often a published tree was put back by this process: in a new tree of the same commit the hooks run again.
+    pub put_back: u64,
 }
 
 /// The configured hooks, and whatever of them runs now.
@@ -61,6 +63,9 @@ pub struct Hooks {
     shared: Shared,
     /// The newest publication for each of `after`; filled when there is a first one to tell.
     newest: Mutex<Vec<watch::Sender<Publication>>>,
+    /// The trees in which a program has run to its end, whether it succeeded or not.
+    ran: Mutex<Option<mpsc::UnboundedReceiver<Publication>>>,
+    has_run: mpsc::UnboundedSender<Publication>,
 }
 
 /// What every run needs.
@@ -80,12 +85,15 @@ impl Hooks {
         let program = |exec: Exec| Program::new(exec, shared.clone());
         let exec = options.exec.map(|exec| Hook::Exec(program(exec)));
         let webhook = options.webhook.map(|webhook| Hook::Webhook(Caller::new(webhook, shared.stop.clone())));
+        let (has_run, ran) = mpsc::unbounded_channel();
         Self {
             gate: options.gate.map(program),
             after: exec.into_iter().chain(webhook).map(Arc::new).collect(),
             metrics,
             shared,
             newest: Mutex::default(),
+            ran: Mutex::new(Some(ran)),
+            has_run,
         }
     }
 
@@ -100,6 +108,17 @@ impl Hooks {
         if std::process::id() == 1 {
             tokio::spawn(processes::bury_orphans(self.shared.processes.clone()));
         }
+    }
+
+    /// The trees in which a program has run after their publish, as these runs end. To be asked for once.
+    pub fn take_runs(&self) -> Option<mpsc::UnboundedReceiver<Publication>> {
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// True if a program runs in published trees, or in those that are to be published.
+    #[must_use]
+    pub fn run_in_trees(&self) -> bool {
+        self.gate.is_some() || self.after.iter().any(|hook| matches!(**hook, Hook::Exec(_)))
     }
 
     /// How long a refused commit is left alone at first; `None` without a gate.
@@ -133,7 +152,10 @@ impl Hooks {
                 let (sender, receiver) = watch::channel(published.clone());
                 newest.push(sender);
                 let (hook, metrics, stop) = (hook.clone(), self.metrics.clone(), self.shared.stop.clone());
-                self.shared.tasks.spawn(async move { tell_until_heard(&hook, receiver, &metrics, &stop).await });
+                let has_run = self.has_run.clone();
+                self.shared
+                    .tasks
+                    .spawn(async move { tell_until_heard(&hook, receiver, &metrics, &has_run, &stop).await });
             }
         } else {
             for sender in newest.iter() {

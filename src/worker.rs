@@ -109,7 +109,8 @@ impl Worker {
         Self { name, quiet: false, current: Mutex::new(None), alive: Arc::default() }
     }
 
-    /// The same for work that nobody waits for: its threads have the lowest priority, for ever.
+    /// The same for work that nobody waits for: its threads have a low priority, for ever. Not the lowest: on a machine that is
+    /// always busy that work would take minutes.
     #[must_use]
     pub fn quiet(name: &'static str) -> Self {
         Self { quiet: true, ..Self::new(name) }
@@ -183,7 +184,7 @@ impl Worker {
                 let _alive = alive;
                 if quiet {
                     // On Linux this is the thread's alone.
-                    let _ = rustix::process::setpriority_process(None, 19);
+                    let _ = rustix::process::setpriority_process(None, 10);
                 }
                 for job in queue {
                     job();

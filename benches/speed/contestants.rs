@@ -53,6 +53,22 @@ impl Git {
         took
     }
 
+    /// The processor time of a pull, programs that it runs included.
+    pub fn pull_cpu(&self, remote: &Remote, changed: &Changed) -> Duration {
+        let git = git_command(remote.home());
+        let mut shell = Command::new("sh");
+        shell.env_clear().envs(git.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = shell.args(["-c", "git pull -q >&2; times"]).current_dir(&self.pulled).output().unwrap();
+        check(Path::new(&self.pulled), changed);
+        // Two lines of user and system time: the shell's own, and that of what it ran.
+        let text = String::from_utf8(output.stdout).unwrap();
+        let seconds = |time: &str| {
+            let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+            minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+        };
+        Duration::from_secs_f64(text.lines().nth(1).unwrap().split_whitespace().map(seconds).sum())
+    }
+
     /// Only the tree; the commit was fetched before.
     pub fn worktree_add(&self, remote: &Remote, changed: &Changed) -> Duration {
         let took =

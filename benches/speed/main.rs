@@ -10,6 +10,7 @@ mod support;
 
 mod clone;
 mod contestants;
+mod cost;
 mod fan_out;
 mod figures;
 mod hook;
@@ -55,4 +56,5 @@ const PARTS: [(&str, fn(&Options)); options::PARTS.len()] = [
     ("fan-out", fan_out::run),
     ("start", start::run),
     ("memory", memory::run),
+    ("cost", cost::run),
 ];

@@ -76,6 +76,42 @@ pub fn cpu_ms(pid: u32) -> f64 {
     nanoseconds / 1e6
 }
 
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// Of all threads, those that have ended included.
+    pub cpu_ms: f64,
+    /// Bytes that it passed to the kernel.
+    pub written: u64,
+}
+
+impl Used {
+    pub fn of(pid: u32) -> Self {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap();
+        Self { cpu_ms: milliseconds(pid, 11, 2), written }
+    }
+
+    pub fn since(&self, before: &Self) -> Self {
+        Self { cpu_ms: self.cpu_ms - before.cpu_ms, written: self.written - before.written }
+    }
+}
+
+/// Milliseconds of processor that a process and the programs that it has waited for have had.
+pub fn cpu_with_children(pid: u32) -> f64 {
+    milliseconds(pid, 11, 4)
+}
+
+/// The sum of fields of `/proc/PID/stat` behind the name, each a time.
+fn milliseconds(pid: u32, first: usize, count: usize) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind_the_name = stat.rsplit_once(") ").unwrap().1;
+    let ticks: u32 =
+        behind_the_name.split(' ').skip(first).take(count).map(|ticks| ticks.parse::<u32>().unwrap()).sum();
+    // USER_HZ, which is the same on all machines of today.
+    f64::from(ticks) * 10.0
+}
+
 /// Processor time of children that were waited for: a program that runs no programs has none.
 pub fn children_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

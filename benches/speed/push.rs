@@ -16,7 +16,7 @@ const CHANGED: [(usize, usize); 3] = [(1, 15), (100, 7), (10_000, 3)];
 
 pub fn run(options: &Options) {
     println!(
-        "push -> published. \"ready\": a spare tree is, as when pushes are seconds apart; \"at once\": the next push follows \
+        "push -> published. \"ready\": a standby tree is, as when pushes are seconds apart; \"at once\": the next push follows \
          each publish. Ratios are of \"ready\" to the faster fetch.\n"
     );
     figures::head(&[
@@ -53,7 +53,9 @@ pub fn run(options: &Options) {
         println!("\none changed file in {most} files / in {least} files: {:.2}, one after the other", many / few);
         in_turns([*least, *most], options);
     }
-    println!("\na whole tree, written because there is no spare (`--spare-trees=0`), beside `git worktree add`\n");
+    println!(
+        "\na whole tree, written because there is no standby tree (`--standby-trees=0`), beside `git worktree add`\n"
+    );
     figures::head(&["files", "build", "git worktree add", "build / worktree add"]);
     for (files, (build, add)) in trees {
         figures::row(&[
@@ -153,7 +155,7 @@ fn in_turns(sizes: [usize; 2], options: &Options) {
 
 /// A tree from nothing, as the first one is, and as git makes one.
 fn fresh(remote: &mut Remote, git: &Git, rounds: usize) -> (Series, Series) {
-    let ours = Ours::start(remote, "fresh", &["--spare-trees=0"]);
+    let ours = Ours::start(remote, "fresh", &["--standby-trees=0"]);
     let (mut build, mut add) = (Series::default(), Series::default());
     for _ in 0..rounds {
         let (before, file) = remote.push(1);

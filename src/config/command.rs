@@ -102,6 +102,10 @@ fn argument(flag: &'static Flag) -> Arg {
         Some(letter) => argument.short(letter),
         None => argument,
     };
+    let argument = match flag.earlier_name() {
+        Some(earlier) => argument.alias(earlier),
+        None => argument,
+    };
     match flag.kind {
         Kind::One => argument.value_name(flag.value).action(ArgAction::Set),
         Kind::Many | Kind::Whole => argument.value_name(flag.value).action(ArgAction::Append),

@@ -109,7 +109,16 @@ impl Flag {
         if self.name == "repo" {
             names.push(TUTORIAL.to_owned());
         }
+        if let Some(earlier) = self.earlier_name() {
+            names.push(format!("{OURS}{}", earlier.to_ascii_uppercase().replace('-', "_")));
+        }
         names
+    }
+
+    /// The name that the flag had in an earlier release, which is still taken.
+    #[must_use]
+    pub fn earlier_name(&self) -> Option<&'static str> {
+        (self.name == "standby-trees").then_some("spare-trees")
     }
 }
 

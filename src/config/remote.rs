@@ -142,15 +142,15 @@ pub(super) fn lfs(given: &mut Given, url: Option<&RemoteUrl>, network: &Network)
     Some(Lfs { url: server })
 }
 
-/// `--root`, `--link`, the grace of replaced trees and the number of spare ones.
+/// `--root`, `--link`, the grace of replaced trees and the number of standby trees.
 pub(super) fn volume(
     given: &mut Given,
     url: Option<&RemoteUrl>,
     submodules: Option<Submodules>,
 ) -> Option<VolumeOptions> {
     let grace = given.value("stale-worktree-timeout", values::duration);
-    let spares = given.value("spare-trees", |text| match values::number::<usize>(text)? {
-        // More would not make a push faster: one is brought up while the next push is on its way.
+    let spares = given.value("standby-trees", |text| match values::number::<usize>(text)? {
+        // More would not make a push faster: one is prepared while the next push is on its way.
         spares @ 0..=8 => Ok(spares),
         _ => Err("is out of bounds; use 0 to 8".to_owned()),
     });

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -53,23 +54,28 @@ pub(super) async fn tell_until_heard(
     hook: &Hook,
     mut newest: watch::Receiver<Publication>,
     metrics: &Metrics,
+    has_run: &UnboundedSender<Publication>,
     stop: &CancellationToken,
 ) {
-    let mut heard = String::new();
+    let mut heard: Option<Publication> = None;
     let mut failures: u32 = 0;
     let mut misfits: u32 = 0;
     loop {
         let what = newest.borrow_and_update().clone();
-        let failed = if what.hash == heard {
+        let failed = if heard.as_ref() == Some(&what) {
             (failures, misfits) = (0, 0);
             false
         } else {
             let answer = hook.run(&what).await;
             count(metrics, hook.name(), answer.as_ref().err());
+            if matches!(hook, Hook::Exec(_)) {
+                // The receiver is gone when the process ends.
+                let _ = has_run.send(what.clone());
+            }
             match answer {
                 Ok(()) => {
                     tracing::info!(hook = hook.name(), commit = what.hash, "the hook was told");
-                    (heard, failures, misfits) = (what.hash, 0, 0);
+                    (heard, failures, misfits) = (Some(what), 0, 0);
                     false
                 }
                 Err(Error::Stopped) => return,

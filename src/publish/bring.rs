@@ -9,10 +9,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use git2::Oid;
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::folder::{self, FEW, Stamp};
+use super::clone::Model;
+use super::folder::{self, FEW};
 use super::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
+use super::standby::baseline::{Baseline, Mark, Marks, inside, mark_folder};
 use super::write::{Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry};
 use super::{Durability, Error, diff};
 use crate::flush;
@@ -21,10 +24,10 @@ use crate::worker::Cancel;
 /// One thing to do in the folder that was entered last.
 #[derive(Debug)]
 enum Step {
-    /// A folder of both commits.
-    Enter(Vec<u8>),
-    /// A folder that the old commit does not have.
-    MakeAndEnter(Vec<u8>),
+    /// A folder of both commits, and its tree in the new one.
+    Enter(Vec<u8>, Oid),
+    /// A folder that the old commit does not have, and its tree.
+    MakeAndEnter(Vec<u8>, Oid),
     Leave,
     /// A file, a link, a submodule's folder, or a folder with all that is in it.
     Remove(Vec<u8>),
@@ -43,6 +46,17 @@ pub(super) struct Plan {
     pub more: u64,
 }
 
+/// How a plan is carried out.
+pub(super) struct Work<'a> {
+    /// Folders that this does not hold are not worked in.
+    pub baseline: &'a Baseline,
+    pub durability: Durability,
+    /// Whose content and times the files that are written take over, if they are the same there.
+    pub model: Option<Model>,
+    /// True if what is changed is marked, for which folders are listed again. A push has no time for that.
+    pub settle: bool,
+}
+
 /// From so many steps on, several threads are faster than one.
 const MANY: usize = 256;
 
@@ -51,7 +65,8 @@ const BATCH: usize = 256;
 
 /// What was done.
 pub(super) enum Brought {
-    Done(Written),
+    /// What was written, and as what it was left if that was wanted; `None` if it was too much to be listed.
+    Done(Written, Option<Marks>),
     /// Somebody else added, removed or renamed something in a folder that had to be touched. The tree is of no use now.
     Doubtful(Vec<u8>),
 }
@@ -87,7 +102,7 @@ pub(super) fn plan(view: &View<'_>, old: Oid, new: Oid, most: usize, cancel: &Ca
         if stack.len() == MAX_DEPTH {
             return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
         }
-        plan.steps.push(if old.is_some() { Step::Enter(name) } else { Step::MakeAndEnter(name) });
+        plan.steps.push(if old.is_some() { Step::Enter(name, new) } else { Step::MakeAndEnter(name, new) });
         stack.push(plan.folder(view, old, new, path, &mut seen)?);
     }
     // The top folder was not entered by a step.
@@ -135,30 +150,43 @@ impl Plan {
         Ok(Frame { path, folders: folders.into_iter() })
     }
 
-    /// Carries the plan out in `top`, and makes it durable if that is asked for: the rest of the tree must be so already. A
-    /// folder that was changed after `trusted` is not worked in.
+    /// How many names are made, replaced or removed.
+    pub(super) fn changes(&self) -> usize {
+        self.steps.iter().filter(|step| !matches!(step, Step::Enter(..) | Step::Leave)).count()
+    }
+
+    /// Carries the plan out in `top`, whose tree object is to be `root`, and makes it durable if that is asked for: the rest
+    /// of the tree must be so already.
     pub(super) fn carry_out(
         self,
         view: &View<'_>,
         top: &OwnedFd,
-        trusted: Stamp,
-        durability: Durability,
+        root: Oid,
+        how: Work<'_>,
         cancel: &Cancel,
     ) -> Result<Brought, Error> {
-        let through = durability == Durability::Full;
+        let through = how.durability == Durability::Full;
         let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
-        let (doubtful, mut written, open) = if self.steps.len() > MANY {
+        let walk = Walk { view, top, root, baseline: how.baseline, model: how.model };
+        let (doubtful, mut written, open, marks) = if self.steps.len() > MANY {
             let (doubtful, written) = with_writers(view.store(), view.shared_shape(), cancel, |batches, progress| {
                 let mut many = Many { batches, progress, pending: None };
-                let doubtful = work(self.steps, view, top, trusted, &mut many)?;
+                let doubtful = walk.work(self.steps, &mut many)?;
                 many.send().map(|()| doubtful)
             })?;
-            (doubtful, written, None)
+            (doubtful, written, None, None)
         } else {
             let few = through && self.steps.len() as u64 <= FEW;
-            let mut one = One { view, cancel, written: Written::default(), open: few.then(Vec::new) };
-            let doubtful = work(self.steps, view, top, trusted, &mut one)?;
-            (doubtful, one.written, one.open)
+            let mut one = One {
+                view,
+                cancel,
+                written: Written::default(),
+                open: few.then(Vec::new),
+                marks: Vec::new(),
+                settle: how.settle,
+            };
+            let doubtful = walk.work(self.steps, &mut one)?;
+            (doubtful, one.written, one.open, Some(one.marks))
         };
         if let Some(path) = doubtful {
             return Ok(Brought::Doubtful(path));
@@ -175,16 +203,28 @@ impl Plan {
                 folder::flush_names(top).map_err(flushed)?;
             }
         }
-        Ok(Brought::Done(written))
+        Ok(Brought::Done(written, marks))
     }
 }
 
 /// Who writes files.
 trait Hands {
     fn check(&self) -> Result<(), Error>;
-    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
     fn made_folder(&mut self);
-    fn leave(&mut self, folder: Arc<OwnedFd>);
+    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error>;
+}
+
+/// The folder that was entered last.
+struct At {
+    folder: Arc<OwnedFd>,
+    /// Its tree in the new commit.
+    tree: Oid,
+    model: Option<Model>,
+    /// The length of the path of the folder above.
+    above: usize,
+    /// True once a name in it was made, replaced or removed.
+    changed: bool,
 }
 
 /// The thread that walks.
@@ -194,6 +234,8 @@ struct One<'a> {
     written: Written,
     /// What is to be flushed one by one.
     open: Option<Vec<Arc<OwnedFd>>>,
+    marks: Marks,
+    settle: bool,
 }
 
 impl Hands for One<'_> {
@@ -201,12 +243,20 @@ impl Hands for One<'_> {
         if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
         if replace {
-            remove(folder, path, &entry.name)?;
+            remove(&at.folder, path, &entry.name)?;
         }
-        let (bytes, file) = write_entry(self.view, folder, path, &entry, None, &|| self.check())?;
+        let (bytes, file) = write_entry(self.view, &at.folder, path, &entry, at.model.as_ref(), &|| self.check())?;
         self.written.file(bytes);
+        if self.settle {
+            let stat = match &file {
+                Some(file) => rustix::fs::fstat(file),
+                None => rustix::fs::statat(&*at.folder, &*entry.name, AtFlags::SYMLINK_NOFOLLOW),
+            };
+            let stat = stat.map_err(|errno| failed("look at", path, &entry.name, errno))?;
+            self.marks.push((inside(path, &entry.name), Mark::of(&stat)));
+        }
         if let (Some(open), Some(file)) = (&mut self.open, file) {
             open.push(Arc::new(file));
         }
@@ -217,10 +267,17 @@ impl Hands for One<'_> {
         self.written.folder();
     }
 
-    fn leave(&mut self, folder: Arc<OwnedFd>) {
-        if let Some(open) = &mut self.open {
-            open.push(folder);
+    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error> {
+        if at.changed && self.settle {
+            let names = self.view.tree(at.tree, path)?;
+            let mark = mark_folder(&at.folder, names.iter().map(|entry| entry.name.as_slice()));
+            let mark = mark.map_err(|errno| failed("look at", path, b"", errno))?;
+            self.marks.extend(mark.map(|mark| (path.to_vec(), mark)));
         }
+        if let Some(open) = &mut self.open {
+            open.push(at.folder);
+        }
+        Ok(())
     }
 }
 
@@ -246,14 +303,21 @@ impl Hands for Many<'_> {
         self.progress.check()
     }
 
-    fn write(&mut self, folder: &Arc<OwnedFd>, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+        let (folder, model) = (&at.folder, &at.model);
         let fits = |batch: &Batch| {
             Arc::ptr_eq(&batch.folder, folder) && batch.replace == replace && batch.entries.len() < BATCH
         };
         if !self.pending.as_ref().is_some_and(fits) {
             self.send()?;
         }
-        let new = || Batch { folder: Arc::clone(folder), path: path.into(), model: None, entries: Vec::new(), replace };
+        let new = || Batch {
+            folder: Arc::clone(folder),
+            path: path.into(),
+            model: model.clone(),
+            entries: Vec::new(),
+            replace,
+        };
         self.pending.get_or_insert_with(new).entries.push(entry);
         Ok(())
     }
@@ -262,72 +326,86 @@ impl Hands for Many<'_> {
         self.progress.made_folder();
     }
 
-    fn leave(&mut self, _folder: Arc<OwnedFd>) {}
+    fn leave(&mut self, _at: At, _path: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
-/// Walks through the steps; answers the path of a folder that somebody else has worked in, if there is one.
-fn work(
-    steps: Vec<Step>,
-    view: &View<'_>,
-    top: &OwnedFd,
-    trusted: Stamp,
-    hands: &mut impl Hands,
-) -> Result<Option<Vec<u8>>, Error> {
-    let mut path = Vec::new();
-    let mut stack = vec![(Arc::new(again(top, &path)?), 0)];
-    for step in steps {
-        hands.check()?;
-        let Some((folder, above)) = stack.last() else { break };
-        match step {
-            Step::Enter(name) => {
-                let inner = match folder::open(&**folder, &name) {
-                    Ok(inner) => inner,
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
-                    Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
-                };
-                let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
-                if Stamp::of(&stat) > trusted {
-                    return Ok(Some(join(&path, &name)));
+/// Where the steps lead.
+struct Walk<'a> {
+    view: &'a View<'a>,
+    top: &'a OwnedFd,
+    root: Oid,
+    baseline: &'a Baseline,
+    model: Option<Model>,
+}
+
+impl Walk<'_> {
+    /// Walks through the steps; answers the path of a folder that another process has worked in, if there is one.
+    fn work(self, steps: Vec<Step>, hands: &mut impl Hands) -> Result<Option<Vec<u8>>, Error> {
+        let Self { view, top, root, baseline, model } = self;
+        let mut path = Vec::new();
+        let top = At { folder: Arc::new(again(top, &path)?), tree: root, model, above: 0, changed: false };
+        let mut stack = vec![top];
+        for step in steps {
+            hands.check()?;
+            if matches!(step, Step::Leave) {
+                if let Some(left) = stack.pop() {
+                    let above = left.above;
+                    hands.leave(left, &path)?;
+                    path.truncate(above);
                 }
-                stack.push((Arc::new(inner), enter(&mut path, &name)));
+                continue;
             }
-            Step::MakeAndEnter(name) => {
-                let inner = make_folder(view, folder, &path, &name)?;
-                hands.made_folder();
-                stack.push((Arc::new(inner), enter(&mut path, &name)));
-            }
-            Step::Leave => {
-                path.truncate(*above);
-                if let Some((left, _)) = stack.pop() {
-                    hands.leave(left);
+            let Some(at) = stack.last_mut() else { break };
+            at.changed |= !matches!(step, Step::Enter(..));
+            let entered = match step {
+                Step::Enter(name, tree) => {
+                    let inner = match folder::open(&*at.folder, &name) {
+                        Ok(inner) => inner,
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
+                        Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
+                    };
+                    let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                    if !baseline.holds(&path, &name, &stat) {
+                        return Ok(Some(join(&path, &name)));
+                    }
+                    Some(enter(at, &mut path, &name, inner, tree))
                 }
-            }
-            Step::Remove(name) => {
-                folder::remove_all(&**folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
-            }
-            Step::Make(name) => {
-                drop(make_folder(view, folder, &path, &name)?);
-                hands.made_folder();
-            }
-            Step::Write(entry) => hands.write(folder, &path, entry, false)?,
-            Step::Replace(entry) => hands.write(folder, &path, entry, true)?,
+                Step::MakeAndEnter(name, tree) => {
+                    let inner = make_folder(view, &at.folder, &path, &name)?;
+                    hands.made_folder();
+                    Some(At { changed: true, ..enter(at, &mut path, &name, inner, tree) })
+                }
+                Step::Remove(name) => {
+                    folder::remove_all(&*at.folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
+                    None
+                }
+                Step::Make(name) => {
+                    drop(make_folder(view, &at.folder, &path, &name)?);
+                    hands.made_folder();
+                    None
+                }
+                Step::Write(entry) => hands.write(at, &path, entry, false).map(|()| None)?,
+                Step::Replace(entry) => hands.write(at, &path, entry, true).map(|()| None)?,
+                Step::Leave => None,
+            };
+            stack.extend(entered);
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
 fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
     top.try_clone().map_err(|source| Error::Io { doing: "open", path: super::path::printable(path), source })
 }
 
-/// Appends a name to the path and answers its length before.
-fn enter(path: &mut Vec<u8>, name: &[u8]) -> usize {
+/// Goes on to a folder inside, and appends its name to the path.
+fn enter(at: &At, path: &mut Vec<u8>, name: &[u8], folder: OwnedFd, tree: Oid) -> At {
     let above = path.len();
-    if above > 0 {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    above
+    *path = inside(path, name);
+    let model = at.model.as_ref().and_then(|model| model.inner(name));
+    At { folder: Arc::new(folder), tree, model, above, changed: false }
 }
 
 fn failed(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {

@@ -15,10 +15,11 @@ use super::link::{BESIDE, Target};
 use super::objects::{EntryKind, Objects};
 use super::remarks::Remarks;
 use super::room::Size;
-use super::spare::{SPARE, Used};
+use super::standby::baseline::{Baseline, Mark};
+use super::standby::{SPARE, Standby, State, Used};
 use super::sweep::{Ages, DOOMED, EXCHANGED, UNFINISHED};
 use super::volume::{Volume, touch, unique};
-use super::{Built, Durability, Error, Verdict, folder, git_file, share, walk, write};
+use super::{Built, Durability, Error, folder, git_file, share, walk, write};
 use crate::worker::Cancel;
 
 impl Volume {
@@ -57,7 +58,7 @@ impl Volume {
 
     fn build_tree(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         let trees = self.trees_folder()?;
-        if self.has_tree(&trees, commit)? && self.verify(store, commit, cancel)? == Verdict::Whole {
+        if self.has_tree(&trees, commit)? && self.is_usable(store, commit, cancel)? {
             self.warm.close();
             return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
         }
@@ -100,8 +101,12 @@ impl Volume {
             folder::flush(&new.folder, entries)
                 .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(trees))?;
         }
+        // Before readers with write access can get in.
+        let since = self.now(trees).ok();
         new.take_the_place_of(commit, cancel)?;
-        self.note_written(trees, commit, entries, &shape);
+        if let Some(since) = since {
+            self.note_written(since, commit, entries, &shape);
+        }
         self.spares().size = Some(Size::of(written.size()));
         let remarks = written.remarks.words(shape.lfs);
         Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None, remarks })
@@ -115,6 +120,9 @@ pub(super) struct NewTree<'a> {
     pub(super) name: Vec<u8>,
     pub(super) folder: OwnedFd,
     in_place: bool,
+    /// True if there may be a whole tree in it, which a push does not wait for to be removed.
+    is_used: bool,
+    is_parked: bool,
 }
 
 impl<'a> NewTree<'a> {
@@ -123,7 +131,7 @@ impl<'a> NewTree<'a> {
         // Known as ours before it exists, so that no sweep takes it for a leftover.
         volume.ages().begin_build(name.clone());
         match folder::make(trees, &name, volume.shape().mode(EntryKind::Folder)) {
-            Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false }),
+            Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false, is_used: false, is_parked: false }),
             Err(errno) => {
                 volume.ages().end_build(&name);
                 Err(volume.failed("make the folder", &name, errno).with_cause_from(trees))
@@ -131,12 +139,15 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    /// A spare, without its name from here on. `None`: it is gone, or not a folder any more.
+    /// A standby tree, or a parked one, without its name from here on. `None`: it is gone, or not a folder any more.
     pub(super) fn of_spare(volume: &'a Volume, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
-        Self::renamed(volume, trees, spare).ok()
+        let tree = Self::renamed(volume, trees, spare).ok();
+        volume.ages().end_build(spare);
+        tree
     }
 
-    /// The tree of a commit that is not live and whose grace is over, without its name from here on.
+    /// The tree of a commit that is not live and whose grace is over, or that was never published, without its name from here
+    /// on. The caller leaves out those that are to be published.
     pub(super) fn of_replaced(
         volume: &'a Volume,
         trees: &'a OwnedFd,
@@ -146,12 +157,13 @@ impl<'a> NewTree<'a> {
         let text = commit.to_string();
         let name = text.as_bytes();
         let mut ages = volume.ages();
-        if cancel.is_cancelled() || volume.is_live(name)? || !ages.is_over(name) {
+        if cancel.is_cancelled() || volume.is_live(name)? {
             return Ok(None);
         }
-        // With `--group-write` it may be another user's, whose modes are not ours to change.
         let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
-        if !standing.is_some_and(|stat| share::is_ours(&stat)) {
+        // With `--group-write` it may be another user's, whose modes are not ours to change.
+        let Some(stat) = standing.filter(share::is_ours) else { return Ok(None) };
+        if ages.owed(name, &stat, volume.grace()).is_some() {
             return Ok(None);
         }
         ages.forget(name);
@@ -164,7 +176,15 @@ impl<'a> NewTree<'a> {
             .and_then(|()| folder::open(trees, &temporary))
             .and_then(|folder| git_file::remove(&folder).map(|()| folder));
         match opened {
-            Ok(folder) => Ok(Some(Self { volume, trees, name: temporary, folder, in_place: false })),
+            Ok(folder) => Ok(Some(Self {
+                volume,
+                trees,
+                name: temporary,
+                folder,
+                in_place: false,
+                is_used: true,
+                is_parked: false,
+            })),
             Err(errno) => {
                 volume.ages().end_build(&temporary);
                 Err(volume.failed("rename", name, errno))
@@ -181,22 +201,25 @@ impl<'a> NewTree<'a> {
         match opened
             .and_then(|folder| folder::set_mode(&folder, volume.shape().mode(EntryKind::Folder)).map(|()| folder))
         {
-            Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false }),
+            Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false, is_used: true, is_parked: false }),
             Err(errno) => {
-                let _ = folder::remove_all(trees, &name);
-                volume.ages().end_build(&name);
+                volume.discard(trees, &name);
                 Err(errno)
             }
         }
     }
 
-    /// Gives the tree, which is on the disk, the name of a spare, and answers the name.
-    pub(super) fn become_spare(mut self, commit: Oid, cancel: &Cancel) -> Result<Vec<u8>, Error> {
-        let name = unique(&format!("{SPARE}{commit}-"));
-        let failed = |doing, errno| self.volume.failed(doing, &self.name, errno);
-        // Others that may write to the volume have no business in there, and most of them now cannot.
+    /// Keeps out all other users that may write to the volume: they have no business in a tree that is not published.
+    pub(super) fn close_to_others(&self) -> Result<(), Error> {
         let alone = if self.volume.shape().group_write { 0o770 } else { 0o700 };
-        folder::set_mode(&self.folder, alone).map_err(|errno| failed("set the mode of", errno))?;
+        folder::set_mode(&self.folder, alone).map_err(|errno| self.volume.failed("set the mode of", &self.name, errno))
+    }
+
+    /// Gives the tree, which is on the disk, the name of a standby tree. Answers the name, and the mark of the folder.
+    pub(super) fn become_spare(mut self, commit: Oid, cancel: &Cancel) -> Result<(Vec<u8>, Mark), Error> {
+        let name = unique(&format!("{SPARE}{commit}-"));
+        self.close_to_others()?;
+        let failed = |doing, errno| self.volume.failed(doing, &self.name, errno);
         let ages = self.volume.ages();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -204,8 +227,19 @@ impl<'a> NewTree<'a> {
         rustix::fs::renameat(self.trees, &*self.name, self.trees, &*name)
             .map_err(|errno| failed("rename a spare to", errno))?;
         drop(ages);
+        // A rename is a change of the folder itself on most file systems.
+        let stat = rustix::fs::fstat(&self.folder).map_err(|errno| failed("look at", errno))?;
         self.in_place = true;
-        Ok(name)
+        Ok((name, Mark::of(&stat)))
+    }
+
+    /// Leaves a tree under its temporary name, to go on with it later: work on it was given up. What a process leaves under
+    /// such a name when it ends goes at the next start.
+    pub(super) fn park(mut self, commit: Oid, entries: u64, shape: u64, baseline: Option<Baseline>) -> Standby {
+        // The name stays that of a build which goes on, so that no sweep takes it for a leftover.
+        self.is_parked = true;
+        let name = std::mem::take(&mut self.name);
+        Standby { name, commit, entries, state: State::Unverified(baseline), shape, equal: None }
     }
 
     pub(super) fn take_the_place_of(&mut self, commit: Oid, cancel: &Cancel) -> Result<(), Error> {
@@ -219,6 +253,7 @@ impl<'a> NewTree<'a> {
             return Err(Error::Cancelled);
         }
         volume.forget_flushed(commit)?;
+        volume.forget_accepted(commit)?;
         let mut discarded = None;
         let standing = folder::look(self.trees, name).map_err(failed("look at"))?;
         if standing.is_some() && volume.is_live(name)? {
@@ -236,9 +271,15 @@ impl<'a> NewTree<'a> {
             ages.replaced(old, volume.grace());
         } else {
             if standing.is_some() {
-                let old = unique(DOOMED);
+                // It was published before, and readers may be in it still.
+                let in_grace = ages.is_in_grace(name);
+                let old = unique(if in_grace { EXCHANGED } else { DOOMED });
                 rustix::fs::renameat(self.trees, name, self.trees, &*old).map_err(failed("rename the old"))?;
-                discarded = Some(old);
+                if in_grace {
+                    ages.replaced(old, volume.grace());
+                } else {
+                    discarded = Some(old);
+                }
             }
             rustix::fs::renameat(self.trees, &*self.name, self.trees, name).map_err(failed("rename a new tree to"))?;
             self.in_place = true;
@@ -313,7 +354,12 @@ impl<'a> NewTree<'a> {
 
 impl Drop for NewTree<'_> {
     fn drop(&mut self) {
-        if !self.in_place {
+        if self.is_parked {
+            return;
+        }
+        if !self.in_place && self.is_used {
+            self.volume.discard(self.trees, &self.name);
+        } else if !self.in_place {
             // What cannot be removed now is a leftover for the next sweep.
             let _ = folder::remove_all(self.trees, &self.name);
         }

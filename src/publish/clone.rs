@@ -1,66 +1,98 @@
-//! A file's content shared with the same file of a tree that is known: a reflink, where the file system has them.
+//! What a standby tree takes over from the live tree of the same commit: the times of its files, and their content where the
+//! file system has reflinks.
 //!
-//! It takes no time for the content and no space until one of the two is changed. Only what nobody touched since the tree
-//! was known is shared; everything else is written. It must not know of commits.
+//! With the same times, a push changes the times of the files that it changes and of no others, so that rsync, HTTP
+//! validators and file watchers see only these. A reflink takes no time for the content and no space until one of the two is
+//! changed. Only what was not touched since the tree was known is taken over. It must not know of commits.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 
-use super::folder::{self, Stamp};
+use super::folder;
+use super::standby::baseline::{Baseline, inside};
 
-/// A folder of a tree of the same commit, for as long as cloning works.
+/// A folder of a tree of the same commit.
 #[derive(Clone)]
 pub(super) struct Model {
     folder: Arc<OwnedFd>,
-    /// What was changed after this is not shared.
-    since: Stamp,
+    path: Arc<[u8]>,
+    /// What this does not hold is not taken over.
+    baseline: Baseline,
     /// Set when the file system has no reflinks: one refusal is enough.
     useless: Arc<AtomicBool>,
 }
 
 impl Model {
-    pub(super) fn new(top: OwnedFd, since: Stamp) -> Self {
-        Self { folder: Arc::new(top), since, useless: Arc::default() }
+    pub(super) fn new(top: OwnedFd, baseline: Baseline) -> Self {
+        Self { folder: Arc::new(top), path: Arc::default(), baseline, useless: Arc::default() }
     }
 
-    /// False once the file system has refused.
+    /// False once the file system has refused to share content.
     pub(super) fn works(&self) -> bool {
         !self.useless.load(Ordering::Relaxed)
     }
 
     /// The same for a folder inside. `None`: there is none that could be used.
     pub(super) fn inner(&self, name: &[u8]) -> Option<Self> {
-        if !self.works() {
-            return None;
-        }
         let folder = folder::open(&*self.folder, name).ok()?;
-        Some(Self { folder: Arc::new(folder), ..self.clone() })
+        Some(Self { folder: Arc::new(folder), path: inside(&self.path, name).into(), ..self.clone() })
     }
 
     /// Gives a new, empty file the content of the one with that name here. `None`: it is as empty as before.
     pub(super) fn share(&self, name: &[u8], with: &OwnedFd) -> Option<u64> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&*self.folder, name, flags, Mode::empty()).ok()?;
-        self.size_if_alone(&source)?;
+        self.size_if_held(&source, name)?;
         if clone(&source, with).is_err() {
             self.useless.store(true, Ordering::Relaxed);
             return None;
         }
-        // Whoever wrote into it meanwhile has changed its time.
-        let size = self.size_if_alone(&source);
+        // A process that wrote into it meanwhile has changed its time.
+        let size = self.size_if_held(&source, name);
         if size.is_none() {
             let _ = rustix::fs::ftruncate(with, 0);
         }
         size
     }
 
-    fn size_if_alone(&self, file: &OwnedFd) -> Option<u64> {
+    /// Gives a new file or link `name` in `folder` the times of the one here. Best effort: times are no content.
+    pub(super) fn give_times(&self, name: &[u8], folder: &OwnedFd, file: Option<&OwnedFd>) {
+        let Ok(Some(stat)) = folder::look(&*self.folder, name) else { return };
+        let wanted = if file.is_some() { FileType::RegularFile } else { FileType::Symlink };
+        if folder::kind(&stat) != wanted || !self.baseline.holds(&self.path, name, &stat) {
+            return;
+        }
+        let times = times(&stat);
+        let _ = match file {
+            Some(file) => rustix::fs::futimens(file, &times),
+            None => rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        };
+    }
+
+    fn size_if_held(&self, file: &OwnedFd, name: &[u8]) -> Option<u64> {
         let stat = rustix::fs::fstat(file).ok()?;
-        let alone = folder::kind(&stat) == FileType::RegularFile && Stamp::of(&stat) <= self.since;
-        u64::try_from(stat.st_size).ok().filter(|_| alone)
+        let held = folder::kind(&stat) == FileType::RegularFile && self.baseline.holds(&self.path, name, &stat);
+        u64::try_from(stat.st_size).ok().filter(|_| held)
+    }
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    // The types of these fields differ between systems.
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
+        reason = "not useless on all of them"
+    )]
+    let time = |seconds, nanoseconds| Timespec {
+        tv_sec: seconds,
+        tv_nsec: rustix::fs::Nsecs::try_from(nanoseconds).unwrap_or_default(),
+    };
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     }
 }
 

@@ -37,6 +37,22 @@ fn text(commit: Oid, depth: Depth) -> String {
     format!("gitdir: {up}/.pushsync/repo.git/worktrees/{commit}\n")
 }
 
+/// True if a tree has the file of a linked worktree, of ours or of git-sync: it says where the repository is, and no hook or
+/// app has a reason to add it.
+pub(super) fn is_left(top: &OwnedFd) -> bool {
+    const BEGINS: &[u8] = b"gitdir: ";
+    let read = || -> Result<bool, Errno> {
+        if !folder::look(top, NAME)?.is_some_and(|stat| folder::kind(&stat) == FileType::RegularFile) {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(top, NAME, flags, Mode::empty())?;
+        let mut found = [0; BEGINS.len()];
+        Ok(rustix::io::read(&file, &mut found)? == BEGINS.len() && found == BEGINS)
+    };
+    read().unwrap_or(false)
+}
+
 /// Writes the file into the top folder of a tree that is being built, durably.
 pub(super) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> Result<(), Error> {
     let written = || {

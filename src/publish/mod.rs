@@ -2,8 +2,8 @@
 //!
 //! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
 //! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `trash`, `spare` and `prepare` (a tree for the next push)
-//! with `bring`, and `changes`.
+//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `trash`, `standby` (trees for the next pushes) with
+//! `bring`, and `changes`.
 //!
 //! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
 //! `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
@@ -11,6 +11,7 @@
 
 mod volume;
 
+mod accepted;
 mod bring;
 mod build;
 mod changes;
@@ -20,10 +21,9 @@ mod durable;
 mod entry;
 mod link;
 mod place;
-mod prepare;
 mod removal;
 mod room;
-mod spare;
+mod standby;
 mod sweep;
 mod trash;
 mod verify;

@@ -44,10 +44,9 @@ impl Ages {
         self.ends.remove(name);
     }
 
-    /// True if the entry was replaced, as far as is known, and its grace is over: one that was built and not published yet
-    /// is not.
-    pub(super) fn is_over(&self, name: &[u8]) -> bool {
-        self.ends.get(name).is_some_and(|end| *end <= Instant::now())
+    /// True if the entry was replaced, and its grace is not over.
+    pub(super) fn is_in_grace(&self, name: &[u8]) -> bool {
+        self.ends.get(name).is_some_and(|end| *end > Instant::now())
     }
 
     /// How long the entry is still owed to somebody; `None`: to nobody any more. `Duration::MAX`: until its build has ended.

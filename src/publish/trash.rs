@@ -3,9 +3,11 @@
 //! To remove a hundred thousand files takes seconds, and a push must not wait for that. What has lost its name is nobody's
 //! any more, so the files may go on a thread of their own, in parts, or at the next start. It must not know when that is.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,11 +17,15 @@ use rustix::io::Errno;
 
 use super::link::commit_named;
 use super::removal::{self, Outcome};
-use super::spare::SPARE;
+use super::room::Size;
+use super::standby::SPARE;
 use super::sweep::DOOMED;
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
 use crate::worker::Cancel;
+
+/// A tree that is to become a standby tree is looked for again after so long: a push may have stopped that.
+const ROTATES_SOON: Duration = Duration::from_secs(1);
 
 /// What a sweep does with an entry of `.worktrees`.
 enum Fate {
@@ -48,13 +54,35 @@ impl Volume {
     /// # Errors
     /// The first thing whose name could not be taken.
     pub fn doom_old(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+        self.doom_all(&is_kept, &|_| false)
+    }
+
+    /// The same, but of trees that may become standby trees as many as are lacking stay for a moment. Answers in how long there is more to do.
+    ///
+    /// # Errors
+    /// The first thing whose name could not be taken.
+    pub fn doom_superfluous(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+        let lacking = Cell::new(self.lacking_standbys());
+        let may_rotate = |commit| {
+            let stays = lacking.get() > 0 && self.may_rotate(commit);
+            lacking.set(lacking.get().saturating_sub(usize::from(stays)));
+            stays
+        };
+        self.doom_all(&is_kept, &may_rotate)
+    }
+
+    fn doom_all(
+        &self,
+        is_kept: &dyn Fn(Oid) -> bool,
+        may_rotate: &dyn Fn(Oid) -> bool,
+    ) -> Result<Option<Duration>, Error> {
         self.warm.close();
         // Nothing goes before what took its place would outlive a loss of power.
         self.write_through()?;
         let trees = self.trees_folder()?;
         let (mut first_failure, mut next) = (None, None);
         for name in self.names(&trees)? {
-            match self.doom(&trees, &name, &is_kept) {
+            match self.doom(&trees, &name, is_kept, may_rotate) {
                 Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
                 Ok(Fate::Goes | Fate::Stays) => {}
                 Err(error) => {
@@ -81,6 +109,7 @@ impl Volume {
     /// The same, with both.
     pub(super) fn remove_trash(&self, go_on: impl Fn() -> bool) -> Result<(usize, Option<Error>), Error> {
         let trees = self.trees_folder()?;
+        self.removal_waits.store(false, Ordering::Relaxed);
         let (mut first_failure, mut removed) = (None, 0);
         for name in self.names(&trees)? {
             if !name.starts_with(DOOMED.as_bytes()) {
@@ -104,8 +133,8 @@ impl Volume {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes used on the volume: `(store, trees)`. A tree is measured once, since nothing should change in it, so that this
-    /// costs a look at each file of each new tree. `go_on` is asked at each.
+    /// Bytes used on the volume: `(store, trees)`. A tree is measured once and then counted along with what is written into
+    /// it, so that this costs a look at each file of each fresh tree. `go_on` is asked at each.
     ///
     /// # Errors
     /// `cancelled` if it was stopped, or if something could not be looked at.
@@ -123,16 +152,17 @@ impl Volume {
         for name in self.names(&trees)? {
             let looked = folder::look(&trees, &name).map_err(|errno| self.failed("look at", &name, errno))?;
             let Some(stat) = looked.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
-            let tree = (name, stat.st_ino);
-            let known = sizes().get(&tree).copied();
+            let known = sizes().get(&stat.st_ino).copied().and_then(Size::at_most);
             let size = match known {
-                Some(size) => size,
-                None => measured(&trees, &tree.0, &go_on, |errno| self.failed("measure", &tree.0, errno))?,
+                Some((bytes, _)) => bytes,
+                None => measured(&trees, &name, &go_on, |errno| self.failed("measure", &name, errno))?,
             };
             all += size;
-            if commit_named(Some(OsStrExt::from_bytes(&tree.0))).is_some() || tree.0.starts_with(SPARE.as_bytes()) {
-                sizes().insert(tree.clone(), size);
-                there.insert(tree);
+            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(SPARE.as_bytes()) {
+                if known.is_none() {
+                    sizes().insert(stat.st_ino, Size::of((size, 1)));
+                }
+                there.insert(stat.st_ino);
             }
         }
         sizes().retain(|tree, _| there.contains(tree));
@@ -175,9 +205,30 @@ impl Volume {
         self.measure_for_limit(&|| !cancel.is_cancelled())
     }
 
+    /// So much was written into a tree.
+    pub(super) fn tree_grew(&self, folder: &OwnedFd, written: (u64, u64)) {
+        let Ok(stat) = rustix::fs::fstat(folder) else { return };
+        if let Some(size) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&stat.st_ino) {
+            size.grow(written);
+        }
+    }
+
+    /// The live tree is the one before it with so much written into it.
+    pub(super) fn live_tree_grew(&self, written: (u64, u64)) {
+        if let Some(size) = &mut self.spares().size {
+            size.grow(written);
+        }
+    }
+
     /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
     /// must not be called a tree.
-    fn doom(&self, trees: &OwnedFd, name: &[u8], is_kept: &impl Fn(Oid) -> bool) -> Result<Fate, Error> {
+    fn doom(
+        &self,
+        trees: &OwnedFd,
+        name: &[u8],
+        is_kept: &dyn Fn(Oid) -> bool,
+        may_rotate: &dyn Fn(Oid) -> bool,
+    ) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
         // What is under any other name is not ours, and goes like a replaced tree, once nothing in the folder itself was
         // changed for as long as a replaced tree is kept. A mount point of ext4 has a lost+found.
@@ -193,6 +244,7 @@ impl Volume {
             return Ok(Fate::Stays);
         }
         match ages.owed(name, &stat, self.grace()) {
+            None if is_tree && commit.is_some_and(may_rotate) => return Ok(Fate::Waits(ROTATES_SOON)),
             None => {}
             // Whoever builds it removes it or gives it its place.
             Some(Duration::MAX) => return Ok(Fate::Stays),

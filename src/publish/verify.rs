@@ -1,9 +1,8 @@
 //! Does a tree on the disk hold exactly what its commit holds? Compared, not assumed.
 //!
 //! Every name, mode, link target and the content of every file is looked at; nothing is repaired here. The disk may be
-//! changed by others meanwhile, so nothing that is found is trusted twice. A caller that knows since when a tree was left
-//! alone saves the reading of what the file system says was not changed since; names, types and modes are compared all the
-//! same. It must not write.
+//! changed by others meanwhile, so nothing that is found is trusted twice. A caller with a baseline saves the reading of what
+//! the file system says was not changed since; names, types and modes are compared all the same. It must not write.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -13,9 +12,10 @@ use git2::{ObjectType, Oid};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::folder::Stamp;
+use super::accepted::{Accepted, Left};
 use super::objects::{Entry, EntryKind, View, join};
 use super::path::printable;
+use super::standby::baseline::Baseline;
 use super::{Error, Verdict, folder, git_file, pointers};
 use crate::lfs::Pointer;
 use crate::worker::Cancel;
@@ -24,11 +24,29 @@ use crate::worker::Cancel;
 const WHOLE: i64 = 4 * 1024 * 1024;
 
 struct Frame {
+    id: Oid,
     folder: OwnedFd,
     above: usize,
     entries: std::vec::IntoIter<Entry>,
     /// What is on the disk and has not been asked for yet.
     names: HashSet<Vec<u8>>,
+}
+
+impl Frame {
+    /// Of the names that should not be there, keeps those that the commit has and the patterns leave out. The others were
+    /// added by a hook or an app, which is no difference in a published tree.
+    fn keep_left_out(&mut self, view: &View<'_>, path: &[u8]) -> Result<(), Error> {
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        if view.shape().sparse.is_none() {
+            self.names.clear();
+            return Ok(());
+        }
+        let stored: HashSet<Vec<u8>> = view.stored_tree(self.id, path)?.into_iter().map(|entry| entry.name).collect();
+        self.names.retain(|name| stored.contains(name));
+        Ok(())
+    }
 }
 
 /// Why a walk ended early: a difference is an answer, an error is not.
@@ -43,34 +61,42 @@ impl From<Error> for Halt {
     }
 }
 
-/// Compares an open folder with the tree object `root`. The content of files and links whose last change is not after
-/// `trusted` is not read. `git_file` is the commit whose `.git` file stands in it, if one does.
+/// How a tree is compared with its commit.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Look<'a> {
+    /// The commit whose `.git` file stands in the tree, if one does.
+    pub git_file: Option<Oid>,
+    /// The content of files and links that this holds is not read.
+    pub baseline: Option<&'a Baseline>,
+    /// True if names that the commit does not have are no difference: hooks and apps may add to a published tree.
+    pub extras: bool,
+    /// What hooks made of tracked files, which counts as published.
+    pub accepted: Option<&'a Accepted>,
+}
+
+/// Compares an open folder with the tree object `root`.
 pub(super) fn compare(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
-    git_file: Option<Oid>,
-    trusted: Option<Stamp>,
+    look: Look<'_>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
-    match walk(view, root, top, git_file, trusted, cancel) {
+    match walk(view, root, top, look, cancel) {
         Ok(()) => Ok(Verdict::Whole),
         Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
         Err(Halt::Failed(error)) => Err(error),
     }
 }
 
-fn walk(
-    view: &View<'_>,
-    root: Oid,
-    top: OwnedFd,
-    git_file: Option<Oid>,
-    trusted: Option<Stamp>,
-    cancel: &Cancel,
-) -> Result<(), Halt> {
+fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cancel) -> Result<(), Halt> {
+    let Look { git_file, baseline, extras, accepted } = look;
     let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.shape()));
     if no_git_file {
         return Err(differs(git_file::NAME, "is missing or not ours"));
+    }
+    if git_file.is_none() && git_file::is_left(&top) {
+        return Err(differs(git_file::NAME, "is not in the commit"));
     }
     // A file of another file system, mounted over ours, has a clock of its own.
     let device = rustix::fs::fstat(&top).map_err(|errno| unreadable(b"", errno))?.st_dev;
@@ -85,6 +111,9 @@ fn walk(
             return Err(Error::Cancelled.into());
         }
         let Some(entry) = frame.entries.next() else {
+            if extras {
+                frame.keep_left_out(view, &path)?;
+            }
             if let Some(extra) = frame.names.iter().min() {
                 return Err(differs(&join(&path, extra), "is not in the commit"));
             }
@@ -93,29 +122,23 @@ fn walk(
             continue;
         };
         let at = join(&path, &entry.name);
-        if !frame.names.remove(&entry.name) {
+        let is_there = frame.names.remove(&entry.name);
+        if let Some(left) = accepted.and_then(|accepted| accepted.get(&at)) {
+            check_accepted(&frame.folder, &entry, left, &at)?;
+            continue;
+        }
+        if !is_there {
             return Err(differs(&at, "is missing"));
         }
         let stat = folder::look(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
         let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
         check_kind(view, &stat, entry.kind, &at)?;
-        let alone = stat.st_dev == device && trusted.is_some_and(|trusted| Stamp::of(&stat) <= trusted);
-        let pointer = if alone { None } else { view.pointer(&entry, &path)? };
+        let held = || baseline.is_some_and(|baseline| baseline.holds(&path, &entry.name, &stat));
         match entry.kind {
-            EntryKind::File | EntryKind::Executable | EntryKind::Link if alone => {}
-            EntryKind::File | EntryKind::Executable if pointer.is_some() => {
-                check_object(&frame.folder, &entry, &stat, pointer, &at, cancel)?;
-            }
-            EntryKind::File | EntryKind::Executable
-                if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) =>
-            {
-                check_converted(view, &frame.folder, &entry, &stat, &mut content, &path)?;
-            }
-            EntryKind::File | EntryKind::Executable => check_content(&frame.folder, &entry, &stat, &mut content, &at)?,
-            EntryKind::Link => {
-                let target = rustix::fs::readlinkat(&frame.folder, &*entry.name, Vec::new())
-                    .map_err(|errno| unreadable(&at, errno))?;
-                check_hash(Oid::hash_object(ObjectType::Blob, target.to_bytes()), entry.id, &at)?;
+            EntryKind::File | EntryKind::Executable | EntryKind::Link => {
+                if stat.st_dev != device || !held() {
+                    check_file(view, &frame.folder, &entry, &stat, &mut content, &path, cancel)?;
+                }
             }
             EntryKind::Folder | EntryKind::Submodule => {
                 let inner = folder::open(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
@@ -135,7 +158,62 @@ fn walk(
 fn enter(view: &View<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -> Result<Frame, Halt> {
     let entries = view.tree(id, path)?.into_iter();
     let names = folder::names(&folder).map_err(|errno| unreadable(path, errno))?.into_iter().collect();
-    Ok(Frame { folder, above, entries, names })
+    Ok(Frame { id, folder, above, entries, names })
+}
+
+/// Compares a name with what a hook left there.
+fn check_accepted(folder: &OwnedFd, entry: &Entry, left: Left, at: &[u8]) -> Result<(), Halt> {
+    let stat = folder::look(folder, &entry.name).map_err(|errno| unreadable(at, errno))?;
+    let found = Left::of(folder, &entry.name, stat.as_ref()).map_err(|errno| unreadable(at, errno))?;
+    if found == left { Ok(()) } else { Err(differs(at, "is not as a hook left it")) }
+}
+
+/// Reads a file or link, whose type is as it should be, and compares it with what the entry says.
+fn check_file(
+    view: &View<'_>,
+    folder: &OwnedFd,
+    entry: &Entry,
+    stat: &Stat,
+    content: &mut Vec<u8>,
+    path: &[u8],
+    cancel: &Cancel,
+) -> Result<(), Halt> {
+    let at = join(path, &entry.name);
+    if entry.kind == EntryKind::Link {
+        let target =
+            rustix::fs::readlinkat(folder, &*entry.name, Vec::new()).map_err(|errno| unreadable(&at, errno))?;
+        return check_hash(Oid::hash_object(ObjectType::Blob, target.to_bytes()), entry.id, &at);
+    }
+    let pointer = view.pointer(entry, path)?;
+    if pointer.is_some() {
+        return check_object(folder, entry, stat, pointer, &at, cancel);
+    }
+    if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
+        return check_converted(view, folder, entry, stat, content, path);
+    }
+    check_content(folder, entry, stat, content, &at)
+}
+
+/// True if a file or link of the right type has the content that the entry says. Its mode is not looked at.
+pub(super) fn has_content(
+    view: &View<'_>,
+    folder: &OwnedFd,
+    entry: &Entry,
+    stat: &Stat,
+    content: &mut Vec<u8>,
+    path: &[u8],
+    cancel: &Cancel,
+) -> Result<bool, Error> {
+    match check_file(view, folder, entry, stat, content, path, cancel) {
+        Ok(()) => Ok(true),
+        Err(Halt::Differs(_)) => Ok(false),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+/// True if what stands on the disk has the type and the permission bits of the entry.
+pub(super) fn has_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind) -> bool {
+    check_kind(view, stat, wanted, b"").is_ok()
 }
 
 /// Type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.

@@ -4,11 +4,13 @@
 //! under us. Folders are therefore opened anew for each operation, by descriptor, without following links.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +19,17 @@ use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::durable::{Durability, Flushed};
-use super::folder::Stamp;
 use super::link::{Place, Standing, Target, commit_named, shown};
 use super::lock::Lock;
 use super::objects::{EntryKind, Objects};
 use super::place::open_target;
+use super::room::Size;
 use super::shape::Shape;
-use super::spare::Spares;
+use super::standby::Standbys;
 use super::sweep::{Ages, DOOMED, UNFINISHED};
+use super::verify::{self, Look};
 use super::warm::Warm;
-use super::{Error, Live, Verdict, folder, git_file, share, verify};
+use super::{Error, Live, Verdict, folder, git_file, share};
 use crate::sparse::Sparse;
 use crate::worker::Cancel;
 
@@ -62,12 +65,12 @@ pub struct Volume {
     /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
     ages: Mutex<Ages>,
     spare_limit: usize,
-    spares: Mutex<Spares>,
+    spares: Mutex<Standbys>,
     durability: Durability,
     flushed: Mutex<Flushed>,
     pub(super) warm: Warm,
-    /// What trees were found to take, by their names and inodes.
-    pub(super) sizes: Mutex<HashMap<(Vec<u8>, u64), u64>>,
+    /// What trees were found to take, by the inode of their folder, and what was written into them since.
+    pub(super) sizes: Mutex<HashMap<u64, Size>>,
     leftovers: bool,
     /// What the operator has to know of this volume: what its file system lacks.
     warnings: Vec<String>,
@@ -75,6 +78,8 @@ pub struct Volume {
     pub(super) beside: Mutex<Option<Target>>,
     /// Entries whose removal failed, and was told.
     pub(super) stuck: Mutex<BTreeSet<Vec<u8>>>,
+    /// True if something has lost its name since the last removal.
+    pub(super) removal_waits: AtomicBool,
     /// A commit, and the shape, of which no object of Git LFS was lacking.
     pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
@@ -131,6 +136,7 @@ impl Volume {
             warnings,
             beside: Mutex::default(),
             stuck: Mutex::default(),
+            removal_waits: AtomicBool::new(false),
             whole: Mutex::default(),
             lock,
         };
@@ -205,7 +211,7 @@ impl Volume {
     /// The commits of all trees, spare ones included: what readers may be in, and what the next tree may be made from.
     pub fn commits_in_use(&self) -> Result<Vec<Oid>, Error> {
         let mut commits = self.trees()?;
-        commits.extend(self.spares().ready.iter().map(|spare| spare.commit));
+        commits.extend(self.spares().trees.iter().map(|standby| standby.commit));
         if let Live::Tree(live) = self.live()? {
             commits.push(live);
         }
@@ -214,17 +220,17 @@ impl Volume {
 
     /// Compares `.worktrees/<commit>` with the commit: every name, mode, link target and the content of every file.
     pub fn verify(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Verdict, Error> {
-        self.compare(store, commit, None, cancel)
+        self.compare(store, commit, true, cancel)
     }
 
-    /// The same for a tree that was built by this process and handed to somebody: what was not changed since it was written
-    /// is not read again.
-    pub fn check_built(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Verdict, Error> {
-        let written = self.spares().trees.get(&commit).and_then(|trust| trust.since);
-        self.compare(store, commit, written, cancel)
+    /// True if the tree of a commit may be published as it stands. In the live one, names that the commit does not have were
+    /// added by hooks and apps, and stay; one that becomes live again holds what its commit holds.
+    pub(super) fn is_usable(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<bool, Error> {
+        let is_live = self.is_live(commit.to_string().as_bytes())?;
+        Ok(self.compare(store, commit, is_live, cancel)? == Verdict::Whole)
     }
 
-    fn compare(&self, store: &Path, commit: Oid, trusted: Option<Stamp>, cancel: &Cancel) -> Result<Verdict, Error> {
+    fn compare(&self, store: &Path, commit: Oid, extras: bool, cancel: &Cancel) -> Result<Verdict, Error> {
         let shape = self.shape();
         let objects = Objects::open(store, &shape)?;
         let root = objects.root(commit)?;
@@ -240,7 +246,9 @@ impl Volume {
                     return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
                 }
                 let git_file = shape.worktree_git.then_some(commit);
-                verify::compare(&objects.view()?, root, top, git_file, trusted, cancel)
+                let accepted = self.accepted(commit).filter(|_| extras);
+                let look = Look { git_file, baseline: None, extras, accepted: accepted.as_deref() };
+                verify::compare(&objects.view()?, root, top, look, cancel)
             }
             Err(errno) => match errno {
                 rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
@@ -274,6 +282,8 @@ impl Volume {
         ages.forget(&name);
         if let Some(before) = before {
             ages.replaced(before, self.grace);
+            drop(ages);
+            self.note_push(commit);
         }
         Ok(())
     }
@@ -285,6 +295,14 @@ impl Volume {
         let trees = self.trees_folder()?;
         let names = self.names(&trees)?;
         self.find_spares(&trees, &names);
+        for name in names.iter().filter(|name| commit_named(Some(OsStr::from_bytes(name))).is_some()) {
+            // So that it is known whose grace is over, before the first of them is used again.
+            if let Ok(Some(stat)) = folder::look(&trees, name)
+                && !self.is_live(name)?
+            {
+                self.ages().owed(name, &stat, self.grace);
+            }
+        }
         for name in names.iter().filter(|name| name.starts_with(UNFINISHED.as_bytes())) {
             // What cannot be renamed now is tried again by each sweep.
             let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(DOOMED));
@@ -299,6 +317,12 @@ impl Volume {
     #[must_use]
     pub fn has_leftovers(&self) -> bool {
         self.leftovers
+    }
+
+    /// True if something has lost its name since the last removal.
+    #[must_use]
+    pub fn removal_waits(&self) -> bool {
+        self.removal_waits.load(Ordering::Relaxed)
     }
 
     /// Removes the files that were to replace another one in `.pushsync`, all of them called `NAME.new`: whoever wrote them
@@ -331,7 +355,7 @@ impl Volume {
         self.ages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn spares(&self) -> MutexGuard<'_, Spares> {
+    pub(super) fn spares(&self) -> MutexGuard<'_, Standbys> {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -380,7 +404,7 @@ impl Volume {
     }
 
     pub(super) fn shown_tree(&self, name: &[u8]) -> String {
-        shown(&self.root.join(".worktrees").join(std::ffi::OsStr::from_bytes(name)))
+        shown(&self.root.join(".worktrees").join(OsStr::from_bytes(name)))
     }
 
     pub(super) fn failed(&self, doing: &'static str, name: &[u8], errno: rustix::io::Errno) -> Error {

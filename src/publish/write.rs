@@ -323,6 +323,21 @@ pub(super) fn write_entry(
     model: Option<&Model>,
     check: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(u64, Option<OwnedFd>), Error> {
+    let written = write_content(view, folder, path, entry, model, check)?;
+    if let Some(model) = model {
+        model.give_times(&entry.name, folder, written.1.as_ref());
+    }
+    Ok(written)
+}
+
+fn write_content(
+    view: &View<'_>,
+    folder: &OwnedFd,
+    path: &[u8],
+    entry: &Entry,
+    model: Option<&Model>,
+    check: &dyn Fn() -> Result<(), Error>,
+) -> Result<(u64, Option<OwnedFd>), Error> {
     let name = &entry.name;
     if let Some(model) = model.filter(|model| model.works())
         && entry.kind != EntryKind::Link

@@ -172,12 +172,17 @@ impl<'a> Attempt<'a> {
         self.tools.board.set_health(|health| health.ready = false);
         self.story.warn(format!("what is published is gone, or is not what it should be now: putting {commit} back"));
         self.new = Some(commit);
-        // No gate: it passed when it was published first.
         let put_back = async {
             self.fetch_files(commit).await?;
             self.fetch_objects(commit).await?;
-            self.build(commit).await?;
-            self.publish(commit).await
+            if self.build(commit).await? {
+                self.run_gate_again(commit).await;
+            }
+            let done = self.publish(commit).await;
+            if matches!(done, Ok(Done::Published)) {
+                self.tools.put_back.fetch_add(1, Ordering::Relaxed);
+            }
+            done
         };
         let put_back = put_back.await;
         match put_back {
@@ -295,7 +300,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn build(&mut self, commit: Oid) -> Result<(), SyncError> {
+    /// True if a tree was made, and false if a whole one stood there.
+    async fn build(&mut self, commit: Oid) -> Result<bool, SyncError> {
         self.enter(Phase::Build);
         *self.tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
         let started = Instant::now();
@@ -315,7 +321,7 @@ impl<'a> Attempt<'a> {
             None => "built fresh".to_owned(),
         };
         self.story.info(format!("{made}: {} files, {} bytes", built.files, built.bytes));
-        Ok(())
+        Ok(built.files > 0 || built.spare.is_some())
     }
 
     async fn publish(&mut self, commit: Oid) -> Result<Done, SyncError> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
 use crate::git;
-use crate::publish::{Prepared, Verdict, Volume};
+use crate::publish::{Live, Prepared, Verdict, Volume};
 use crate::worker::Cancel;
 
 use super::failure::{self, NO_SUBMODULES};
@@ -25,6 +25,9 @@ use super::tools::Tools;
 
 /// What takes longer to remove is left for the next sweep.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
+
+/// How often a sweep looks whether what is prepared is done.
+const POLL_PREPARING: Duration = Duration::from_millis(20);
 
 /// A thread that was let go has ended by then.
 const LONGEST_END: Duration = Duration::from_millis(50);
@@ -81,9 +84,18 @@ impl Tools {
         let Some(volume) = self.volume() else { return };
         let deadline = Instant::now() + self.options.timeout;
         let again = volume.clone();
-        let looked = self.spare.run(deadline, move |cancel| again.look_again(&again.store(), cancel)).await;
+        let look = move |cancel: &Cancel| {
+            if again.look_is_due() { again.look_again(&again.store(), cancel) } else { Ok(Verdict::Whole) }
+        };
+        let looked = self.rotating.run(deadline, look).await;
         match failure::publish(Phase::Publish, looked) {
             Ok(Verdict::Whole) => {}
+            Ok(Verdict::Differs(_)) if self.hooks.run_in_trees() => {
+                // A hook may run in it now, or has just ended.
+                if let Ok(Live::Tree(live)) = volume.live() {
+                    self.accept_changes(live).await;
+                }
+            }
             Ok(Verdict::Differs(difference)) => {
                 tracing::warn!(difference, "somebody changed the tree that is published; it will be rebuilt");
                 self.suspect.store(true, Ordering::Relaxed);
@@ -94,6 +106,9 @@ impl Tools {
             Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
         }
         self.make_spare(volume.clone(), deadline).await;
+        if volume.removal_waits() {
+            self.sweep_in(Duration::ZERO);
+        }
         self.engine.plan_next().await;
         if let Err(error) = self.write_through(deadline).await {
             tracing::warn!(%error, "what is published could not be written through to the disk yet");
@@ -124,22 +139,41 @@ impl Tools {
         failure::publish(Phase::Publish, through)
     }
 
+    /// A push waits for the first standby tree, which has the priority of a push therefore. All else is low.
     async fn make_spare(&self, volume: Arc<Volume>, deadline: Instant) {
         let keep = self.kept();
-        let making = Making::begin(&self.making);
-        let prepared = self.spare.run(deadline, move |cancel| volume.prepare(&volume.store(), &keep, cancel)).await;
-        drop(making);
-        match failure::publish(Phase::Publish, prepared) {
+        let mut prepared = Ok(Prepared::Nothing);
+        let is_urgent = !volume.has_spare();
+        if is_urgent {
+            let making = Making::begin(&self.making);
+            let (first, keep) = (volume.clone(), keep.clone());
+            let made = self.spare.run(deadline, move |cancel| first.prepare_one(&first.store(), &keep, cancel)).await;
+            prepared = failure::publish(Phase::Publish, made);
+            drop(making);
+        }
+        if prepared.is_ok() && (!is_urgent || volume.has_upkeep()) {
+            let rotated =
+                self.rotating.run(deadline, move |cancel| volume.rotate(&volume.store(), &keep, cancel)).await;
+            prepared = failure::publish(Phase::Publish, rotated);
+        }
+        match prepared {
             Ok(Prepared::NoRoom) => {
                 if !self.said_no_room.swap(true, Ordering::Relaxed) {
-                    tracing::info!("the volume has no room for a spare tree: each push writes a whole one");
+                    tracing::info!("the volume has no room for a standby tree: each push writes a whole one");
                 }
             }
             Ok(prepared) => {
                 self.said_no_room.store(false, Ordering::Relaxed);
-                tracing::debug!(?prepared, "spare trees");
+                tracing::debug!(?prepared, "standby trees");
             }
-            Err(error) => tracing::debug!(%error, "no spare tree could be made"),
+            Err(error) => tracing::debug!(%error, "no standby tree could be made"),
+        }
+    }
+
+    /// Waits until nothing is prepared any more, or a push has stopped it.
+    async fn prepared(&self, deadline: Instant) {
+        while self.is_preparing() && Instant::now() < deadline {
+            sleep(POLL_PREPARING).await;
         }
     }
 
@@ -147,8 +181,10 @@ impl Tools {
     pub fn sweep(self: &Arc<Self>) {
         let tools = self.clone();
         tokio::spawn(async move {
-            if tools.volume().is_some_and(|volume| volume.lacks_spares()) && !tools.is_preparing() {
-                // Before it is removed, a tree whose grace is over may serve as the spare that there was no room for.
+            let deadline = Instant::now() + tools.options.timeout;
+            tools.prepared(deadline).await;
+            if tools.volume().is_some_and(|volume| volume.has_upkeep()) {
+                // Before it is removed, a tree whose grace is over may become a standby tree.
                 let _ = tools.start_preparing().await;
             }
             // Here it may take its time; where builds are, it finds nothing left to write then.
@@ -162,12 +198,15 @@ impl Tools {
             }
             let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
-            let doom = move |volume: &Volume, _: &Cancel| volume.doom_old(|commit| keeper.kept().contains(&commit));
+            let doom =
+                move |volume: &Volume, _: &Cancel| volume.doom_superfluous(|commit| keeper.kept().contains(&commit));
             let doomed = tools.on_disk(Phase::Publish, deadline, doom).await;
             tracing::debug!("looked for trees whose grace is over");
             match doomed {
-                Ok(Some(left)) => tools.sweep_in(left),
-                Ok(None) => {}
+                Ok(left) => {
+                    let upkeep = tools.volume().and_then(|volume| volume.next_upkeep());
+                    left.into_iter().chain(upkeep).min().inspect(|left| tools.sweep_in(*left));
+                }
                 Err(error) => tracing::warn!(%error, "old trees could not be removed"),
             }
             tools.drop_objects(deadline).await;
@@ -204,7 +243,7 @@ impl Tools {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
-        for worker in [&self.disk, &self.spare, &self.deciding_disk] {
+        for worker in [&self.disk, &self.spare, &self.rotating, &self.accepting, &self.deciding_disk] {
             worker.rest();
         }
         self.engine.rest();
@@ -224,7 +263,10 @@ impl Tools {
             tools.sweep_waits.store(false, Ordering::Relaxed);
             let courtesy = Courtesy::default();
             let is_ours = || tools.volume().is_some_and(|now| Arc::ptr_eq(&now, &volume));
-            let go_on = || courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled();
+            let go_on = || {
+                courtesy.rest();
+                courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled()
+            };
             if let Err(error) = volume.empty_trash(go_on) {
                 tracing::warn!(%error, "old trees could not be removed");
             }
@@ -252,11 +294,32 @@ impl Tools {
 /// of its thread would not do: on a machine that is always busy old trees would pile up.
 const LONGEST_COURTESY: Duration = Duration::from_secs(5);
 
-/// Lets attempts go first, for so long.
-#[derive(Default)]
-struct Courtesy(Cell<Duration>);
+/// A sweep works for so long at once,
+const SLICE: Duration = Duration::from_millis(2);
+/// and rests for so many times what that took: a thread that a CPU limit stopped meanwhile rests all the longer, so that a
+/// push or a probe finds most of the limit unused.
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_millis(500);
+
+/// Lets attempts go first, for so long, and leaves most of the processor to others.
+struct Courtesy(Cell<Duration>, Cell<std::time::Instant>);
+
+impl Default for Courtesy {
+    fn default() -> Self {
+        Self(Cell::default(), Cell::new(std::time::Instant::now()))
+    }
+}
 
 impl Courtesy {
+    /// To be called before each small piece of work. Sleeps once enough was done at once.
+    fn rest(&self) {
+        let worked = self.1.get().elapsed();
+        if worked >= SLICE {
+            thread::sleep((worked * REST).min(LONGEST_REST));
+            self.1.set(std::time::Instant::now());
+        }
+    }
+
     fn wait_while(&self, busy: &AtomicBool) -> bool {
         const STEP: Duration = Duration::from_millis(1);
         while busy.load(Ordering::Relaxed) && self.0.get() < LONGEST_COURTESY {
@@ -307,5 +370,25 @@ mod tests {
         courtesy.0.set(LONGEST_COURTESY);
         assert!(courtesy.wait_while(&busy));
         assert_eq!(courtesy.0.get(), LONGEST_COURTESY);
+    }
+
+    #[test]
+    fn a_sweep_rests_three_quarters_of_its_time_and_longer_if_it_was_held_up() {
+        let courtesy = Courtesy::default();
+        let (started, mut worked) = (Instant::now(), Duration::ZERO);
+        while worked < Duration::from_millis(20) {
+            let piece = Instant::now();
+            while piece.elapsed() < SLICE {
+                std::hint::spin_loop();
+            }
+            worked += piece.elapsed();
+            courtesy.rest();
+        }
+        assert!(started.elapsed() >= worked * 3, "{worked:?} of {:?}", started.elapsed());
+        // As if a CPU limit had stopped it.
+        thread::sleep(Duration::from_millis(90));
+        let rest = Instant::now();
+        courtesy.rest();
+        assert!(rest.elapsed() >= Duration::from_millis(200), "{:?}", rest.elapsed());
     }
 }

@@ -122,6 +122,7 @@ impl SyncLoop {
         let tools = self.tools.clone();
         tools.hooks.watch(stop.clone());
         tools.watch_history(stop.clone());
+        tools.follow_hooks();
         let mut ending = self.turn_round(delay, &stop).await;
         if matches!(ending, Ending::Done) {
             let told = tokio::select! {

@@ -3,15 +3,18 @@
 //! None of it can make a sync fail, and of all of it only the last run of `--one-time` is waited for.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use git2::Oid;
 use tokio::time::Instant;
 
-use crate::error::SyncError;
+use crate::error::{Phase, SyncError};
 use crate::hooks::Publication;
 use crate::notices::{self, Notice};
-use crate::worker::Newest;
+use crate::worker::{Cancel, Newest};
 
+use super::failure;
 use super::tools::Tools;
 
 /// The touch file and the error file, each written by a thread of its own: they may be on different disks, and a sync waits
@@ -70,15 +73,64 @@ impl Tools {
     /// Tells the hooks what is published and waits for one attempt of each. True if all of them heard it.
     pub async fn announce_once(&self) -> bool {
         let live = self.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok());
-        match live.and_then(|commit| self.publication(commit)) {
-            Some(publication) => self.hooks.tell_once(&publication).await,
-            None => true,
+        let Some((commit, publication)) = live.and_then(|commit| Some((commit, self.publication(commit)?))) else {
+            return true;
+        };
+        let heard = self.hooks.tell_once(&publication).await;
+        if self.hooks.run_in_trees() {
+            self.accept_changes(commit).await;
         }
+        heard
     }
 
     fn publication(&self, commit: Oid) -> Option<Publication> {
         let tree = self.volume()?.tree(commit);
-        Some(Publication { hash: commit.to_string(), tree })
+        let put_back = self.put_back.load(Ordering::Relaxed);
+        Some(Publication { hash: commit.to_string(), tree, put_back })
+    }
+
+    /// Takes what hooks make of tracked files for published, as each of them ends. Runs until the process does.
+    pub fn follow_hooks(self: &Arc<Self>) {
+        let Some(mut runs) = self.hooks.take_runs() else { return };
+        let tools = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(run) = runs.recv().await {
+                let Some(tools) = tools.upgrade() else { return };
+                if let Ok(commit) = run.hash.parse() {
+                    tools.accept_changes(commit).await;
+                }
+            }
+        });
+    }
+
+    /// The same in the background. A tree that cannot be compared is found by the next look at it.
+    pub async fn accept_changes(&self, commit: Oid) {
+        if let Err(error) = self.try_to_accept(commit).await {
+            tracing::debug!(%error, %commit, "the tree could not be compared after a hook ran in it");
+        }
+    }
+
+    /// A hook ran in the tree of a commit: what it made of tracked files counts as published from now on.
+    ///
+    /// # Errors
+    /// If the tree cannot be read.
+    pub async fn try_to_accept(&self, commit: Oid) -> Result<(), SyncError> {
+        let deadline = Instant::now() + self.options.timeout;
+        let Some(volume) = self.volume() else { return Ok(()) };
+        let accept = move |cancel: &Cancel| volume.accept_changes(&volume.store(), commit, cancel);
+        let found = failure::publish(Phase::Publish, self.accepting.run(deadline, accept).await)?;
+        let Some((paths, first)) = found else { return Ok(()) };
+        if self.said_accepted.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%commit, paths, first, "a hook changed tracked files");
+        } else {
+            tracing::info!(
+                %commit,
+                paths,
+                first,
+                "a hook changed tracked files of the tree; what it made of them counts as published"
+            );
+        }
+        Ok(())
     }
 
     /// Keeps the error file true: there while syncs fail, gone after one that did not.

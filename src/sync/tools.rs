@@ -1,6 +1,6 @@
 //! What every attempt works with: the volume, the git engine, the threads for blocking work, the decisions in force.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,8 +66,10 @@ pub struct Tools {
     opening: Arc<tokio::sync::Mutex<Option<Volume>>>,
     /// Builds and swaps.
     pub(super) disk: Worker,
-    /// Makes spare trees, apart from builds: a push never waits behind it.
+    /// Writes fresh standby trees, apart from builds: a push never waits behind it.
     pub(super) spare: Worker,
+    /// Checks replaced trees and brings them to the live commit, at the lowest priority.
+    pub(super) rotating: Worker,
     /// Removes what nobody needs any more.
     pub(super) sweeper: Worker,
     /// True while an attempt is under way.
@@ -79,6 +81,12 @@ pub struct Tools {
     /// True while a spare is being made.
     pub(super) making: watch::Sender<bool>,
     pub(super) said_no_room: AtomicBool,
+    /// Compares trees after hooks ran in them.
+    pub(super) accepting: Worker,
+    /// True once the log has said that hooks change tracked files.
+    pub(super) said_accepted: AtomicBool,
+    /// How often a published tree was put back.
+    pub(super) put_back: AtomicU64,
     /// When the last sweep wants the next one.
     pub(super) sweep_due: Mutex<Option<Instant>>,
     /// The touch file and the error file; `None` if there is none to be.
@@ -142,12 +150,16 @@ impl Tools {
             opening: Arc::default(),
             disk: Worker::new("disk"),
             spare: Worker::new("spare"),
+            rotating: Worker::quiet("standby"),
             sweeper: Worker::new("sweep"),
             busy: AtomicBool::new(false),
             sweep_waits: AtomicBool::new(false),
             preparing: Mutex::default(),
             making: watch::Sender::new(false),
             said_no_room: AtomicBool::new(false),
+            accepting: Worker::quiet("accept"),
+            said_accepted: AtomicBool::new(false),
+            put_back: AtomicU64::new(0),
             sweep_due: Mutex::default(),
             notices,
             deciding_disk: Worker::new("decisions"),
@@ -194,6 +206,9 @@ impl Tools {
         match decided.map_err(std::io::Error::other).flatten() {
             Ok(decisions) => self.decide(decisions),
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
+        }
+        if self.hooks.run_in_trees() {
+            volume.look_before_use();
         }
         volume.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());

@@ -55,7 +55,7 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
         let names = std::fs::read_dir(&trees).unwrap().map(|entry| entry.unwrap().file_name());
         let (spares, others): (Vec<_>, Vec<_>) =
             names.filter(|name| name.len() != 40).partition(|name| name.to_string_lossy().starts_with(".spare-"));
-        spares.len() == 1 && others.is_empty()
+        (1..=2).contains(&spares.len()) && others.is_empty()
     })
     .await;
     let (incremental, fresh) = site.incremental_and_fresh().await;

@@ -111,7 +111,7 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     eventually(4 * PATIENCE, || published(&site.link()).as_deref() == Some(third.as_str())).await;
     assert_same(&site.link(), &site.repo, &third);
     program.slow_down(Duration::ZERO);
-    // Nothing that was given up stays: the tree, its predecessor for a moment, and a spare.
-    eventually(PATIENCE, || worktrees(&site.root()) <= 2).await;
+    // Nothing that was given up stays: the tree, its predecessor for a moment, and two standby trees that take turns.
+    eventually(PATIENCE, || worktrees(&site.root()) <= 3).await;
     assert!(!program.has_ended(), "{}", log(&site));
 }

@@ -58,10 +58,11 @@ async fn a_second_process_stands_by_is_ready_and_takes_over() {
     }
     assert!(standby.is_running());
 
-    // A push that only the standby process hears of is published when it owns the volume.
+    // A push that the owner has not heard of is published by the standby process when it owns the volume. It is there
+    // before the owner goes: the first look of the standby process may come at once, and the next one a minute later.
+    let third = site.repo.push_file("file", "3", "before the owner goes");
     site.sidecar().terminate();
     site.sidecar().exited(PATIENCE).await;
-    let third = site.repo.push_file("file", "3", "after the owner has gone");
     standby.wait_for_text(PATIENCE, "owns the volume now").await;
     eventually(PATIENCE, || published(&site.link()).as_deref() == Some(&third)).await;
     site.sidecar = Some(standby);

@@ -157,7 +157,7 @@ async fn three_levels_over_http_ssh_and_another_http_each_with_its_own_way_in() 
     let vouched = ["the published tree is whole; it stays", "the published tree stays; its content is compared"];
     let sidecar = kept.sidecar.as_mut().unwrap();
     sidecar.wait_for_line(PATIENCE, |line| vouched.iter().any(|words| line.contains(words))).await;
-    kept.wait_log("spare trees").await;
+    kept.wait_log("standby trees").await;
     eventually(PATIENCE, || main.requests() >= looks + 3).await;
     assert_eq!((kept.published().as_deref(), other.requests()), (Some(head.as_str()), asked));
 }

@@ -95,7 +95,7 @@ fn every_kind_of_edit_is_found() {
     let commit = Oid::from_str(&site.git(&["rev-parse", "HEAD"])).unwrap();
     let volume = site.volume();
     let tree = site.tree_path(commit);
-    let edits: [(&str, Edit); 14] = [
+    let edits: [(&str, Edit); 12] = [
         ("file has other content", |tree| fs::write(tree.join("file"), "c0ntent").unwrap()),
         ("large has other content", |tree| {
             let mut content = vec![1; 6 * 1024 * 1024];
@@ -129,8 +129,6 @@ fn every_kind_of_edit_is_found() {
             symlink("../moved", tree.join("folder")).unwrap();
         }),
         ("module is a submodule and not empty", |tree| fs::write(tree.join("module/x"), "").unwrap()),
-        ("folder/.git is not in the commit", |tree| fs::write(tree.join("folder/.git"), "gitdir: x").unwrap()),
-        ("extra is not in the commit", |tree| fs::create_dir(tree.join("extra")).unwrap()),
     ];
     for (difference, edit) in edits {
         site.put(&volume, commit);
@@ -139,6 +137,26 @@ fn every_kind_of_edit_is_found() {
         let verdict = volume.verify(&site.store(), commit, &Cancel::default()).unwrap();
         assert_eq!(verdict, Verdict::Differs(difference.to_owned()));
     }
+}
+
+#[test]
+fn what_hooks_and_apps_add_to_a_published_tree_is_no_damage() {
+    let site = Site::new();
+    site.write("folder/file", "content");
+    let commit = site.commit();
+    let volume = site.volume();
+    site.put(&volume, commit);
+    let tree = site.tree_path(commit);
+    fs::create_dir_all(tree.join("folder/__pycache__")).unwrap();
+    fs::write(tree.join("folder/__pycache__/file.pyc"), "compiled").unwrap();
+    fs::write(tree.join("built"), "by a hook").unwrap();
+    assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole);
+    // Also for the next process, which builds what differs anew.
+    drop(volume);
+    let volume = site.volume();
+    site.put(&volume, commit);
+    assert_eq!(fs::read(tree.join("built")).unwrap(), b"by a hook");
+    assert_eq!(fs::read(tree.join("folder/__pycache__/file.pyc")).unwrap(), b"compiled");
 }
 
 #[test]
@@ -185,12 +203,14 @@ fn a_damaged_tree_that_is_not_live_is_replaced() {
     // Neither a file nor a link of that name is believed to be a tree.
     fs::write(site.tree_path(second), "a file").unwrap();
     site.put(&volume, second);
-    fs::write(site.tree_path(first).join("extra"), "").unwrap();
+    fs::write(site.tree_path(first).join("file"), "0").unwrap();
     site.put(&volume, first);
     assert_eq!(volume.verify(&site.store(), first, &Cancel::default()).unwrap(), Verdict::Whole);
     let mut both = [first.to_string(), second.to_string()];
     both.sort();
-    assert_eq!(site.worktrees(), both);
+    // The one that was published before has readers, perhaps, until its grace is over.
+    let named = |name: &String| !name.starts_with(".old-");
+    assert_eq!(site.worktrees().into_iter().filter(named).collect::<Vec<_>>(), both);
     fs::remove_dir_all(site.tree_path(second)).unwrap();
     symlink(first.to_string(), site.tree_path(second)).unwrap();
     assert_eq!(volume.trees().unwrap(), [first]);
@@ -209,6 +229,8 @@ fn a_cancelled_build_leaves_nothing() {
     let volume = site.volume();
     let first = site.commit_file("first", "1");
     site.put(&volume, first);
+    // The sweep below would wait for the disk, and the build could come to its end meanwhile.
+    volume.write_through().unwrap();
     let cancelled = Cancel::default();
     cancelled.cancel();
     let second = site.commit_file("second", "2");

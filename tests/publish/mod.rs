@@ -15,6 +15,7 @@ mod live;
 mod many;
 mod model;
 mod opening;
+mod rotation;
 mod space;
 mod spare;
 mod sparse;

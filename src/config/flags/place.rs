@@ -43,10 +43,10 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     one(
         Where,
-        "spare-trees",
+        "standby-trees",
         "NUMBER",
-        Value("1"),
-        "Trees kept ready, so that a push writes only what it changes; each takes the space of one more tree. 0 for tight volumes, or an emptyDir with a tight sizeLimit",
+        Value("2"),
+        "Trees kept ready at most, so that a push writes only what it changes; each takes the space of one more tree. Without a push for ten minutes one is kept. 0 for tight volumes, or an emptyDir with a tight sizeLimit",
     ),
     one(
         Where,

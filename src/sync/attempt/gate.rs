@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::api::{Phase, TriggerKind};
 use crate::error::SyncError;
 use crate::hooks::Publication;
-use crate::publish::Verdict;
 
 use super::{Attempt, Done, millis};
 use crate::sync::failure;
@@ -30,7 +29,7 @@ impl Attempt<'_> {
         let tree = tree.ok_or_else(|| failure::internal(Phase::Gate, "the volume is not open"))?;
         self.enter(Phase::Gate);
         let started = Instant::now();
-        let passed = self.ask_gate(Publication { hash: commit.to_string(), tree }).await;
+        let passed = self.ask_gate(Publication { hash: commit.to_string(), tree, put_back: 0 }).await;
         self.phases.gate_ms = Some(millis(started.elapsed()));
         // The gate has a time-out of its own.
         self.deadline = Instant::now() + self.tools.options.timeout;
@@ -44,7 +43,11 @@ impl Attempt<'_> {
                 return Err(failure::gate(error));
             }
         }
-        self.check_after_gate(commit).await?;
+        // What it made of tracked files counts as published, and what it added stays.
+        if let Err(error) = self.tools.try_to_accept(commit).await {
+            self.story.warn(format!("the gate took the tree away, which is written again: {}", error.message()));
+            self.build(commit).await?;
+        }
         Ok(None)
     }
 
@@ -64,16 +67,20 @@ impl Attempt<'_> {
         }
     }
 
-    /// The gate ran in the tree: readers get what the commit holds, not what the program left in it.
-    async fn check_after_gate(&mut self, commit: Oid) -> Result<(), SyncError> {
-        let look = move |volume: &crate::publish::Volume, cancel: &crate::worker::Cancel| {
-            volume.check_built(&volume.store(), commit, cancel)
-        };
-        let verdict = self.tools.on_disk(Phase::Build, self.deadline, look).await?;
-        if let Verdict::Differs(difference) = verdict {
-            self.story.warn(format!("the gate changed the tree, which is written anew: {difference}"));
-            self.build(commit).await?;
+    /// Runs the pre-publish hook in a tree that is put back: what it adds belongs to the tree. The commit passed before, so a
+    /// refusal is only reported.
+    pub(super) async fn run_gate_again(&mut self, commit: Oid) {
+        let Some(tree) = self.tools.volume().map(|volume| volume.tree(commit)) else { return };
+        if self.tools.hooks.gate_backoff().is_none() {
+            return;
         }
-        Ok(())
+        match self.ask_gate(Publication { hash: commit.to_string(), tree, put_back: 0 }).await {
+            None | Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.story.warn(format!("the pre-publish hook failed in the tree that is put back: {error}"));
+            }
+        }
+        self.deadline = Instant::now() + self.tools.options.timeout;
+        self.tools.accept_changes(commit).await;
     }
 }

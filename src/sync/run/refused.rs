@@ -55,6 +55,7 @@ impl SyncLoop {
     }
 
     pub(super) fn sweep_later(&mut self) {
-        self.next_sweep.get_or_insert(Instant::now() + self.grace + SWEEP_MARGIN);
+        let due = Instant::now() + self.grace + SWEEP_MARGIN;
+        self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
     }
 }

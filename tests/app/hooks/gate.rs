@@ -189,11 +189,13 @@ async fn a_pin_passes_the_gate_and_a_repair_does_not() {
     site.assert_whole(&first);
     assert_eq!(site.post("pin", &json!({ "commit": first })).await.0, 202);
 
-    // What passed once is put back without asking again, even if the program would refuse everything now.
-    gate.become_("exit 1");
+    // What passed once is put back, even if the program, which runs in the new tree, would refuse everything now.
+    let runs = gate.lines("runs").len();
+    gate.become_(r#"echo >> "$HERE/runs"; exit 1"#);
     std::fs::remove_dir_all(site.root().join(".worktrees").join(&first)).unwrap();
     let record = site.wait_record(|record| record.old == record.new && record.outcome == Outcome::Published).await;
     assert_eq!(record.phases.gate_ms, None);
+    assert_eq!(gate.lines("runs").len(), runs + 1);
     site.assert_whole(&first);
 }
 
@@ -215,17 +217,19 @@ async fn a_decision_ends_a_gate_that_is_still_running() {
 }
 
 #[tokio::test]
-async fn what_the_gate_leaves_in_the_tree_is_not_published() {
+async fn what_the_gate_leaves_in_the_tree_is_published_with_it() {
     let (mut site, gate) =
         gated("echo made > made-by-the-gate; rm -f README.md; echo x >> page; echo >> \"$HERE/runs\"");
     site.repo.push_file("page", "as committed\n", "a page");
     site.start_in_sync().await;
-    let first = site.repo.head();
-    site.assert_whole(&first);
     let second = site.push_and_ring("page", "as committed later\n").await;
     site.wait_published(&second).await;
-    site.assert_whole(&second);
+    let read = |name: &str| std::fs::read_to_string(site.link().join(name)).ok();
+    assert_eq!(read("made-by-the-gate").as_deref(), Some("made\n"));
+    assert_eq!(read("page").as_deref(), Some("as committed later\nx\n"));
+    assert_eq!(read("README.md"), None);
     assert_eq!(gate.lines("runs").len(), 2);
+    // A tree that it takes away is not published without its files.
     gate.become_("rm -rf \"$PWD\"");
     let third = site.push_and_ring("page", "and last\n").await;
     site.wait_published(&third).await;

@@ -3,6 +3,7 @@
 mod after;
 mod files;
 mod gate;
+mod output;
 mod processes;
 
 use std::fs;

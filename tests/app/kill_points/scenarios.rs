@@ -34,6 +34,7 @@ pub const ALL: &[Scenario] = &[
     scenario("unpin", "unpinned", unpin),
     scenario("pause", "paused", pause),
     scenario("sweep", "trees whose grace is over are removed", sweep),
+    scenario("rotate", "a replaced tree that an app wrote into becomes the standby tree", rotate),
     scenario("once-sweep", "--one-time publishes, and removes trees whose grace is over before it ends", once_sweep),
     scenario("edited", "a published tree that somebody edited is put back", edited),
     scenario("removed", "a published tree that somebody removed is put back", removed),
@@ -146,6 +147,23 @@ fn sweep() -> Stage {
     }
     stage.set("stale-worktree-timeout", "100ms");
     stage.doomed = vec![stage.commits[0].clone(), ".old-1-a".to_owned()];
+    stage
+}
+
+fn rotate() -> Stage {
+    let mut stage = Stage::new(Act::Start);
+    stage.set("standby-trees", "0");
+    stage.publish();
+    stage.advance();
+    stage.publish();
+    let replaced = stage.template().join(".worktrees").join(&stage.commits[0]);
+    fs::write(replaced.join("d0/f0"), "edited by an app\n").unwrap();
+    fs::write(replaced.join("d1/added"), "by an app\n").unwrap();
+    fs::remove_file(replaced.join("d2/f6")).unwrap();
+    let long_ago = SystemTime::from(pushsync::clock::Clock::real().now()) - Duration::from_secs(3600);
+    fs::File::open(replaced).unwrap().set_modified(long_ago).unwrap();
+    stage.set("standby-trees", "1").set("stale-worktree-timeout", "100ms");
+    stage.doomed = vec![stage.commits[0].clone()];
     stage
 }
 

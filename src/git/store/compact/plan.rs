@@ -2,7 +2,8 @@
 //!
 //! Sizes in a geometric row: a pack stays out of it while it is at least twice what all smaller ones have together. So a
 //! large history is not written anew for each push, and there are few packs. When the largest is caught up with, there
-//! may be as much garbage as there is content: then everything is written anew, and what is not kept is dropped.
+//! may be as much garbage as there is content: then everything is written anew, and what is not kept is dropped. Small
+//! pushes come up to a small pack soon in bytes; it is let be until they do so in objects, too, since each object costs.
 
 use std::collections::HashSet;
 use std::fs;
@@ -21,6 +22,8 @@ use crate::git::store::{refs, repository, shallow};
 const MOST_PACKS: usize = 24;
 /// Packs beside the largest one are let be as long as they are no more than it, or than this.
 const MOST_REST: u64 = 8 * 1024 * 1024;
+/// The largest pack is not written anew for fewer objects than this part of its own.
+const WORTHY_PART: u64 = 16;
 /// What one pack is made of at most. libgit2 needs some hundred bytes of memory for each.
 const MOST_OBJECTS: u64 = 1_000_000;
 /// Left on the volume for everybody else.
@@ -102,6 +105,7 @@ fn choose(mut packs: Vec<Pack>, everything: bool, largest: u64) -> (Vec<Pack>, V
     let objects = |packs: &[Pack]| packs.iter().map(|pack| pack.objects).sum::<u64>();
     let mut stay = 0;
     if !everything {
+        stay = usize::from(packs.first().is_some_and(|first| outweighs(first, &packs[1..])));
         let twice_the_rest = |at: usize| packs[at + 1..].iter().map(|pack| pack.bytes).sum::<u64>().saturating_mul(2);
         while stay < packs.len() && packs[stay].bytes >= twice_the_rest(stay) {
             stay += 1;
@@ -114,6 +118,13 @@ fn choose(mut packs: Vec<Pack>, everything: bool, largest: u64) -> (Vec<Pack>, V
     }
     let chosen = packs.split_off(stay);
     (chosen, packs, full && stay == 0)
+}
+
+/// True if a pack has so many more objects than all others together that writing it anew would cost more than they did.
+fn outweighs(largest: &Pack, others: &[Pack]) -> bool {
+    let objects: u64 = others.iter().map(|pack| pack.objects).sum();
+    let bytes: u64 = others.iter().map(|pack| pack.bytes).sum();
+    largest.objects > objects.saturating_mul(WORTHY_PART) && bytes <= largest.bytes.max(MOST_REST)
 }
 
 /// Of what size a pack may be taken. libgit2 holds each file that it packs in memory, and a file may be nearly all of its
@@ -167,6 +178,23 @@ mod tests {
         assert_eq!((chosen.len(), others.len(), full), (3, 0, true));
         let (chosen, others, full) = choose(packs(&[10, 100_000]), true, u64::MAX);
         assert_eq!((chosen.len(), others.len(), full), (2, 0, true));
+    }
+
+    #[test]
+    fn many_objects_are_not_written_anew_for_a_few() {
+        let pack = |stem: &str, bytes, objects| Pack { stem: stem.into(), bytes, objects };
+        // 20,000 small files, and pushes that bring a large folder each.
+        let pushes = |count: u64| {
+            let pushed = (0..count).map(|number| pack(&format!("push-{number}"), 200_000, 4));
+            [pack("first", 1_600_000, 20_300)].into_iter().chain(pushed).collect::<Vec<_>>()
+        };
+        let (chosen, others, full) = choose(pushes(24), false, u64::MAX);
+        assert_eq!((chosen.len(), others.len(), full), (24, 1, false));
+        let (chosen, others, full) = choose(pushes(320), false, u64::MAX);
+        assert_eq!((chosen.len(), others.len(), full), (321, 0, true), "so much garbage goes, whatever it costs");
+        // With few objects in it the pack is written anew as soon as there may be as much garbage.
+        let few = [pack("first", 1_600_000, 300)].into_iter().chain(pushes(24).into_iter().skip(1)).collect();
+        assert!(choose(few, false, u64::MAX).2);
     }
 
     #[test]

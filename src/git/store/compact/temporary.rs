@@ -20,6 +20,11 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
 /// The name prefix of temporary folders in the store.
 const PREFIX: &str = "pushsync-compact-";
 
+/// The same where only some packs become one: each object is looked at again and again over the years, so it has to be
+/// cheap, and a later compaction of everything finds what is alike.
+const CONFIG_OF_PART: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
+                              [pack]\n\tdeltaCacheSize = 256k\n\twindowMemory = 8m\n";
+
 /// Dropped, the folder goes.
 #[derive(Debug)]
 pub(crate) struct TemporaryStore(PathBuf);
@@ -33,6 +38,11 @@ impl TemporaryStore {
         Repository::init_opts(workshop.path(), &options).map_err(|error| Error::from_store(store, &error))?;
         fs::write(workshop.0.join("config"), CONFIG).map_err(|error| Error::from_disk(store, &error))?;
         Ok(workshop)
+    }
+
+    /// Compares large objects with no others.
+    pub(crate) fn spare_comparisons(&self) -> std::io::Result<()> {
+        fs::write(self.0.join("config"), CONFIG_OF_PART)
     }
 
     pub(crate) fn open(&self) -> Result<Repository, Error> {

@@ -37,6 +37,9 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Err
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
     let on_disk = |error: std::io::Error| Error::from_disk(&plan.store, &error);
     let workshop = TemporaryStore::make(&plan.store)?;
+    if !plan.full {
+        workshop.spare_comparisons().map_err(on_disk)?;
+    }
     let store = Repository::open_bare(&plan.store).map_err(in_store)?;
     // A repository of its own, because the limits above are taken from the configuration of the one that packs.
     let packer = workshop.open()?;

@@ -1,0 +1,62 @@
+//! How many standby trees there should be: as many as are allowed while pushes come, and one after ten minutes without.
+//!
+//! Two trees that take turns are enough for pushes that are further apart than a replaced tree's grace: one is ready at any
+//! time, also right after a push. It must not know what a tree is.
+
+use std::time::{Duration, Instant};
+
+/// Without a push for so long, one standby tree is kept.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// Trees that are kept while nothing is pushed.
+const KEPT_IDLE: usize = 1;
+
+/// When commits were published.
+#[derive(Debug, Default)]
+pub(in crate::publish) struct Demand {
+    last: Option<Instant>,
+}
+
+impl Demand {
+    /// Another commit than before was published.
+    pub(in crate::publish) fn note_push(&mut self) {
+        self.last = Some(Instant::now());
+    }
+
+    /// How many standby trees there should be now, of at most `limit`.
+    pub(in crate::publish) fn wanted(&self, limit: usize, now: Instant) -> usize {
+        let pushed = self.last.is_some_and(|last| now.saturating_duration_since(last) < IDLE);
+        if pushed { limit } else { limit.min(KEPT_IDLE) }
+    }
+
+    /// In how long fewer trees will be wanted, if nothing is pushed; `None`: never.
+    pub(in crate::publish) fn changes_in(&self, limit: usize, now: Instant) -> Option<Duration> {
+        let last = self.last.filter(|_| limit > KEPT_IDLE)?;
+        let left = IDLE.saturating_sub(now.saturating_duration_since(last));
+        (left > Duration::ZERO).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_ten_minutes_without_a_push_one_tree_is_enough() {
+        let start = Instant::now();
+        let mut demand = Demand::default();
+        assert_eq!(demand.wanted(2, start), 1, "nothing was pushed so far");
+        assert_eq!(demand.changes_in(2, start), None);
+        demand.note_push();
+        let now = Instant::now();
+        assert_eq!((demand.wanted(2, now), demand.wanted(1, now), demand.wanted(0, now)), (2, 1, 0));
+        let later = now + Duration::from_secs(9 * 60);
+        assert_eq!(demand.wanted(2, later), 2);
+        let left = demand.changes_in(2, later).unwrap();
+        assert!(left <= Duration::from_secs(60), "{left:?}");
+        let idle = now + Duration::from_secs(10 * 60 + 1);
+        assert_eq!((demand.wanted(2, idle), demand.wanted(0, idle)), (1, 0));
+        assert_eq!(demand.changes_in(2, idle), None, "and it stays so");
+        assert_eq!(demand.changes_in(1, later), None);
+    }
+}

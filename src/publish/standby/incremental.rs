@@ -1,0 +1,239 @@
+//! A push: a standby tree is brought to the pushed commit and takes its place.
+//!
+//! What goes wrong on this way ends in a fresh build, as if there had been no standby tree. It must not know how standby
+//! trees come about.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use git2::Oid;
+
+use super::baseline::Baseline;
+use super::restore::is_exact;
+use super::{Job, Known, LOOK_COUNTS, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
+use crate::publish::bring::{Brought, Plan, Work, plan};
+use crate::publish::build::NewTree;
+use crate::publish::folder;
+use crate::publish::git_file::Depth;
+use crate::publish::objects::{MAX_ENTRIES, Objects};
+use crate::publish::shape::Shape;
+use crate::publish::verify::{self, Look};
+use crate::publish::volume::{Volume, touch};
+use crate::publish::{Built, Error, Verdict, git_file};
+use crate::worker::Cancel;
+
+/// How an attempt to use a standby tree ended, if not in an error that ends the build.
+pub(in crate::publish) enum Used {
+    Built(Built),
+    /// A fresh tree has to be built; if there was a standby tree, this is why it was not used.
+    No(Option<String>),
+}
+
+/// Why a standby tree is not used for a push.
+enum Unfit {
+    /// It is of no use to any push before it was checked.
+    Spoilt(String),
+    /// The commit differs too much from its own.
+    Far,
+}
+
+impl Volume {
+    /// Opens the store, and looks at the standby tree that a push is about to want, if it has to be looked at as a whole. To
+    /// be called while the push is still on its way. What is wrong with it is for the build to find, and to report.
+    ///
+    /// # Errors
+    /// If the objects or the volume cannot be read. Nothing is changed then.
+    pub fn expect_push(&self, store: &Path, cancel: &Cancel) -> Result<(), Error> {
+        let shape = &self.shape();
+        if let Some(commit) = self.large_spare(shape.fingerprint()) {
+            let objects = Objects::open(store, shape)?;
+            objects.root(commit)?;
+            self.warm.keep(store, shape, objects);
+            return Ok(());
+        }
+        let Some((standby, ready)) = self.take_next(shape.fingerprint()) else { return Ok(()) };
+        let looked = self.look_at(store, shape, &standby, &ready, cancel);
+        let (seen, outcome) = match looked {
+            Ok(seen) => (seen, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.put_back(match seen {
+            Some(ready) => Standby { state: State::Ready(ready), ..standby },
+            None => standby,
+        });
+        outcome
+    }
+
+    /// True if the store was opened for a push that is expected.
+    #[must_use]
+    pub fn expects_push(&self) -> bool {
+        self.warm.is_open()
+    }
+
+    /// The push that was expected did not come, or is over. Closes files, so it may wait for the disk.
+    pub fn expect_nothing(&self) {
+        self.warm.close();
+    }
+
+    /// From now on every standby tree is looked at as a whole before it is used: hooks run in published trees, so that what is
+    /// found there later counts as made by them.
+    pub fn look_before_use(&self) {
+        self.spares().look_before_use = true;
+    }
+
+    /// Standby trees of so many entries are looked at as a whole before they are used.
+    fn looked_at_first(&self) -> u64 {
+        if self.spares().look_before_use { u64::MAX } else { LOOKED_AT_FIRST }
+    }
+
+    /// The commit of the standby tree that the next push would use, if that is too large to be looked at as a whole.
+    fn large_spare(&self, shape: u64) -> Option<Oid> {
+        let most = self.looked_at_first();
+        let spares = self.spares();
+        let next = &spares.trees[spares.next(shape)?];
+        (next.entries > most).then_some(next.commit)
+    }
+
+    /// Answers what is known of a standby tree after a look at all of it; `None` if it differs.
+    fn look_at(
+        &self,
+        store: &Path,
+        shape: &Arc<Shape>,
+        standby: &Standby,
+        ready: &Ready,
+        cancel: &Cancel,
+    ) -> Result<Option<Ready>, Error> {
+        let objects = Objects::open(store, shape)?;
+        let root = objects.root(standby.commit)?;
+        let trees = &self.trees_folder()?;
+        let (now, at) = (self.now(trees)?, Instant::now());
+        let top = folder::open(trees, &standby.name).map_err(|errno| self.failed("open", &standby.name, errno))?;
+        let whole = is_exact(&objects.view()?, root, &top, Some(&ready.baseline), cancel)?;
+        self.warm.keep(store, shape, objects);
+        Ok(whole.then(|| Ready { baseline: Baseline::at(now), checked: at, looked_at: Some(at) }))
+    }
+
+    /// Brings a standby tree to the commit and gives it its place.
+    ///
+    /// # Errors
+    /// `cancelled`, or what a fresh tree would not help against.
+    pub(in crate::publish) fn build_from_spare(
+        &self,
+        objects: &Objects,
+        trees: &OwnedFd,
+        commit: Oid,
+        cancel: &Cancel,
+    ) -> Result<Used, Error> {
+        let view = &objects.view()?;
+        let job = Job { objects, view, trees, cancel };
+        let root = objects.root(commit)?;
+        let shape = view.shape().fingerprint();
+        let Some((standby, ready)) = self.take_next(shape) else { return Ok(Used::No(None)) };
+        let from = standby.commit;
+        let plan = match self.examine(&job, &standby, &ready, root) {
+            Ok(Ok(plan)) => plan,
+            Ok(Err(Unfit::Spoilt(why))) => {
+                // It is checked and cleaned before another push may use it.
+                let state = State::Unverified(Some(ready.baseline));
+                self.put_back(Standby { state, ..standby });
+                return Ok(Used::No(Some(why)));
+            }
+            Ok(Err(Unfit::Far)) => {
+                // It stays for the next push, if the space is not wanted; removing it now would only take time.
+                self.put_back(standby);
+                return Ok(Used::No(Some("too much differs".to_owned())));
+            }
+            Err(error) => {
+                self.put_back(standby);
+                return match error {
+                    Error::Cancelled => Err(error),
+                    // A fresh build says what is wrong with the commit, if it is the commit.
+                    other => Ok(Used::No(Some(other.to_string()))),
+                };
+            }
+        };
+        let entries = standby.entries + plan.more;
+        let Some(mut tree) = NewTree::of_spare(self, trees, &standby.name) else {
+            return Ok(Used::No(Some("it is gone".to_owned())));
+        };
+        let how = Work { baseline: &ready.baseline, durability: self.durability(), model: None, settle: false };
+        let written = match plan.carry_out(view, &tree.folder, root, how, cancel) {
+            Ok(Brought::Done(written, _)) => written,
+            Ok(Brought::Doubtful(path)) => {
+                self.put_back(tree.park(from, standby.entries, shape, Some(ready.baseline)));
+                return Ok(Used::No(Some(changed_by_others(&path))));
+            }
+            Err(Error::Cancelled) => {
+                self.put_back(tree.park(from, standby.entries, shape, Some(ready.baseline)));
+                return Err(Error::Cancelled);
+            }
+            Err(error) => return Ok(Used::No(Some(error.to_string()))),
+        };
+        if view.shape().worktree_git
+            && let Err(error) = git_file::write(&tree.folder, commit, Depth::Plain, view.shape())
+        {
+            return Ok(Used::No(Some(error.to_string())));
+        }
+        // Its folder may be as old as the commits that left it alone, and a sweep goes by that until it is published.
+        touch(trees, &tree.name);
+        tree.take_the_place_of(commit, cancel)?;
+        self.tree_grew(&tree.folder, written.size());
+        self.live_tree_grew(written.size());
+        // What another process did to it since its check is found now, not before: to walk through a large tree takes longer
+        // than the rest of the push.
+        let look_due = Some(Instant::now());
+        // Readers with write access may change a new file in the same tick of the clock, so none of them is marked.
+        let baseline = Some(ready.baseline);
+        self.spares().known.insert(commit, Known { baseline, entries, look_due, shape, accepted: None });
+        let remarks = written.remarks.words(view.shape().lfs);
+        let (files, bytes) = (written.files, written.bytes);
+        Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
+    }
+
+    /// The plan, if the tree is to be trusted and it is worth it. Touches nothing.
+    fn examine(
+        &self,
+        job: &Job<'_>,
+        standby: &Standby,
+        ready: &Ready,
+        root: Oid,
+    ) -> Result<Result<Plan, Unfit>, Error> {
+        let spoilt = |why: String| Ok(Err(Unfit::Spoilt(why)));
+        let old = match job.objects.root(standby.commit) {
+            Ok(old) => old,
+            Err(error) => return spoilt(error.to_string()),
+        };
+        // A changed file is removed and made, an unchanged one of a fresh tree only made.
+        let most = (standby.entries / 2 + 128).min(MOST_STEPS);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let Some(plan) = plan(job.view, old, root, most, job.cancel)? else {
+            return Ok(Err(Unfit::Far));
+        };
+        if standby.entries + plan.more > MAX_ENTRIES {
+            return spoilt("its entries have to be counted".to_owned());
+        }
+        let top = match folder::open(job.trees, &standby.name) {
+            Ok(top) => top,
+            Err(errno) => return spoilt(errno.to_string()),
+        };
+        let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", &standby.name, errno))?;
+        let looked = ready.looked_at.is_some_and(|at| at.elapsed() < LOOK_COUNTS);
+        let is_due = standby.entries <= self.looked_at_first() && !looked;
+        if (is_due || !ready.baseline.holds(b"", b"", &stat))
+            && !is_exact(job.view, old, &top, Some(&ready.baseline), job.cancel)?
+        {
+            let look = Look { baseline: Some(&ready.baseline), ..Look::default() };
+            match verify::compare(job.view, old, top, look, job.cancel)? {
+                Verdict::Whole => {}
+                Verdict::Differs(difference) => return spoilt(changed_by_others(difference.as_bytes())),
+            }
+        }
+        Ok(Ok(plan))
+    }
+}
+
+fn changed_by_others(path: &[u8]) -> String {
+    format!("somebody changed it: {}", crate::publish::path::printable(path))
+}

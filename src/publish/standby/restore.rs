@@ -1,0 +1,409 @@
+//! Makes a tree that readers or apps may have written into hold exactly its commit again.
+//!
+//! One walk of `stat`s: a folder in which nothing changed since the baseline costs no read of an object, of a file, or of
+//! the commit. Only where something did change are the entries compared; names that the commit does not have are
+//! removed, and files that differ are written as new files. Without a baseline everything is compared. It must not know
+//! where the tree stands or what it is for.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use git2::Oid;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::baseline::{Baseline, Mark, Marks, inside, mark_folder};
+use crate::publish::accepted::{Accepted, Left};
+use crate::publish::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile};
+use crate::publish::write::{make_folder, write_entry};
+use crate::publish::{Error, folder, verify};
+use crate::worker::Cancel;
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(in crate::publish) struct Restored {
+    /// Names that the commit does not have, each with all that was in it.
+    pub removed: u64,
+    /// Files and links that were missing or differed.
+    pub rewritten: u64,
+    /// Everything in the tree now.
+    pub entries: u64,
+    /// What was changed after the walk began.
+    pub marks: Marks,
+}
+
+/// A folder that is being walked through.
+struct Frame {
+    folder: OwnedFd,
+    name: Vec<u8>,
+    /// The length of the path of the folder above.
+    above: usize,
+    /// Folders inside, to be walked through.
+    folders: Vec<Vec<u8>>,
+    /// Its entries in the commit, once they had to be read.
+    entries: Option<Vec<Entry>>,
+}
+
+struct Walk<'a> {
+    view: &'a View<'a>,
+    root: Oid,
+    baseline: Option<&'a Baseline>,
+    cancel: &'a Cancel,
+    /// A file of another file system, mounted over ours, has a clock of its own.
+    device: u64,
+    path: Vec<u8>,
+    content: Vec<u8>,
+    restored: Restored,
+    mode: OnDifference,
+}
+
+/// What is done about a difference.
+enum OnDifference {
+    /// It is put right.
+    Restore,
+    /// It is listed, unless it is a name that the commit does not have.
+    List(Accepted),
+    /// The walk ends at the first one. True if there was one.
+    Compare(bool),
+}
+
+/// Restores the open folder `top` to the tree object `root`.
+///
+/// # Errors
+/// If an object cannot be read, or if something cannot be removed or written: the tree is of no use then. `cancelled`: it
+/// can be restored by the same baseline later.
+pub(in crate::publish) fn restore(
+    view: &View<'_>,
+    root: Oid,
+    top: &OwnedFd,
+    baseline: Option<&Baseline>,
+    cancel: &Cancel,
+) -> Result<Restored, Error> {
+    walk(view, root, top, baseline, OnDifference::Restore, cancel).map(|(restored, _)| restored)
+}
+
+/// True if an open folder holds exactly the tree object `root`. Nothing is changed. Cheaper than [`verify::compare`], since
+/// folders in which nothing changed since the baseline cost no read of an object. False says only that `verify::compare`
+/// has to be asked: something differs, a hook or an app added a name, or something cannot be read.
+///
+/// # Errors
+/// `cancelled`.
+pub(in crate::publish) fn is_exact(
+    view: &View<'_>,
+    root: Oid,
+    top: &OwnedFd,
+    baseline: Option<&Baseline>,
+    cancel: &Cancel,
+) -> Result<bool, Error> {
+    match walk(view, root, top, baseline, OnDifference::Compare(false), cancel) {
+        Ok((_, mode)) => Ok(matches!(mode, OnDifference::Compare(false))),
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Lists how the tracked files of an open folder differ from the tree object `root`, and changes nothing. Names that the
+/// commit does not have are passed over.
+///
+/// # Errors
+/// If an object or the tree cannot be read.
+pub(in crate::publish) fn differences(
+    view: &View<'_>,
+    root: Oid,
+    top: &OwnedFd,
+    baseline: Option<&Baseline>,
+    cancel: &Cancel,
+) -> Result<Accepted, Error> {
+    let (_, mode) = walk(view, root, top, baseline, OnDifference::List(Accepted::default()), cancel)?;
+    Ok(if let OnDifference::List(listed) = mode { listed } else { Accepted::default() })
+}
+
+fn walk(
+    view: &View<'_>,
+    root: Oid,
+    top: &OwnedFd,
+    baseline: Option<&Baseline>,
+    mode: OnDifference,
+    cancel: &Cancel,
+) -> Result<(Restored, OnDifference), Error> {
+    let stat = rustix::fs::fstat(top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
+    let mut walk = Walk {
+        view,
+        root,
+        baseline,
+        cancel,
+        device: device(&stat),
+        path: Vec::new(),
+        content: Vec::new(),
+        restored: Restored::default(),
+        mode,
+    };
+    let top = folder::open(top, b".").map_err(|errno| Error::io("open", b"the top folder", errno))?;
+    let mut stack = Vec::new();
+    walk.enter(&mut stack, top, Vec::new())?;
+    while let Some(frame) = stack.last_mut() {
+        if matches!(walk.mode, OnDifference::Compare(true)) {
+            break;
+        }
+        let Some(name) = frame.folders.pop() else {
+            walk.path.truncate(frame.above);
+            stack.pop();
+            continue;
+        };
+        if stack.len() == MAX_DEPTH {
+            return Err(hostile(&inside(&walk.path, &name), b"", "folders are nested more than 256 deep"));
+        }
+        let Some(frame) = stack.last() else { break };
+        let inner = walk.open_folder(&frame.folder, &name)?;
+        walk.enter(&mut stack, inner, name)?;
+    }
+    Ok((walk.restored, walk.mode))
+}
+
+impl Walk<'_> {
+    /// Looks at everything in a folder and puts right what differs, except inside of its folders.
+    fn enter(&mut self, stack: &mut Vec<Frame>, folder: OwnedFd, name: Vec<u8>) -> Result<(), Error> {
+        self.go_on()?;
+        let above = self.path.len();
+        self.path = inside(&self.path, &name);
+        let stat = rustix::fs::fstat(&folder).map_err(|errno| self.failed("look at", b"", errno))?;
+        let mut is_whole = self.baseline.is_some_and(|baseline| baseline.holds(&self.path, b"", &stat));
+        let mut folders = Vec::new();
+        let names = folder::names(&folder).map_err(|errno| self.failed("list", b"", errno))?;
+        if is_whole {
+            for name in &names {
+                match folder::look(&folder, name).map_err(|errno| self.failed("look at", name, errno))? {
+                    Some(stat) if self.is_held(name, &stat) => {
+                        if folder::kind(&stat) == FileType::Directory {
+                            folders.push(name.clone());
+                        }
+                    }
+                    // A folder in which a name was changed is compared when it is entered.
+                    Some(stat) if folder::kind(&stat) == FileType::Directory && device(&stat) == self.device => {
+                        folders.push(name.clone());
+                    }
+                    _ => {
+                        is_whole = false;
+                        break;
+                    }
+                }
+            }
+        }
+        self.restored.entries += names.len() as u64;
+        let above_top = !stack.is_empty();
+        stack.push(Frame { folder, name, above, folders, entries: None });
+        if !is_whole {
+            self.resolve(stack)?;
+            if let Some(frame) = stack.last_mut() {
+                let entries = frame.entries.as_deref().unwrap_or_default();
+                frame.folders = match &self.mode {
+                    OnDifference::List(_) => self.list(&frame.folder, entries)?,
+                    OnDifference::Compare(_) => self.compare(&frame.folder, entries, &names)?,
+                    OnDifference::Restore => {
+                        let mode_changed = above_top && self.mode_was_put_right(&frame.folder, &stat)?;
+                        self.put_right(&frame.folder, entries, &names, mode_changed)?
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of the last folder, and of those on the way to it, from the top down.
+    fn resolve(&self, stack: &mut [Frame]) -> Result<(), Error> {
+        let mut path = Vec::new();
+        for at in 0..stack.len() {
+            path = inside(&path, &stack[at].name);
+            if stack[at].entries.is_some() {
+                continue;
+            }
+            let id = if at == 0 {
+                Some(self.root)
+            } else {
+                let name = &stack[at].name;
+                let above = stack[at - 1].entries.as_deref().unwrap_or_default();
+                let entry = above.iter().find(|entry| entry.name == *name);
+                match entry.map(|entry| (entry.kind, entry.id)) {
+                    Some((EntryKind::Folder, id)) => Some(id),
+                    Some((EntryKind::Submodule, _)) => None,
+                    _ => return Err(self.failed("find in its commit the folder", b"", Errno::NOENT)),
+                }
+            };
+            // The folder of a submodule that is left out is empty.
+            stack[at].entries = Some(id.map_or_else(|| Ok(Vec::new()), |id| self.view.tree(id, &path))?);
+        }
+        Ok(())
+    }
+
+    /// Makes a folder hold exactly its entries, and answers the folders among them.
+    fn put_right(
+        &mut self,
+        folder: &OwnedFd,
+        entries: &[Entry],
+        names: &[Vec<u8>],
+        mode_changed: bool,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let before = self.restored.removed + self.restored.rewritten;
+        let mut changed = mode_changed;
+        let wanted: HashMap<&[u8], &Entry> = entries.iter().map(|entry| (entry.name.as_slice(), entry)).collect();
+        for name in names.iter().filter(|name| !wanted.contains_key(name.as_slice())) {
+            self.go_on()?;
+            folder::remove_all(folder, name).map_err(|errno| self.failed("remove", name, errno))?;
+            self.restored.removed += 1;
+        }
+        let mut folders = Vec::new();
+        for entry in entries {
+            self.go_on()?;
+            let name = &entry.name;
+            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            if matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule) {
+                let there = standing.as_ref().is_some_and(|stat| folder::kind(stat) == FileType::Directory);
+                if !there {
+                    folder::remove_all(folder, name).map_err(|errno| self.failed("remove", name, errno))?;
+                    drop(make_folder(self.view, folder, &self.path, name)?);
+                    changed = true;
+                }
+                folders.push(name.clone());
+                continue;
+            }
+            match standing {
+                Some(stat) if self.is_held(name, &stat) && verify::has_kind(self.view, &stat, entry.kind) => {}
+                Some(stat) if self.is_as_committed(folder, entry, &stat)? => {}
+                _ => self.rewrite(folder, entry)?,
+            }
+        }
+        if changed || self.restored.removed + self.restored.rewritten > before {
+            let expected = entries.iter().map(|entry| entry.name.as_slice());
+            let mark = mark_folder(folder, expected).map_err(|errno| self.failed("look at", b"", errno))?;
+            self.restored.marks.extend(mark.map(|mark| (self.path.clone(), mark)));
+        }
+        Ok(folders)
+    }
+
+    /// Lists what differs in a folder, and answers the folders among its entries that are there.
+    fn list(&mut self, folder: &OwnedFd, entries: &[Entry]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut folders = Vec::new();
+        for entry in entries {
+            self.go_on()?;
+            let name = &entry.name;
+            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let kind = standing.as_ref().map(folder::kind);
+            match entry.kind {
+                EntryKind::Folder if kind == Some(FileType::Directory) => {
+                    folders.push(name.clone());
+                    continue;
+                }
+                EntryKind::Submodule if kind == Some(FileType::Directory) => continue,
+                _ => {}
+            }
+            if let Some(stat) = &standing
+                && verify::has_kind(self.view, stat, entry.kind)
+                && (self.is_held(name, stat) || self.has_content(folder, entry, stat)?)
+            {
+                continue;
+            }
+            let left = Left::of(folder, name, standing.as_ref()).map_err(|errno| self.failed("read", name, errno))?;
+            let path = inside(&self.path, name);
+            if let OnDifference::List(listed) = &mut self.mode {
+                listed.insert(path, left);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Notes whether a folder differs from its entries, and answers the folders among them.
+    fn compare(&mut self, folder: &OwnedFd, entries: &[Entry], names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut folders = Vec::new();
+        let mut differs = names.len() != entries.len();
+        for entry in entries {
+            if differs {
+                break;
+            }
+            self.go_on()?;
+            let name = &entry.name;
+            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let Some(stat) = standing.filter(|stat| verify::has_kind(self.view, stat, entry.kind)) else {
+                differs = true;
+                break;
+            };
+            if matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule) {
+                folders.push(name.clone());
+            } else {
+                // A second name elsewhere is found again by the check before the tree is used for another commit.
+                let is_alone = stat.st_nlink == 1 && device(&stat) == self.device;
+                differs = !self.is_held(name, &stat) && !(is_alone && self.has_content(folder, entry, &stat)?);
+            }
+        }
+        if differs {
+            self.mode = OnDifference::Compare(true);
+        }
+        Ok(folders)
+    }
+
+    fn has_content(&mut self, folder: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<bool, Error> {
+        verify::has_content(self.view, folder, entry, stat, &mut self.content, &self.path, self.cancel)
+    }
+
+    /// True if a file or link has the right content; its mode is put right where only that differs.
+    fn is_as_committed(&mut self, folder: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<bool, Error> {
+        let wanted = if entry.kind == EntryKind::Link { FileType::Symlink } else { FileType::RegularFile };
+        // A second name elsewhere would let its owner write into the next commit's tree.
+        if folder::kind(stat) != wanted || device(stat) != self.device || stat.st_nlink > 1 {
+            return Ok(false);
+        }
+        if !self.has_content(folder, entry, stat)? {
+            return Ok(false);
+        }
+        let view = self.view;
+        if !verify::has_kind(view, stat, entry.kind) {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let set = rustix::fs::openat(folder, &*entry.name, flags, Mode::empty())
+                .and_then(|file| folder::set_mode(&file, view.shape().mode(entry.kind)));
+            // Not our file: a new one is.
+            return Ok(set.is_ok());
+        }
+        Ok(true)
+    }
+
+    /// Gives a folder inside of the tree the mode that it should have. True if it had another one.
+    fn mode_was_put_right(&self, folder: &OwnedFd, stat: &Stat) -> Result<bool, Error> {
+        if verify::has_kind(self.view, stat, EntryKind::Folder) {
+            return Ok(false);
+        }
+        folder::set_mode(folder, self.view.shape().mode(EntryKind::Folder))
+            .map_err(|errno| self.failed("set the mode of", b"", errno))?;
+        Ok(true)
+    }
+
+    fn rewrite(&mut self, folder: &OwnedFd, entry: &Entry) -> Result<(), Error> {
+        folder::remove_all(folder, &entry.name).map_err(|errno| self.failed("remove", &entry.name, errno))?;
+        let check = || if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
+        write_entry(self.view, folder, &self.path, entry, None, &check)?;
+        self.restored.rewritten += 1;
+        if let Ok(Some(stat)) = folder::look(folder, &entry.name) {
+            self.restored.marks.push((inside(&self.path, &entry.name), Mark::of(&stat)));
+        }
+        Ok(())
+    }
+
+    /// A reader that may write here can have taken our own permission away.
+    fn open_folder(&self, parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
+        folder::open(parent, name).map_err(|errno| self.failed("open the folder", name, errno))
+    }
+
+    fn is_held(&self, name: &[u8], stat: &Stat) -> bool {
+        device(stat) == self.device && self.baseline.is_some_and(|baseline| baseline.holds(&self.path, name, stat))
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn failed(&self, doing: &'static str, name: &[u8], errno: Errno) -> Error {
+        Error::io(doing, inside(&self.path, name), errno)
+    }
+}
+
+fn device(stat: &Stat) -> u64 {
+    stat.st_dev
+}
