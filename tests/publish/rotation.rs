@@ -144,6 +144,46 @@ fn what_a_push_does_not_change_keeps_its_times_and_in_a_tree_its_inodes() {
     assert!(by_tree.len() < 8, "trees were used again");
 }
 
+#[test]
+fn trees_of_any_shape_take_turns_and_keep_nothing_that_an_app_added() {
+    let site = Site::new();
+    let patterns = site.path().join("patterns");
+    fs::write(&patterns, "/*\n!/d3/\n").unwrap();
+    let shapes =
+        [Shape { group_write: true, ..Shape::default() }, Shape { sparse_file: Some(patterns), ..Shape::default() }];
+    for shape in shapes {
+        let volume = site.volume_of(shape.clone(), Duration::ZERO);
+        let mut model = small();
+        site.put(&volume, commit(&site, &model));
+        prepare(&site, &volume);
+        site.put(&volume, next(&site, &mut model));
+        prepare(&site, &volume);
+        volume.sweep(|_| false, || true).unwrap();
+        let trees = folders(&site);
+        for round in 0..5 {
+            thread::sleep(TICK);
+            let live = Oid::from_str(
+                &fs::read_link(site.root().join("current")).unwrap().file_name().unwrap().to_string_lossy(),
+            );
+            let tree = site.tree_path(live.unwrap());
+            fs::write(tree.join("d1/added"), "app").unwrap();
+            fs::write(tree.join("d2/e2/f2"), "app").unwrap();
+            let commit = next(&site, &mut model);
+            let built = build(&site, &volume, commit);
+            assert!(built.spare.is_some(), "{shape:?}, round {round}: {built:?}");
+            assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole, "{shape:?}");
+            let tree = site.tree_path(commit);
+            assert!(!tree.join("d1/added").exists(), "{shape:?}, round {round}");
+            assert_eq!(tree.join("d3").exists(), shape.sparse_file.is_none(), "{shape:?}");
+            assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{shape:?}");
+            volume.sweep(|_| false, || true).unwrap();
+            assert!(folders(&site).keys().eq(trees.keys()), "{shape:?}, round {round}");
+        }
+        drop(volume);
+        fs::remove_dir_all(site.root()).unwrap();
+    }
+}
+
 type Act = (&'static str, fn(&Path, &Path));
 
 /// What an app may do to the tree that it reads.
