@@ -1,6 +1,7 @@
 //! What hooks and apps write into a published tree: it stays while the commit is published, and is in no other commit.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Script;
@@ -44,6 +45,11 @@ fn added(site: &Site, commit: &str) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// The tree that is published: one that was rebuilt has another inode.
+fn inode(site: &Site) -> u64 {
+    fs::metadata(site.link()).unwrap().ino()
 }
 
 fn read(path: PathBuf) -> Option<String> {
@@ -107,16 +113,19 @@ async fn what_a_hook_makes_of_tracked_files_counts_as_published_and_is_in_no_oth
             site.wait_published(&commit).await;
             eventually(PATIENCE, || is_made(&site, &commit)).await;
         }
+        // It is accepted when the hook has ended, so a moment after the files are there.
+        let kept = site.root().join(".pushsync/hook-changes");
+        eventually(PATIENCE, || read(kept.clone()).is_some_and(|text| text.starts_with(&commit))).await;
         let log = site.sidecar().log();
         let said = log.iter().filter(|line| line.contains("what it made of them counts as published")).count();
         assert_eq!(said, 1, "{log:#?}");
-        // Not a damage to the next process, either.
-        let kept = site.root().join(".pushsync/hook-changes");
-        eventually(PATIENCE, || read(kept.clone()).is_some_and(|text| text.starts_with(&commit))).await;
+        // Not a damage to the next process, either: it keeps the tree. There the hook runs again, and writes the file anew.
+        let before = inode(&site);
         for _ in 0..2 {
             restart(&mut site).await;
             site.wait_record(|record| record.new.as_deref() == Some(commit.as_str())).await;
-            assert!(is_made(&site, &commit));
+            eventually(PATIENCE, || is_made(&site, &commit)).await;
+            assert_eq!(inode(&site), before, "it was rebuilt");
         }
         // Without the hook the next commits are as committed, whatever tree they are made from.
         script.become_("exit 0");
@@ -158,10 +167,6 @@ async fn a_cache_that_an_app_writes_makes_no_restart_rebuild_and_is_in_no_other_
         let cache = site.link().join("d1/__pycache__");
         fs::create_dir(&cache).unwrap();
         fs::write(cache.join("f1.pyc"), "compiled").unwrap();
-        let inode = |site: &Site| {
-            use std::os::unix::fs::MetadataExt as _;
-            fs::metadata(site.link()).unwrap().ino()
-        };
         let before = inode(&site);
         for _ in 0..2 {
             restart(&mut site).await;
