@@ -331,7 +331,7 @@ impl Walk<'_> {
             } else {
                 // A second name elsewhere is found again by the check before the tree is used for another commit.
                 let is_alone = stat.st_nlink == 1 && device(&stat) == self.device;
-                differs = !self.is_held(name, &stat) && !(is_alone && self.has_content(folder, entry, &stat)?);
+                differs = !(self.is_held(name, &stat) || is_alone && self.has_content(folder, entry, &stat)?);
             }
         }
         if differs {
