@@ -10,7 +10,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::flags::{
-    APP_KEYS, FLAGS, Fallback, Flag, GIT_SYNC, GIT_SYNC_3, Group, Kind, OURS, PASSWORDS, older, older_variables,
+    APP_KEYS, FLAGS, Fallback, Flag, GIT_SYNC, GIT_SYNC_3, Group, Kind, OURS, Older, PASSWORDS, flag, older,
+    older_variables,
 };
 use super::given::{Given, Source};
 use super::problem::{Problem, nearest};
@@ -122,6 +123,7 @@ fn argument(flag: &'static Flag) -> Arg {
 /// Reads the arguments after the program's name and the word `run`.
 pub(super) fn read_arguments(arguments: Vec<OsString>, given: &mut Given) -> Asked {
     let mut arguments = arguments;
+    add_dashes(&mut arguments, given);
     let matches = loop {
         let error = match command().try_get_matches_from(&arguments) {
             Ok(matches) => break matches,
@@ -143,6 +145,21 @@ pub(super) fn read_arguments(arguments: Vec<OsString>, given: &mut Given) -> Ask
     collect(&matches, given);
     older_names::collect(&matches, given);
     Asked::Run
+}
+
+/// Refuses flags with one dash, which git-sync v3 takes and v4 does not, and gives them their second one, so that what they say is
+/// checked as well.
+fn add_dashes(arguments: &mut [OsString], given: &mut Given) {
+    for argument in arguments {
+        let Some(text) = argument.to_str().and_then(|text| text.strip_prefix('-')) else { continue };
+        let name = text.split('=').next().unwrap_or_default();
+        let is_flag = flag(name).is_some() || older().any(|older| older.name == name);
+        if name.len() > 1 && is_flag {
+            let message = format!("has one dash; write --{name}, as for git-sync v4");
+            given.problems.push(Problem { origin: format!("-{name}"), message, unknown: true });
+            *argument = format!("-{}", argument.to_string_lossy()).into();
+        }
+    }
 }
 
 fn collect(matches: &ArgMatches, given: &mut Given) {
@@ -249,7 +266,11 @@ pub(super) fn warn_of_unknown_variables(environment: &HashMap<OsString, OsString
         if !ours || known.iter().any(|known| known == name) || is_service_link(name) {
             continue;
         }
-        let meant = nearest(name, known.iter().map(String::as_str));
+        // Half of a name of git-sync v3, such as GITSYNC_BRANCH: the name of today for what that one said.
+        let of_older = |older: &&Older| older.variable.is_some_and(|old| old.replace(GIT_SYNC_3, GIT_SYNC) == name);
+        let older = older().find(of_older).and_then(Older::now).and_then(flag);
+        let meant = older.map(|flag| flag.variables().swap_remove(1));
+        let meant = meant.as_deref().or_else(|| nearest(name, known.iter().map(String::as_str)));
         let hint = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
         given.warnings.push(format!("{name}: is not a variable of pushsync and has no effect{hint}"));
     }

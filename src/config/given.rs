@@ -53,16 +53,34 @@ impl Given {
                     _ => vec![value.clone()],
                 };
                 if !values.is_empty() {
-                    if older.contains(&variable) {
-                        let now = &flag.variables()[0];
-                        self.warnings
-                            .push(format!("{variable}: is a name of git-sync v3; use --{} or {now}", flag.name));
-                    }
-                    self.sources.insert(flag.name, Source { origin: variable, values });
+                    let origin = if older.contains(&variable) {
+                        self.older_name(flag, variable, value, environment)
+                    } else {
+                        variable
+                    };
+                    self.sources.insert(flag.name, Source { origin, values });
                     break;
                 }
             }
         }
+    }
+
+    /// Warns of a variable of git-sync v3. Charts that serve both releases set the name of v4 beside it: the value is that one's
+    /// then, and no warning is due.
+    fn older_name(
+        &mut self,
+        flag: &Flag,
+        variable: String,
+        value: &OsStr,
+        environment: &HashMap<OsString, OsString>,
+    ) -> String {
+        let names = flag.variables();
+        let same = names.iter().find(|name| environment.get(OsStr::new(name)).is_some_and(|other| other == value));
+        if let Some(same) = same {
+            return same.clone();
+        }
+        self.warnings.push(format!("{variable}: is a name of git-sync v3; use --{} or {}", flag.name, names[0]));
+        variable
     }
 
     /// True if somebody said so, by flag or variable.

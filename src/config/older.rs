@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::flags::{Became, GIT_SYNC, Older, older};
+use super::flags::{Became, GIT_SYNC, GIT_SYNC_3, Older, older};
 use super::given::{Given, Source};
 use super::problem::Problem;
 use super::values;
@@ -41,9 +41,32 @@ pub(super) fn read_environment(environment: &HashMap<OsString, OsString>, given:
     for older in older() {
         let Some(variable) = older.variable else { continue };
         if let Some(value) = environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()) {
+            if says_nothing_new(older, variable, value, environment) {
+                continue;
+            }
             take(older, variable.to_owned(), value, given);
         }
     }
+}
+
+/// True if a variable of git-sync v4 says the same, as in charts that serve both releases.
+fn says_nothing_new(older: &Older, variable: &str, value: &OsStr, environment: &HashMap<OsString, OsString>) -> bool {
+    let now = older.now().map_or_else(|| variable.replace(GIT_SYNC_3, GIT_SYNC), |now| variable_of(now));
+    let Some(there) = environment.get(OsStr::new(&now)) else { return false };
+    match older.became {
+        Became::Seconds { .. } => {
+            let duration = |text: &str| values::duration(text).ok();
+            let seconds = seconds(value).ok().flatten().and_then(|text| duration(&text));
+            seconds.is_some() && seconds == there.to_str().and_then(duration)
+        }
+        Became::Renamed { .. } | Became::Needless => there == value,
+        Became::Password | Became::Gone { .. } => false,
+    }
+}
+
+/// git-sync v4's variable for a flag.
+fn variable_of(flag: &str) -> String {
+    format!("{GIT_SYNC}{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
 fn take(older: &Older, origin: String, value: &OsStr, given: &mut Given) {

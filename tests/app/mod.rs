@@ -38,6 +38,7 @@ mod refusals;
 mod site;
 mod slow_disk;
 mod soak;
+mod specs;
 mod ssh;
 mod standby;
 mod startup;

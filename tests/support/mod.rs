@@ -18,6 +18,7 @@ pub mod pty;
 pub mod pushes;
 pub mod repo;
 pub mod sidecar;
+pub mod specs;
 pub mod sshd;
 pub mod stub;
 pub mod tls;
