@@ -12,6 +12,7 @@ pub mod error;
 pub mod flush;
 pub mod lfs;
 pub mod log;
+pub mod names;
 pub mod notices;
 pub mod pattern;
 pub mod proxy;

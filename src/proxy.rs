@@ -9,6 +9,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use crate::names;
 use crate::remote_url::decode;
 use crate::secret::Secret;
 
@@ -169,12 +170,13 @@ impl Proxies {
         }
     }
 
-    /// Makes a client of the library use what [`Proxies::choose`] says for the address, and nothing else.
+    /// Makes a client of the library use what [`Proxies::choose`] says for the address, and nothing else. Its names are looked
+    /// up on threads of our own.
     ///
     /// # Errors
     /// Says in words why the proxy cannot be used.
     pub fn apply(&self, client: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, String> {
-        let client = client.no_proxy();
+        let client = client.no_proxy().dns_resolver(names::System);
         match self.choose(url)? {
             None => Ok(client),
             Some(proxy) => Ok(client.proxy(proxy.for_client().map_err(|error| error.to_string())?)),

@@ -69,17 +69,30 @@ static APART: AtomicUsize = AtomicUsize::new(0);
 /// # Errors
 /// [`Lost`], if the job panicked, or if too many such threads hang.
 pub async fn apart<T: Send + 'static>(name: &'static str, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
-    let one_more = |count| (count < MOST_THREADS).then_some(count + 1);
-    APART.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Lost::NoThread)?;
+    apart_of(&APART, MOST_THREADS, name, job).await
+}
+
+/// The same among at most so many threads, which are counted in `alive`.
+///
+/// # Errors
+/// [`Lost`], as for [`apart`].
+pub async fn apart_of<T: Send + 'static>(
+    alive: &'static AtomicUsize,
+    most: usize,
+    name: &'static str,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Lost> {
+    let one_more = |count| (count < most).then_some(count + 1);
+    alive.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).map_err(|_| Lost::NoThread)?;
     let (answer, answered) = oneshot::channel();
     let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(job));
-        APART.fetch_sub(1, Ordering::Relaxed);
+        alive.fetch_sub(1, Ordering::Relaxed);
         // The receiver is gone if nothing waits for the job any more.
         let _ = answer.send(outcome);
     });
     if started.is_err() {
-        APART.fetch_sub(1, Ordering::Relaxed);
+        alive.fetch_sub(1, Ordering::Relaxed);
         return Err(Lost::NoThread);
     }
     answered.await.map_err(|_closed| Lost::Panicked)?.map_err(|panic| Lost::by(panic.as_ref()))

@@ -328,6 +328,16 @@ impl Error {
         }
     }
 
+    /// What an HTTP client met in this process, whichever request it was for: no descriptor, or no thread to look up a name.
+    pub(crate) fn of_client(source: &Cause) -> Option<Self> {
+        let words = source.to_string();
+        if is_want_of_descriptors(&words) {
+            Some(Self::NoDescriptors { source: Cause::new(&words) })
+        } else {
+            words.contains(&Lost::NoThread.to_string()).then_some(Self::Internal { source: Lost::NoThread })
+        }
+    }
+
     /// `--volume-limit` would be crossed.
     pub(crate) fn over_limit(exceeded: Exceeded) -> Self {
         Self::DiskFull { source: Cause::new(&exceeded.to_string()) }

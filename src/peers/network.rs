@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::message::SIGNATURE;
+use crate::names;
 
 /// Of an answer no more than this is read: whoever answers at a peer's address need not be one.
 const LONGEST_ANSWER: usize = 1024;
@@ -64,8 +65,8 @@ pub struct Tcp;
 impl Network for Tcp {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
-            match tokio::net::lookup_host((host, port)).await {
-                Ok(addresses) => Ok(addresses.collect()),
+            match names::addresses(host, port).await {
+                Ok(addresses) => Ok(addresses),
                 Err(error) if is_denial(&error) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
                 Err(error) => Err(error),
             }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::names;
+
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a port turned out to speak.
@@ -46,6 +48,7 @@ async fn answers(url: &Url, scheme: &str) -> bool {
         .timeout(PATIENCE)
         .redirect(redirect::Policy::none())
         .no_proxy()
+        .dns_resolver(names::System)
         // Only the protocol is asked for; nothing secret is sent.
         .tls_danger_accept_invalid_certs(true)
         .build();
@@ -57,7 +60,8 @@ async fn answers(url: &Url, scheme: &str) -> bool {
 async fn takes_proxy_protocol(url: &Url) -> bool {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
     let exchange = async {
-        let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        let addresses = names::addresses(host.trim_matches(['[', ']']), port).await?;
+        let mut stream = TcpStream::connect(&*addresses).await?;
         let request = format!("PROXY UNKNOWN\r\nHEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut start = [0; 12];

@@ -17,7 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("secret_file", &["secret"]),
     ("remote_url", &["secret"]),
-    ("proxy", &["remote_url", "secret"]),
+    ("names", &["worker"]),
+    ("proxy", &["names", "remote_url", "secret"]),
     ("signature", &["secret"]),
     ("commit", &[]),
     ("lfs", &[]),
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "error",
             "flush",
             "lfs",
+            "names",
             "proxy",
             "remote_url",
             "secret",
@@ -74,7 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "text", "worker",
         ],
     ),
-    ("peers", &["api", "clock", "metrics", "secret", "signature"]),
+    ("peers", &["api", "clock", "metrics", "names", "secret", "signature"]),
     (
         "server",
         &[
@@ -110,7 +112,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
-    ("ping", &["clock", "config", "log", "proxy", "remote_url", "secret", "secret_file", "signature"]),
+    ("ping", &["clock", "config", "log", "names", "proxy", "remote_url", "secret", "secret_file", "signature"]),
     ("signals", &["api", "sync"]),
     ("dashboard", &["api", "clock", "proxy"]),
     // Not part of the product: tests and fuzzers reach through it. Its targets lie in the areas, under the areas' own rules.

@@ -46,8 +46,9 @@ impl Askpass {
     /// Asks it.
     pub(crate) async fn ask(&self, network: &Network) -> Result<Login, Error> {
         *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let login =
-            self.answer(network).await.map_err(|cause| Error::Askpass { url: self.to_string(), source: cause })?;
+        let told =
+            |source| Error::of_client(&source).unwrap_or_else(|| Error::Askpass { url: self.to_string(), source });
+        let login = self.answer(network).await.map_err(told)?;
         *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
         Ok(login)
     }

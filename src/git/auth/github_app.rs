@@ -105,7 +105,8 @@ impl GithubApp {
 
     /// Asks for a new token. `file` is what the key's file holds.
     pub(crate) async fn renew(&self, file: Option<Secret>, network: &Network) -> Result<Login, Error> {
-        let told = |source| Error::AppToken { api: self.to_string(), source };
+        let told =
+            |source| Error::of_client(&source).unwrap_or_else(|| Error::AppToken { api: self.to_string(), source });
         let key = match &self.key {
             AppKey::Value(secret) => Some(secret.clone()),
             AppKey::File(_) => file,

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::names;
+
 /// Longer than the five seconds after which a resolver asks a second time, as long as nobody has told it otherwise.
 const LONGEST: Duration = Duration::from_secs(8);
 /// The system's resolver cannot be stopped: so many calls that nobody waits for any more may be at work.
@@ -42,9 +44,9 @@ impl Resolver {
                 let call = calls.acquire_owned().await.map_err(io::Error::other)?;
                 // A task of its own: the call goes on when nobody waits, and is counted until it has ended.
                 let task = tokio::spawn(async move {
-                    let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
+                    let addresses = names::addresses(&name, 0).await;
                     drop(call);
-                    Ok(addresses?.collect::<Vec<SocketAddr>>())
+                    addresses
                 });
                 task.await.map_err(io::Error::other)?
             };

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use hyper_util::client::legacy;
 
-use crate::error::is_want_of_descriptors;
 use crate::git::error::{Cause, Error};
 
 #[derive(Debug)]
@@ -102,8 +101,8 @@ pub(crate) fn broken(remote: String, after: Duration, fault: TransportError) -> 
     let source = fault.source;
     let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    if is_want_of_descriptors(&words) {
-        Error::NoDescriptors { source }
+    if let Some(ours) = Error::of_client(&source) {
+        ours
     } else if fault.connect && says(&["dns error", "failed to lookup address"]) {
         Error::Dns { remote, source }
     } else if fault.connect && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::names;
+
 #[derive(Debug, thiserror::Error)]
 #[error("it leads to an address of this machine or of the link ({0}), which holds no objects")]
 pub(crate) struct Inside(String);
@@ -41,8 +43,9 @@ pub(crate) struct Outside;
 impl Resolve for Outside {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let (inside, outside): (Vec<SocketAddr>, Vec<_>) = found.partition(|found| is_inside(found.ip()));
+            let found = names::addresses(name.as_str(), 0).await?;
+            let (inside, outside): (Vec<SocketAddr>, Vec<_>) =
+                found.into_iter().partition(|found| is_inside(found.ip()));
             match (outside.is_empty(), inside.first()) {
                 (true, Some(address)) => Err(Inside(format!("{} is {}", name.as_str(), address.ip())).into()),
                 _ => Ok(Box::new(outside.into_iter()) as Addrs),

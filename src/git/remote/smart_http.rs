@@ -177,9 +177,10 @@ impl Http {
             return Ok(&self.wire);
         }
         if self.moved.get().is_none() {
-            let client = client::build_apart(&options.route(), true, options.timeout)
-                .await
-                .map_err(|source| Error::Tls { remote: options.url.to_string(), source })?;
+            let told = |source| {
+                Error::of_client(&source).unwrap_or_else(|| Error::Tls { remote: options.url.to_string(), source })
+            };
+            let client = client::build_apart(&options.route(), true, options.timeout).await.map_err(told)?;
             // Another thread may have been first; either will do.
             let _ = self.moved.set(HttpClient::Library(client));
         }
