@@ -153,7 +153,8 @@ impl Engine {
     async fn compact_now(&self, effort: Effort, due: bool, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
         let started = Instant::now();
         let plan = self.run_quietly(self.deadline(), move |inner, _| {
-            plan::plan(&inner.store, effort, due, keep, inner.options.depth)
+            let options = &inner.options;
+            plan::plan(&inner.store, effort, due, keep, (options.depth, &options.allowance))
         });
         let Some(plan) = plan.await? else { return Ok(None) };
         let plan = Arc::new(plan);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use super::faults::Tmpfs;
 use super::site::Site;
 use crate::support::control_group::Group;
 use crate::support::{PATIENCE, eventually, skip};
@@ -54,5 +55,43 @@ async fn a_file_that_is_larger_than_the_containers_memory_is_cloned_changed_and_
     }
     assert_eq!(group.killed(), 0);
     assert!(site.sidecar().is_running());
+    site.sidecar().kill();
+}
+
+/// What is written to a volume in memory is charged to the container. Beyond its limit the kernel would end it.
+#[tokio::test]
+async fn a_push_that_does_not_fit_into_a_volume_in_memory_is_told_and_nobody_is_killed() {
+    let mut site = Site::new();
+    let Some(_volume) = Tmpfs::mount(&site.root(), "size=512m") else { return };
+    let Some(group) = Group::make(LIMIT) else { return };
+    site.set("stale-worktree-timeout", "200ms");
+    let noise = |length: usize| {
+        let mut content = vec![0; length];
+        fastrand::Rng::with_seed(7).fill(&mut content);
+        content
+    };
+    site.repo.push_file("small", noise(4 << 20), "4 MiB");
+    let sidecar = group.run(site.arguments());
+    site.started(sidecar).await;
+    let live = site.repo.head();
+    site.wait_published(&live).await;
+    for size in [26, 80] {
+        let before = site.repo.head();
+        site.repo.write("large", noise(size << 20));
+        let large = site.repo.commit("a large file");
+        site.repo.push();
+        assert_eq!(site.ring(&before, &large).await.status, 202);
+        let record = site.wait_record(|record| record.new.as_deref() == Some(&large) && record.error.is_some()).await;
+        let error = record.error.unwrap();
+        println!("{size} MiB: {error:?}");
+        assert_eq!(error.kind, "disk_full", "{error:?}");
+        assert_eq!((group.killed(), site.sidecar().is_running()), (0, true));
+        site.assert_whole(&live);
+    }
+    site.repo.remove("large");
+    let after = site.push_and_ring("page", "without it").await;
+    site.wait_published(&after).await;
+    site.assert_whole(&after);
+    assert_eq!(group.killed(), 0);
     site.sidecar().kill();
 }

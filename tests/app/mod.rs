@@ -26,6 +26,7 @@ mod lfs_faults;
 mod limits;
 mod live;
 mod locks;
+mod malformed;
 mod measure;
 mod model;
 mod odd_volumes;

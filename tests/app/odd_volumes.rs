@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pushsync::api::Outcome;
 
+use super::faults::Tmpfs;
 use super::site::{Site, published};
 use crate::support::odd_volume::{Lacks, OddVolume};
 use crate::support::sidecar::Sidecar;
@@ -346,6 +347,25 @@ async fn readers_get_into_a_worktrees_folder_whose_mode_was_narrowed() {
     fs::set_permissions(&trees, fs::Permissions::from_mode(0o700)).unwrap();
     site.start_in_sync().await;
     eventually(PATIENCE, || fs::metadata(&trees).unwrap().permissions().mode() & 0o777 == 0o755).await;
+}
+
+/// A spec of git-sync v3 without `--root` publishes where no other container looks.
+#[tokio::test]
+async fn a_root_that_is_on_no_volume_is_warned_of_once_with_the_volumes_that_there_are() {
+    let mut site = Site::new();
+    let Some(_volume) = Tmpfs::mount(&site.path("volume"), "size=1m") else { return };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let above = |line: &str| line.split(' ').nth(4).is_some_and(|at| at != "/" && site.folder.path().starts_with(at));
+    if mounts.lines().any(above) {
+        return skip("a folder for temporary files (TMPDIR) on the root file system");
+    }
+    let sidecar = Sidecar::start_with(site.arguments(), &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+    site.started(sidecar).await;
+    site.wait_published(&site.repo.head()).await;
+    let volume = site.path("volume").display().to_string();
+    let log = site.sidecar().log();
+    let told: Vec<_> = log.iter().filter(|line| line.contains("is on no volume")).collect();
+    assert!(told.len() == 1 && told[0].contains(&volume), "{told:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::lfs::Kept;
 use super::site::Site;
 use crate::support::{PATIENCE, eventually};
 
@@ -70,10 +71,8 @@ async fn what_would_cross_the_limit_is_told_and_the_old_tree_stays_live() {
         site.start_in_sync().await;
         let live = site.push_and_ring("small", "2").await;
         site.wait_published(&live).await;
-        // The tree does not fit, or the pack does not. From a folder of this machine libgit2 takes a whole object before it
-        // asks whether to go on, so there a single large file may cross the limit for that long.
-        let sizes: &[usize] = if scheme == "file" { &[9] } else { &[9, 20] };
-        for &size in sizes {
+        // The tree does not fit, or the pack does not.
+        for size in [9, 20, 40] {
             site.repo.write("large", noise(size * MIB));
             let large = site.push_and_ring("small", &format!("with {size} MiB")).await;
             let record =
@@ -119,4 +118,28 @@ async fn a_push_that_fits_without_the_standby_tree_is_published() {
     site.assert_whole(&large);
     println!("peak {} KiB", watch.peak() >> 10);
     assert!(watch.peak() <= 52 << 20, "{} bytes", watch.peak());
+}
+
+#[tokio::test]
+async fn an_object_of_lfs_that_does_not_fit_is_given_up_before_the_limit() {
+    let mut kept = Kept::new();
+    kept.site.set("volume-limit", "30Mi").set("stale-worktree-timeout", "200ms");
+    kept.write("a.bin", 4 * MIB);
+    kept.commit();
+    let watch = Watch::begin(&kept.site);
+    kept.site.start_in_sync().await;
+    let live = kept.site.repo.head();
+    for size in [14, 40] {
+        let (large, _) = kept.push("b.bin", size * MIB).await;
+        let record =
+            kept.site.wait_record(|record| record.new.as_deref() == Some(&large) && record.error.is_some()).await;
+        let error = record.error.unwrap();
+        println!("{size} MiB: {error:?}, peak {} KiB", watch.peak() >> 10);
+        assert_eq!(error.kind, "disk_full", "{error:?}");
+        assert_eq!(kept.site.published().as_deref(), Some(&*live));
+    }
+    kept.site.repo.remove("b.bin");
+    let after = kept.ring().await;
+    kept.site.wait_published(&after).await;
+    assert!(watch.peak() <= 30 << 20, "{} bytes", watch.peak());
 }

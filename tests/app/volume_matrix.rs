@@ -71,6 +71,8 @@ fn volume(kind: &str, site: &mut Site) -> Option<Box<dyn Volume>> {
         "without chmod" => odd(site, Lacks { fixed_mode: Some(0o755), chmod: true, ..none }),
         "without flock" => odd(site, Lacks { flock: true, ..none }),
         "without fsync on folders" => odd(site, Lacks { fsync_on_folders: true, ..none }),
+        "full" => Tmpfs::mount(&site.root(), "size=24m").map(|volume| Box::new(volume) as _),
+        "without symbolic links" => odd(site, Lacks { symlinks: true, ..none }),
         "limited" => {
             site.set("volume-limit", "64Mi");
             Some(Box::new(()))
@@ -83,6 +85,11 @@ fn volume(kind: &str, site: &mut Site) -> Option<Box<dyn Volume>> {
 async fn row(kind: &str) -> Option<String> {
     let mut site = Site::new();
     let _volume = volume(kind, &mut site)?;
+    match kind {
+        "full" => return Some(full(site).await),
+        "without symbolic links" => return Some(without_links(site).await),
+        _ => {}
+    }
     let hook = Script::new(&site, "hook", r#"printf built > "$PWD/built-by-hook""#);
     site.repo.write("program", "#!/bin/sh\n");
     site.repo.make_executable("program");
@@ -151,6 +158,73 @@ async fn row(kind: &str) -> Option<String> {
     Some(format!("| {kind} | {} |", cells.join(" | ")))
 }
 
+/// The kind of error that a one-time run ends with.
+async fn refused_once(site: &Site, kind: &str) {
+    let (code, log) = once(site).await;
+    assert!(code == 1 && log.contains(kind), "{log}");
+}
+
+/// A volume that fills up with the second push: what is published stays, through a restart and one-time runs, and a push
+/// that fits heals it.
+async fn full(mut site: Site) -> String {
+    site.repo.push_file("large", vec![7; 1 << 20], "1 MiB");
+    site.start_in_sync().await;
+    let live = site.repo.head();
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(20 << 20).collect();
+    let before = site.repo.head();
+    let large = site.repo.push_file("large", noise, "20 MiB");
+    assert_eq!(site.ring(&before, &large).await.status, 202);
+    let record = site.wait_record(|record| record.error.is_some()).await;
+    assert_eq!(record.error.unwrap().kind, "disk_full");
+    site.assert_whole(&live);
+    let mut second = Sidecar::start(site.arguments());
+    second.wait_for_text(PATIENCE, "standing by").await;
+    second.terminate();
+    assert_eq!(second.exited(PATIENCE).await.code(), Some(143));
+    site.sidecar().terminate();
+    site.sidecar().exited(PATIENCE).await;
+    site.start().await;
+    site.assert_whole(&live);
+    assert_eq!(site.probe("/readyz").await.0, 200);
+    site.sidecar().terminate();
+    site.sidecar().exited(PATIENCE).await;
+    for _ in 0..2 {
+        refused_once(&site, "disk_full").await;
+        site.assert_whole(&live);
+    }
+    site.start().await;
+    let small = site.push_and_ring("large", "it fits").await;
+    site.wait_published(&small).await;
+    site.assert_whole(&small);
+    "| full | ok | `disk_full`, heals | stands by | the old tree is live | exit 1, the old tree stays | - |".to_owned()
+}
+
+/// Nothing can be published without a link; each of the ways to start says so.
+async fn without_links(mut site: Site) -> String {
+    site.start().await;
+    let refused =
+        |record: &pushsync::api::Record| record.error.as_ref().is_some_and(|error| error.kind == "no_symlinks");
+    site.wait_record(refused).await;
+    let mut second = Sidecar::start(site.arguments());
+    second.wait_for_text(PATIENCE, "standing by").await;
+    second.terminate();
+    assert_eq!(second.exited(PATIENCE).await.code(), Some(143));
+    let before = site.repo.head();
+    let next = site.repo.push_file("folder/file", "2", "a push");
+    assert_eq!(site.ring(&before, &next).await.status, 202);
+    site.wait_record(|record| refused(record) && record.new.as_deref() == Some(&next)).await;
+    site.sidecar().terminate();
+    site.sidecar().exited(PATIENCE).await;
+    site.start().await;
+    site.wait_record(refused).await;
+    site.sidecar().terminate();
+    site.sidecar().exited(PATIENCE).await;
+    for _ in 0..2 {
+        refused_once(&site, "no_symlinks").await;
+    }
+    "| without symbolic links | `no_symlinks` | `no_symlinks` | stands by | `no_symlinks` | exit 1 | - |".to_owned()
+}
+
 #[tokio::test]
 async fn each_kind_of_volume_carries_the_whole_life_of_a_site() {
     let mut rows = Vec::new();
@@ -166,6 +240,8 @@ async fn each_kind_of_volume_carries_the_whole_life_of_a_site() {
         "without flock",
         "without fsync on folders",
         "limited",
+        "full",
+        "without symbolic links",
     ] {
         match row(kind).await {
             Some(row) => {

@@ -1,11 +1,14 @@
 //! Passwords, tokens, certificates and slow servers as people have them, with the real program.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::site::Site;
 use crate::support::git_http::Mode;
 use crate::support::sidecar::Sidecar;
+use crate::support::sshd::Sshd;
+use crate::support::stub::{Stub, answer};
 use crate::support::tls::{Authority, TlsFront, VALID};
 use crate::support::{PATIENCE, eventually};
 
@@ -143,4 +146,62 @@ async fn silence_is_waited_out_as_long_as_the_sync_may_take() {
         eventually(PATIENCE * 3, || site.published().as_deref() == Some(head.as_str())).await;
         assert!(site.history().await.iter().all(|record| record.error.is_none()));
     }
+}
+
+/// The same over SSH, where libgit2 waits: both ways, the limit is that of the sync.
+#[tokio::test]
+async fn silence_over_ssh_is_waited_out_as_long_as_the_sync_may_take_and_no_longer() {
+    let Some(sshd) = Sshd::start() else { return };
+    let mut site = Site::new();
+    let (url, key) = (sshd.url(&site.repo.bare()), sshd.key().display().to_string());
+    site.set("repo", &url).set("ssh-key-file", &key).set("ssh-known-hosts", "false").set("hook-repo", "acme/site");
+    let once = site.path("silent-once");
+    let silent_once = format!("[ -e {0} ] || {{ touch {0}; sleep 33; }}; eval $SSH_ORIGINAL_COMMAND", once.display());
+    sshd.force(Some(&silent_once));
+    site.set("sync-timeout", "100s");
+    site.start().await;
+    let head = site.repo.head();
+    eventually(PATIENCE * 3, || site.published().as_deref() == Some(head.as_str())).await;
+    assert!(site.history().await.iter().all(|record| record.error.is_none()), "{:?}", site.history().await);
+    site.sidecar().kill();
+
+    sshd.force(Some("sleep 60"));
+    site.set("sync-timeout", "3s").set("period", "1s");
+    let began = Instant::now();
+    site.start().await;
+    let record = site.wait_record(|record| record.error.is_some()).await;
+    let error = record.error.unwrap();
+    assert!(error.kind == "timeout" && began.elapsed() >= Duration::from_secs(3), "{error:?}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("--sync-timeout")));
+    assert_eq!(site.published().as_deref(), Some(head.as_str()));
+}
+
+/// A server that says when to come again is not asked before, however short the period is.
+#[tokio::test]
+async fn the_poll_waits_as_long_as_a_server_says() {
+    const WAIT: Duration = Duration::from_secs(4);
+    let mut site = Site::new();
+    let asked_at = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked_at);
+    let server = Stub::start(move |_| {
+        log.lock().unwrap().push(Instant::now());
+        async {
+            let mut response = answer(503, "come again later\n");
+            response.headers_mut().insert("retry-after", WAIT.as_secs().to_string().parse().unwrap());
+            response
+        }
+    })
+    .await;
+    site.set("repo", &format!("http://{}/site.git", server.address)).set("period", "100ms");
+    site.start().await;
+    // Requests of one look follow each other at once.
+    let pauses = || {
+        let times = asked_at.lock().unwrap().clone();
+        let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+        pauses.filter(|pause| *pause > Duration::from_millis(80)).collect::<Vec<_>>()
+    };
+    eventually(PATIENCE, || pauses().len() >= 2).await;
+    assert!(pauses().iter().all(|pause| *pause >= WAIT), "{:?}", pauses());
+    let error = site.wait_record(|record| record.error.is_some()).await.error.unwrap();
+    assert_eq!(error.kind, "server_error", "{error:?}");
 }

@@ -6,7 +6,7 @@ use crate::commit;
 use crate::git::error::{Cause, Error};
 use crate::git::fetch::want::{Fetched, Want, target};
 use crate::git::maintenance::Upkeep;
-use crate::git::remote::local;
+use crate::git::remote::local::{self, Extent};
 use crate::git::remote::resolve_ref::Look;
 use crate::git::remote::transport::{Link, Received};
 use crate::git::store::compact::temporary;
@@ -43,11 +43,17 @@ pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
         Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
         _ => by_hash(link, commit),
     };
-    let asked = if can_negotiate(link.store)? { ask(link) } else { whole_copy(link, want) };
+    let asked = if is_counted(link) {
+        local::copy(link, commit, Extent::Missing).map(|received| (commit, received))
+    } else if can_negotiate(link.store)? {
+        ask(link)
+    } else {
+        whole_copy(link, want)
+    };
     let (mut commit, mut received) = match asked {
         Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
             tracing::debug!(%error, "libgit2 cannot copy from this folder; the objects are copied one by one");
-            (commit, local::copy(link, commit).map_err(|_| error)?)
+            (commit, local::copy(link, commit, Extent::Whole).map_err(|_| error)?)
         }
         asked => asked?,
     };
@@ -63,7 +69,7 @@ pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
     {
         // Between two folders libgit2 leaves out what the history of our refs has, though we may have dropped it.
         (commit, received) = match whole_copy(link, want) {
-            Err(error) if !is_ours(&error) => (commit, local::copy(link, commit).map_err(|_| error)?),
+            Err(error) if !is_ours(&error) => (commit, local::copy(link, commit, Extent::Whole).map_err(|_| error)?),
             copied => copied?,
         };
         complete = completeness::is_complete(link.store, commit, known)?;
@@ -107,6 +113,10 @@ fn deepen(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
 /// From one folder to another libgit2 copies only what the refs of ours do not reach over there, and takes no depth. So
 /// everything is copied into an empty store beside, and taken over from there.
 fn whole_copy(link: &Link<'_>, want: &Want) -> Result<(Oid, Received), Error> {
+    if is_counted(link) {
+        let (commit, _) = target(want);
+        return local::copy(link, commit, Extent::Whole).map(|received| (commit, received));
+    }
     let beside = temporary::TemporaryStore::make(link.store.path())?;
     let empty = beside.open()?;
     let into = Link { store: &empty, ..*link };
@@ -140,6 +150,11 @@ fn can_negotiate(store: &Repository) -> Result<bool, Error> {
 
 fn is_local(link: &Link<'_>) -> bool {
     link.options.url.transport() == Transport::Local
+}
+
+/// True if each piece that is copied has to be counted before it is written, which libgit2 does not do between two folders.
+fn is_counted(link: &Link<'_>) -> bool {
+    is_local(link) && link.options.allowance.limit().is_some()
 }
 
 fn by_name(link: &Link<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
@@ -177,7 +192,12 @@ fn module(link: &Link<'_>, commit: Oid) -> Result<Fetched, Error> {
     if completeness::is_complete_with_blobs(link.store, commit, None)? {
         return Ok(Fetched { commit, bytes: 0, objects: 0 });
     }
-    let received = match by_hash(link, commit) {
+    let asked = if is_counted(link) {
+        local::copy(link, commit, Extent::Missing).map(|received| (commit, received))
+    } else {
+        by_hash(link, commit)
+    };
+    let received = match asked {
         Ok((_, received)) => Ok(received),
         Err(Error::NoSuchCommit { .. }) => by_any_name(link, commit),
         Err(error) => Err(error),

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::Receiver;
 
+use crate::allowance::Allowance;
 use crate::git::error::Error;
 use crate::lfs::{ObjectId, Objects, Pointer};
 use crate::worker::Cancel;
@@ -85,13 +86,23 @@ impl Landing {
     }
 
     /// Writes what comes until nothing comes any more, and gives the object its name if it is whole.
-    pub(crate) fn take(&mut self, mut pieces: Receiver<Bytes>, cancel: &Cancel) -> Result<Landed, Error> {
+    /// What the volume may not hold any more is given up, and what came of it before with it.
+    pub(crate) fn take(
+        &mut self,
+        mut pieces: Receiver<Bytes>,
+        allowance: &Allowance,
+        cancel: &Cancel,
+    ) -> Result<Landed, Error> {
         while let Some(piece) = pieces.blocking_recv() {
             if cancel.is_cancelled() {
                 return Ok(Landed::Open);
             }
             if self.so_far + piece.len() as u64 > self.pointer.size {
                 return self.wrong("it is longer than its pointer says");
+            }
+            if let Err(exceeded) = allowance.take(piece.len() as u64) {
+                self.restart()?;
+                return Err(Error::over_limit(exceeded));
             }
             self.file.write_all(&piece).map_err(|error| Error::from_disk(&self.folder, &error))?;
             self.hash.update(&piece);
@@ -135,7 +146,7 @@ mod tests {
             send.try_send(Bytes::from_static(piece)).unwrap();
         }
         drop(send);
-        landing.take(receive, &Cancel::default()).unwrap()
+        landing.take(receive, &Allowance::default(), &Cancel::default()).unwrap()
     }
 
     fn begin(folder: &Path, pointer: Pointer) -> Landing {

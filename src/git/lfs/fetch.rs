@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -268,8 +268,9 @@ impl Task<'_> {
         }
         landing.patched |= from > 0;
         let (send, pieces) = mpsc::channel::<Bytes>(WAITING);
+        let allowance = Arc::clone(&self.engine.options().allowance);
         let taking = writer.run(self.deadline, move |cancel| {
-            let landed = landing.take(pieces, cancel);
+            let landed = landing.take(pieces, &allowance, cancel);
             (landing, landed)
         });
         let (taken, broke) = tokio::join!(taking, self.feed(response, send, came));

@@ -56,8 +56,8 @@ impl Attempt<'_> {
             tools.drop_objects(self.deadline).await;
             tools.objects_due.store(true, Ordering::Relaxed);
             let full_ref = tools.board.followed().full_ref;
-            let fetch = tools.engine.fetch_objects(commit, lacking, full_ref);
-            let brought = tools.ask_git(Phase::Fetch, self.deadline, fetch).await?;
+            let fetch = || tools.engine.fetch_objects(commit, lacking.clone(), full_ref.clone());
+            let brought = self.with_room(fetch).await?;
             objects += brought.objects;
             bytes += brought.bytes;
         }

@@ -5,7 +5,7 @@
 use git2::Oid;
 
 use crate::error::{Phase, SyncError};
-use crate::git::{Fetched, Want};
+use crate::git::{self, Fetched, Want};
 use crate::publish::Volume;
 
 use super::Attempt;
@@ -17,15 +17,23 @@ impl Attempt<'_> {
         if tools.volume().is_some_and(|volume| volume.is_limited()) {
             tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         }
-        let fetched = tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_forward(want.clone(), from)).await;
-        match fetched {
+        self.with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
+    }
+
+    /// The same for anything that is brought onto the volume.
+    pub(super) async fn with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
+    where
+        F: Future<Output = Result<T, git::Error>>,
+    {
+        let tools = self.tools;
+        match tools.ask_git(Phase::Fetch, self.deadline, bring()).await {
             Err(error) if matches!(error.kind, "disk_full" | "no_inodes" | "quota") => {
                 let made = tools.on_disk(Phase::Fetch, self.deadline, Volume::make_room).await;
                 if !made.unwrap_or(false) {
                     return Err(error);
                 }
                 tracing::info!("the volume is full: the standby trees were dropped, and the fetch is tried again");
-                tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_forward(want, from)).await
+                tools.ask_git(Phase::Fetch, self.deadline, bring()).await
             }
             fetched => fetched,
         }

@@ -9,9 +9,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::Oid;
 
+use crate::allowance::Allowance;
 use crate::git::error::{Cause, Error};
 use crate::git::libgit2::memory;
 use crate::git::store::compact::pack_files;
@@ -57,10 +59,18 @@ pub(crate) struct Plan {
     /// True if only what is kept is taken over. Then loose objects are, too.
     pub full: bool,
     pub loose: Vec<PathBuf>,
+    /// What the new pack is counted by as it is written.
+    pub(super) allowance: Arc<Allowance>,
 }
 
 /// `None` if there is nothing to gain. `due`: there is garbage that the sizes do not show.
-pub(crate) fn plan(path: &Path, effort: Effort, due: bool, keep: Vec<Oid>, depth: u32) -> Result<Option<Plan>, Error> {
+pub(crate) fn plan(
+    path: &Path,
+    effort: Effort,
+    due: bool,
+    keep: Vec<Oid>,
+    (depth, allowance): (u32, &Arc<Allowance>),
+) -> Result<Option<Plan>, Error> {
     let on_disk = |error: std::io::Error| Error::from_disk(path, &error);
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -85,12 +95,19 @@ pub(crate) fn plan(path: &Path, effort: Effort, due: bool, keep: Vec<Oid>, depth
     if chosen.len() + loose.len() < 2 && !full {
         return Ok(None);
     }
-    if !has_room(path, chosen.iter().map(|pack| pack.bytes).sum()) {
+    let needed = chosen.iter().map(|pack| pack.bytes).sum();
+    // What is dropped is not written again: how much that is, a full compaction finds out as it writes.
+    if !full && allowance.left().is_some_and(|left| left < needed) {
+        let source = Cause::new("a second copy of the packs would cross the volume's limit");
+        return Err(Error::Compaction { source });
+    }
+    if !has_room(path, needed) {
         return Err(Error::Compaction { source: Cause::new("there is no room for a second copy of the packs") });
     }
     let shallow = shallow::boundary(&repository)?;
     let (store, identity) = (path.to_owned(), (meta.dev(), meta.ino()));
-    Ok(Some(Plan { store, identity, roots, keep, depth, shallow, chosen, others, full, loose }))
+    let allowance = Arc::clone(allowance);
+    Ok(Some(Plan { allowance, store, identity, roots, keep, depth, shallow, chosen, others, full, loose }))
 }
 
 fn is_worth_it(packs: &[Pack]) -> bool {

@@ -67,12 +67,18 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Err
     }
     let folder = pack_folder(workshop.path());
     let mut indexer = Indexer::new(None, &folder, 0o444, false).map_err(in_store)?;
-    let mut trouble = None;
+    let (mut trouble, mut over_limit) = (None, None);
     let packed = pack.foreach(|part| {
-        trouble = indexer.write_all(part).err();
-        trouble.is_none() && !cancel.is_cancelled()
+        over_limit = plan.allowance.take(part.len() as u64).err();
+        if over_limit.is_none() {
+            trouble = indexer.write_all(part).err();
+        }
+        trouble.is_none() && over_limit.is_none() && !cancel.is_cancelled()
     });
     stop_if(cancel)?;
+    if let Some(exceeded) = over_limit {
+        return Err(Error::Compaction { source: Cause::new(&exceeded.to_string()) });
+    }
     if let Some(trouble) = trouble {
         return Err(on_disk(trouble));
     }
@@ -133,15 +139,16 @@ impl Walk<'_, '_> {
     /// The commit behind a ref; a tag on the way is kept, and so is what is no commit.
     fn peel(&mut self, mut id: Oid) -> Result<Option<Oid>, Error> {
         loop {
-            let Ok(object) = self.store.find_object(id, None) else { return Ok(None) };
-            match object.kind() {
-                Some(ObjectType::Commit) => return Ok(Some(id)),
-                Some(ObjectType::Tag) => {
+            // By its header: libgit2 does not parse each commit that git follows.
+            let Ok((_, kind)) = self.store.odb().and_then(|odb| odb.read_header(id)) else { return Ok(None) };
+            match kind {
+                ObjectType::Commit => return Ok(Some(id)),
+                ObjectType::Tag => {
                     self.insert(id, None)?;
-                    let Some(target) = object.as_tag().map(git2::Tag::target_id) else { return Ok(None) };
-                    id = target;
+                    let Ok(tag) = self.store.find_tag(id) else { return Ok(None) };
+                    id = tag.target_id();
                 }
-                Some(ObjectType::Tree) => {
+                ObjectType::Tree => {
                     self.tree(id)?;
                     return Ok(None);
                 }
