@@ -34,8 +34,13 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     // kubectl finds its plugins by name: `kubectl pushsync deploy/web` runs `kubectl-pushsync deploy/web`.
     let plugin = Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync");
-    if plugin || args.first().is_some_and(|first| first == "dashboard") {
-        let args = args.into_iter().skip(usize::from(!plugin)).collect();
+    let word = args.first().and_then(|first| first.to_str());
+    if let Some(verb) = word.and_then(dashboard::Verb::of) {
+        return ExitCode::from(dashboard::verb(verb, args.into_iter().skip(1).collect(), plugin));
+    }
+    let dashboard = word == Some("dashboard");
+    if plugin || dashboard {
+        let args = args.into_iter().skip(usize::from(dashboard)).collect();
         return ExitCode::from(dashboard::main(args, plugin));
     }
     git::prepare_process();

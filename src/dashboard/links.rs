@@ -27,13 +27,48 @@ const WAITING: usize = 256;
 /// Orders that may wait for a link.
 const ORDERS: usize = 16;
 /// How long the children may take to end.
-const CLOSING: Duration = Duration::from_millis(1800);
+pub const CLOSING: Duration = Duration::from_millis(1800);
 
 /// Where replicas come from.
 #[derive(Clone, Debug)]
 pub enum Source {
     Urls(Vec<Url>),
     Cluster { lister: Box<Lister>, ports: Vec<u16> },
+}
+
+impl Source {
+    /// The replicas now. For a cluster this calls kubectl.
+    ///
+    /// # Errors
+    /// That the pods cannot be listed, and why.
+    pub async fn list(&mut self, terminal: Terminal) -> Result<Vec<Found>, Problem> {
+        match self {
+            Self::Urls(urls) => Ok(urls.iter().map(by_url).collect()),
+            Self::Cluster { lister, .. } => lister.list(terminal).await,
+        }
+    }
+
+    /// How one of them is reached, and an address that its HTTP client is made for. `None`: it is not one of these.
+    #[must_use]
+    pub fn forward(&self, found: &Found, children: &Children, tasks: &TaskTracker) -> Option<(Box<dyn Forward>, Url)> {
+        match self {
+            Self::Cluster { lister, ports } => {
+                let kubectl = Kubectl {
+                    cluster: lister.cluster.clone(),
+                    namespace: found.namespace.clone()?,
+                    pod: found.name.clone(),
+                    ports: ports.clone(),
+                    children: children.clone(),
+                    tasks: tasks.clone(),
+                };
+                Some((Box::new(kubectl), loopback()))
+            }
+            Self::Urls(urls) => {
+                let url = urls.iter().find(|url| url.as_str() == &*found.id.0)?;
+                Some((Box::new(Direct(url.clone())), url.clone()))
+            }
+        }
+    }
 }
 
 /// The links and how to reach them.
@@ -71,10 +106,7 @@ impl Links {
     /// # Errors
     /// That the pods cannot be listed, and why.
     pub async fn first(&mut self, terminal: Terminal) -> Result<Vec<Found>, Problem> {
-        match &mut self.source {
-            Source::Urls(urls) => Ok(urls.iter().map(by_url).collect()),
-            Source::Cluster { lister, .. } => lister.list(terminal).await,
-        }
+        self.source.list(terminal).await
     }
 
     /// Begins to keep the list of pods up to date after the first listing.
@@ -106,23 +138,7 @@ impl Links {
     }
 
     fn attach(&mut self, found: Found) {
-        let forward: Box<dyn Forward> = match (&self.source, &found.namespace) {
-            (Source::Cluster { lister, ports }, Some(namespace)) => Box::new(Kubectl {
-                cluster: lister.cluster.clone(),
-                namespace: namespace.clone(),
-                pod: found.name.clone(),
-                ports: ports.clone(),
-                children: self.children.clone(),
-                tasks: self.tasks.clone(),
-            }),
-            (Source::Urls(urls), _) => match urls.iter().find(|url| url.as_str() == &*found.id.0) {
-                Some(url) => Box::new(Direct(url.clone())),
-                None => return,
-            },
-            (Source::Cluster { .. }, None) => return,
-        };
-        let base = Url::parse(&found.id.0).ok().filter(|_| matches!(self.source, Source::Urls(_)));
-        let base = base.unwrap_or_else(loopback);
+        let Some((forward, base)) = self.source.forward(&found, &self.children, &self.tasks) else { return };
         let stop = self.stop.child_token();
         let (orders, received) = mpsc::channel(ORDERS);
         match Http::new(&base, self.token.clone()) {

@@ -44,6 +44,7 @@ pub mod links;
 pub mod listing;
 pub mod person;
 pub mod pods;
+pub mod reach;
 
 pub mod args;
 pub mod output;
@@ -51,57 +52,72 @@ pub mod plain;
 pub mod reader;
 pub mod screen;
 pub mod terminal;
+pub mod verbs;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{self, IsTerminal, Write};
+use std::future::Future;
+use std::io::{self, Write};
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 use crate::clock::Clock;
 
 use self::args::{Args, Look, Output};
-use self::child::Terminal;
 use self::children::{Children, Reaper};
-use self::http::Token;
-use self::kubectl::Cluster;
-use self::links::{Links, Source};
+use self::links::Links;
 use self::message::Msg;
 use self::model::{Found, Model, Problem, Setup, TimeFormat};
 use self::plain::{Plain, document, table};
-use self::pods::Lister;
 use self::theme::Theme;
+use self::verbs::args::{Asked, Request};
 use self::verdict::{Kind, Verdict};
 
-/// A token file is a line, not a disk image.
-const MAX_TOKEN: usize = 8192;
+pub use self::verbs::Verb;
+
 /// How long a replica that is visited in turn is looked at on a screen.
 const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Runs the dashboard with the arguments after its name. Returns the exit code: 0, 1 for a bad command line or a start
 /// that failed, with `--check` 2 and 3, 128 + n after a signal.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
 pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
     if args.first().is_some_and(|first| first == child::STAGE) {
         return child::stage(&args[1..]);
     }
-    let args = match Args::read(args, as_kubectl_plugin) {
-        Ok(args) => args,
-        Err(error) => {
-            let code = u8::from(error.use_stderr());
-            // Nothing is left to do if even this cannot be printed.
-            let _ = error.print();
-            return code;
-        }
-    };
+    match Args::read(args, as_kubectl_plugin) {
+        Ok(args) => execute(|children| start(args, children)),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Runs a verb with the arguments after it. Returns the exit code, as [`main`] does.
+#[must_use]
+pub fn verb(verb: Verb, args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
+    let called = if as_kubectl_plugin { "kubectl pushsync" } else { "pushsync" };
+    match verbs::args::read(verb, args, called) {
+        Ok(Asked::Check(args)) => execute(|children| start(*args, children)),
+        Ok(Asked::Change(request)) => execute(|children| change(*request, children)),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Prints what is wrong with the command line, or the help that it asks for.
+fn refuse(error: &clap::Error) -> u8 {
+    // Nothing is left to do if even this cannot be printed.
+    let _ = error.print();
+    u8::from(error.use_stderr())
+}
+
+/// Runs a future that may start children, and leaves none of them behind.
+#[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
+fn execute<F: Future<Output = anyhow::Result<u8>>>(work: impl FnOnce(Children) -> F) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -113,7 +129,7 @@ pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
     children.die_with_a_panic();
     // Last to go: whatever happened above, also a panic, no kubectl outlives us.
     let _reaper = Reaper(children.clone());
-    let outcome = runtime.block_on(start(args, children));
+    let outcome = runtime.block_on(work(children));
     // A read of a terminal that is gone may never return; it must not keep us.
     runtime.shutdown_background();
     match outcome {
@@ -124,6 +140,12 @@ pub fn main(args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
             1
         }
     }
+}
+
+async fn change(request: Request, children: Children) -> anyhow::Result<u8> {
+    let begun = Instant::now();
+    let signals = terminal::signals(children.clone()).context("cannot wait for signals")?;
+    verbs::run(request, children, signals, begun).await
 }
 
 /// The reader of our output had enough, which is no error.
@@ -144,10 +166,11 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         eprintln!("pushsync: this terminal (TERM={}) cannot show a screen", environment("TERM").unwrap_or_default());
         screen = false;
     }
-    let (mut links, messages) = Links::new(source(&args, children.clone()), token(&args)?, children.clone());
+    let source = reach::source(&args.replicas, children.clone());
+    let (mut links, messages) = Links::new(source, reach::token(&args.replicas)?, children.clone());
     // Before raw mode, so that a login plugin can ask and a failure is plain text.
     let first = tokio::select! {
-        first = first_listing(&mut links, &args, screen) => first,
+        first = first_listing(&mut links, &args, screen, begun) => first,
         code = signals.recv() => return Ok(code.unwrap_or(143)),
     };
     if let Err(problem) = &first {
@@ -157,12 +180,11 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         eprintln!("pushsync: {words}");
     }
     let setup = Setup {
-        subject: args.subject(),
+        subject: args.replicas.subject(),
         read_only: args.read_only,
-        // An address costs no kubectl.
-        max_links: if args.url.is_empty() { usize::from(args.max_links) } else { usize::MAX },
+        max_links: args.replicas.links_at_a_time(),
         longest_visit: if screen || args.watch { LONGEST_VISIT } else { SignedDuration::ZERO },
-        kubernetes: args.url.is_empty(),
+        kubernetes: args.replicas.url.is_empty(),
         commit: args.commit.clone(),
     };
     let mut model = Model::new(setup, clock.now(), TimeZone::system());
@@ -172,7 +194,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     for effect in update::update(&mut model, clock.now(), Msg::Pods(first.clone())) {
         links.carry_out(effect);
     }
-    if first.as_ref().is_err_and(|problem| args.wait.is_none() || stays(problem)) {
+    if first.as_ref().is_err_and(|problem| args.wait.is_none() || reach::stays(problem)) {
         return report(&args, &model, &verdict::judge(&model), clock.now());
     }
     links.watch_pods(first);
@@ -224,42 +246,9 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
 }
 
 /// The pods to begin with. Without a screen the limit of the command line holds from the first call on.
-async fn first_listing(links: &mut Links, args: &Args, screen: bool) -> Result<Vec<Found>, Problem> {
-    let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let terminal = if may_ask { Terminal::Shared } else { Terminal::None };
-    let listing = links.first(terminal);
-    if screen {
-        return listing.await;
-    }
-    let limit = args.wait.unwrap_or(args.timeout);
-    let late = || Problem::new(format!("kubectl did not answer within {limit:?}"));
-    tokio::time::timeout(limit, listing).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// True if a listing that failed for this reason fails again until a person does something.
-fn stays(problem: &Problem) -> bool {
-    matches!(problem.word, Some("no kubectl" | "forbidden" | "log in"))
-}
-
-fn source(args: &Args, children: Children) -> Source {
-    let Some(target) = args.pods() else { return Source::Urls(args.url.clone()) };
-    let cluster = Cluster { context: args.context.clone(), kubeconfig: args.kubeconfig.clone() };
-    let ports = match args.port {
-        Some(port) => vec![port],
-        // Two sidecars in one pod share its ports: the second one listens on the next.
-        None => (DEFAULT_ADMIN_PORT..=LAST_ADMIN_PORT).collect(),
-    };
-    let lister = Lister::new(cluster, args.namespace.clone(), args.all_namespaces, target, children);
-    Source::Cluster { lister: Box::new(lister), ports }
-}
-
-fn token(args: &Args) -> anyhow::Result<Option<Token>> {
-    let Some(path) = &args.token_file else { return Ok(None) };
-    let text = std::fs::read(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
-    anyhow::ensure!(text.len() <= MAX_TOKEN, "{} is too long to be a token", path.display());
-    let text = String::from_utf8(text).ok().filter(|text| !text.trim().is_empty());
-    let text = text.with_context(|| format!("{} holds no token", path.display()))?;
-    Ok(Some(Token::new(&text)))
+async fn first_listing(links: &mut Links, args: &Args, screen: bool, begun: Instant) -> Result<Vec<Found>, Problem> {
+    let listing = links.first(reach::terminal());
+    if screen { listing.await } else { reach::within(listing, begun, args.wait.unwrap_or(args.timeout)).await }
 }
 
 async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8> {

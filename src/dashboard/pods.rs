@@ -18,8 +18,8 @@ use super::model::{Found, Problem};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Pod(String),
-    /// A kind that selects pods (`deployment`, `service`, …) and a name.
-    Owner(&'static str, String),
+    /// A kind that selects pods (`deployment`, `service`, `rollouts.argoproj.io`) and a name.
+    Owner(String, String),
     Selector(String),
 }
 
@@ -94,7 +94,7 @@ impl Lister {
             Target::Owner(kind, name) => {
                 let answer = self.get(&[kind, name], terminal).await?;
                 let owner: Owner = parse(&answer)?;
-                let selector = owner.selector(*kind == "service");
+                let selector = owner.selector();
                 selector.ok_or_else(|| Problem::new(format!("{kind} {name} selects no pods")))?
             }
         };

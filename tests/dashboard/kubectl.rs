@@ -92,10 +92,17 @@ impl Kubectl {
         self.calls().lines().filter(|line| line.contains("port-forward")).count()
     }
 
-    /// The program with this kubectl and nothing else of ours in its environment.
+    /// The dashboard with this kubectl.
     pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program();
+        command.arg("dashboard").args(args);
+        command
+    }
+
+    /// The program with this kubectl and nothing else of ours in its environment.
+    pub fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
-        command.arg("dashboard").args(args).env("PATH", self.search_path()).stdin(Stdio::null());
+        command.env("PATH", self.search_path()).stdin(Stdio::null());
         command
     }
 

@@ -16,5 +16,7 @@ mod screens;
 #[allow(dead_code, reason = "the app's tests use the rest")]
 mod site;
 mod updates;
+mod verbs;
+mod verbs_limits;
 mod verdicts;
 mod webhook_health;

@@ -103,18 +103,22 @@ struct Spec {
 }
 
 impl Owner {
-    /// The selector in the form that `--selector` takes; `None` if it selects nothing.
+    /// The selector in the form that `--selector` takes; `None` if it selects nothing. A service and a replication
+    /// controller have the labels themselves there, the other kinds have them in `matchLabels`.
     #[must_use]
-    pub fn selector(&self, service: bool) -> Option<String> {
+    pub fn selector(&self) -> Option<String> {
         let selector = &self.spec.selector;
-        let labels =
-            if service { selector.as_object() } else { selector.get("matchLabels").and_then(|it| it.as_object()) };
+        let in_parts = ["matchLabels", "matchExpressions"]
+            .iter()
+            .any(|part| selector.get(part).is_some_and(|part| part.is_object() || part.is_array()));
+        let labels = if in_parts { selector.get("matchLabels") } else { Some(selector) };
+        let labels = labels.and_then(|labels| labels.as_object());
         let mut terms: Vec<String> = labels
             .into_iter()
             .flatten()
             .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
             .collect();
-        if !service && let Some(expressions) = selector.get("matchExpressions").and_then(|it| it.as_array()) {
+        if in_parts && let Some(expressions) = selector.get("matchExpressions").and_then(|it| it.as_array()) {
             terms.extend(expressions.iter().filter_map(expression));
         }
         (!terms.is_empty()).then(|| terms.join(","))
@@ -191,8 +195,8 @@ fn instead(pod: &Pod, sidecar: &Container) -> String {
 mod tests {
     use super::*;
 
-    fn selector(json: &str, service: bool) -> Option<String> {
-        serde_json::from_str::<Owner>(json).expect("json").selector(service)
+    fn selector(json: &str) -> Option<String> {
+        serde_json::from_str::<Owner>(json).expect("json").selector()
     }
 
     fn pod(status: &str, metadata: &str) -> Option<Found> {
@@ -205,9 +209,10 @@ mod tests {
     fn selectors_of_workloads_and_services_become_one_argument() {
         let workload = r#"{"spec":{"selector":{"matchLabels":{"app":"web","tier":"front"},"matchExpressions":[
             {"key":"env","operator":"In","values":["a","b"]},{"key":"canary","operator":"DoesNotExist"}]}}}"#;
-        assert_eq!(selector(workload, false).as_deref(), Some("app=web,tier=front,env in (a,b),!canary"));
-        assert_eq!(selector(r#"{"spec":{"selector":{"app":"web"}}}"#, true).as_deref(), Some("app=web"));
-        assert_eq!(selector(r#"{"spec":{}}"#, true), None);
+        assert_eq!(selector(workload).as_deref(), Some("app=web,tier=front,env in (a,b),!canary"));
+        assert_eq!(selector(r#"{"spec":{"selector":{"app":"web"}}}"#).as_deref(), Some("app=web"));
+        assert_eq!(selector(r#"{"spec":{}}"#), None);
+        assert_eq!(selector(r#"{"spec":{"selector":{}}}"#), None);
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! From the arguments to the replicas: where they come from, with which token, and the first listing of pods.
+//!
+//! Shared by the dashboard and the verbs. It knows arguments and links, not what is done with a replica.
+
+use std::future::Future;
+use std::io::{self, IsTerminal};
+
+use anyhow::Context;
+use tokio::time::Instant;
+
+use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
+
+use super::args::replicas::Replicas;
+use super::child::Terminal;
+use super::children::Children;
+use super::http::Token;
+use super::kubectl::Cluster;
+use super::links::Source;
+use super::model::{Found, Problem};
+use super::pods::Lister;
+
+/// A token file is a line, not a disk image.
+const MAX_TOKEN: usize = 8192;
+
+/// Where the replicas come from.
+#[must_use]
+pub fn source(replicas: &Replicas, children: Children) -> Source {
+    let Some(target) = replicas.pods() else { return Source::Urls(replicas.url.clone()) };
+    let cluster = Cluster { context: replicas.context.clone(), kubeconfig: replicas.kubeconfig.clone() };
+    let ports = match replicas.port {
+        Some(port) => vec![port],
+        // Two sidecars in one pod share its ports: the second one listens on the next.
+        None => (DEFAULT_ADMIN_PORT..=LAST_ADMIN_PORT).collect(),
+    };
+    let lister = Lister::new(cluster, replicas.namespace.clone(), replicas.all_namespaces, target, children);
+    Source::Cluster { lister: Box::new(lister), ports }
+}
+
+/// The token of `--token-file`.
+///
+/// # Errors
+/// The file cannot be read, or holds no token.
+pub fn token(replicas: &Replicas) -> anyhow::Result<Option<Token>> {
+    let Some(path) = &replicas.token_file else { return Ok(None) };
+    let text = std::fs::read(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
+    anyhow::ensure!(text.len() <= MAX_TOKEN, "{} is too long to be a token", path.display());
+    let text = String::from_utf8(text).ok().filter(|text| !text.trim().is_empty());
+    let text = text.with_context(|| format!("{} holds no token", path.display()))?;
+    Ok(Some(Token::new(&text)))
+}
+
+/// Whether the first `kubectl` may use the terminal: a login plugin has to ask for a password.
+#[must_use]
+pub fn terminal() -> Terminal {
+    if io::stdin().is_terminal() && io::stderr().is_terminal() { Terminal::Shared } else { Terminal::None }
+}
+
+/// Waits for a listing, at most until `limit` after `begun`.
+///
+/// # Errors
+/// The problem of the listing, or that there was no answer in time.
+pub async fn within(
+    listing: impl Future<Output = Result<Vec<Found>, Problem>>,
+    begun: Instant,
+    limit: std::time::Duration,
+) -> Result<Vec<Found>, Problem> {
+    let late = || Problem::new(format!("kubectl did not answer within {limit:?}"));
+    tokio::time::timeout_at(begun + limit, listing).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// True if a listing that failed for this reason fails again until a person does something.
+#[must_use]
+pub fn stays(problem: &Problem) -> bool {
+    matches!(problem.word, Some("no kubectl" | "forbidden" | "log in"))
+}

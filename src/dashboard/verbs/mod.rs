@@ -1,0 +1,325 @@
+//! The verbs: one question to replicas, or one change of them, without a screen.
+//!
+//! `status` and `wait` are the dashboard's `--check`; what they print is its business. The others send a change to each
+//! replica, at most so many at a time as there are links, and print each answer as it comes.
+
+pub mod answer;
+pub mod args;
+pub mod visit;
+
+use std::io::{self, Write};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use self::answer::{Answer, Answered};
+use self::args::Request;
+use self::visit::Visit;
+use super::children::Children;
+use super::http::Http;
+use super::links::{CLOSING, Source};
+use super::message::Change;
+use super::model::{Found, Presence, Problem};
+use super::text;
+use crate::clock::Clock;
+use crate::dashboard::reach;
+
+/// Connections at a time to addresses that need no `kubectl`.
+const AT_ONCE: usize = 64;
+/// Names of replicas in the refusal to change several of them.
+const NAMED: usize = 5;
+
+/// What can be asked for on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Status,
+    Wait,
+    Sync,
+    Pause,
+    Resume,
+    Pin,
+    Unpin,
+}
+
+impl Verb {
+    pub const ALL: [Self; 7] =
+        [Self::Status, Self::Wait, Self::Sync, Self::Pause, Self::Resume, Self::Pin, Self::Unpin];
+
+    /// The verb of a word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.word() == word)
+    }
+
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Wait => "wait",
+            Self::Sync => "sync",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
+        }
+    }
+
+    #[must_use]
+    pub fn changes(self) -> bool {
+        !matches!(self, Self::Status | Self::Wait)
+    }
+
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Status => "Prints the replicas and whether the newest commit is live on all of them",
+            Self::Wait => "Waits until the newest commit, or the one of --commit, is live on all replicas",
+            Self::Sync => "Makes replicas fetch and publish what the remote has now",
+            Self::Pause => "Pauses replicas: pushes and polls publish nothing until the pause ends by itself",
+            Self::Resume => "Ends the pause of replicas, and makes them sync",
+            Self::Pin => "Publishes one commit on replicas and keeps it there: a rollback",
+            Self::Unpin => "Lets pinned replicas follow their ref again, and makes them sync",
+        }
+    }
+
+    #[must_use]
+    fn examples(self) -> &'static str {
+        match self {
+            Self::Status => {
+                "Examples:\n  kubectl pushsync status deploy/web -n prod\n  \
+                 pushsync status --url :9180 -o json"
+            }
+            Self::Wait => {
+                "Examples:\n  kubectl pushsync wait deploy/web -n prod --commit \"$(git rev-parse HEAD)\"\n  \
+                 pushsync wait --url :9180 --timeout 30s"
+            }
+            Self::Sync => {
+                "Examples:\n  kubectl pushsync sync deploy/web -n prod --all\n  \
+                 kubectl pushsync sync pod/web-6f9c-4kq2x"
+            }
+            Self::Pause => {
+                "Examples:\n  kubectl pushsync pause deploy/web -n prod --all --for 2h\n  \
+                 kubectl pushsync pause pod/web-6f9c-4kq2x"
+            }
+            Self::Resume => "Examples:\n  kubectl pushsync resume deploy/web -n prod --all",
+            Self::Pin => {
+                "Examples:\n  kubectl pushsync pin deploy/web c69507e -n prod --all\n  \
+                 pushsync pin --url :9180 c69507e"
+            }
+            Self::Unpin => "Examples:\n  kubectl pushsync unpin deploy/web -n prod --all",
+        }
+    }
+
+    #[must_use]
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Status | Self::Wait => {
+                "The last line is the verdict. Exit codes: 0 live everywhere, 2 not reachable, 3 not live everywhere or \
+                 unknown, 1 a bad command line."
+            }
+            Self::Pin => {
+                "New pushes are fetched and not published until `unpin`. The pin is on the volume of each replica; with \
+                 --peers a new replica takes it over from the others. docs/reliability.md says what each kind of \
+                 rollback survives.\n\nExit codes: 0 every replica did it, 2 none could be reached, 3 at least one did \
+                 not, 1 a bad command line."
+            }
+            Self::Sync | Self::Pause | Self::Resume | Self::Unpin => {
+                "Each replica's answer is one line. A replica counts when its sync has ended, not when it accepted the \
+                 request. `resume` of a replica that is not paused and `unpin` of one that is not pinned count as \
+                 done.\n\nExit codes: 0 every replica did it, 2 none could be reached, 3 at least one did not, 1 a bad \
+                 command line."
+            }
+        }
+    }
+}
+
+/// Carries a change out. Returns the exit code.
+///
+/// # Errors
+/// The token cannot be read.
+pub async fn run(
+    request: Request,
+    children: Children,
+    mut signals: mpsc::Receiver<u8>,
+    begun: Instant,
+) -> anyhow::Result<u8> {
+    let tasks = TaskTracker::new();
+    let source = reach::source(&request.replicas, children.clone());
+    let token = reach::token(&request.replicas)?;
+    let mut work =
+        Work { request, source, children, tasks, token, begun, answers: Vec::new(), width: 0, unread: false };
+    let code = tokio::select! {
+        code = work.carry_out() => code,
+        signal = signals.recv() => {
+            work.report_interrupted();
+            signal.unwrap_or(143)
+        }
+    };
+    work.close().await;
+    Ok(code)
+}
+
+/// A change under way.
+struct Work {
+    request: Request,
+    source: Source,
+    children: Children,
+    tasks: TaskTracker,
+    token: Option<super::http::Token>,
+    begun: Instant,
+    answers: Vec<Answered>,
+    /// Columns of the widest name.
+    width: usize,
+    /// The reader of the output is gone.
+    unread: bool,
+}
+
+impl Work {
+    async fn carry_out(&mut self) -> u8 {
+        let listing = self.source.list(reach::terminal());
+        let found = match reach::within(listing, self.begun, self.request.limit).await {
+            Ok(found) => found,
+            Err(problem) => return self.no_replicas(&problem),
+        };
+        let found: Vec<Found> =
+            found.into_iter().filter(|found| !matches!(found.presence, Presence::Gone { .. })).collect();
+        if found.is_empty() {
+            return self.no_replicas(&Problem::new(format!("no pods match {}", self.request.replicas.subject())));
+        }
+        if found.len() > 1 && !self.request.all {
+            return self.refuse_several(&found);
+        }
+        self.width = found.iter().map(|found| text::width(&text::clean(&found.name))).max().unwrap_or(0);
+        self.ask(found.clone(), self.request.change.clone()).await;
+        self.ask_again_with_full_hash(found).await;
+        self.finish(None)
+    }
+
+    /// Asks these replicas, and prints each answer as it comes. All are asked, also if the reader of the output is gone.
+    async fn ask(&mut self, found: Vec<Found>, change: Change) {
+        let at_once = self.request.replicas.links_at_a_time().min(AT_ONCE);
+        let places = Semaphore::new(at_once);
+        let deadline = self.begun + self.request.limit;
+        let (source, children, tasks, token) = (&self.source, &self.children, &self.tasks, &self.token);
+        let (places, change) = (&places, &change);
+        let mut asked: FuturesUnordered<_> = found
+            .into_iter()
+            .map(|found| async move {
+                let answer = ask_one(source, children, tasks, token.clone(), &found, change, places, deadline).await;
+                Answered { name: found.name, namespace: found.namespace, answer }
+            })
+            .collect();
+        while let Some(answered) = asked.next().await {
+            if !self.request.json {
+                let line = answer::line(&self.request.change, &answered, self.width);
+                self.unread |= print(&line).is_err();
+            }
+            self.answers.push(answered);
+        }
+    }
+
+    /// An abbreviated commit is known to the replicas that published it. The others are told the whole hash by those.
+    async fn ask_again_with_full_hash(&mut self, found: Vec<Found>) {
+        let Change::Pin { commit } = &self.request.change else { return };
+        let full = self.answers.iter().find_map(|answered| match &answered.answer {
+            Answer::Done { accepted, .. } | Answer::Failed { accepted, .. } => accepted.pinned.clone(),
+            _ => None,
+        });
+        let Some(full) = full.filter(|full| full.starts_with(commit) && full != commit) else { return };
+        let ignorant = |answered: &Answered| matches!(&answered.answer, Answer::Refused(refusal) if refusal.code == "unknown_commit");
+        let again = |found: &Found| {
+            self.answers.iter().any(|answered| {
+                ignorant(answered) && answered.name == found.name && answered.namespace == found.namespace
+            })
+        };
+        let again: Vec<Found> = found.into_iter().filter(again).collect();
+        self.answers.retain(|answered| !ignorant(answered));
+        self.ask(again, Change::Pin { commit: full }).await;
+    }
+
+    /// There is nothing to ask.
+    #[expect(clippy::print_stderr, reason = "stderr is where words for people go")]
+    fn no_replicas(&self, problem: &Problem) -> u8 {
+        let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        eprintln!("pushsync: {}{hint}", text::clean(&problem.reason));
+        self.finish(Some(problem))
+    }
+
+    #[expect(clippy::print_stderr, reason = "stderr is where words for people go")]
+    fn refuse_several(&self, found: &[Found]) -> u8 {
+        let names: Vec<_> = found.iter().take(NAMED).map(|found| text::clean(&found.name)).collect();
+        let more = if found.len() > NAMED { ", ..." } else { "" };
+        let one = if self.request.replicas.url.is_empty() { "pod/NAME" } else { "a single --url" };
+        eprintln!(
+            "pushsync: {} has {} replicas ({}{more}): give --all to {} all of them, or name one by {one}",
+            text::clean(&self.request.replicas.subject()),
+            found.len(),
+            names.join(", "),
+            answer::verb(&self.request.change),
+        );
+        1
+    }
+
+    fn report_interrupted(&self) {
+        if !self.request.json && !self.answers.is_empty() && !self.unread {
+            let _ = print(&format!("interrupted: {}", answer::sum(&self.request.change, &self.answers)));
+        }
+    }
+
+    /// Prints the sum or the document.
+    fn finish(&self, problem: Option<&Problem>) -> u8 {
+        let text = if self.request.json {
+            let document = answer::document(&self.request.change, &self.answers, problem, Clock::real().now());
+            Some(format!("{document:#}"))
+        } else {
+            problem.is_none().then(|| answer::sum(&self.request.change, &self.answers))
+        };
+        if let Some(text) = text.filter(|_| !self.unread) {
+            // The exit code says the same.
+            let _ = print(&text);
+        }
+        answer::exit_code(&self.answers)
+    }
+
+    /// Ends every kubectl.
+    async fn close(self) {
+        self.tasks.close();
+        let _ = timeout(CLOSING, self.tasks.wait()).await;
+        self.children.kill_all();
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, which names each of them")]
+async fn ask_one(
+    source: &Source,
+    children: &Children,
+    tasks: &TaskTracker,
+    token: Option<super::http::Token>,
+    found: &Found,
+    change: &Change,
+    places: &Semaphore,
+    deadline: Instant,
+) -> Answer {
+    if let Presence::NotReady(reason) = &found.presence {
+        return Answer::NotReady(reason.clone());
+    }
+    let late = || Answer::Unreachable(Problem::new("the time was over before it was its turn"));
+    // The semaphore is never closed, so an error is only that of the time.
+    let Ok(Ok(_place)) = tokio::time::timeout_at(deadline, places.acquire()).await else { return late() };
+    let Some((forward, base)) = source.forward(found, children, tasks) else {
+        return Answer::Unreachable(Problem::new("it has no namespace"));
+    };
+    match Http::new(&base, token) {
+        Ok(http) => Visit { forward: &*forward, http: &http, change, deadline }.run().await,
+        Err(error) => Answer::Unreachable(Problem::new(error)),
+    }
+}

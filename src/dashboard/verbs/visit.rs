@@ -1,0 +1,226 @@
+//! One change of one replica: connected, asked, and followed until the sync that carries it out has ended.
+//!
+//! A change is sent again after a lost connection, because each of them has the same effect twice as once. It knows no
+//! other replica and no output.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::api::{Accepted, Event, Outcome, Record, Refusal, Snapshot};
+use crate::dashboard::forward::{Forward, Way};
+use crate::dashboard::http::{Failure, Http, innermost};
+use crate::dashboard::message::Change;
+use crate::dashboard::model::Problem;
+use crate::dashboard::sse::{Frame, Parser};
+
+use super::answer::Answer;
+
+/// Connections that are tried before a replica that was never asked counts as unreachable.
+const TRIES: u32 = 3;
+/// The pause after a lost connection, doubled each time.
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A heartbeat comes every 10 s.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// How far it has come.
+enum Progress {
+    /// No request was sent.
+    Unsent,
+    /// A request was sent, and its answer did not arrive.
+    Unanswered,
+    /// The replica promised a sync with this id.
+    Promised(Accepted, String),
+}
+
+/// A replica and how it is reached.
+pub struct Visit<'a> {
+    pub forward: &'a dyn Forward,
+    pub http: &'a Http,
+    pub change: &'a Change,
+    /// The answer is given by then.
+    pub deadline: Instant,
+}
+
+impl Visit<'_> {
+    /// Carries the change out.
+    pub async fn run(&self) -> Answer {
+        let mut progress = Progress::Unsent;
+        let mut last = Problem::new("no answer in time");
+        let mut tries = 0;
+        let mut pause = PAUSE;
+        loop {
+            match timeout_at(self.deadline, self.attempt(&mut progress)).await {
+                Err(_late) => break,
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(problem)) => last = problem,
+            }
+            tries += 1;
+            let give_up = matches!(progress, Progress::Unsent) && (tries >= TRIES || last.word.is_some());
+            if give_up || Instant::now() + pause >= self.deadline {
+                break;
+            }
+            sleep_until(Instant::now() + pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        match progress {
+            Progress::Unsent => Answer::Unreachable(last),
+            Progress::Unanswered => Answer::Open(format!("it was asked and did not answer: {}", last.reason)),
+            Progress::Promised(..) => {
+                Answer::Open("it accepted the change, and the sync for it did not end in time".to_owned())
+            }
+        }
+    }
+
+    /// One connection: asks, unless that was done, and waits for the end. An error means that the connection was lost.
+    async fn attempt(&self, progress: &mut Progress) -> Result<Answer, Problem> {
+        let (way, response) = match self.connect().await? {
+            Ok(connected) => connected,
+            // The replica is there and lets nobody read its events, so it would refuse the change as well.
+            Err(refusal) => return Ok(Answer::Refused(refusal)),
+        };
+        let mut stream = Stream { response, parser: Parser::default(), frames: Vec::new().into_iter(), way };
+        let snapshot = loop {
+            if let Event::Snapshot(snapshot) = stream.next().await? {
+                break snapshot;
+            }
+        };
+        if !matches!(progress, Progress::Promised(..)) {
+            *progress = Progress::Unanswered;
+            match self.http.change(&stream.way.base, self.change).await {
+                Ok(accepted) => match accepted.sync.clone() {
+                    None => return Ok(Answer::Done { accepted, record: None }),
+                    Some(sync) => *progress = Progress::Promised(accepted, sync),
+                },
+                Err(failure) => return refused(failure),
+            }
+        }
+        let Progress::Promised(accepted, sync) = progress else {
+            return Err(Problem::new("the replica did not answer"));
+        };
+        if let Some(record) = recorded(&snapshot, sync) {
+            return Ok(concluded(accepted, record));
+        }
+        loop {
+            match stream.next().await? {
+                Event::SyncFinished(record) | Event::SyncAmended(record) if record.id == *sync => {
+                    return Ok(concluded(accepted, *record));
+                }
+                Event::Reset => {
+                    let snapshot = self.http.snapshot(&stream.way.base).await.map_err(|failure| failure.problem())?;
+                    if let Some(record) = recorded(&snapshot, sync) {
+                        return Ok(concluded(accepted, record));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Opens the event stream at the first place that has the API.
+    async fn connect(&self) -> Result<Result<(Way, Response), Refusal>, Problem> {
+        let mut first: Option<Problem> = None;
+        for place in 0..self.forward.places().max(1) {
+            // Nothing here shows what kubectl says besides its reason for ending.
+            let (lines, _unread) = mpsc::channel(1);
+            let mut way = self.forward.open(place, lines).await?;
+            match self.http.events(&way.base).await {
+                Ok(response) => return Ok(Ok((way, response))),
+                Err(failure @ Failure::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)) => {
+                    return Ok(Err(failure.refusal()));
+                }
+                Err(failure) => {
+                    let elsewhere = failure.wrong_port();
+                    let problem = first.get_or_insert(why_ended(&mut way, failure.problem()).await).clone();
+                    if !elsewhere {
+                        return Err(problem);
+                    }
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Problem::new("there is no place to connect to")))
+    }
+}
+
+/// A broken connection often comes a moment before the last line of kubectl, which says more.
+async fn why_ended(way: &mut Way, problem: Problem) -> Problem {
+    if way.ended.is_none() {
+        return problem;
+    }
+    tokio::time::timeout(Duration::from_millis(500), way.end()).await.unwrap_or(problem)
+}
+
+/// An open event stream.
+struct Stream {
+    response: Response,
+    parser: Parser,
+    frames: std::vec::IntoIter<Frame>,
+    way: Way,
+}
+
+impl Stream {
+    /// The next event that is known.
+    async fn next(&mut self) -> Result<Event, Problem> {
+        loop {
+            for frame in self.frames.by_ref() {
+                let Frame::Event { name, data, .. } = frame else { continue };
+                match Event::parse(&name, &data) {
+                    Ok(Some(event)) => return Ok(event),
+                    Ok(None) => {}
+                    Err(error) if name == "snapshot" => {
+                        let problem = Problem::new(format!("its snapshot cannot be understood: {error}"));
+                        return Err(problem.hint("use the release of the sidecar").word("other api"));
+                    }
+                    // The snapshot has the same facts.
+                    Err(_) => return Ok(Event::Reset),
+                }
+            }
+            let chunk = tokio::select! {
+                chunk = tokio::time::timeout(SILENCE, self.response.chunk()) => chunk,
+                problem = self.way.end() => return Err(problem),
+            };
+            let chunk = match chunk {
+                Err(_) => return Err(Problem::new(format!("no heartbeat for {} s", SILENCE.as_secs()))),
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => {
+                    return Err(why_ended(&mut self.way, Problem::new("the replica ended the stream")).await);
+                }
+                Ok(Err(error)) => {
+                    let problem = Problem::new(format!("the stream broke: {}", innermost(&error)));
+                    return Err(why_ended(&mut self.way, problem).await);
+                }
+            };
+            let frames = self.parser.push(&chunk);
+            let frames = frames.map_err(|error| Problem::new(format!("the replica sent {error}")))?;
+            self.frames = frames.into_iter();
+        }
+    }
+}
+
+fn recorded(snapshot: &Snapshot, sync: &str) -> Option<Record> {
+    snapshot.recent.iter().find(|record| record.id == sync).cloned()
+}
+
+fn concluded(accepted: &Accepted, record: Record) -> Answer {
+    let (accepted, good) = (accepted.clone(), matches!(record.outcome, Outcome::Published | Outcome::Unchanged));
+    if good {
+        Answer::Done { accepted, record: Some(Box::new(record)) }
+    } else {
+        Answer::Failed { accepted, record: Box::new(record) }
+    }
+}
+
+/// A refusal is an answer; anything else is a lost connection.
+fn refused(failure: Failure) -> Result<Answer, Problem> {
+    match failure {
+        Failure::Status(..) => {
+            let refusal = failure.refusal();
+            let already = matches!(refusal.code.as_str(), "not_paused" | "not_pinned");
+            Ok(if already { Answer::Already(refusal) } else { Answer::Refused(refusal) })
+        }
+        other => Err(other.problem()),
+    }
+}
