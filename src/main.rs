@@ -133,7 +133,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         tokio::spawn(signals::ring_on(number, handle));
     }
     let stop = CancellationToken::new();
-    let mut syncing = tokio::spawn(sync_loop.run(servers.start_delay(), stop.clone()));
+    let mut syncing = tokio::spawn(sync_loop.run(servers.start_delay(), servers.inherited(), stop.clone()));
 
     let code = tokio::select! {
         code = endings.received() => {

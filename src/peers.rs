@@ -13,6 +13,7 @@ mod message;
 mod names;
 mod network;
 mod spread;
+mod standing;
 mod tally;
 
 use std::fmt;
@@ -40,6 +41,7 @@ pub use fate::{Disagreement, Fate};
 pub use message::{LARGEST, Message, NO_SECRET_CODE, SIGNATURE, seal};
 pub use network::{Answer, Network, Post, Tcp};
 pub use spread::window;
+pub use standing::{Agreed, BELOW, Standing};
 
 /// How long names may take at the start, where the first look waits for them.
 const RESOLVE_AT_START: Duration = Duration::from_secs(1);
@@ -119,6 +121,7 @@ pub struct Peers {
     slots: Mutex<Slots>,
     retries: Arc<Semaphore>,
     connections: Semaphore,
+    answered: standing::Answered,
 }
 
 /// Fan-outs at their first try, and the one that waits.
@@ -142,6 +145,7 @@ impl Peers {
             slots: Mutex::default(),
             retries: Arc::new(Semaphore::new(RETRIES)),
             connections: Semaphore::new(CONNECTIONS),
+            answered: standing::Answered::default(),
         }
     }
 

@@ -252,7 +252,7 @@ impl Peers {
         replicas(&found)
     }
 
-    fn is_own(&self, address: SocketAddr) -> bool {
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
         let Some(own) = self.around.own else { return false };
         own.port() == address.port()
             && (own.ip() == address.ip() || (own.ip().is_unspecified() && self.around.network.is_local(address.ip())))

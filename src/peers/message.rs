@@ -81,10 +81,16 @@ impl Message {
     }
 }
 
-/// The value of the header for a body that is sent at `time` (seconds since 1970).
+/// The value of the header for a message that is sent at `time` (seconds since 1970).
 #[must_use]
 pub fn seal(secret: &Secret, time: i64, body: &[u8]) -> String {
-    format!("t={time},v1={}", signer(secret, time, body).hex())
+    seal_for(PURPOSE, secret, time, body)
+}
+
+/// The same for another kind of message: a seal for one purpose fits no other.
+#[must_use]
+pub fn seal_for(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> String {
+    format!("t={time},v1={}", signer(purpose, secret, time, body).hex())
 }
 
 /// What the header says, true or not.
@@ -112,13 +118,20 @@ impl Seal {
     /// one fits.
     #[must_use]
     pub fn fits(&self, body: &[u8], secrets: &[Secret]) -> Option<usize> {
-        let fits: Vec<bool> = secrets.iter().map(|secret| signer(secret, self.time, body).verify(&self.mac)).collect();
+        self.fits_for(PURPOSE, body, secrets)
+    }
+
+    /// The same for another kind of message.
+    #[must_use]
+    pub fn fits_for(&self, purpose: &[u8], body: &[u8], secrets: &[Secret]) -> Option<usize> {
+        let fits = |secret: &Secret| signer(purpose, secret, self.time, body).verify(&self.mac);
+        let fits: Vec<bool> = secrets.iter().map(fits).collect();
         fits.into_iter().position(|fits| fits)
     }
 }
 
-fn signer(secret: &Secret, time: i64, body: &[u8]) -> Signer {
-    let mut signer = Signer::derived(secret, PURPOSE);
+fn signer(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> Signer {
+    let mut signer = Signer::derived(secret, purpose);
     signer.update(time.to_string().as_bytes());
     signer.update(b".");
     signer.update(body);

@@ -18,7 +18,7 @@ use super::message::SIGNATURE;
 use crate::names;
 
 /// Of an answer no more than this is read: whoever answers at a peer's address need not be one.
-const LONGEST_ANSWER: usize = 1024;
+const LONGEST_ANSWER: usize = 4 * 1024;
 /// The smallest buffer for an answer's head that hyper takes.
 const LONGEST_HEAD: usize = 8 * 1024;
 

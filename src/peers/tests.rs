@@ -150,6 +150,83 @@ async fn finished(mut telling: Telling) -> HashMap<String, String> {
     telling.borrow().iter().map(|peer| (peer.address.clone(), peer.result.clone())).collect()
 }
 
+/// A question of one replica as it was sent, and the answer of another that is pinned.
+async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
+    let (asker, network) = peers(fleet(&[Behaviour::Silent]), &["fleet"], None);
+    assert_eq!(asker.standing().await, None);
+    let (_, question) = network.posts.lock().unwrap()[0].clone();
+    let (other, _) = peers(Fake::default(), &[], None);
+    let standing = Standing { pinned: Some("a".repeat(40)), ..Standing::default() };
+    let now = other.around.clock.now();
+    let reply =
+        other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, Some(standing)).unwrap();
+    let again = other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, None);
+    assert_eq!(again, Err(Refused::Unauthentic), "a replay of the question");
+    (asker, question, reply)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_no_doorbell_and_a_doorbell_is_no_question() {
+    let (asker, question, _) = asked_and_answered().await;
+    let now = asker.around.clock.now();
+    assert_eq!(question.path, "/webhook/peer/standing");
+    assert_eq!(asker.admit(question.seal.as_bytes(), &question.body, &secrets(), now), Err(Refused::Unauthentic));
+    let (teller, network) = peers(fleet(&[Behaviour::Hears]), &["fleet"], None);
+    finished(teller.tell(News::default()).unwrap()).await;
+    let (_, message) = network.posts.lock().unwrap()[0].clone();
+    let answer = teller.answer_standing(message.seal.as_bytes(), &message.body, &secrets(), now, None);
+    assert_eq!(answer, Err(Refused::Unauthentic));
+    // A reply is neither of the two.
+    let (other, question, reply) = asked_and_answered().await;
+    let sealed: serde_json::Value = serde_json::from_slice(&reply).unwrap();
+    let (seal, text) = (sealed["seal"].as_str().unwrap(), sealed["reply"].as_str().unwrap());
+    assert_eq!(other.admit(seal.as_bytes(), text.as_bytes(), &secrets(), now), Err(Refused::Unauthentic));
+    let answer = other.answer_standing(seal.as_bytes(), text.as_bytes(), &secrets(), now, None);
+    assert_eq!(answer, Err(Refused::Unauthentic));
+    // And a question is no reply to itself.
+    let echo = serde_json::json!({"seal": question.seal, "reply": String::from_utf8(question.body).unwrap()});
+    let (asker, _) = peers(says(200, &echo.to_string()), &["fleet"], None);
+    assert_eq!(asker.standing().await, None);
+}
+
+fn says(status: u16, body: &str) -> Fake {
+    fleet(&[Behaviour::Says(status, body.to_owned().leak())])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_another_question_and_one_that_was_changed_are_not_believed() {
+    let (_, _, reply) = asked_and_answered().await;
+    let recorded = String::from_utf8(reply).unwrap();
+    let changed = recorded.replace("aaaa", "bbbb");
+    assert_ne!(recorded, changed);
+    for body in [recorded.as_str(), &changed, "{}", "", "not json"] {
+        let (asker, _) = peers(says(200, body), &["fleet"], None);
+        assert_eq!(asker.standing().await, None, "{body}");
+    }
+    for status in [202, 204, 401, 404, 422, 500] {
+        let (asker, _) = peers(says(status, &recorded), &["fleet"], None);
+        assert_eq!(asker.standing().await, None, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_peers_and_names_without_an_answer_end_with_the_limit() {
+    for (behaviours, names) in [
+        (vec![Behaviour::Silent; 30], vec!["fleet"]),
+        (vec![Behaviour::Closed; 30], vec!["fleet"]),
+        (vec![Behaviour::Silent], vec!["fleet", "stuck", "nobody"]),
+    ] {
+        let (asker, network) = peers(fleet(&behaviours), &names, None);
+        let started = Instant::now();
+        assert_eq!(asker.standing().await, None);
+        assert!(started.elapsed() <= standing::LIMIT + Duration::from_millis(10), "{:?}", started.elapsed());
+        assert!(network.posts.lock().unwrap().len() <= 8, "a large fleet is not asked in full");
+    }
+    let (alone, _) = peers(Fake::default(), &[], None);
+    let started = Instant::now();
+    assert_eq!((alone.standing().await, started.elapsed()), (None, Duration::ZERO));
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
     let cases = [

@@ -107,20 +107,21 @@ impl Named {
     }
 }
 
-/// Every path and method ends here: two exact paths exist, and `GET /`; everything else does not.
+/// Every path and method ends here: three exact paths exist, and `GET /`; everything else does not.
 pub fn router(hook: Hook) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(hook))
 }
 
 async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
-    let from_peer = path.strip_prefix(hook.path.as_str()) == Some(peer::BELOW);
+    let below = path.strip_prefix(hook.path.as_str());
+    let (from_peer, question) = (below == Some(peer::BELOW), below.is_some_and(peer::is_question));
     if path == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
         // Load balancers that can only check the port that they serve ask this. It says nothing about what is here.
         let leaving = hook.leaving.is_cancelled();
         return answer::status(if leaving { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK });
     }
-    if path != hook.path && !from_peer {
+    if path != hook.path && !from_peer && !question {
         return answer::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here", None);
     }
     if request.method() != Method::POST {
@@ -131,6 +132,9 @@ async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Respo
     }
     if from_peer {
         return peer::receive(&hook, request).await;
+    }
+    if question {
+        return peer::receive_question(&hook, request).await;
     }
     match hook.authenticate(request).await {
         Err(response) => response,

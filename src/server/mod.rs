@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::peers::{self, Peers};
-use crate::sync::Handle;
+use crate::sync::{Handle, Inherited};
 
 use self::accept::Ending;
 use self::body::Budget;
@@ -260,6 +260,23 @@ impl Servers {
                 Some(peers) => peers.start_delay().await,
                 None => Duration::ZERO,
             }
+        }
+    }
+
+    /// The pin and the pause that are in force on the other replicas, asked of them.
+    pub fn inherited(&self) -> impl Future<Output = Option<Inherited>> + Send + 'static {
+        let peers = self.peers.clone();
+        async move {
+            let peers::Agreed { standing, answers } = peers?.standing().await?;
+            let commit = |text: Option<String>| text.and_then(|text| ours::commit(&text));
+            Some(Inherited {
+                pinned: commit(standing.pinned),
+                pinned_by: standing.pinned_by,
+                paused_until: standing.paused_until,
+                paused_by: standing.paused_by,
+                published: commit(standing.published),
+                replicas: answers,
+            })
         }
     }
 

@@ -1,17 +1,20 @@
-//! `POST <hook-path>/peer`: another replica was rung and passes it on.
+//! `POST <hook-path>/peer`: another replica was rung and passes it on. `POST <hook-path>/peer/standing`: another replica
+//! starts and asks for the pin and the pause in force.
 //!
 //! The order is the webhook's: size, header, body, MAC, and only then a look into it. Whatever is wrong, there is no record,
 //! no look and no word about what it was. What is heard here is never passed on.
 
 use axum::body::Body;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::header::HeaderName;
+use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Trigger, TriggerKind};
-use crate::peers::{Admitted, LARGEST, Message, NO_SECRET_CODE, Refused, SIGNATURE};
+use crate::api::{Snapshot, Trigger, TriggerKind};
+use crate::peers::{self, Admitted, LARGEST, Message, NO_SECRET_CODE, Refused, SIGNATURE, Standing};
+use crate::secret::Secret;
 use crate::sync::{self, Announced};
 
 use super::answer;
@@ -25,6 +28,11 @@ pub const BELOW: &str = "/peer";
 
 const SEAL: HeaderName = HeaderName::from_static(SIGNATURE);
 
+/// True if the rest of a path below the webhook's is that of questions.
+pub fn is_question(rest: &str) -> bool {
+    rest.strip_prefix(BELOW) == Some(peers::BELOW)
+}
+
 /// Where peers listen, if webhooks are received at `hook`.
 pub fn path(hook: &str) -> String {
     format!("{hook}{BELOW}")
@@ -36,54 +44,112 @@ struct Heard {
     result: &'static str,
 }
 
+/// A message that arrived whole. Nothing of it is believed yet.
+struct Arrived {
+    seal: HeaderValue,
+    body: Bytes,
+    /// What each secret is called, and the secrets.
+    words: Vec<&'static str>,
+    secrets: Vec<Secret>,
+    first_byte: Instant,
+}
+
 pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let now = Instant::now();
-    let arrival = head.extensions.get::<Arrival>().copied();
-    let arrival = arrival.unwrap_or(Arrival { first_byte: now, ambiguous_length: false });
-    let count = |result| hook.handle.metrics().peer_message(result);
-    let refused = |why| {
-        count("rejected");
-        hook.refusals.note(why);
-        answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
+    let arrived = match arrive(hook, request).await {
+        Ok(arrived) => arrived,
+        Err(response) => return response,
     };
-    if hyper::body::Body::size_hint(&body).lower() > LARGEST as u64 {
-        count("rejected");
-        let message = "a message has at most 4096 bytes";
-        return answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, None);
-    }
-    let (Ok(Some(seal)), false) = (single(&head.headers, &SEAL), arrival.ambiguous_length) else {
-        return refused(Why::PeerSecret);
-    };
-    let body = match timeout_at(now + hook.limits.body, Limited::new(body, LARGEST).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) | Err(_) => return refused(Why::PeerSecret),
-    };
-    let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().await.into_iter().unzip();
-    if secrets.is_empty() {
-        count("rejected");
-        hook.refusals.note(Why::NoSecret);
-        return answer::refusal(StatusCode::UNAUTHORIZED, NO_SECRET_CODE, NO_SECRET, Some(NO_SECRET_HINT));
-    }
-    match hook.peers.admit(seal.as_bytes(), &body, &secrets, hook.handle.now()) {
-        Err(Refused::Unauthentic) => refused(Why::PeerSecret),
-        Err(Refused::Clock) => refused(Why::PeerClock),
-        Err(Refused::NotOurs) => {
-            count("rejected");
-            let message = "the message is for replicas that follow something else, or of another version";
-            answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_ours", message, None)
-        }
+    match hook.peers.admit(arrived.seal.as_bytes(), &arrived.body, &arrived.secrets, hook.handle.now()) {
+        Err(refused) => refuse(hook, refused),
         Ok(Admitted::Own) => answer::json(StatusCode::OK, &Heard { result: "self" }),
         Ok(Admitted::Known) => answer::json(StatusCode::ACCEPTED, &Heard { result: "queued" }),
         Ok(Admitted::Look { message, delay, secret }) => {
-            count("received");
-            let mut ring = ring(hook, &message, words[secret], arrival.first_byte);
-            ring.not_before = (!delay.is_zero()).then(|| now + delay);
+            count(hook, "received");
+            let mut ring = ring(hook, &message, arrived.words[secret], arrived.first_byte);
+            ring.not_before = (!delay.is_zero()).then(|| Instant::now() + delay);
             tracing::info!(delivery.id = ring.trigger.delivery, delay_ms = delay.as_millis(), "rung by a peer");
             hook.handle.ring(ring);
             answer::json(StatusCode::ACCEPTED, &Heard { result: "queued" })
         }
     }
+}
+
+/// Another replica starts and asks which pin and which pause are in force here.
+pub async fn receive_question(hook: &Hook, request: Request<Body>) -> Response<Body> {
+    let arrived = match arrive(hook, request).await {
+        Ok(arrived) => arrived,
+        Err(response) => return response,
+    };
+    let standing = standing(&hook.handle.snapshot());
+    let now = hook.handle.now();
+    match hook.peers.answer_standing(arrived.seal.as_bytes(), &arrived.body, &arrived.secrets, now, standing) {
+        Err(refused) => refuse(hook, refused),
+        Ok(reply) => {
+            count(hook, "asked");
+            answer::with_type(StatusCode::OK, "application/json", reply)
+        }
+    }
+}
+
+/// `None`: this replica has not read its own decisions yet, or its volume is another process's.
+fn standing(snapshot: &Snapshot) -> Option<Standing> {
+    let knows = snapshot.published.is_some() || snapshot.pinned.is_some() || snapshot.paused_until.is_some();
+    (knows && snapshot.standby.is_none()).then(|| Standing {
+        pinned: snapshot.pinned.clone(),
+        pinned_by: snapshot.pinned_by.clone(),
+        paused_until: snapshot.paused_until,
+        paused_by: snapshot.paused_by.clone(),
+        published: snapshot.published.as_ref().map(|published| published.commit.clone()),
+    })
+}
+
+fn count(hook: &Hook, result: &'static str) {
+    hook.handle.metrics().peer_message(result);
+}
+
+fn unauthorized(hook: &Hook, why: Why) -> Response<Body> {
+    count(hook, "rejected");
+    hook.refusals.note(why);
+    answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
+}
+
+fn refuse(hook: &Hook, refused: Refused) -> Response<Body> {
+    match refused {
+        Refused::Unauthentic => unauthorized(hook, Why::PeerSecret),
+        Refused::Clock => unauthorized(hook, Why::PeerClock),
+        Refused::NotOurs => {
+            count(hook, "rejected");
+            let message = "the message is for replicas that follow something else, or of another version";
+            answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_ours", message, None)
+        }
+    }
+}
+
+/// Takes in a message and the secrets that it may be signed with.
+async fn arrive(hook: &Hook, request: Request<Body>) -> Result<Arrived, Response<Body>> {
+    let (head, body) = request.into_parts();
+    let now = Instant::now();
+    let arrival = head.extensions.get::<Arrival>().copied();
+    let arrival = arrival.unwrap_or(Arrival { first_byte: now, ambiguous_length: false });
+    if hyper::body::Body::size_hint(&body).lower() > LARGEST as u64 {
+        count(hook, "rejected");
+        let message = "a message has at most 4096 bytes";
+        return Err(answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, None));
+    }
+    let (Ok(Some(seal)), false) = (single(&head.headers, &SEAL), arrival.ambiguous_length) else {
+        return Err(unauthorized(hook, Why::PeerSecret));
+    };
+    let body = match timeout_at(now + hook.limits.body, Limited::new(body, LARGEST).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) | Err(_) => return Err(unauthorized(hook, Why::PeerSecret)),
+    };
+    let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().await.into_iter().unzip();
+    if secrets.is_empty() {
+        count(hook, "rejected");
+        hook.refusals.note(Why::NoSecret);
+        return Err(answer::refusal(StatusCode::UNAUTHORIZED, NO_SECRET_CODE, NO_SECRET, Some(NO_SECRET_HINT)));
+    }
+    Ok(Arrived { seal: seal.clone(), body, words, secrets, first_byte: arrival.first_byte })
 }
 
 fn ring(hook: &Hook, message: &Message, secret: &str, received: Instant) -> sync::Request {

@@ -142,7 +142,7 @@ impl<'a> Attempt<'a> {
             self.go_on = true;
             return Ok(Done::Published);
         }
-        let done = match self.decisions.pinned {
+        let done = match self.tools.held(&self.decisions) {
             Some(commit) => Box::pin(self.stay_at(commit)).await,
             None => Box::pin(self.follow()).await,
         }?;

@@ -12,6 +12,7 @@ mod chase;
 mod command;
 mod failure;
 mod handle;
+mod inherit;
 mod lookup;
 mod queue;
 mod record;
@@ -38,6 +39,7 @@ use crate::publish::VolumeOptions;
 
 pub use board::{Board, Delivery, Followed, Health};
 pub use handle::{Command, Commands, Handle, Order, Subscription};
+pub use inherit::Inherited;
 pub use queue::{Announced, Queue, Request, Told};
 pub use run::{Ending, SyncLoop};
 

@@ -21,6 +21,7 @@ use crate::error::{Phase, SyncError};
 use self::failures::{Limit, worth_a_record};
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
+use super::inherit::Inherited;
 use super::queue::Request;
 use super::tools::Tools;
 use super::{Options, backoff, command, failure, record};
@@ -117,13 +118,20 @@ impl SyncLoop {
     }
 
     /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.
-    /// The first look may be put off by what `delay` says, which must not take long to say it.
-    pub async fn run(mut self, delay: impl Future<Output = Duration> + Send, stop: CancellationToken) -> Ending {
+    /// The first look may be put off by what `delay` says, and waits for what the other replicas decided; neither may take
+    /// long.
+    pub async fn run(
+        mut self,
+        delay: impl Future<Output = Duration> + Send,
+        inherited: impl Future<Output = Option<Inherited>> + Send,
+        stop: CancellationToken,
+    ) -> Ending {
         let tools = self.tools.clone();
         tools.hooks.watch(stop.clone());
         tools.watch_history(stop.clone());
         tools.follow_hooks();
-        let mut ending = self.turn_round(delay, &stop).await;
+        let before = async { tokio::join!(delay, inherited) };
+        let mut ending = self.turn_round(before, &stop).await;
         if matches!(ending, Ending::Done) {
             let told = tokio::select! {
                 biased;
@@ -142,9 +150,15 @@ impl SyncLoop {
         ending
     }
 
-    async fn turn_round(&mut self, delay: impl Future<Output = Duration> + Send, stop: &CancellationToken) -> Ending {
+    async fn turn_round(
+        &mut self,
+        before: impl Future<Output = (Duration, Option<Inherited>)> + Send,
+        stop: &CancellationToken,
+    ) -> Ending {
         let mut first = Request::new(TriggerKind::Startup, self.tools.clock.now());
-        first.not_before = Some(Instant::now() + delay.await);
+        let (delay, inherited) = before.await;
+        self.tools.offer(inherited);
+        first.not_before = Some(Instant::now() + delay);
         self.tools.queue.push(first);
         self.next_poll = Instant::now() + self.options().timeout;
         loop {

@@ -45,15 +45,15 @@ struct Document {
 }
 
 impl Decisions {
-    /// Reads the file; none is the same as no decision. Blocking.
+    /// Reads the file. `None`: there is none, so nothing was ever decided on this volume. Blocking.
     ///
     /// # Errors
     /// If there is a file and it cannot be understood.
-    pub fn load(path: &Path) -> io::Result<Self> {
+    pub fn load(path: &Path) -> io::Result<Option<Self>> {
         // Never through a symlink, and never waiting for the writer of a pipe, that somebody put there.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
         let mut text = String::new();
@@ -66,12 +66,12 @@ impl Decisions {
         // Others may write to the volume, so the labels are cleaned again.
         let label =
             |text: Option<String>| text.map(|text| one_line(&text, LONGEST_LABEL)).filter(|text| !text.is_empty());
-        Ok(Self {
+        Ok(Some(Self {
             paused_until: document.paused_until,
             paused_by: label(document.paused_by).filter(|_| document.paused_until.is_some()),
             pinned,
             pinned_by: label(document.pinned_by).filter(|_| pinned.is_some()),
-        })
+        }))
     }
 
     /// True if a pause or pin of `before` is over.
@@ -117,7 +117,7 @@ mod tests {
     fn decisions_survive_and_garbage_is_an_error_not_a_decision() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert_eq!(Decisions::load(&path).unwrap(), Decisions::default());
+        assert_eq!(Decisions::load(&path).unwrap(), None);
         let decisions = Decisions {
             paused_until: Some(Timestamp::UNIX_EPOCH),
             paused_by: Some("ada@laptop".to_owned()),
@@ -125,12 +125,12 @@ mod tests {
             pinned_by: None,
         };
         decisions.clone().store(&path).unwrap();
-        assert_eq!(Decisions::load(&path).unwrap(), decisions);
+        assert_eq!(Decisions::load(&path).unwrap(), Some(decisions));
         for garbage in ["", "{", "{\"schema\":1,\"pinned\":\"../../etc\"}"] {
             std::fs::write(&path, garbage).unwrap();
             assert!(Decisions::load(&path).is_err(), "{garbage}");
         }
         Decisions::default().store(&path).unwrap();
-        assert_eq!(Decisions::load(&path).unwrap(), Decisions::default());
+        assert_eq!(Decisions::load(&path).unwrap(), Some(Decisions::default()));
     }
 }

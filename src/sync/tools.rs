@@ -23,6 +23,7 @@ use crate::worker::{Cancel, Lost, Worker};
 use super::board::Board;
 use super::chase::Heard;
 use super::failure;
+use super::inherit::Inherited;
 use super::refusal::Refusal;
 use super::state::Decisions;
 use super::tell::Notices;
@@ -40,6 +41,10 @@ pub struct Tools {
     pub clock: Clock,
     pub options: Options,
     pub decisions: Mutex<Decisions>,
+    /// What the other replicas said at the start, until the volume is open.
+    pub(super) inherited: Mutex<Option<Inherited>>,
+    /// What they publish during a pause that was taken over from them.
+    pub(super) first: Mutex<Option<Oid>>,
     /// When a pause or pin ended last: what waited for that is not the latency of a push.
     pub released_at: Mutex<Option<Instant>>,
     pub heard: Mutex<Heard>,
@@ -134,6 +139,8 @@ impl Tools {
             clock,
             options,
             decisions: Mutex::default(),
+            inherited: Mutex::default(),
+            first: Mutex::default(),
             released_at: Mutex::default(),
             heard: Mutex::default(),
             settled_head: Mutex::default(),
@@ -178,7 +185,7 @@ impl Tools {
 
     /// True while a pinned commit is not the published one.
     pub fn pin_is_due(&self) -> bool {
-        let Some(pinned) = self.decisions().pinned.map(|commit| commit.to_string()) else { return false };
+        let Some(pinned) = self.held(&self.decisions()).map(|commit| commit.to_string()) else { return false };
         self.board.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
     }
 
@@ -203,8 +210,10 @@ impl Tools {
         self.board.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
         let decided = self.deciding_disk.run(deadline, move |_| Decisions::load(&state)).await;
+        let mut undecided = false;
         match decided.map_err(std::io::Error::other).flatten() {
-            Ok(decisions) => self.decide(decisions),
+            Ok(Some(decisions)) => self.decide(decisions),
+            Ok(None) => undecided = true,
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
         }
         if self.hooks.run_in_trees() {
@@ -212,6 +221,9 @@ impl Tools {
         }
         volume.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+        if undecided {
+            self.inherit(deadline).await;
+        }
         self.unadopted.store(true, Ordering::Relaxed);
         self.outdated.store(false, Ordering::Relaxed);
         self.clear_leftovers(&volume, deadline).await;
@@ -369,9 +381,13 @@ impl Tools {
 
     /// Writes decisions to the volume.
     pub async fn store_decisions(&self, decisions: Decisions) -> std::io::Result<()> {
+        self.store_decisions_by(decisions, Instant::now() + DECISION_DEADLINE).await
+    }
+
+    /// The same with another limit.
+    pub(super) async fn store_decisions_by(&self, decisions: Decisions, deadline: Instant) -> std::io::Result<()> {
         let volume = self.volume().ok_or_else(|| std::io::Error::other("the volume is not open yet"))?;
         let path = volume.state_folder().join("state.json");
-        let deadline = Instant::now() + DECISION_DEADLINE;
         let stored = self.deciding_disk.run(deadline, move |_| decisions.store(&path)).await;
         stored.map_err(std::io::Error::other).flatten()
     }

@@ -4,3 +4,4 @@ mod door;
 mod fleet;
 mod replicas;
 mod rollout;
+mod standing;

@@ -91,7 +91,7 @@ impl Fleet {
     }
 
     /// Where a replica listens, or would if there were one.
-    fn address(&self, number: usize) -> SocketAddr {
+    pub fn address(&self, number: usize) -> SocketAddr {
         SocketAddr::from(([127, 0, self.network, u8::try_from(number).unwrap()], self.port))
     }
 
@@ -108,7 +108,7 @@ impl Fleet {
     }
 
     /// Pushes, rings one replica and waits until all have it. Returns the commit, the delivery and how long that took.
-    async fn push(&self, at: usize, secret: &str) -> (String, String, Duration) {
+    pub async fn push(&self, at: usize, secret: &str) -> (String, String, Duration) {
         let before = self.repo.head();
         let after = self.repo.push_file("page", fastrand::u64(..).to_string(), "a change");
         let started = Instant::now();
@@ -133,8 +133,18 @@ impl Fleet {
 }
 
 impl Replica {
-    fn has(&self, commit: &str) -> bool {
+    pub fn has(&self, commit: &str) -> bool {
         std::fs::read_link(self.root.join("current")).is_ok_and(|target| target.ends_with(commit))
+    }
+
+    /// A change, as the dashboard asks for it.
+    pub async fn post(&self, path: &str, body: &Value) -> u16 {
+        let log = self.sidecar.log();
+        let address = log.iter().find_map(|line| listening(line, "admin")).expect("it listens");
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let request = client.post(format!("http://{address}/api/v1/{path}")).header("x-pushsync", "1");
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        request.send().await.unwrap().status().as_u16()
     }
 
     /// The pod is replaced: told to end, and started again on an empty volume. Returns once it is ready.
@@ -142,6 +152,16 @@ impl Replica {
         self.sidecar.terminate();
         assert_eq!(self.sidecar.exited(PATIENCE).await.code(), Some(143));
         std::fs::remove_dir_all(&self.root).unwrap();
+        self.begin().await;
+    }
+
+    /// The container is restarted on its volume, after a kill -9. Returns once it is ready.
+    pub async fn restart(&mut self) {
+        self.sidecar.kill();
+        self.begin().await;
+    }
+
+    async fn begin(&mut self) {
         self.sidecar = Sidecar::start(&self.arguments);
         self.sidecar.wait_for_line(PATIENCE, |line| listening(line, "http").is_some()).await;
         let end = Instant::now() + PATIENCE;
@@ -151,14 +171,14 @@ impl Replica {
         }
     }
 
-    async fn get(&self, listener: &str, path: &str) -> String {
+    pub async fn get(&self, listener: &str, path: &str) -> String {
         let log = self.sidecar.log();
         let address = log.iter().find_map(|line| listening(line, listener)).expect("it listens");
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         client.get(format!("http://{address}{path}")).send().await.unwrap().text().await.unwrap()
     }
 
-    async fn history(&self) -> Vec<Record> {
+    pub async fn history(&self) -> Vec<Record> {
         let page: HistoryPage = serde_json::from_str(&self.get("admin", "/api/v1/history?limit=1000").await).unwrap();
         page.records
     }

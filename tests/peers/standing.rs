@@ -1,0 +1,134 @@
+//! Pins and pauses that outlive a pod: what a replica that starts on an empty volume takes over from real sidecars.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use pushsync::api::Snapshot;
+use serde_json::json;
+
+use super::replicas::{Fleet, Replica, SECRET};
+use crate::support::PATIENCE;
+
+async fn snapshot(replica: &Replica) -> Snapshot {
+    serde_json::from_str(&replica.get("admin", "/api/v1/snapshot").await).unwrap()
+}
+
+/// Waits until a snapshot holds.
+async fn settled(replica: &Replica, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let snapshot = snapshot(replica).await;
+        if holds(&snapshot) {
+            return snapshot;
+        }
+        assert!(Instant::now() < end, "{snapshot:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn pin(fleet: &Fleet, replicas: &[usize], commit: &str) {
+    for &at in replicas {
+        let replica = &fleet.replicas[at];
+        assert_eq!(replica.post("pin", &json!({"commit": commit, "by": "ada@laptop"})).await, 202);
+        settled(replica, |it| it.running.is_none() && it.published.as_ref().is_some_and(|it| it.commit == commit))
+            .await;
+    }
+}
+
+/// The commits that a replica ever published on its volume.
+async fn published(replica: &Replica) -> Vec<String> {
+    replica.history().await.into_iter().filter_map(|record| record.new).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_of_all_survives_that_every_pod_is_replaced_one_by_one() {
+    let mut fleet = Fleet::start(3, 0, |_| vec![SECRET]).await;
+    let good = fleet.repo.head();
+    let (bad, ..) = fleet.push(0, SECRET).await;
+    pin(&fleet, &[0, 1, 2], &good).await;
+    for at in 0..3 {
+        fleet.replicas[at].replace().await;
+        let replica = &fleet.replicas[at];
+        let snapshot = settled(replica, |snapshot| snapshot.running.is_none()).await;
+        assert_eq!(snapshot.pinned.as_ref(), Some(&good));
+        assert_eq!(snapshot.pinned_by.as_deref(), Some("ada@laptop"));
+        assert!(replica.has(&good), "{snapshot:#?}");
+        // The bad commit was never seen by a reader of the new pod.
+        assert!(!published(replica).await.contains(&bad));
+    }
+    // It is the replica's own decision now: it outlives a restart of the container, too, with nobody to ask.
+    for at in [0, 1] {
+        fleet.replicas[at].sidecar.kill();
+    }
+    fleet.replicas[2].restart().await;
+    assert_eq!(snapshot(&fleet.replicas[2]).await.pinned.as_ref(), Some(&good));
+    // And it is undone as any other.
+    assert_eq!(fleet.replicas[2].post("unpin", &json!({})).await, 202);
+    settled(&fleet.replicas[2], |it| it.published.as_ref().is_some_and(|it| it.commit == bad)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_all_is_taken_over_with_what_the_others_publish() {
+    let mut fleet = Fleet::start(3, 0, |_| vec![SECRET]).await;
+    let live = fleet.repo.head();
+    for replica in &fleet.replicas {
+        assert_eq!(replica.post("pause", &json!({"minutes": 60, "by": "ada@laptop"})).await, 202);
+    }
+    let until = snapshot(&fleet.replicas[1]).await.paused_until;
+    let newer = fleet.repo.push_file("page", "newer", "newer");
+    fleet.replicas[0].replace().await;
+    let replica = &fleet.replicas[0];
+    let snapshot = settled(replica, |snapshot| snapshot.running.is_none()).await;
+    assert!(replica.has(&live), "it serves what the others serve: {snapshot:#?}");
+    assert!(snapshot.paused_until.is_some() && snapshot.paused_until >= until, "{:?} {until:?}", snapshot.paused_until);
+    assert_eq!((snapshot.paused_by.as_deref(), snapshot.pinned), (Some("ada@laptop"), None));
+    assert_eq!(replica.post("resume", &json!({})).await, 202);
+    settled(replica, |it| it.published.as_ref().is_some_and(|it| it.commit == newer)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_of_three_decided_or_another_secret_says_is_not_taken_over() {
+    let mut fleet =
+        Fleet::start(4, 0, |number| vec![if number == 4 { "a secret of somebody else" } else { SECRET }]).await;
+    let old = fleet.repo.head();
+    let new = fleet.repo.push_file("page", "new", "new");
+    for replica in &fleet.replicas {
+        assert_eq!(replica.post("sync", &json!({})).await, 202);
+    }
+    fleet.wait_published(&new).await;
+    // One of the two others that can be asked would be half; of three that share the secret, one is left alone.
+    pin(&fleet, &[3], &old).await;
+    fleet.replicas[0].replace().await;
+    let snapshot = settled(&fleet.replicas[0], |snapshot| snapshot.running.is_none()).await;
+    assert_eq!(snapshot.pinned, None, "the replica with another secret is not believed");
+    assert!(fleet.replicas[0].has(&new));
+    let refused = fleet.replicas[3].sidecar.log().iter().any(|line| line.contains("peer"));
+    assert!(refused, "it refused the question: {}", fleet.replicas[3].sidecar.log().join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_take_connections_and_say_nothing_delay_a_start_by_the_limit_at_most() {
+    let mut fleet = Fleet::start(1, 2, |_| vec![SECRET]).await;
+    let silent: Vec<TcpListener> = (2..=3).map(|number| TcpListener::bind(fleet.address(number)).unwrap()).collect();
+    let started = |replica: &Replica| {
+        let line = |text: &str| {
+            let log = replica.sidecar.log();
+            let line =
+                log.iter().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {}", log.join("\n")));
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["ts"].as_str().or(line["time"].as_str()).unwrap().parse::<jiff::Timestamp>().unwrap()
+        };
+        line("published").duration_since(line("\"listener\":\"admin\""))
+    };
+    fleet.replicas[0].replace().await;
+    let took = started(&fleet.replicas[0]);
+    println!("from listening to published with two silent peers: {took:?}");
+    // Each try ends after a second, and all of it after two; the rest is the first fetch on a loaded machine.
+    assert!(took < jiff::SignedDuration::from_secs(8), "{took:?}");
+    drop(silent);
+    // All pods are replaced at once: nobody is left to ask, and the ref is followed.
+    fleet.replicas[0].replace().await;
+    let took = started(&fleet.replicas[0]);
+    println!("from listening to published with closed peers: {took:?}");
+    assert_eq!(snapshot(&fleet.replicas[0]).await.pinned, None);
+}
