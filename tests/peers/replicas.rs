@@ -196,7 +196,7 @@ impl Replica {
     }
 
     /// `pushsync_peer_messages_total` of one result.
-    async fn messages(&self, result: &str) -> u64 {
+    pub async fn messages(&self, result: &str) -> u64 {
         let metrics = self.get("http", "/metrics").await;
         let sample = format!("pushsync_peer_messages_total{{result=\"{result}\"}} ");
         metrics.lines().find_map(|line| line.strip_prefix(&sample)).map_or(0, |count| count.parse().unwrap())

@@ -124,6 +124,10 @@ impl Replicas {
         if replicas.target.is_none() && replicas.selector.is_none() && replicas.url.is_empty() {
             return Err("say which replicas: deploy/NAME, pod/NAME, svc/NAME, -l LABELS or --url URL".to_owned());
         }
+        // clap does not ask for what a flag requires if that is in conflict with something else that was given.
+        if replicas.all_namespaces && replicas.selector.is_none() {
+            return Err("--all-namespaces goes with --selector".to_owned());
+        }
         for (index, url) in replicas.url.iter().enumerate() {
             if replicas.url[..index].contains(url) {
                 return Err(format!("--url {url} is given twice"));
