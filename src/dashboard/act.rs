@@ -7,14 +7,15 @@ use crossterm::event::{KeyCode, KeyEvent};
 use crate::api::{Outcome, State};
 
 use super::answers;
+use super::cursor;
 use super::fleet;
-use super::input;
 use super::keys::Action;
 use super::message::{Change, Effect, Order};
-use super::model::{Dialog, Model, Pod, PodId, Question};
+use super::model::{Dialog, Model, Pod, PodId, Question, View};
 use super::pasted::is_plain;
 use super::rollback::{self, SHORT};
 use super::text;
+use super::verdict::Source;
 
 /// The lengths of a pause that `h` and `l` step through, in minutes.
 const PAUSES: [u32; 8] = [15, 30, 60, 120, 240, 480, 720, 1440];
@@ -26,24 +27,50 @@ pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     if model.setup.read_only {
         return Some("read-only: started with --read-only".to_owned());
     }
-    let Some(pod) = input::current_pod(model) else { return Some("no replica is selected".to_owned()) };
-    if action == Action::SyncAll {
-        return (!model.pods.iter().any(Pod::live)).then(|| "no replica is connected".to_owned());
-    }
-    if !pod.live() {
+    let Some(pod) = cursor::current_pod(model) else { return Some("no replica is selected".to_owned()) };
+    let meant = meant(model);
+    if action == Action::SyncAll || is_about_all(model) {
+        if meant.is_empty() && !model.pods.iter().any(Pod::live) {
+            return Some("no replica is connected".to_owned());
+        }
+    } else if !pod.live() {
         return Some(format!("{} is not connected", pod.name));
     }
-    let snapshot = pod.snapshot.as_ref()?;
-    let paused = snapshot.paused_until.is_some() || snapshot.state == State::Paused;
+    if action == Action::SyncAll {
+        return None;
+    }
+    let paused = all_paused(&meant);
+    let pinned = meant.iter().any(|pod| pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.pinned.is_some()));
     match action {
         Action::Sync if paused => Some("paused: resume first (P)".to_owned()),
         Action::Pin if targets(model, pod).is_empty() => {
             Some("no earlier commit is known: choose one in the history (2), if there is one".to_owned())
         }
-        Action::Unpin if snapshot.pinned.is_none() => Some("not pinned".to_owned()),
+        Action::Unpin if !pinned => Some("not pinned".to_owned()),
         Action::Unpin if paused => Some("paused: resume first (P), it stays pinned".to_owned()),
         _ => None,
     }
+}
+
+/// True on the list of commits, which is about all replicas.
+fn is_about_all(model: &Model) -> bool {
+    model.view == View::Commits
+}
+
+/// The connected replicas that a change on this screen is about before a dialog widens it.
+fn meant(model: &Model) -> Vec<&Pod> {
+    if is_about_all(model) {
+        return model.pods.iter().filter(|pod| pod.live() && model.in_scope(pod)).collect();
+    }
+    cursor::current_pod(model).into_iter().filter(|pod| pod.live()).collect()
+}
+
+fn all_paused(pods: &[&Pod]) -> bool {
+    let paused = |pod: &&Pod| {
+        let snapshot = pod.snapshot.as_deref();
+        snapshot.is_some_and(|snapshot| snapshot.paused_until.is_some() || snapshot.state == State::Paused)
+    };
+    !pods.is_empty() && pods.iter().all(paused)
 }
 
 /// A capital key was pressed.
@@ -52,13 +79,14 @@ pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
         model.say(why, true);
         return Vec::new();
     }
-    let Some(pod) = input::current_pod(model) else { return Vec::new() };
+    let Some(pod) = cursor::current_pod(model) else { return Vec::new() };
     let id = pod.id.clone();
-    let paused = pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.paused_until.is_some());
+    let paused = all_paused(&meant(model));
     let choices = targets(model, pod);
+    let all = action == Action::SyncAll || is_about_all(model);
     let question = match action {
-        Action::Sync => return vec![Effect::Order(id, Order::Change(Change::Sync))],
-        Action::SyncAll => Question::Sync,
+        Action::Sync if !all => return vec![Effect::Order(id, Order::Change(Change::Sync))],
+        Action::Sync | Action::SyncAll => Question::Sync,
         Action::Pause if paused => Question::Resume,
         Action::Pause => Question::Pause { minutes: DEFAULT_PAUSE },
         Action::Pin => match choices.first().cloned() {
@@ -68,20 +96,25 @@ pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Unpin => Question::Unpin,
         _ => return Vec::new(),
     };
-    let all = action == Action::SyncAll;
     model.dialog = Some(Dialog { question, pod: id, all, armed: false });
     Vec::new()
 }
 
-/// The commits that `B` offers, the first of them chosen: that of the selected sync, then what was live before the live
+/// The commits that `B` offers, the first of them chosen: that of the selected commit or sync, then what was live before the live
 /// one. The live commit is never offered.
 #[must_use]
 pub fn targets(model: &Model, pod: &Pod) -> Vec<String> {
     let live = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()).map(|it| it.commit.as_str());
-    let selected = input::current_record(model).and_then(|row| match row.record.outcome {
-        Outcome::Published | Outcome::Unchanged => row.record.new.clone(),
-        _ => row.record.old.clone(),
-    });
+    let selected = match cursor::current_commit(model) {
+        // What was never published is nothing to go back to.
+        Some(commit) => {
+            model.all_commits.iter().find(|row| row.commit == commit && row.had > 0).map(|row| row.commit.clone())
+        }
+        None => cursor::current_record(model).and_then(|row| match row.record.outcome {
+            Outcome::Published | Outcome::Unchanged => row.record.new.clone(),
+            _ => row.record.old.clone(),
+        }),
+    };
     let mut offered: Vec<String> =
         selected.filter(|commit| commit.len() >= SHORT && Some(commit.as_str()) != live).into_iter().collect();
     for commit in rollback::earlier(model, pod) {
@@ -172,8 +205,18 @@ fn step(minutes: u32, longer: bool) -> u32 {
 /// The replicas that a dialog is about and that can be told.
 #[must_use]
 pub fn addressed(model: &Model, dialog: &Dialog) -> Vec<PodId> {
-    let one = |pod: &&Pod| dialog.all || pod.id == dialog.pod;
+    let one = |pod: &&Pod| if dialog.all { belongs(model, dialog, pod) } else { pod.id == dialog.pod };
     model.pods.iter().filter(one).filter(|pod| pod.live()).map(|pod| pod.id.clone()).collect()
+}
+
+/// True for a replica of what was chosen; for a pin also only of the repository and ref that the commit is of.
+fn belongs(model: &Model, dialog: &Dialog, pod: &Pod) -> bool {
+    let like = model.pod(&dialog.pod).and_then(|pod| pod.snapshot.as_deref());
+    let same = match (&dialog.question, like, pod.snapshot.as_deref()) {
+        (Question::Pin { .. }, Some(like), Some(snapshot)) => Source::of(like).is_of(snapshot),
+        _ => true,
+    };
+    same && model.in_scope(pod)
 }
 
 fn carry_out(model: &mut Model) -> Vec<Effect> {
@@ -186,8 +229,12 @@ fn carry_out(model: &mut Model) -> Vec<Effect> {
         Question::Unpin => Change::Unpin,
     };
     let ids = addressed(model, &dialog);
-    let silent: Vec<PodId> =
-        model.pods.iter().filter(|pod| dialog.all && !pod.live() && !pod.gone()).map(|pod| pod.id.clone()).collect();
+    let silent: Vec<PodId> = model
+        .pods
+        .iter()
+        .filter(|pod| dialog.all && !pod.live() && !pod.gone() && belongs(model, &dialog, pod))
+        .map(|pod| pod.id.clone())
+        .collect();
     if !silent.is_empty() {
         model.note(None, "you", format!("{}: {} not connected and not told", change.words(), silent.len()), true);
     }

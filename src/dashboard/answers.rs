@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 
 use crate::api::{Accepted, Outcome, Record, Refusal};
 
-use super::input;
 use super::message::Change;
 use super::model::{Model, PodId, Sent};
+use super::text;
 
 /// Refusals that are told in the line; the others are in the Events view.
 const TOLD: usize = 2;
@@ -111,7 +111,7 @@ pub fn note(change: &Change, answer: &Result<Accepted, Refusal>) -> (String, boo
     match answer {
         Ok(accepted) => {
             let result = match (&accepted.sync, accepted.paused_until, change) {
-                (Some(sync), _, _) => format!("{} accepted", input::sync_name(sync)),
+                (Some(sync), _, _) => format!("{} accepted", text::sync_name(sync)),
                 (None, Some(_), Change::Pause { minutes }) => format!("paused for {minutes}m"),
                 _ => "accepted".to_owned(),
             };

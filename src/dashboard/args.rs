@@ -24,6 +24,7 @@ pub struct Args {
     pub theme: Look,
     pub ascii: bool,
     pub utc: bool,
+    pub mouse: bool,
     pub once: bool,
     pub watch: bool,
     pub check: bool,
@@ -84,6 +85,7 @@ pub fn command() -> Command {
         )
         .arg(flag("ascii", "Only ASCII characters [default: if LC_ALL or LANG does not say UTF-8]"))
         .arg(flag("utc", "Begin with UTC times in lists; `t` changes it"))
+        .arg(flag("mouse", "Let the mouse wheel move the cursor; the terminal then selects text with Shift only"))
         .next_help_heading("Without a screen")
         .arg(
             flag("once", "Print the fleet once and exit; the default if the output is not a terminal")
@@ -91,9 +93,12 @@ pub fn command() -> Command {
                 .hide_short_help(false),
         )
         .arg(
-            flag("watch", "Print what happens as it happens, one JSON document a line, until interrupted")
-                .conflicts_with("check")
-                .hide_short_help(false),
+            flag(
+                "watch",
+                "Print what happens as it happens until interrupted: JSON documents, or lines of text with -o text",
+            )
+            .conflicts_with("check")
+            .hide_short_help(false),
         )
         .arg(
             flag("check", "Print the fleet once; the exit code tells whether the newest commit is live everywhere")
@@ -148,6 +153,7 @@ pub enum Output {
     Table,
     Json,
     Ndjson,
+    Text,
 }
 
 impl ValueEnum for Color {
@@ -180,7 +186,7 @@ impl ValueEnum for Look {
 
 impl ValueEnum for Output {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Table, Self::Json, Self::Ndjson]
+        &[Self::Table, Self::Json, Self::Ndjson, Self::Text]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -188,6 +194,7 @@ impl ValueEnum for Output {
             Self::Table => "table",
             Self::Json => "json",
             Self::Ndjson => "ndjson",
+            Self::Text => "text",
         }))
     }
 }
@@ -215,6 +222,7 @@ impl Args {
             theme: given.remove_one("theme").unwrap_or(Look::Auto),
             ascii: given.get_flag("ascii"),
             utc: given.get_flag("utc"),
+            mouse: given.get_flag("mouse"),
             once: given.get_flag("once"),
             watch: given.get_flag("watch"),
             check: given.get_flag("check"),
@@ -236,6 +244,7 @@ impl Args {
             theme: Look::Auto,
             ascii: false,
             utc: false,
+            mouse: false,
             once: true,
             watch: false,
             check: true,
@@ -247,11 +256,11 @@ impl Args {
     }
 
     fn checked(self) -> Result<Self, String> {
-        if self.output == Some(Output::Ndjson) && !self.watch {
-            return Err("--output ndjson goes with --watch".to_owned());
+        if matches!(self.output, Some(Output::Ndjson | Output::Text)) && !self.watch {
+            return Err("--output ndjson and --output text go with --watch".to_owned());
         }
         if self.watch && matches!(self.output, Some(Output::Table | Output::Json)) {
-            return Err("--watch writes ndjson only".to_owned());
+            return Err("--watch writes ndjson or text".to_owned());
         }
         Ok(self)
     }

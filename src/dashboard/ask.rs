@@ -1,4 +1,4 @@
-//! Whether the commit of `--commit` is contained in what a replica publishes, as far as the replica can say.
+//! Whether the commit that was asked for (`--commit`, or `/` on the screen) is contained in what a replica publishes, as far as the replica can say.
 //!
 //! An answer holds for the published commit that it was worked out against, and is asked for again when that changes. An
 //! earlier record of the commit is no answer: a force push or a rollback may have taken it back since. Pure.
@@ -17,6 +17,8 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// The question to one replica, and its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
+    /// The commit that the question is about.
+    pub commit: String,
     /// What the replica published when it was asked.
     pub published: String,
     pub at: Timestamp,
@@ -74,8 +76,12 @@ pub fn is_open(model: &Model, pod: &Pod) -> bool {
 
 /// Asks every connected replica that publishes another commit.
 pub fn ask(model: &mut Model) -> Vec<Effect> {
-    let Some(commit) = model.setup.commit.clone() else { return Vec::new() };
+    let Some(commit) = model.asked().cloned() else { return Vec::new() };
     let now = model.now;
+    for pod in &mut model.pods {
+        // An answer about another commit is none.
+        pod.asked = pod.asked.take().filter(|asked| asked.commit == commit);
+    }
     let due = |pod: &Pod| {
         let same = pod.asked.as_ref().filter(|asked| published(pod) == Some(&asked.published));
         same.is_none_or(|asked| {
@@ -94,7 +100,7 @@ pub fn ask(model: &mut Model) -> Vec<Effect> {
         let Some(published) = published(pod).cloned() else { continue };
         // The answer of before stands until the next one is here.
         let answer = pod.asked.take().filter(|asked| asked.published == published).and_then(|asked| asked.answer);
-        pod.asked = Some(Asked { published, at: now, answer });
+        pod.asked = Some(Asked { commit: commit.clone(), published, at: now, answer });
         effects.push(Effect::Order(id, Order::Commit(commit.clone())));
     }
     effects
@@ -105,6 +111,8 @@ pub fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
     let Some(asked) = pod.asked.as_mut() else { return };
     match &answer {
         Ok(status) if status.published.as_ref() != Some(&asked.published) => asked.answer = None,
+        // The answer to the question before this one.
+        Ok(status) if !status.commit.starts_with(&asked.commit) => return,
         _ => asked.answer = Some(answer),
     }
     if asked.answer.is_none() {
@@ -113,7 +121,7 @@ pub fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
 }
 
 fn needs_answer(model: &Model, pod: &Pod) -> bool {
-    let Some(commit) = &model.setup.commit else { return false };
+    let Some(commit) = model.asked() else { return false };
     published(pod).is_some_and(|published| !published.starts_with(commit.as_str()))
 }
 

@@ -37,6 +37,8 @@ pub enum Input {
     Paste(String),
     /// The answer to the question about the background color.
     Background(Background),
+    /// The mouse wheel, in rows; up is negative.
+    Wheel(isize),
 }
 
 /// Where in a sequence the next byte stands.
@@ -191,6 +193,9 @@ impl Decoder {
             b'[' if parameters.is_empty() => self.state = State::Console,
             b'M' if parameters.is_empty() => self.state = State::Mouse(3),
             b'~' if parameters == PASTE_BEGIN => self.state = State::Paste(Vec::new()),
+            b'M' if !dropped && parameters.starts_with(b"<") => {
+                found.extend(sequence::wheel(&parameters).map(Input::Wheel));
+            }
             b'@'..=b'~' => found.extend(sequence::csi(&parameters, byte).filter(|_| !dropped).map(Input::Key)),
             // A control character ends a sequence and counts by itself, so that Ctrl-C always works.
             byte => self.ground(byte, false, found),

@@ -4,6 +4,8 @@
 
 use crate::api::Record;
 
+use super::commits::CommitRow;
+
 /// A parsed filter. The empty one lets everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter(Vec<Term>);
@@ -51,6 +53,27 @@ impl Filter {
                 Field::Outcome => term.within(&record.outcome.to_string()),
                 Field::Author => record.commits.as_ref().is_some_and(|commits| term.within(&commits.author)),
                 Field::Any => term.anywhere(pod, record),
+            };
+            found != term.inverted
+        })
+    }
+
+    /// Whether a commit passes. `pod:`, `state:` and `outcome:` say nothing about one.
+    #[must_use]
+    pub fn commit(&self, row: &CommitRow) -> bool {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        self.0.iter().all(|term| {
+            let found = match term.field {
+                Field::Pod | Field::State | Field::Outcome => return true,
+                Field::Trigger => term.within(&row.how.words()),
+                Field::Author => term.within(&text(&row.author)),
+                // Also a hash that is longer than the digits that are shown.
+                Field::Any => {
+                    term.within(&row.commit)
+                        || term.within(&text(&row.subject))
+                        || term.within(&text(&row.author))
+                        || term.within(&row.how.words())
+                }
             };
             found != term.inverted
         })

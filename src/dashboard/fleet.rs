@@ -4,14 +4,17 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, Outcome, Record, Snapshot, State};
 
+use super::commits;
 use super::model::{Model, Pod, PodId, Presence, SyncRow, View};
+use super::names;
+use super::sorting::PodOrder;
 use super::text;
+use super::verdict::Source;
 
 /// Rows of the fleet's list of syncs; a replica's own history is not cut.
 const FLEET_ROWS: usize = 1000;
@@ -186,7 +189,7 @@ pub fn head(model: &Model) -> Option<Head> {
 /// The snapshot that speaks for the fleet: repository and ref in the header.
 #[must_use]
 pub fn lead(model: &Model) -> Option<&Snapshot> {
-    let snapshots = || model.pods.iter().filter_map(|pod| pod.snapshot.as_deref());
+    let snapshots = || model.pods.iter().filter(|pod| model.in_scope(pod)).filter_map(|pod| pod.snapshot.as_deref());
     snapshots().find(|snapshot| snapshot.head.is_some()).or_else(|| snapshots().next())
 }
 
@@ -194,13 +197,35 @@ pub fn lead(model: &Model) -> Option<&Snapshot> {
 #[must_use]
 pub fn has_newest(model: &Model, pod: &Pod) -> bool {
     let Some(snapshot) = pod.snapshot.as_deref() else { return false };
-    let Some(published) = &snapshot.published else { return false };
-    newest_head(model, snapshot).is_none_or(|head| head.commit == published.commit)
+    publishes(snapshot, newest_commit(model, snapshot))
+}
+
+/// True if a replica publishes the newest commit, or none is known.
+fn publishes(snapshot: &Snapshot, newest: Option<&str>) -> bool {
+    snapshot.published.as_ref().is_some_and(|published| newest.is_none_or(|newest| published.commit == newest))
+}
+
+/// The hash of [`newest_head`], without what is told of it.
+fn newest_commit<'a>(model: &'a Model, like: &Snapshot) -> Option<&'a str> {
+    let known = |pod: &'a Pod| {
+        let snapshot = pod.snapshot.as_deref().filter(|it| same_source(it, like))?;
+        let head = snapshot.head.as_ref().map(|head| (pod.to_ours(head.seen_at), head.commit.as_str()));
+        let announced = snapshot.announced.as_ref().map(|it| (pod.to_ours(it.seen_at), it.commit.as_str()));
+        Some(head.into_iter().chain(announced))
+    };
+    // Heads before announcements of the same moment, as in `newest_head`: the last of equals is taken.
+    let all: Vec<_> = model.pods.iter().filter_map(known).flatten().collect();
+    all.into_iter().max_by_key(|(seen_at, _)| *seen_at).map(|(_, commit)| commit)
 }
 
 /// The state to show.
 #[must_use]
 pub fn state(model: &Model, pod: &Pod) -> Shown {
+    state_with(pod, &mut |snapshot| newest_commit(model, snapshot))
+}
+
+/// The state to show, given the newest commit of what a replica follows.
+fn state_with<'a>(pod: &'a Pod, newest: &mut dyn FnMut(&'a Snapshot) -> Option<&'a str>) -> Shown {
     if pod.gone() {
         return Shown::Unknown;
     }
@@ -215,7 +240,7 @@ pub fn state(model: &Model, pod: &Pod) -> Shown {
         State::Paused => Shown::Paused,
         State::Pinned => Shown::Pinned,
         State::Standby => Shown::Standby,
-        State::InSync | State::Behind if has_newest(model, pod) => Shown::InSync,
+        State::InSync | State::Behind if publishes(snapshot, newest(snapshot)) => Shown::InSync,
         State::InSync | State::Behind => Shown::Behind,
         State::Unknown => Shown::Unknown,
     }
@@ -266,10 +291,21 @@ fn commits_between(model: &Model, from: &str, to: &str) -> Option<u32> {
 /// The replicas that the filter lets through, the worst first.
 #[must_use]
 pub fn worst_first(model: &Model) -> Vec<&Pod> {
+    // Worked out once for each repository and ref, not once for each replica.
+    let mut heads: Vec<(&Snapshot, Option<&str>)> = Vec::new();
+    let mut newest = |like| match heads.iter().find(|(known, _)| same_source(known, like)) {
+        Some((_, newest)) => *newest,
+        None => {
+            let newest = newest_commit(model, like);
+            heads.push((like, newest));
+            newest
+        }
+    };
     let mut pods: Vec<(bool, Shown, &Pod)> = model
         .pods
         .iter()
-        .map(|pod| (pod.gone(), state(model, pod), pod))
+        .filter(|pod| model.in_scope(pod))
+        .map(|pod| (pod.gone(), state_with(pod, &mut newest), pod))
         .filter(|(_, shown, pod)| model.filter.replica(&pod.name, shown.word()))
         .collect();
     pods.sort_by(|left, right| {
@@ -283,10 +319,42 @@ pub fn worst_first(model: &Model) -> Vec<&Pod> {
     pods.into_iter().map(|(_, _, pod)| pod).collect()
 }
 
+/// The same replicas in the order that was chosen. Replicas that follow different repositories or refs stand together.
+#[must_use]
+pub fn in_order(model: &Model) -> Vec<&Pod> {
+    let mut pods = worst_first(model);
+    let published = |pod: &Pod| {
+        let published = pod.snapshot.as_deref()?.published.as_ref()?;
+        published.published_at.map(|at| pod.to_ours(at))
+    };
+    match model.pod_order {
+        PodOrder::Worst => {}
+        PodOrder::Name => pods.sort_by(|left, right| left.name.cmp(&right.name)),
+        PodOrder::Age => pods.sort_by_key(|pod| Reverse(published(pod))),
+        PodOrder::Lag => pods.sort_by_cached_key(|pod| {
+            let lag = lag(model, pod);
+            Reverse(lag.map(|lag| (lag.commits.unwrap_or(u32::MAX), Reverse(lag.since))))
+        }),
+        PodOrder::Took => pods.sort_by_cached_key(|pod| {
+            let last = pod.records.iter().next();
+            Reverse(last.map(|record| text::millis_between(record.started_at, record.finished_at)))
+        }),
+    }
+    if model.sources.len() > 1 {
+        let place = |pod: &Pod| {
+            let snapshot = pod.snapshot.as_deref();
+            let source = snapshot.and_then(|it| model.sources.iter().position(|source| source.is_of(it)));
+            source.unwrap_or(usize::MAX)
+        };
+        pods.sort_by_key(|pod| place(pod));
+    }
+    pods
+}
+
 /// The replica under the cursor of the fleet's upper pane.
 #[must_use]
 pub fn selected_pod(model: &Model) -> Option<&Pod> {
-    let order = worst_first(model);
+    let order = in_order(model);
     let chosen = model.fleet_pod.as_ref().and_then(|id| order.iter().find(|pod| pod.id == *id));
     chosen.or_else(|| order.first()).copied()
 }
@@ -320,9 +388,22 @@ pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Late
     Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), samples }
 }
 
-/// Works out again what the lists show. Called after every message that may have changed it.
+/// Works out again what the lists show, if anything has changed.
+pub fn settle(model: &mut Model) {
+    if model.stale {
+        refresh(model);
+    }
+}
+
+/// Works out again what the lists show.
 pub fn refresh(model: &mut Model) {
-    name_pods(model);
+    model.stale = false;
+    names::name_pods(model);
+    find_sources(model);
+    let mut commits = commits::rows(model);
+    model.commit_order.sort(&mut commits);
+    model.commit_rows = commits.iter().filter(|row| model.filter.commit(row)).cloned().collect();
+    model.all_commits = commits;
     let all = merged(model);
     // The header speaks of everything, whatever the filter hides below it.
     model.fleet_latency = latency(all.iter().map(|row| row.record.as_ref()), STRIP);
@@ -337,6 +418,21 @@ pub fn refresh(model: &mut Model) {
     model.history_rows = owner.and_then(|id| model.pod(&id)).map(|pod| history_rows(model, pod)).unwrap_or_default();
 }
 
+/// What the replicas follow, in their order. A choice of what is gone is no choice.
+fn find_sources(model: &mut Model) {
+    let mut sources: Vec<Source> = Vec::new();
+    for snapshot in model.pods.iter().filter(|pod| !pod.gone()).filter_map(|pod| pod.snapshot.as_deref()) {
+        if !sources.iter().any(|source| source.is_of(snapshot)) {
+            sources.push(Source::of(snapshot));
+        }
+    }
+    if model.scope.as_ref().is_some_and(|scope| !sources.contains(scope)) {
+        model.scope = None;
+    }
+    model.source_row = model.source_row.min(sources.len().saturating_sub(1));
+    model.sources = sources;
+}
+
 fn history_rows(model: &Model, pod: &Pod) -> Vec<SyncRow> {
     let word = state(model, pod).word();
     pod.records
@@ -349,7 +445,7 @@ fn history_rows(model: &Model, pod: &Pod) -> Vec<SyncRow> {
 /// All replicas' syncs, newest first.
 fn merged(model: &Model) -> Vec<SyncRow> {
     let mut rows: Vec<(Timestamp, SyncRow)> = Vec::new();
-    for pod in &model.pods {
+    for pod in model.pods.iter().filter(|pod| model.in_scope(pod)) {
         rows.extend(
             pod.records.iter().take(FLEET_ROWS).map(|record| {
                 (pod.to_ours(record.finished_at), SyncRow { pod: pod.id.clone(), record: record.clone() })
@@ -370,55 +466,6 @@ fn filtered(model: &Model, rows: Vec<SyncRow>) -> Vec<SyncRow> {
     let passes =
         |row: &SyncRow| words.get(&row.pod).is_some_and(|(name, word)| model.filter.record(name, word, &row.record));
     rows.into_iter().filter(passes).collect()
-}
-
-/// Gives every replica a name that no other has. Sidecars on one host report the same name; then the address tells.
-fn name_pods(model: &mut Model) {
-    let reported: Vec<String> = model
-        .pods
-        .iter()
-        .map(|pod| match (&pod.namespace, &pod.snapshot) {
-            (None, Some(snapshot)) => text::clean(&snapshot.replica.name).into_owned(),
-            _ => text::clean(&pod.found_name).into_owned(),
-        })
-        .collect();
-    for (index, pod) in model.pods.iter_mut().enumerate() {
-        let twin = reported.iter().enumerate().any(|(other, name)| other != index && *name == reported[index]);
-        pod.name = match &pod.namespace {
-            Some(namespace) if twin => format!("{namespace}/{}", reported[index]),
-            None if twin || reported[index].is_empty() => pod.found_name.clone(),
-            _ => reported[index].clone(),
-        };
-    }
-    let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
-    let prefix = text::common_prefix(&names);
-    let port = shared_port(&names).map(str::to_owned);
-    for pod in &mut model.pods {
-        // Addresses that differ only in the host: the host is the name, and its last number alone would be none.
-        if let Some(host) = port.as_ref().and_then(|port| pod.name.strip_suffix(port.as_str())) {
-            pod.short = host.to_owned();
-            continue;
-        }
-        let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
-        // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
-        let rest = if names_one_pod(&prefix, pod) { rest.rsplit('-').next().unwrap_or(rest) } else { rest };
-        pod.short = rest.to_owned();
-    }
-}
-
-/// `:9180` if all names are short IPv4 addresses with this port.
-fn shared_port<'a>(names: &[&'a str]) -> Option<&'a str> {
-    let port = |name: &'a str| {
-        let (host, _) = name.rsplit_once(':')?;
-        host.parse::<Ipv4Addr>().ok()?;
-        Some(&name[host.len()..])
-    };
-    let first = port(names.first()?)?;
-    (names.len() > 1 && names.iter().all(|name| port(name) == Some(first))).then_some(first)
-}
-
-fn names_one_pod(prefix: &str, pod: &Pod) -> bool {
-    prefix.is_empty() && pod.namespace.is_some()
 }
 
 /// An age by the replica's own clock.

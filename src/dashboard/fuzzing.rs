@@ -65,6 +65,7 @@ fn model() -> Model {
         presence: Presence::Running,
         container: None,
         advice: None,
+        sidecar: None,
     };
     let _ = update(&mut model, now, Msg::Pods(Ok(vec![found("a")])));
     model

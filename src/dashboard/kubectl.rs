@@ -4,6 +4,8 @@
 //! because a full pipe would stop it; the reason of its end is the last line on stderr meant for people; it is ended and
 //! reaped when the way is dropped.
 
+pub mod follow;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::process::Stdio;

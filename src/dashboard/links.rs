@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -16,6 +16,7 @@ use super::children::Children;
 use super::forward::{Direct, Forward};
 use super::http::{Http, Token};
 use super::kubectl::Kubectl;
+use super::kubectl::follow::Follow;
 use super::link::Link;
 use super::listing::Listing;
 use super::message::{Effect, Msg, News, Order};
@@ -81,6 +82,8 @@ pub struct Links {
     tasks: TaskTracker,
     stop: CancellationToken,
     relist: Arc<Notify>,
+    /// Ends the log that is followed when it is dropped.
+    log: Option<DropGuard>,
 }
 
 impl Links {
@@ -97,8 +100,15 @@ impl Links {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             relist: Arc::new(Notify::new()),
+            log: None,
         };
         (links, messages)
+    }
+
+    /// Where messages for the screen go.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<Msg> {
+        self.out.clone()
     }
 
     /// The replicas to begin with. For a cluster this calls kubectl.
@@ -133,6 +143,8 @@ impl Links {
             }
             Effect::Order(id, order) => self.order(&id, order),
             Effect::ListPods => self.relist.notify_one(),
+            Effect::OpenLog { id, namespace, pod, container } => self.open_log(id, namespace, pod, container),
+            Effect::CloseLog => self.log = None,
             Effect::Quit | Effect::Copy(_) | Effect::Suspend | Effect::Redraw => {}
         }
     }
@@ -156,6 +168,16 @@ impl Links {
         self.running.insert(found.id, (orders, stop));
     }
 
+    /// Follows the log of one sidecar, instead of the one that was followed before.
+    fn open_log(&mut self, id: PodId, namespace: String, pod: String, container: Option<String>) {
+        let Source::Cluster { lister, .. } = &self.source else { return };
+        let (cluster, children) = (lister.cluster.clone(), self.children.clone());
+        let follow = Follow { cluster, id, namespace, pod, container, children, out: self.out.clone() };
+        let stop = self.stop.child_token();
+        self.log = Some(stop.clone().drop_guard());
+        self.tasks.spawn(follow.run(stop));
+    }
+
     fn order(&self, id: &PodId, order: Order) {
         let Some((orders, _)) = self.running.get(id) else { return };
         // The link is busy with sixteen others: better told than lost.
@@ -169,6 +191,7 @@ impl Links {
     /// Ends everything, the children too.
     pub async fn close(mut self) {
         self.stop.cancel();
+        self.log = None;
         self.running.clear();
         self.tasks.close();
         let _ = tokio::time::timeout(CLOSING, self.tasks.wait()).await;
@@ -194,5 +217,6 @@ fn by_url(url: &Url) -> Found {
         presence: Presence::Running,
         container: None,
         advice: None,
+        sidecar: None,
     }
 }

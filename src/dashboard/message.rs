@@ -24,11 +24,19 @@ pub enum Msg {
     /// Text that the terminal marked as pasted.
     Paste(String),
     Resize(u16, u16),
+    /// The mouse wheel, in rows; up is negative.
+    Wheel(isize),
+    /// What came of copying, and whether it failed.
+    Copied(String, bool),
     /// A second went by.
     Tick,
     /// The pods were listed anew. Never sent again for URLs.
     Pods(Result<Vec<Found>, Problem>),
     Link(PodId, News),
+    /// A line of a sidecar's log.
+    LogLine(PodId, String),
+    /// No more lines of it come, and why.
+    LogEnded(PodId, String),
 }
 
 /// What a link reports.
@@ -102,6 +110,14 @@ pub enum Effect {
     /// Clear the screen and draw all of it.
     Redraw,
     Copy(String),
+    /// Follow the log of the sidecar in a pod.
+    OpenLog {
+        id: PodId,
+        namespace: String,
+        pod: String,
+        container: Option<String>,
+    },
+    CloseLog,
     Attach(Found),
     Detach(PodId),
     Order(PodId, Order),

@@ -11,7 +11,10 @@ pub mod decoder;
 pub mod sequence;
 
 pub mod filter;
+pub mod forge;
 pub mod keys;
+pub mod palette;
+pub mod podlog;
 pub mod records;
 
 pub mod message;
@@ -21,11 +24,19 @@ pub mod act;
 pub mod answers;
 pub mod ask;
 pub mod bursts;
+pub mod commits;
+pub mod copying;
+pub mod cursor;
 pub mod fleet;
+pub mod holds;
 pub mod input;
+pub mod names;
+pub mod navigation;
 pub mod pasted;
 pub mod rollback;
+pub mod sorting;
 pub mod turns;
+pub mod typing;
 pub mod update;
 pub mod verdict;
 pub mod webhooks;
@@ -36,6 +47,7 @@ pub mod sse;
 
 pub mod child;
 pub mod children;
+pub mod clipboard;
 pub mod forward;
 pub mod http;
 pub mod kubectl;
@@ -219,7 +231,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let theme = Theme::new(color, args.ascii || terminal::ascii(environment)).on(background);
     let panicked = terminal::leave_on_panic();
     let guard = terminal::Guard;
-    let taken = terminal::take().context("cannot use this terminal")?;
+    let taken = terminal::take(args.mouse).context("cannot use this terminal")?;
     model.size = output::size();
     if color && args.theme == Look::Auto {
         terminal::ask_background(environment).context("cannot use this terminal")?;
@@ -253,7 +265,7 @@ async fn first_listing(links: &mut Links, args: &Args, screen: bool, begun: Inst
 
 async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8> {
     if args.watch {
-        return Ok(plain.watch(&mut io::stdout().lock()).await?);
+        return Ok(plain.watch(args.output == Some(Output::Text), &mut io::stdout().lock()).await?);
     }
     let verdict = match args.wait {
         Some(limit) => plain.wait(limit).await,

@@ -2,21 +2,26 @@
 //!
 //! Time is a field, the terminal's size is a field. It knows no terminal, no network and no clock.
 
+mod pod;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Record, Snapshot, SyncDetail};
+use crate::api::{Record, SyncDetail};
 
-use super::ask::Asked;
+pub use self::pod::{Found, Link, Pod, PodId, Presence, Problem};
+use super::commits::CommitRow;
 use super::filter::Filter;
 use super::fleet::Latency;
 use super::keys::Screen;
 use super::message::{Change, Msg};
-use super::records::Records;
+use super::palette::Palette;
+use super::podlog::PodLog;
+use super::sorting::{CommitOrder, PodOrder};
+use super::verdict::Source;
 
 /// Entries in the Events view.
 const MAX_EVENTS: usize = 500;
@@ -28,192 +33,19 @@ const MAX_DETAILS: usize = 16;
 /// Columns and rows below which there is no screen.
 pub const LEAST: (u16, u16) = (40, 6);
 
-/// Identifies a replica for as long as it lives: the pod's uid, or the URL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodId(pub Arc<str>);
-
-impl PodId {
-    #[must_use]
-    pub fn new(id: &str) -> Self {
-        Self(Arc::from(id))
-    }
-}
-
-impl fmt::Display for PodId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A replica as the pod list (or the command line) names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub id: PodId,
-    /// The pod's name, or host and port of the URL.
-    pub name: String,
-    /// `None` for a URL.
-    pub namespace: Option<String>,
-    pub presence: Presence,
-    /// What a container of the pod waits for, as Kubernetes says it: `poll: CrashLoopBackOff`.
-    pub container: Option<String>,
-    /// What works instead while the pod cannot be connected to.
-    pub advice: Option<String>,
-}
-
-/// Whether there is anything to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Its containers run (or it is a URL, of which we cannot know).
-    Running,
-    /// It exists but cannot be reached yet, and why.
-    NotReady(String),
-    /// It is being deleted, or is gone from the list.
-    Gone { since: Timestamp },
-}
-
-/// The state of the connection to one replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// More replicas than `--max-links`, or nothing to connect to yet.
-    Idle,
-    Connecting,
-    Live,
-    Retry {
-        attempt: u32,
-        at: Timestamp,
-        problem: Problem,
-    },
-}
-
-/// Why something did not work, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub reason: String,
-    pub hint: Option<String>,
-    /// One word for the LINK column instead of a countdown.
-    pub word: Option<&'static str>,
-}
-
-impl Problem {
-    #[must_use]
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), hint: None, word: None }
-    }
-
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    #[must_use]
-    pub fn word(mut self, word: &'static str) -> Self {
-        self.word = Some(word);
-        self
-    }
-}
-
-/// One replica.
-#[derive(Clone, Debug)]
-pub struct Pod {
-    pub id: PodId,
-    /// As found.
-    pub found_name: String,
-    pub namespace: Option<String>,
-    /// Unique on screen.
-    pub name: String,
-    /// `name` without what all names begin with.
-    pub short: String,
-    pub presence: Presence,
-    /// As in [`Found`].
-    pub container: Option<String>,
-    pub advice: Option<String>,
-    pub link: Link,
-    /// Why it was not live when it was tried last; `None` once it is.
-    pub problem: Option<Problem>,
-    /// The last snapshot, its records moved to `records`.
-    pub snapshot: Option<Box<Snapshot>>,
-    /// Its clock minus ours.
-    pub offset: SignedDuration,
-    /// When anything came from it last, by our clock.
-    pub heard_at: Option<Timestamp>,
-    /// There are more replicas than links, so that this one is visited in turn and what it said last counts for a while.
-    pub visited: bool,
-    /// When it was connected last, by our clock.
-    pub turn_at: Option<Timestamp>,
-    /// The question about the commit of `--commit`.
-    pub asked: Option<Asked>,
-    /// When signatures were refused, and how many, in the last minutes.
-    pub refused: Vec<(Timestamp, u64)>,
-    pub records: Records,
-}
-
-impl Pod {
-    #[must_use]
-    pub fn new(found: Found) -> Self {
-        Self {
-            id: found.id,
-            name: found.name.clone(),
-            short: found.name.clone(),
-            found_name: found.name,
-            namespace: found.namespace,
-            presence: found.presence,
-            container: found.container,
-            advice: found.advice,
-            link: Link::Idle,
-            problem: None,
-            snapshot: None,
-            offset: SignedDuration::ZERO,
-            heard_at: None,
-            visited: false,
-            turn_at: None,
-            asked: None,
-            refused: Vec::new(),
-            records: Records::default(),
-        }
-    }
-
-    #[must_use]
-    pub fn live(&self) -> bool {
-        self.link == Link::Live
-    }
-
-    #[must_use]
-    pub fn gone(&self) -> bool {
-        matches!(self.presence, Presence::Gone { .. })
-    }
-
-    #[must_use]
-    pub fn attached(&self) -> bool {
-        self.link != Link::Idle
-    }
-
-    /// A time of this replica's clock in terms of ours.
-    #[must_use]
-    pub fn to_ours(&self, time: Timestamp) -> Timestamp {
-        time.saturating_sub(self.offset).unwrap_or(time)
-    }
-}
-
 /// Where the user is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
+    /// The list of commits, or of repositories while several are in the view and none is chosen.
+    Commits,
+    /// One commit on all replicas.
+    Commit(String),
     Fleet,
     History(PodId),
     Detail(PodId, String),
     Events,
-}
-
-impl View {
-    #[must_use]
-    pub fn screen(&self) -> Screen {
-        match self {
-            Self::Fleet => Screen::Fleet,
-            Self::History(_) => Screen::History,
-            Self::Detail(..) => Screen::Detail,
-            Self::Events => Screen::Events,
-        }
-    }
+    /// The sidecar's own log.
+    Log(PodId),
 }
 
 /// One row of a list of syncs.
@@ -348,6 +180,18 @@ pub struct Model {
     pub listing_problem: Option<Problem>,
     pub view: View,
     pub trail: Vec<View>,
+    /// The repository and ref that was chosen where the view holds several.
+    pub scope: Option<Source>,
+    /// The row of the list of repositories.
+    pub source_row: usize,
+    /// The commit that the user asks about; it takes the place of `--commit`.
+    pub question: Option<String>,
+    /// The selected commit. `None`: the newest.
+    pub commit_cursor: Option<String>,
+    pub commit_order: CommitOrder,
+    /// The selected replica of a commit's screen. `None`: the worst.
+    pub commit_pod: Option<PodId>,
+    pub pod_order: PodOrder,
     pub fleet_pane: Pane,
     pub fleet_pod: Option<PodId>,
     pub fleet_cursor: Cursor,
@@ -364,6 +208,15 @@ pub struct Model {
     /// `y` was pressed: the next key says what to copy.
     pub copying: bool,
     pub help: bool,
+    /// The list of all commands, while it is open.
+    pub palette: Option<Palette>,
+    /// An address that is shown, to be opened or copied.
+    pub address: Option<String>,
+    /// What `/` looks for where rows are not hidden, and `n` and `N` go to.
+    pub search: String,
+    /// The changed files take the whole screen.
+    pub diffstat: bool,
+    pub log: PodLog,
     pub dialog: Option<Dialog>,
     /// The change that was sent last, and what came of it.
     pub sent: Option<Sent>,
@@ -379,7 +232,15 @@ pub struct Model {
     /// Entries that ever were in it.
     pub noted: u64,
     pub details: VecDeque<((PodId, String), Loaded)>,
-    /// Newest first, filtered: derived by [`super::fleet::refresh`].
+    /// What is below has to be worked out again before it is read. Replicas report more often than a screen is drawn.
+    pub stale: bool,
+    /// What the replicas follow: derived by [`super::fleet::refresh`], as all that is below.
+    pub sources: Vec<Source>,
+    /// In the chosen order.
+    pub all_commits: Vec<CommitRow>,
+    /// Those that the filter lets through.
+    pub commit_rows: Vec<CommitRow>,
+    /// Newest first, filtered.
     pub fleet_rows: Vec<SyncRow>,
     pub history_rows: Vec<SyncRow>,
     /// Not filtered.
@@ -400,8 +261,15 @@ impl Model {
             pods: Vec::new(),
             listed: false,
             listing_problem: None,
-            view: View::Fleet,
+            view: View::Commits,
             trail: Vec::new(),
+            scope: None,
+            source_row: 0,
+            question: None,
+            commit_cursor: None,
+            commit_order: CommitOrder::default(),
+            commit_pod: None,
+            pod_order: PodOrder::default(),
             fleet_pane: Pane::First,
             fleet_pod: None,
             fleet_cursor: cursor.clone(),
@@ -415,6 +283,11 @@ impl Model {
             typing: false,
             copying: false,
             help: false,
+            palette: None,
+            address: None,
+            search: String::new(),
+            diffstat: false,
+            log: PodLog::default(),
             dialog: None,
             sent: None,
             spilled: false,
@@ -426,10 +299,50 @@ impl Model {
             events: VecDeque::new(),
             noted: 0,
             details: VecDeque::new(),
+            stale: false,
+            sources: Vec::new(),
+            all_commits: Vec::new(),
+            commit_rows: Vec::new(),
             fleet_rows: Vec::new(),
             history_rows: Vec::new(),
             fleet_latency: Latency::default(),
             last_missed: None,
+        }
+    }
+
+    /// The screen that is shown, as the table of keys knows it.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        match &self.view {
+            View::Commits if self.scope.is_none() && self.sources.len() > 1 => Screen::Sources,
+            View::Commits => Screen::Commits,
+            View::Commit(_) => Screen::Commit,
+            View::Fleet => Screen::Fleet,
+            View::History(_) => Screen::History,
+            View::Detail(..) => Screen::Detail,
+            View::Events => Screen::Events,
+            View::Log(_) => Screen::Log,
+        }
+    }
+
+    /// True while the list of repositories is shown.
+    #[must_use]
+    pub fn at_sources(&self) -> bool {
+        self.screen() == Screen::Sources
+    }
+
+    /// The commit that the verdict is about, if it is not the newest.
+    #[must_use]
+    pub fn asked(&self) -> Option<&String> {
+        self.question.as_ref().or(self.setup.commit.as_ref())
+    }
+
+    /// False for a replica that is known to follow something else than what was chosen.
+    #[must_use]
+    pub fn in_scope(&self, pod: &Pod) -> bool {
+        match (&self.scope, pod.snapshot.as_deref()) {
+            (Some(source), Some(snapshot)) => source.is_of(snapshot),
+            _ => true,
         }
     }
 

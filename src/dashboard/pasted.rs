@@ -7,24 +7,30 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::act;
 use super::bursts::Weight;
+use super::copying;
 use super::input;
 use super::keys::{self, Action};
 use super::message::Effect;
 use super::model::{Model, Question};
+use super::typing;
 
 /// What a key may do now: keys that change a replica, answer a question or quit must have been pressed by themselves.
 #[must_use]
 pub fn weight(model: &Model, key: KeyEvent) -> Weight {
+    let action = |key| keys::action(model.screen(), key);
     let is_heavy = if model.too_small() {
         key.code == KeyCode::Char('q')
-    } else if model.copying || model.help {
+    } else if model.copying || model.help || model.address.is_some() {
         false
+    } else if let Some(palette) = &model.palette {
+        let chosen = palette.chosen(model.screen()).map(|binding| binding.action);
+        key.code == KeyCode::Enter && chosen.is_some_and(|action| keys::changes(action) || action == Action::Quit)
     } else if model.dialog.is_some() {
         matches!(key.code, KeyCode::Enter | KeyCode::Char('y' | 'A'))
     } else if model.typing {
         false
     } else {
-        keys::action(model.view.screen(), key).is_some_and(|action| keys::changes(action) || action == Action::Quit)
+        action(key).is_some_and(|action| keys::changes(action) || action == Action::Quit)
     };
     if is_heavy { Weight::Heavy } else { Weight::Light }
 }
@@ -36,9 +42,14 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
         return Vec::new();
     }
     if std::mem::take(&mut model.copying) {
-        return input::copy(model, key);
+        return copying::copy(model, key);
     }
-    if model.help {
+    if model.palette.is_some() {
+        type_into_palette(model, key);
+        return Vec::new();
+    }
+    if model.help || model.address.is_some() {
+        model.address = None;
         // As any key does. The rest of the burst was not meant for the screen below.
         model.help = false;
         model.spilled = true;
@@ -51,10 +62,10 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
     if model.typing {
         // The lines below the first one are no keys.
         model.spilled = key.code == KeyCode::Enter;
-        input::type_filter(model, key);
+        typing::key(model, key);
         return Vec::new();
     }
-    let Some(action) = keys::action(model.view.screen(), key) else { return Vec::new() };
+    let Some(action) = keys::action(model.screen(), key) else { return Vec::new() };
     if keys::moves(action) || action == Action::Filter && first {
         return input::key(model, key);
     }
@@ -63,6 +74,17 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
         model.say(format!("keys came as fast as pasted text, so nothing was changed: press {name} by itself"), true);
     }
     Vec::new()
+}
+
+/// Of a burst, the list of commands takes letters. It carries nothing out.
+fn type_into_palette(model: &mut Model, key: KeyEvent) {
+    if key.code == KeyCode::Enter {
+        model.say("keys came as fast as pasted text, so no command was carried out", true);
+        return;
+    }
+    if let (Some(palette), KeyCode::Char(character)) = (model.palette.as_mut(), key.code) {
+        palette.push(character);
+    }
 }
 
 /// Of a burst, a dialog takes digits of a hash. It takes no answer.
@@ -95,9 +117,12 @@ pub fn paste(model: &mut Model, pasted: &str) {
             line.chars().for_each(|character| act::type_digit(commit, typed, character));
             return;
         }
+    } else if let Some(palette) = model.palette.as_mut() {
+        line.chars().for_each(|character| palette.push(character));
+        return;
     } else if model.typing && !model.help {
-        line.chars().for_each(|character| input::add_to_filter(model, character));
-        input::apply_filter(model);
+        line.chars().for_each(|character| typing::add(model, character));
+        typing::apply(model);
         return;
     }
     model.say("pasted text is used in text fields only: / opens the filter", false);

@@ -4,21 +4,23 @@
 //! here moves a cursor, except the one line of `--wait` on a terminal.
 
 pub mod document;
+pub mod lines;
 pub mod progress;
 pub mod table;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
 
+use self::lines::Lines;
 use self::progress::Progress;
+use super::fleet;
 use super::links::Links;
-use super::message::{Effect, Msg, News};
+use super::message::{Effect, Msg};
 use super::model::{Link, Model, Pod, Presence};
 use super::update::update;
 use super::verdict::{self, Kind, Verdict};
@@ -48,7 +50,9 @@ impl Plain<'_> {
     /// The exit code of a signal that came first.
     pub async fn gather(&mut self, timeout: Duration) -> Result<Verdict, u8> {
         let enough = |model: &Model, _: &Verdict| all_answered(model);
-        match self.until(timeout, enough, None).await {
+        let ended = self.until(timeout, enough, None).await;
+        fleet::settle(&mut self.model);
+        match ended {
             Ended::Here => Ok(verdict::judge(&self.model)),
             Ended::Signal(code) => Err(code),
         }
@@ -63,6 +67,7 @@ impl Plain<'_> {
         let enough = |_: &Model, verdict: &Verdict| verdict.kind() == Kind::Live;
         let ended = self.until(limit, enough, Some(&mut progress)).await;
         progress.end();
+        fleet::settle(&mut self.model);
         match ended {
             Ended::Here => Ok(verdict::judge(&self.model)),
             Ended::Signal(code) => Err(code),
@@ -106,54 +111,38 @@ impl Plain<'_> {
         }
     }
 
-    /// Writes one line for everything that happens until a signal comes. An interrupt is how it is meant to end.
+    /// Writes lines for what happens, as text or as JSON, until a signal comes. An interrupt is how it is meant to end.
     ///
     /// # Errors
     /// The output is gone.
-    pub async fn watch(&mut self, out: &mut impl Write) -> io::Result<u8> {
+    pub async fn watch(&mut self, text: bool, out: &mut impl Write) -> io::Result<u8> {
+        let mut lines = Lines::default();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            tokio::select! {
-                msg = self.messages.recv() => {
-                    let Some(msg) = msg else { return Ok(0) };
-                    let line = self.line(&msg);
-                    self.take(msg);
-                    if let Some(line) = line {
-                        writeln!(out, "{line}")?;
-                        out.flush()?;
-                    }
-                }
+            let msg = tokio::select! {
+                msg = self.messages.recv() => match msg {
+                    Some(msg) => msg,
+                    None => return Ok(0),
+                },
                 // Replicas that are visited in turn take turns by time.
-                _ = tick.tick() => self.take(Msg::Tick),
+                _ = tick.tick() => Msg::Tick,
                 code = self.signals.recv() => return Ok(match code { Some(130) | None => 0, Some(code) => code }),
-            }
-        }
-    }
-
-    fn line(&self, msg: &Msg) -> Option<Value> {
-        let at = self.clock.now();
-        let line = |pod: &str, event: &str, data: Value| json!({"at": at, "pod": pod, "event": event, "data": data});
-        match msg {
-            Msg::Pods(Err(problem)) => Some(line("", "listing_failed", json!({"reason": problem.reason}))),
-            Msg::Link(id, news) => {
-                let pod = self.model.pod(id).map(|pod| pod.name.clone()).unwrap_or_default();
-                match news {
-                    News::Snapshot(snapshot) => Some(line(&pod, "snapshot", serde_json::to_value(snapshot).ok()?)),
-                    News::Event(event) => {
-                        let data = serde_json::from_str(&event.data().ok()?).ok()?;
-                        Some(line(&pod, event.name(), data))
-                    }
-                    News::Lost { problem, attempt, .. } => Some(line(
-                        &pod,
-                        "lost",
-                        json!({"reason": problem.reason, "hint": problem.hint, "attempt": attempt}),
-                    )),
-                    News::Line(words) => Some(line(&pod, "kubectl", json!({"line": words}))),
-                    _ => None,
+            };
+            let at = self.clock.now();
+            if text {
+                self.take(msg.clone());
+                for line in lines.text(&self.model, at, &msg) {
+                    writeln!(out, "{line}")?;
+                }
+            } else {
+                let line = lines::json(&self.model, at, &msg);
+                self.take(msg);
+                if let Some(line) = line {
+                    writeln!(out, "{line}")?;
                 }
             }
-            _ => None,
+            out.flush()?;
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use ratatui::layout::Rect;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::clock::Clock;
 
 use super::bursts::{self, Bursts, More};
+use super::clipboard;
 use super::decoder::{self, Decoder, Input};
 use super::links::Links;
 use super::message::{Effect, Msg};
@@ -22,7 +24,7 @@ use super::pasted;
 use super::reader::{self, Heard};
 use super::terminal::{self, Screen};
 use super::theme::Theme;
-use super::update::update;
+use super::update::{settle, update};
 use super::view;
 
 /// Between two frames.
@@ -155,6 +157,7 @@ impl Loop<'_> {
                     keyboard.bursts.key(*key, more, pasted::weight(&self.model, *key))
                 }
                 Input::Paste(text) => vec![Msg::Paste(text.clone())],
+                Input::Wheel(rows) => vec![Msg::Wheel(*rows)],
                 Input::Background(background) => {
                     self.theme = self.theme.on(*background);
                     self.screen.clear()?;
@@ -174,12 +177,22 @@ impl Loop<'_> {
         if !terminal::taken() {
             return Ok(());
         }
+        for effect in settle(&mut self.model) {
+            self.links.carry_out(effect);
+        }
         // Terminals disagree about the width of some characters; what is left of them goes with the screen.
         if self.shown.as_ref() != Some(&self.model.view) {
             self.shown = Some(self.model.view.clone());
             self.screen.clear()?;
         }
         self.screen.draw(|frame| view::draw(frame, &self.model, &self.theme))?;
+        if let Some(address) = self.model.address.as_ref().filter(|_| !self.model.too_small()) {
+            let (width, height) = self.model.size;
+            let area = view::overlay::address_area(Rect::new(0, 0, width, height), address);
+            let lines = super::text::wrap(address, usize::from(area.width)).into_iter().take(usize::from(area.height));
+            let lines: Vec<_> = (area.y..).zip(lines).map(|(y, line)| (area.x, y, line)).collect();
+            terminal::link(&mut self.screen, &lines, address)?;
+        }
         Ok(())
     }
 
@@ -194,20 +207,26 @@ impl Loop<'_> {
                     self.screen.clear()?;
                 }
                 Effect::Redraw => self.screen.clear()?,
-                Effect::Copy(text) => {
-                    let count = text.chars().count();
-                    let (words, bad) = if terminal::copy(&mut self.screen, &text)? {
-                        (format!("copied {count} characters (OSC 52: the terminal must allow it)"), false)
-                    } else {
-                        (format!("{count} characters are too much for the clipboard of a terminal"), true)
-                    };
-                    self.model.say(words, bad);
-                }
+                Effect::Copy(text) => self.copy(text)?,
                 effect => self.links.carry_out(effect),
             }
         }
         self.write_log();
         Ok(false)
+    }
+
+    /// Copies by the terminal at once, and by programs beside the loop.
+    fn copy(&mut self, text: String) -> io::Result<()> {
+        let fits = clipboard::fits_terminal(&text);
+        if fits {
+            terminal::copy(&mut self.screen, &text)?;
+        }
+        let out = self.links.sender();
+        tokio::spawn(async move {
+            let (words, bad) = clipboard::copy(text, fits, clipboard::here()).await;
+            let _ = out.send(Msg::Copied(words, bad)).await;
+        });
+        Ok(())
     }
 
     fn write_log(&mut self) {
@@ -231,7 +250,7 @@ fn more(input: &Input) -> More {
     match input {
         Input::Key(key) if Bursts::is_text(*key) => More::Text,
         Input::Key(_) => More::Steering,
-        Input::Paste(_) | Input::Background(_) => More::Nothing,
+        Input::Paste(_) | Input::Background(_) | Input::Wheel(_) => More::Nothing,
     }
 }
 

@@ -32,6 +32,20 @@ pub fn csi(parameters: &[u8], last: u8) -> Option<KeyEvent> {
     Some(KeyEvent::new(code, modifiers))
 }
 
+/// Rows that one step of the wheel moves.
+const WHEEL: isize = 3;
+
+/// `ESC [ < BUTTON ; COLUMN ; ROW M`: the wheel, whose steps are buttons 64 and 65. Other buttons mean nothing here.
+#[must_use]
+pub fn wheel(parameters: &[u8]) -> Option<isize> {
+    let button = numbers(parameters.strip_prefix(b"<")?)?.first().copied().flatten()?;
+    match button {
+        64 => Some(-WHEEL),
+        65 => Some(WHEEL),
+        _ => None,
+    }
+}
+
 /// `ESC O FINAL`.
 #[must_use]
 pub fn ss3(last: u8) -> Option<KeyEvent> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
-use crossterm::style::Print;
+use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::{cursor, execute, queue, terminal};
 use ratatui::Terminal;
 use rustix::process::{Signal as Number, kill_current_process_group};
@@ -21,8 +21,6 @@ use super::children::Children;
 use super::output::Output;
 use super::theme::Background;
 
-/// A terminal takes this much by OSC 52; many drop the whole sequence if it is longer.
-const MAX_COPY: usize = 75_000;
 /// How long the screen may take to leave after a signal. A terminal that is stopped (Ctrl-S) blocks every write.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -36,14 +34,21 @@ const DUMB: [&str; 5] = ["dumb", "unknown", "vt52", "emacs", "network"];
 /// True while the terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// True if the wheel was asked for.
+static MOUSE: AtomicBool = AtomicBool::new(false);
+/// Presses of buttons, of which the wheel is two, with numbers of any size (SGR).
+const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1006h";
+const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
+
 /// The screen.
 pub type Screen = Terminal<Output>;
 
-/// Takes the terminal over. Mouse capture stays off: selecting text with the mouse is the terminal's business.
+/// Takes the terminal over. The mouse is left to the terminal, which selects text with it, unless the wheel was asked for.
 ///
 /// # Errors
 /// If it is not a terminal, or is gone.
-pub fn take() -> io::Result<Screen> {
+pub fn take(mouse: bool) -> io::Result<Screen> {
+    MOUSE.store(mouse, Ordering::SeqCst);
     // Without this, NO_COLOR makes crossterm drop modifiers too, and with them the selected row. The theme decides.
     crossterm::style::force_color_output(true);
     enter()?;
@@ -60,7 +65,8 @@ fn enter() -> io::Result<()> {
         EnableBracketedPaste,
         terminal::Clear(terminal::ClearType::All),
         cursor::Hide
-    )
+    )?;
+    if MOUSE.load(Ordering::SeqCst) { execute!(io::stdout(), Print(MOUSE_ON)) } else { Ok(()) }
 }
 
 /// Takes the terminal back after the process was stopped and went on: a shell sets the modes that it wants itself.
@@ -124,6 +130,9 @@ pub fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = terminal::disable_raw_mode();
         let mut out = io::stdout();
+        if MOUSE.load(Ordering::SeqCst) {
+            let _ = execute!(out, Print(MOUSE_OFF));
+        }
         let _ = execute!(out, DisableBracketedPaste, terminal::LeaveAlternateScreen, cursor::Show);
     }
 }
@@ -148,18 +157,32 @@ pub fn poke(screen: &mut Screen) -> io::Result<()> {
     out.flush()
 }
 
-/// Puts text into the clipboard of whoever draws the terminal (OSC 52), which works through ssh.
+/// Asks the terminal to put text into its clipboard (OSC 52), which works through ssh.
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn copy(screen: &mut Screen, text: &str) -> io::Result<bool> {
-    if text.len() > MAX_COPY {
-        return Ok(false);
-    }
+pub fn copy(screen: &mut Screen, text: &str) -> io::Result<()> {
     let out = screen.backend_mut();
     queue!(out, CopyToClipboard::to_clipboard_from(text))?;
-    out.flush()?;
-    Ok(true)
+    out.flush()
+}
+
+/// Writes an address that is on the screen once more, as a link (OSC 8). Terminals that know none ignore the sequence.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn link(screen: &mut Screen, lines: &[(u16, u16, String)], address: &str) -> io::Result<()> {
+    let out = screen.backend_mut();
+    for (x, y, line) in lines {
+        queue!(
+            out,
+            cursor::MoveTo(*x, *y),
+            SetAttribute(Attribute::Underlined),
+            Print(format_args!("\x1b]8;;{address}\x1b\\{line}\x1b]8;;\x1b\\")),
+            SetAttribute(Attribute::Reset)
+        )?;
+    }
+    out.flush()
 }
 
 /// Installs a hook that gives the terminal back before a panic is printed, and tells the screen to leave: a task's

@@ -241,6 +241,15 @@ pub fn short(commit: &str) -> String {
     clean(commit).chars().take(7).collect()
 }
 
+/// How a sync is called on screen: `#412`, or the end of a long id.
+#[must_use]
+pub fn sync_name(id: &str) -> String {
+    let id = clean(id);
+    let count = id.chars().count();
+    let tail: String = id.chars().skip(count.saturating_sub(8)).collect();
+    format!("#{tail}")
+}
+
 /// Milliseconds between two times of one clock; 0 if they are in the wrong order.
 #[must_use]
 pub fn millis_between(from: Timestamp, to: Timestamp) -> u64 {

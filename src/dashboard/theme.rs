@@ -16,6 +16,8 @@ pub enum Role {
     /// Titles and what the eye should find first.
     Strong,
     Good,
+    /// A good verdict: the one green line that must not be overlooked.
+    Success,
     Busy,
     Warn,
     Bad,
@@ -24,8 +26,17 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Self; 8] =
-        [Self::Plain, Self::Dim, Self::Strong, Self::Good, Self::Busy, Self::Warn, Self::Bad, Self::Accent];
+    pub const ALL: [Self; 9] = [
+        Self::Plain,
+        Self::Dim,
+        Self::Strong,
+        Self::Good,
+        Self::Success,
+        Self::Busy,
+        Self::Warn,
+        Self::Bad,
+        Self::Accent,
+    ];
 
     /// One letter, for tests that print which role each cell has.
     #[must_use]
@@ -35,6 +46,7 @@ impl Role {
             Self::Dim => 'd',
             Self::Strong => 'b',
             Self::Good => 'g',
+            Self::Success => 'G',
             Self::Busy => 'c',
             Self::Warn => 'w',
             Self::Bad => 'e',
@@ -93,6 +105,7 @@ impl Theme {
             Role::Dim => (None, Modifier::DIM),
             Role::Strong => (None, Modifier::BOLD),
             Role::Good => (Some(Color::Green), Modifier::empty()),
+            Role::Success => (Some(Color::Green), Modifier::BOLD),
             Role::Busy => (accent, Modifier::BOLD),
             Role::Warn => (Some(warn), Modifier::BOLD),
             Role::Bad => (Some(Color::Red), Modifier::BOLD),
@@ -117,6 +130,8 @@ impl Theme {
 #[derive(Debug)]
 pub struct Glyphs {
     pub in_sync: &'static str,
+    /// In front of a good verdict.
+    pub success: &'static str,
     pub syncing: &'static str,
     pub behind: &'static str,
     pub failed: &'static str,
@@ -141,12 +156,15 @@ pub struct Glyphs {
     /// Eight heights, then what a failure and a gap look like.
     pub levels: [&'static str; 8],
     pub lost: &'static str,
+    /// The part of a bar that is not filled.
+    pub empty: &'static str,
     pub up_down: &'static str,
     pub left_right: &'static str,
 }
 
 static UNICODE: Glyphs = Glyphs {
     in_sync: "●",
+    success: "✓",
     syncing: "◐",
     behind: "▲",
     failed: "✗",
@@ -170,12 +188,14 @@ static UNICODE: Glyphs = Glyphs {
     origin: "└",
     levels: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     lost: "×",
+    empty: "░",
     up_down: "↑↓",
     left_right: "←/→",
 };
 
 static ASCII: Glyphs = Glyphs {
     in_sync: "*",
+    success: "+",
     syncing: "~",
     behind: "^",
     failed: "x",
@@ -199,6 +219,7 @@ static ASCII: Glyphs = Glyphs {
     origin: "+",
     levels: ["_", "_", ".", ".", "-", "=", "+", "#"],
     lost: "x",
+    empty: ".",
     up_down: "up/down",
     left_right: "</>",
 };

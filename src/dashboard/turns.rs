@@ -83,8 +83,9 @@ fn stay(model: &Model) -> SignedDuration {
 /// The user reads it, or has its row selected.
 fn is_looked_at(model: &Model, id: &PodId) -> bool {
     match &model.view {
-        View::History(pod) | View::Detail(pod, _) => pod == id,
+        View::History(pod) | View::Detail(pod, _) | View::Log(pod) => pod == id,
+        View::Commit(_) => model.commit_pod.as_ref() == Some(id),
         View::Fleet => model.fleet_pod.as_ref() == Some(id),
-        View::Events => false,
+        View::Commits | View::Events => false,
     }
 }

@@ -9,10 +9,12 @@ use crate::api::{Accepted, Event, Head, Outcome, Published, Record, Refusal, SCH
 
 use super::answers;
 use super::ask;
+use super::cursor;
 use super::fleet;
 use super::input;
 use super::message::{Change, Effect, Msg, News, Order};
 use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
+use super::names;
 use super::pasted;
 use super::text;
 use super::turns;
@@ -39,17 +41,34 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
                 model.say("too much happened: the screen goes on", false);
                 return effects;
             }
-            Msg::Key(_) | Msg::Rushed { .. } | Msg::Paste(_) | Msg::Resize(..) => {}
+            _ => {}
         }
     } else {
         model.now = now;
+    }
+    // Of a flood of events, only what is drawn has to be worked out: that is done by `settle`.
+    let waits = matches!(&msg, Msg::Link(_, News::Event(_) | News::Heartbeat | News::Line(_)) | Msg::LogLine(..));
+    if !waits {
+        fleet::settle(model);
     }
     let mut effects = step(model, msg);
     expire(model);
     effects.extend(ask::ask(model));
     effects.extend(turns::take(model));
-    fill_history(model, &mut effects);
-    fill_detail(model, &mut effects);
+    if !waits {
+        effects.extend(settle(model));
+    }
+    effects
+}
+
+/// Makes the model ready to be drawn and asks for what its screen lacks.
+pub fn settle(model: &mut Model) -> Vec<Effect> {
+    fleet::settle(model);
+    let mut effects = Vec::new();
+    if !model.frozen {
+        fill_history(model, &mut effects);
+        fill_detail(model, &mut effects);
+    }
     effects
 }
 
@@ -77,6 +96,28 @@ fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.size = (width, height);
             Vec::new()
         }
+        Msg::Wheel(rows) => {
+            if !model.too_small() && model.dialog.is_none() && model.palette.is_none() && !model.help {
+                cursor::move_by(model, rows);
+            }
+            Vec::new()
+        }
+        Msg::Copied(words, bad) => {
+            model.say(words, bad);
+            Vec::new()
+        }
+        Msg::LogLine(id, line) => {
+            if model.log.pod.as_ref() == Some(&id) {
+                model.log.push(&line);
+            }
+            Vec::new()
+        }
+        Msg::LogEnded(id, why) => {
+            if model.log.pod.as_ref() == Some(&id) {
+                model.log.ended = Some(why);
+            }
+            Vec::new()
+        }
         Msg::Tick => Vec::new(),
         Msg::Pods(Ok(found)) => pods(model, found),
         Msg::Pods(Err(problem)) => {
@@ -100,7 +141,7 @@ fn expire(model: &mut Model) {
     let looked_at = model.view.clone();
     model.pods.retain(|pod| match pod.presence {
         Presence::Gone { since } => {
-            let read = matches!(&looked_at, View::History(id) | View::Detail(id, _) if *id == pod.id);
+            let read = matches!(&looked_at, View::History(id) | View::Detail(id, _) | View::Log(id) if *id == pod.id);
             read || now.duration_since(since) < GONE_STAYS
         }
         _ => true,
@@ -143,6 +184,7 @@ fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
                 _ => {
                     let pod = &mut model.pods[index];
                     (pod.presence, pod.container, pod.advice) = (found.presence, found.container, found.advice);
+                    pod.sidecar = found.sidecar;
                 }
             },
         }
@@ -162,6 +204,7 @@ pub fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
         presence: pod.presence.clone(),
         container: None,
         advice: None,
+        sidecar: pod.sidecar.clone(),
     }))
 }
 
@@ -191,7 +234,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
         News::Event(event) => {
             pod.heard_at = Some(now);
             happened(model, id, event);
-            fleet::refresh(model);
+            model.stale = true;
         }
         News::Lost { problem, attempt, retry_in } => {
             let wait = SignedDuration::try_from(retry_in).unwrap_or(SignedDuration::from_secs(10));
@@ -214,7 +257,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             pod.records.extend(records);
             fleet::refresh(model);
             if model.to_end {
-                input::select_last(model);
+                cursor::select_last(model);
             }
         }
         News::Page(Err(problem)) => {
@@ -252,7 +295,8 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     webhooks::note(pod, now, &snapshot.webhook);
     pod.snapshot = Some(snapshot);
     // Before the note: a replica behind a URL tells its name only now.
-    fleet::refresh(model);
+    names::name_pods(model);
+    model.stale = true;
     if !was_live {
         let text = match was_lost_at {
             Some(lost) if !first => {
@@ -356,7 +400,7 @@ fn sync_words(record: &Record) -> String {
         }
         Outcome::Unknown => format!("ended in a way this program does not know ({commit})"),
     };
-    format!("{} {what}", input::sync_name(&record.id))
+    format!("{} {what}", text::sync_name(&record.id))
 }
 
 fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Accepted, Refusal>) {
@@ -370,7 +414,15 @@ fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Acce
 
 /// Asks for what the screen of one sync shows, also when the link comes back while it is looked at.
 fn fill_detail(model: &mut Model, effects: &mut Vec<Effect>) {
-    let View::Detail(pod, id) = model.view.clone() else { return };
+    let (pod, id) = match model.view.clone() {
+        View::Detail(pod, id) => (pod, id),
+        // The files and the log of a commit are those of the sync on the selected replica.
+        View::Commit(_) => match cursor::current_record(model) {
+            Some(row) => (row.pod, row.record.id.clone()),
+            None => return,
+        },
+        _ => return,
+    };
     if model.detail(&pod, &id).is_none() && model.pod(&pod).is_some_and(Pod::live) {
         model.set_detail(&pod, &id, Loaded::Waiting);
         effects.push(Effect::Order(pod, Order::Detail(id)));

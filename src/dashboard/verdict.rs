@@ -96,6 +96,20 @@ pub struct Source {
     pub reference: String,
 }
 
+impl Source {
+    /// What a replica follows.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self { repo: snapshot.repo.clone(), reference: snapshot.reference.clone() }
+    }
+
+    /// True if a replica follows it.
+    #[must_use]
+    pub fn is_of(&self, snapshot: &Snapshot) -> bool {
+        self.repo == snapshot.repo && self.reference == snapshot.reference
+    }
+}
+
 /// A commit that a verdict is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -235,11 +249,11 @@ impl Group {
     }
 }
 
-/// Judges a view as it is now, about the commit of `--commit` or else the newest commit of each group.
+/// Judges a view, or what was chosen in it, as it is now: about the commit that was asked for, else the newest of each group.
 #[must_use]
 pub fn judge(model: &Model) -> Verdict {
-    let asked = model.setup.commit.clone();
-    let counted: Vec<&Pod> = model.pods.iter().filter(|pod| !pod.gone()).collect();
+    let asked = model.asked().cloned();
+    let counted: Vec<&Pod> = model.pods.iter().filter(|pod| !pod.gone() && model.in_scope(pod)).collect();
     let mut members: Vec<(Option<Source>, Vec<&Pod>)> = Vec::new();
     let mut strangers: Vec<&Pod> = Vec::new();
     for pod in &counted {
@@ -247,7 +261,7 @@ pub fn judge(model: &Model) -> Verdict {
             strangers.push(pod);
             continue;
         };
-        let source = Source { repo: snapshot.repo.clone(), reference: snapshot.reference.clone() };
+        let source = Source::of(snapshot);
         match members.iter_mut().find(|(known, _)| known.as_ref() == Some(&source)) {
             Some((_, pods)) => pods.push(pod),
             None => members.push((Some(source), vec![pod])),
@@ -284,7 +298,7 @@ fn group(model: &Model, source: Option<Source>, pods: &[&Pod]) -> Group {
         subject: head.subject,
         announced: head.announced,
     });
-    let target = match &model.setup.commit {
+    let target = match model.asked() {
         Some(asked) => Some(named(pods, asked)),
         None => newest.clone(),
     };
@@ -333,7 +347,7 @@ fn lack(model: &Model, pod: &Pod, target: Option<&Target>) -> Option<Lack> {
     let Some(snapshot) = pod.snapshot.as_deref().filter(|_| is_current(model, pod)) else {
         return Some(lack(false, absent(pod)));
     };
-    match (&model.setup.commit, target) {
+    match (model.asked(), target) {
         (Some(asked), _) => about_commit(model, pod, snapshot, asked).map(|why| lack(false, why)),
         (None, Some(target)) => {
             let has_it = snapshot.published.as_ref().is_some_and(|published| published.commit == target.commit);

@@ -243,8 +243,9 @@ fn a_screen_visits_more_pods_than_links_in_turn_and_says_how_old_each_is() {
     let arguments = ["deploy/web", "-n", "prod", "--max-links", "3"].map(str::to_owned);
     let path = kubectl.search_path();
     let mut pty = Pty::start(120, 32, &arguments, &[("PATH", path.to_str().unwrap())]);
-    pty.shows("live on 8 of 8");
+    pty.shows("8 of 8");
     pty.shows("LIVE EVERYWHERE");
+    pty.keys("2");
     pty.shows("seen ");
     let running = || {
         let pids = fs::read_to_string(kubectl.path().join("forwards")).unwrap();

@@ -1,16 +1,20 @@
 //! The dashboard: its screens cell by cell, its links against servers and a `kubectl` that misbehave, the program in a
 //! real pseudo-terminal.
 
+mod commits;
 mod fake;
 mod judging;
 mod keyboard;
 mod kubectl;
 mod kubectl_limits;
 mod pasted;
+mod pictures;
+mod places;
 mod plain;
 mod program;
 mod rollbacks;
 mod sample;
+mod scenes;
 mod screens;
 #[path = "../app/site.rs"]
 #[allow(dead_code, reason = "the app's tests use the rest")]

@@ -183,6 +183,41 @@ fn a_reader_that_has_enough_is_no_error() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// A rollout as a screen reader follows it: one line for each event, in order, appended only.
+#[test]
+fn what_happens_is_a_line_of_text_for_each_event() {
+    use std::io::{BufRead, BufReader};
+    let (one, two) = two();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .args(["dashboard", "--watch", "-o", "text", "--url", &one.url(), "--url", &two.url()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seen: Vec<String> = Vec::new();
+    let mut until = |words: &str| {
+        while !seen.last().is_some_and(|line| line.contains(words)) {
+            let line = lines.next().expect(words).unwrap();
+            assert!(!line.contains('\u{1b}') && !line.contains('\r'), "{line:?}");
+            let time = line.split(' ').next().unwrap();
+            assert_eq!(time.len(), "11:00:20".len(), "{line}");
+            println!("{line}");
+            seen.push(line);
+        }
+    };
+    until("LIVE EVERYWHERE  9f3c2ab Fix pricing table  2 of 2");
+    one.publish("feedbee", "New hero image");
+    until("web-1 published feedbee New hero image ");
+    until("NOT LIVE EVERYWHERE  feedbee");
+    two.publish("feedbee", "New hero image");
+    until("web-2 published feedbee New hero image ");
+    until("LIVE EVERYWHERE  feedbee New hero image  2 of 2");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn something_else_behind_the_address_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,8 +7,8 @@ use pushsync::api::{
     Published, Record, Replica, SCHEMA, Snapshot, State, Trigger, TriggerKind, Webhook,
 };
 use pushsync::dashboard::message::{Msg, News};
-use pushsync::dashboard::model::{Found, Model, PodId, Presence, Setup};
-use pushsync::dashboard::update::update;
+use pushsync::dashboard::model::{Found, Model, PodId, Presence, Setup, View};
+use pushsync::dashboard::update::{settle, update};
 
 /// 2026-11-22 12:04:31 UTC: the moment at which every screen is looked at.
 pub fn now() -> Timestamp {
@@ -183,7 +183,22 @@ pub fn setup() -> Setup {
 }
 
 pub fn empty_model() -> Model {
+    let mut model = home();
+    model.view = View::Fleet;
+    model.trail = vec![View::Commits];
+    model
+}
+
+/// A model at its first screen.
+pub fn home() -> Model {
     Model::new(setup(), now(), TimeZone::fixed(jiff::tz::offset(2)))
+}
+
+/// Shows the first screen of a model.
+pub fn at_home(mut model: Model) -> Model {
+    model.view = View::Commits;
+    model.trail.clear();
+    model
 }
 
 pub fn found(name: &str) -> Found {
@@ -194,12 +209,14 @@ pub fn found(name: &str) -> Found {
         presence: Presence::Running,
         container: None,
         advice: None,
+        sidecar: Some("poll".to_owned()),
     }
 }
 
 pub fn tell(model: &mut Model, pod: &str, news: News) {
     let now = model.now;
     let _ = update(model, now, Msg::Link(PodId::new(pod), news));
+    let _ = settle(model);
 }
 
 /// Replicas with these names, all being connected.

@@ -20,8 +20,10 @@ use super::keyboard::press;
 use super::sample::{self, ago, fleet, model_of, record, sha, tell};
 
 const SIZES: [(u16, u16); 3] = [(120, 32), (80, 24), (60, 16)];
+/// The sizes of the scenes in [`scenes`].
+pub const SCENES: [(u16, u16); 4] = [(200, 50), (120, 32), (80, 24), (60, 20)];
 
-fn render(model: &Model, theme: &Theme, width: u16, height: u16) -> Buffer {
+pub fn render(model: &Model, theme: &Theme, width: u16, height: u16) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| view::draw(frame, model, theme)).unwrap();
     terminal.backend().buffer().clone()
@@ -47,7 +49,9 @@ fn grids(buffer: &Buffer, theme: &Theme) -> String {
         roles.push_str(letters.trim_end());
         roles.push('\n');
     }
-    format!("{text}\n=== roles: d dim, b strong, g good, c busy, w warn, e bad, a accent, s selected\n{roles}")
+    format!(
+        "{text}\n=== roles: d dim, b strong, g good, G success, c busy, w warn, e bad, a accent, s selected\n{roles}"
+    )
 }
 
 fn letter(cell: &ratatui::buffer::Cell, theme: &Theme) -> char {
@@ -80,9 +84,14 @@ fn assert_styles(buffer: &Buffer, theme: &Theme, name: &str) {
     }
 }
 
-fn snapshots(name: &str, mut model: Model) {
+fn snapshots(name: &str, model: Model) {
+    snapshots_at(name, model, &SIZES);
+}
+
+/// Compares a model's screen at some sizes with what it was.
+pub fn snapshots_at(name: &str, mut model: Model, sizes: &[(u16, u16)]) {
     let theme = Theme::new(true, false);
-    for (width, height) in SIZES {
+    for &(width, height) in sizes {
         let now = model.now;
         let _ = update(&mut model, now, Msg::Resize(width, height));
         let buffer = render(&model, &theme, width, height);
@@ -253,13 +262,13 @@ fn help() {
 #[test]
 fn no_help_is_cut_at_sixty_columns() {
     let theme = Theme::new(true, false);
-    for way in ["", "<Enter>", "<Enter><Enter>", "3"] {
+    for way in ["", "<Enter>", "<Enter><Enter>", "3", "1", "1<Enter>", "L"] {
         let mut model = fleet();
         press(&mut model, way);
         press(&mut model, "?");
         let screen = grids(&render(&model, &theme, 60, 16), &theme);
         for group in [Group::Move, Group::Look, Group::Change, Group::Leave] {
-            for binding in table::help(model.view.screen(), group) {
+            for binding in table::help(model.screen(), group) {
                 assert!(screen.contains(binding.help), "{} is cut:\n{screen}", binding.help);
             }
         }
@@ -344,7 +353,7 @@ fn tiny_terminals_get_a_line_a_pod_or_a_sentence() {
 #[test]
 fn ascii_means_ascii() {
     let theme = Theme::new(false, true);
-    for keys in ["", "<Enter>", "<Enter><Enter>", "3", "?", "P"] {
+    for keys in ["", "<Enter>", "<Enter><Enter>", "3", "?", "P", "1", "1<Enter>", "1<Enter>D", ":", "1o", "<Enter>L"] {
         let mut model = fleet();
         let subject = "Größe “ändern” – 修正价格表 🎉";
         for (id, name) in (700..).zip(["web-6f9c-zz81t", "web-6f9c-4kq2x"]) {
@@ -410,7 +419,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_model()(pods in proptest::collection::vec((any_text(), any_text(), proptest::collection::vec(any_record(), 0..12), 0u8..6), 0..7),
-                   keys in "[jkgGtwf/y?1234PBAUhl\\[\\] ]{0,12}", opens in 0usize..3, tabs in 0usize..4, later in -100_000i64..100_000) -> Model {
+                   keys in "[jkgGtwf/y?1234PBAUhl\\[\\] :oDLnN<>]{0,12}", opens in 0usize..3, tabs in 0usize..4, later in -100_000i64..100_000) -> Model {
         let mut model = sample::empty_model();
         let names: Vec<String> = (0..pods.len()).map(|index| format!("{}{index}", pods[index].0)).collect();
         let found = names.iter().map(|name| sample::found(name)).collect();
@@ -435,6 +444,9 @@ prop_compose! {
                 detail.log[0].message.clone_from(&text);
                 tell(&mut model, name, News::Detail(id, Ok(Box::new(SyncDetail { schema: 1, record, detail }))));
             }
+        }
+        if tabs % 2 == 1 {
+            press(&mut model, "1");
         }
         press(&mut model, &"<Tab>".repeat(tabs));
         press(&mut model, &"<Enter>".repeat(opens));

@@ -156,6 +156,8 @@ fn escape_goes_one_step_back_at_a_time() {
     press(&mut model, "<Esc>");
     assert_eq!(model.view, View::Fleet);
     press(&mut model, "<Esc>");
+    assert_eq!(model.view, View::Commits);
+    press(&mut model, "<Esc>");
     assert_eq!(model.flash.as_ref().unwrap().text, "q quits");
 }
 

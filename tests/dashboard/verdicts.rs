@@ -139,7 +139,7 @@ async fn idle(site: &Site, commit: &str) {
     settled(site, is).await;
 }
 
-const LIVE: &str = "● LIVE EVERYWHERE";
+const LIVE: &str = "✓ LIVE EVERYWHERE";
 const NOT_LIVE: &str = "✗ NOT LIVE EVERYWHERE";
 
 fn green(says: &'static str) -> Expected {
@@ -151,7 +151,7 @@ fn red(commit: i32, says: &'static str) -> Expected {
 }
 
 fn unknown(commit: i32, says: &'static str) -> Expected {
-    Expected { check: 3, commit, wait: 3, json: (false, "unknown"), header: "○ UNKNOWN", says }
+    Expected { check: 3, commit, wait: 3, json: (false, "unknown"), header: "? UNKNOWN", says }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,7 +278,7 @@ async fn every_state_in_every_way() {
         commit: 2,
         wait: 2,
         json: (false, "unreachable"),
-        header: "○ OFFLINE",
+        header: "○ NOT REACHABLE",
         says: "NOT REACHABLE",
     };
     table.row("unreachable", &gone, (&forced, "any"), &expected);

@@ -93,6 +93,8 @@ fn who_acts_is_sent_along() {
     let arguments = ["--url".to_owned(), fake.url()];
     let mut pty = crate::support::pty::Pty::start(120, 32, &arguments, &[("USER", "ada")]);
     pty.shows("LIVE EVERYWHERE");
+    pty.keys("2");
+    pty.shows("Syncs on all replicas");
     pty.keys("S");
     crate::support::eventually_for("it is asked", || !fake.inner().changes.is_empty());
     let (path, body) = fake.inner().changes[0].clone();

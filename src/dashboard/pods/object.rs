@@ -151,6 +151,7 @@ pub fn found(pod: Pod) -> Option<Found> {
     // `PodInitializing` only says that an init container is not done; another reason says more.
     let waiting = || containers().filter_map(|it| Some((it, it.waits_for()?)));
     let telling = waiting().find(|(_, reason)| *reason != "PodInitializing").or_else(|| waiting().next());
+    let sidecar = containers().find(|it| it.is_sidecar()).map(|it| it.name.clone());
     let mut advice = None;
     let presence = if pod.metadata.deletion_timestamp.is_some() {
         // The model notes by its own clock when it heard of this.
@@ -177,6 +178,7 @@ pub fn found(pod: Pod) -> Option<Found> {
         container: container.filter(|_| presence == Presence::Running),
         presence,
         advice,
+        sidecar,
     })
 }
 

@@ -23,31 +23,55 @@ pub fn headline(kind: Kind) -> &'static str {
     }
 }
 
+/// A verdict in parts. A narrow screen shortens the subject, which decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub headline: &'static str,
+    /// The commit that it is about: a short hash, or why there is none.
+    pub commit: String,
+    /// The subject of the commit. Empty if it is not known.
+    pub subject: String,
+    /// How many replicas have it, then the reasons of the others.
+    pub facts: Vec<String>,
+}
+
+/// The parts of a verdict.
+#[must_use]
+pub fn parts(verdict: &Verdict) -> Line {
+    let kind = verdict.kind();
+    let headline = headline(kind);
+    match verdict.groups.as_slice() {
+        [] => Line { headline, commit: "no replicas".to_owned(), subject: String::new(), facts: Vec::new() },
+        [group] => about(group, kind),
+        groups => {
+            let good = groups.iter().filter(|group| group.kind() == Kind::Live).count();
+            let mut facts = vec![format!("{good} of {} repositories and refs", groups.len())];
+            if !verdict.unplaced.is_empty() {
+                facts.extend(reasons(&verdict.unplaced, verdict.unplaced.len()));
+            }
+            let commit = verdict.asked.as_deref().map(text::short).unwrap_or_default();
+            Line { headline, commit, subject: String::new(), facts }
+        }
+    }
+}
+
 /// The last line of `--check`: the whole verdict.
 #[must_use]
 pub fn line(verdict: &Verdict) -> String {
-    let kind = verdict.kind();
-    match (verdict.groups.as_slice(), kind) {
-        ([], _) => format!("{}  no replicas", headline(kind)),
-        ([group], _) => format!("{}  {}", headline(kind), about(group, kind)),
-        (groups, _) => {
-            let good = groups.iter().filter(|group| group.kind() == Kind::Live).count();
-            let count = groups.len();
-            let unplaced = match verdict.unplaced.len() {
-                0 => String::new(),
-                few => format!("  {}", reasons(&verdict.unplaced, few)),
-            };
-            let asked = verdict.asked.as_deref().map(|asked| format!("  {}", text::short(asked))).unwrap_or_default();
-            format!("{}{asked}  {good} of {count} repositories and refs{unplaced}", headline(kind))
-        }
-    }
+    joined(&parts(verdict))
+}
+
+fn joined(line: &Line) -> String {
+    let subject = text::cut(&line.subject, SUBJECT, "..");
+    let commit = [line.commit.as_str(), &subject].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
+    let all = [line.headline.to_owned(), commit].into_iter().chain(line.facts.iter().cloned());
+    all.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
 /// The verdict of one of several groups.
 #[must_use]
 pub fn group_line(group: &Group) -> String {
-    let kind = group.kind();
-    format!("{}: {}  {}", source(group.source.as_ref()), headline(kind), about(group, kind))
+    format!("{}: {}", source(group.source.as_ref()), joined(&about(group, group.kind())))
 }
 
 /// `github.com/acme/site @ main`
@@ -60,40 +84,44 @@ pub fn source(source: Option<&Source>) -> String {
 }
 
 /// The commit, on how many replicas it is live, and the reasons of the others.
-fn about(group: &Group, kind: Kind) -> String {
-    let mut parts = Vec::new();
-    parts.push(group.target.as_ref().map_or("no commit is known yet".to_owned(), commit));
-    parts.push(match (kind, group.took_ms) {
+fn about(group: &Group, kind: Kind) -> Line {
+    let mut facts = vec![match (kind, group.took_ms) {
         (Kind::Live, Some(took)) => format!("{} of {} in {}", group.live, group.total, text::took(took)),
         _ => format!("{} of {}", group.live, group.total),
-    });
-    if !group.lacking.is_empty() {
-        parts.push(reasons(&group.lacking, group.total));
-    }
+    }];
+    facts.extend(reasons(&group.lacking, group.total));
     if group.pinned > 0 {
-        parts.push(format!("({} pinned to it)", group.pinned));
+        facts.push(format!("({} pinned to it)", group.pinned));
     }
     if let Some(newest) = &group.newest {
         let announced = if newest.announced { ", announced" } else { "" };
-        parts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
+        facts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
     }
-    parts.join("  ")
+    let (commit, subject) = match &group.target {
+        None => ("no commit is known yet".to_owned(), String::new()),
+        Some(target) => (text::short(&target.commit), subject(target)),
+    };
+    Line { headline: headline(kind), commit, subject, facts }
+}
+
+fn subject(target: &Target) -> String {
+    match (&target.subject, target.announced) {
+        (Some(subject), _) if !subject.is_empty() => subject.clone(),
+        (_, true) => "(announced by a webhook, not seen yet)".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// `475b7a7 Rework the checkout page`
 #[must_use]
 pub fn commit(target: &Target) -> String {
-    let short = text::short(&target.commit);
-    match (&target.subject, target.announced) {
-        (Some(subject), _) if !subject.is_empty() => format!("{short} {}", text::cut(subject, SUBJECT, "..")),
-        (_, true) => format!("{short} (announced by a webhook, not seen yet)"),
-        _ => short,
-    }
+    let subject = text::cut(&subject(target), SUBJECT, "..");
+    format!("{} {subject}", text::short(&target.commit)).trim_end().to_owned()
 }
 
 /// `3 behind, 1 paused`: equal reasons counted, the first replica with each reason first.
 #[must_use]
-pub fn reasons(lacking: &[Lack], total: usize) -> String {
+pub fn reasons(lacking: &[Lack], total: usize) -> Vec<String> {
     let mut counted: Vec<(String, usize)> = Vec::new();
     for lack in lacking {
         let word = short(&lack.why);
@@ -106,7 +134,7 @@ pub fn reasons(lacking: &[Lack], total: usize) -> String {
         "not looked at yet" => format!("{count} of {total} replicas not looked at yet"),
         _ => format!("{count} {word}"),
     });
-    words.collect::<Vec<_>>().join("  ")
+    words.collect()
 }
 
 /// A reason in a word or two.
@@ -191,8 +219,7 @@ pub fn waiting(verdict: &Verdict) -> String {
     let live: usize = verdict.groups.iter().map(|group| group.live).sum();
     let all: Vec<Lack> =
         verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced).cloned().collect();
-    let why =
-        if all.is_empty() { String::new() } else { format!(" ({})", reasons(&all, verdict.total).replace("  ", ", ")) };
+    let why = if all.is_empty() { String::new() } else { format!(" ({})", reasons(&all, verdict.total).join(", ")) };
     format!("waiting for {}: {live}/{} live{why}", commits.join(" and "), verdict.total)
 }
 

@@ -4,33 +4,27 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, measure, piece};
-use super::{header, table, words};
-use crate::api::{Change, Outcome, Record, SyncDetail};
+use super::panes::{self, Content};
+use super::{header, words};
+use crate::api::{Outcome, Record};
 use crate::dashboard::fleet;
-use crate::dashboard::input;
 use crate::dashboard::model::{Loaded, Model, Pane, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
+use crate::dashboard::verdict::Verdict;
 
 /// Columns of the names of the facts.
 const LABEL: u16 = 11;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId, sync: &str) {
-    let crumbs = [header::crumb(model, id), format!("sync {}", input::sync_name(sync))];
-    header::title(canvas, area.y, model, &crumbs);
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId, sync: &str) {
+    let crumbs = [header::crumb(model, id), format!("sync {}", text::sync_name(sync))];
+    let mut y = header::draw(canvas, model, verdict, &crumbs);
     let found = model.pod(id).and_then(|pod| Some((pod, pod.records.get(sync)?)));
     let Some((pod, record)) = found else {
-        canvas.put(
-            area.x + 1,
-            area.y + 2,
-            area.width.saturating_sub(2),
-            "this sync is no longer known (Esc)",
-            Role::Dim,
-        );
+        canvas.put(area.x + 1, y + 1, area.width.saturating_sub(2), "this sync is no longer known (Esc)", Role::Dim);
         return;
     };
-    let mut y = area.y + 1;
-    let (title, remark) = verdict(model, canvas.glyphs(), pod, record);
+    let (title, remark) = outcome(model, canvas.glyphs(), pod, record);
     canvas.rule(y, &[title], &[remark]);
     y += 1;
     for line in facts(model, canvas.glyphs(), pod, record, area) {
@@ -44,7 +38,20 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId, sync
     y = error(canvas, y, area, record);
     let rest = Rect { y, height: area.bottom().saturating_sub(y), ..area };
     match model.detail(id, sync) {
-        Some(Loaded::Here(detail)) => panes(canvas, rest, model, pod, detail),
+        Some(Loaded::Here(detail)) if model.diffstat => panes::diffstat(canvas, rest, model, detail, ""),
+        Some(Loaded::Here(detail)) => {
+            let commits = panes::commits(model, pod, detail);
+            let contents = [
+                Content { pane: Pane::First, title: format!("Commits ({})", commits.len()), lines: commits },
+                Content {
+                    pane: Pane::Second,
+                    title: panes::files_title(detail),
+                    lines: panes::changes(canvas.glyphs(), detail),
+                },
+                Content { pane: Pane::Third, title: "Log of this sync".to_owned(), lines: panes::log(detail) },
+            ];
+            panes::draw(canvas, rest, model, &contents);
+        }
         Some(Loaded::Waiting) => note(canvas, rest, "reading commits, files and log from the replica"),
         Some(Loaded::Failed(why)) => note(canvas, rest, &format!("commits, files and log cannot be read: {why}")),
         None => note(canvas, rest, "commits, files and log are on the replica, which is not connected"),
@@ -58,7 +65,7 @@ fn note(canvas: &mut Canvas<'_>, area: Rect, words: &str) {
     }
 }
 
-fn verdict(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece, Piece) {
+fn outcome(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece, Piece) {
     let (glyph, role) = words::outcome(glyphs, record);
     let text = match (&record.error, record.outcome) {
         (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", error.phase),
@@ -108,7 +115,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
         extra.push("redelivered".to_owned());
     }
     if record.trigger.merged > 1 {
-        extra.push(format!("{} rings merged", record.trigger.merged));
+        extra.push(format!("{} triggers merged", record.trigger.merged));
     }
     if record.missed_webhook {
         extra.push("found by a poll: the webhook was missed".to_owned());
@@ -252,131 +259,4 @@ fn error(canvas: &mut Canvas<'_>, y: u16, area: Rect, record: &Record) -> u16 {
         }
     }
     y
-}
-
-/// Commits, files and log share what is left; the one with the focus gets the most.
-fn panes(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod, detail: &SyncDetail) {
-    let files = &detail.detail.files;
-    let counts = words::files(detail.record.files);
-    let total = detail.detail.files_total.max(files.len() as u64);
-    let panes: [(Pane, String, Vec<Vec<Piece>>); 3] = [
-        (Pane::First, format!("Commits ({})", detail.detail.commits.len()), commits(model, pod, detail)),
-        (Pane::Second, format!("Files ({total})  {counts}").trim_end().to_owned(), changes(canvas.glyphs(), detail)),
-        (Pane::Third, "Log of this sync".to_owned(), log(detail)),
-    ];
-    let heights =
-        share(area.height, panes.each_ref().map(|(pane, _, lines)| (lines.len(), *pane == model.detail_pane)));
-    let mut y = area.y;
-    for ((pane, title, lines), height) in panes.iter().zip(heights) {
-        if height == 0 {
-            continue;
-        }
-        let focused = *pane == model.detail_pane;
-        let hidden = lines.len().saturating_sub(usize::from(height - 1));
-        let remark = match (hidden, focused) {
-            (0, _) => String::new(),
-            (hidden, true) => format!("{hidden} more: j k"),
-            (hidden, false) => format!("{hidden} more: Tab"),
-        };
-        let role = if focused { Role::Strong } else { Role::Plain };
-        canvas.rule(y, &[piece(title, role)], &[piece(remark, Role::Dim)]);
-        let selected = if focused { model.detail_row.min(lines.len().saturating_sub(1)) } else { 0 };
-        let shown = table::window(lines.len(), height - 1, selected);
-        for (row, line) in (y + 1..).zip(&lines[shown.clone()]) {
-            canvas.pieces(area.x + 1, row, area.width.saturating_sub(2), line);
-            if focused && usize::from(row - y - 1) + shown.start == selected {
-                canvas.put(area.x, row, 1, ">", Role::Strong);
-                canvas.select(area.x, row, area.width);
-            }
-        }
-        y += height;
-    }
-}
-
-/// Lines for each pane, its title included: what each wants if there is room, the focused one first if not.
-fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
-    // A pane without lines is only there while it has the focus.
-    let wanted = wants.map(|(lines, focused)| match lines {
-        0 => u16::from(focused),
-        lines => u16::try_from(lines).unwrap_or(u16::MAX / 4).saturating_add(1),
-    });
-    let least = wanted.map(|want| want.min(4));
-    let mut given = [0; 3];
-    let mut left = height;
-    let focused = wants.iter().position(|(_, focused)| *focused).unwrap_or(0);
-    let order = [focused, (focused + 1) % 3, (focused + 2) % 3];
-    for goal in [[2; 3], least, wanted] {
-        for index in order {
-            let more = goal[index].min(wanted[index]).saturating_sub(given[index]).min(left);
-            given[index] += more;
-            left -= more;
-        }
-    }
-    given
-}
-
-fn commits(model: &Model, pod: &Pod, detail: &SyncDetail) -> Vec<Vec<Piece>> {
-    let line = |commit: &crate::api::Commit| {
-        let age = commit.committed_at.map(|at| text::age(fleet::age(model, pod, at)));
-        vec![
-            piece(text::short(&commit.commit), Role::Accent),
-            piece(format!("  {:<14} ", text::cut(&commit.author, 14, ".")), Role::Plain),
-            piece(format!("{:>7}  ", age.unwrap_or_default()), Role::Dim),
-            piece(&commit.subject, Role::Plain),
-        ]
-    };
-    detail.detail.commits.iter().map(line).collect()
-}
-
-fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Vec<Piece>> {
-    let mut lines: Vec<Vec<Piece>> = detail
-        .detail
-        .files
-        .iter()
-        .map(|file| {
-            let (sign, role) = match file.change {
-                Change::Added => ("+", Role::Good),
-                Change::Modified => ("~", Role::Busy),
-                Change::Deleted => ("-", Role::Warn),
-                Change::Unknown => ("?", Role::Dim),
-            };
-            vec![piece(format!("{sign} "), role), piece(&file.path, Role::Plain)]
-        })
-        .collect();
-    let more = detail.detail.files_total.saturating_sub(detail.detail.files.len() as u64);
-    if more > 0 {
-        lines.push(vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]);
-    }
-    lines
-}
-
-fn log(detail: &SyncDetail) -> Vec<Vec<Piece>> {
-    let line = |line: &crate::api::LogLine| {
-        let role = match line.level.as_str() {
-            "ERROR" | "error" => Role::Bad,
-            "WARN" | "warn" => Role::Warn,
-            _ => Role::Dim,
-        };
-        vec![
-            piece(line.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S%.3f ").to_string(), Role::Dim),
-            piece(format!("{:<5} ", line.level), role),
-            piece(&line.message, Role::Plain),
-        ]
-    };
-    detail.detail.log.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn panes_share_the_room_and_never_more_than_there_is() {
-        assert_eq!(share(30, [(1, true), (6, false), (3, false)]), [2, 7, 4]);
-        assert_eq!(share(0, [(1, true), (6, false), (3, false)]), [0, 0, 0]);
-        assert_eq!(share(30, [(0, true), (0, false), (3, false)]), [1, 0, 4]);
-        let tight = share(12, [(1, false), (500, true), (40, false)]);
-        assert_eq!(tight.iter().sum::<u16>(), 12);
-        assert!(tight[1] > tight[2]);
-    }
 }

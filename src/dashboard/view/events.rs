@@ -9,12 +9,17 @@ use super::table::{self, Cell, Column};
 use crate::dashboard::model::{Model, TimeFormat};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
+use crate::dashboard::verdict::Verdict;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
-    header::title(canvas, area.y, model, &["events".to_owned()]);
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+    let y = header::draw(canvas, model, verdict, &["events".to_owned()]);
     let count = format!("{} kept, newest first", model.events.len());
-    canvas.rule(area.y + 1, &[piece("What this dashboard did and saw", Role::Strong)], &[piece(count, Role::Dim)]);
-    let list = Rect { y: area.y + 2, height: area.height.saturating_sub(2), ..area };
+    let mut title = vec![piece("What this dashboard did and saw", Role::Strong)];
+    if !model.search.is_empty() {
+        title.push(piece(format!("  /{}", model.search), Role::Accent));
+    }
+    canvas.rule(y, &title, &[piece(count, Role::Dim)]);
+    let list = Rect { y: y + 1, height: area.bottom().saturating_sub(y + 1), ..area };
     if model.events.is_empty() {
         canvas.put(area.x + 1, list.y, area.width.saturating_sub(2), "nothing yet", Role::Dim);
         return;

@@ -1,29 +1,29 @@
-//! The first screen: the newest commit, every replica, every sync.
+//! The list of replicas: each with its state, and below it every sync.
 
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, piece};
 use super::syncs::Columns;
-use super::{header, replicas, syncs, words};
+use super::{empty, header, notices, replicas, syncs, words};
 use crate::dashboard::fleet;
 use crate::dashboard::model::{Model, Pane};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
+use crate::dashboard::verdict::Verdict;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
-    header::fleet(canvas, model);
-    let mut y = area.y + header::fleet_height(canvas);
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+    let mut y = header::overview(canvas, model, verdict);
     if model.pods.is_empty() {
         canvas.rule(y, &[piece("Replicas", Role::Strong)], &[]);
-        empty(canvas, y + 2, model);
+        empty::draw(canvas, y + 2, model);
         return;
     }
     let left = area.bottom().saturating_sub(y);
-    let old = header::old_since(model).is_some();
-    let order = if old { "last known" } else { "worst first" };
+    let old = notices::old_since(model).is_some();
+    let order = if old { "last known" } else { model.pod_order.words() };
     let focused = model.fleet_pane == Pane::First;
     // The replicas take what they need, but leave half to the syncs, and on a small screen room for what is wrong.
-    let shown = fleet::worst_first(model).len();
+    let shown = fleet::in_order(model).len();
     let wanted = u16::try_from(shown + 1).unwrap_or(u16::MAX);
     let inside = left.saturating_sub(1);
     let trouble = replicas::why(model, canvas.glyphs(), area.width, 1).is_some();
@@ -74,7 +74,7 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     canvas.rule(area.y, &title, &[piece(remark, Role::Dim)]);
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
     if model.fleet_rows.is_empty() {
-        for (y, line) in (area.y..area.bottom()).zip(text::wrap(&no_syncs(model), usize::from(area.width - 2))) {
+        for (y, line) in (area.y..area.bottom()).zip(text::wrap(&empty::no_syncs(model), usize::from(area.width - 2))) {
             canvas.put(area.x + 1, y, area.width - 2, &line, Role::Dim);
         }
         return;
@@ -82,60 +82,15 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     syncs::draw(canvas, area, model, &model.fleet_rows, &model.fleet_cursor, focused, Columns::Fleet);
 }
 
-/// What an empty list waits for.
-fn no_syncs(model: &Model) -> String {
-    if !model.filter.is_empty() {
-        return "nothing matches the filter (Esc clears it)".to_owned();
-    }
-    if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
-        return "waiting for the first replica to answer".to_owned();
-    }
-    let next = model
-        .pods
-        .iter()
-        .filter_map(|pod| {
-            let at = pod.snapshot.as_ref()?.poll.next_at?;
-            Some(pod.to_ours(at).duration_since(model.now))
-        })
-        .min();
-    match next {
-        Some(wait) => format!("no sync yet: waiting for the first webhook or the poll in {}", text::age(wait)),
-        None => "no sync yet: waiting for the first webhook or the next poll".to_owned(),
-    }
-}
-
-fn empty(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
-    let (words, hint) = match (&model.listing_problem, model.listed) {
-        (Some(problem), _) => (format!("cannot list the pods: {}", problem.reason), problem.hint.clone()),
-        (None, false) => (format!("listing the pods of {}", model.setup.subject), None),
-        (None, true) => (
-            format!("no pods match {}", model.setup.subject),
-            Some("they appear here as soon as there are any; is the namespace right (-n, or -A for all)?".to_owned()),
-        ),
-    };
-    let role = if model.listing_problem.is_some() { Role::Bad } else { Role::Plain };
-    let width = canvas.area.width.saturating_sub(2);
-    let mut y = y;
-    for line in text::wrap(&words, usize::from(width)) {
-        canvas.put(1, y, width, &line, role);
-        y += 1;
-    }
-    for line in hint.map(|hint| text::wrap(&hint, usize::from(width))).unwrap_or_default() {
-        canvas.put(1, y, width, &line, Role::Dim);
-        y += 1;
-    }
-}
-
 /// One line a replica, for a terminal that is hardly one.
-pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
-    header::fleet(canvas, model);
+pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+    let top = header::overview(canvas, model, verdict);
     let glyphs = canvas.glyphs();
-    let top = area.y + header::fleet_height(canvas);
-    let order = fleet::worst_first(model);
+    let order = fleet::in_order(model);
     let selected = fleet::selected_pod(model).and_then(|chosen| order.iter().position(|pod| pod.id == chosen.id));
     let shown = super::table::window(order.len(), area.bottom().saturating_sub(top), selected.unwrap_or(0));
     if order.is_empty() {
-        empty(canvas, top, model);
+        empty::draw(canvas, top, model);
         return;
     }
     for (y, (index, pod)) in (top..area.bottom()).zip(order.iter().enumerate().skip(shown.start)) {

@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 use super::canvas::{Canvas, Piece, measure, piece};
 use crate::dashboard::act;
 use crate::dashboard::filter;
-use crate::dashboard::keys::{self, Action, Binding, Group};
+use crate::dashboard::keys::{self, Action, Binding, Group, Screen};
 use crate::dashboard::model::Model;
 use crate::dashboard::theme::Role;
+use crate::dashboard::typing;
 
 /// Lines that the foot takes: a rule (where messages appear) and the keys, on a small screen only the keys.
 pub fn height(area: Rect) -> u16 {
@@ -46,9 +47,15 @@ pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
 }
 
 fn prompt(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
-    let mut pieces = vec![piece("/", Role::Accent), piece(&model.filter_text, Role::Strong), piece("_", Role::Accent)];
-    if model.filter_text.is_empty() {
-        pieces.push(piece(format!("   {}", filter::TOKENS), Role::Dim));
+    let typed = typing::text(model);
+    let mut pieces = vec![piece("/", Role::Accent), piece(typed, Role::Strong), piece("_", Role::Accent)];
+    if typed.is_empty() {
+        let hint = match model.screen() {
+            Screen::Commits => "a hash asks whether it is live   author: trigger:   ! inverts",
+            _ if typing::hides(model) => filter::TOKENS,
+            _ => "n and N go to the next and the previous match",
+        };
+        pieces.push(piece(format!("   {hint}"), Role::Dim));
     }
     canvas.line(y, &pieces, &[piece("Enter keep  Esc clear", Role::Dim)]);
 }
@@ -56,19 +63,25 @@ fn prompt(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 fn bindings(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let wide = canvas.area.width >= 100;
     let gap = if wide { "  " } else { " " };
+    let screen = model.screen();
+    let mut chosen: Vec<&Binding> = keys::footer(screen).collect();
+    let changes = chosen.iter().filter(|binding| binding.group == Group::Change).map(|binding| binding.action);
+    let unavailable: Vec<Action> = changes.filter(|action| act::unavailable(model, *action).is_some()).collect();
     let shown = |binding: &Binding| -> Vec<Piece> {
         // An action that cannot be done stays where it was, dimmed; pressed, it says why.
-        let dimmed = binding.group == Group::Change && act::unavailable(model, binding.action).is_some();
+        let dimmed = unavailable.contains(&binding.action);
         let (key, label) = if dimmed { (Role::Dim, Role::Dim) } else { (Role::Accent, Role::Plain) };
-        let word = match (binding.action, model.frozen) {
-            (Action::Pin, _) if wide => "pin/roll back",
-            (Action::Sync, _) if wide => "sync now",
+        let word = match binding.action {
+            Action::Pin if wide => "pin/roll back",
+            Action::Sync if wide => "sync now",
             _ => binding.label,
         };
-        vec![piece(binding.keys, key), piece(format!(" {word}{gap}"), label)]
+        // The help has a line for two keys; here each stands for itself.
+        let press = binding.keys.split(' ').next().unwrap_or(binding.keys);
+        let keys = if binding.action == Action::NextReplica { binding.keys } else { press };
+        let keys = if keys.is_empty() { "?" } else { keys };
+        vec![piece(keys, key), piece(format!(" {word}{gap}"), label)]
     };
-    let screen = model.view.screen();
-    let mut chosen: Vec<&Binding> = keys::footer(screen).collect();
     let columns = |chosen: &[&Binding]| -> u16 {
         let keys: u16 = chosen.iter().map(|binding| measure(&shown(binding))).sum();
         keys + 8

@@ -1,63 +1,44 @@
-//! The top of every screen: what is looked at, and whether it can be believed.
-//!
-//! The fleet's header answers the first question: is the newest commit live on every replica?
+//! The top of every screen: what is looked at, the verdict, and on lists of all replicas the webhook and the latency.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::canvas::{Canvas, Piece, measure, piece};
-use super::{strip, words};
+use super::{notices, strip, words};
 use crate::dashboard::fleet::{self, Sample};
-use crate::dashboard::model::{Link, Model, Pod, PodId};
+use crate::dashboard::model::{Model, PodId};
 use crate::dashboard::text;
-use crate::dashboard::theme::{Glyphs, Role};
-use crate::dashboard::verdict::{self, Kind, Verdict};
+use crate::dashboard::theme::Role;
+use crate::dashboard::verdict::Verdict;
 use crate::dashboard::webhooks::{self, Health};
 
-/// The right end of the first line: how many replicas, what time, whether the links live.
+/// The right end of the first line: how many replicas are connected, what time it is, what the screen does.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     let glyphs = canvas.glyphs();
     let expected = model.pods.iter().filter(|pod| !pod.gone()).count();
     let live = model.pods.iter().filter(|pod| pod.live()).count();
-    let mut pieces = Vec::new();
+    let mut parts = Vec::new();
     if expected > 0 {
         let role = if live == expected { Role::Plain } else { Role::Warn };
-        pieces.push(piece(format!("{live}/{expected} pods"), role));
-        pieces.push(piece("  ", Role::Plain));
+        parts.push(piece(format!("{live}/{expected} pods"), role));
     }
     if wide {
-        pieces.push(piece(time(model.now), Role::Dim));
-        pieces.push(piece("  ", Role::Plain));
+        parts.push(piece(time(model.now), Role::Dim));
     }
     if model.setup.read_only {
-        pieces.push(piece("read-only  ", Role::Dim));
+        parts.push(piece("read-only", Role::Dim));
     }
-    pieces.push(if model.listed && expected == 0 && model.listing_problem.is_none() {
-        piece(format!("{} NO PODS", glyphs.starting), Role::Warn)
-    } else if model.frozen {
-        piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn)
-    } else {
-        chip(glyphs, model, &verdict::judge(model))
-    });
-    pieces
-}
-
-/// The verdict in a word or two.
-fn chip(glyphs: &Glyphs, model: &Model, verdict: &Verdict) -> Piece {
-    let tried =
-        model.listing_problem.is_some() || model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some());
-    match verdict.kind() {
-        Kind::Unreachable if tried => piece(format!("{} OFFLINE", glyphs.starting), Role::Bad),
-        Kind::Unreachable => piece(format!("{} CONNECTING", glyphs.starting), Role::Busy),
-        kind => {
-            let (glyph, role) = match kind {
-                Kind::Live => (glyphs.in_sync, Role::Good),
-                Kind::NotLive => (glyphs.failed, Role::Bad),
-                Kind::Unknown | Kind::Unreachable => (glyphs.unknown, Role::Warn),
-            };
-            piece(format!("{glyph} {}", verdict::words::headline(kind)), role)
+    if model.frozen {
+        parts.push(piece(format!("{} FROZEN (Space)", glyphs.paused), Role::Warn));
+    }
+    let mut pieces = Vec::new();
+    for part in parts {
+        if !pieces.is_empty() {
+            pieces.push(piece("  ", Role::Plain));
         }
+        pieces.push(part);
     }
+    pieces
 }
 
 fn time(at: Timestamp) -> String {
@@ -94,121 +75,28 @@ pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     canvas.line(y, &left, &right);
 }
 
-/// The latest moment at which anything was heard, if nothing is live now.
-pub fn old_since(model: &Model) -> Option<Timestamp> {
-    if model.pods.iter().any(Pod::live) {
-        return None;
-    }
-    model.pods.iter().filter_map(|pod| pod.heard_at).max()
-}
-
-/// How many lines the fleet's header takes.
-pub fn fleet_height(canvas: &Canvas<'_>) -> u16 {
-    match (canvas.area.width, canvas.area.height) {
-        (100.., 20..) => 4,
-        (60.., 14..) => 3,
-        _ => 2,
-    }
-}
-
-/// The fleet's header.
-pub fn fleet(canvas: &mut Canvas<'_>, model: &Model) {
-    let height = fleet_height(canvas);
+/// Draws the title and what every screen says below it. Returns the first free row.
+pub fn draw(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict, trail: &[String]) -> u16 {
     let y = canvas.area.y;
-    title(canvas, y, model, &[]);
-    head(canvas, y + 1, model, height == 4);
-    match height {
-        4 => {
-            webhook(canvas, y + 2, model);
-            latency(canvas, y + 3, model);
+    title(canvas, y, model, trail);
+    notices::draw(canvas, y + 1, model, verdict)
+}
+
+/// The header of a list of all replicas: with the webhook and the time that pushes took, where there is room.
+pub fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u16 {
+    let y = draw(canvas, model, verdict, &[]);
+    match (canvas.area.width, canvas.area.height) {
+        (100.., 20..) => {
+            webhook(canvas, y, model);
+            latency(canvas, y + 1, model);
+            y + 2
         }
-        3 => webhook_short(canvas, y + 2, model),
-        _ => {}
+        (60.., 14..) => {
+            webhook_short(canvas, y, model);
+            y + 1
+        }
+        _ => y,
     }
-}
-
-fn head(canvas: &mut Canvas<'_>, y: u16, model: &Model, wide: bool) {
-    let glyphs = canvas.glyphs();
-    if let Some(since) = old_since(model) {
-        let age = text::age(model.now.duration_since(since));
-        let left = vec![
-            piece(format!("as of {} ({age} ago) ", time(since)), Role::Bad),
-            piece(format!("{} everything below is old", glyphs.dash), Role::Bad),
-        ];
-        let next = model.pods.iter().filter_map(|pod| match &pod.link {
-            Link::Retry { at, .. } => Some(at.duration_since(model.now).as_secs().max(0)),
-            _ => None,
-        });
-        let right = next.min().map_or("connecting".to_owned(), |seconds| format!("retry {seconds}s"));
-        canvas.line(y, &left, &[piece(right, Role::Bad)]);
-        return;
-    }
-    let label = if wide { "head     " } else { "head " };
-    let verdict = verdict::judge(model);
-    if let [_, _, ..] = verdict.groups.as_slice() {
-        several(canvas, y, &verdict);
-        return;
-    }
-    let Some(head) = fleet::head(model) else {
-        let text = if model.pods.iter().any(Pod::live) { "not seen yet" } else { glyphs.dash };
-        canvas.line(y, &[piece(label, Role::Dim), piece(text, Role::Dim)], &[]);
-        return;
-    };
-    let mut left = vec![piece(label, Role::Dim), piece(text::short(&head.commit), Role::Accent)];
-    left.push(piece(if wide { "  " } else { " " }, Role::Plain));
-    let age = text::age(model.now.duration_since(head.seen_at));
-    let (subject, role_of_it) = match head.subject.clone() {
-        Some(subject) => (subject, Role::Strong),
-        None if head.announced => ("announced by a webhook, not seen yet".to_owned(), Role::Warn),
-        None => ("not published anywhere yet".to_owned(), Role::Dim),
-    };
-    let by = match (&head.author, wide) {
-        (Some(author), true) => format!(" {} {author}, seen {age} ago", glyphs.dash),
-        (_, true) => format!(" {} seen {age} ago", glyphs.dash),
-        (_, false) => format!(" {} {age}", glyphs.dot),
-    };
-    let role = match verdict.kind() {
-        Kind::Live => Role::Good,
-        Kind::NotLive => Role::Bad,
-        Kind::Unknown | Kind::Unreachable => Role::Warn,
-    };
-    let right = [piece(counts(&verdict, wide), role)];
-    // The age stays when a long subject is cut.
-    let fixed = measure(&left) + measure(&right) + text::width(&by).try_into().unwrap_or(0) + 4;
-    let room = usize::from(canvas.area.width.saturating_sub(fixed));
-    left.push(piece(text::cut(&subject, room, glyphs.ellipsis), role_of_it));
-    left.push(piece(by, Role::Dim));
-    canvas.line(y, &left, &right);
-}
-
-/// On how many replicas it is live, and the reasons of the others where there is room for them.
-fn counts(verdict: &Verdict, wide: bool) -> String {
-    let Some(group) = verdict.groups.first() else { return String::new() };
-    let count = format!("live on {} of {}", group.live, group.total);
-    if wide && !group.lacking.is_empty() {
-        return format!("{count}  {}", text::cut(&verdict::words::reasons(&group.lacking, group.total), 50, ".."));
-    }
-    count
-}
-
-/// One piece for each repository and ref: nothing is added up over them.
-fn several(canvas: &mut Canvas<'_>, y: u16, verdict: &Verdict) {
-    let glyphs = canvas.glyphs();
-    let mut left = Vec::new();
-    for group in &verdict.groups {
-        let (glyph, role) = match group.kind() {
-            Kind::Live => (glyphs.in_sync, Role::Good),
-            Kind::NotLive => (glyphs.failed, Role::Bad),
-            Kind::Unknown | Kind::Unreachable => (glyphs.unknown, Role::Warn),
-        };
-        let source = group.source.as_ref();
-        let name = source.map_or_else(String::new, |it| format!("{} @ {}", words::repo(&it.repo, true), it.reference));
-        let commit = group.target.as_ref().map_or_else(String::new, |target| text::short(&target.commit));
-        left.push(piece(format!("{glyph} "), role));
-        left.push(piece(text::clean(&name).into_owned(), Role::Strong));
-        left.push(piece(format!(" {commit} {}/{}   ", group.live, group.total), role));
-    }
-    canvas.line(y, &left, &[]);
 }
 
 /// The webhook in a word.

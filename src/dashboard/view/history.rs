@@ -9,19 +9,20 @@ use crate::dashboard::fleet;
 use crate::dashboard::model::{Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
+use crate::dashboard::verdict::Verdict;
 
 /// Syncs in the chart.
 const CHART: usize = 60;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, id: &PodId) {
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
     let crumb = header::crumb(model, id);
-    header::title(canvas, area.y, model, std::slice::from_ref(&crumb));
+    let y = header::draw(canvas, model, verdict, std::slice::from_ref(&crumb));
     let Some(pod) = model.pod(id) else {
-        canvas.put(area.x + 1, area.y + 2, area.width.saturating_sub(2), "this replica is gone (Esc)", Role::Dim);
+        canvas.put(area.x + 1, y + 1, area.width.saturating_sub(2), "this replica is gone (Esc)", Role::Dim);
         return;
     };
-    status(canvas, area.y + 1, model, pod);
-    let mut y = area.y + 2;
+    status(canvas, y, model, pod);
+    let mut y = y + 1;
     let room = if area.height >= 20 { 4 } else { 2 };
     if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width, room)
         && area.height >= 14

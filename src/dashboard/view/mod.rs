@@ -1,14 +1,21 @@
 //! The model drawn: one function from what is known to cells. It changes nothing and asks nobody.
 
 pub mod canvas;
+mod commit;
+mod commits;
 mod detail;
+mod empty;
 mod events;
 mod fleet;
 mod footer;
 mod header;
 mod history;
-mod overlay;
+mod log;
+mod notices;
+pub mod overlay;
+mod panes;
 mod replicas;
+mod sources;
 mod strip;
 mod syncs;
 mod table;
@@ -20,6 +27,7 @@ use ratatui::layout::Rect;
 use self::canvas::Canvas;
 use super::model::{LEAST, Model, View};
 use super::theme::{Role, Theme};
+use super::verdict;
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
@@ -29,22 +37,20 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
         too_small(&mut canvas, model);
         return;
     }
+    let verdict = verdict::judge(model);
     let foot = footer::height(area);
     let body = Rect { height: area.height - foot, ..area };
-    if area.width < 60 || area.height < 12 {
-        match &model.view {
-            View::Fleet => fleet::tiny(&mut canvas, body, model),
-            View::History(id) => history::draw(&mut canvas, body, model, id),
-            View::Detail(id, sync) => detail::draw(&mut canvas, body, model, id, sync),
-            View::Events => events::draw(&mut canvas, body, model),
-        }
-    } else {
-        match &model.view {
-            View::Fleet => fleet::draw(&mut canvas, body, model),
-            View::History(id) => history::draw(&mut canvas, body, model, id),
-            View::Detail(id, sync) => detail::draw(&mut canvas, body, model, id, sync),
-            View::Events => events::draw(&mut canvas, body, model),
-        }
+    let small = area.width < 60 || area.height < 12;
+    match &model.view {
+        View::Commits if model.at_sources() => sources::draw(&mut canvas, body, model, &verdict),
+        View::Commits => commits::draw(&mut canvas, body, model, &verdict),
+        View::Commit(commit) => commit::draw(&mut canvas, body, model, &verdict, commit),
+        View::Fleet if small => fleet::tiny(&mut canvas, body, model, &verdict),
+        View::Fleet => fleet::draw(&mut canvas, body, model, &verdict),
+        View::History(id) => history::draw(&mut canvas, body, model, &verdict, id),
+        View::Detail(id, sync) => detail::draw(&mut canvas, body, model, &verdict, id, sync),
+        View::Events => events::draw(&mut canvas, body, model, &verdict),
+        View::Log(id) => log::draw(&mut canvas, body, model, &verdict, id),
     }
     footer::draw(&mut canvas, model);
     overlay::draw(&mut canvas, model);

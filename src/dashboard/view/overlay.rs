@@ -7,13 +7,14 @@ use crate::dashboard::act;
 use crate::dashboard::fleet;
 use crate::dashboard::keys::{self, Binding, Group};
 use crate::dashboard::model::{Dialog, Model, Pod, Question};
+use crate::dashboard::palette::Palette;
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
 /// Columns of the labels in the question about a pin.
 const LABEL: usize = 9;
 /// The rule of the keys.
-const CASES: &str = "lower case looks, CAPITAL changes";
+const CASES: &str = "lower case looks, CAPITAL changes (G N L D only look)";
 /// Columns of a box, if the screen has them.
 const WIDTH: u16 = 74;
 
@@ -21,26 +22,91 @@ pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
     if let Some(dialog) = &model.dialog {
         question(canvas, model, dialog);
     }
+    if let Some(palette) = &model.palette {
+        commands(canvas, model, palette);
+    }
+    if let Some(address) = &model.address {
+        forge(canvas, address);
+    }
     if model.help {
         help(canvas, model);
     }
 }
 
+/// The list of all commands, narrowed by what is typed.
+fn commands(canvas: &mut Canvas<'_>, model: &Model, palette: &Palette) {
+    let found = palette.matches(model.screen());
+    let rows = narrow(found.len().clamp(1, 12));
+    let area = centred(canvas, rows + 2, 52);
+    let inside = canvas.framed(area, "Commands");
+    let width = inside.width.saturating_sub(2);
+    let typed = [piece(":", Role::Accent), piece(&palette.text, Role::Strong), piece("_", Role::Accent)];
+    canvas.pieces(inside.x + 1, inside.y, width, &typed);
+    if found.is_empty() {
+        canvas.put(inside.x + 1, inside.y + 1, width, "no command has this name", Role::Dim);
+    }
+    let list = inside.height.saturating_sub(2);
+    let shown = super::table::window(found.len(), list, palette.row);
+    for (y, at) in (inside.y + 1..).zip(shown) {
+        let binding = found[at];
+        // An action that cannot be done is dimmed; chosen, it says why.
+        let dimmed = binding.group == Group::Change && act::unavailable(model, binding.action).is_some();
+        let role = if dimmed { Role::Dim } else { Role::Plain };
+        canvas.put(inside.x + 1, y, width.saturating_sub(8), binding.command, role);
+        let key = binding.presses.first().map(|press| press.words()).unwrap_or_default();
+        canvas.right(inside.right().saturating_sub(1), y, &[piece(key, Role::Accent)]);
+        if at == palette.row {
+            canvas.select(inside.x, y, inside.width);
+        }
+    }
+    if inside.height > 1 {
+        let keys = "Enter carries it out   Esc closes";
+        canvas.put(inside.x + 1, inside.bottom() - 1, width, keys, Role::Dim);
+    }
+}
+
+/// Where the address stands: the terminal is told afterwards that it is a link.
+#[must_use]
+pub fn address_area(screen: Rect, address: &str) -> Rect {
+    let columns = narrow(text::width(address)).clamp(30, screen.width.saturating_sub(2).max(1));
+    let lines = narrow(text::width(address)).div_ceil(columns.saturating_sub(2).max(1));
+    let outer = middle(screen, lines + 2, columns);
+    Rect::new(outer.x + 2, outer.y + 1, outer.width.saturating_sub(4), lines.min(outer.height.saturating_sub(2)))
+}
+
+fn forge(canvas: &mut Canvas<'_>, address: &str) {
+    let inner = address_area(canvas.area, address);
+    let outer = Rect::new(inner.x.saturating_sub(2), inner.y.saturating_sub(1), inner.width + 4, inner.height + 4);
+    let inside = canvas.framed(outer, "At the forge");
+    for (y, line) in (inner.y..inner.bottom()).zip(text::wrap(address, usize::from(inner.width))) {
+        canvas.put(inner.x, y, inner.width, &line, Role::Accent);
+    }
+    let words = "a link in most terminals; copied";
+    canvas.put(inside.x + 1, inner.bottom() + 1, inside.width.saturating_sub(2), words, Role::Dim);
+}
+
 /// A box in the middle, as tall as asked for and as there is room.
 fn centred(canvas: &Canvas<'_>, lines: u16, columns: u16) -> Rect {
-    let area = canvas.area;
+    middle(canvas.area, lines, columns)
+}
+
+fn middle(area: Rect, lines: u16, columns: u16) -> Rect {
     let width = columns.saturating_add(2).min(area.width);
     let height = lines.saturating_add(2).min(area.height);
     Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
 }
 
 fn help(canvas: &mut Canvas<'_>, model: &Model) {
-    let screen = model.view.screen();
+    let screen = model.screen();
     let name = match screen {
-        keys::Screen::Fleet => "fleet",
+        keys::Screen::Sources => "repositories",
+        keys::Screen::Commits => "commits",
+        keys::Screen::Commit => "commit",
+        keys::Screen::Fleet => "replicas",
         keys::Screen::History => "history",
         keys::Screen::Detail => "detail",
         keys::Screen::Events => "events",
+        keys::Screen::Log => "log",
     };
     let list = |group: Group| keys::help(screen, group).collect::<Vec<_>>();
     let (moves, mut looks, changes) = (list(Group::Move), list(Group::Look), list(Group::Change));

@@ -6,8 +6,8 @@ use super::canvas::{Canvas, Piece, piece};
 use super::table::{self, Cell, Column};
 use super::words;
 use crate::api::TriggerKind;
+use crate::dashboard::cursor;
 use crate::dashboard::fleet::{self, Shown};
-use crate::dashboard::input;
 use crate::dashboard::model::{Model, Pod, Presence, View};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
@@ -15,7 +15,7 @@ use crate::dashboard::webhooks;
 
 /// Draws titles and rows; the selected one stays inside.
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
-    let order = fleet::worst_first(model);
+    let order = fleet::in_order(model);
     let selected = fleet::selected_pod(model).and_then(|chosen| order.iter().position(|pod| pod.id == chosen.id));
     let height = area.height.saturating_sub(1);
     let shown = table::window(order.len(), height, selected.unwrap_or(0));
@@ -30,7 +30,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
 
 fn columns(width: u16) -> Vec<Column> {
     let mut columns = vec![Column::new("", 1), Column::new("POD", if width >= 100 { 30 } else { 18 })];
-    columns.push(Column::new("STATE", 16));
+    columns.push(Column::new("STATE", 22));
     columns.push(Column::new("COMMIT", 7));
     if width >= 80 {
         columns.push(Column::new("AGE", 7));
@@ -138,7 +138,7 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
 
 /// Why the selected replica is not as it should be: a title, the key that helps, and at most `room` lines; or nothing.
 pub fn why(model: &Model, glyphs: &Glyphs, width: u16, room: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
-    let pod = input::current_pod(model)?;
+    let pod = cursor::current_pod(model)?;
     let Trouble { heading, reason, hint, key } = trouble(model, pod, glyphs)?;
     let columns = usize::from(width.saturating_sub(2));
     // A reason that fits is the title; a longer one begins there with its first words and is told in full below.

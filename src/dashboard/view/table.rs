@@ -41,6 +41,8 @@ impl Column {
 /// A cell is some pieces.
 pub type Cell = Vec<Piece>;
 
+/// Where a line below a row begins.
+const NOTE: u16 = 3;
 /// Least columns of the growing column before others are dropped.
 const LEAST: u16 = 8;
 
@@ -62,32 +64,52 @@ pub fn draw(
     selected: Option<usize>,
     titles: bool,
 ) {
+    draw_with_notes(canvas, area, columns, rows, selected, titles, &[]);
+}
+
+/// The same, with lines of their own below the selected row.
+pub fn draw_with_notes(
+    canvas: &mut Canvas<'_>,
+    area: Rect,
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+    selected: Option<usize>,
+    titles: bool,
+    notes: &[Cell],
+) {
     let gap = if area.width >= 100 { 2 } else { 1 };
     let widths = widths(columns, rows, area.width.saturating_sub(2), gap);
     let mut y = area.y;
     if titles && area.height > 0 {
-        let mut x = area.x + 1;
-        for (column, wide) in columns.iter().zip(&widths) {
-            let title = [(column.title.to_owned(), Role::Dim)];
-            place(canvas, x, y, *wide, &title, column.right);
-            x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
-        }
+        let titles = columns.iter().map(|column| vec![(column.title.to_owned(), Role::Dim)]).collect::<Vec<_>>();
+        line(canvas, area.x + 1, y, columns, &widths, gap, &titles);
         y += 1;
     }
     for (index, row) in rows.iter().enumerate() {
         if y >= area.bottom() {
             break;
         }
-        let mut x = area.x + 1;
-        for ((cell, wide), column) in row.iter().zip(&widths).zip(columns) {
-            place(canvas, x, y, *wide, cell, column.right);
-            x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
-        }
+        line(canvas, area.x + 1, y, columns, &widths, gap, row);
         if selected == Some(index) {
             canvas.put(area.x, y, 1, ">", Role::Strong);
             canvas.select(area.x, y, area.width);
+            for note in notes {
+                y += 1;
+                if y < area.bottom() {
+                    canvas.pieces(area.x + NOTE, y, area.width.saturating_sub(NOTE + 1), note);
+                }
+            }
         }
         y += 1;
+    }
+}
+
+/// Draws one row and leaves out the columns without width.
+fn line(canvas: &mut Canvas<'_>, x: u16, y: u16, columns: &[Column], widths: &[u16], gap: u16, row: &[Cell]) {
+    let mut x = x;
+    for ((cell, wide), column) in row.iter().zip(widths).zip(columns) {
+        place(canvas, x, y, *wide, cell, column.right);
+        x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
     }
 }
 

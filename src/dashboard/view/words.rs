@@ -2,8 +2,8 @@
 //!
 //! Shared by all screens. It decides wording, not places.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::canvas::{Piece, piece};
 use crate::api::{Action, Files, Outcome, Record};
@@ -40,17 +40,21 @@ pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
     }
 }
 
-/// The STATE column: a word, and a number where one helps.
+/// The STATE column: a word, a number where one helps, and a pause or pin that the word does not tell: those stay in
+/// force whatever else is wrong.
 #[must_use]
 pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
+    let words = state_word(model, glyphs, pod, shown);
+    match fleet::hidden_hold(pod, shown).filter(|_| !pod.gone()) {
+        Some(hold) => format!("{words} {hold}"),
+        None => words,
+    }
+}
+
+fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
     let snapshot = pod.snapshot.as_deref();
     match (shown, snapshot) {
-        (Shown::Failed(count), _) => {
-            let count = if count > 1 { format!(" {}{count}", glyphs.times) } else { String::new() };
-            // A pin or pause stays in force whatever else is wrong.
-            let hold = fleet::hidden_hold(pod, shown).map(|hold| format!(" {hold}")).unwrap_or_default();
-            format!("failed{count}{hold}")
-        }
+        (Shown::Failed(count), _) if count > 1 => format!("failed {}{count}", glyphs.times),
         (Shown::Paused, Some(snapshot)) => match snapshot.paused_until {
             Some(until) => {
                 let left = pod.to_ours(until).duration_since(model.now);
@@ -114,23 +118,34 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
     }
 }
 
-/// A time in a list, as `t` says.
+/// A time of a replica's clock in a list, as `t` says.
 #[must_use]
-pub fn when(model: &Model, pod: &Pod, at: Timestamp, wide: bool) -> String {
+pub fn when(model: &Model, pod: &Pod, time: Timestamp, wide: bool) -> String {
     match model.time_format {
-        TimeFormat::Ago => {
-            let age = fleet::age(model, pod, at);
-            let words = text::age(age);
-            if !wide {
-                words.replace(' ', "")
-            } else if age.as_secs() < 3600 {
-                format!("{words} ago")
-            } else {
-                words
-            }
-        }
-        TimeFormat::Utc => clock(model, at, &TimeZone::UTC),
-        TimeFormat::Local => clock(model, at, &model.zone),
+        TimeFormat::Ago => ago(fleet::age(model, pod, time), wide),
+        TimeFormat::Utc => clock(model, time, &TimeZone::UTC),
+        TimeFormat::Local => clock(model, time, &model.zone),
+    }
+}
+
+/// A time of our clock in a list.
+#[must_use]
+pub fn at(model: &Model, time: Timestamp, wide: bool) -> String {
+    match model.time_format {
+        TimeFormat::Ago => ago(model.now.duration_since(time), wide),
+        TimeFormat::Utc => clock(model, time, &TimeZone::UTC),
+        TimeFormat::Local => clock(model, time, &model.zone),
+    }
+}
+
+fn ago(age: SignedDuration, wide: bool) -> String {
+    let words = text::age(age);
+    if !wide {
+        words.replace(' ', "")
+    } else if age.as_secs() < 3600 {
+        format!("{words} ago")
+    } else {
+        words
     }
 }
 

@@ -1,0 +1,273 @@
+//! The commits of a view, newest first: one row for each, however many replicas published it.
+//!
+//! Pure functions of the model. What one replica makes of one commit is in [`standing`].
+
+pub mod standing;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Action, Outcome, Record, Snapshot, TriggerKind};
+
+use super::fleet;
+use super::model::{Model, Pod};
+use super::text;
+use super::verdict::{self, Source};
+
+/// Rows of the list.
+const ROWS: usize = 500;
+/// Records of one replica that are looked at.
+const RECORDS: usize = 1000;
+
+/// One commit, as all replicas together saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRow {
+    pub commit: String,
+    pub source: Source,
+    pub subject: Option<String>,
+    pub author: Option<String>,
+    /// When the first replica heard of it, by our clock.
+    pub heard_at: Timestamp,
+    /// It is the newest commit that any replica knows.
+    pub newest: bool,
+    /// A webhook announced it, and no replica has seen it in the remote.
+    pub announced: bool,
+    /// Replicas that publish it now, of `total`. Only what is known from now counts.
+    pub live: usize,
+    /// Replicas that published it when they were heard last, which is too long ago to say that they do.
+    pub last_known: usize,
+    pub total: usize,
+    /// Replicas that published it at any time, as far as their records are loaded.
+    pub had: usize,
+    /// Replicas whose last attempt at it failed.
+    pub failed: usize,
+    /// How long it took to be live on the first and on the last replica. A pin or a rollback does not count.
+    pub first_ms: Option<u64>,
+    pub last_ms: Option<u64>,
+    pub how: How,
+}
+
+/// What brought a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    pub webhook: bool,
+    pub peers: bool,
+    pub poll: bool,
+    pub startup: bool,
+    pub other: Option<TriggerKind>,
+    /// A poll found it although webhooks are on.
+    pub missed: bool,
+    /// Why its webhook was ignored.
+    pub ignored: Option<String>,
+    /// The last thing that a person did with it, and the person.
+    pub action: Option<(Action, Option<String>)>,
+    pub rewritten: bool,
+}
+
+impl How {
+    fn add(&mut self, record: &Record) {
+        let trigger = &record.trigger;
+        match trigger.kind {
+            TriggerKind::Webhook => self.webhook = true,
+            TriggerKind::Peer => self.peers = true,
+            TriggerKind::Poll => self.poll = true,
+            TriggerKind::Startup => self.startup = true,
+            kind => self.other = Some(kind),
+        }
+        self.missed |= record.missed_webhook;
+        self.rewritten |= record.rewritten;
+        if self.ignored.is_none() {
+            self.ignored.clone_from(&record.ignored_webhook);
+        }
+        // Records come newest first.
+        if let (None, Some(action @ (Action::Pin | Action::Rollback | Action::Unpin))) = (&self.action, trigger.action)
+        {
+            self.action = Some((action, trigger.by.clone()));
+        }
+    }
+
+    /// `webhook+peers`, `poll`, `startup`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let parts = [("webhook", self.webhook), ("peers", self.peers), ("poll", self.poll)];
+        let mut words: Vec<String> = parts.iter().filter(|(_, is)| *is).map(|(word, _)| (*word).to_owned()).collect();
+        // A restart brings every commit again, which says nothing about how it came first.
+        if words.is_empty() && self.startup {
+            words.push("startup".to_owned());
+        }
+        if words.is_empty() {
+            words.extend(self.other.map(|kind| kind.to_string()));
+        }
+        words.join("+")
+    }
+}
+
+/// A row while it is put together.
+struct Draft<'a> {
+    subject: Option<&'a str>,
+    author: Option<&'a str>,
+    heard_at: Timestamp,
+    /// Place of the replica among those that are looked at, and its time. Of one replica the oldest record counts.
+    took: Vec<(usize, u64)>,
+    had: Vec<usize>,
+    failed: Vec<usize>,
+    how: How,
+}
+
+impl Default for Draft<'_> {
+    fn default() -> Self {
+        Self {
+            subject: None,
+            author: None,
+            heard_at: Timestamp::MAX,
+            took: Vec::new(),
+            had: Vec::new(),
+            failed: Vec::new(),
+            how: How::default(),
+        }
+    }
+}
+
+/// The rows of the view, or of the repository that was chosen in it, newest first. They are not filtered.
+#[must_use]
+pub fn rows(model: &Model) -> Vec<CommitRow> {
+    let mut groups: Vec<(&Snapshot, Vec<&Pod>)> = Vec::new();
+    for pod in model.pods.iter().filter(|pod| model.in_scope(pod)) {
+        let Some(snapshot) = pod.snapshot.as_deref() else { continue };
+        let same = |like: &Snapshot| like.repo == snapshot.repo && like.reference == snapshot.reference;
+        match groups.iter_mut().find(|(like, _)| same(like)) {
+            Some((_, pods)) => pods.push(pod),
+            None => groups.push((snapshot, vec![pod])),
+        }
+    }
+    // Replicas that never answered can only belong to the one group that there is.
+    let silent = if groups.len() == 1 {
+        model.pods.iter().filter(|pod| pod.snapshot.is_none() && !pod.gone()).count()
+    } else {
+        0
+    };
+    let mut rows: Vec<CommitRow> = groups.iter().flat_map(|(like, pods)| of_group(model, like, pods, silent)).collect();
+    rows.sort_by_key(|row| (!row.newest, Reverse(row.heard_at)));
+    rows.truncate(ROWS);
+    rows
+}
+
+fn of_group(model: &Model, like: &Snapshot, pods: &[&Pod], silent: usize) -> Vec<CommitRow> {
+    let mut drafts: HashMap<&str, Draft<'_>> = HashMap::new();
+    for (place, pod) in pods.iter().enumerate() {
+        for record in pod.records.iter().take(RECORDS) {
+            if let Some(commit) = record.new.as_deref() {
+                take(&mut drafts, place, pod, commit, record);
+            }
+        }
+    }
+    for pod in pods {
+        let Some(snapshot) = pod.snapshot.as_deref() else { continue };
+        if let Some(published) = &snapshot.published {
+            let draft = drafts.entry(&published.commit).or_default();
+            draft.subject.get_or_insert(&published.subject);
+            draft.author.get_or_insert(&published.author);
+            let at = published.published_at.or(published.committed_at).map_or(model.now, |at| pod.to_ours(at));
+            // Only if no record told.
+            if draft.heard_at == Timestamp::MAX {
+                draft.heard_at = at;
+            }
+        }
+        let head = snapshot.head.as_ref().map(|head| (&head.commit, head.seen_at));
+        let announced = snapshot.announced.as_ref().map(|announced| (&announced.commit, announced.seen_at));
+        for (commit, seen_at) in head.into_iter().chain(announced) {
+            let draft = drafts.entry(commit).or_default();
+            draft.heard_at = draft.heard_at.min(pod.to_ours(seen_at));
+        }
+    }
+    let newest = fleet::newest_head(model, like);
+    let total = pods.iter().filter(|pod| !pod.gone()).count() + silent;
+    let source = Source { repo: like.repo.clone(), reference: like.reference.clone() };
+    let finish = |(commit, draft): (&str, Draft<'_>)| {
+        let publishes = |pod: &&&Pod| {
+            let published = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref());
+            !pod.gone() && published.is_some_and(|published| published.commit == commit)
+        };
+        let (current, old): (Vec<&&Pod>, Vec<&&Pod>) =
+            pods.iter().filter(publishes).partition(|pod| verdict::is_current(model, pod));
+        let (live, last_known) = (current.len(), old.len());
+        let newest = newest.as_ref().filter(|head| head.commit == commit);
+        let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        CommitRow {
+            commit: commit.to_owned(),
+            source: source.clone(),
+            subject: known(draft.subject),
+            author: known(draft.author),
+            heard_at: if draft.heard_at == Timestamp::MAX { model.now } else { draft.heard_at },
+            newest: newest.is_some(),
+            announced: newest.is_some_and(|head| head.announced),
+            live,
+            last_known,
+            total,
+            had: draft.had.len().max(live + last_known),
+            failed: draft.failed.len(),
+            first_ms: draft.took.iter().map(|(_, took)| *took).min(),
+            last_ms: draft.took.iter().map(|(_, took)| *took).max(),
+            how: draft.how,
+        }
+    };
+    drafts.into_iter().map(finish).collect()
+}
+
+/// Adds one record to the row of its commit.
+fn take<'a>(drafts: &mut HashMap<&'a str, Draft<'a>>, place: usize, pod: &Pod, commit: &'a str, record: &'a Record) {
+    if matches!(record.outcome, Outcome::Unchanged | Outcome::Unknown) {
+        return;
+    }
+    let draft = drafts.entry(commit).or_default();
+    if let Some(commits) = &record.commits {
+        draft.subject.get_or_insert(&commits.subject);
+        draft.author.get_or_insert(&commits.author);
+    }
+    draft.how.add(record);
+    draft.heard_at = draft.heard_at.min(heard_at(pod, record));
+    if record.outcome == Outcome::Published {
+        if draft.had.last() != Some(&place) {
+            draft.had.push(place);
+        }
+        if !by_hand(record) {
+            let took = record.received_to_published_ms.unwrap_or_else(|| total(record));
+            match draft.took.last_mut() {
+                Some((known, older)) if *known == place => *older = took,
+                _ => draft.took.push((place, took)),
+            }
+        }
+    } else if draft.had.last() != Some(&place) && draft.failed.last() != Some(&place) {
+        draft.failed.push(place);
+    }
+}
+
+/// When a replica heard of what a sync brought, by our clock.
+fn heard_at(pod: &Pod, record: &Record) -> Timestamp {
+    let before = record.received_to_published_ms.unwrap_or_else(|| total(record));
+    let before = SignedDuration::from_millis(i64::try_from(before).unwrap_or(0));
+    pod.to_ours(record.finished_at.saturating_sub(before).unwrap_or(record.finished_at))
+}
+
+fn total(record: &Record) -> u64 {
+    text::millis_between(record.started_at, record.finished_at)
+}
+
+/// A pin, rollback or unpin is no push.
+fn by_hand(record: &Record) -> bool {
+    matches!(record.trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin))
+}
+
+/// Where a commit stands in rows; 0 if it is not among them.
+#[must_use]
+pub fn position(rows: &[CommitRow], commit: Option<&String>) -> usize {
+    commit.and_then(|commit| rows.iter().position(|row| row.commit == *commit)).unwrap_or(0)
+}
+
+/// The row under the cursor.
+#[must_use]
+pub fn selected(model: &Model) -> Option<&CommitRow> {
+    model.commit_rows.get(position(&model.commit_rows, model.commit_cursor.as_ref()))
+}

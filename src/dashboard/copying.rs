@@ -1,0 +1,66 @@
+//! What `y` copies, and the address that `o` shows.
+//!
+//! Part of `update`: pure.
+
+use crossterm::event::{KeyCode, KeyEvent};
+
+use super::cursor::{current_commit, current_pod, current_record};
+use super::forge;
+use super::message::Effect;
+use super::model::Model;
+use super::text;
+
+/// `y` and then what: the sha, the delivery id, the error.
+pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
+    let record = current_record(model);
+    let pod = current_pod(model);
+    let found = match key.code {
+        KeyCode::Char('s') => commit(model).ok_or("no commit here"),
+        KeyCode::Char('d') => {
+            record.and_then(|row| row.record.trigger.delivery.clone()).ok_or("no webhook delivery triggered this sync")
+        }
+        KeyCode::Char('e') => {
+            let of_record = record.and_then(|row| row.record.error.as_ref().map(|error| error.message.clone()));
+            let of_pod = || pod.and_then(|pod| pod.snapshot.as_ref()?.last_error.as_ref().map(|it| it.message.clone()));
+            of_record.or_else(of_pod).ok_or("no error here")
+        }
+        KeyCode::Esc => return Vec::new(),
+        _ => Err("copy what? y, then s = sha, d = delivery id, e = error"),
+    };
+    match found {
+        Ok(text) => vec![Effect::Copy(text::clean(&text).into_owned())],
+        Err(why) => {
+            model.say(why, true);
+            Vec::new()
+        }
+    }
+}
+
+/// The commit that is looked at: that of the row, else what the replica publishes.
+fn commit(model: &Model) -> Option<String> {
+    let of_record = || current_record(model).and_then(|row| row.record.new.clone());
+    let of_pod = || {
+        let snapshot = current_pod(model)?.snapshot.as_ref()?;
+        snapshot.published.as_ref().map(|it| it.commit.clone())
+    };
+    current_commit(model).or_else(of_record).or_else(of_pod)
+}
+
+/// Shows the page of the commit at its forge, and copies its address.
+pub fn address(model: &mut Model) -> Vec<Effect> {
+    let remote = current_pod(model).and_then(|pod| pod.snapshot.as_ref()).map(|snapshot| snapshot.repo.clone());
+    let Some((remote, commit)) = remote.zip(commit(model)) else {
+        model.say("no commit here", true);
+        return Vec::new();
+    };
+    match forge::commit_page(&remote, &commit) {
+        Some(address) => {
+            model.address = Some(address.clone());
+            vec![Effect::Copy(address)]
+        }
+        None => {
+            model.say(format!("{} is no address of a forge", text::clean(&remote)), true);
+            Vec::new()
+        }
+    }
+}

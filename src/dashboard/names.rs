@@ -1,0 +1,55 @@
+//! Names of replicas on screen: unique, and short where all begin or end alike.
+
+use std::net::Ipv4Addr;
+
+use super::model::{Model, Pod};
+use super::text;
+
+/// Gives every replica a name that no other has. Sidecars on one host report the same name; then the address tells.
+pub fn name_pods(model: &mut Model) {
+    let reported: Vec<String> = model
+        .pods
+        .iter()
+        .map(|pod| match (&pod.namespace, &pod.snapshot) {
+            (None, Some(snapshot)) => text::clean(&snapshot.replica.name).into_owned(),
+            _ => text::clean(&pod.found_name).into_owned(),
+        })
+        .collect();
+    for (index, pod) in model.pods.iter_mut().enumerate() {
+        let twin = reported.iter().enumerate().any(|(other, name)| other != index && *name == reported[index]);
+        pod.name = match &pod.namespace {
+            Some(namespace) if twin => format!("{namespace}/{}", reported[index]),
+            None if twin || reported[index].is_empty() => pod.found_name.clone(),
+            _ => reported[index].clone(),
+        };
+    }
+    let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
+    let prefix = text::common_prefix(&names);
+    let port = shared_port(&names).map(str::to_owned);
+    for pod in &mut model.pods {
+        // Addresses that differ only in the host: the host is the name, and its last number alone would be none.
+        if let Some(host) = port.as_ref().and_then(|port| pod.name.strip_suffix(port.as_str())) {
+            pod.short = host.to_owned();
+            continue;
+        }
+        let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
+        // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
+        let rest = if names_one_pod(&prefix, pod) { rest.rsplit('-').next().unwrap_or(rest) } else { rest };
+        pod.short = rest.to_owned();
+    }
+}
+
+/// `:9180` if all names are short IPv4 addresses with this port.
+fn shared_port<'a>(names: &[&'a str]) -> Option<&'a str> {
+    let port = |name: &'a str| {
+        let (host, _) = name.rsplit_once(':')?;
+        host.parse::<Ipv4Addr>().ok()?;
+        Some(&name[host.len()..])
+    };
+    let first = port(names.first()?)?;
+    (names.len() > 1 && names.iter().all(|name| port(name) == Some(first))).then_some(first)
+}
+
+fn names_one_pod(prefix: &str, pod: &Pod) -> bool {
+    prefix.is_empty() && pod.namespace.is_some()
+}

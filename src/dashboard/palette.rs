@@ -1,0 +1,80 @@
+//! The list of all commands that `:` opens: typed at, chosen from, carried out.
+//!
+//! It is made from the table of keys. It knows commands by name, not what they do.
+
+use super::keys::{self, Binding, Screen};
+
+/// Characters of what is typed.
+const LENGTH: usize = 40;
+
+/// The open list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Palette {
+    pub text: String,
+    /// The chosen row among the commands that match.
+    pub row: usize,
+}
+
+impl Palette {
+    /// Adds a character while there is room.
+    pub fn push(&mut self, character: char) {
+        if self.text.len() < LENGTH && !character.is_control() {
+            self.text.push(character);
+            self.row = 0;
+        }
+    }
+
+    /// Removes the last character.
+    pub fn pop(&mut self) {
+        self.text.pop();
+        self.row = 0;
+    }
+
+    /// Moves the choice.
+    pub fn step(&mut self, screen: Screen, by: isize) {
+        let last = self.matches(screen).len().saturating_sub(1);
+        self.row = self.row.saturating_add_signed(by).min(last);
+    }
+
+    /// The commands of a screen that what is typed leaves: those that begin with it first.
+    #[must_use]
+    pub fn matches(&self, screen: Screen) -> Vec<&'static Binding> {
+        let typed = self.text.trim().to_lowercase();
+        let begins = |binding: &&'static Binding| binding.command.starts_with(&typed);
+        let mut found: Vec<&'static Binding> = keys::commands(screen).filter(begins).collect();
+        let holds = |binding: &&'static Binding| {
+            !begins(binding) && (binding.command.contains(&typed) || binding.help.contains(&typed))
+        };
+        found.extend(keys::commands(screen).filter(holds));
+        found
+    }
+
+    /// The chosen command.
+    #[must_use]
+    pub fn chosen(&self, screen: Screen) -> Option<&'static Binding> {
+        self.matches(screen).get(self.row).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::keys::Action;
+
+    #[test]
+    fn what_is_typed_chooses_by_the_beginning_of_a_name_first() {
+        let mut palette = Palette::default();
+        let all = palette.matches(Screen::Fleet).len();
+        assert!(all > 15, "{all}");
+        "re".chars().for_each(|character| palette.push(character));
+        let names: Vec<&str> = palette.matches(Screen::Fleet).iter().map(|binding| binding.command).collect();
+        assert!(names[0].starts_with("re"), "{names:?}");
+        "plicas".chars().for_each(|character| palette.push(character));
+        assert_eq!(palette.chosen(Screen::Fleet).map(|binding| binding.action), Some(Action::Fleet));
+        palette.step(Screen::Fleet, -1);
+        palette.step(Screen::Fleet, 9);
+        assert!(palette.chosen(Screen::Fleet).is_some(), "the choice stays among what matches");
+        (0..99).for_each(|_| palette.push('x'));
+        assert!(palette.text.len() <= LENGTH && palette.chosen(Screen::Fleet).is_none());
+    }
+}

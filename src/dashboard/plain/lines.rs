@@ -1,0 +1,158 @@
+//! `--watch`: what happens, a line for each event, append only. As text for people and screen readers, or as JSON.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::{Event, Outcome, Record, State};
+use crate::dashboard::message::{Msg, News};
+use crate::dashboard::model::{Model, PodId};
+use crate::dashboard::text;
+use crate::dashboard::verdict::{self, Verdict, words};
+use crate::dashboard::webhooks;
+
+/// What has been written last about what does not come as an event of its own.
+#[derive(Debug, Default)]
+pub struct Lines {
+    verdict: Vec<String>,
+    alert: Option<String>,
+    states: Vec<(PodId, String)>,
+}
+
+/// One JSON document for a message; `None` for what is no news.
+#[must_use]
+pub fn json(model: &Model, at: Timestamp, msg: &Msg) -> Option<Value> {
+    let line = |pod: &str, event: &str, data: Value| json!({"at": at, "pod": pod, "event": event, "data": data});
+    match msg {
+        Msg::Pods(Err(problem)) => Some(line("", "listing_failed", json!({"reason": problem.reason}))),
+        Msg::Link(id, news) => {
+            let pod = model.pod(id).map(|pod| pod.name.clone()).unwrap_or_default();
+            match news {
+                News::Snapshot(snapshot) => Some(line(&pod, "snapshot", serde_json::to_value(snapshot).ok()?)),
+                News::Event(event) => {
+                    let data = serde_json::from_str(&event.data().ok()?).ok()?;
+                    Some(line(&pod, event.name(), data))
+                }
+                News::Lost { problem, attempt, .. } => Some(line(
+                    &pod,
+                    "lost",
+                    json!({"reason": problem.reason, "hint": problem.hint, "attempt": attempt}),
+                )),
+                News::Line(words) => Some(line(&pod, "kubectl", json!({"line": words}))),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+impl Lines {
+    /// The lines of text for a message that the model has taken.
+    #[must_use]
+    pub fn text(&mut self, model: &Model, at: Timestamp, msg: &Msg) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
+        match msg {
+            Msg::Pods(Err(problem)) => said.push(format!("cannot list the pods: {}", problem.reason)),
+            Msg::Link(id, news) => {
+                let name = model.pod(id).map(|pod| pod.name.clone()).unwrap_or_default();
+                if let Some(words) = news_words(news) {
+                    said.push(format!("{name} {words}"));
+                }
+                said.extend(self.state(model, id, &name));
+            }
+            _ => {}
+        }
+        let alert = webhooks::alert(model);
+        if alert != self.alert {
+            // The age in it changes by itself, which is no news.
+            let kind = |alert: &Option<String>| alert.as_ref().and_then(|it| it.split(':').next().map(str::to_owned));
+            if kind(&alert) != kind(&self.alert) {
+                said.push(alert.clone().unwrap_or_else(|| "webhooks arrive again".to_owned()));
+            }
+            self.alert = alert;
+        }
+        let verdict = verdict::judge(model);
+        // The time that a pause has left is in the words, and changes by itself.
+        let facts = facts(&verdict);
+        if self.verdict != facts {
+            said.push(words::line(&verdict));
+            self.verdict = facts;
+        }
+        let time = at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string();
+        said.into_iter().map(|words| format!("{time} {}", text::clean(&words))).collect()
+    }
+
+    /// A pause or pin that began or ended.
+    fn state(&mut self, model: &Model, id: &PodId, name: &str) -> Option<String> {
+        let snapshot = model.pod(id)?.snapshot.as_deref()?;
+        let by = |by: &Option<String>| by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let mut held = Vec::new();
+        if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
+            held.push(format!("paused{}", by(&snapshot.paused_by)));
+        }
+        if let Some(commit) = &snapshot.pinned {
+            held.push(format!("pinned at {}{}", text::short(commit), by(&snapshot.pinned_by)));
+        }
+        let now = held.join(", ");
+        let before = match self.states.iter_mut().find(|(known, _)| known == id) {
+            Some((_, known)) => std::mem::replace(known, now.clone()),
+            None => {
+                self.states.push((id.clone(), now.clone()));
+                String::new()
+            }
+        };
+        match (before == now, now.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("{name} no longer {before}")),
+            (false, false) => Some(format!("{name} {now}")),
+        }
+    }
+}
+
+/// What has to change for a verdict to be news.
+fn facts(verdict: &Verdict) -> Vec<String> {
+    let lacking = verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced);
+    let reasons = lacking.map(|lack| format!("{} {}", lack.pod, lack.why.word()));
+    let targets = verdict.groups.iter().map(|group| {
+        let target = group.target.as_ref().map(|target| (&target.commit, &target.subject));
+        format!("{target:?} {} {}", group.live, group.total)
+    });
+    std::iter::once(verdict.kind().word().to_owned()).chain(targets).chain(reasons).collect()
+}
+
+fn news_words(news: &News) -> Option<String> {
+    Some(match news {
+        News::Snapshot(snapshot) => match &snapshot.published {
+            Some(published) => format!("publishes {} {}", text::short(&published.commit), published.subject),
+            None => "has published nothing yet".to_owned(),
+        },
+        News::Event(Event::SyncFinished(record)) => finished(record),
+        News::Event(Event::SyncStarted(running)) => format!("looks ({})", running.trigger),
+        News::Event(Event::Delivery(webhook)) => {
+            let word = |text: &Option<String>| text.clone().unwrap_or_default();
+            format!("webhook {} {}", word(&webhook.last_event), word(&webhook.last_result))
+        }
+        News::Lost { problem, attempt: 1, .. } => format!("lost: {}", problem.reason),
+        _ => return None,
+    })
+}
+
+/// `published 78afaef New hero image 25ms`
+fn finished(record: &Record) -> String {
+    let commit = record.new.as_deref().map(text::short).unwrap_or_default();
+    let took = record.received_to_published_ms;
+    let took = text::took(took.unwrap_or_else(|| text::millis_between(record.started_at, record.finished_at)));
+    let missed = if record.missed_webhook { " (webhook missed)" } else { "" };
+    match record.outcome {
+        Outcome::Published => {
+            let subject = record.commits.as_ref().map_or("", |commits| commits.subject.as_str());
+            format!("published {commit} {subject} {took}{missed}")
+        }
+        Outcome::Unchanged => format!("unchanged {commit}"),
+        Outcome::Failed | Outcome::Refused => {
+            let error = record.error.as_ref();
+            let why = error.map_or_else(|| "no reason given".to_owned(), |it| format!("{}: {}", it.phase, it.message));
+            format!("{} {commit} {why}", record.outcome)
+        }
+        Outcome::Unknown => format!("ended in a way this program does not know {commit}"),
+    }
+}

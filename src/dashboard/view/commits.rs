@@ -1,0 +1,200 @@
+//! The first screen: one row for each commit, and below the selected one the replicas that lack it, with the reason.
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, Piece, piece};
+use super::table::{self, Cell, Column};
+use super::{empty, header, words};
+use crate::api::Action;
+use crate::dashboard::commits::standing;
+use crate::dashboard::commits::{self, CommitRow, How};
+use crate::dashboard::model::{Model, TimeFormat};
+use crate::dashboard::text;
+use crate::dashboard::theme::{Glyphs, Role};
+use crate::dashboard::verdict::Verdict;
+
+/// Columns of the bar that shows how many replicas have a commit.
+const BAR: usize = 8;
+/// Lines about replicas that lack the selected commit.
+const REASONS: usize = 6;
+
+pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+    let y = header::overview(canvas, model, verdict);
+    if model.pods.is_empty() {
+        canvas.rule(y, &[piece("Commits", Role::Strong)], &[]);
+        empty::draw(canvas, y + 2, model);
+        return;
+    }
+    rule(canvas, y, model);
+    let list = Rect { y: y + 1, height: area.bottom().saturating_sub(y + 1), ..area };
+    if list.height == 0 {
+        return;
+    }
+    if model.commit_rows.is_empty() {
+        let words = text::wrap(&empty::no_syncs(model), usize::from(area.width.saturating_sub(2)));
+        for (y, line) in (list.y..list.bottom()).zip(words) {
+            canvas.put(area.x + 1, y, area.width.saturating_sub(2), &line, Role::Dim);
+        }
+        return;
+    }
+    rows(canvas, list, model, verdict);
+}
+
+fn rule(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+    let dot = canvas.glyphs().dot;
+    let mut title = vec![piece("Commits", Role::Strong)];
+    if !model.filter_text.is_empty() {
+        title.push(piece(format!("  /{}", model.filter_text), Role::Accent));
+    }
+    let order = model.commit_order.words();
+    let mut remark = format!("{} {dot} {order}", model.commit_rows.len());
+    if model.question.is_some() {
+        remark = format!("the verdict is about this commit {dot} Esc: the newest again");
+    } else if !model.filter.is_empty() {
+        remark = format!("{} match {dot} Esc clears", model.commit_rows.len());
+    } else if model.commit_cursor.is_none() {
+        remark = format!("{remark} {dot} following");
+    }
+    canvas.rule(y, &title, &[piece(remark, Role::Dim)]);
+}
+
+fn rows(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+    let glyphs = canvas.glyphs();
+    let titles = area.height >= 4;
+    let height = area.height.saturating_sub(u16::from(titles));
+    let selected = commits::position(&model.commit_rows, model.commit_cursor.as_ref());
+    let notes = notes(model, verdict, &model.commit_rows[selected], usize::from(height).saturating_sub(1));
+    let room = height.saturating_sub(u16::try_from(notes.len()).unwrap_or(0)).max(1);
+    let shown = table::window(model.commit_rows.len(), room, selected);
+    let first = shown.start;
+    let cells: Vec<Vec<Cell>> =
+        model.commit_rows[shown].iter().map(|row| cells(model, glyphs, row, area.width)).collect();
+    let columns = columns(area.width, glyphs, model.time_format);
+    table::draw_with_notes(canvas, area, &columns, &cells, Some(selected - first), titles, &notes);
+}
+
+/// Which replicas lack the selected commit and why, at most so many lines.
+fn notes(model: &Model, verdict: &Verdict, row: &CommitRow, room: usize) -> Vec<Vec<Piece>> {
+    let mut lines = standing::lacking(model, verdict, row);
+    let most = REASONS.min(room);
+    let hidden = lines.len().saturating_sub(most);
+    if hidden > 0 {
+        lines.truncate(most.saturating_sub(1));
+        lines.push(format!("and {} more reasons (Enter)", hidden + 1));
+    }
+    let role = if row.newest { Role::Warn } else { Role::Dim };
+    lines.into_iter().take(most).map(|line| vec![piece(line, role)]).collect()
+}
+
+fn columns(width: u16, glyphs: &Glyphs, time: TimeFormat) -> Vec<Column> {
+    let wide = width >= 100;
+    let span = if glyphs.arrow.is_ascii() { "FIRST->LAST" } else { "FIRST→LAST" };
+    let heard = match time {
+        TimeFormat::Ago => "HEARD",
+        TimeFormat::Utc => "HEARD UTC",
+        TimeFormat::Local => "HEARD LOCAL",
+    };
+    let mut columns = vec![Column::new("COMMIT", 7), Column::growing("SUBJECT")];
+    if wide {
+        columns.push(Column::new("AUTHOR", if width >= 160 { 24 } else { 14 }));
+    }
+    columns.push(Column::new(heard, 12));
+    columns.push(Column::new("LIVE ON", if width >= 80 { 19 } else { 10 }));
+    if width >= 80 {
+        columns.push(Column::new(span, 16));
+    }
+    columns.push(Column::new("HOW", if wide { 34 } else { 14 }));
+    columns
+}
+
+fn cells(model: &Model, glyphs: &Glyphs, row: &CommitRow, width: u16) -> Vec<Cell> {
+    let wide = width >= 100;
+    let mut cells: Vec<Cell> = vec![vec![piece(text::short(&row.commit), Role::Accent)], subject(row)];
+    if wide {
+        cells.push(vec![piece(row.author.clone().unwrap_or_default(), Role::Plain)]);
+    }
+    cells.push(vec![piece(words::at(model, row.heard_at, wide), Role::Plain)]);
+    cells.push(live_on(glyphs, row, width >= 80));
+    if width >= 80 {
+        cells.push(vec![piece(span(glyphs, row), Role::Plain)]);
+    }
+    cells.push(how(&row.how, wide));
+    cells
+}
+
+fn subject(row: &CommitRow) -> Cell {
+    match &row.subject {
+        Some(subject) => vec![piece(subject, Role::Plain)],
+        None if row.announced => vec![piece("announced by a webhook, not seen yet", Role::Warn)],
+        None => vec![piece("not published anywhere yet", Role::Dim)],
+    }
+}
+
+/// `██████░░ 6/8` while any replica publishes it or is to; `replaced (8/8)` afterwards.
+fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
+    let count = format!("{}/{}", row.live, row.total);
+    let all = row.live == row.total;
+    if row.live == 0 && row.last_known > 0 {
+        let words = if bar { "last known " } else { "was " };
+        return vec![piece(format!("{words}{}/{}", row.last_known, row.total), Role::Dim)];
+    }
+    if row.live == 0 && !row.newest {
+        return match (row.had, row.failed) {
+            (0, failed @ 1..) => vec![piece(format!("{} failed on {failed}", glyphs.failed), Role::Bad)],
+            (0, 0) => vec![piece("nowhere", Role::Dim)],
+            (had, _) if bar => vec![piece(format!("replaced ({had}/{})", row.total), Role::Dim)],
+            _ => vec![piece("replaced", Role::Dim)],
+        };
+    }
+    let role = match (row.newest, all, row.failed) {
+        (_, true, _) => Role::Good,
+        (true, false, 1..) => Role::Bad,
+        _ => Role::Warn,
+    };
+    if !bar {
+        return vec![piece(count, role)];
+    }
+    // One that has it is visible, one that lacks it, too.
+    let full = match (row.live, row.total) {
+        (0, _) | (_, 0) => 0,
+        (live, total) if live == total => BAR,
+        (live, total) => (live * BAR / total).clamp(1, BAR - 1),
+    };
+    let gauge = format!("{}{} {count}", glyphs.levels[7].repeat(full), glyphs.empty.repeat(BAR - full));
+    vec![piece(gauge, role)]
+}
+
+/// `88ms → 0.3s`: from the push until it was live on the first and on the last replica.
+fn span(glyphs: &Glyphs, row: &CommitRow) -> String {
+    match (row.first_ms, row.last_ms) {
+        (Some(first), Some(last)) if first == last => text::took(first),
+        (Some(first), Some(last)) => format!("{} {} {}", text::took(first), glyphs.arrow, text::took(last)),
+        _ => String::new(),
+    }
+}
+
+/// What brought it: the triggers, then what is to be known about them.
+#[must_use]
+pub fn how(how: &How, wide: bool) -> Vec<Piece> {
+    let mut pieces = vec![piece(how.words(), Role::Plain)];
+    if let Some((action, by)) = &how.action {
+        let word = match action {
+            Action::Rollback => "rollback",
+            Action::Pin => "pinned",
+            _ => "unpinned",
+        };
+        let by = by.as_ref().filter(|_| wide).map(|by| format!(" by {by}")).unwrap_or_default();
+        let gap = if pieces[0].0.is_empty() { "" } else { ", " };
+        pieces.push(piece(format!("{gap}{word}{by}"), Role::Warn));
+    }
+    if how.missed {
+        pieces.push(piece(if wide { " ! webhook missed" } else { " ! missed" }, Role::Warn));
+    }
+    if how.ignored.is_some() {
+        pieces.push(piece(if wide { " ! webhook ignored" } else { " ! ignored" }, Role::Warn));
+    }
+    if how.rewritten {
+        pieces.push(piece(if wide { " ! history rewritten" } else { " ! rewritten" }, Role::Warn));
+    }
+    pieces
+}
