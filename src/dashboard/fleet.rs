@@ -468,6 +468,14 @@ fn filtered(model: &Model, rows: Vec<SyncRow>) -> Vec<SyncRow> {
     rows.into_iter().filter(passes).collect()
 }
 
+/// How long until a replica looks at its remote by itself; not positive while it does, since it says nothing of a look that
+/// finds nothing. `None`: it does not look, or that is not known.
+#[must_use]
+pub fn until_next_look(model: &Model, pod: &Pod) -> Option<SignedDuration> {
+    let snapshot = pod.snapshot.as_ref().filter(|snapshot| snapshot.paused_until.is_none())?;
+    Some(pod.to_ours(snapshot.poll.next_at?).duration_since(model.now))
+}
+
 /// An age by the replica's own clock.
 #[must_use]
 pub fn age(model: &Model, pod: &Pod, at: Timestamp) -> SignedDuration {

@@ -195,6 +195,28 @@ fn history_of_one_replica() {
     snapshots("history", model);
 }
 
+#[test]
+fn a_replica_that_is_not_connected_is_not_said_to_be_in_sync() {
+    let name = "web-6f9c-4kq2x";
+    let mut model = model_of(&[name]);
+    let recent = vec![record(411, 38, "41d07be", "9f3c2ab", "Fix pricing table")];
+    tell(&mut model, name, News::Snapshot(Box::new(sample::snapshot(name, "9f3c2ab", recent))));
+    press(&mut model, "<Enter>");
+    let status = |model: &Model| {
+        let text = grids(&render(model, &Theme::new(true, false), 120, 32), &Theme::new(true, false));
+        text.lines().nth(1).unwrap().to_owned()
+    };
+    assert!(status(&model).contains("● in sync at") && status(&model).contains("next poll in"), "{}", status(&model));
+    // It says nothing while it looks, so the time of the next look is over.
+    let later = model.now + SignedDuration::from_secs(120);
+    let _ = update(&mut model, later, Msg::Tick);
+    assert!(status(&model).contains("polling now"), "{}", status(&model));
+    let lost = News::Lost { problem: Problem::new("x"), attempt: 1, retry_in: Duration::from_secs(4) };
+    tell(&mut model, name, lost);
+    assert!(status(&model).contains("last known: in sync at 9f3c2ab"), "{}", status(&model));
+    assert!(!status(&model).contains("poll") && !status(&model).contains("lag"), "{}", status(&model));
+}
+
 fn detail_model() -> Model {
     let mut model = fleet();
     press(&mut model, "<Enter><Enter>");

@@ -77,8 +77,11 @@ fn outcome(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece
     let newest_failure = pod.records.iter().next().is_some_and(|newest| newest.id == record.id);
     let remark = match pod.snapshot.as_deref() {
         Some(snapshot) if snapshot.failures_in_row > 0 && newest_failure && !pod.gone() => {
-            let next = snapshot.poll.next_at.map(|at| pod.to_ours(at).duration_since(model.now));
-            let next = next.map(|wait| format!(" {} next in {}", glyphs.dot, text::age(wait))).unwrap_or_default();
+            let next = match fleet::until_next_look(model, pod) {
+                Some(wait) if wait.is_positive() => format!(" {} next in {}", glyphs.dot, text::age(wait)),
+                Some(_) => format!(" {} trying again now", glyphs.dot),
+                None => String::new(),
+            };
             format!("attempt {}{next}", snapshot.failures_in_row)
         }
         _ => String::new(),

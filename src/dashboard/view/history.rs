@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::canvas::{Canvas, Piece, piece};
 use super::syncs::Columns;
 use super::{header, replicas, strip, syncs, words};
+use crate::api::Snapshot;
 use crate::dashboard::fleet;
 use crate::dashboard::model::{Model, Pod, PodId};
 use crate::dashboard::text;
@@ -65,10 +66,11 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
     let glyphs = canvas.glyphs();
     let shown = fleet::state(model, pod);
     let role = if pod.live() { words::state_role(shown) } else { Role::Dim };
-    let mut left = vec![piece(
-        format!("{} {}", words::state_glyph(glyphs, shown), words::state_words(model, glyphs, pod, shown)),
-        role,
-    )];
+    let state = words::state_words(model, glyphs, pod, shown);
+    // What a replica said last need not be so any more.
+    let is_old = pod.snapshot.is_some() && !pod.live();
+    let state = if is_old { format!("last known: {state}") } else { state };
+    let mut left = vec![piece(format!("{} {state}", words::state_glyph(glyphs, shown)), role)];
     let wide = canvas.area.width >= 100;
     let gap = if wide { "   " } else { "  " };
     if let Some(snapshot) = pod.snapshot.as_deref() {
@@ -79,19 +81,8 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
                 left.push(piece(format!(" ({})", text::age(fleet::age(model, pod, at))), Role::Dim));
             }
         }
-        let lag = match fleet::lag(model, pod) {
-            Some(lag) => lag.commits.map_or("?".to_owned(), |count| count.to_string()),
-            None => "0".to_owned(),
-        };
-        left.push(piece(format!("{gap}lag {lag}"), Role::Plain));
-        if let Some(next) = snapshot.poll.next_at {
-            let wait = text::age(pod.to_ours(next).duration_since(model.now));
-            left.push(piece(format!("{gap}next poll in {wait}"), Role::Plain));
-        }
-        if let Some(at) = snapshot.webhook.last_delivery_at {
-            let result = snapshot.webhook.last_result.as_deref().filter(|_| wide).unwrap_or("");
-            let age = text::age(fleet::age(model, pod, at));
-            left.push(piece(format!("{gap}webhook {age} ago {result}"), Role::Plain));
+        if !is_old {
+            left.extend(standing(model, pod, snapshot, gap, wide));
         }
         if wide {
             left.push(piece(format!("{gap}v{}", snapshot.replica.version), Role::Dim));
@@ -99,6 +90,28 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
     }
     let right: Vec<Piece> = vec![words::link_words(model, glyphs, pod, wide)];
     canvas.line(y, &left, &right);
+}
+
+/// What changes by itself: how far behind it is, when it looks at the remote next, when a webhook came last.
+fn standing(model: &Model, pod: &Pod, snapshot: &Snapshot, gap: &str, wide: bool) -> Vec<Piece> {
+    let lag = match fleet::lag(model, pod) {
+        Some(lag) => lag.commits.map_or("?".to_owned(), |count| count.to_string()),
+        None => "0".to_owned(),
+    };
+    let mut words = vec![format!("lag {lag}")];
+    if let Some(wait) = fleet::until_next_look(model, pod) {
+        words.push(if wait.is_positive() {
+            format!("next poll in {}", text::age(wait))
+        } else {
+            "polling now".to_owned()
+        });
+    }
+    if let Some(at) = snapshot.webhook.last_delivery_at {
+        let result = snapshot.webhook.last_result.as_deref().filter(|_| wide).unwrap_or("");
+        let age = text::age(fleet::age(model, pod, at));
+        words.push(format!("webhook {age} ago {result}"));
+    }
+    words.into_iter().map(|words| piece(format!("{gap}{words}"), Role::Plain)).collect()
 }
 
 fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
