@@ -1,7 +1,7 @@
 //! What goes wrong while objects of Git LFS come in: the tree before stays, and what was had is not had again.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pushsync::api::{Outcome, Phase, Record};
 
@@ -118,7 +118,8 @@ async fn a_kill_in_the_middle_costs_only_what_was_to_come() {
 #[tokio::test]
 async fn what_does_not_come_within_one_sync_comes_within_several() {
     let mut kept = Kept::new();
-    kept.site.set("sync-timeout", "5s");
+    // The wait between two tries grows up to the period.
+    kept.site.set("sync-timeout", "5s").set("period", "1s");
     kept.write("first.bin", 1_000);
     kept.commit();
     kept.site.start_in_sync().await;
@@ -127,7 +128,17 @@ async fn what_does_not_come_within_one_sync_comes_within_several() {
     let (commit, oid) = kept.push("film.bin", 20 << 20).await;
     let record = failed(&kept, &kept.site.published().unwrap()).await;
     assert_eq!(record.error.map(|error| error.kind).as_deref(), Some("timeout"));
-    eventually(3 * PATIENCE, || kept.site.published().as_ref() == Some(&commit)).await;
+    // However many syncs that takes: there is more of it again and again.
+    let part = kept.folder().join(format!("{oid}.part"));
+    let mut last = (0, Instant::now());
+    while kept.site.published().as_ref() != Some(&commit) {
+        let length = fs::metadata(&part).map_or(0, |part| part.len());
+        if length > last.0 {
+            last = (length, Instant::now());
+        }
+        assert!(last.1.elapsed() < PATIENCE, "it stays at {length} bytes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(kept.published("film.bin"), oid);
     let from: Vec<_> = kept.server.take_gets().iter().map(|get| get.from.unwrap_or(0)).collect();
     assert!(from.len() > 1 && from.is_sorted() && from[1] > 1 << 20, "{from:?}");
