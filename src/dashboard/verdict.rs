@@ -149,9 +149,11 @@ pub enum Why {
         commit: String,
         by: Option<String>,
     },
+    /// `pinned`: the commit that holds it away from the one in question, whatever becomes of its syncs.
     Failed {
         times: u32,
         message: String,
+        pinned: Option<String>,
     },
     /// It runs and has published nothing yet.
     Starting,
@@ -425,7 +427,8 @@ fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<
     }
     if snapshot.failures_in_row > 0 || snapshot.state == State::Failed {
         let message = snapshot.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
-        return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message });
+        let pinned = snapshot.pinned.clone().filter(|_| news);
+        return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message, pinned });
     }
     if snapshot.state == State::Standby {
         // Its volume is the other process's, and what that publishes is for the other's replica to say.

@@ -7,7 +7,7 @@ use pushsync::api::{Announcement, CommitHow, CommitStatus, Event, Head, Running,
 use pushsync::dashboard::message::{Effect, Msg, News, Order};
 use pushsync::dashboard::model::{Found, Model, PodId, Presence, Problem};
 use pushsync::dashboard::update::update;
-use pushsync::dashboard::verdict::{self, Kind, words};
+use pushsync::dashboard::verdict::{self, Kind, Why, words};
 
 use super::sample::{self, ago, now, sha, tell};
 
@@ -60,8 +60,12 @@ fn each_state_has_one_verdict() {
     };
     let strange = |snapshot: &mut Snapshot| snapshot.state = State::Unknown;
     let nothing = |_: &mut Snapshot| {};
+    let stuck = |snapshot: &mut Snapshot| {
+        failed(snapshot);
+        pinned(OLD)(snapshot);
+    };
     // State, model, the newest, NEW asked for, words of the first.
-    let table: [(&str, Model, Kind, Kind, &str); 12] = [
+    let table: [(&str, Model, Kind, Kind, &str); 13] = [
         ("in sync", one(NEW, nothing), Kind::Live, Kind::Live, "1 of 1"),
         ("behind", one(OLD, nothing), Kind::NotLive, Kind::Unknown, "0 of 1  1 behind"),
         ("syncing, newest heard of", one(NEW, syncing), Kind::Unknown, Kind::Live, "1 of 1  1 syncing"),
@@ -72,6 +76,7 @@ fn each_state_has_one_verdict() {
         ("pinned elsewhere", one(OLD, pinned(OLD)), Kind::NotLive, Kind::NotLive, "1 pinned at 41d07be"),
         ("failed", one(NEW, failed), Kind::Unknown, Kind::Live, "1 of 1  1 failed"),
         ("failed and behind", one(OLD, failed), Kind::NotLive, Kind::NotLive, "0 of 1  1 failed"),
+        ("failed and pinned elsewhere", one(OLD, stuck), Kind::NotLive, Kind::NotLive, "1 failed, pinned at 41d07be"),
         ("starting", one(OLD, empty), Kind::NotLive, Kind::NotLive, "0 of 1  1 starting"),
         ("a state of a newer release", one(NEW, strange), Kind::Unknown, Kind::Live, "1 cannot say"),
     ];
@@ -83,6 +88,18 @@ fn each_state_has_one_verdict() {
         assert_eq!(kind, asked, "{name}, with --commit: {line}");
         assert!(line.contains(NEW), "{name}, with --commit: {line}");
     }
+}
+
+#[test]
+fn a_pin_is_named_also_where_syncs_fail() {
+    let failed = |pinned: Option<&str>| Why::Failed {
+        times: 4,
+        message: "Connection refused".to_owned(),
+        pinned: pinned.map(str::to_owned),
+    };
+    assert_eq!(words::sentence(&failed(None)), "the last 4 syncs failed: Connection refused");
+    let held = words::sentence(&failed(Some(&sha(OLD))));
+    assert_eq!(held, "pinned at 41d07be, and the last 4 syncs failed: Connection refused");
 }
 
 #[test]

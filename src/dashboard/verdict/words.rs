@@ -148,7 +148,8 @@ fn short(why: &Why) -> String {
         }
         Why::Paused { left: None, .. } => "paused".to_owned(),
         Why::Pinned { commit, .. } => format!("pinned at {}", text::short(commit)),
-        Why::Failed { .. } => "failed".to_owned(),
+        Why::Failed { pinned: Some(commit), .. } => format!("failed, pinned at {}", text::short(commit)),
+        Why::Failed { pinned: None, .. } => "failed".to_owned(),
         Why::Starting => "starting".to_owned(),
         Why::NotReady { reason } => format!("not ready ({})", text::cut(reason, SUBJECT, "..")),
         Why::Replaced { how } => text::cut(how, SUBJECT, ".."),
@@ -174,9 +175,10 @@ pub fn sentence(why: &Why) -> String {
             format!("paused{}{left}{news}", person(by.as_ref()))
         }
         Why::Pinned { commit, by } => format!("pinned at {}{}", text::short(commit), person(by.as_ref())),
-        Why::Failed { times: 0 | 1, message } => format!("the last sync failed: {}", text::cut(message, REASON, "..")),
-        Why::Failed { times, message } => {
-            format!("the last {times} syncs failed: {}", text::cut(message, REASON, ".."))
+        Why::Failed { times, message, pinned } => {
+            let pinned = pinned.as_deref().map(|commit| format!("pinned at {}, and ", text::short(commit)));
+            let syncs = if *times > 1 { format!("the last {times} syncs") } else { "the last sync".to_owned() };
+            format!("{}{syncs} failed: {}", pinned.unwrap_or_default(), text::cut(message, REASON, ".."))
         }
         Why::Starting => "nothing is published yet".to_owned(),
         Why::NotReady { reason } => format!("not ready: {}", text::cut(reason, REASON, "..")),
