@@ -1,7 +1,9 @@
-//! Who hears of a publish, and who may refuse one: two programs and an address, under git-sync's names.
+//! Runs the hooks, with git-sync's names: a program before a publish, which can reject it, and a program and an HTTP
+//! request after it.
 //!
-//! The gate runs before a tree is visible and is waited for; the other two run after, in the background, and are tried
-//! again until they succeed. It knows nothing of git, of trees, or of when a publish is due: it is handed a hash and a path.
+//! The pre-publish hook runs before a tree becomes visible, and the publish waits for it. The other two run in the
+//! background after the publish and are retried until they succeed. This area knows nothing of git, of trees, or of
+//! when a publish is due: it receives a hash and a path.
 
 mod error;
 mod exec;
@@ -27,12 +29,13 @@ pub use http::{Address, Webhook};
 use exec::Program;
 use http::Caller;
 use processes::Processes;
-use teller::{Hook, tell_until_heard};
+use teller::{Hook, notify_until_delivered};
 
-/// After the word to stop, running hooks have [`exec::STOP_GRACE`] to end; then they are killed. This is a little more.
+/// How long [`Hooks::stop`] waits before it kills: a little longer than [`exec::STOP_GRACE`], which running hooks
+/// have.
 const LAST_WAIT: Duration = Duration::from_millis(450);
 
-/// What is configured; nothing by default.
+/// The configured hooks; none by default.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `--pre-publish-exechook-*`
@@ -43,7 +46,7 @@ pub struct Options {
     pub webhook: Option<Webhook>,
 }
 
-/// What there is to tell.
+/// A built or published commit, as hooks receive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// The commit.
@@ -54,25 +57,25 @@ pub struct Publication {
     pub put_back: u64,
 }
 
-/// The configured hooks, and whatever of them runs now.
+/// The configured hooks and their running processes.
 #[derive(Debug)]
 pub struct Hooks {
     gate: Option<Program>,
     after: Vec<Arc<Hook>>,
     metrics: Arc<Metrics>,
     shared: Shared,
-    /// The newest publication for each of `after`; filled when there is a first one to tell.
+    /// The newest publication for each hook in `after`. Empty until the first publication.
     newest: Mutex<Vec<watch::Sender<Publication>>>,
     /// The trees in which a program has run to its end, whether it succeeded or not.
     ran: Mutex<Option<mpsc::UnboundedReceiver<Publication>>>,
     has_run: mpsc::UnboundedSender<Publication>,
 }
 
-/// What every run needs.
+/// The parts that every run shares.
 #[derive(Clone, Debug)]
 struct Shared {
     processes: Arc<Processes>,
-    /// Told to stop: nothing new begins, what runs is ended.
+    /// Cancelled on shutdown: no hook starts any more, running ones are stopped.
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -97,8 +100,8 @@ impl Hooks {
         }
     }
 
-    /// Ends what runs as soon as `stop` says so, and, as the first process of a container, buries the orphans that hooks and
-    /// others leave to it.
+    /// Stops running hooks once `stop` is cancelled. If the process is the first one of a container, it also reaps
+    /// orphaned processes.
     pub fn watch(&self, stop: CancellationToken) {
         let stopping = self.shared.stop.clone();
         tokio::spawn(async move {
@@ -106,7 +109,7 @@ impl Hooks {
             stopping.cancel();
         });
         if std::process::id() == 1 {
-            tokio::spawn(processes::bury_orphans(self.shared.processes.clone()));
+            tokio::spawn(processes::watch_orphans(self.shared.processes.clone()));
         }
     }
 
@@ -121,18 +124,18 @@ impl Hooks {
         self.gate.is_some() || self.after.iter().any(|hook| matches!(**hook, Hook::Exec(_)))
     }
 
-    /// How long a refused commit is left alone at first; `None` without a gate.
+    /// Returns the first pause before a rejected commit is tried again; `None` without a pre-publish hook.
     #[must_use]
     pub fn gate_backoff(&self) -> Option<Duration> {
         self.gate.as_ref().map(Program::backoff)
     }
 
-    /// Asks the gate whether this may be published. Without a gate everything may.
+    /// Runs the pre-publish hook. Without one, every publication is accepted.
     ///
-    /// Dropping the returned future ends the program.
+    /// Dropping the returned future stops the program.
     ///
     /// # Errors
-    /// It may not: the program said so, was not done in time, or could not be started.
+    /// [`Error`], if the program rejected the publication, exceeded its timeout, or could not be started.
     pub async fn gate(&self, built: &Publication) -> Result<(), Error> {
         let Some(gate) = &self.gate else { return Ok(()) };
         let passed = gate.run(built).await;
@@ -140,8 +143,8 @@ impl Hooks {
         passed
     }
 
-    /// Has everybody told in the background. Who has not heard the one before by then hears only this one; who has heard
-    /// this one already hears nothing.
+    /// Notifies all hooks in the background. A hook that has not received the previous publication yet receives only
+    /// this one; a hook that has already received this one is not called again.
     pub fn tell(&self, published: Publication) {
         if self.after.is_empty() || self.shared.stop.is_cancelled() {
             return;
@@ -155,7 +158,7 @@ impl Hooks {
                 let has_run = self.has_run.clone();
                 self.shared
                     .tasks
-                    .spawn(async move { tell_until_heard(&hook, receiver, &metrics, &has_run, &stop).await });
+                    .spawn(async move { notify_until_delivered(&hook, receiver, &metrics, &has_run, &stop).await });
             }
         } else {
             for sender in newest.iter() {
@@ -164,7 +167,7 @@ impl Hooks {
         }
     }
 
-    /// Tells everybody once and waits for it. True if all of them heard it.
+    /// Calls every hook once and waits for the results. Returns true if all succeeded.
     pub async fn tell_once(&self, published: &Publication) -> bool {
         let runs = self.after.iter().map(|hook| async {
             let heard = hook.run(published).await;
@@ -177,7 +180,7 @@ impl Hooks {
         futures_util::future::join_all(runs).await.into_iter().all(|heard| heard)
     }
 
-    /// Ends what runs: asked first, killed soon after. Returns when nothing is left, or can be waited for no longer.
+    /// Stops running hooks with SIGTERM and kills what is left after [`LAST_WAIT`].
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -190,7 +193,7 @@ impl Hooks {
     }
 }
 
-/// A run that was cut short because nobody wants its answer any more is neither a success nor an error.
+/// Counts a run. A run that was stopped because its result is no longer needed counts as neither success nor error.
 fn count(metrics: &Metrics, name: &str, failed: Option<&Error>) {
     match failed {
         None => metrics.hook_run(name, "success"),

@@ -1,31 +1,31 @@
-//! Why a hook did not succeed, in words that a person can act on; bounded, escaped, and without secrets.
+//! Errors of hooks. The texts are bounded and escaped, and contain no secrets.
 
 use std::io;
 use std::time::Duration;
 
-/// What a hook's run came to, if not to success.
+/// Why a hook's run did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such program, it may not be executed, or there are no more processes to be had.
+    /// The program does not exist, is not executable, or no process could be created.
     #[error("{program} cannot be started: {source}")]
     NotStarted { program: String, source: io::Error },
-    #[error("{program} ended with {how}; {}", told(.said))]
-    Failed { program: String, how: String, said: Vec<String> },
-    #[error("{program} was not done within {after:?} and was ended; {}", told(.said))]
-    TimedOut { program: String, after: Duration, said: Vec<String> },
-    /// The process stops, or nobody wants the answer any more.
-    #[error("it was ended before it was done")]
+    #[error("{program} failed with {how}; {}", quote(.printed))]
+    Failed { program: String, how: String, printed: Vec<String> },
+    #[error("{program} did not finish within {after:?} and was stopped; {}", quote(.printed))]
+    TimedOut { program: String, after: Duration, printed: Vec<String> },
+    /// The process is shutting down, or the result is no longer needed.
+    #[error("it was stopped before it finished")]
     Stopped,
     #[error("{url} answered {status}, and --webhook-success-status expects {wanted}")]
     Status { url: String, status: u16, wanted: u16 },
-    #[error("{url} answered {status} and leads elsewhere; redirects are not followed, {wanted} was expected")]
+    #[error("{url} answered {status}; redirects are not followed, {wanted} was expected")]
     Moved { url: String, status: u16, wanted: u16 },
-    #[error("{url} was not reached: {why}")]
+    #[error("{url} could not be reached: {why}")]
     Unreached { url: String, why: String },
 }
 
 impl Error {
-    /// A stable word for machines.
+    /// A stable word for the record of a sync.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -37,31 +37,31 @@ impl Error {
         }
     }
 
-    /// True if the address answered success, by another status than the expected one.
+    /// Returns true if the server answered with a success status other than the expected one.
     #[must_use]
     pub fn is_other_success(&self) -> bool {
         matches!(self, Self::Status { status: 200..=299, .. })
     }
 
-    /// What a person can do about it.
+    /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotStarted { source, .. } => Some(match source.kind() {
                 io::ErrorKind::NotFound => {
-                    "the command is one program without arguments, and no shell is used; is it in this container's image, and what its #! line names as well?"
+                    "the command is one program without arguments, and no shell is used; check that it and the interpreter in its #! line are in this container's image"
                 }
                 io::ErrorKind::PermissionDenied => "make it executable for the user that pushsync runs as",
-                _ => "see the reason; a program needs a process and memory of its own in the container's limits",
+                _ => "see the reason; the container's limits must leave room for another process and its memory",
             }),
             Self::Failed { .. } => {
-                Some("the program refuses this commit: push one that it accepts, or mend the program")
+                Some("the program rejects this commit: push a commit that it accepts, or fix the program")
             }
             Self::TimedOut { .. } => {
                 Some("make the program faster, or give it more time with the hook's -timeout flag")
             }
             Self::Status { status: 200..=299, .. } => Some(
-                "the address answers success by another status: give that one, or 0 for any, to --webhook-success-status; until then the pause between calls doubles, up to ten minutes",
+                "the server answers with another success status: set --webhook-success-status to that one, or to 0 for any; until then the pause between calls doubles, up to ten minutes",
             ),
             Self::Status { .. } | Self::Moved { .. } | Self::Unreached { .. } => {
                 Some("check --webhook-url, --webhook-success-status and --webhook-timeout")
@@ -70,22 +70,22 @@ impl Error {
         }
     }
 
-    /// The last lines that the program printed.
+    /// The last lines of the program's output.
     #[must_use]
-    pub fn said(&self) -> &[String] {
+    pub fn printed(&self) -> &[String] {
         match self {
-            Self::Failed { said, .. } | Self::TimedOut { said, .. } => said,
+            Self::Failed { printed, .. } | Self::TimedOut { printed, .. } => printed,
             _ => &[],
         }
     }
 }
 
-/// A message is one line; the record has more of them.
-const MOST_TOLD: usize = 5;
+/// A message is a single line, so it quotes only these. The record has more of them.
+const MOST_QUOTED: usize = 5;
 
-fn told(said: &[String]) -> String {
-    match said {
-        [] => "it said nothing".to_owned(),
-        said => format!("it said: {}", said[said.len().saturating_sub(MOST_TOLD)..].join(" | ")),
+fn quote(printed: &[String]) -> String {
+    match printed {
+        [] => "it printed nothing".to_owned(),
+        printed => format!("it printed: {}", printed[printed.len().saturating_sub(MOST_QUOTED)..].join(" | ")),
     }
 }

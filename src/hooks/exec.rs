@@ -1,7 +1,8 @@
-//! One run of a program: started in a tree, listened to, ended whole at its time-out, reaped in any case.
+//! Runs a program in a tree: starts it, reads its output, stops it at its timeout, and reaps it in any case.
 //!
-//! No shell and no arguments, as git-sync has it. What the program leaves running in its process group ends with it; a
-//! daemon that is to stay needs a session of its own. It must not know what the program is for.
+//! As in git-sync there is no shell and no argument. Processes that the program leaves behind in its process group
+//! are stopped with it; a daemon that should survive needs its own session. This module does not know what the
+//! program is for.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,32 +23,34 @@ use super::{Error, Publication, Shared};
 use crate::text::one_line;
 use crate::worker::{Lost, Worker};
 
-/// How long a program and what it started may take to end after SIGTERM: at its time-out, or if it left something behind.
+/// How long a program and its child processes may take to exit after SIGTERM, at the timeout or if they outlive the
+/// program.
 const GRACE: Duration = Duration::from_secs(1);
-/// The same when the whole process is told to stop, or nobody wants the answer any more.
+/// The same when the whole process stops or the result is no longer needed.
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(300);
-/// What was killed and is still there by then hangs in the kernel. It is left behind.
+/// A process that still exists this long after SIGKILL hangs in the kernel and is abandoned.
 const AFTER_KILL: Duration = Duration::from_secs(5);
-/// After the program's end, for output that is still in the pipe; longer only if somebody keeps it open.
-const LAST_WORDS: Duration = Duration::from_millis(20);
-/// The news that a child died could get lost.
-const TURN: Duration = Duration::from_secs(1);
+/// How long to read output that is still in the pipe after the program has exited. The wait is longer only if another
+/// process keeps the pipe open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(20);
+/// SIGCHLD notifications can be lost, so the state is also checked at this interval.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A program and how it is run.
+/// A program and the parameters of its runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
-    /// A path, or a name that is looked up in `PATH`. A relative path with a slash is one inside the tree.
+    /// A path, or a name that is looked up in `PATH`. A relative path with a slash refers to the tree.
     pub command: OsString,
     pub timeout: Duration,
     pub backoff: Duration,
 }
 
-/// The program, ready to be run again and again.
+/// A program that can be run repeatedly.
 #[derive(Debug)]
 pub(super) struct Program {
     exec: Exec,
     shared: Shared,
-    /// Starting a program reads it, which can hang on a network's file system.
+    /// Starting a program reads its file, which can hang on a network file system, so it happens on this thread.
     starter: Arc<Worker>,
 }
 
@@ -60,7 +63,7 @@ impl Program {
         self.exec.backoff
     }
 
-    /// Runs it in the tree and waits for its end. Dropping the returned future ends it.
+    /// Runs the program in the tree and waits for its end. Dropping the returned future stops it.
     pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
         let wanted = self.shared.stop.child_token();
         let _until_dropped = wanted.clone().drop_guard();
@@ -70,7 +73,7 @@ impl Program {
             timeout: self.exec.timeout,
             stop: wanted,
         };
-        // A task of its own, so that a run which nobody waits for any more is still ended in order.
+        // A separate task, so that a run whose caller is gone is still stopped and reaped properly.
         let running = self.shared.tasks.spawn(run.carry_out(self.shared.clone(), self.starter.clone()));
         running.await.unwrap_or(Err(Error::Stopped))
     }
@@ -85,7 +88,7 @@ fn command(program: &OsStr, what: &Publication) -> Command {
     command
 }
 
-/// One run.
+/// A single run.
 struct Run {
     shown: String,
     command: Command,
@@ -93,10 +96,10 @@ struct Run {
     stop: CancellationToken,
 }
 
-/// Why a program was asked to end.
+/// Why a program was stop_reason to exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Late,
+enum StopReason {
+    TimedOut,
     Stopped,
 }
 
@@ -108,36 +111,36 @@ impl Run {
         }
         let deadline = Instant::now() + timeout;
         let failed = |source| Error::NotStarted { program: shown.clone(), source };
-        // Before there is a child that could die unheard.
+        // Subscribe before the child exists, so that its exit cannot be missed.
         let mut died = signal(SignalKind::child()).map_err(failed)?;
         let (reading, writing) = std::io::pipe().map_err(failed)?;
         command.stdout(writing.try_clone().map_err(failed)?).stderr(writing);
         let mut output = Output::new(reading.into()).map_err(failed)?;
         let processes = shared.processes.clone();
-        // The command goes with the job, and with it our copies of the writing end.
-        // Waited for even if we are told to stop: a program that is left to itself while it starts would outlive us.
+        // The command moves into the job, which also closes our copies of the pipe's writing end. Wait for the start
+        // even during shutdown, because a program that starts unobserved could outlive this process.
         let started = starter.run(deadline, move |_| processes.start(&mut command)).await;
         let program = match started {
             Ok(started) => started.map_err(failed)?,
-            Err(Lost::Deadline) => return Err(Error::TimedOut { program: shown, after: timeout, said: Vec::new() }),
+            Err(Lost::Deadline) => return Err(Error::TimedOut { program: shown, after: timeout, printed: Vec::new() }),
             Err(lost) => return Err(failed(std::io::Error::other(lost))),
         };
 
-        let mut asked = None;
+        let mut stop_reason = None;
         let mut kill_at = None;
         let mut killed_at: Option<Instant> = None;
         while !program.has_ended() {
             tokio::select! {
                 () = output.read() => {}
                 _ = died.recv() => {}
-                () = sleep(TURN) => {}
-                () = stop.cancelled(), if asked != Some(Asked::Stopped) => {
-                    asked = Some(Asked::Stopped);
+                () = sleep(CHECK_INTERVAL) => {}
+                () = stop.cancelled(), if stop_reason != Some(StopReason::Stopped) => {
+                    stop_reason = Some(StopReason::Stopped);
                     kill_at = Some(Instant::now() + STOP_GRACE);
                     program.signal(Signal::TERM);
                 }
-                () = sleep_until(deadline), if asked.is_none() => {
-                    asked = Some(Asked::Late);
+                () = sleep_until(deadline), if stop_reason.is_none() => {
+                    stop_reason = Some(StopReason::TimedOut);
                     kill_at = Some(Instant::now() + GRACE);
                     program.signal(Signal::TERM);
                 }
@@ -150,32 +153,35 @@ impl Run {
         }
         let ended = match killed_at {
             Some(_) if !program.has_ended() => None,
-            _ => Some(end_the_rest(program, &mut output, kill_at, &shown, &stop).await.map_err(failed)?),
+            _ => Some(stop_leftovers(program, &mut output, kill_at, &shown, &stop).await.map_err(failed)?),
         };
-        let said = output.into_lines();
-        match (asked, ended) {
-            (Some(Asked::Stopped), _) => Err(Error::Stopped),
-            (Some(Asked::Late), _) | (None, None) => Err(Error::TimedOut { program: shown, after: timeout, said }),
+        let printed = output.into_lines();
+        match (stop_reason, ended) {
+            (Some(StopReason::Stopped), _) => Err(Error::Stopped),
+            (Some(StopReason::TimedOut), _) | (None, None) => {
+                Err(Error::TimedOut { program: shown, after: timeout, printed })
+            }
             (None, Some(status)) if status.success() => {
-                tracing::debug!(program = shown, said = said.join(" | "), "the hook is done");
+                tracing::debug!(program = shown, printed = printed.join(" | "), "the hook succeeded");
                 Ok(())
             }
-            (None, Some(status)) => Err(Error::Failed { program: shown, how: how(status), said }),
+            (None, Some(status)) => Err(Error::Failed { program: shown, how: how(status), printed }),
         }
     }
 }
 
-/// The program is dead; what it started goes as well. Only then is it reaped, since its id is that of the group.
-async fn end_the_rest(
+/// Stops the processes that the exited program left behind. The program is reaped last, because its process id is
+/// that of the group.
+async fn stop_leftovers(
     program: Running,
     output: &mut Output,
     kill_at: Option<Instant>,
     shown: &str,
     stop: &CancellationToken,
 ) -> std::io::Result<ExitStatus> {
-    if !output.read_to_end(LAST_WORDS).await {
+    if !output.read_to_end(OUTPUT_GRACE).await {
         if kill_at.is_none() {
-            tracing::warn!(program = shown, "the hook ended and left processes behind: they are ended, too");
+            tracing::warn!(program = shown, "the hook exited and left processes behind: they are stopped, too");
         }
         program.signal(Signal::TERM);
         let left = kill_at.map_or(GRACE, |at| at.saturating_duration_since(Instant::now()));
@@ -185,8 +191,8 @@ async fn end_the_rest(
         }
     }
     program.signal(Signal::KILL);
-    // Who has a session of its own was not in the group, and may keep the pipe for ever.
-    output.read_to_end(LAST_WORDS).await;
+    // A process with its own session is not in the group and may keep the pipe open forever.
+    output.read_to_end(OUTPUT_GRACE).await;
     program.reap()
 }
 

@@ -1,7 +1,7 @@
-//! The outgoing webhook: one small request that names the commit, and a look at the answer's status.
+//! The outgoing webhook: one small request with the commit's hash. The response's status decides about success.
 //!
-//! Nothing is followed, nothing of the answer's body is read, and the address is shown by its host alone: the rest of such
-//! addresses is often a secret. It must not know when it is sent.
+//! Redirects are not followed and the response body is not read. Messages show only the host of the address, because
+//! the rest is often a secret. This module does not know when requests are sent.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -20,24 +20,24 @@ use crate::worker;
 
 const USER_AGENT: &str = concat!("pushsync/", env!("CARGO_PKG_VERSION"));
 
-/// The address, with whatever in it is secret.
+/// The address of the webhook, which may contain secrets.
 #[derive(Clone)]
 pub struct Address {
     url: Url,
-    /// As it may be shown.
+    /// The form that messages show.
     shown: String,
 }
 
 impl Address {
     /// # Errors
-    /// What is wrong with it, without repeating it.
+    /// A description of the fault, without repeating the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "is not a URL; write it like http://localhost:8080/reload")?;
         let ("http" | "https", Some(host)) = (url.scheme(), url.host_str()) else {
             return Err("is not an address for http or https; write it like http://localhost:8080/reload");
         };
         for part in [url.password(), url.query()].into_iter().flatten() {
-            // The scrubber learns it.
+            // Creating the `Secret` registers the text with the log's scrubber.
             let _ = Secret::new(part);
         }
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -59,22 +59,22 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A request and how it is made.
+/// A request and its parameters.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     pub url: Address,
     pub method: Method,
-    /// The status that means success; 0: any answer does.
+    /// The status that counts as success; 0: any status does.
     pub success_status: u16,
     pub timeout: Duration,
     pub backoff: Duration,
 }
 
-/// The request, ready to be made again and again.
+/// A webhook that can be called repeatedly.
 #[derive(Debug)]
 pub(super) struct Caller {
     webhook: Webhook,
-    /// Made when it is needed: that reads every trusted certificate of the machine.
+    /// Created at the first call, because that reads every trusted certificate of the machine.
     client: OnceLock<Result<Client, String>>,
     stop: CancellationToken,
 }
@@ -94,7 +94,7 @@ impl Caller {
         let client = self.client().await.map_err(failed)?;
         let mut request = client.request(method.clone(), url.url.clone()).header("Gitsync-Hash", &what.hash);
         if !matches!(*method, Method::GET | Method::HEAD) {
-            // Some servers ask for it even if it is nothing.
+            // Some servers require the header even for an empty body.
             request = request.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let answer = tokio::select! {
@@ -110,7 +110,8 @@ impl Caller {
         }
     }
 
-    /// Made once, on a thread of its own: a disk with certificates that hangs must stop nothing but this hook.
+    /// Creates the client once, on its own thread: a disk that hangs while certificates are read must only affect
+    /// this hook.
     async fn client(&self) -> Result<Client, String> {
         if let Some(client) = self.client.get() {
             return client.clone();
@@ -133,16 +134,16 @@ fn make_client(webhook: &Webhook) -> Result<Client, String> {
         .redirect(redirect::Policy::none())
         .referer(false)
         .timeout(webhook.timeout)
-        // The next publish may be days away.
+        // The next publish may be days away, so keep no connection.
         .pool_max_idle_per_host(0);
     let builder = Proxies::of_environment().apply(builder, &webhook.url.url)?;
     builder.build().map_err(|error| words(&error, webhook.timeout))
 }
 
-/// The causes in a row, without the address that the library would tell in full.
+/// Joins the causes of an error, without the address, which the library would show completely.
 fn words(error: &reqwest::Error, timeout: Duration) -> String {
     if error.is_timeout() {
-        return format!("there was no answer within {timeout:?}");
+        return format!("no response within {timeout:?}");
     }
     let mut words: Vec<String> = Vec::new();
     let mut cause = std::error::Error::source(error);
@@ -151,7 +152,7 @@ fn words(error: &reqwest::Error, timeout: Duration) -> String {
         cause = one.source();
     }
     if words.is_empty() {
-        words.push("the request could not be made".to_owned());
+        words.push("the request could not be sent".to_owned());
     }
     one_line(&scrub(&words.join(": ")), 300)
 }

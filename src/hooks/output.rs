@@ -1,6 +1,7 @@
-//! What a program prints: read to the end so that it never waits for us, and all but the last lines forgotten.
+//! Reads a program's output. Everything is read so that the program never blocks on the pipe, and only the last lines
+//! are kept.
 //!
-//! The words are somebody else's: they are scrubbed of secrets before they are cut, so that no half of one remains.
+//! The output is untrusted. Secrets are replaced before lines are cut, so that no half of one remains.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -12,15 +13,15 @@ use tokio::time::timeout;
 use crate::secret::scrub;
 use crate::text::one_line;
 
-/// Bytes that are kept.
+/// How many bytes are kept.
 const KEPT: usize = 16 * 1024;
-/// Of output that was cut and has no line, this much may be half of a secret.
+/// If output was cut and contains no line break, this much of it may be part of a secret and is dropped.
 const DOUBTFUL: usize = 4 * 1024;
 const MOST_LINES: usize = 20;
-/// Characters of a line.
+/// The most characters of a line.
 const LONGEST_LINE: usize = 300;
 
-/// The reading end of a program's output.
+/// The reading end of the pipe that a program writes its output to.
 pub(super) struct Output {
     pipe: Receiver,
     last: Last,
@@ -34,7 +35,7 @@ impl Output {
         Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, last: Last::default(), ended: false, part })
     }
 
-    /// Reads a part of it; does not return once nobody can write any more. Cancel safe.
+    /// Reads a part of the output. Never returns once every writer has closed the pipe. Cancel safe.
     pub(super) async fn read(&mut self) {
         if self.ended {
             return std::future::pending().await;
@@ -45,7 +46,8 @@ impl Output {
         }
     }
 
-    /// Reads until nobody can write any more, for so long at most. False if somebody still can.
+    /// Reads until every writer has closed the pipe, or until `most` has passed. Returns false if the pipe is still
+    /// open.
     pub(super) async fn read_to_end(&mut self, most: Duration) -> bool {
         let reading = async {
             while !self.ended {
@@ -60,7 +62,7 @@ impl Output {
     }
 }
 
-/// The last bytes of many.
+/// A buffer with the last bytes of a stream.
 #[derive(Default)]
 struct Last {
     bytes: Vec<u8>,
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_the_bound_cuts_in_half_is_not_told() {
+    fn a_secret_that_the_bound_cuts_in_half_is_not_shown() {
         let _secret = Secret::new("half-a-secret-is-too-much");
         let filler = vec![b'x'; 2 * KEPT + 1];
         for cut in 1..24 {

@@ -1,7 +1,8 @@
-//! Programs that run for us, each in a process group of its own, so that what one started ends with it.
+//! Child processes, each in its own process group, so that processes that it starts can be stopped with it.
 //!
-//! A process id is only ours until it is reaped; it may be a stranger's after that. So one lock guards signals and
-//! reaping, and a group is signalled only while its first process, dead or alive, is not reaped. Knows nothing of hooks.
+//! A process id is reserved for a child until the child is reaped; after that the kernel may reuse it. Therefore one
+//! lock guards both signalling and reaping, and a group is signalled only while its first process has not been
+//! reaped. This module knows nothing of hooks.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,17 +16,17 @@ use tokio::sync::Notify;
 
 use crate::worker::Newest;
 
-/// The programs that were started and not reaped.
+/// The programs that were started and have not been reaped.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     running: Mutex<HashSet<i32>>,
-    /// How many are being started: until one is in the set, it could be taken for an orphan.
+    /// How many are being started. A child that is not in `running` yet could be mistaken for an orphan.
     starting: Mutex<usize>,
-    /// Told when none is being started any more.
+    /// Notified when `starting` drops to zero.
     started: Notify,
 }
 
-/// One that is being started.
+/// A program that is being started.
 struct Starting<'a>(&'a Processes);
 
 impl<'a> Starting<'a> {
@@ -45,7 +46,7 @@ impl Drop for Starting<'_> {
     }
 }
 
-/// One of them. Dropped before it is reaped, it is killed.
+/// A started program. If it is dropped before it is reaped, it is killed.
 #[derive(Debug)]
 pub(super) struct Running {
     child: Option<Child>,
@@ -54,8 +55,8 @@ pub(super) struct Running {
 }
 
 impl Processes {
-    /// Starts a program in a group of its own. Blocking, perhaps for ever: a file system may not hand out the program. Others
-    /// can be started meanwhile.
+    /// Starts a program in its own process group. May block forever if the file system does not deliver the program's
+    /// file; other programs can be started in the meantime.
     pub(super) fn start(self: &Arc<Self>, command: &mut Command) -> io::Result<Running> {
         let _starting = Starting::begin(self);
         let child = command.process_group(0).spawn()?;
@@ -64,18 +65,19 @@ impl Processes {
         Ok(Running { child: Some(child), id, processes: self.clone() })
     }
 
-    /// The last resort, from any thread.
+    /// Kills all running programs. Can be called from any thread.
     pub(super) fn kill_all(&self) {
         for id in self.running().iter() {
             send(*id, Signal::KILL);
         }
     }
 
-    /// Reaps the dead that were left to us because we are the first process of a container, and not the programs that a hook
-    /// waits for. Does nothing while one is being started; `started` tells when to call it again.
+    /// Reaps the orphans that the kernel assigned to this process because it is the first one of its container.
+    /// Programs that hooks wait for are left alone. Does nothing while a program is being started; `started` notifies
+    /// when to call it again.
     fn reap_orphans(&self) {
-        // Listed before the locks are taken: the list may be long. Of those in it, a program that was reaped meanwhile is not
-        // waited for again, since no process has its id but one that is as dead and as much ours.
+        // List before taking the locks, because listing may take long. A listed program that has been reaped
+        // meanwhile does no harm: if its id has been reused, then only by another dead child of this process.
         let dead = dead_children();
         let starting = self.starting();
         if *starting > 0 {
@@ -83,7 +85,7 @@ impl Processes {
         }
         let running = self.running();
         for pid in dead.into_iter().filter(|pid| !running.contains(&pid.as_raw_nonzero().get())) {
-            // Fails if it was reaped meanwhile.
+            // Fails if it was reaped in the meantime.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
@@ -97,14 +99,14 @@ impl Processes {
     }
 }
 
-/// Our children that are dead and not reaped, as the kernel lists them. (That `waitid` answers whose death it saw can only be
-/// read with unsafe code, and it always answers the same one.)
+/// Returns the dead children that have not been reaped, according to `/proc`. (`waitid` would always report the same
+/// child, and reading which one takes unsafe code.)
 fn dead_children() -> Vec<Pid> {
     let ours = std::process::id();
     let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
-        // pid (name) state parent …, and the name may hold anything.
+        // The line reads "pid (name) state parent …". The name may contain any character.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let mut after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
         after_name.next() == Some("Z") && after_name.next().and_then(|parent| parent.parse().ok()) == Some(ours)
@@ -114,14 +116,14 @@ fn dead_children() -> Vec<Pid> {
 }
 
 impl Running {
-    /// Signals the program and all of its group.
+    /// Sends a signal to the whole group.
     pub(super) fn signal(&self, what: Signal) {
         if self.processes.running().contains(&self.id) {
             send(self.id, what);
         }
     }
 
-    /// True once the program itself has ended. It is not reaped by that: its group can still be signalled.
+    /// Returns true once the program has exited. It stays unreaped, so that its group can still be signalled.
     pub(super) fn has_ended(&self) -> bool {
         self.wait_unreaped(WaitIdOptions::NOHANG)
     }
@@ -129,17 +131,17 @@ impl Running {
     fn wait_unreaped(&self, how: WaitIdOptions) -> bool {
         let Some(pid) = Pid::from_raw(self.id) else { return true };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
-        // An error is the news that there is nothing to wait for.
+        // An error means that there is nothing to wait for.
         !matches!(waitid(WaitId::Pid(pid), options), Ok(None) | Err(rustix::io::Errno::INTR))
     }
 
-    /// How it ended, after [`has_ended`](Self::has_ended).
+    /// Reaps the program after [`has_ended`](Self::has_ended) and returns its exit status.
     pub(super) fn reap(mut self) -> io::Result<ExitStatus> {
         let mut running = self.processes.running();
         running.remove(&self.id);
         match self.child.take() {
             Some(mut child) => child.wait(),
-            None => Err(io::Error::other("it was reaped already")),
+            None => Err(io::Error::other("it has already been reaped")),
         }
     }
 }
@@ -149,7 +151,8 @@ impl Drop for Running {
         let Some(mut child) = self.child.take() else { return };
         self.signal(Signal::KILL);
         let waiting = Self { child: None, id: self.id, processes: self.processes.clone() };
-        // It may take the kernel a while to let go of it. If there is no thread to be had, it is a zombie until we end.
+        // The kernel may need time to release the process. If no thread can be created, it stays a zombie until this
+        // process exits.
         let _ = std::thread::Builder::new().name("hook-reaper".to_owned()).spawn(move || {
             while !waiting.wait_unreaped(WaitIdOptions::empty()) {}
             let mut running = waiting.processes.running();
@@ -165,9 +168,9 @@ fn send(group: i32, what: Signal) {
     }
 }
 
-/// Reaps orphans as they die. Never returns, unless the system refuses to tell of dead children. No timer: a process without
-/// dead children is not woken, and does not read `/proc`.
-pub(super) async fn bury_orphans(processes: Arc<Processes>) {
+/// Reaps orphans as they die. Returns only if SIGCHLD cannot be observed. It needs no timer, so a process without
+/// dead children is neither woken nor reads `/proc`.
+pub(super) async fn watch_orphans(processes: Arc<Processes>) {
     let Ok(mut died) = signal(SignalKind::child()) else { return };
     let reaper = Newest::new("orphans", {
         let processes = Arc::clone(&processes);
@@ -179,13 +182,13 @@ pub(super) async fn bury_orphans(processes: Arc<Processes>) {
         }
         tokio::select! {
             died = died.recv() => if died.is_none() { return },
-            // One may have died while a program was being started.
+            // A child may have died while a program was being started.
             () = processes.started.notified() => {}
         }
     }
 }
 
-/// True if a child is dead and not reaped; also if a hook waits for that one.
+/// Returns true if any child is dead and not reaped, including one that a hook waits for.
 fn has_dead_child() -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::All, options), Ok(Some(_)))

@@ -1,7 +1,7 @@
-//! Telling one hook in the background, again and again until it has heard of the newest publish.
+//! Notifies one hook in the background and retries until it has received the newest publication.
 //!
-//! What was not heard before a newer one came is never told: a hook hears where things stand, not every step. It must not
-//! hold anybody up.
+//! If a newer publication arrives before an older one was delivered, the older one is dropped: hooks receive the
+//! current state, not every step. Notifying never delays a sync.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::http::Caller;
 use super::{Error, Publication, count};
 use crate::metrics::Metrics;
 
-/// The longest pause that grows by itself.
+/// The longest pause that results from doubling.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// A hook that hears of a publish after it.
+/// A hook that runs after a publication.
 #[derive(Debug)]
 pub(super) enum Hook {
     Exec(Program),
@@ -26,7 +26,7 @@ pub(super) enum Hook {
 }
 
 impl Hook {
-    /// As git-sync's metrics call it.
+    /// The name in git-sync's metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Exec(_) => "exechook",
@@ -49,21 +49,21 @@ impl Hook {
     }
 }
 
-/// Tells what is there now and everything that comes, until the process stops.
-pub(super) async fn tell_until_heard(
+/// Delivers the current publication and all later ones, until the process stops.
+pub(super) async fn notify_until_delivered(
     hook: &Hook,
     mut newest: watch::Receiver<Publication>,
     metrics: &Metrics,
     has_run: &UnboundedSender<Publication>,
     stop: &CancellationToken,
 ) {
-    let mut heard: Option<Publication> = None;
+    let mut delivered: Option<Publication> = None;
     let mut failures: u32 = 0;
-    let mut misfits: u32 = 0;
+    let mut unexpected: u32 = 0;
     loop {
         let what = newest.borrow_and_update().clone();
-        let failed = if heard.as_ref() == Some(&what) {
-            (failures, misfits) = (0, 0);
+        let failed = if delivered.as_ref() == Some(&what) {
+            (failures, unexpected) = (0, 0);
             false
         } else {
             let answer = hook.run(&what).await;
@@ -74,15 +74,15 @@ pub(super) async fn tell_until_heard(
             }
             match answer {
                 Ok(()) => {
-                    tracing::info!(hook = hook.name(), commit = what.hash, "the hook was told");
-                    (heard, failures, misfits) = (Some(what), 0, 0);
+                    tracing::info!(hook = hook.name(), commit = what.hash, "the hook succeeded");
+                    (delivered, failures, unexpected) = (Some(what), 0, 0);
                     false
                 }
                 Err(Error::Stopped) => return,
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    misfits = if error.is_other_success() { misfits.saturating_add(1) } else { 0 };
-                    say(hook, &what, failures, &error);
+                    unexpected = if error.is_other_success() { unexpected.saturating_add(1) } else { 0 };
+                    log_failure(hook, &what, failures, &error);
                     true
                 }
             }
@@ -90,20 +90,21 @@ pub(super) async fn tell_until_heard(
         tokio::select! {
             () = stop.cancelled() => return,
             changed = newest.changed() => if changed.is_err() { return },
-            () = sleep(pause(hook.backoff(), misfits)), if failed => {}
+            () = sleep(pause(hook.backoff(), unexpected)), if failed => {}
         }
     }
 }
 
-/// The pause before the next call. An address that is down is called again after the configured backoff. One that answers
-/// success by another status than is expected will hardly change its mind: for it the pause doubles.
-fn pause(backoff: Duration, misfits: u32) -> Duration {
-    let doubled = backoff.saturating_mul(1_u32.checked_shl(misfits.saturating_sub(1)).unwrap_or(u32::MAX));
+/// Returns the pause before the next call. A server that is down is called again after the configured backoff. If the
+/// server answers success with an unexpected status, a retry is unlikely to help, so the pause doubles each time.
+fn pause(backoff: Duration, unexpected: u32) -> Duration {
+    let doubled = backoff.saturating_mul(1_u32.checked_shl(unexpected.saturating_sub(1)).unwrap_or(u32::MAX));
     doubled.min(LONGEST_PAUSE.max(backoff))
 }
 
-/// A listener that is down for a day must not fill the log: the 1st, 2nd, 4th, 8th … failure in a row is a line of its own.
-fn say(hook: &Hook, what: &Publication, failures: u32, error: &Error) {
+/// Logs the 1st, 2nd, 4th, 8th … failure in a row as a warning, so that a server that is down for a day does not fill
+/// the log.
+fn log_failure(hook: &Hook, what: &Publication, failures: u32, error: &Error) {
     let (name, hint) = (hook.name(), error.hint().unwrap_or_default());
     if failures.is_power_of_two() {
         tracing::warn!(
@@ -111,7 +112,7 @@ fn say(hook: &Hook, what: &Publication, failures: u32, error: &Error) {
             commit = what.hash,
             failures_in_row = failures,
             hint,
-            "the hook failed, and will be told again: {error}"
+            "the hook failed and will be retried: {error}"
         );
     } else {
         tracing::debug!(hook = name, commit = what.hash, failures_in_row = failures, "the hook failed again: {error}");
@@ -123,10 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_unexpected_success_makes_the_pause_grow() {
+    fn the_pause_grows_only_after_an_unexpected_success() {
         let seconds = Duration::from_secs;
-        for (misfits, expected) in [(0, 3), (1, 3), (2, 6), (3, 12), (8, 384), (9, 600), (40, 600), (u32::MAX, 600)] {
-            assert_eq!(pause(seconds(3), misfits), seconds(expected), "{misfits}");
+        for (unexpected, expected) in [(0, 3), (1, 3), (2, 6), (3, 12), (8, 384), (9, 600), (40, 600), (u32::MAX, 600)]
+        {
+            assert_eq!(pause(seconds(3), unexpected), seconds(expected), "{unexpected}");
         }
         assert_eq!(pause(seconds(3600), 5), seconds(3600), "never shorter than the configured one");
     }

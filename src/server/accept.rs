@@ -1,7 +1,7 @@
-//! The accept loop: every connection bounded in number, time and memory, none able to end the listener.
+//! The accept loop. Connections are limited in number, time and memory, and no connection can stop the listener.
 //!
-//! `axum::serve` installs no timer, so hyper's own head timeout never fires there; hence this loop. It knows nothing of
-//! what the routes do.
+//! `axum::serve` installs no timer, so hyper's timeout for request heads would never fire. That is why this loop
+//! exists. It knows nothing about the routes.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -36,29 +36,29 @@ use super::opening;
 use super::refusals::Refusals;
 use super::socket::{Busy, Socket, Vital};
 
-/// An early answer (401, 413) is lost in a TCP reset if unread bytes remain when the socket is closed, so they are read
-/// and thrown away for this long, and this many.
+/// Closing a socket with unread bytes sends a TCP reset, which can destroy an early response (401, 413) before the
+/// client has read it. Therefore the rest is read and discarded, up to this time and this size.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
-/// The same, and how long a connection without a request may stay, once the process is about to end.
+/// The same time once the process is stopping, and how long a connection without a request may stay open then.
 const LINGER_AT_STOP: Duration = Duration::from_millis(200);
-/// The first and the longest pause after a failed accept (no file descriptors left, for one).
+/// The first and the longest pause after a failed accept, for example when no file descriptor is left.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// What helps then.
+/// The hint when no file descriptor is left.
 const TOO_MANY: &str = "each connection takes a file descriptor: let only the forge and the pod reach this port, or raise the limit of open files (ulimit -n)";
 
-/// The most header lines of a request. Gateways and service meshes add their own to those of the forge.
+/// The largest number of header lines in a request. Gateways and service meshes add their own to those of the forge.
 const MOST_HEADERS: usize = 100;
 
-/// How the listeners are told to end.
+/// The signals that end the listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
-    /// The process was told to end and still accepts: health checks should send new connections elsewhere.
+    /// The process is about to end but still accepts: health checks fail, so that new connections go elsewhere.
     pub leaving: CancellationToken,
-    /// Answer what has connected already, accept nothing more, finish what runs.
+    /// Answer connections that have been accepted, accept no more, finish running requests.
     pub stop: CancellationToken,
-    /// Drop what is left.
+    /// Close everything that is left.
     pub abandon: CancellationToken,
     pub tasks: TaskTracker,
 }
@@ -74,7 +74,7 @@ struct Listening {
     crowd: Arc<Crowd>,
 }
 
-/// Accepts connections until told to stop, and then those that are in the backlog already.
+/// Accepts connections until `stop`, and then those that are already in the backlog.
 pub async fn accept(listener: TcpListener, router: Router, limits: Limits, ending: Ending, refusals: Arc<Refusals>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let listening = Listening { router, limits, ending, refusals, slots, crowd: Arc::default() };
@@ -90,7 +90,7 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
                 pause = ACCEPT_PAUSE.0;
                 listening.take(stream).await;
             }
-            // The client hung up while it waited in the backlog.
+            // The client closed the connection while it waited in the backlog.
             Err(error) if is_theirs(&error) => {}
             Err(error) => {
                 let hint =
@@ -108,7 +108,7 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
 }
 
 impl Listening {
-    /// Serves a connection on a task of its own as soon as there is room for it.
+    /// Serves a connection on its own task as soon as there is a free slot.
     async fn take(&self, stream: TcpStream) {
         let slot = loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
@@ -117,7 +117,7 @@ impl Listening {
             self.crowd.make_room(&self.limits);
             tokio::select! {
                 () = self.ending.abandon.cancelled() => return,
-                // A connection may become old enough to be crowded out meanwhile.
+                // Retry, because another connection may have become old enough to be evicted in the meantime.
                 _ = timeout(Duration::from_millis(100), self.slots.acquire()) => {}
             }
         };
@@ -130,8 +130,8 @@ impl Listening {
         });
     }
 
-    /// Serves the connections that the kernel has completed already: their clients have sent their request and would get a
-    /// reset. The socket itself is asked, because the runtime may not have heard yet that there are any.
+    /// Serves the connections that the kernel has already established. Their clients have sent a request and would
+    /// get a reset. The socket is asked directly, because the runtime may not have been notified of them yet.
     async fn empty_backlog(&self, listener: TcpListener) -> io::Result<()> {
         let listener = listener.into_std()?;
         loop {
@@ -146,8 +146,8 @@ impl Listening {
         }
     }
 
-    /// Waits for a connection's first bytes and looks at them. Returns `None` if there is nothing to serve: the client sent
-    /// nothing in time, or speaks something else than HTTP and was told so.
+    /// Waits for a connection's first bytes and examines them. Returns `None` if there is nothing to serve: the
+    /// client sent nothing in time, or it speaks another protocol and has been answered.
     async fn open(&self, stream: TcpStream, vital: &Vital) -> Option<TcpStream> {
         let stopping = async {
             self.ending.stop.cancelled().await;
@@ -155,7 +155,7 @@ impl Listening {
         };
         let mut start = [0; opening::LONGEST];
         let count = tokio::select! {
-            // What has arrived is read, however late this task gets its turn.
+            // Prefer data that has arrived, even if this task runs late.
             biased;
             looked = timeout(self.limits.silence(), stream.peek(&mut start)) => looked.ok()?.ok()?,
             () = vital.crowded_out.cancelled() => return None,
@@ -176,7 +176,7 @@ impl Listening {
     async fn serve(self, stream: TcpStream, vital: Arc<Vital>) {
         let Some(stream) = self.open(stream, &vital).await else { return };
         let Self { router, limits, ending, .. } = self;
-        // Answers are small and somebody waits for each.
+        // Responses are small and clients wait for them, so do not delay segments.
         let _ = stream.set_nodelay(true);
         let socket = Socket::new(stream, Arc::clone(&vital), !limits.keep_alive, limits.write_stall);
         let mut connection = http1::Builder::new()
@@ -185,14 +185,15 @@ impl Listening {
             .max_buf_size(limits.head_bytes)
             .max_headers(MOST_HEADERS)
             .keep_alive(limits.keep_alive)
-            // A client may close its sending side and still wait for the answer; a reader of a stream that goes away may not.
+            // A hook client may close its sending side and still wait for the response. A client of the event stream
+            // that does so is gone.
             .half_close(!limits.keep_alive)
             .serve_connection(TokioIo::new(socket), Service { router, vital: Arc::clone(&vital) });
         let mut stopping = false;
         loop {
             tokio::select! {
                 biased;
-                // An error is the peer's (it hung up, or sent what is not HTTP and got its 400).
+                // An error is caused by the client: it closed the connection, or sent invalid HTTP and got a 400.
                 _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
                 () = vital.crowded_out.cancelled() => return,
                 () = ending.abandon.cancelled() => return,
@@ -222,7 +223,7 @@ fn is_theirs(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Says that nothing more will be sent, and reads until the other side says the same.
+/// Closes the sending side, and reads until the client closes its own.
 async fn linger(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut scratch = vec![0; 16 * 1024];
@@ -236,7 +237,7 @@ async fn linger(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// One connection's service: the router, with the arrival attached and panics caught.
+/// The service of one connection: the router, with the arrival attached and panics caught.
 struct Service {
     router: Router,
     vital: Arc<Vital>,
@@ -266,7 +267,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// An answer's body that keeps its connection busy until it is sent.
+/// A response body that keeps its connection busy until it is sent.
 struct Guarded {
     body: Body,
     _busy: Busy,
@@ -302,8 +303,8 @@ impl Crowd {
         Place { crowd: Arc::clone(self), number }
     }
 
-    /// Ends one connection, if there is one that may be ended: first whoever has waited longest without a whole
-    /// request, else whoever has been at one request for too long.
+    /// Evicts one connection, if there is a candidate: the one that has waited longest without a complete request,
+    /// else the one that has been busy with one request for too long.
     fn make_room(&self, limits: &Limits) {
         let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = crowd.1.iter().filter(|(_, vital)| !vital.is_busy()).min_by_key(|(_, vital)| vital.since());
@@ -320,7 +321,7 @@ impl Crowd {
     }
 }
 
-/// A connection's entry in the crowd.
+/// A connection's entry in the table; removes itself when dropped.
 struct Place {
     crowd: Arc<Crowd>,
     number: u64,

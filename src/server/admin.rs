@@ -1,6 +1,6 @@
-//! The dashboard's API: read the state, the history and the events; ask for a change.
+//! The admin API that the dashboard uses: state, history, events, and requests for changes.
 //!
-//! No GET has an effect. A change is only asked for here; the sync loop carries it out and answers.
+//! No GET has a side effect. Changes are passed to the sync loop, which carries them out and answers.
 
 use std::time::Duration;
 
@@ -24,18 +24,18 @@ use super::limits::Limits;
 
 /// The largest body of a change.
 const LARGEST_BODY: usize = 4 * 1024;
-/// The longest that the sync loop may take to answer.
+/// How long the sync loop may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest that the details of a sync may take to be read from the volume.
+/// How long reading the details of a sync from the volume may take.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 const DEFAULT_LIMIT: usize = 100;
 const LARGEST_LIMIT: usize = 1000;
-/// A week: longer than that nobody remembers that it is paused.
+/// A week, because a longer pause would be forgotten.
 const LONGEST_PAUSE_MINUTES: u32 = 7 * 24 * 60;
-/// Records' ids are shorter; a longer one need not be looked for.
+/// Longer than any record's id, so that a longer one needs no search.
 const LONGEST_ID: usize = 128;
 
-/// What the routes work with.
+/// The state that the routes share.
 #[derive(Clone)]
 struct Api {
     handle: Handle,
@@ -85,7 +85,7 @@ async fn history(State(api): State<Api>, request: Request) -> Response<Body> {
             },
             "before" if !value.is_empty() && value.len() <= LONGEST_ID => before = Some(value.into_owned()),
             "before" => return bad_request("before", "`before` must be the id of a record"),
-            // A newer dashboard may ask for more than we know.
+            // A newer dashboard may send parameters that this version does not know.
             _ => {}
         }
     }
@@ -94,15 +94,15 @@ async fn history(State(api): State<Api>, request: Request) -> Response<Body> {
 }
 
 async fn detail(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response<Body> {
-    // An id that is not UTF-8 is as unknown as any other.
+    // No record has an id that is not UTF-8, so it is unknown.
     let id = id.ok().map(|Path(id)| id).filter(|id| id.len() <= LONGEST_ID);
     let found = match id {
         Some(id) => api.handle.history().detail(&id, Instant::now() + DISK_PATIENCE).await,
         None => Ok(None),
     };
     let Ok(detail) = found else {
-        let hint = Some("the list of syncs is complete without it; try again when the disk answers");
-        let message = "the volume did not answer in time, and the details of this sync are only there";
+        let hint = Some("the list of syncs needs no disk and is complete; try again when the disk answers");
+        let message = "the volume did not answer in time; the details of a sync are stored only there";
         return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "history_busy", message, hint);
     };
     let Some(detail) = detail else {
@@ -202,7 +202,7 @@ impl Api {
     }
 
     async fn command(&self, command: Command, by: Option<String>) -> Response<Body> {
-        let hint = "it may still be carried out; look at the state before asking again";
+        let hint = "the change may still be carried out; check the state before trying again";
         match timeout(PATIENCE, self.handle.command(command, by)).await {
             Ok(Ok(accepted)) => answer::json(StatusCode::ACCEPTED, &accepted),
             Ok(Err(refusal)) => answer::json(status_of(&refusal), &refusal),
@@ -214,17 +214,17 @@ impl Api {
     }
 }
 
-/// Reads a body that must be an object: serde would take an array for the fields in their order.
+/// Parses a body that must be an object; serde would also accept an array with the fields in order.
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
     serde_json::from_value(serde_json::Value::Object(fields))
 }
 
-/// The state of the replica forbids it, except when the process itself is the reason.
+/// 409 if the state of the replica forbids the change, 503 if the process is stopping.
 fn status_of(refusal: &Refusal) -> StatusCode {
     if refusal.code == "stopping" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT }
 }
 
 fn unreadable(error: &serde_json::Error) -> Refused {
-    bad_request("bad_request", &format!("the body is not right: {error}"))
+    bad_request("bad_request", &format!("the body is invalid: {error}"))
 }

@@ -1,4 +1,4 @@
-//! The few shapes that answers have.
+//! Builds the responses of all listeners.
 
 use axum::body::Body;
 use hyper::header::{self, HeaderValue};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::api::Refusal;
 
-/// A JSON document. Nothing that is served here may be kept by a cache or read as something else.
+/// A JSON document. `no-store` and `nosniff` keep caches and browsers from storing or reinterpreting it.
 pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(document) {
         Ok(bytes) => with_type(status, "application/json", bytes),
@@ -18,7 +18,7 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
     }
 }
 
-/// Something refused, with a stable code.
+/// An error with a stable code.
 pub fn refusal(status: StatusCode, code: &str, message: impl Into<String>, hint: Option<&str>) -> Response<Body> {
     let refusal = Refusal { code: code.to_owned(), message: message.into(), hint: hint.map(str::to_owned) };
     json(status, &refusal)
@@ -29,19 +29,19 @@ pub fn text(status: StatusCode, line: &'static str) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
-/// A status and nothing more.
+/// An empty body with a status.
 pub fn status(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-/// Our fault, without the details.
+/// An internal error, without details.
 pub fn internal() -> Response<Body> {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
-/// Any body with its type.
+/// A body with its content type.
 pub fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

@@ -1,6 +1,6 @@
-//! A webhook's body while it streams by: hashed whole, kept only as far as it can matter, bounded in total.
+//! Receives a webhook's body: every byte is hashed, a bounded part is kept.
 //!
-//! Nothing here looks into the bytes; they are nobody's until the signature is known to hold.
+//! The bytes are not parsed here, because they are not trusted until the signature has been verified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,27 +11,27 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::signature::Signer;
 
-/// The largest body that is accepted: GitHub sends no larger one.
+/// The largest accepted body, which is GitHub's own limit for deliveries.
 pub const LARGEST: u64 = 26_214_400;
-/// The most that is kept of one body.
+/// The largest part that is kept of one body.
 const KEPT: usize = 1024 * 1024;
-/// Of every body this much is kept whatever the others do; ordinary pushes are smaller.
+/// Every body may keep this much regardless of the others; ordinary pushes are smaller.
 const ASSURED: usize = 16 * 1024;
-/// What all bodies together may keep beyond that.
+/// How much all bodies together may keep beyond their assured part.
 const SHARED: usize = 16 * 1024 * 1024;
 const STEP: usize = 64 * 1024;
 
-/// Why a body did not arrive whole.
+/// Why a body could not be received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
     TooLarge,
     TimedOut,
-    /// The connection broke, or the chunks were no chunks.
+    /// The connection broke, or the chunked encoding was invalid.
     Broken,
 }
 
-/// The memory that all bodies in flight share. Whoever finds it used up keeps less, and nobody waits: a stranger who
-/// dribbles large bodies cannot hold up the owner's push.
+/// The memory that all bodies in flight share. A body that finds it used up keeps less and does not wait, so a client
+/// that sends large bodies slowly cannot delay an authentic push.
 #[derive(Debug)]
 pub struct Budget(AtomicUsize);
 
@@ -47,7 +47,7 @@ impl Budget {
     }
 }
 
-/// The beginning of a body.
+/// The kept beginning of a body.
 #[derive(Debug)]
 pub struct Kept {
     bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl Kept {
         &self.bytes
     }
 
-    /// False: the body was longer than what is kept.
+    /// Returns false if the body was longer than the kept part.
     pub fn is_whole(&self) -> bool {
         self.whole
     }
@@ -80,7 +80,7 @@ impl Kept {
         }
         let count = wanted.min(ASSURED + self.reserved) - self.bytes.len();
         if self.bytes.capacity() < self.bytes.len() + count {
-            // Exactly: doubling would take up to twice what was reserved.
+            // `reserve_exact`, because doubling the capacity would allocate up to twice what was reserved.
             self.bytes.reserve_exact(count.max(STEP.min(ASSURED + self.reserved - self.bytes.len())));
         }
         self.bytes.extend_from_slice(&chunk[..count]);
@@ -94,10 +94,10 @@ impl Drop for Kept {
     }
 }
 
-/// Reads a body to its end or to `deadline`, feeding every signer.
+/// Reads a body until its end or `deadline` and feeds every signer.
 ///
 /// # Errors
-/// [`Fault`], if it is not there whole by then.
+/// [`Fault`], if the body is incomplete by then, too large or broken.
 pub async fn receive(
     mut body: Body,
     signers: &mut [Signer],
@@ -113,7 +113,7 @@ pub async fn receive(
             Ok(Some(Err(_broken))) => return Err(Fault::Broken),
             Ok(Some(Ok(frame))) => frame,
         };
-        // Trailers are not part of what is signed.
+        // Trailers are not covered by the signature.
         let Some(chunk) = frame.data_ref() else { continue };
         length += chunk.len() as u64;
         if length > LARGEST {

@@ -1,6 +1,6 @@
-//! Why the listeners could not be started, in words that name the flag to change.
+//! Errors of starting the listeners. Each names the flag to change.
 //!
-//! Only start-up can fail; what goes wrong on a connection later is an answer, a counter or a log line.
+//! Only the start can fail. A fault on a connection becomes a response, a counter or a log line.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 use crate::secret_file::BadSecretFile;
 
-/// Start-up failed; nothing is listening.
+/// A listener could not be started; no socket is left open.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address} ({flag}){}", hint(.source))]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
     #[error("--admin-bind {0} is not a loopback address, so --admin-token-file is required")]
     OpenAdmin(SocketAddr),
-    #[error("--hook-bind is given without --hook-secret-file; nobody could ring")]
+    #[error("--hook-bind requires --hook-secret-file, because only signed webhooks are accepted")]
     NoSecret,
     #[error("{flag} {}", path.display())]
     Secret { flag: &'static str, path: PathBuf, source: BadSecretFile },

@@ -1,7 +1,7 @@
-//! The stream of changes as server-sent events: a snapshot, then every event after it, numbered alike.
+//! Server-sent events: a snapshot first, then every event after it, with consecutive ids.
 //!
-//! A reader who falls behind is told (`reset`) and given a new snapshot; a reader who is gone is noticed by the heartbeat
-//! that it does not take. Nothing is queued per reader beyond the board's own backlog.
+//! A client that falls behind gets a `reset` event and a new snapshot. A client that is gone is noticed when it does
+//! not read the heartbeat. Clients have no queue of their own; they read from the backlog of the status store.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::sync::{Handle, Subscription};
 
 use super::answer;
 
-/// Streams at a time: a few dashboards, not a broadcast.
+/// The most streams at a time. The API is for a few dashboards, not for broadcasting.
 const MOST_STREAMS: usize = 32;
-/// Shorter than the idle limits of port-forwards and proxies.
+/// Shorter than the usual idle timeouts of port-forwards and proxies.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Opens streams while there is room, and ends them all when told to.
+/// Opens streams up to a limit, and ends all of them when the server stops.
 #[derive(Clone)]
 pub struct Streams {
     slots: Arc<Semaphore>,
@@ -38,7 +38,7 @@ pub struct Streams {
 /// One open stream.
 struct Reader {
     handle: Handle,
-    /// `None`: a snapshot is due.
+    /// `None`: the next item is a snapshot.
     events: Option<Receiver<(u64, Event)>>,
     heartbeat: tokio::time::Interval,
     stop: CancellationToken,
@@ -71,7 +71,7 @@ impl Streams {
 }
 
 impl Reader {
-    /// The next piece of the stream; `None` ends it, with a proper end of the chunked body.
+    /// Returns the next part of the stream. `None` ends it with the terminating chunk of the body.
     async fn next(&mut self) -> Option<String> {
         if self.stop.is_cancelled() {
             return None;
@@ -96,7 +96,7 @@ impl Reader {
     }
 }
 
-/// One event as its lines. JSON holds no line break, so one `data:` line is enough.
+/// Formats one event. JSON contains no line break, so one `data:` line is enough.
 fn frame(number: u64, event: &Event) -> String {
     match event.data() {
         Ok(data) => format!("id: {number}\nevent: {}\ndata: {data}\n\n", event.name()),

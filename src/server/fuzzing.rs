@@ -1,4 +1,4 @@
-//! What must hold for any body of a delivery, once its signature does (see src/fuzzing.rs).
+//! Properties that must hold for any body of a delivery with a valid signature (see src/fuzzing.rs).
 
 use serde_json::Value;
 
@@ -9,13 +9,13 @@ use super::ours::{Verdict, judge};
 use super::payload::{Push, from_form, read};
 use super::{Audience, Repository};
 
-/// One field `payload` and no other way; the beginning of a form says the beginning of what the whole says.
+/// A form has exactly one field `payload`; the payload of a cut form is a prefix of the payload of the whole form.
 pub(crate) fn form_body(data: &[u8]) {
     if let Ok(whole) = from_form(data, true) {
         for cut in [1, 2, 3, data.len() / 2] {
             let end = data.len().saturating_sub(cut);
             if let Ok(part) = from_form(&data[..end], false) {
-                // A letter that was cut in the middle reads as a replacement character.
+                // A character that was cut in the middle is decoded as a replacement character.
                 let part = part.trim_end_matches('\u{fffd}');
                 assert!(whole.starts_with(part), "{part:?} is no beginning of {whole:?}");
             }
@@ -29,8 +29,8 @@ pub(crate) fn form_body(data: &[u8]) {
     assert_eq!(from_form(form.as_bytes(), true).ok().as_deref(), Some(text.as_ref()), "written and read again");
 }
 
-/// What is read is what any reader of JSON reads; a beginning invents nothing; only what names our repository and our ref is
-/// ours; no words of a payload could steer a terminal.
+/// The fields equal what any JSON parser reads. A cut document yields no other values. Only a push to our repository
+/// and ref is relevant. No text of a payload can control a terminal.
 pub(crate) fn push_payload(data: &[u8]) {
     let whole = read(data, true);
     let oracle = serde_json::from_slice::<Value>(data).ok();

@@ -1,7 +1,7 @@
-//! Who may use the admin API: whoever reaches loopback by a port-forward, or knows the token, but no web page.
+//! Access control of the admin API: clients on loopback, such as a port-forward, or with the token; no web pages.
 //!
-//! A page in the user's browser can send requests to a forwarded port, too. It cannot choose the `Host` that the browser
-//! sends, cannot read an answer without CORS, and cannot add our header without asking first.
+//! A page in the user's browser can send requests to a forwarded port, too. It cannot choose the `Host` that the
+//! browser sends, cannot read a response without CORS, and cannot add a custom header without a preflight request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,13 +20,12 @@ use crate::secret::Secret;
 use super::answer;
 use super::secret_file::SecretFile;
 
-/// Stands before every admin route.
+/// The check before every admin route.
 #[derive(Clone)]
 pub struct Guard {
     /// `None`: no token is configured, so the `Host` must be a loopback name.
     pub token: Option<Arc<SecretFile>>,
-    /// The loopback address that was asked for by `--admin-bind`. Written out as an address it cannot come from a name that
-    /// somebody rebinds.
+    /// The loopback address of `--admin-bind`. As a literal IP address in `Host` it cannot come from DNS rebinding.
     pub bound: Option<IpAddr>,
 }
 
@@ -69,7 +68,8 @@ impl Guard {
 }
 
 impl Guard {
-    /// One `Host`, and it is a name of loopback; a target that names another host as well counts, too.
+    /// Returns true if there is exactly one `Host` header with a loopback name, and an absolute request target names
+    /// one as well.
     fn is_local(&self, request: &Request) -> bool {
         let bound = self.bound.filter(IpAddr::is_loopback).map(|ip| match ip {
             IpAddr::V4(ip) => ip.to_string(),
@@ -97,7 +97,7 @@ fn refuse_change(headers: &HeaderMap) -> Option<Response<Body>> {
     None
 }
 
-/// Compares digests, so that neither content nor length shows in the time.
+/// Compares digests, so that the time reveals neither the content nor the length.
 fn presented(token: Option<&Secret>, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None, Some(token)) = (values.next(), values.next(), token) else { return false };

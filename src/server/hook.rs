@@ -1,8 +1,8 @@
-//! The webhook: a doorbell for whoever knows the secret.
+//! The webhook endpoint.
 //!
-//! The order is the security: size, signature header, the MAC over the streamed body, and only then a look into it.
-//! Whoever fails before that gets one uniform answer and moves one counter. Ringing is all that a caller can do: what is
-//! fetched is always the configured ref of the configured remote.
+//! A request is checked in this order: size, signature header, the MAC over the streamed body, and only then the
+//! content. Requests without a valid signature get the same 401 and are counted. A valid webhook can only cause a
+//! sync: the program always fetches the configured ref of the configured remote.
 
 use std::sync::Arc;
 
@@ -37,22 +37,23 @@ use super::socket::Arrival;
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const EVENT: HeaderName = HeaderName::from_static("x-github-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
-/// A second signature that `pushsync ping` adds, to tell a header that was lost on the way from a wrong secret.
+/// A second signature that `pushsync ping` adds. It distinguishes a signature header that was lost on the way from a
+/// wrong secret.
 const PROOF: HeaderName = HeaderName::from_static(PING_HEADER);
-/// GitHub's ids have 36 characters. A longer one is not shown.
+/// GitHub's delivery ids have 36 characters. Longer ones are not shown.
 const LONGEST_DELIVERY_ID: usize = 64;
-/// What is said to whoever does not know our secret, whatever is wrong.
-pub const UNSIGNED: &str = "the request is not signed with our secret";
-/// What is said while there is no secret at all.
-pub const NO_SECRET: &str = "there is no webhook secret here yet, so every delivery is refused";
+/// The message for every request without a valid signature.
+pub const UNSIGNED: &str = "the request is not signed with the configured secret";
+/// The message while no secret is available.
+pub const NO_SECRET: &str = "no webhook secret is configured yet, so every delivery is refused";
 pub const NO_SECRET_HINT: &str =
     "create the Secret that --hook-secret-file is mounted from; a pod has it within a minute";
-/// What may happen to a pull request that changes its commit.
+/// The pull request actions that change the head commit.
 const MOVES: [&str; 3] = ["opened", "synchronize", "reopened"];
-/// Text from a payload is cut to this in answers, on the board and in the log.
+/// Text from a payload is cut to this length in replies, status and logs.
 const LONGEST_REASON: usize = 300;
 
-/// What the listener needs to know.
+/// The state of the hook listener.
 pub struct Hook {
     pub path: String,
     pub secrets: Arc<Secrets>,
@@ -62,11 +63,11 @@ pub struct Hook {
     pub handle: sync::Handle,
     pub budget: Arc<Budget>,
     pub refusals: Arc<Refusals>,
-    /// Cancelled when the process is about to end and still accepts.
+    /// Cancelled when the process is about to end but still accepts connections.
     pub leaving: CancellationToken,
 }
 
-/// The answer to an authentic delivery.
+/// The reply to an authentic delivery.
 #[derive(Serialize)]
 struct Told<'a> {
     queued: bool,
@@ -77,7 +78,7 @@ struct Told<'a> {
     delivery: Option<&'a str>,
 }
 
-/// An authentic request, body and all.
+/// A request with a verified signature.
 struct Authentic<'a> {
     headers: &'a HeaderMap,
     kept: Kept,
@@ -85,7 +86,7 @@ struct Authentic<'a> {
     arrival: Arrival,
 }
 
-/// What becomes of an authentic delivery.
+/// How an authentic delivery is answered.
 enum Outcome {
     Pong,
     Queue { announced: Option<Announced>, event: String, reason: &'static str },
@@ -93,8 +94,7 @@ enum Outcome {
     Malformed { status: StatusCode, reason: String, event: String, push: Option<Named> },
 }
 
-/// The ref and the commit that a push names which is not for us. They are compared with what a poll finds, so that it does
-/// not call that push missed.
+/// The ref and commit of a push that was ignored. A poll that finds this commit does not count the push as missed.
 struct Named {
     reference: Option<String>,
     commit: Oid,
@@ -107,7 +107,7 @@ impl Named {
     }
 }
 
-/// Every path and method ends here: three exact paths exist, and `GET /`; everything else does not.
+/// Routes every path and method to one handler. Three exact paths and `GET /` exist; everything else is 404.
 pub fn router(hook: Hook) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(hook))
 }
@@ -117,7 +117,8 @@ async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Respo
     let below = path.strip_prefix(hook.path.as_str());
     let (from_peer, question) = (below == Some(peer::BELOW), below.is_some_and(peer::is_question));
     if path == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
-        // Load balancers that can only check the port that they serve ask this. It says nothing about what is here.
+        // Some load balancers can only check the port that they send traffic to. This health check reveals nothing
+        // about the content.
         let leaving = hook.leaving.is_cancelled();
         return answer::status(if leaving { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK });
     }
@@ -143,7 +144,7 @@ async fn receive(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Respo
 }
 
 impl Hook {
-    /// Reads the body and finds the secret that signed it.
+    /// Reads the body and returns the secret that signed it.
     async fn authenticate(
         &self,
         request: Request<Body>,
@@ -190,7 +191,7 @@ impl Hook {
                 return Err(answer::refusal(StatusCode::BAD_REQUEST, "bad_request", message, None));
             }
         };
-        // Every secret is tried, so that the time tells nothing about which one fits.
+        // Check every secret, so that the response time does not reveal which one matched.
         let fits: Vec<_> = signers.into_iter().map(|signer| signer.verify(&expected)).collect();
         let word = words.into_iter().zip(fits).find_map(|(word, fits)| fits.then_some(word));
         match (word, signature) {
@@ -201,7 +202,7 @@ impl Hook {
         }
     }
 
-    /// Decides, tells everybody, and only then answers.
+    /// Decides about a delivery, records it and notifies the sync loop and the peers before it is answered.
     fn conclude(&self, request: &Authentic<'_>) -> Response<Body> {
         let id = single(request.headers, &DELIVERY).ok().flatten().and_then(|value| value.to_str().ok());
         let id = id.filter(|id| is_delivery_id(id));
@@ -267,7 +268,7 @@ impl Hook {
         let followed = self.handle.followed();
         let pull_request = event == "pull_request" && ours::follows_pull_request(&self.audience.reference, &followed);
         if event != "push" && !pull_request {
-            let reason = format!("another event: {event}, only push rings");
+            let reason = format!("another event: {event}, only push events cause a sync");
             return Outcome::Ignore {
                 reason,
                 hint: Some("choose \"Just the push event\" in the webhook's settings"),
@@ -301,7 +302,7 @@ impl Hook {
                 Outcome::Queue { announced, event, reason }
             }
             Verdict::Deleted => {
-                let reason = "the followed ref was deleted; what is published stays";
+                let reason = "the followed ref was deleted; the published version stays";
                 Outcome::Queue { announced: None, event, reason }
             }
             Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event, push: Named::of(&push) },
@@ -351,7 +352,7 @@ impl Hook {
         self.handle.metrics().delivery(result);
     }
 
-    /// The same bytes for a missing, a malformed and a wrong signature.
+    /// Sends the same bytes for a missing, a malformed and a wrong signature.
     fn unauthorized(&self, why: Why) -> Response<Body> {
         self.refusals.note(why);
         self.count("bad_signature");
@@ -359,7 +360,7 @@ impl Hook {
         answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
     }
 
-    /// Without a secret there is nothing that an answer could give away, and no signature could help.
+    /// The uniform answer is not needed here: without a secret the answer reveals nothing about it.
     fn no_secret(&self) -> Response<Body> {
         self.refusals.note(Why::NoSecret);
         self.count("bad_signature");
@@ -367,11 +368,11 @@ impl Hook {
         answer::refusal(StatusCode::UNAUTHORIZED, NO_SECRET_CODE, NO_SECRET, Some(NO_SECRET_HINT))
     }
 
-    /// For `pushsync ping` alone, which proved by its own header that it knows the secret.
+    /// Answers `pushsync ping`, whose own header proved that it knows the secret.
     fn signature_lost(&self) -> Response<Body> {
         self.count("malformed");
         tracing::warn!("a test delivery came without its header X-Hub-Signature-256: something in between drops it");
-        let message = "the delivery knows the secret, but its header X-Hub-Signature-256 did not arrive";
+        let message = "the sender knows the secret, but its header X-Hub-Signature-256 did not arrive";
         let hint = "let the gateway pass the headers X-Hub-Signature-256, X-GitHub-Event and X-GitHub-Delivery";
         answer::refusal(StatusCode::BAD_REQUEST, "signature_lost", message, Some(hint))
     }
@@ -384,7 +385,7 @@ impl Hook {
 
 pub struct Repeated;
 
-/// A header that may be there once.
+/// Returns a header that may occur at most once.
 pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -395,7 +396,7 @@ pub fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
     SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
 }
 
-/// True if it can be shown.
+/// Returns true if the id is safe to show.
 pub fn is_delivery_id(id: &str) -> bool {
     (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

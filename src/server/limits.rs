@@ -1,4 +1,4 @@
-//! How much of anything one listener gives to people it does not know.
+//! Limits of a listener: connections, time and memory.
 
 use std::time::Duration;
 
@@ -7,31 +7,34 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time. When all are taken, the oldest that has sent no whole request makes room.
+    /// Connections at a time. When all are in use, a new one replaces the one that has waited longest without a
+    /// complete request.
     pub connections: usize,
-    /// The time for a whole request head, from its first byte; on a kept-alive connection also the longest pause between requests.
+    /// The time for a complete request head from its first byte. On a kept-alive connection it is also the longest
+    /// pause between requests.
     pub head: Duration,
-    /// The time from a head to the end of its body.
+    /// The time from the end of the head to the end of the body.
     pub body: Duration,
-    /// How long an answer may be stuck in a socket that nobody reads.
+    /// How long a write may make no progress before the connection is closed.
     pub write_stall: Duration,
-    /// Bytes of a request head, and of the read buffer.
+    /// The largest request head, and the size of the read buffer.
     pub head_bytes: usize,
     /// Whether a connection may carry a second request.
     pub keep_alive: bool,
-    /// A request that runs longer than this may be dropped to make room for a new connection. `None`: never.
+    /// A request that takes longer than this may be dropped to make room for a new connection. `None`: never.
     pub crowded_out_after: Option<Duration>,
 }
 
 impl Limits {
-    /// How long a new connection may send nothing: proxies and load balancers open connections before they need them, so that
-    /// is more than a head may take once it has begun.
+    /// Returns how long a new connection may send nothing. Proxies and load balancers open connections in advance, so
+    /// this is longer than the time for a head.
     #[must_use]
     pub fn silence(&self) -> Duration {
         (self.head * 6).min(LONGEST_SILENCE)
     }
 
-    /// For strangers: one request a connection, so that no proxy and we can differ about where the second one begins.
+    /// For the internet. One request per connection, so that a proxy in front and this server cannot disagree about
+    /// where a second request starts.
     #[must_use]
     pub const fn hook() -> Self {
         Self {
@@ -59,7 +62,7 @@ impl Limits {
         }
     }
 
-    /// For dashboards, which keep their connections and read slowly over a port-forward.
+    /// For dashboards, which keep their connections open and read slowly over a port-forward.
     #[must_use]
     pub const fn admin() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Opens the listening sockets, and says which flag to change when that fails.
+//! Opens the listening sockets. Errors name the flag to change.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 
 use super::{AdminBind, Error};
 
-/// Connections that the kernel holds for us while we are busy accepting others.
+/// How many established connections the kernel queues while the accept loop is busy.
 const BACKLOG: u32 = 1024;
 const ADMIN_FLAG: &str = "--admin-bind";
 
@@ -22,8 +22,8 @@ pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Er
     open(address).map_err(|source| Error::Listen { address, flag, source })
 }
 
-/// Listens for the admin API; `None` if it is off, or if the address was left to us and none is free: that nobody can look
-/// on is no reason not to sync.
+/// Listens for the admin API. Returns `None` if it is off, or if the address was left to the default and no port of
+/// the range is free: a missing admin API is no reason not to sync.
 ///
 /// # Errors
 /// [`Error::Listen`]
@@ -39,7 +39,7 @@ fn first_free(ports: RangeInclusive<u16>) -> Result<Option<TcpListener>, Error> 
     let (preferred, last) = (*ports.start(), *ports.end());
     for port in ports {
         match listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ADMIN_FLAG) {
-            // Another sidecar of the same pod was there first.
+            // Another sidecar of the same pod uses this port.
             Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),
             Ok(listener) => {
@@ -51,15 +51,15 @@ fn first_free(ports: RangeInclusive<u16>) -> Result<Option<TcpListener>, Error> 
         }
     }
     tracing::warn!(
-        "no port of 127.0.0.1 from {preferred} to {last} is free for the admin API: there is nothing for a dashboard to \
-         connect to; give another address with {ADMIN_FLAG}, or say that none is wanted by `{ADMIN_FLAG} off`"
+        "no port of 127.0.0.1 from {preferred} to {last} is free for the admin API, so dashboards cannot connect; \
+         set another address with {ADMIN_FLAG}, or turn the API off with `{ADMIN_FLAG} off`"
     );
     Ok(None)
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the process before to expire.
+    // Without this a restart would have to wait until the connections of the previous process have expired.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_skipped_and_when_all_are_taken_nobody_can_look_on() {
+    async fn a_taken_port_is_skipped_and_without_a_free_one_there_is_no_listener() {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let taken = listen(local, ADMIN_FLAG).expect("a port");
         let port = taken.local_addr().expect("an address").port();

@@ -1,8 +1,8 @@
-//! Three listeners, three trust zones: the hook for the internet, probes and metrics for the cluster, the admin API for
-//! whoever may port-forward.
+//! The three listeners: webhooks from the internet, probes and metrics for the cluster, and the admin API for clients
+//! that can port-forward to the pod.
 //!
-//! It knows sync only as a handle: it may ask for a look, watch, and read the history. It must not know git or files of
-//! the volume.
+//! The server area knows the sync area only through its handle: it requests a sync, watches the state and reads the
+//! history. It must not know git or the files of the volume.
 
 mod accept;
 mod admin;
@@ -48,7 +48,7 @@ use self::secret_file::{SecretFile, Secrets};
 pub use self::error::Error;
 pub use self::limits::Limits;
 
-/// What to listen on.
+/// The addresses to listen on, and their options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `None`: no secret was given, so there is no webhook route.
@@ -68,25 +68,25 @@ pub struct HookOptions {
     pub path: String,
     /// Current secret first, then the previous one.
     pub secret_files: Vec<PathBuf>,
-    /// True: the current secret may be missing, now or later; until it is there no delivery is authentic.
+    /// True: the current secret may be missing at the start or later. Until its file exists no delivery is accepted.
     pub secret_optional: bool,
     pub audience: Audience,
-    /// The other replicas. Whoever knows the secret is heard even if none are to be told.
+    /// The other replicas. Their messages are accepted even if this replica sends none.
     pub peers: peers::Options,
 }
 
 impl HookOptions {
-    /// Whether a delivery could be authentic now. A secret that is required is there, or the start has failed.
+    /// Returns whether a delivery could be authentic now. A required secret exists, otherwise the start has failed.
     #[must_use]
     pub fn has_secret(&self) -> bool {
         !self.secret_optional || self.secret_files.iter().any(|path| path.exists())
     }
 }
 
-/// Which deliveries are ours.
+/// Which deliveries concern this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
-    /// `None`: any signed repository is accepted (the remote is a path).
+    /// `None`: any signed repository is accepted, because the remote is a path.
     pub repository: Option<Repository>,
     /// `--ref` as configured.
     pub reference: String,
@@ -110,7 +110,7 @@ pub enum AdminBind {
     Address(SocketAddr),
 }
 
-/// The bounds of the three listeners.
+/// The limits of the three listeners.
 #[derive(Clone, Copy, Debug)]
 pub struct AllLimits {
     pub hook: Limits,
@@ -137,22 +137,22 @@ pub struct Servers {
 /// Opens the listeners and serves them. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// [`Error`], with nothing left listening.
+/// [`Error`]; no socket is left open.
 pub fn start(options: &Options, handle: &Handle) -> Result<Servers, Error> {
     start_with(options, handle, &AllLimits::default())
 }
 
-/// The same with other bounds.
+/// The same with other limits.
 ///
 /// # Errors
-/// [`Error`], with nothing left listening.
+/// [`Error`]; no socket is left open.
 pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Result<Servers, Error> {
     if let (AdminBind::Address(address), None) = (options.admin, &options.admin_token_file)
         && !address.ip().to_canonical().is_loopback()
     {
         return Err(Error::OpenAdmin(address));
     }
-    // All sockets before any work: a port that is taken should be known at once.
+    // Open all sockets before any other work, so that a port that is taken is reported immediately.
     let hook = options.hook.as_ref().map(|hook| listen::listen(hook.bind, "--hook-bind")).transpose()?;
     let http = options.http.map(|address| listen::listen(address, "--http-bind")).transpose()?;
     let admin = listen::listen_admin(options.admin)?;
@@ -195,7 +195,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
     Ok(serve(ready, known_peers, ending, &refusals))
 }
 
-/// The other replicas, as the hook listener tells and hears them.
+/// Sets up the exchange of messages with the other replicas.
 fn connect_peers(
     options: &HookOptions,
     own: Option<SocketAddr>,
@@ -216,7 +216,7 @@ fn connect_peers(
     Arc::new(Peers::new(options.peers.clone(), around))
 }
 
-/// The first secret must be there unless it is optional; those after it may have been withdrawn already.
+/// Reads the secret files. The first must exist unless it is optional; later ones may have been removed.
 fn read_secrets(options: &HookOptions) -> Result<Vec<SecretFile>, Error> {
     let paths = &options.secret_files;
     let read = |(at, path): (usize, &PathBuf)| {
@@ -252,7 +252,8 @@ fn serve(
 }
 
 impl Servers {
-    /// How long the first look should wait, so that a large fleet that starts does not strike the remote at once.
+    /// Returns how long to wait before the first sync, so that the replicas of a large fleet do not all contact the
+    /// remote at once.
     pub fn start_delay(&self) -> impl Future<Output = Duration> + Send + 'static {
         let peers = self.peers.clone();
         async move {
@@ -280,20 +281,21 @@ impl Servers {
         }
     }
 
-    /// Says that the process is about to end although everything is served as before, so that load balancers that check the
-    /// hook's port send new connections elsewhere.
+    /// Makes `GET /` of the hook listener answer 503 while everything else is served as before, so that load
+    /// balancers that check this port send new connections elsewhere.
     pub fn leave(&self) {
         self.ending.leaving.cancel();
     }
 
-    /// Answers what has connected already, accepts nothing more, ends the event streams, lets requests that run finish, and drops what is left after `within`.
+    /// Accepts the connections that are already established and no more, ends the event streams, waits for running
+    /// requests, and closes what is left after `within`.
     pub async fn shutdown(self, within: Duration) {
         self.ending.stop.cancel();
         self.ending.tasks.close();
         if timeout(within, self.ending.tasks.wait()).await.is_err() {
             tracing::info!("connections were still open after {} ms, dropping them", within.as_millis());
             self.ending.abandon.cancel();
-            // Nothing waits for a peer any more: this takes no time.
+            // The tasks were cancelled and wait for no client, so this is quick.
             let _ = timeout(Duration::from_millis(200), self.ending.tasks.wait()).await;
         }
     }

@@ -1,21 +1,21 @@
-//! What a connection's first bytes say about its protocol, where that is not HTTP.
+//! Recognizes protocols other than HTTP by a connection's first bytes.
 //!
-//! Pure. Both cases are mistakes in what stands in front (a load balancer with the PROXY protocol, a gateway that re-encrypts),
-//! and without a word for them the operator sees nothing but a 400.
+//! Pure functions. Both protocols indicate a wrong configuration in front of the pod: a load balancer that sends the
+//! PROXY protocol, or a gateway that encrypts again. Without a specific message the operator would only see a 400.
 
 use super::refusals::Why;
 
-/// The most bytes that are looked at: the signature of the PROXY protocol's version 2.
+/// How many bytes are examined: the length of the signature of the PROXY protocol, version 2.
 pub const LONGEST: usize = 12;
 
-/// The first line of version 1 begins so (The PROXY protocol, section 2.1).
+/// The first line of version 1 starts with this (The PROXY protocol, section 2.1).
 const PROXY_1: &[u8] = b"PROXY ";
-/// Section 2.2.
+/// The signature of version 2 (section 2.2).
 const PROXY_2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// A record of type handshake, version 3.x (RFC 8446, section 5.1).
 const TLS: &[u8] = b"\x16\x03";
 
-/// A protocol that is not read here.
+/// A protocol that this server does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     ProxyProtocol,
@@ -41,7 +41,8 @@ impl Foreign {
         }
     }
 
-    /// A whole answer. Over TLS the client reads that it is none; the text is for captures and plain probes.
+    /// Returns a complete HTTP response. A TLS client reports that the server does not speak TLS; the text is for
+    /// packet captures and plain-text probes.
     pub fn answer(self) -> String {
         let (code, message) = match self {
             Self::ProxyProtocol => ("proxy_protocol", "this port takes plain HTTP, without the PROXY protocol"),

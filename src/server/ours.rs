@@ -1,6 +1,7 @@
-//! Whether an authentic push is about the ref of the repository that is followed here.
+//! Decides whether an authentic push concerns the followed ref of the configured repository.
 //!
-//! Only comparing: no pattern is built from the payload, and nothing of it gets further than the answer's text.
+//! The payload's values are only compared. No pattern is built from them, and they appear nowhere except in the reply
+//! and the log.
 
 use git2::Oid;
 use url::Url;
@@ -11,14 +12,14 @@ use crate::sync::{Announced, Followed};
 use super::payload::{Push, PushedRepository};
 use super::{Audience, Repository};
 
-/// What to do with a push.
+/// The result of comparing a push with the configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// `announced`: the commit that it says the ref has now, if it says so.
+    /// `announced`: the commit that the payload names as the new head of the ref, if it names one.
     Ours {
         announced: Option<Announced>,
     },
-    /// Our ref is gone. A look finds the ref missing, records that and changes nothing.
+    /// The followed ref was deleted. The sync that follows records that the ref is missing and changes nothing.
     Deleted,
     Ignored {
         reason: String,
@@ -32,9 +33,9 @@ pub enum Verdict {
     },
 }
 
-/// Judges a push. `moved_to` is where the remote redirects to: a repository that was renamed is announced under its new name.
-/// `whole` is false if the payload was too long to be kept: then what is missing counts as ours,
-/// because a needless look is cheap and a lost push is not.
+/// Classifies a push. `moved_to` is the address that the remote redirects to, because a renamed repository sends its
+/// new name. `whole` is false if the payload was too long to be kept. Fields that are missing then count as matching,
+/// because an unnecessary sync is cheap and a lost push is not.
 pub fn judge(
     push: &Push,
     whole: bool,
@@ -78,7 +79,7 @@ pub fn judge(
     if is_of_another_branch(push, followed) {
         return Verdict::Ours { announced: None };
     }
-    // The hash of an annotated tag is not the commit's, and would be waited for in vain.
+    // The `after` of an annotated tag is the hash of the tag object, which would never appear as a commit.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
     let (before, after) = if tag { (None, &push.head_commit) } else { (push.before.as_deref(), &push.after) };
     let (before, forced) = (before.and_then(commit), push.forced != Some(false));
@@ -86,12 +87,13 @@ pub fn judge(
     Verdict::Ours { announced }
 }
 
-/// A hash that can be compared with ours. One of a SHA-256 repository cannot, and zeros are no commit.
+/// Parses a SHA-1 commit hash. Returns `None` for a SHA-256 hash and for the all-zero hash.
 pub fn commit(hash: &str) -> Option<Oid> {
     Oid::from_str(hash).ok().filter(|id| hash.len() == 40 && !id.is_zero())
 }
 
-/// The refusal of a push to another repository; `None` if one of its addresses is ours, or if there is nothing to compare.
+/// Returns the rejection of a push to another repository, or `None` if one of its addresses matches or if there is
+/// nothing to compare.
 fn other_repository(
     ours: &Repository,
     moved_to: Option<&Repository>,
@@ -107,7 +109,7 @@ fn other_repository(
             None => {}
         }
     }
-    // Forges without SSH write what they like there.
+    // Forges without SSH put arbitrary values into this field, so an unusable one is no error.
     located.extend(pushed.ssh_url.as_deref().and_then(locate));
     if located.is_empty() && ours.host.is_some() && whole {
         return Some(Verdict::Incomplete { field: "repository.clone_url" });
@@ -115,7 +117,7 @@ fn other_repository(
     let is_named = |wanted: &Repository, host: &str, name: &str| {
         wanted.host.as_ref().is_none_or(|wanted| forge(wanted) == host) && same(&wanted.name, name)
     };
-    // With `--hook-repo owner/name` the name is what the forge calls it, wherever it is cloned from.
+    // `--hook-repo owner/name` is compared with the name that the forge uses, independent of the clone URL.
     let fits = if ours.host.is_none() {
         let name = pushed.full_name.as_deref().or_else(|| located.first().map(|(_, name)| name.as_str()));
         name.is_none_or(|name| same(&ours.name, name))
@@ -140,12 +142,12 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// The repository at an address, as a delivery would name it; `None` for a path of this machine.
+/// Returns the repository at an address in the form that a delivery uses, or `None` for a local path.
 pub fn repository(address: &str) -> Option<Repository> {
     locate(address).map(|(host, name)| Repository { host: Some(host), name })
 }
 
-/// The forge (no port, no user, no brackets), and the path without `.git`.
+/// Returns the forge (no port, no user, no brackets) and the path without `.git`.
 fn locate(clone_url: &str) -> Option<(String, String)> {
     let (host, path) = if clone_url.contains("://") {
         let url = Url::parse(clone_url).ok()?;
@@ -160,8 +162,8 @@ fn locate(clone_url: &str) -> Option<(String, String)> {
     (!host.is_empty() && !path.is_empty()).then(|| (forge(&host), path.to_owned()))
 }
 
-/// True if what is followed is the ref that the forge keeps for a pull request. No push is announced for it, but events of
-/// the pull request are.
+/// Returns true if the followed ref is one that the forge keeps for a pull request (`refs/pull/NUMBER/head`). Forges
+/// send no push event for such a ref, but they send pull request events.
 pub fn follows_pull_request(configured: &str, followed: &Followed) -> bool {
     let name = followed.full_ref.as_deref().unwrap_or(configured);
     let name = name.strip_prefix("refs/").unwrap_or(name);
@@ -179,10 +181,10 @@ fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdi
     let reference = push.reference.as_deref()?;
     let default_branch = push.repository.as_ref().and_then(|repository| repository.default_branch.as_deref());
     let ours = match (&followed.full_ref, configured) {
-        // The remote's HEAD names another branch by now: whatever was pushed to, a look finds out.
+        // The remote's HEAD may name another branch by now, so the pushed ref cannot be compared; the sync finds out.
         (Some(full), "HEAD") if has_moved(full, default_branch) => true,
         (Some(full), _) => reference == full,
-        // Before the first look nobody knows better than the payload.
+        // Before the first sync the payload's default branch is the only information.
         (None, "HEAD") => default_branch.is_none_or(|branch| reference.strip_prefix("refs/heads/") == Some(branch)),
         (None, name) => ["", "refs/", "refs/heads/", "refs/tags/"]
             .into_iter()
@@ -193,17 +195,17 @@ fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdi
         .then(|| Verdict::Ignored { reason: format!("another ref: {reference}, followed is {own}"), hint: Some(HINT) })
 }
 
-/// True if the branch that is followed as the remote's HEAD is not the default branch any more.
+/// Returns true if the branch that is followed as the remote's HEAD is no longer the default branch.
 fn has_moved(followed: &str, default_branch: Option<&str>) -> bool {
     followed.strip_prefix("refs/heads/").zip(default_branch).is_some_and(|(followed, default)| followed != default)
 }
 
-/// True if the push is ours although it is to another branch than what is followed: it says nothing about ours.
+/// Returns true if a relevant push is to another branch than the followed one; its commit says nothing about ours.
 fn is_of_another_branch(push: &Push, followed: &Followed) -> bool {
     followed.full_ref.as_deref().zip(push.reference.as_deref()).is_some_and(|(followed, pushed)| followed != pushed)
 }
 
-/// SHA-1 or SHA-256, in full.
+/// Returns true for a complete SHA-1 or SHA-256 hash.
 fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -237,7 +239,7 @@ mod tests {
         Audience { repository, reference: reference.to_owned() }
     }
 
-    fn rings(push: &Push, audience: &Audience, full_ref: Option<&str>) -> bool {
+    fn is_ours(push: &Push, audience: &Audience, full_ref: Option<&str>) -> bool {
         let followed = Followed { full_ref: full_ref.map(str::to_owned), hash: false };
         matches!(judge(push, true, audience, &followed, None), Verdict::Ours { .. })
     }
@@ -258,7 +260,7 @@ mod tests {
             ("https://github.com/other/site.git", false),
         ] {
             let main = audience(Some("github.com"), "main");
-            assert_eq!(rings(&push(url, "refs/heads/main"), &main, Some("refs/heads/main")), ours, "{url}");
+            assert_eq!(is_ours(&push(url, "refs/heads/main"), &main, Some("refs/heads/main")), ours, "{url}");
         }
         for url in ["", "https://", "nonsense", "https:///x", "github.com:"] {
             let verdict = judge(
@@ -275,11 +277,11 @@ mod tests {
     #[test]
     fn a_name_without_a_host_fits_every_forge_and_no_name_fits_all() {
         let mirror = push("https://anywhere.test/mirrors/x.git", "refs/heads/main");
-        assert!(rings(&mirror, &audience(None, "main"), None));
+        assert!(is_ours(&mirror, &audience(None, "main"), None));
         let mut other = push("https://github.com/acme/site.git", "refs/heads/main");
         other.repository.as_mut().expect("there").full_name = Some("acme/other".to_owned());
-        assert!(!rings(&other, &audience(None, "main"), None));
-        assert!(rings(&other, &Audience { repository: None, reference: "main".to_owned() }, None));
+        assert!(!is_ours(&other, &audience(None, "main"), None));
+        assert!(is_ours(&other, &Audience { repository: None, reference: "main".to_owned() }, None));
     }
 
     #[test]
@@ -297,16 +299,16 @@ mod tests {
         for (host, clone_url, ssh_url, ours) in cases {
             let mut push = push(clone_url, "refs/heads/main");
             push.repository.as_mut().expect("there").ssh_url = Some(ssh_url.to_owned());
-            assert_eq!(rings(&push, &audience(host, "main"), None), ours, "{host:?}: {clone_url} {ssh_url}");
+            assert_eq!(is_ours(&push, &audience(host, "main"), None), ours, "{host:?}: {clone_url} {ssh_url}");
         }
         let mut only_ssh = push("", "refs/heads/main");
         let repository = only_ssh.repository.as_mut().expect("there");
         (repository.clone_url, repository.ssh_url) = (None, Some("git@github.com:acme/site.git".to_owned()));
-        assert!(rings(&only_ssh, &audience(Some("github.com"), "main"), None));
+        assert!(is_ours(&only_ssh, &audience(Some("github.com"), "main"), None));
     }
 
     #[test]
-    fn a_renamed_repository_counts_under_the_name_that_the_remote_redirects_to() {
+    fn a_renamed_repository_matches_the_name_that_the_remote_redirects_to() {
         let renamed = push("https://github.com/acme-inc/website.git", "refs/heads/main");
         let ours = audience(Some("github.com"), "main");
         let to = |address| repository(address).expect("an address");
@@ -315,7 +317,7 @@ mod tests {
         assert!(matches!(judged(Some(&to("https://github.com/Acme-Inc/website"))), Verdict::Ours { .. }));
         assert!(matches!(judged(Some(&to("https://github.com/acme-inc/other.git"))), Verdict::Ignored { .. }));
         assert!(matches!(judged(Some(&to("https://else.test/acme-inc/website"))), Verdict::Ignored { .. }));
-        // The old name counts on: the forge may have sent the delivery before.
+        // The old name still matches, because the forge may have sent the delivery before the renaming.
         let old = push("https://github.com/acme/site.git", "refs/heads/main");
         let verdict = judge(&old, true, &ours, &Followed::default(), Some(&to("https://github.com/acme-inc/website")));
         assert!(matches!(verdict, Verdict::Ours { .. }));
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_that_tells_of_another_default_branch_announces_nothing_of_ours() {
+    fn a_push_with_another_default_branch_announces_no_commit() {
         let followed = Followed { full_ref: Some("refs/heads/old".to_owned()), ..Followed::default() };
         let push = push("https://github.com/acme/site.git", "refs/heads/main");
         let verdict = judge(&push, true, &audience(Some("github.com"), "HEAD"), &followed, None);
@@ -372,7 +374,7 @@ mod tests {
         for (configured, full_ref, reference, ours) in cases {
             let push = push("https://github.com/acme/site.git", reference);
             let audience = audience(Some("github.com"), configured);
-            assert_eq!(rings(&push, &audience, full_ref), ours, "{configured} {full_ref:?} {reference}");
+            assert_eq!(is_ours(&push, &audience, full_ref), ours, "{configured} {full_ref:?} {reference}");
         }
     }
 
@@ -395,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_counts_as_ours_and_what_was_read_still_counts() {
+    fn missing_fields_of_a_cut_payload_match_and_present_ones_are_compared() {
         let followed = Followed::default();
         let ours = audience(Some("github.com"), "main");
         assert_eq!(judge(&Push::default(), false, &ours, &followed, None), Verdict::Ours { announced: None });

@@ -1,8 +1,8 @@
-//! The few fields of GitHub's push payload that are compared, read from bytes whose signature holds.
+//! Reads the fields of GitHub's push payload that are compared. The signature has been verified before.
 //!
-//! Key order differs between forges and events, so nothing is assumed about it. Of a body that was too long to keep only
-//! the beginning is here: fields that were not reached are absent, and the reader has to live with that. Nothing of this
-//! may be believed beyond comparing: it never becomes a path, a ref to fetch or a URL to connect to.
+//! Forges and events differ in the order of keys, so no order is assumed. If the body was too long to be kept, only
+//! its beginning is parsed and the fields after it are absent. The values are only compared: they never become a
+//! path, a ref to fetch or a URL to connect to.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,28 +10,29 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-/// What a push says about itself.
+/// The fields of a push or pull request event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Push {
     /// The full name of the ref.
     pub reference: Option<String>,
-    /// The hash that the ref had before; zeros when it was created.
+    /// The hash of the ref before the push; zeros if the push created it.
     pub before: Option<String>,
-    /// The hash that the ref has now; zeros when it was deleted. Of an annotated tag it is the tag's, not the commit's.
+    /// The hash of the ref after the push; zeros if the push deleted it. For an annotated tag it is the hash of the
+    /// tag object, not of the commit.
     pub after: Option<String>,
     pub deleted: Option<bool>,
-    /// True if the ref was moved to what does not descend from `before`.
+    /// True if the new commit does not descend from `before`.
     pub forced: Option<bool>,
     /// `head_commit.id`
     pub head_commit: Option<String>,
-    /// Of a pull request: its number, what happened to it, and `pull_request.head.sha`.
+    /// Pull request events only, like the two fields below: the number, the action, and `pull_request.head.sha`.
     pub number: Option<u64>,
     pub action: Option<String>,
     pub pull_head: Option<String>,
     pub repository: Option<PushedRepository>,
 }
 
-/// The repository that was pushed to.
+/// The repository of the event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PushedRepository {
     pub full_name: Option<String>,
@@ -41,7 +42,7 @@ pub struct PushedRepository {
 }
 
 impl Push {
-    /// What the event of a pull request says about the ref that the forge keeps for it, `refs/pull/NUMBER/head`.
+    /// Converts a pull request event to a push to the ref that the forge keeps for it, `refs/pull/NUMBER/head`.
     #[must_use]
     pub fn of_pull_request(self) -> Self {
         let reference = self.number.map(|number| format!("refs/pull/{number}/head"));
@@ -49,7 +50,7 @@ impl Push {
     }
 }
 
-/// Why an authentic body could not be read.
+/// Why an authentic body could not be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
     #[error("the body is not the JSON of a push: {0}")]
@@ -58,10 +59,10 @@ pub enum Malformed {
     PayloadFields(usize),
 }
 
-/// Reads a push. `whole` is false if `json` is only the beginning of the document.
+/// Parses a push payload. `whole` is false if `json` is only the beginning of the document.
 ///
 /// # Errors
-/// [`Malformed`], if it is no JSON object, a field has the wrong type, or a field is there twice.
+/// [`Malformed`], if it is no JSON object, a field has the wrong type, or a field occurs twice.
 pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
     let mut push = Push::default();
     let mut deserializer = serde_json::Deserializer::from_slice(json);
@@ -71,12 +72,12 @@ pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
     }
 }
 
-/// Takes the JSON out of a form's field `payload`.
+/// Returns the JSON in a form's field `payload`.
 ///
 /// # Errors
 /// [`Malformed::PayloadFields`]
 pub fn from_form(form: &[u8], whole: bool) -> Result<Cow<'_, str>, Malformed> {
-    // A percent sign that lost its digits to the cut would be taken literally.
+    // A percent sign whose digits were cut off would be taken literally, so drop it.
     let cut = form.iter().rev().take(2).position(|&byte| byte == b'%').map_or(0, |back| back + 1);
     let form = if whole { form } else { &form[..form.len() - cut] };
     let mut payloads = form_urlencoded::parse(form).filter(|(name, _)| name == "payload");
@@ -194,7 +195,7 @@ impl<'de> Visitor<'de> for RepositoryFields<'_> {
     }
 }
 
-/// Fills a field once. Two readers of one document may differ about which of two equal keys counts, so neither does.
+/// Sets a field once. JSON parsers differ in which of two equal keys they use, so duplicates are rejected.
 fn set<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
     field: &mut Option<T>,
     name: &'static str,
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pull_request_tells_of_its_own_ref() {
+    fn a_pull_request_event_becomes_a_push_to_its_ref() {
         let json = r#"{"action":"synchronize","number":7,"before":"b","after":"a","pull_request":{"number":7,
             "head":{"ref":"feature","sha":"abc","repo":{"full_name":"fork/b"}},"base":{"ref":"main","sha":"def"}},
             "repository":{"full_name":"a/b","clone_url":"https://h/a/b.git"}}"#;

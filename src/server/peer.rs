@@ -1,8 +1,9 @@
-//! `POST <hook-path>/peer`: another replica was rung and passes it on. `POST <hook-path>/peer/standing`: another replica
-//! starts and asks for the pin and the pause in force.
+//! `POST <hook-path>/peer`: another replica received a webhook and forwards it. `POST <hook-path>/peer/standing`:
+//! another replica starts and requests the current pin and pause.
 //!
-//! The order is the webhook's: size, header, body, MAC, and only then a look into it. Whatever is wrong, there is no record,
-//! no look and no word about what it was. What is heard here is never passed on.
+//! The order of checks is the same as for a webhook: size, header, body, MAC, and only then the content. A message
+//! that fails a check causes no record and no sync, and the answer does not say which check failed. A received
+//! message is never forwarded again.
 
 use axum::body::Body;
 use http_body_util::{BodyExt as _, Limited};
@@ -23,7 +24,7 @@ use super::ours::commit;
 use super::refusals::Why;
 use super::socket::Arrival;
 
-/// The rest of the path below the webhook's.
+/// The path of peer messages relative to the webhook's path.
 pub const BELOW: &str = "/peer";
 
 const SEAL: HeaderName = HeaderName::from_static(SIGNATURE);
@@ -33,7 +34,7 @@ pub fn is_question(rest: &str) -> bool {
     rest.strip_prefix(BELOW) == Some(peers::BELOW)
 }
 
-/// Where peers listen, if webhooks are received at `hook`.
+/// Returns the path of peer messages, given the path of webhooks.
 pub fn path(hook: &str) -> String {
     format!("{hook}{BELOW}")
 }
@@ -67,7 +68,11 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
             count(hook, "received");
             let mut ring = ring(hook, &message, arrived.words[secret], arrived.first_byte);
             ring.not_before = (!delay.is_zero()).then(|| Instant::now() + delay);
-            tracing::info!(delivery.id = ring.trigger.delivery, delay_ms = delay.as_millis(), "rung by a peer");
+            tracing::info!(
+                delivery.id = ring.trigger.delivery,
+                delay_ms = delay.as_millis(),
+                "a peer forwarded a webhook"
+            );
             hook.handle.ring(ring);
             answer::json(StatusCode::ACCEPTED, &Heard { result: "queued" })
         }
@@ -165,10 +170,10 @@ fn ring(hook: &Hook, message: &Message, secret: &str, received: Instant) -> sync
     };
     ring.received = received;
     ring.received_at = before(hook.handle.now(), received.elapsed());
-    // Whatever else they say is nothing that could be waited for.
+    // Any other value is no commit hash, so there is no commit to wait for.
     let announced = message.after.as_deref().and_then(commit);
     let moved_from = message.before.as_deref().and_then(commit);
-    // A message does not say whether the push was forced, so nothing is left out on its word.
+    // A peer message does not say whether the push was forced, so assume that it was.
     let announced = announced.map(|after| Announced { before: moved_from, after, forced: true });
     ring.announced.extend(announced);
     ring

@@ -1,7 +1,7 @@
-//! What the kubelet and Prometheus ask.
+//! The http listener: probes for the kubelet, metrics for Prometheus.
 //!
-//! Readiness never depends on the last sync: a forge that is down must not take the site down with it. Staleness is a
-//! metric.
+//! Readiness never depends on the last sync, because an outage of the forge must not take the site down. Staleness is
+//! a metric.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::sync::Handle;
 
 use super::answer;
 
-/// The sync loop comes round as soon as a probe asks it to; if it has not for longer than this, it hangs.
+/// A probe wakes the sync loop. A loop that completes no turn for longer than this is considered hung.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
 /// The routes of the http listener.
@@ -31,12 +31,16 @@ pub fn router(handle: Handle, with_metrics: bool) -> Router {
     router.fallback(elsewhere).with_state(handle)
 }
 
-/// git-sync answers every path as it answers `/`, so probes of its users may ask for any. But who asks for numbers that are
-/// not served must be told so.
+/// Answers every other path like `/`, because git-sync does and its users may have configured any path for their
+/// probes. Paths of metrics and profiles that are not served get 404, so that a scraper reports the error.
 async fn elsewhere(State(handle): State<Handle>, request: axum::extract::Request) -> Response<Body> {
-    let numbers = ["/metrics", "/debug/pprof"].iter().any(|path| request.uri().path().starts_with(path));
-    let asks = matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD);
-    if numbers || !asks { answer::text(StatusCode::NOT_FOUND, "not found\n") } else { probe(handle.health().started) }
+    let for_numbers = ["/metrics", "/debug/pprof"].iter().any(|path| request.uri().path().starts_with(path));
+    let is_read = matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD);
+    if for_numbers || !is_read {
+        answer::text(StatusCode::NOT_FOUND, "not found\n")
+    } else {
+        probe(handle.health().started)
+    }
 }
 
 fn probe(good: bool) -> Response<Body> {

@@ -1,28 +1,28 @@
-//! Counts refused requests and logs them, at most one line a minute, without a word of the sender's.
+//! Counts rejected requests and logs them, at most one line a minute, without any text from the request.
 //!
-//! An operator who set a wrong secret needs a line in the log; a stranger who sends a thousand requests a second must not be
-//! able to fill it. It must not know how requests are judged.
+//! An operator who configured a wrong secret needs a log line, but a client that sends a thousand requests a second
+//! must not be able to flood the log. This module does not decide which requests are rejected.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The pause between two lines.
+/// The minimum time between two lines.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Why a request was refused before anything in it was read.
+/// Why a request was rejected before its content was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The signature fits none of the secrets.
+    /// The signature matches none of the secrets.
     WrongSignature,
-    /// The header with the signature is missing, malformed or there twice.
+    /// The signature header is missing, malformed or repeated.
     NoSignature,
     /// No secret file could be read so far.
     NoSecret,
-    /// A replica's message that fits none of the secrets.
+    /// A peer message whose MAC matches none of the secrets.
     PeerSecret,
-    /// A replica's message that fits a secret, but was sealed more than a minute ago, or in the future.
+    /// A peer message with a valid MAC that was signed more than a minute ago, or in the future.
     PeerClock,
     /// The connection began with the header of the PROXY protocol.
     ProxyProtocol,
@@ -44,12 +44,12 @@ impl Why {
     fn words(self) -> &'static str {
         match self {
             Self::WrongSignature => {
-                "signed with another secret than --hook-secret-file has, or changed on the way by a gateway"
+                "signed with another secret than the one in --hook-secret-file, or modified by a gateway"
             }
             Self::NoSignature => {
-                "without a usable X-Hub-Signature-256: no secret is set at the sender, or a gateway drops the header"
+                "without a usable X-Hub-Signature-256: the sender has no secret set, or a gateway drops the header"
             }
-            Self::NoSecret => "while there is no secret yet: the file of --hook-secret-file does not exist",
+            Self::NoSecret => "before a secret was available: the file of --hook-secret-file does not exist",
             Self::PeerSecret => "from another replica with another secret",
             Self::PeerClock => "from another replica whose clock differs from ours by more than a minute",
             Self::ProxyProtocol => {
@@ -62,7 +62,7 @@ impl Why {
     }
 }
 
-/// The refused requests since the last line.
+/// The rejected requests since the last line.
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<Counts>);
 
@@ -74,8 +74,8 @@ struct Counts {
 }
 
 impl Refusals {
-    /// Counts a refused request; logs it at once if there was no line for a minute, else with all others at the end of that
-    /// minute. Must be called within a tokio runtime.
+    /// Counts a rejected request. It is logged at once if there was no line in the last minute, otherwise with all
+    /// others at the end of that minute. Must be called within a tokio runtime.
     pub fn note(self: &Arc<Self>, why: Why) {
         let line = {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,12 +86,12 @@ impl Refusals {
             counts.quiet = true;
             counts.take()
         };
-        say(line);
+        log_line(line);
         let refusals = Arc::clone(self);
         tokio::spawn(async move { refusals.keep_quiet().await });
     }
 
-    /// Ends the quiet minute, with a line if there is something to say, which begins the next one.
+    /// Waits a minute and logs what was counted meanwhile. A minute without rejections ends the quiet period.
     async fn keep_quiet(&self) {
         loop {
             sleep(EVERY).await;
@@ -104,13 +104,13 @@ impl Refusals {
             if line.is_none() {
                 return;
             }
-            say(line);
+            log_line(line);
         }
     }
 }
 
 impl Counts {
-    /// The line for what was counted; `None` if nothing was. The counts begin again.
+    /// Returns the text for the counts and resets them, or `None` if nothing was counted.
     fn take(&mut self) -> Option<(u64, String)> {
         let counted = std::mem::take(&mut self.since_last);
         let all: u64 = counted.iter().sum();
@@ -120,7 +120,7 @@ impl Counts {
     }
 }
 
-fn say(line: Option<(u64, String)>) {
+fn log_line(line: Option<(u64, String)>) {
     if let Some((count, words)) = line {
         tracing::warn!(count, "refused requests: {words}");
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_said_at_once_and_the_others_once_a_minute() {
+    async fn the_first_is_logged_at_once_and_the_others_once_a_minute() {
         let refusals = Arc::new(Refusals::default());
         let waiting = |refusals: &Refusals| {
             let counts = refusals.0.lock().unwrap();

@@ -1,8 +1,9 @@
-//! A secret in a file that may change under us: read again when the file is another one, kept when the new one is unusable.
+//! A secret in a file that can change at any time. A changed file is read again; if its new content is unusable, the
+//! previous secret stays in use.
 //!
-//! Kubernetes swaps a mounted Secret by renaming a symlink (`..data`), so the path is followed anew at every check. The check is
-//! one `stat`, at most once a second, only when a request needs the secret, and on a thread of its own: while that hangs, the
-//! last good secret stays in use. It knows nothing of what the secret is for.
+//! Kubernetes replaces a mounted Secret by renaming a symlink (`..data`), so every check resolves the path again. A
+//! check is one `stat`, at most once a second, only when a request needs the secret, on its own thread. While a check
+//! hangs, the last good secret stays in use. This module does not know what the secret is for.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,26 +17,26 @@ use tokio::time::{Instant, timeout_at};
 use crate::secret::Secret;
 use crate::secret_file::{self, BadSecretFile};
 
-/// How old the knowledge about the file may be.
+/// The longest time between a request and the check that it relies on.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How long a request waits for the check. A healthy disk answers in microseconds; requests that come while a check takes
-/// longer than this do not wait at all.
+/// How long a request waits for a running check. A healthy disk answers in microseconds; once a check takes longer
+/// than this, requests do not wait at all.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// A check that hangs for so long is given up: the file may be on another disk by now.
+/// A check that hangs for this long no longer blocks another one: the file may be on another disk by now.
 const GIVE_UP: Duration = Duration::from_secs(30);
-/// So many checks may hang; after that the file is not looked at before one of them returns.
+/// The most checks that may hang. At this limit no check starts until one of them returns.
 const MOST_CHECKS: usize = 4;
-/// The longest that a file may take at the start, when there is no last good secret.
+/// The longest time for the first read, when there is no last good secret.
 const PATIENCE_AT_START: Duration = Duration::from_secs(10);
 
-/// Tells one content of the file from another without reading it.
+/// Identifies a version of the file without reading its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    /// A permission that was repaired changes only this.
+    /// A change of permissions alters only this time.
     changed: (i64, i64),
 }
 
@@ -48,8 +49,8 @@ struct Held {
     ended: u64,
     /// Checks that have not ended.
     running: usize,
-    /// True once the log says that the newest check hangs.
-    is_said: bool,
+    /// True once it has been logged that the newest check hangs.
+    is_logged: bool,
 }
 
 /// One secret that follows its file.
@@ -57,34 +58,34 @@ pub struct SecretFile(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
-    /// True: a file that is gone means that the secret is withdrawn.
+    /// True: if the file is deleted, the secret is no longer valid.
     removable: bool,
-    /// Never held over a call to the disk.
+    /// Never locked during a call to the disk.
     held: Mutex<Held>,
     /// The number of the newest check that ended.
     ended: watch::Sender<u64>,
 }
 
-/// What a check found.
+/// The result of a check.
 enum Found {
     Same,
     Changed(Result<(Secret, Stamp), BadSecretFile>, Option<Stamp>),
 }
 
 impl SecretFile {
-    /// Reads a secret that must be there; when its file goes away later, the last value stays.
+    /// Reads a secret that must exist. If its file is deleted later, the last value stays in use.
     ///
     /// # Errors
-    /// [`BadSecretFile`], if it cannot be used, or does not answer within ten seconds.
+    /// [`BadSecretFile`], if it cannot be used, or reading it takes longer than ten seconds.
     pub fn required(path: &Path) -> Result<Self, BadSecretFile> {
         let (secret, stamp) = read_in_time(path)?;
         Ok(Self::new(path, false, Some(secret), Some(stamp)))
     }
 
-    /// Reads a secret that may be missing, now or later (the previous one, once a rotation is over).
+    /// Reads a secret that may be missing now or later, such as the previous secret after a rotation.
     ///
     /// # Errors
-    /// [`BadSecretFile`], if the file is there and cannot be used, or does not answer within ten seconds.
+    /// [`BadSecretFile`], if the file exists and cannot be used, or reading it takes longer than ten seconds.
     pub fn removable(path: &Path) -> Result<Self, BadSecretFile> {
         match read_in_time(path) {
             Ok((secret, stamp)) => Ok(Self::new(path, true, Some(secret), Some(stamp))),
@@ -95,23 +96,23 @@ impl SecretFile {
 
     fn new(path: &Path, removable: bool, secret: Option<Secret>, stamp: Option<Stamp>) -> Self {
         let checked = Instant::now();
-        let held = Held { secret, stamp, checked, begun: 0, ended: 0, running: 0, is_said: false };
+        let held = Held { secret, stamp, checked, begun: 0, ended: 0, running: 0, is_logged: false };
         let held = Mutex::new(held);
         Self(Arc::new(Shared { path: path.to_owned(), removable, held, ended: watch::Sender::new(0) }))
     }
 
-    /// The secret as the file has it now; `None` if it was withdrawn. While the file does not answer, the last good one.
+    /// Returns the secret in the file, or `None` if it was removed. While reading hangs, the last good one is returned.
     pub async fn current(&self) -> Option<Secret> {
         if let Some((number, deadline)) = self.0.check_if_due() {
             let mut ended = self.0.ended.subscribe();
             if timeout_at(deadline, ended.wait_for(|ended| *ended >= number)).await.is_err() {
-                self.0.say_late();
+                self.0.log_late();
             }
         }
         self.known()
     }
 
-    /// The secret as far as it is known, without looking at the file.
+    /// Returns the secret that was read last, without checking the file.
     pub fn known(&self) -> Option<Secret> {
         self.0.lock().secret.clone()
     }
@@ -122,8 +123,7 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a check if the last one is too long ago. Returns its number and until when it is worth waiting for, also of one
-    /// that is under way.
+    /// Starts a check if the last one is too old. Returns the number of the running check and how long to wait for it.
     fn check_if_due(self: &Arc<Self>) -> Option<(u64, Instant)> {
         let mut held = self.lock();
         let (age, is_running) = (held.checked.elapsed(), held.begun > held.ended);
@@ -134,25 +134,25 @@ impl Shared {
         held.checked = Instant::now();
         held.begun += 1;
         held.running += 1;
-        held.is_said = false;
+        held.is_logged = false;
         let (number, stamp, deadline) = (held.begun, held.stamp, held.checked + PATIENCE);
         drop(held);
         let shared = Arc::clone(self);
         let check = thread::Builder::new().name("secret".to_owned()).spawn(move || {
             let found = look(&shared.path, stamp);
-            shared.take_in(number, found);
+            shared.finish_check(number, found);
         });
         if check.is_err() {
             // Without a thread the last good secret stays, and the next request tries again.
-            self.take_in(number, Found::Same);
+            self.finish_check(number, Found::Same);
         }
         Some((number, deadline))
     }
 
-    fn take_in(&self, number: u64, found: Found) {
+    fn finish_check(&self, number: u64, found: Found) {
         let mut held = self.lock();
         held.running -= 1;
-        // One that hung and was given up knows less than those after it.
+        // A check that hung and finished late knows less than the ones after it.
         if number > held.ended {
             held.ended = number;
             let path = self.path.display();
@@ -171,12 +171,13 @@ impl Shared {
                 }
                 Found::Changed(Err(fault), _) if fault.is_missing() && self.removable => {
                     (held.secret, held.stamp) = (None, None);
-                    tracing::info!(%path, "a secret was withdrawn, its file is gone");
+                    tracing::info!(%path, "a secret was removed, its file no longer exists");
                 }
                 Found::Changed(Err(fault), stamp) => {
-                    // Remembered, so that this is said once for each state of the file and not at every request.
+                    // Store the stamp of an unusable file too, so that it is logged once per state of the file and
+                    // not at every request.
                     held.stamp = stamp;
-                    tracing::warn!(%path, error = %fault, "a changed secret cannot be used, the one before stays in force");
+                    tracing::warn!(%path, error = %fault, "a changed secret cannot be used, the previous one stays in use");
                 }
             }
         }
@@ -185,15 +186,15 @@ impl Shared {
         self.ended.send_replace(ended);
     }
 
-    fn say_late(&self) {
+    fn log_late(&self) {
         let mut held = self.lock();
-        if held.begun > held.ended && !std::mem::replace(&mut held.is_said, true) {
-            tracing::warn!(path = %self.path.display(), "a secret's file does not answer: the last good secret stays in use");
+        if held.begun > held.ended && !std::mem::replace(&mut held.is_logged, true) {
+            tracing::warn!(path = %self.path.display(), "reading a secret file takes too long, the last good secret stays in use");
         }
     }
 }
 
-/// Compares the file with what is known of it, and reads it if it is another one.
+/// Compares the file's stamp with the known one, and reads the file if they differ.
 fn look(path: &Path, known: Option<Stamp>) -> Found {
     let stamp = std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
     if stamp == known { Found::Same } else { Found::Changed(read(path), stamp) }
@@ -207,14 +208,14 @@ impl Secrets {
         Self(files)
     }
 
-    /// The secrets in force, each with its word for records.
+    /// Returns the secrets in use, each with its label for records.
     pub async fn current(&self) -> Vec<(&'static str, Secret)> {
-        // Together: two files that hang cost as much as one.
+        // Check the files concurrently, so that two hanging files cost no more time than one.
         futures_util::future::join_all(self.0.iter().map(SecretFile::current)).await;
         self.known()
     }
 
-    /// The same as far as they are known, without looking at the files.
+    /// Returns the same as last read, without checking the files.
     pub fn known(&self) -> Vec<(&'static str, Secret)> {
         let word = |at| if at == 0 { "current" } else { "previous" };
         self.0.iter().enumerate().filter_map(|(at, file)| Some((word(at), file.known()?))).collect()
@@ -234,17 +235,17 @@ impl Stamp {
 }
 
 fn read(path: &Path) -> Result<(Secret, Stamp), BadSecretFile> {
-    // Taken before the content: a write in between is then seen as another change.
+    // Take the stamp before reading, so that a write in between is seen as another change.
     let stamp = Stamp::of(&std::fs::metadata(path)?);
     Ok((secret_file::read(path)?, stamp))
 }
 
-/// The same, given up when it takes too long; its thread is left behind then.
+/// The same with a timeout. A thread that hangs is abandoned.
 fn read_in_time(path: &Path) -> Result<(Secret, Stamp), BadSecretFile> {
     let (answer, answered) = mpsc::channel();
     let file = path.to_owned();
     thread::Builder::new().name("secret".to_owned()).spawn(move || {
-        // The receiver is gone if this was given up.
+        // The receiver is gone if the caller has given up.
         let _ = answer.send(read(&file));
     })?;
     answered.recv_timeout(PATIENCE_AT_START).unwrap_or(Err(BadSecretFile::Silent))
@@ -256,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    /// As if the last check had been long ago.
+    /// Makes the last check old enough for another one.
     fn later(file: &SecretFile) -> Option<Secret> {
         let stamp = file.0.lock().stamp;
         let found = look(&file.0.path, stamp);
@@ -265,7 +266,7 @@ mod tests {
             (held.begun, held.running) = (held.begun + 1, held.running + 1);
             held.begun
         };
-        file.0.take_in(number, found);
+        file.0.finish_check(number, found);
         file.known()
     }
 
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swapped_symlink_is_seen_and_a_removable_secret_can_be_withdrawn() {
+    fn a_replaced_symlink_is_followed_and_a_removable_secret_can_be_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, content) in [("..one", "the-first-secret-of-all"), ("..two", "other-secret-as-long-ok")] {
             fs::create_dir(folder.path().join(name)).expect("made");

@@ -1,7 +1,8 @@
-//! One accepted socket as hyper reads and writes it, and what the accept loop wants to know about it meanwhile.
+//! The stream between a TCP socket and hyper, with what the accept loop needs to know about the connection.
 //!
-//! It adds three things that hyper lacks: when the first byte came, a limit for answers that nobody reads, and a look at
-//! the raw head for lengths that hyper would silently reconcile. It knows nothing of routes.
+//! It adds three things that hyper lacks: the time of the first byte, a timeout for writes that make no progress, and
+//! a check of the raw head for contradictory lengths, which hyper would silently resolve. It knows nothing about
+//! routes.
 
 use std::io;
 use std::pin::Pin;
@@ -15,16 +16,17 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How a request came in; every handler finds it among the request's extensions.
+/// How a request arrived. Handlers read it from the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// When the connection's first byte was read.
     pub first_byte: Instant,
-    /// The head names its body's length more than once. (Looked for only where a connection carries one request.)
+    /// The head states the length of its body more than once. Only checked on connections that carry a single
+    /// request.
     pub ambiguous_length: bool,
 }
 
-/// The signs of life of one connection.
+/// The activity of one connection.
 #[derive(Debug)]
 pub struct Vital {
     accepted: Instant,
@@ -33,7 +35,7 @@ pub struct Vital {
     busy: AtomicBool,
     /// Microseconds from `accepted` to the last change of `busy`.
     changed: AtomicU64,
-    /// Cancelled when the connection has to make room for another one.
+    /// Cancelled when the connection has to be closed to make room for a new one.
     pub crowded_out: CancellationToken,
 }
 
@@ -56,7 +58,7 @@ impl Vital {
         }
     }
 
-    /// A request is being answered until the guard is dropped.
+    /// Marks the connection as busy until the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> Busy {
         self.change(true);
         Busy(Arc::clone(self))
@@ -66,7 +68,7 @@ impl Vital {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// When it last began to answer, or to wait for a request.
+    /// Returns when it last became busy or idle.
     pub fn since(&self) -> Instant {
         self.accepted + Duration::from_micros(self.changed.load(Ordering::Relaxed))
     }
@@ -78,7 +80,7 @@ impl Vital {
     }
 }
 
-/// Lives as long as a request and its answer.
+/// Keeps a connection marked as busy. Lives as long as a request and its response.
 #[derive(Debug)]
 pub struct Busy(Arc<Vital>);
 
@@ -88,7 +90,7 @@ impl Drop for Busy {
     }
 }
 
-/// The stream that hyper is given.
+/// The stream that hyper reads and writes.
 pub struct Socket {
     pub stream: TcpStream,
     vital: Arc<Vital>,
@@ -98,7 +100,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// `watch_head` is for connections with a single request: only there is it certain which bytes are a head.
+    /// `watch_head` is for connections with a single request, because only there all bytes before the empty line
+    /// belong to one head.
     pub fn new(stream: TcpStream, vital: Arc<Vital>, watch_head: bool, write_stall: Duration) -> Self {
         Self { stream, vital, head: watch_head.then(HeadWatch::default), write_stall, stalled: None }
     }
@@ -165,11 +168,11 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Counts the header lines that say where the body ends. hyper drops a second equal `Content-Length`, and one beside
-/// `Transfer-Encoding`; a proxy in front may have believed the one that was dropped.
+/// Counts the header lines that define the length of the body. hyper ignores a second equal `Content-Length`, and one
+/// beside `Transfer-Encoding`, but a proxy in front may have used the ignored one.
 #[derive(Debug, Default)]
 struct HeadWatch {
-    /// The name of the current line, in lower case, as far as it can matter.
+    /// The name of the current line in lower case, up to the length of the longest name that is compared.
     name: [u8; 20],
     length: usize,
     named: bool,
@@ -180,7 +183,7 @@ struct HeadWatch {
 }
 
 impl HeadWatch {
-    /// Takes the next bytes in and returns true if the head so far is ambiguous.
+    /// Reads the next bytes and returns true if the head so far is ambiguous.
     fn read(&mut self, bytes: &[u8]) -> bool {
         for &byte in bytes {
             if self.ended {
@@ -230,14 +233,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_reads_is_given_up() {
+    async fn a_response_without_a_reader_times_out() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (reader, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut reader, stream) = (reader.expect("connected"), accepted.expect("accepted").0);
         let mut socket = Socket::new(stream, Arc::new(Vital::new()), false, Duration::from_secs(2));
         let chunk = vec![0; 1024 * 1024];
-        // While the other side reads, nothing is given up, however long it takes altogether.
+        // A slow client that keeps reading is not disconnected, however long the whole response takes.
         let mut sink = vec![0; chunk.len()];
         for _ in 0..20 {
             let (written, read) = tokio::join!(socket.write_all(&chunk), async {
@@ -264,7 +267,7 @@ mod tests {
             ("\r\n\r\nPOST / HTTP/1.1\nContent-Length:1\ntransfer-encoding:chunked\n\n", true),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", true),
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\nX: content-length: 5\r\nX-Content-Length: 1\r\n\r\n", false),
-            // What looks like a header in the body is none.
+            // A line in the body that looks like a header does not count.
             ("POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\nContent-Length: 1\r\n\r\n", false),
         ];
         for (head, expected) in cases {

@@ -104,17 +104,17 @@ async fn each_mistake_of_a_gateway_is_said() {
     let drops = gateway(hook, |head| without(&head, |line| line.starts_with("x-hub-signature-256:"))).await;
     says(&ping(url(drops), SECRET, &[]).await, 1, &["The secret is right", "drops the header X-Hub-Signature-256"]);
     let allow_list = gateway(hook, |head| without(&head, |line| line.starts_with("x-"))).await;
-    says(&ping(url(allow_list), SECRET, &[]).await, 1, &["401", "drops every header that it does not know"]);
+    says(&ping(url(allow_list), SECRET, &[]).await, 1, &["401", "drops unknown headers"]);
     for start in ["PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"] {
         let proxied = gateway(hook, move |head| [start.as_bytes(), head.as_bytes()].concat()).await;
         says(&ping(url(proxied), SECRET, &[]).await, 1, &["sends the PROXY protocol to the sidecar"]);
     }
     let over_tls = ping(format!("https://{hook}/webhook"), SECRET, &[]).await;
-    says(&over_tls, 1, &["TLS failed: that port speaks plain HTTP"]);
+    says(&over_tls, 1, &["TLS failed: that port uses plain HTTP"]);
 
     let identity = Authority::new().identity("127.0.0.1", VALID);
     let tls = TlsFront::start(hook, identity).await;
-    says(&ping(url(tls.address), SECRET, &[]).await, 1, &["That port speaks TLS", "Use https://"]);
+    says(&ping(url(tls.address), SECRET, &[]).await, 1, &["That port uses TLS", "Use https://"]);
 
     // One line for all of them, without a word of theirs.
     let line = pod.sidecar.wait_for_text(PATIENCE, "refused requests").await;
@@ -128,15 +128,15 @@ async fn each_mistake_of_a_gateway_is_said() {
 async fn what_is_no_pushsync_is_not_success() {
     let url = |address: SocketAddr| format!("http://{address}/webhook");
     for (answer, words) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\nWelcome to nginx", "Something else answers there"),
-        ("HTTP/1.1 204 No Content\r\n\r\n", "Something else answers there"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"ok\":\"true\"}", "Something else answers there"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\nWelcome to nginx", "did not come from a pushsync"),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "did not come from a pushsync"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"ok\":\"true\"}", "did not come from a pushsync"),
         (
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
-            "asks for a login",
+            "requires a login",
         ),
         ("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "PROXY protocol"),
-        ("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", "That port speaks TLS"),
+        ("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", "That port uses TLS"),
     ] {
         says(&ping(url(server(answer).await), SECRET, &[]).await, 1, &[words]);
     }
@@ -163,7 +163,7 @@ async fn a_pod_without_a_secret_says_so() {
     let mut pod = place.start("pod", &optional).await;
     let url = format!("http://{}/webhook", pod.hook);
     says(&ping(url.clone(), SECRET, &[]).await, 1, &["There is no secret in the pod yet"]);
-    pod.sidecar.wait_for_text(PATIENCE, "while there is no secret yet").await;
+    pod.sidecar.wait_for_text(PATIENCE, "before a secret was available").await;
     std::fs::write(&missing, format!("{SECRET} \n")).unwrap();
     // The file is looked at no more than once a second.
     let end = std::time::Instant::now() + PATIENCE;

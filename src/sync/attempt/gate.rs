@@ -37,7 +37,7 @@ impl Attempt<'_> {
             None => return Ok(Some(Done::GaveWay)),
             Some(Ok(())) => self.story.info("the gate let it pass".to_owned()),
             Some(Err(error)) => {
-                for line in error.said() {
+                for line in error.printed() {
                     self.story.info(format!("the gate said: {line}"));
                 }
                 return Err(failure::gate(error));

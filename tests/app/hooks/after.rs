@@ -57,7 +57,7 @@ async fn what_fails_is_tried_again_after_the_backoff_and_only_the_newest_commit_
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(hook.lines("slow"), [first, third], "the second was skipped, and what was heard is not told again");
     let log = site.sidecar().log().join("\n");
-    assert!(log.contains("the hook failed, and will be told again"), "{log}");
+    assert!(log.contains("the hook failed and will be retried"), "{log}");
 }
 
 #[tokio::test]
