@@ -1,9 +1,11 @@
-//! The bounded journal of sync attempts: the newest records in memory, one JSON line each in a file on the volume.
+//! The bounded journal of sync attempts: the newest records in memory, and one JSON line for each in a file on the
+//! volume.
 //!
-//! It knows records, not how they come about. Records are in memory first; a thread of the history's own writes them, in order
-//! (`writer.rs`), and no lock is held over a call to the disk. So a disk that hangs keeps records waiting, and nothing else. The
-//! file lies on a volume that others may write: a torn last line is what a crash leaves, and garbage is skipped with a count,
-//! never fatal. The long details of records that are on the disk are not kept in memory.
+//! This area knows records, not how they come about. A record is added in memory first, and the history's own thread
+//! writes records to the file in order (`writer.rs`). No lock is held during a call to the disk, so a disk that hangs
+//! only delays the writing. Other containers may write to the volume: a torn last line is expected after a crash, and
+//! invalid lines are skipped and counted, never fatal. Once a record is on the disk, its long details are no longer
+//! kept in memory.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -26,41 +28,41 @@ use ring::{Inner, Kept};
 
 pub use ring::Waiting;
 
-/// Thread-safe. Only [`History::detail`], [`History::attached`] and [`History::written`] wait, each until a deadline.
+/// Thread-safe. Only [`History::detail`], [`History::attached`] and [`History::written`] wait, each with a deadline.
 #[derive(Debug)]
 pub struct History {
     shared: Arc<Shared>,
-    /// Reads details back. Apart from the writer, which may hang in a call that a read does not need.
+    /// Reads details from the file. Separate from the writer, which may hang in a call that a read does not need.
     reader: Worker,
 }
 
-/// What the history and its writer share.
+/// The state that the history and its writer share.
 #[derive(Debug)]
 struct Shared {
     limit: usize,
     inner: Mutex<Inner>,
-    /// Wakes a writer that waits before it tries again.
+    /// Wakes a writer that waits before its next attempt.
     more: Condvar,
-    /// Writers that are alive, with those that hang in files that were let go of.
+    /// The number of living writers, including those that hang in files that have been detached.
     writers: AtomicUsize,
     waiting: watch::Sender<Waiting>,
 }
 
-/// What was found in the file.
+/// The result of reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {
     pub records: usize,
-    /// Lines that are no record of ours: torn, edited, or of a version we cannot read.
+    /// Lines that could not be parsed: torn, edited, or of an unknown version.
     pub skipped: usize,
 }
 
-/// The disk did not say in time what is in the file.
+/// The disk did not respond in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the history's disk did not answer in time")]
 pub struct Late;
 
 impl History {
-    /// A history that remembers at most `limit` records, in memory until [`History::attach`] gives it a file.
+    /// Creates a history of at most `limit` records. It is in memory only until [`History::attach`] sets a file.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let shared = Shared {
@@ -73,24 +75,24 @@ impl History {
         Self { shared: Arc::new(shared), reader: Worker::new("history-read") }
     }
 
-    /// Keeps records in memory only; for tests of its readers.
+    /// Creates a history in memory, for tests of its readers.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new(1000)
     }
 
-    /// Has the file's records read in front of those in memory, which are appended to it, as all later ones are. Does not wait
-    /// for any of it; see [`History::attached`].
+    /// Sets the file. Its records are inserted before those in memory, which are appended to the file, as are all
+    /// later ones. Does not wait for this; see [`History::attached`].
     pub fn attach(&self, path: &Path) {
         self.shared.change(|inner| inner.attach(path));
         writer::wake(&self.shared);
     }
 
-    /// Waits until the file was read.
+    /// Waits until the file has been read.
     ///
     /// # Errors
-    /// Why it could not be opened, if that is known; the writer tries again with each new record and every ten seconds. `TimedOut`
-    /// at the deadline. The content of the file never is an error.
+    /// The reason, if the file could not be opened; the writer retries with each new record and every ten seconds.
+    /// `TimedOut` at the deadline. Invalid content is never an error.
     pub async fn attached(&self, deadline: Instant) -> io::Result<Loaded> {
         let mut waiting = self.shared.waiting.subscribe();
         let _ = tokio::time::timeout_at(deadline, waiting.wait_for(|waiting| !waiting.opening)).await;
@@ -102,55 +104,56 @@ impl History {
         }
     }
 
-    /// Lets go of the file. What is in it stays readable for as long as the disk allows, and is written to the next one.
+    /// Detaches the file. Details in it stay readable for as long as the disk responds, and are copied to the next
+    /// file.
     pub fn detach(&self) {
         self.shared.change(Inner::detach);
     }
 
-    /// The id for the next record: a number that grows, also over restarts.
+    /// Returns the id for the next record: a number that grows, also over restarts.
     #[must_use]
     pub fn next_id(&self) -> String {
         self.shared.lock().next_id()
     }
 
-    /// Adds a record. It is written as soon as those before it are; see [`History::written`].
+    /// Adds a record. It is written after the records before it; see [`History::written`].
     pub fn append(&self, record: Record, detail: Detail) {
         self.shared.change(|inner| inner.append(record, detail, self.shared.limit));
         writer::wake(&self.shared);
     }
 
-    /// Adds what the peers answered to a record that is there already, and has its line written once more: the later one
-    /// counts. Returns the record as it is now, if it is still kept.
+    /// Adds the peers' results to a record and writes its line again; the later line is valid. Returns the changed
+    /// record if it is still in memory.
     pub fn amend(&self, id: &str, peers: Vec<PeerResult>) -> Option<Record> {
         let amended = self.shared.change(|inner| inner.amend(id, peers));
         writer::wake(&self.shared);
         amended
     }
 
-    /// Waits until every record is on the disk. False at the deadline.
+    /// Waits until every record is on the disk. Returns false at the deadline.
     pub async fn written(&self, deadline: Instant) -> bool {
         let mut waiting = self.shared.waiting.subscribe();
         let written = waiting.wait_for(|waiting| waiting.records == 0);
         tokio::time::timeout_at(deadline, written).await.is_ok()
     }
 
-    /// What waits for the disk, now and after each change.
+    /// Returns the state of the records that wait for the disk, updated with each change.
     #[must_use]
     pub fn waiting(&self) -> watch::Receiver<Waiting> {
         self.shared.waiting.subscribe()
     }
 
-    /// At most `limit` records older than the record `before`, newest first. An unknown `before` gives none.
+    /// Returns at most `limit` records older than the record `before`, newest first. An unknown `before` gives none.
     #[must_use]
     pub fn page(&self, before: Option<&str>, limit: usize) -> Vec<Record> {
         self.shared.lock().page(before, limit)
     }
 
-    /// One record with everything about it. What is on the disk is read on a thread of its own. A detail that cannot be read
-    /// any more is left out.
+    /// Returns one record with its details. Details on the disk are read on a separate thread; unreadable ones are
+    /// left out.
     ///
     /// # Errors
-    /// [`Late`], if the disk did not answer by the deadline.
+    /// [`Late`], if the disk did not respond by the deadline.
     pub async fn detail(&self, id: &str, deadline: Instant) -> Result<Option<SyncDetail>, Late> {
         let Some((record, kept)) = self.shared.lock().find(id) else { return Ok(None) };
         let detail = match kept {
@@ -162,12 +165,12 @@ impl History {
         Ok(Some(SyncDetail { schema: SCHEMA, record, detail }))
     }
 
-    /// Lets go of the thread that read details, until one is wanted again.
+    /// Ends the reading thread until it is needed again.
     pub fn rest(&self) {
         self.reader.rest();
     }
 
-    /// The different commits of all records that begin with `prefix`.
+    /// Returns the distinct commits of all records that begin with `prefix`.
     #[must_use]
     pub fn commits_with_prefix(&self, prefix: &str) -> Vec<String> {
         self.shared.lock().commits_with_prefix(prefix)
@@ -176,19 +179,19 @@ impl History {
 
 impl Drop for History {
     fn drop(&mut self) {
-        // A writer that waits before it tries again must not outlive its history.
+        // A writer that waits before its next attempt must not outlive the history.
         self.shared.change(Inner::detach);
         self.shared.more.notify_all();
     }
 }
 
 impl Shared {
-    /// Never held over a call to the disk.
+    /// Must not be held during a call to the disk.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the records, and says what waits then.
+    /// Changes the records and publishes what is waiting afterwards.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let changed = change(&mut inner);

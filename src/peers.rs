@@ -1,8 +1,9 @@
-//! Fan-out: one webhook reaches one replica, which tells all the others. Best effort, and never in anybody's way.
+//! Fan-out: the replica that receives a webhook forwards it to all other replicas, on a best-effort basis.
 //!
-//! The message is a doorbell like the webhook itself: signed, good for a minute, never passed on by whoever hears it. Who
-//! misses it is found by its own poll. Nothing waits for the peers: the local sync goes on while they are told, and their
-//! answers join the record when they come. It must not know of git, the volume, the queue, or how the listener works.
+//! A message carries no more than the webhook does: it is signed, valid for a minute, and never forwarded by its
+//! receiver. A replica that misses it catches up at its next poll. The local sync does not wait for the peers; their
+//! results are added to the record as they arrive. This area must not know git, the volume, the queue, or how the
+//! listener works.
 
 mod door;
 mod fan_out;
@@ -43,18 +44,19 @@ pub use network::{Answer, Network, Post, Tcp};
 pub use spread::window;
 pub use standing::{Agreed, BELOW, Standing};
 
-/// How long names may take at the start, where the first look waits for them.
+/// How long resolving names may take at the start, because the first sync waits for it.
 const RESOLVE_AT_START: Duration = Duration::from_secs(1);
-/// Connections that all fan-outs together may have open.
+/// The most connections of all fan-outs together.
 const CONNECTIONS: usize = 256;
-/// Fan-outs that are at their first try; what comes while so many are held up by dead peers is merged into the next one.
+/// The most fan-outs at their first attempt. While that many wait for dead peers, new pushes are merged into the next
+/// fan-out.
 const FAN_OUTS: usize = 16;
-/// How long a fan-out keeps its place at least.
+/// How long a fan-out occupies its slot at least.
 const FAN_OUT_AT_LEAST: Duration = Duration::from_secs(1);
-/// Fan-outs that are at their second and third try; of more than these, the first try counts.
+/// The most fan-outs at their second or third attempt. Any more make only a first attempt.
 const RETRIES: usize = 64;
 
-/// A host and port as given: a name is resolved for each delivery.
+/// A host and port as configured. A host name is resolved for each delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Without the brackets of an IPv6 address.
@@ -72,17 +74,17 @@ impl fmt::Display for Name {
     }
 }
 
-/// Who the others are, and what all of us follow.
+/// The addresses of the other replicas, and what all replicas follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Empty: nobody is told, but whoever tells us is heard.
+    /// Empty: no messages are sent, but received ones are accepted.
     pub names: Vec<Name>,
     /// The remote, redacted, and the ref, both as configured.
     pub repo: String,
     pub reference: String,
 }
 
-/// What a webhook announced.
+/// The content of a webhook that is forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
     pub after: Option<String>,
@@ -90,15 +92,15 @@ pub struct News {
     pub delivery: Option<String>,
 }
 
-/// The secrets in force, the current one first.
+/// Returns the secrets in use, the current one first.
 pub type Secrets = Arc<dyn Fn() -> Vec<Secret> + Send + Sync>;
 
-/// Results so far; closed when no more will come.
+/// The results so far. The channel closes when no more will follow.
 pub type Telling = watch::Receiver<Vec<PeerResult>>;
 
-/// What surrounds this replica.
+/// The environment of this replica.
 pub struct Surroundings {
-    /// Where we listen for peers ourselves.
+    /// The address on which this replica receives peer messages.
     pub own: Option<SocketAddr>,
     /// The path that peers listen on.
     pub path: String,
@@ -106,15 +108,15 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
-    /// A process that ends waits for these (for a while).
+    /// The tasks that a process that is about to end waits for, up to a limit.
     pub tasks: TaskTracker,
 }
 
-/// The other replicas, to be told and to be heard.
+/// Sends messages to the other replicas and checks theirs.
 pub struct Peers {
     names: Vec<Name>,
     known: Names,
-    /// What a message of ours looks like before there is news.
+    /// The template of outgoing messages.
     own: Message,
     door: Door,
     around: Surroundings,
@@ -124,7 +126,7 @@ pub struct Peers {
     answered: standing::Answered,
 }
 
-/// Fan-outs at their first try, and the one that waits.
+/// The fan-outs at their first attempt, and the one that waits for a slot.
 #[derive(Default)]
 struct Slots {
     running: usize,
@@ -149,7 +151,7 @@ impl Peers {
         }
     }
 
-    /// Judges a message that came in. It has to be authentic, recent and not seen before.
+    /// Checks a received message. It must be authentic, recent and not received before.
     ///
     /// # Errors
     /// [`Refused`]
@@ -157,14 +159,14 @@ impl Peers {
         self.door.admit(header, body, secrets, now)
     }
 
-    /// Tells every other replica, in the background. `None` if there are none to tell.
+    /// Notifies every other replica in the background. Returns `None` if there are none.
     pub fn tell(self: &Arc<Self>, news: News) -> Option<Telling> {
         if self.names.is_empty() {
             return None;
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((pending, results)) = &mut slots.pending {
-            // The newest says all: what is fetched is what the ref has by then.
+            // The newest push replaces the waiting one, because replicas fetch the current state of the ref.
             *pending = news;
             return Some(results.subscribe());
         }
@@ -180,13 +182,13 @@ impl Peers {
         Some(telling)
     }
 
-    /// Sees a fan-out through its first try, then goes on to the news that had to wait meanwhile. A slot is good for one
-    /// fan-out a second: whoever replays webhooks makes us merge, not shout.
+    /// Waits for a fan-out's first attempt, then starts the fan-out that has been waiting. A slot starts at most one
+    /// fan-out a second, so replayed webhooks are merged instead of multiplied.
     async fn keep_slot(self: Arc<Self>, first: JoinHandle<()>) {
         let mut fan_out = first;
         loop {
             let end = Instant::now() + FAN_OUT_AT_LEAST;
-            // If it panicked, the next one may not.
+            // If this one panicked, the next one may still succeed.
             let _ = fan_out.await;
             sleep_until(end).await;
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,12 +200,13 @@ impl Peers {
         }
     }
 
-    /// How long the first look should wait: none in a small fleet, a random share of the window in a large one.
+    /// Returns how long the first sync should wait: not at all in a small fleet, a random part of the window in a
+    /// large one.
     pub async fn start_delay(&self) -> Duration {
         let replicas = self.count(RESOLVE_AT_START).await;
         let delay = spread::delay(replicas);
         if !delay.is_zero() {
-            tracing::info!(replicas, "a large fleet: the first look waits for {} ms", delay.as_millis());
+            tracing::info!(replicas, "a large fleet: the first sync starts after {} ms", delay.as_millis());
         }
         delay
     }

@@ -1,4 +1,5 @@
-//! What must hold for any history file: it lies on a volume that others may write (see src/fuzzing.rs).
+//! Properties that must hold for any history file, because other containers may write to the volume (see
+//! src/fuzzing.rs).
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::api::{Change, Detail, FileChange, PeerResult, Record, sample};
 
 const LIMIT: usize = 8;
 
-/// A folder in memory if there is one: each input is a file. Removed with its content when dropped.
+/// A folder in memory if possible, because each input becomes a file. Removed with its content when dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -30,14 +31,14 @@ fn folder() -> Folder {
     Folder(folder)
 }
 
-/// Whatever stands in the file, it is opened; what is added is there after a restart, with its detail, newest, under an id
-/// of its own; and a rewrite loses none of it.
+/// The file is opened whatever its content. An added record exists after a restart, with its detail, as the newest,
+/// with a unique id. A rewrite loses nothing.
 pub(crate) fn history_file(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(any_file(data));
 }
 
-/// Far enough for a loaded machine.
+/// Long enough for a loaded machine.
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }

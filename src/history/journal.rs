@@ -1,6 +1,7 @@
-//! The file behind the history: append a line durably, read one back by its place, rewrite when it has grown too long.
+//! The history's file: appends a line durably, reads one back by its position, rewrites the file when it has grown
+//! too long.
 //!
-//! It knows lines and offsets; what a record means is its caller's business.
+//! It knows lines and offsets, not what a record means.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -12,34 +13,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Detail, Record};
 
-/// A longer line is not ours: the longest that we write has 500 paths, 50 commits and 200 log lines.
+/// Longer lines are invalid: the longest line that is written has 500 paths, 50 commits and 200 log lines.
 const LONGEST_LINE: u64 = 4 << 20;
-/// A later line with the same id counts instead of the earlier one, if no more lines than this lie between: a record is
-/// amended within seconds.
+/// A line replaces an earlier one with the same id if at most this many lines lie between them. Records are amended
+/// within seconds, so the distance is small.
 const AMENDED_WITHIN: usize = 64;
-/// A longer file is rewritten whatever the number of its lines.
+/// A longer file is rewritten regardless of the number of its lines.
 const LONGEST_FILE: u64 = 32 << 20;
 
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    /// Shared with the lines that can be read back.
+    /// Shared with the [`Line`]s, so that they stay readable.
     file: Arc<File>,
-    /// Where the next line goes: the end of the last whole line.
+    /// The offset of the next line: the end of the last complete line.
     end: u64,
     lines: usize,
-    /// The file had so many lines and bytes when it could not be rewritten.
+    /// The number of lines and bytes when a rewrite last failed.
     put_off: (usize, u64),
 }
 
-/// Where a line is.
+/// The position of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     offset: u64,
     length: u64,
 }
 
-/// A line of a file, which can be read for as long as it is held: also after the file was replaced.
+/// A line of a file. It can be read as long as this value exists, even after the file was replaced.
 #[derive(Clone, Debug)]
 pub struct Line {
     file: Arc<File>,
@@ -47,16 +48,16 @@ pub struct Line {
 }
 
 impl Line {
-    /// Reads the long part back.
+    /// Reads the long part of the record.
     pub fn detail(&self) -> Option<Detail> {
         let line = read(&self.file, self.place).ok()?;
         serde_json::from_slice::<LineIn>(&line).ok().map(|line| line.detail)
     }
 }
 
-/// What a file held.
+/// The content of a file.
 pub struct Found {
-    /// The newest, oldest first.
+    /// The newest records, oldest first.
     pub records: Vec<(Record, Place)>,
     pub skipped: usize,
 }
@@ -77,7 +78,7 @@ struct LineIn {
 }
 
 impl Journal {
-    /// Opens or makes the file and reads the newest `limit` records of it.
+    /// Opens or creates the file and reads its newest `limit` records.
     pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Found)> {
         let mut file = open_file(path, false)?;
         let mut records = std::collections::VecDeque::<(Record, Place)>::new();
@@ -119,7 +120,7 @@ impl Journal {
         Ok((journal, Found { records: records.into(), skipped }))
     }
 
-    /// Writes a line and waits for the disk.
+    /// Writes a line and waits until it is on the disk.
     pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<Line> {
         let mut line = serde_json::to_vec(&LineOut { record, detail })?;
         line.push(b'\n');
@@ -133,26 +134,26 @@ impl Journal {
         Line { file: Arc::clone(&self.file), place }
     }
 
-    /// True if a line is one of this file.
+    /// Returns true if a line belongs to this file.
     pub fn holds(&self, line: &Line) -> bool {
         Arc::ptr_eq(&self.file, &line.file)
     }
 
-    /// True if the file holds a quarter more lines than it should, or is too long.
+    /// Returns true if the file should be rewritten: it has a quarter more lines than the limit, or is too long.
     pub fn is_due(&self, limit: usize) -> bool {
         let (lines, end) = self.put_off;
         self.lines > lines.max(limit) + limit / 4 + 16 || self.end > LONGEST_FILE.max(end + LONGEST_FILE / 4)
     }
 
-    /// It could not be rewritten now: not before it has grown again.
+    /// Postpones the next rewrite after a failed one until the file has grown again.
     pub fn put_off(&mut self) {
         self.put_off = (self.lines, self.end);
     }
 
-    /// Writes the given lines to a new file that replaces this one, and returns them as they are there.
+    /// Writes the given lines to a new file that replaces this one, and returns their new positions.
     pub fn compact(&mut self, places: &[Place]) -> io::Result<Vec<Line>> {
         let beside = self.path.with_extension("jsonl.new");
-        // What a crash left of an earlier try, whatever it is.
+        // Remove what a crash may have left of an earlier attempt.
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -160,7 +161,7 @@ impl Journal {
         let mut file = open_file(&beside, true)?;
         let (mut end, mut lines) = (0, 0);
         let mut moved = Vec::with_capacity(places.len());
-        // Half the length is left for what comes, so that one long record does not cause a rewrite each.
+        // Keep half of the length free for new records, so that one long record does not cause a rewrite each time.
         let total: u64 = places.iter().map(|place| place.length).sum();
         let mut excess = total.saturating_sub(LONGEST_FILE / 2);
         for place in places {
@@ -182,7 +183,7 @@ impl Journal {
         Ok(moved.into_iter().map(|place| self.line(place)).collect())
     }
 
-    /// A write that fails half way is cut off again, so that the next line does not continue it.
+    /// Writes bytes at the end. A partial write is truncated, so that the next line does not continue it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = &*self.file;
         file.seek(SeekFrom::Start(self.end))?;
@@ -193,7 +194,7 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                // If this fails as well, the torn line is skipped by the next start.
+                // If this fails as well, the next start skips the torn line.
                 let _ = self.file.set_len(self.end);
                 Err(error)
             }
@@ -208,7 +209,7 @@ fn read(file: &File, place: Place) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Never through a symlink that somebody else put there.
+/// Never follows a symlink, because other containers may write to the volume.
 fn open_file(path: &Path, new: bool) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let mut options = OpenOptions::new();
@@ -230,7 +231,7 @@ fn line_is_torn(file: &File, end: u64) -> io::Result<bool> {
     Ok(last != [b'\n'])
 }
 
-/// The same record with nothing but its short part.
+/// Returns the same record without its details.
 fn without_detail(line: &[u8]) -> Option<Vec<u8>> {
     let read: LineIn = serde_json::from_slice(line).ok()?;
     let mut short = serde_json::to_vec(&LineOut { record: &read.record, detail: &Detail::default() }).ok()?;

@@ -1,4 +1,4 @@
-//! The records in memory, and which of them are on the disk. Nothing here touches a file.
+//! The records in memory, and which of them are on the disk. This module does not access files.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -11,24 +11,25 @@ use crate::api::{Detail, PeerResult, Record};
 use super::Loaded;
 use super::journal::{Found, Journal, Line, Place};
 
-/// A higher id is none that we gave: whoever may write to the volume could bring the counter to its end by one.
+/// Larger ids are ignored. Otherwise a single record from another writer to the volume could exhaust the counter.
 const HIGHEST_ID: u64 = 1 << 53;
 
-/// Details that wait for the disk may take so many bytes; of the oldest ones only the record is kept then.
+/// The memory limit for details that wait for the disk, in bytes. Beyond it the oldest details are dropped and only
+/// their records kept.
 const MOST_WAITING: usize = 16 << 20;
 
-/// What waits for the disk.
+/// The records that wait for the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// Records that are not on the disk as they are in memory.
+    /// How many records are not on the disk in their current form.
     pub records: u64,
     /// When the oldest of them ended.
     pub since: Option<Timestamp>,
-    /// Records that left the memory before the disk took them, or of which only the short part was kept.
+    /// How many records were dropped before they were written, completely or without their details.
     pub dropped: u64,
-    /// True until a file that was attached has been read, or could not be.
+    /// True until an attached file has been read or could not be opened.
     pub opening: bool,
-    /// How many files were read so far; each may bring older records.
+    /// How many files have been read so far. Each may have added older records.
     pub loads: u64,
 }
 
@@ -37,18 +38,18 @@ pub(super) struct Inner {
     /// Oldest first.
     entries: VecDeque<Entry>,
     next_id: u64,
-    /// Where the file is to be; `None`: nothing was attached.
+    /// The path of the file; `None`: no file is attached.
     pub path: Option<PathBuf>,
-    /// The open file, while no writer has it.
+    /// The open file, while no writer uses it.
     pub journal: Option<Journal>,
-    /// Which file is attached, by its number. A writer of another one has nothing to say any more.
+    /// The number of the attached file. Writers of an earlier one must not change anything.
     pub generation: u64,
     /// True while a writer of this generation is alive.
     pub has_writer: bool,
-    /// True if there is something new since a writer last failed.
-    pub is_news: bool,
+    /// True if a record was added or changed since a writer last failed.
+    pub has_news: bool,
     pub loaded: Option<Loaded>,
-    /// Why the file could not be opened or written when that was tried last.
+    /// Why the last attempt to open or write the file failed.
     pub failure: Option<String>,
     dropped: u64,
     loads: u64,
@@ -60,14 +61,14 @@ struct Entry {
     kept: Kept,
 }
 
-/// Where the long part of a record is.
+/// Where the details of a record are.
 #[derive(Clone, Debug)]
 pub(super) enum Kept {
-    /// The disk has nothing of the record.
+    /// Only in memory: nothing of the record is on the disk.
     InMemory(Arc<Detail>),
-    /// The file has the record as it is.
+    /// The file contains the record in its current form.
     OnDisk(Line),
-    /// There is a line with this long part, but the record has changed since, or the line is in a file that was let go of.
+    /// A line with these details exists, but the record has changed since or the file has been detached.
     Changed(Line),
 }
 
@@ -86,7 +87,7 @@ impl Default for Inner {
             journal: None,
             generation: 0,
             has_writer: false,
-            is_news: false,
+            has_news: false,
             loaded: None,
             failure: None,
             dropped: 0,
@@ -106,7 +107,7 @@ impl Inner {
 
     pub fn attach(&mut self, path: &Path) {
         if self.path.as_deref() == Some(path) {
-            self.is_news = true;
+            self.has_news = true;
             return;
         }
         self.detach();
@@ -124,8 +125,8 @@ impl Inner {
         }
     }
 
-    /// Takes in what a file held, in front of what is here.
-    pub fn take_in(&mut self, journal: &Journal, found: Found, limit: usize) {
+    /// Inserts the records of a file before those in memory.
+    pub fn insert_file(&mut self, journal: &Journal, found: Found, limit: usize) {
         self.loaded = Some(Loaded { records: found.records.len(), skipped: found.skipped });
         (self.failure, self.loads) = (None, self.loads + 1);
         let ids = self.entries.iter().enumerate().map(|(at, entry)| (entry.record.id.clone(), at));
@@ -134,14 +135,15 @@ impl Inner {
         for (record, place) in found.records {
             let entry = known.get(&record.id).map(|at| &mut self.entries[*at]).filter(|entry| entry.record == record);
             match entry {
-                // The file was let go of and is back.
+                // The file was detached and attached again.
                 Some(entry) => entry.kept = Kept::OnDisk(journal.line(place)),
                 None => older.push(Entry { record, kept: Kept::OnDisk(journal.line(place)) }),
             }
         }
         let ids = older.iter().filter_map(|entry| entry.record.id.parse::<u64>().ok());
         let highest = ids.filter(|id| *id <= HIGHEST_ID).max().unwrap_or(0);
-        // Ids given out before the file was readable may be in it already: these move behind them.
+        // Ids that were assigned before the file was readable may exist in it already, so move them behind the file's
+        // ids.
         for entry in self.entries.iter_mut().filter(|entry| !entry.kept.is_on_disk()) {
             if let Ok(id) = entry.record.id.parse::<u64>() {
                 entry.record.id = id.saturating_add(highest).to_string();
@@ -162,7 +164,7 @@ impl Inner {
 
     pub fn append(&mut self, record: Record, detail: Detail, limit: usize) {
         self.entries.push_back(Entry { record, kept: Kept::InMemory(Arc::new(detail)) });
-        self.is_news = true;
+        self.has_news = true;
         self.trim(limit);
     }
 
@@ -172,7 +174,7 @@ impl Inner {
         if let Kept::OnDisk(line) = &entry.kept {
             entry.kept = Kept::Changed(line.clone());
         }
-        self.is_news = true;
+        self.has_news = true;
         Some(entry.record.clone())
     }
 
@@ -201,21 +203,21 @@ impl Inner {
         found
     }
 
-    /// The oldest record that the file does not have as it is.
+    /// Returns the oldest record that the file does not have in its current form.
     pub fn next_to_write(&self) -> Option<(Record, Kept)> {
         let entry = self.entries.iter().find(|entry| !entry.kept.is_on_disk())?;
         Some((entry.record.clone(), entry.kept.clone()))
     }
 
-    /// A record is in the file now. If it was amended meanwhile, its line is written once more.
+    /// Marks a record as written. If it was amended in the meantime, its line is written again.
     pub fn was_written(&mut self, record: &Record, line: Line) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.record.id == record.id) {
             entry.kept = if entry.record == *record { Kept::OnDisk(line) } else { Kept::Changed(line) };
         }
     }
 
-    /// The places of all lines of this file that count, and the ids of their records. One that is about to be replaced counts
-    /// until it is.
+    /// Returns the positions of all lines of this file that are still needed, with the ids of their records. A line
+    /// that is about to be replaced is needed until then.
     pub fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, Place)> {
         let on_disk = |entry: &Entry| match &entry.kept {
             Kept::OnDisk(line) => Some((entry.record.id.clone(), line.place)),
@@ -225,7 +227,8 @@ impl Inner {
         self.entries.iter().filter_map(on_disk).collect()
     }
 
-    /// The file was rewritten: the lines are in other places. Some records may have been dropped or amended meanwhile.
+    /// Updates the positions after the file was rewritten. Some records may have been dropped or amended in the
+    /// meantime.
     pub fn were_moved(&mut self, moved: Vec<(String, Line)>) {
         let mut moved: HashMap<String, Line> = moved.into_iter().collect();
         for entry in &mut self.entries {
@@ -238,7 +241,7 @@ impl Inner {
         }
     }
 
-    /// Drops what is over the limits, the oldest first.
+    /// Drops records over the limits, the oldest first.
     fn trim(&mut self, limit: usize) {
         while self.entries.len() > limit {
             let oldest = self.entries.pop_front();
@@ -262,7 +265,7 @@ impl Inner {
     }
 }
 
-/// About how many bytes a detail takes; none if there is nothing in it.
+/// Estimates the bytes that details take; 0 if they are empty.
 fn weight_of(detail: &Detail) -> usize {
     let commits = detail.commits.iter().map(|commit| 128 + commit.subject.len() + commit.author.len());
     let files = detail.files.iter().map(|file| 64 + file.path.len());

@@ -1,7 +1,7 @@
-//! The thread that opens the history's file and writes records to it, in order, one after the other.
+//! The thread that opens the history's file and writes records to it, in order.
 //!
-//! It lives while something waits to be written. A call that never returns keeps it, and the records behind it, for ever;
-//! nothing else waits for it. When another file is attached, another thread takes over.
+//! It runs while records wait to be written. A call to the disk that never returns blocks this thread and the records
+//! behind it, and nothing else. When another file is attached, a new thread takes over.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use super::Shared;
 use super::journal::{Journal, Place};
 use super::ring::{Inner, Kept};
 
-/// When a file that could not be opened or written is tried again, if no new record comes before.
+/// The pause before the next attempt to open or write the file, if no new record arrives earlier.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// So many threads may hang in files that were let go of; after that records wait in memory.
+/// The most threads that may hang in detached files. At this limit records stay in memory.
 const MOST_THREADS: usize = 8;
 
-/// Sees to it that what waits is written: by the writer that is there, or by a new one.
+/// Makes sure that waiting records get written, by the running writer or a new one.
 pub(super) fn wake(shared: &Arc<Shared>) {
     shared.more.notify_all();
     let mut inner = shared.lock();
@@ -34,17 +34,17 @@ pub(super) fn wake(shared: &Arc<Shared>) {
         return;
     }
     let writer = Writer { shared: Arc::clone(shared), generation: inner.generation, has_ended: Cell::new(false) };
-    // Set before the thread can say that it has ended. Where no thread can be started, the next record tries again.
+    // Set before the thread can report its end. If no thread can be started, the next record tries again.
     inner.has_writer = true;
     drop(inner);
     let _ = std::thread::Builder::new().name("history".to_owned()).spawn(move || writer.write_all());
 }
 
-/// One writer, from before its thread starts until it has ended.
+/// One writer, from before the start of its thread until its end.
 struct Writer {
     shared: Arc<Shared>,
     generation: u64,
-    /// True once it gave its place to the next writer.
+    /// True once it has handed over to the next writer.
     has_ended: Cell<bool>,
 }
 
@@ -52,14 +52,14 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.writers.fetch_sub(1, Ordering::Relaxed);
         let mut inner = self.shared.lock();
-        // It panicked, or its thread could not be started.
+        // The thread panicked or could not be started.
         if inner.generation == self.generation && !self.has_ended.get() {
             inner.has_writer = false;
         }
     }
 }
 
-/// What a writer does next.
+/// The next step of a writer.
 enum Step {
     Open(PathBuf),
     Write(Box<Record>, Kept),
@@ -70,7 +70,7 @@ impl Writer {
     fn write_all(&self) {
         let mut journal = None;
         while let Some(step) = self.next_step(&mut journal) {
-            // Without the lock: each of these may take for ever.
+            // Without the lock, because each of these may block forever.
             let failed = match (step, &mut journal) {
                 (Step::Open(path), _) => self.open(&path, &mut journal),
                 (Step::Write(record, kept), Some(journal)) => self.write(&record, &kept, journal),
@@ -86,18 +86,18 @@ impl Writer {
         }
     }
 
-    /// Decides on the next step. `None`: there is none, or another file is attached; the thread ends.
+    /// Returns the next step, or `None` if there is none or another file is attached; then the thread ends.
     fn next_step(&self, journal: &mut Option<Journal>) -> Option<Step> {
         let mut inner = self.shared.lock();
         if inner.generation != self.generation {
             return None;
         }
-        inner.is_news = false;
+        inner.has_news = false;
         if journal.is_none() {
             *journal = inner.journal.take();
         }
         let Some(open) = journal.as_ref() else { return inner.path.clone().map(Step::Open) };
-        // Before the next record: records that come without a pause would put the rewrite off, and the file would grow.
+        // Before the next record, because a continuous flow of records would otherwise postpone the rewrite forever.
         if open.is_due(self.shared.limit) {
             return Some(Step::Rewrite(inner.lines_to_keep(open)));
         }
@@ -105,13 +105,13 @@ impl Writer {
             return Some(Step::Write(Box::new(record), kept));
         }
         inner.journal = journal.take();
-        // In the same moment: a record that comes now starts the next writer.
+        // In the same critical section, so that a record that arrives now starts the next writer.
         inner.has_writer = false;
         self.has_ended.set(true);
         None
     }
 
-    /// Opens and reads the file. Returns why that failed.
+    /// Opens and reads the file. Returns the reason if that failed.
     fn open(&self, path: &Path, journal: &mut Option<Journal>) -> Option<String> {
         let (opened, found) = match Journal::open(path, self.shared.limit) {
             Ok(opened) => opened,
@@ -119,14 +119,14 @@ impl Writer {
         };
         self.shared.change(|inner| {
             if inner.generation == self.generation {
-                inner.take_in(&opened, found, self.shared.limit);
+                inner.insert_file(&opened, found, self.shared.limit);
                 *journal = Some(opened);
             }
         });
         None
     }
 
-    /// Writes a record. Returns why that failed.
+    /// Writes a record. Returns the reason if that failed.
     fn write(&self, record: &Record, kept: &Kept, journal: &mut Journal) -> Option<String> {
         let detail = match kept {
             Kept::InMemory(detail) => Arc::clone(detail),
@@ -158,14 +158,14 @@ impl Writer {
                 }
             }),
             Err(error) => {
-                // It is only longer than it should be, and is rewritten when it has grown by as much again.
+                // The file is only longer than intended. The next attempt follows when it has grown by as much again.
                 journal.put_off();
                 tracing::warn!(%error, "the history file could not be compacted");
             }
         }
     }
 
-    /// Waits until a new record comes or another file is attached, or for a while.
+    /// Waits for a new record, another file, or [`TRY_AGAIN`].
     fn wait_after(&self, failure: String) {
         let is_new = self.shared.change(|inner| {
             let is_new = inner.generation == self.generation && inner.failure.as_ref() != Some(&failure);
@@ -177,7 +177,7 @@ impl Writer {
         if is_new {
             tracing::warn!("the history file {failure}; records wait in memory");
         }
-        let waits = |inner: &mut Inner| inner.generation == self.generation && !inner.is_news;
+        let waits = |inner: &mut Inner| inner.generation == self.generation && !inner.has_news;
         drop(self.shared.more.wait_timeout_while(self.shared.lock(), TRY_AGAIN, waits));
     }
 }

@@ -1,6 +1,6 @@
-//! Whether a message from outside is one of a peer's, for us, and new; and what it asks for.
+//! Verifies peer messages: authentic, addressed to this replica, and new.
 //!
-//! It knows nothing of how messages arrive, nor of what a look is.
+//! It knows nothing of how messages arrive, nor of what a sync is.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -13,45 +13,45 @@ use crate::secret::Secret;
 use super::message::{Message, SKEW, Seal};
 use super::spread;
 
-/// Seals that are remembered. A peer sends one for each push and try; past this the oldest are forgotten, and a replay of
-/// one of those costs a look that merges with others.
+/// How many signatures are remembered. A peer sends one for each push and attempt. Beyond this the oldest are
+/// forgotten, and a replay of one of them causes a sync request that is merged with others.
 const REMEMBERED: usize = 4096;
 
-/// Ids of fan-outs that are remembered, and how much of each.
+/// How many ids of fan-outs are remembered, and how much of each.
 const FAN_OUTS: usize = 256;
 const LONGEST_ID: usize = 64;
 
-/// What an authentic message asks for.
+/// What follows from an authentic message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// It is our own: an address that leads back here.
+    /// This replica sent it: one of the configured addresses is its own.
     Own,
-    /// Heard before, in another try or under another address of ours: nothing to do.
+    /// Received before, in another attempt or through another address of this replica.
     Known,
-    /// Look, after this delay.
+    /// Sync after this delay.
     Look { message: Box<Message>, delay: Duration, secret: usize },
 }
 
-/// Why a message is not listened to.
+/// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Not signed with our secret, or heard before. The sender is told no more than that.
+    /// Not signed with one of our secrets, or a replay. The answer is the same for both.
     Unauthentic,
-    /// Signed with our secret, but sealed more than a minute ago or in the future. The sender is told the same.
+    /// Signed with one of our secrets, but more than a minute ago or in the future. The sender gets the same answer.
     Clock,
-    /// Signed with our secret, but of another version, or for those who follow something else.
+    /// Signed with one of our secrets, but in another version, or for replicas that follow something else.
     NotOurs,
 }
 
-/// Judges messages and remembers them.
+/// Verifies messages and remembers them.
 #[derive(Debug)]
 pub struct Door {
     own: Message,
     seen: Mutex<Seen>,
 }
 
-/// Seals of messages that were authentic: whoever sends one again knows it already, so that comparing them has nothing to
-/// give away by its time.
+/// The signatures of authentic messages. A replayed signature is known to its sender, so comparing them in variable
+/// time reveals nothing.
 #[derive(Debug, Default)]
 struct Seen {
     order: VecDeque<Seal>,
@@ -68,14 +68,14 @@ impl Seen {
 }
 
 impl Door {
-    /// `own` is what a message of ours looks like.
+    /// `own` is the template of this replica's messages.
     #[must_use]
     pub fn new(own: Message) -> Self {
         Self { own, seen: Mutex::default() }
     }
 
     /// # Errors
-    /// [`Refused`], with nothing changed.
+    /// [`Refused`]; no state has changed.
     pub fn admit(&self, header: &[u8], body: &[u8], secrets: &[Secret], now: Timestamp) -> Result<Admitted, Refused> {
         let seal = Seal::read(header).ok_or(Refused::Unauthentic)?;
         let secret = seal.fits(body, secrets).ok_or(Refused::Unauthentic)?;
@@ -115,7 +115,8 @@ impl Door {
 
     fn is_new(&self, seal: Seal, now: i64) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is too old is refused for its age. Not in the order of age, but nearly, and all go in the end.
+        // Older signatures are rejected because of their age, so they need not be remembered. The queue is only
+        // roughly ordered by age, but every entry gets removed eventually.
         while seen.order.front().is_some_and(|oldest| now - oldest.time > SKEW) {
             seen.forget_oldest();
         }
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_heard_once_and_may_be_delayed() {
+    fn a_message_is_accepted_once_and_may_be_delayed() {
         let door = door();
         for (place, secret) in secrets().iter().enumerate() {
             let door = self::door();
@@ -180,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn strangers_old_messages_and_those_of_the_future_are_refused_alike() {
+    fn unsigned_old_and_future_messages_are_rejected() {
         let door = door();
-        let (ours, theirs) = (secrets().remove(0), Secret::new("the secret of somebody else"));
+        let (ours, theirs) = (secrets().remove(0), Secret::new("the secret of another site"));
         for (secret, time, refused) in [
             (&theirs, NOW, Some(Refused::Unauthentic)),
             (&theirs, NOW - 61, Some(Refused::Unauthentic)),
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_others_is_not_for_us_and_our_own_voice_is_known() {
+    fn messages_for_other_replicas_are_rejected_and_own_messages_recognized() {
         let door = door();
         let secret = secrets().remove(0);
         let other_ref = Message { reference: "next".into(), ..message("1") };

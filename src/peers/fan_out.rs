@@ -1,6 +1,7 @@
-//! One delivery on its way to every other replica: each name and each address for itself, three tries for each address.
+//! Delivers one message to all other replicas: each name and address independently, with up to three attempts for
+//! each address.
 //!
-//! It knows targets and fates, not which deliveries are merged or who waits for the results.
+//! It knows targets and results, but not which deliveries are merged or who reads the results.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -24,22 +25,23 @@ use super::network::Post;
 use super::tally::Tally;
 use super::{Name, News, Peers};
 
-/// The longest that one try may take, from connecting to the end of the answer.
+/// The longest time for one attempt, from connecting to the end of the response.
 pub(super) const TRY: Duration = Duration::from_secs(1);
-/// The pauses before the second and the third try.
+/// The pauses before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
-/// Peers that one fan-out speaks to at a time.
+/// The most peers that one fan-out contacts at a time.
 pub(super) const AT_A_TIME: usize = 64;
-/// Addresses beyond this are left to their polls.
+/// Addresses beyond this number get no message and depend on their polls.
 const MOST_PEERS: usize = 4096;
-/// The longest that telling all peers may take, their names included.
+/// The longest time for contacting all peers, including name resolution.
 pub(super) const ALL: Duration = Duration::from_secs(15);
-/// How long a name may take before the addresses of the last delivery are used meanwhile.
+/// How long to wait for name resolution before using the addresses of the last delivery.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// The longest that a fan-out counts as being at its first try: a name that stays silent must not hold up the next push.
+/// The longest time that a fan-out counts as being at its first attempt, so that an unresponsive name server cannot
+/// delay the next push.
 const FIRST_TRY: Duration = Duration::from_secs(3);
 
-/// One delivery on its way to all peers.
+/// The state of one delivery to all peers.
 struct FanOut {
     message: Message,
     end: Instant,
@@ -47,45 +49,47 @@ struct FanOut {
     results: watch::Sender<Vec<PeerResult>>,
     /// Limits the connections of this fan-out.
     places: Semaphore,
-    /// Taken by the first address that needs a second try; `None` inside if too many fan-outs are at theirs.
+    /// Acquired by the first address that needs a second attempt. `None` inside: too many other fan-outs are
+    /// retrying.
     retries: OnceLock<Option<OwnedSemaphorePermit>>,
 }
 
 #[derive(Default)]
 struct Progress {
     tally: Tally,
-    /// Every address that counts as a replica, our own included.
+    /// Every address that counts as a replica, including our own.
     replicas: HashSet<SocketAddr>,
-    /// Addresses that are being told: none is told twice.
-    told: HashSet<SocketAddr>,
+    /// Addresses that have been contacted; each is contacted once.
+    notified: HashSet<SocketAddr>,
 }
 
-/// One address and the result of its last try.
+/// One address and the result of its last attempt.
 struct Target {
     address: SocketAddr,
     host: String,
-    /// Which secret the next try is signed with: after a rotation, a peer may not have the new one yet.
+    /// The index of the secret for the next attempt. After a rotation, a peer may not have the new one yet.
     secret: usize,
     fate: Fate,
 }
 
-/// Held while an address or name is at its first try.
+/// Held while an address or name is at its first attempt.
 type First = mpsc::Sender<Infallible>;
 
 impl Peers {
-    /// Tells all peers, and returns when each was tried once. Names without an answer, and addresses that did not take the
-    /// message, are tried again in the background.
+    /// Contacts all peers and returns after the first attempt for each. Unresolved names and failed addresses are
+    /// retried in the background.
     pub(super) async fn once(self: Arc<Self>, news: News, results: watch::Sender<Vec<PeerResult>>) {
         let fan_out = self.begin(news, results);
         let (first, mut firsts) = mpsc::channel(1);
         let peers = Arc::clone(&self);
         self.around.tasks.spawn(async move {
-            let legs: Vec<_> = peers.names.iter().map(|name| peers.leg(&fan_out, name, first.clone())).collect();
+            let legs: Vec<_> =
+                peers.names.iter().map(|name| peers.notify_name(&fan_out, name, first.clone())).collect();
             drop(first);
             join_all(legs).await;
-            fan_out.say();
+            fan_out.log();
         });
-        // Nothing is ever sent: this ends when all of them have let go.
+        // Nothing is ever sent on this channel; it closes when every sender has been dropped.
         let _ = timeout(FIRST_TRY, firsts.recv()).await;
     }
 
@@ -93,7 +97,7 @@ impl Peers {
         let News { after, before, delivery } = news;
         let message = Message { id: unique(), after, before, delivery, ..self.own.clone() };
         let mut progress = Progress::default();
-        // Counted before the first message goes out, which says how many there are.
+        // Count the replicas before the first message is sent, because messages contain the number.
         progress.replicas.extend(self.names.iter().flat_map(|name| self.known.at_hand(name)).take(MOST_PEERS));
         FanOut {
             message,
@@ -105,29 +109,29 @@ impl Peers {
         }
     }
 
-    /// Tells all addresses of one name. If its answer takes long, those of the last delivery are told meanwhile, and what it
-    /// has besides as soon as the answer is there.
-    async fn leg(&self, fan_out: &FanOut, name: &Name, first: First) {
+    /// Contacts all addresses of one name. If resolving takes long, the addresses of the last delivery are contacted
+    /// in the meantime, and additional ones once the answer arrives.
+    async fn notify_name(&self, fan_out: &FanOut, name: &Name, first: First) {
         let host = name.to_string();
         let lookup = self.known.find(&self.around.network, name, fan_out.end);
         tokio::pin!(lookup);
         if let Ok(Ok(addresses)) = timeout(HEAD_START, &mut lookup).await {
-            let failed = self.tell_all(fan_out, &host, addresses, Some(first)).await;
+            let failed = self.notify_all(fan_out, &host, addresses, Some(first)).await;
             self.conclude_all(fan_out, failed);
             return;
         }
         let remembered = self.known.at_hand(name);
         let first = (!remembered.is_empty()).then_some(first);
-        let meanwhile = self.tell_all(fan_out, &host, remembered, first);
+        let meanwhile = self.notify_all(fan_out, &host, remembered, first);
         let looked = async {
             let addresses = lookup.await?;
-            let failed = self.tell_all(fan_out, &host, addresses.clone(), None).await;
+            let failed = self.notify_all(fan_out, &host, addresses.clone(), None).await;
             self.conclude_all(fan_out, failed);
             Ok::<_, NoAddress>(addresses)
         };
         let (failed, looked) = join(meanwhile, looked).await;
         for target in failed {
-            // A replica that is gone by now need not be told.
+            // A replica that no longer exists needs no message.
             if looked.as_ref().map_or(true, |addresses| addresses.contains(&target.address)) {
                 self.conclude(fan_out, target.address.to_string(), target.fate);
             }
@@ -139,8 +143,8 @@ impl Peers {
         }
     }
 
-    /// Tells addresses that were not told yet, in three tries. Returns those that did not take the message.
-    async fn tell_all(
+    /// Contacts addresses that have not been contacted yet, in up to three attempts. Returns those that failed.
+    async fn notify_all(
         &self,
         fan_out: &FanOut,
         host: &str,
@@ -154,41 +158,41 @@ impl Peers {
                 if progress.replicas.len() < MOST_PEERS {
                     progress.replicas.insert(address);
                 }
-                let counts = progress.replicas.contains(&address) && progress.told.insert(address);
+                let counts = progress.replicas.contains(&address) && progress.notified.insert(address);
                 if counts && !self.is_own(address) {
                     left.push(Target { address, host: host.to_owned(), secret: 0, fate: Fate::NotTried });
                 }
             }
             (left, replicas(&progress.replicas))
         };
-        // By chance, so that two fan-outs do not reach the same peers last.
+        // In random order, so that two fan-outs do not contact the same peers last.
         fastrand::shuffle(&mut left);
         let message = Message { replicas, ..fan_out.message.clone() };
-        left = self.round(fan_out, left, &message).await;
+        left = self.try_each(fan_out, left, &message).await;
         drop(first);
         for pause in PAUSES {
             if left.is_empty() || !fan_out.may_retry(&self.retries) {
                 break;
             }
             sleep(pause).await;
-            left = self.round(fan_out, left, &message).await;
+            left = self.try_each(fan_out, left, &message).await;
         }
         left
     }
 
-    /// Tries each target once and returns those that may take the message another time.
-    async fn round(&self, fan_out: &FanOut, targets: Vec<Target>, message: &Message) -> Vec<Target> {
+    /// Tries each target once and returns those for which another attempt may succeed.
+    async fn try_each(&self, fan_out: &FanOut, targets: Vec<Target>, message: &Message) -> Vec<Target> {
         let secrets = (self.around.secrets)();
         let mut left = Vec::new();
         let mut tried: FuturesUnordered<_> =
             targets.into_iter().map(|target| self.attempt(fan_out, target, message, &secrets)).collect();
         while let Some(target) = tried.next().await {
-            let may_hear = match target.fate {
+            let may_succeed = match target.fate {
                 Fate::TimedOut | Fate::Unreachable | Fate::BadAnswer => true,
                 Fate::Refused(_) => target.secret < secrets.len(),
                 _ => false,
             };
-            if may_hear {
+            if may_succeed {
                 left.push(target);
             } else {
                 self.conclude(fan_out, target.address.to_string(), target.fate);
@@ -197,7 +201,7 @@ impl Peers {
         left
     }
 
-    /// Notes the final result of one address or name.
+    /// Records the final result of one address or name.
     fn conclude(&self, fan_out: &FanOut, address: String, fate: Fate) {
         self.around.metrics.peer_message(fate.word());
         let results = {
@@ -220,7 +224,7 @@ impl Peers {
             return target;
         };
         let permits = async { (fan_out.places.acquire().await, self.connections.acquire().await) };
-        // Neither is ever closed, so an error means the same as no time left.
+        // Neither semaphore is ever closed, so an error can be treated as a timeout.
         let Ok((Ok(_place), Ok(_connection))) = timeout_at(fan_out.end, permits).await else {
             target.fate = Fate::NotTried;
             return target;
@@ -244,7 +248,7 @@ impl Peers {
         target
     }
 
-    /// How many replicas there are by what the names say within `patience`.
+    /// Counts the replicas that the names resolve to within `patience`.
     pub(super) async fn count(&self, patience: Duration) -> u32 {
         let end = Instant::now() + patience;
         let asked = self.names.iter().map(|name| self.known.find(&self.around.network, name, end));
@@ -264,32 +268,32 @@ impl FanOut {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs what became of it.
-    fn say(&self) {
+    /// Logs the final result.
+    fn log(&self) {
         let progress = self.progress();
         let (told, failed) = (progress.tally.told(), progress.tally.failed());
         let delivery = self.message.delivery.as_deref();
         if failed > 0 {
             let some = progress.tally.failures();
-            tracing::warn!(delivery.id = delivery, "{told} peers were told, {failed} were not: {some}");
+            tracing::warn!(delivery.id = delivery, "notified {told} peers, {failed} failed: {some}");
         } else {
-            tracing::info!(delivery.id = delivery, "{told} peers were told");
+            tracing::info!(delivery.id = delivery, "notified {told} peers");
         }
     }
 
-    /// True if this fan-out is among those that may try an address again.
+    /// Returns true if this fan-out is among those that may retry.
     fn may_retry(&self, all: &Arc<Semaphore>) -> bool {
         self.retries.get_or_init(|| Arc::clone(all).try_acquire_owned().ok()).is_some()
     }
 }
 
-/// A fleet with both families has two addresses for each replica.
+/// Counts replicas. In a dual-stack fleet each replica has two addresses.
 fn replicas(addresses: &HashSet<SocketAddr>) -> u32 {
     let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
     u32::try_from(v4.max(addresses.len() - v4)).unwrap_or(u32::MAX)
 }
 
-/// Different each time. It need not be hard to guess: it is signed.
+/// Returns a different value each time. It need not be unpredictable, because messages are signed.
 pub(super) fn unique() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

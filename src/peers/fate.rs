@@ -1,6 +1,6 @@
-//! What became of the message to one peer, and the word for it in records and metrics.
+//! The result of the message to one peer, and its word in records and metrics.
 //!
-//! Pure: it judges answers, it does not send anything.
+//! Pure functions: they interpret responses and send nothing.
 
 use std::io;
 
@@ -9,40 +9,40 @@ use jiff::fmt::rfc2822;
 use super::message::{NO_SECRET_CODE, SKEW};
 use super::network::Answer;
 
-/// What became of the message to one peer.
+/// The result of the message to one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Told,
-    /// An address that leads back to ourselves: no peer at all.
+    /// The address belongs to this replica.
     Own,
-    /// It answered 401.
+    /// The peer answered 401.
     Refused(Disagreement),
-    /// It knows our secret and follows something else, or speaks another version.
+    /// The peer has the same secret but follows something else, or uses another version of the message.
     NotOurs,
     TimedOut,
     Unreachable,
-    /// Something answered that is no pushsync.
+    /// The response did not come from a pushsync.
     BadAnswer,
-    /// The name server says that the name has no address.
+    /// The name server answered that the name has no address.
     Unresolved,
     /// No name server answered.
     NoDnsAnswer,
-    /// We have no secret to sign with.
+    /// This replica has no secret to sign with.
     NoSecret,
-    /// The time for all peers was over.
+    /// The time limit for all peers was reached.
     NotTried,
 }
 
-/// Why a peer refuses our signature, as far as its answer shows. It says the same to all; but it dates its answers.
+/// Why a peer rejects our signature. Its response is always the same, but the `Date` header shows its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disagreement {
-    /// The answer had no date.
+    /// The response had no date.
     Unknown,
-    /// The clocks agree, so it is the secret.
+    /// The clocks agree, so the secrets differ.
     Secrets,
-    /// It has no secret yet.
+    /// The peer has no secret yet.
     NoSecret,
-    /// Its clock is so many seconds ahead of ours; behind if negative.
+    /// By how many seconds the peer's clock is ahead of ours; negative: behind.
     Clocks(i64),
 }
 
@@ -65,7 +65,7 @@ impl Fate {
         }
     }
 
-    /// The same for records and the log; a refusal says what the two disagree about.
+    /// The word in records and the log. For a rejection it includes the reason.
     #[must_use]
     pub fn text(self) -> String {
         match self {
@@ -80,7 +80,7 @@ impl Fate {
     }
 }
 
-/// The fate of a message that was answered at `now`, in seconds since 1970. `date` is the answer's own time.
+/// Interprets a response that arrived at `now`, in seconds since 1970. `date` is the response's `Date` header.
 pub(super) fn of_answer(answer: &Answer, date: Option<&str>, now: i64) -> Fate {
     #[derive(serde::Deserialize)]
     struct Said {
@@ -102,14 +102,14 @@ pub(super) fn of_answer(answer: &Answer, date: Option<&str>, now: i64) -> Fate {
 fn disagreement(date: Option<&str>, now: i64) -> Disagreement {
     let Some(date) = date.and_then(|date| rfc2822::parse(date).ok()) else { return Disagreement::Unknown };
     let ahead = date.timestamp().as_second() - now;
-    // The date has whole seconds, and the answer was some milliseconds on its way.
+    // The header has a resolution of a second, and the response took some milliseconds.
     if ahead.abs() >= SKEW { Disagreement::Clocks(ahead) } else { Disagreement::Secrets }
 }
 
-/// The fate of a message that got no answer that could be read.
+/// Interprets a failed exchange.
 pub(super) fn of_failure(error: &io::Error) -> Fate {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    // An answer came, but not in http as we read it.
+    // A response arrived that was no valid HTTP.
     let answered = cause.map_or(error.get_ref().is_some(), hyper::Error::is_parse);
     if answered { Fate::BadAnswer } else { Fate::Unreachable }
 }

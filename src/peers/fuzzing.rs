@@ -1,4 +1,4 @@
-//! What must hold for any message that says it is a peer's (see src/fuzzing.rs).
+//! Properties that must hold for any peer message (see src/fuzzing.rs).
 
 use jiff::Timestamp;
 
@@ -10,8 +10,8 @@ use super::spread;
 
 const NOW: i64 = 1_700_000_000;
 
-/// The first line is the header, the rest the body. A stranger's is never heard; the same body sealed by us is heard at most
-/// once, only for us, and only in its minute.
+/// The first line is the header, the rest the body. An unsigned message is never accepted. The same body with a valid
+/// signature is accepted at most once, only if it is for this replica, and only within a minute.
 pub(crate) fn peer_message(data: &[u8]) {
     let (header, body) = two_parts(data);
     let own = Message::new("https://git.test/a/b.git", "main", "us");
@@ -21,10 +21,10 @@ pub(crate) fn peer_message(data: &[u8]) {
         let now = Timestamp::from_second(now).expect("a time of this century");
         door.admit(header, body, &secrets, now)
     };
-    assert_eq!(admit(header, body, NOW), Err(Refused::Unauthentic), "a stranger was heard");
+    assert_eq!(admit(header, body, NOW), Err(Refused::Unauthentic), "an unsigned message was accepted");
     if let Some(read) = Seal::read(header) {
         let (time, hex) = header.split_at(header.len() - 64);
-        assert_eq!(format!("t={},v1=", read.time).as_bytes(), time, "one form and no other");
+        assert_eq!(format!("t={},v1=", read.time).as_bytes(), time, "only one form is valid");
         assert_eq!(crate::signature::parse_hex(hex), Some(read.mac));
     }
 
@@ -42,7 +42,7 @@ pub(crate) fn peer_message(data: &[u8]) {
             assert_eq!(Message::read(&written).as_ref(), Some(&*message));
         }
         Ok(Admitted::Own) => assert_eq!(Message::read(body).map(|message| message.from), Some(own.from.clone())),
-        Ok(Admitted::Known) => panic!("known at first hearing"),
+        Ok(Admitted::Known) => panic!("a new message was taken for a known one"),
         Err(Refused::NotOurs) => {
             let ours = |message: &Message| message.repo == own.repo && message.reference == own.reference;
             assert!(!Message::read(body).is_some_and(|message| ours(&message)));
@@ -52,7 +52,7 @@ pub(crate) fn peer_message(data: &[u8]) {
     assert_eq!(admit(sealed.as_bytes(), body, NOW), Err(Refused::Unauthentic), "the replay");
 }
 
-/// The first line, and what is behind it.
+/// Splits at the first line break.
 fn two_parts(data: &[u8]) -> (&[u8], &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())

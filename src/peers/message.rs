@@ -1,15 +1,16 @@
-//! What one replica says to another: a few words, signed with a key made from the webhook secret, good for a minute.
+//! The message between replicas: small, signed with a key derived from the webhook secret, valid for a minute.
 //!
-//! Nothing of it is read before its signature holds. It knows no http but the name of one header.
+//! The content is parsed only after the signature has been verified. The module knows nothing of HTTP except the name
+//! of one header.
 
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 use crate::signature::{Signer, parse_hex};
 
-/// The header that carries time and signature.
+/// The header with the time and the signature.
 pub const SIGNATURE: &str = "x-pushsync-signature";
-/// The longest body that is read.
+/// The largest body that is read.
 pub const LARGEST: usize = 4 * 1024;
 /// How far the clocks of two replicas may differ, in seconds.
 pub const SKEW: i64 = 60;
@@ -19,19 +20,20 @@ pub const NO_SECRET_CODE: &str = "no_secret";
 
 /// The version of the message; a replica of another release may speak another one during a rollout.
 const VERSION: u32 = 1;
-/// What the derived key is for. A signature of GitHub's is of no use here, nor one of ours there.
+/// The purpose of the derived key. It differs from GitHub's signature, so neither signature is valid in place of the
+/// other.
 const PURPOSE: &[u8] = b"pushsync-peer-v1";
 
 /// The body, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// The version. What is read is of ours, and what [`Message::new`] makes.
+    /// The version. Messages that [`Message::new`] makes and [`Message::read`] returns have the current one.
     pub v: u32,
-    /// The remote, redacted, and the ref, both as configured: a replica that follows something else is not meant.
+    /// The remote, redacted, and the ref, both as configured. Replicas that follow something else ignore the message.
     pub repo: String,
     #[serde(rename = "ref")]
     pub reference: String,
-    /// What the webhook said the ref has now, and had before.
+    /// The commits after and before the push, according to the webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,24 +41,25 @@ pub struct Message {
     /// The id of the webhook's delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
-    /// The same in every try and at every address: who hears it twice looks once.
+    /// The same in every attempt and for every address, so that a receiver can recognize duplicates.
     pub id: String,
-    /// Which process sends it, so that it recognizes itself under an address that it did not know to be its own.
+    /// Identifies the sending process, so that it recognizes itself under an address that it did not know to be its
+    /// own.
     pub from: String,
-    /// How many replicas there are, by the sender's count; how far their looks are spread follows from it.
+    /// The number of replicas that the sender knows. The receivers spread their syncs accordingly.
     pub replicas: u32,
-    /// Different in every try, so that no two messages have the same signature.
+    /// Different in every attempt, so that no two messages have the same signature.
     pub nonce: String,
 }
 
-/// Only the version, which is looked at before anything else.
+/// The version alone, which is checked before the rest is parsed.
 #[derive(Deserialize)]
 struct Versioned {
     v: u32,
 }
 
 impl Message {
-    /// A message of our version; the other fields are the caller's.
+    /// Returns a message of the current version; the caller sets the remaining fields.
     #[must_use]
     pub fn new(repo: &str, reference: &str, from: &str) -> Self {
         Self {
@@ -73,7 +76,7 @@ impl Message {
         }
     }
 
-    /// Reads a body whose signature holds. `None`: another version, or no message at all.
+    /// Parses a body whose signature has been verified. Returns `None` for another version or an invalid message.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let versioned: Versioned = serde_json::from_slice(body).ok()?;
@@ -81,7 +84,7 @@ impl Message {
     }
 }
 
-/// The value of the header for a message that is sent at `time` (seconds since 1970).
+/// Returns the header for a body that is sent at `time` (seconds since 1970).
 #[must_use]
 pub fn seal(secret: &Secret, time: i64, body: &[u8]) -> String {
     seal_for(PURPOSE, secret, time, body)
@@ -93,7 +96,7 @@ pub fn seal_for(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> Stri
     format!("t={time},v1={}", signer(purpose, secret, time, body).hex())
 }
 
-/// What the header says, true or not.
+/// The parsed header, not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seal {
     /// Seconds since 1970.
@@ -102,11 +105,11 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Reads `t=<seconds>,v1=<64 hex digits>`, in this form and no other.
+    /// Parses `t=<seconds>,v1=<64 hex digits>` in exactly this form.
     #[must_use]
     pub fn read(value: &[u8]) -> Option<Self> {
         let (time, mac) = std::str::from_utf8(value).ok()?.strip_prefix("t=")?.split_once(",v1=")?;
-        // A sign or a leading zero would be another text for the same number.
+        // A sign or a leading zero would be a second form of the same number.
         let plain = (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
         if !plain || (time.len() > 1 && time.starts_with('0')) {
             return None;
@@ -114,8 +117,8 @@ impl Seal {
         Some(Self { time: time.parse().ok()?, mac: parse_hex(mac.as_bytes())? })
     }
 
-    /// The place of the secret that sealed the body. Every secret is tried, so that the time tells nothing about which
-    /// one fits.
+    /// Returns the index of the secret that signed the body. Checks every secret, so that the time does not reveal
+    /// which one matched.
     #[must_use]
     pub fn fits(&self, body: &[u8], secrets: &[Secret]) -> Option<usize> {
         self.fits_for(PURPOSE, body, secrets)
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_fits_its_body_its_time_and_its_secret_only() {
+    fn a_signature_is_valid_for_its_body_time_and_secret_only() {
         let secrets = ["the first secret of all", "the second secret of all"].map(Secret::new);
         let header = seal(&secrets[1], 1_700_000_000, b"body");
         let sealed = Seal::read(header.as_bytes()).unwrap();

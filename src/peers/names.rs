@@ -1,7 +1,7 @@
-//! Peers' names to addresses: asked for again while there is no answer, with the addresses of the last delivery at hand.
+//! Resolves the peers' names: retries until there is an answer, and remembers the addresses of the last delivery.
 //!
-//! One lost packet costs a resolver five seconds, so a second question beside the first is often answered sooner. It must not
-//! know what the addresses are for.
+//! A lost packet costs the system's resolver five seconds, so a second concurrent query is often answered sooner.
+//! This module must not know what the addresses are for.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,31 +16,32 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Name, Network};
 
-/// The pauses between two questions for one name; the last one repeats.
+/// The pauses between two queries for one name; the last one repeats.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// Questions for one name that may be open in the whole process. The system's resolver cannot be interrupted: each of these
-/// holds a thread until the resolver gives up by itself.
+/// The most open queries for one name in the whole process. The system's resolver cannot be interrupted, so each
+/// query occupies a thread until the resolver gives up.
 const MOST_OPEN: usize = 3;
-/// A name that does not exist by so many answers is not asked for again. A headless Service has none while it has no pods.
+/// After this many answers that the name does not exist, it is not queried again. A headless Service has no addresses
+/// while it has no pods.
 const MOST_DENIALS: usize = 3;
 
 /// Why a name has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoAddress {
-    /// The name server says that there is no such name, or that it has no address.
+    /// The name server answered that the name does not exist or has no address.
     NoSuchName,
-    /// No name server answered, or it could not say.
+    /// No name server answered, or it reported an error.
     NoAnswer,
 }
 
-/// What is known of the names.
+/// The state of all names.
 #[derive(Debug, Default)]
 pub(super) struct Names(Mutex<HashMap<String, Known>>);
 
 #[derive(Debug)]
 struct Known {
-    /// What the name had when it was asked for last.
+    /// The addresses of the last answer.
     addresses: Vec<SocketAddr>,
     open: Arc<Semaphore>,
 }
@@ -52,7 +53,8 @@ impl Default for Known {
 }
 
 impl Names {
-    /// The addresses that need no question: an IP address's own, else those of the last answer.
+    /// Returns the addresses that need no query: the address itself if the name is one, else those of the last
+    /// answer.
     pub(super) fn at_hand(&self, name: &Name) -> Vec<SocketAddr> {
         match literal(name) {
             Some(address) => vec![address],
@@ -60,7 +62,7 @@ impl Names {
         }
     }
 
-    /// Asks for a name until it has addresses, and not after `end`. The first answer counts, whichever question it is for.
+    /// Queries a name until it has addresses, or until `end`. The first answer counts, whichever query it belongs to.
     ///
     /// # Errors
     /// [`NoAddress`]
@@ -74,13 +76,13 @@ impl Names {
             return Ok(vec![address]);
         }
         let open = self.with(name, |known| Arc::clone(&known.open));
-        let mut questions = FuturesUnordered::new();
+        let mut queries = FuturesUnordered::new();
         let mut pauses = PAUSES.into_iter();
         let mut again = Instant::now();
         let mut denials = 0;
         loop {
             tokio::select! {
-                Some(answer) = questions.next() => match answer {
+                Some(answer) = queries.next() => match answer {
                     Ok(addresses) => {
                         let addresses = canonical(addresses);
                         self.with(name, |known| known.addresses.clone_from(&addresses));
@@ -96,7 +98,7 @@ impl Names {
                 },
                 () = sleep_until(again), if again < end => {
                     again = Instant::now() + pauses.next().unwrap_or(PAUSES[PAUSES.len() - 1]);
-                    questions.push(ask(Arc::clone(network), Arc::clone(&open), name.clone()));
+                    queries.push(query(Arc::clone(network), Arc::clone(&open), name.clone()));
                 }
                 () = sleep_until(end) => {
                     return Err(if denials > 0 { NoAddress::NoSuchName } else { NoAddress::NoAnswer });
@@ -111,15 +113,15 @@ impl Names {
     }
 }
 
-/// One question. It goes on, and counts as open, when its answer is not wanted any more.
-async fn ask(network: Arc<dyn Network>, open: Arc<Semaphore>, name: Name) -> Result<Vec<SocketAddr>, NoAddress> {
+/// Sends one query. It continues, and counts as open, even if the caller no longer waits for the answer.
+async fn query(network: Arc<dyn Network>, open: Arc<Semaphore>, name: Name) -> Result<Vec<SocketAddr>, NoAddress> {
     let permit = open.acquire_owned().await.map_err(|_closed| NoAddress::NoAnswer)?;
-    let question = tokio::spawn(async move {
+    let query = tokio::spawn(async move {
         let answer = network.resolve(&name.host, name.port).await;
         drop(permit);
         answer
     });
-    match question.await {
+    match query.await {
         Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
         Ok(Ok(_)) => Err(NoAddress::NoSuchName),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(NoAddress::NoSuchName),

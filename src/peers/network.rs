@@ -1,6 +1,7 @@
-//! The way to the other replicas: names to addresses, one small POST over a plain connection.
+//! The network access of peers: name resolution and a small POST over a plain connection.
 //!
-//! A trait, so that a fleet of a thousand can be had in a test. It must not know what is sent, nor what an answer means.
+//! A trait, so that tests can simulate a fleet of a thousand replicas. It must not know what is sent, nor what a
+//! response means.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -17,48 +18,48 @@ use tokio::net::TcpStream;
 use super::message::SIGNATURE;
 use crate::names;
 
-/// Of an answer no more than this is read: whoever answers at a peer's address need not be one.
+/// How much of a response body is read. The server at a peer's address may not be a pushsync.
 const LONGEST_ANSWER: usize = 4 * 1024;
-/// The smallest buffer for an answer's head that hyper takes.
+/// The smallest buffer for a response head that hyper accepts.
 const LONGEST_HEAD: usize = 8 * 1024;
 
-/// One message on its way.
+/// A message to send.
 #[derive(Clone, Debug)]
 pub struct Post {
     /// The `Host` header.
     pub host: String,
     pub path: String,
-    /// The value of the signature's header.
+    /// The value of the signature header.
     pub seal: String,
     pub body: Vec<u8>,
 }
 
-/// What came back.
+/// The response to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-/// Names and connections. Time limits are the caller's.
+/// Name resolution and connections. The caller applies time limits.
 pub trait Network: Send + Sync {
-    /// Every address that a name has now. Of the kind "not found" is the error of a name that does not exist, and no other.
+    /// Returns every current address of a name. The error kind is `NotFound` only if the name does not exist.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// True if packets to this address do not leave the machine (the pod).
+    /// Returns true if packets to this address do not leave the machine (the pod).
     fn is_local(&self, ip: IpAddr) -> bool;
 
-    /// Sends a message and waits for the answer.
+    /// Sends a message and returns the response.
     fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>>;
 
-    /// The same, with the answer's header `Date` if there is one.
+    /// The same, with the response's `Date` header if there is one.
     fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(Answer, Option<String>)>> {
         Box::pin(async move { Ok((self.post(to, post).await?, None)) })
     }
 }
 
-/// The real one: the system's resolver and TCP. No proxy, no redirect, no TLS: peers talk inside the cluster, and the
-/// message is signed and holds no secret.
+/// The system's resolver and TCP. No proxy, redirect or TLS: the peers are inside the cluster, and messages are
+/// signed and contain no secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp;
 
@@ -73,15 +74,15 @@ impl Network for Tcp {
         })
     }
 
-    /// Connecting a UDP socket sends nothing, but makes the kernel choose the address to send from; to ourselves, that is
-    /// the very address. (Asking for the list of interfaces would take unsafe code.)
+    /// Connecting a UDP socket sends nothing, but makes the kernel choose the source address. For a local destination
+    /// that is the destination itself. (Listing the interfaces would take unsafe code.)
     fn is_local(&self, ip: IpAddr) -> bool {
         let any: IpAddr = match ip {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let chosen = UdpSocket::bind((any, 0)).and_then(|socket| {
-            // Any port but 0.
+            // Any port except 0.
             socket.connect((ip, 9))?;
             socket.local_addr()
         });
@@ -120,15 +121,16 @@ impl Network for Tcp {
             tokio::pin!(exchange);
             tokio::select! {
                 answer = &mut exchange => answer,
-                // The other side is done; what it said may still be waiting to be read.
+                // The other side has closed the connection, but its response may still be in the buffer.
                 _ = connection => exchange.await,
             }
         })
     }
 }
 
-/// True if the name does not exist or has no address (getaddrinfo(3), `EAI_NONAME` and `EAI_NODATA`). The standard library
-/// passes on the resolver's words alone, which the C library does not translate for a program that sets no locale.
+/// Returns true if the name does not exist or has no address (getaddrinfo(3), `EAI_NONAME` and `EAI_NODATA`). The
+/// standard library only exposes the resolver's text, which the C library does not translate for a program that sets
+/// no locale.
 fn is_denial(error: &io::Error) -> bool {
     let words = error.to_string();
     [
@@ -149,9 +151,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_addresses_are_told_from_others() {
+    fn own_addresses_are_recognized() {
         assert!(Tcp.is_local(Ipv4Addr::LOCALHOST.into()));
-        // From the documentation's network (RFC 5737), which nobody has.
+        // An address of the documentation network (RFC 5737), which no machine has.
         assert!(!Tcp.is_local(Ipv4Addr::new(192, 0, 2, 1).into()));
     }
 
@@ -159,14 +161,14 @@ mod tests {
     async fn a_name_resolves_and_a_bad_one_does_not() {
         let found = Tcp.resolve("localhost", 80).await.unwrap();
         assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
-        // Refused by the resolver itself: no name server is asked.
+        // The resolver rejects it without asking a name server.
         let error = Tcp.resolve("no such name", 80).await.expect_err("it has blanks");
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         let lost = io::Error::other("failed to lookup address information: Temporary failure in name resolution");
         assert!(!is_denial(&lost));
     }
 
-    /// Answers one connection with these bytes and returns what was asked.
+    /// Answers one connection with these bytes and returns the request.
     async fn exchange(answer: &'static [u8]) -> (io::Result<Answer>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = listener.local_addr().unwrap();
@@ -178,7 +180,7 @@ mod tests {
                 length += stream.read(&mut asked[length..]).await.unwrap();
             }
             asked.truncate(length);
-            // A sender that has had enough hangs up.
+            // A client that stops reading closes the connection.
             let _ = stream.write_all(answer).await;
             String::from_utf8(asked).unwrap()
         });
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_answers_nonsense_or_without_end_is_cut_short() {
+    async fn invalid_and_endless_responses_are_errors() {
         let filler = "x".repeat(100_000);
         let long: &'static str = format!("HTTP/1.1 202 Accepted\r\nContent-Length: 100000\r\n\r\n{filler}").leak();
         let endless: &'static str = format!("HTTP/1.1 202 Accepted\r\nX: {filler}").leak();

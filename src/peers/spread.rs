@@ -1,17 +1,18 @@
-//! How far apart the replicas of a fleet look at the remote, so that a large one does not strike it at once.
+//! Spreads the syncs of a large fleet over time, so that its replicas do not all contact the remote at once.
 //!
-//! It knows numbers of replicas and times, nothing else.
+//! Pure functions of the number of replicas.
 
 use std::time::Duration;
 
-/// Fewer replicas than this need no spreading: the remote of a small site sees more than that from one browser.
+/// A fleet with fewer replicas is not spread; their requests are no load for a remote.
 const SMALL: u32 = 10;
-/// Looks a second that one push may cause at the remote, on average, while that keeps everybody within [`LONGEST`].
+/// The average number of requests per second that one push may cause at the remote, as long as the window stays below
+/// [`LONGEST`].
 const LOOKS_PER_SECOND: u32 = 50;
-/// No replica waits longer than this, however large the fleet is: somebody is about to reload the page.
+/// The longest window, independent of the fleet's size: a push should be visible within seconds.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The time over which a fleet of that size spreads its looks: none for a small one.
+/// Returns the time over which a fleet of that size spreads its syncs; zero for a small fleet.
 #[must_use]
 pub fn window(replicas: u32) -> Duration {
     if replicas < SMALL {
@@ -20,7 +21,7 @@ pub fn window(replicas: u32) -> Duration {
     (Duration::from_secs(1) * replicas / LOOKS_PER_SECOND).min(LONGEST)
 }
 
-/// One replica's share of the window, chosen uniformly.
+/// Returns one replica's delay, uniformly distributed over the window.
 #[must_use]
 pub fn delay(replicas: u32) -> Duration {
     window(replicas).mul_f64(fastrand::f64())

@@ -1,12 +1,12 @@
-//! The results of one fan-out, as a record shows them: every peer of a small fleet, the exceptions of a large one.
+//! Summarizes the results of one fan-out for the record: every peer of a small fleet, the exceptions of a large one.
 //!
-//! It knows words and addresses, nothing of how they came about.
+//! It knows addresses and results, not how they were obtained.
 
 use crate::api::PeerResult;
 
 use super::fate::Fate;
 
-/// Peers of each kind that are named. A record of a thousand names would be of no use to anybody, in every snapshot.
+/// The most peers of each kind that are named. A record with a thousand names would be too long for every snapshot.
 const NAMED: usize = 50;
 
 /// Results so far.
@@ -41,7 +41,7 @@ impl Tally {
         self.failed.len() + self.more_failed
     }
 
-    /// The failures that are named, in words.
+    /// Describes the first failures.
     #[must_use]
     pub fn failures(&self) -> String {
         let words: Vec<String> =
@@ -49,7 +49,7 @@ impl Tally {
         words.join(", ")
     }
 
-    /// For the record: failures first, each in the order of the addresses.
+    /// Returns the results for the record: failures first, each group sorted by address.
     #[must_use]
     pub fn results(&self) -> Vec<PeerResult> {
         let mut failed = self.failed.clone();
