@@ -1,6 +1,6 @@
-//! Log lines: one JSON object a line for machines, readable text for a terminal, always without secrets.
+//! Log output: one JSON object per line for machines, or readable text for a terminal, always without secrets.
 //!
-//! It knows nothing of what is logged; a stderr that is broken, or that nothing reads, is no reason to stop.
+//! It knows nothing of what is logged. A stderr that is broken or not read never stops the program.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -25,7 +25,7 @@ pub use line::printable;
 use line::{Fields, Line};
 use writer::Writer;
 
-/// How lines look.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
@@ -41,7 +41,7 @@ pub struct Options {
     pub verbosity: u8,
 }
 
-/// Makes stderr the place for log lines. Has no effect if the process has a subscriber already.
+/// Sends log lines to stderr. Has no effect if the process already has a subscriber.
 pub fn init(options: Options) {
     let terminal = std::io::stderr().is_terminal();
     let format = options.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
@@ -52,29 +52,29 @@ pub fn init(options: Options) {
         fields.add("message", "log lines were dropped: nothing read standard error".into());
         fields.add("dropped", dropped.into());
         let line = Line { at: Clock::real().now(), level: tracing::Level::WARN, fields, outer: Vec::new() };
-        look(&line, format, colour)
+        render(&line, format, colour)
     });
     let for_layer = writer.clone();
     let layer = Lines::new(format, colour, options.verbosity, Clock::real(), move |line: &str| for_layer.write(line));
-    // Fails only if there is one already, which then is the one to keep.
+    // Fails only if a subscriber exists already, which is then kept.
     if tracing::subscriber::set_global_default(subscriber(layer)).is_ok() {
         let _ = WRITER.set(writer);
-        // Written as every other line: the thread that panicked may be the one that answers probes.
+        // Log panics like other lines, without blocking: the panicking thread may be the one that answers probes.
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
 }
 
-/// Where lines go, once [`init`] has set it up.
+/// The writer of [`init`].
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// Waits until every line so far is written, or for so long. To be called before the process ends.
+/// Waits until all lines so far are written, or until `within` has passed. Call it before the process ends.
 pub fn flush(within: Duration) {
     if let Some(writer) = WRITER.get() {
         writer.flush(within);
     }
 }
 
-fn look(line: &Line, format: Format, colour: bool) -> String {
+fn render(line: &Line, format: Format, colour: bool) -> String {
     match format {
         Format::Json => line.json(),
         Format::Text => line.text(colour),
@@ -89,7 +89,7 @@ fn subscriber<W: Fn(&str) + Send + Sync + 'static>(layer: Lines<W>) -> impl Subs
 struct Lines<W> {
     format: Format,
     colour: bool,
-    /// The most talkative level of this crate that is written.
+    /// The most verbose level of this crate that is written.
     ours: LevelFilter,
     clock: Clock,
     write: W,
@@ -106,7 +106,7 @@ impl<W: Fn(&str) + Send + Sync + 'static> Lines<W> {
     }
 }
 
-/// Whether a line or span is of this crate (the program's own target has the same first part).
+/// Returns true for a line or span of this crate (the program's own target has the same first part).
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     let crate_name = metadata.target().split("::").next().unwrap_or_default();
     crate_name == env!("CARGO_CRATE_NAME")
@@ -118,7 +118,7 @@ where
     W: Fn(&str) + Send + Sync + 'static,
 {
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        // Other crates are heard only when something is wrong: their debug lines may hold anything.
+        // Other crates may log only warnings and errors, because their debug lines may contain secrets.
         let limit = if is_ours(metadata) { self.ours } else { LevelFilter::WARN };
         *metadata.level() <= limit
     }
@@ -154,7 +154,7 @@ where
             }
         }
         let line = Line { at, level, fields, outer };
-        (self.write)(&look(&line, self.format, self.colour));
+        (self.write)(&render(&line, self.format, self.colour));
     }
 }
 

@@ -1,6 +1,7 @@
-//! `pushsync ping`: signs a delivery as GitHub would, sends it, and says in plain words what came back.
+//! `pushsync ping`: signs a delivery as GitHub would, sends it, and explains the response.
 //!
-//! It knows the wire and nothing of the sidecar, so that it tests what a forge would meet: names, routes, TLS, the secret.
+//! It uses only the network and knows nothing of the sidecar's code, so it tests what a forge depends on: names,
+//! routes, TLS, the secret.
 
 mod answer;
 mod arguments;
@@ -19,14 +20,14 @@ use crate::secret_file;
 use crate::signature::{PING, PING_HEADER, Signer, sign};
 
 use answer::Answer;
-use arguments::Asked;
+use arguments::PingCommand;
 
-/// GitHub itself gives up after ten seconds.
+/// GitHub's own timeout for deliveries.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes of the answer that are shown.
+/// How many bytes of the response are shown.
 const MOST_SHOWN: usize = 4096;
 
-/// What to send where. No `Debug`: the URL may hold a password.
+/// The parameters of one delivery. No `Debug`, because the URL may contain a password.
 #[derive(Clone)]
 struct Options {
     url: reqwest::Url,
@@ -37,28 +38,29 @@ struct Options {
     repo: Option<String>,
 }
 
-/// What a `push` event announces.
+/// The content of a `push` event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Push {
-    /// A full name.
+    /// The full name of the ref.
     reference: String,
     before: String,
     after: String,
 }
 
-/// Does what the arguments after the word `ping` say: what came back goes to `output`, mistakes in the arguments go to
-/// `complaints`. Returns the exit code: 0 if a pushsync took the delivery, 2 for an unknown flag, else 1.
+/// Runs `pushsync ping` with the arguments after that word. The response is written to `output`, errors in the
+/// arguments to `complaints`. Returns the exit code: 0 if a pushsync accepted the delivery, 2 for an unknown flag,
+/// else 1.
 ///
 /// # Errors
-/// Only if one of the two cannot be written to.
+/// Only if one of the two writers fails.
 pub async fn run(
     arguments: Vec<OsString>,
     output: &mut impl Write,
     complaints: &mut impl Write,
 ) -> std::io::Result<u8> {
     match arguments::parse(arguments) {
-        Ok(Asked::Send(options)) => send(&options, output).await,
-        Ok(Asked::Print(text)) => write!(output, "{text}").map(|()| 0),
+        Ok(PingCommand::Send(options)) => send(&options, output).await,
+        Ok(PingCommand::Print(text)) => write!(output, "{text}").map(|()| 0),
         Err(exit) => write!(complaints, "{}", exit.text).map(|()| exit.code),
     }
 }
@@ -79,7 +81,7 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
     let delivery = payload::delivery_id();
     let builder = reqwest::Client::builder()
         .timeout(DEADLINE)
-        // A forge does not follow them either.
+        // Forges do not follow redirects either.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")));
     let proxies = Proxies::of_environment();
@@ -115,7 +117,7 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
             let after = start.elapsed().as_millis();
             writeln!(output, "No answer after {after} ms: {}", printable(&scrub(&answer::chain(&error))))?;
             let spoken = if answer::may_speak_otherwise(&error) && straight {
-                probe::look_again(&options.url).await
+                probe::detect_protocol(&options.url).await
             } else {
                 None
             };
@@ -127,7 +129,7 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
     let asks_for_login = response.headers().contains_key(reqwest::header::WWW_AUTHENTICATE);
     writeln!(output, "{status} after {} ms", start.elapsed().as_millis())?;
     let mut shown = Vec::new();
-    // An answer that breaks off has told its status, which is what counts.
+    // If the body breaks off, the status has been received, and only the status decides.
     while let Ok(Some(chunk)) = response.chunk().await {
         shown.extend_from_slice(&chunk);
         if shown.len() > MOST_SHOWN {
@@ -147,7 +149,8 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
     Ok(u8::from(!answer.is_taken()))
 }
 
-/// The proof that does not travel in `X-Hub-Signature-256`, so that a receiver can say that this one was lost.
+/// Returns the second signature, whose header differs from `X-Hub-Signature-256`, so that the receiver can report
+/// that the first one was lost.
 fn proof(secret: &Secret, body: &[u8]) -> String {
     let mut signer = Signer::derived(secret, PING);
     signer.update(body);

@@ -1,7 +1,7 @@
-//! The proxy for an address, from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, as curl and git read them.
+//! Selects the proxy for a URL from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, like curl and git.
 //!
-//! A leaf. Every HTTP client of the program (git, LFS, hooks, `ping`, the dashboard) asks here and nowhere else, so that one
-//! setting means the same to all of them. It must not know what is requested.
+//! A leaf module. Every HTTP client of the program (git, LFS, hooks, `ping`, the dashboard) uses it, so that the
+//! variables mean the same for all of them. It must not know what is requested.
 
 mod exceptions;
 
@@ -15,14 +15,14 @@ use crate::secret::Secret;
 
 use exceptions::Exceptions;
 
-/// A proxy. `Display` shows neither user nor password.
+/// A proxy. `Display` shows neither the user nor the password.
 #[derive(Clone)]
 pub struct ProxyAddress {
     bare: String,
     login: Option<(String, Secret)>,
 }
 
-/// Why a text is no proxy. It never repeats the text, which may hold a password.
+/// Why a text is no usable proxy. The message never repeats the text, which may contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadProxy {
     #[error("it cannot be parsed: {0}")]
@@ -34,36 +34,36 @@ pub enum BadProxy {
 }
 
 impl ProxyAddress {
-    /// Reads `http://user:password@host:port`, or that without a scheme.
+    /// Parses `http://user:password@host:port`, with or without the scheme.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`BadProxy`]
     pub fn parse(text: &str) -> Result<Self, BadProxy> {
         let url = if text.contains("://") { Url::parse(text)? } else { Url::parse(&format!("http://{text}"))? };
         if !matches!(url.scheme(), "http" | "https") {
             return Err(BadProxy::Scheme(url.scheme().to_owned()));
         }
         let host = url.host_str().ok_or(BadProxy::NoHost)?;
-        // curl's port for a proxy that names none.
+        // curl's default port for proxies.
         let port = url.port().unwrap_or(if url.scheme() == "https" { 443 } else { 1080 });
         let login = (!url.username().is_empty())
             .then(|| (decode(url.username()), Secret::new(decode(url.password().unwrap_or_default()))));
         Ok(Self { bare: format!("{}://{host}:{port}", url.scheme()), login })
     }
 
-    /// True if the connection to the proxy itself uses TLS.
+    /// Returns true if the connection to the proxy itself uses TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.bare.starts_with("https://")
     }
 
-    /// User and password.
+    /// Returns the user and password.
     #[must_use]
     pub fn login(&self) -> Option<(&str, &Secret)> {
         self.login.as_ref().map(|(user, password)| (user.as_str(), password))
     }
 
-    /// With user and password, for a library that takes them in no other way.
+    /// Returns the URL with user and password, for a library that accepts them in no other form.
     #[must_use]
     pub fn whole(&self) -> Secret {
         let mut url = self.bare.clone();
@@ -78,10 +78,10 @@ impl ProxyAddress {
 }
 
 impl ProxyAddress {
-    /// For the library's client, for every address.
+    /// Returns the proxy in the form of the HTTP library, used for every URL.
     ///
     /// # Errors
-    /// The library refuses the address.
+    /// The library rejects the address.
     pub fn for_client(&self) -> Result<reqwest::Proxy, reqwest::Error> {
         let proxy = reqwest::Proxy::all(self.to_string())?;
         Ok(match self.login() {
@@ -103,12 +103,12 @@ pub struct Proxies {
     http: Option<ProxyAddress>,
     https: Option<ProxyAddress>,
     exceptions: Exceptions,
-    /// The variable for each scheme whose value cannot be used, and what is wrong with it.
+    /// For each scheme, the variable whose value cannot be used, and the reason.
     unusable: Vec<(&'static str, String)>,
 }
 
 impl Proxies {
-    /// Reads the variables, lower case first, as curl does. Calls `wrong` with the name of each variable that cannot be used.
+    /// Reads the variables, lower case first, as curl does. Calls `wrong` with the name of each unusable variable.
     pub fn read(variable: impl Fn(&str) -> Option<String>, mut wrong: impl FnMut(&str, BadProxy)) -> Self {
         let find = |name: &str| {
             let names = [name.to_owned(), name.to_ascii_uppercase()];
@@ -133,19 +133,19 @@ impl Proxies {
         Self { http, https, exceptions, unusable }
     }
 
-    /// The proxies of this process's own environment.
+    /// Reads the proxies from this process's environment.
     #[must_use]
     pub fn of_environment() -> Self {
         Self::read(|name| std::env::var(name).ok(), |_, _| {})
     }
 
-    /// True if `no_proxy` lists the address.
+    /// Returns true if `no_proxy` lists the URL.
     #[must_use]
     pub fn excepts(&self, url: &Url) -> bool {
         self.exceptions.cover(url)
     }
 
-    /// The proxy for the address's scheme, whatever `no_proxy` says.
+    /// Returns the proxy for the URL's scheme, regardless of `no_proxy`.
     #[must_use]
     pub fn for_url(&self, url: &Url) -> Option<&ProxyAddress> {
         match url.scheme() {
@@ -155,11 +155,11 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a request that is none of git's. Loopback is always reached directly: behind a proxy it would be
-    /// another machine.
+    /// Returns the proxy for a request other than git's. Loopback addresses are always reached directly, because for
+    /// a proxy they would be another machine.
     ///
     /// # Errors
-    /// The variable that is meant for this address cannot be used. A direct request instead could be a leak.
+    /// The variable for this URL cannot be used. A direct request instead could leak data past the proxy.
     pub fn choose(&self, url: &Url) -> Result<Option<&ProxyAddress>, String> {
         if is_loopback(url) || self.excepts(url) {
             return Ok(None);
@@ -170,11 +170,11 @@ impl Proxies {
         }
     }
 
-    /// Makes a client of the library use what [`Proxies::choose`] says for the address, and nothing else. Its names are looked
-    /// up on threads of our own.
+    /// Makes an HTTP client use what [`Proxies::choose`] returns for the URL, and nothing else. The client resolves
+    /// names on our own threads.
     ///
     /// # Errors
-    /// Says in words why the proxy cannot be used.
+    /// A description of why the proxy cannot be used.
     pub fn apply(&self, client: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, String> {
         let client = client.no_proxy().dns_resolver(names::System);
         match self.choose(url)? {
@@ -184,7 +184,7 @@ impl Proxies {
     }
 }
 
-/// True if packets to the address do not leave this machine.
+/// Returns true if packets to the URL's host do not leave this machine.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -1,8 +1,8 @@
 //! A dedicated thread for blocking work that a watchdog can abandon and replace.
 //!
 //! libgit2 cannot be interrupted while it waits in a read, and a disk can hang. A job that is still running at its
-//! deadline is given up: its thread is told to stop, left behind, and the next job gets a new one. Tokio's blocking pool
-//! would not do, because its shutdown waits for every job. Knows nothing of what the jobs do.
+//! deadline is abandoned: it is asked to stop, its thread is left behind, and the next job gets a new thread. Tokio's
+//! blocking pool is unsuitable, because its shutdown waits for every job. This module knows nothing of the jobs.
 
 mod newest;
 
@@ -17,12 +17,12 @@ use tokio::time::{Instant, timeout_at};
 
 pub use newest::Newest;
 
-/// Tells a job that nobody waits for it any more. Jobs look at it between files and in libgit2's callbacks.
+/// Signals a job that its result is no longer needed. Jobs check it between files and in libgit2's callbacks.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks the job to stop at its next look.
+    /// Asks the job to stop at its next check.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -33,7 +33,7 @@ impl Cancel {
     }
 }
 
-/// Why a job gave no answer.
+/// Why a job has no result.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     #[error("it was still running at its deadline and was abandoned")]
@@ -45,7 +45,8 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// What a caught panic means. The standard library and tokio panic where no thread can be started, which is no defect.
+    /// Interprets a caught panic. The standard library and tokio panic if no thread can be started, which is no bug
+    /// in the job.
     #[must_use]
     pub fn by(panic: &(dyn Any + Send)) -> Self {
         let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
@@ -57,14 +58,14 @@ impl Lost {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// How many threads of one worker may be alive, nearly all of them abandoned and stuck. A server that drips for ever must
-/// not cost a thread for each poll for ever; past this a job is refused until one of them ends.
+/// The most living threads of one worker, nearly all of them abandoned. A server that never finishes a response must
+/// not cost one more thread with each poll; at this limit jobs are rejected until a thread ends.
 const MOST_THREADS: usize = 32;
 
-/// Threads of [`apart`] that are alive.
+/// The number of living threads of [`apart`].
 static APART: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs one job on a thread that is made for it, and waits for it. Dropping the returned future leaves the thread behind.
+/// Runs one job on a new thread and waits for it. Dropping the returned future leaves the thread behind.
 ///
 /// # Errors
 /// [`Lost`], if the job panicked, or if too many such threads hang.
@@ -88,7 +89,7 @@ pub async fn apart_of<T: Send + 'static>(
     let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(job));
         alive.fetch_sub(1, Ordering::Relaxed);
-        // The receiver is gone if nothing waits for the job any more.
+        // The receiver is gone if the caller no longer waits for the job.
         let _ = answer.send(outcome);
     });
     if started.is_err() {
@@ -98,11 +99,11 @@ pub async fn apart_of<T: Send + 'static>(
     answered.await.map_err(|_closed| Lost::Panicked)?.map_err(|panic| Lost::by(panic.as_ref()))
 }
 
-/// Runs one job at a time on a thread of its own, kept alive between jobs.
+/// Runs one job at a time on its own thread, which is kept alive between jobs.
 #[derive(Debug)]
 pub struct Worker {
     name: &'static str,
-    /// True if its threads give way to all others.
+    /// True if its threads have a low priority.
     quiet: bool,
     current: Mutex<Option<Thread>>,
     alive: Arc<AtomicUsize>,
@@ -111,19 +112,19 @@ pub struct Worker {
 #[derive(Debug)]
 struct Thread {
     jobs: mpsc::Sender<Job>,
-    /// Which thread this is: who gives up on it must not abandon its successor.
+    /// Identifies this thread, so that a caller that abandons it does not abandon its successor.
     mark: Arc<()>,
 }
 
 impl Worker {
-    /// `name` is what the thread is called in `top -H` and in panics.
+    /// `name` is the thread's name in `top -H` and in panic messages.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         Self { name, quiet: false, current: Mutex::new(None), alive: Arc::default() }
     }
 
-    /// The same for work that nobody waits for: its threads have a low priority, for ever. Not the lowest: on a machine that is
-    /// always busy that work would take minutes.
+    /// The same for background work: its threads have a low priority. Not the lowest, because on a machine that is always
+    /// busy such work would take minutes.
     #[must_use]
     pub fn quiet(name: &'static str) -> Self {
         Self { quiet: true, ..Self::new(name) }
@@ -131,10 +132,10 @@ impl Worker {
 
     /// Runs `job` on the thread and waits for it until `deadline`.
     ///
-    /// Dropping the returned future cancels the job, too, and abandons the thread.
+    /// Dropping the returned future also cancels the job and abandons the thread.
     ///
     /// # Errors
-    /// [`Lost`], if there is no answer by then or the job panicked.
+    /// [`Lost`], if there is no result by then or the job panicked.
     pub async fn run<T, F>(&self, deadline: Instant, job: F) -> Result<T, Lost>
     where
         T: Send + 'static,
@@ -145,11 +146,11 @@ impl Worker {
         let for_job = cancel.clone();
         let mark = self.send(Box::new(move || {
             if for_job.is_cancelled() {
-                // Abandoned while it waited for its turn.
+                // Abandoned while it was queued.
                 return;
             }
             let outcome = catch_unwind(AssertUnwindSafe(|| job(&for_job)));
-            // The receiver is gone if the job was abandoned; its answer is of no use then.
+            // The receiver is gone if the job was abandoned; its result is not needed then.
             let _ = answer.send(outcome);
         }))?;
         let mut guard = Abandon { worker: self, mark, cancel: Some(cancel) };
@@ -164,18 +165,18 @@ impl Worker {
         }
     }
 
-    /// Runs `job` on the thread when its turn has come. Nothing waits for it; a job that is waited for and comes behind it gives
-    /// it up at its own deadline.
+    /// Queues `job` without waiting for its result. If it is still running when a later job reaches its deadline, the
+    /// thread is abandoned.
     pub fn post(&self, job: impl FnOnce() + Send + 'static) {
-        // Without a thread it is dropped, here: there is nowhere else.
+        // If no thread can be started, the job is dropped.
         let _ = self.send(Box::new(move || drop(catch_unwind(AssertUnwindSafe(job)))));
     }
 
-    /// Lets go of the thread unless somebody waits for a job of it, and with it of what malloc keeps for that thread alone. The
-    /// next job gets a new one.
+    /// Ends the thread unless a caller waits for one of its jobs, which also frees the memory that malloc caches for
+    /// that thread. The next job gets a new thread.
     pub fn rest(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits has a mark of his own.
+        // Every waiting caller holds a clone of the mark.
         current.take_if(|thread| Arc::strong_count(&thread.mark) == 1);
     }
 
@@ -196,7 +197,7 @@ impl Worker {
             .spawn(move || {
                 let _alive = alive;
                 if quiet {
-                    // On Linux this is the thread's alone.
+                    // On Linux this sets the priority of the calling thread only.
                     let _ = rustix::process::setpriority_process(None, 10);
                 }
                 for job in queue {
@@ -204,7 +205,7 @@ impl Worker {
                 }
             })
             .map_err(|_| Lost::NoThread)?;
-        // The thread has just been started and holds the other end.
+        // The thread has just been started and owns the receiver.
         jobs.send(job).map_err(|_| Lost::NoThread)?;
         let mark = Arc::new(());
         *current = Some(Thread { jobs, mark: Arc::clone(&mark) });
@@ -212,7 +213,7 @@ impl Worker {
     }
 }
 
-/// One living thread in the count.
+/// Counts one living thread.
 struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
@@ -257,12 +258,12 @@ mod tests {
         Instant::now() + Duration::from_millis(100)
     }
 
-    /// Far enough for a loaded machine.
+    /// Long enough for a loaded machine.
     fn later() -> Instant {
         Instant::now() + Duration::from_secs(60)
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is cancelled.
     fn stubborn(cancel: &Cancel) {
         while !cancel.is_cancelled() {
             thread::sleep(Duration::from_millis(5));
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thread_is_let_go_only_while_nobody_waits_for_it() {
+    async fn a_thread_ends_only_while_no_caller_waits_for_it() {
         let worker = Worker::new("test-worker");
         let first = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
         let (open, gate) = mpsc::channel::<()>();
@@ -320,7 +321,7 @@ mod tests {
         assert_ne!(next, first);
     }
 
-    /// Has a job started that waits at the gate, and gives it up by dropping its future.
+    /// Starts a job that blocks on the gate, and abandons it by dropping its future.
     async fn strand(worker: &Worker, gate: Arc<Mutex<mpsc::Receiver<()>>>) {
         let (start, started) = oneshot::channel();
         let stuck = worker.run(later(), move |_| {
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waited_behind_a_stuck_job_neither_runs_late_nor_abandons_the_next_thread() {
+    async fn a_job_queued_behind_a_stuck_one_neither_runs_late_nor_abandons_the_next_thread() {
         let worker = Worker::new("test-worker");
         let (open, gate) = mpsc::channel::<()>();
         let (start, started) = oneshot::channel();
@@ -353,7 +354,7 @@ mod tests {
         let after = worker.run(later(), |_| thread::current().id()).await.expect("an answer");
         assert_eq!(before, after, "the new thread was kept");
         open.send(()).expect("the first job still waits");
-        // The sender goes with the job, unsent.
+        // The sender is dropped with the job, without sending.
         assert_eq!(runs.recv_timeout(Duration::from_secs(30)), Err(mpsc::RecvTimeoutError::Disconnected));
     }
 

@@ -1,4 +1,4 @@
-//! The properties of logged text, for any input (see src/fuzzing.rs).
+//! Properties of logged text, for any input (see src/fuzzing.rs).
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::line::{Fields, Line, printable};
 use crate::secret::scrub;
 use crate::text::{is_deceptive, one_line};
 
-/// One line stays one line, nothing in it steers a terminal, and as JSON it still says what was logged.
+/// A line stays a single line, cannot control a terminal, and as JSON preserves the logged text.
 pub(crate) fn text_escape(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let shown = printable(&text);

@@ -1,4 +1,4 @@
-//! One log line and its two looks. Everything that goes into it is cleaned here, once, for both.
+//! One log line and its two formats. All content is sanitized here, for both formats.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use tracing::Level;
 use crate::secret::scrub;
 use crate::text::is_deceptive;
 
-/// The message and fields of an event or span, cleaned.
+/// The message and fields of an event or span, sanitized.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     message: String,
@@ -17,7 +17,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Scrubs before anything is quoted: a secret with a quote in it would not be recognised afterwards.
+    /// Scrubs before quoting, because a secret with a quote in it would not be recognized afterwards.
     pub(super) fn add(&mut self, name: &'static str, value: Value) {
         let value = match value {
             Value::String(text) => Value::String(scrub(&text).into_owned()),
@@ -32,7 +32,7 @@ impl Fields {
         }
     }
 
-    /// Message and fields as text: what a record of the history keeps.
+    /// Returns the message and fields as text, as the history stores them.
     pub(super) fn sentence(&self) -> String {
         let mut text = printable(&self.message);
         self.append_to(&mut text);
@@ -51,30 +51,30 @@ impl Fields {
     }
 }
 
-/// A line before it takes one of its looks.
+/// A line, independent of its format.
 pub(super) struct Line {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) fields: Fields,
-    /// Fields of the spans around it, innermost first.
+    /// The fields of the enclosing spans, innermost first.
     pub(super) outer: Vec<Fields>,
 }
 
 impl Line {
-    /// One JSON object and a newline: `ts`, `level`, `msg`, then the fields under their own dotted names.
+    /// Formats one JSON object and a newline: `ts`, `level`, `msg`, then the fields under their dotted names.
     pub(super) fn json(&self) -> String {
         let mut object = Map::new();
         for (name, value) in self.outer.iter().rev().flat_map(|fields| &fields.rest).chain(&self.fields.rest) {
             object.insert((*name).to_owned(), value.clone());
         }
-        // Last, so that no field can pass for one of these.
+        // Inserted last, so that no field can replace one of these.
         object.insert("ts".to_owned(), format!("{:.3}", self.at).into());
         object.insert("level".to_owned(), self.level.as_str().to_ascii_lowercase().into());
         object.insert("msg".to_owned(), self.fields.message.clone().into());
         let mut line = String::new();
         for c in Value::Object(object).to_string().chars() {
             if is_deceptive(c) {
-                // JSON has these only inside strings; serde_json escapes just the ones below the space.
+                // These occur in JSON only inside strings. serde_json escapes only characters below U+0020.
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
                     let _ = write!(line, "\\u{unit:04x}");
@@ -87,7 +87,7 @@ impl Line {
         line
     }
 
-    /// `2026-11-22T17:03:26.123Z  INFO message field=value`, and a newline.
+    /// Formats `2026-11-22T17:03:26.123Z  INFO message field=value` and a newline.
     pub(super) fn text(&self, colour: bool) -> String {
         let code = match self.level {
             Level::ERROR => "31",
@@ -109,8 +109,8 @@ impl Line {
     }
 }
 
-/// Text that cannot steer a terminal or fake a line: control characters, and those that reorder or break what is shown, are
-/// written as escapes.
+/// Escapes characters that could control a terminal or fake a line: control characters, and those that reorder or
+/// break the displayed text.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());

@@ -1,7 +1,7 @@
-//! Writes lines to standard error on a thread of its own, so that a reader who does not read stops nothing but the log.
+//! Writes lines to standard error on its own thread, so that a reader that does not read blocks only the log.
 //!
-//! What it does not take is kept up to a limit; after that new lines are dropped, and their number is logged as soon as the
-//! reader reads on.
+//! Lines that cannot be written are kept up to a limit. Beyond it new lines are dropped, and their number is logged
+//! once the reader continues.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -9,17 +9,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Lines that wait may take so many bytes.
+/// The limit for waiting lines, in bytes.
 const MOST_WAITING: usize = 256 << 10;
 
-/// The queue of lines and the thread that empties it.
+/// The queue of lines and its thread.
 #[derive(Clone)]
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// What stands in the log for lines that were dropped.
+    /// Returns the line that reports a number of dropped lines.
     gap: Box<dyn Fn(u64) -> String + Send + Sync>,
 }
 
@@ -30,7 +30,7 @@ struct State {
     dropped: u64,
     /// True while a line is being written.
     is_writing: bool,
-    /// False: no thread could be started, so callers write themselves.
+    /// False if the thread could not be started; then callers write directly.
     has_thread: bool,
 }
 
@@ -44,7 +44,7 @@ impl Writer {
         writer
     }
 
-    /// Queues a line. Never waits for its reader.
+    /// Queues a line. Never waits for the reader of stderr.
     pub(super) fn write(&self, line: &str) {
         let mut state = self.0.lock();
         if !state.has_thread {
@@ -60,7 +60,7 @@ impl Writer {
         self.0.changed.notify_all();
     }
 
-    /// Waits until every line is written, or for so long.
+    /// Waits until every line is written, or until `within` has passed.
     pub(super) fn flush(&self, within: Duration) {
         let end = Instant::now() + within;
         let mut state = self.0.lock();
@@ -75,7 +75,7 @@ impl Writer {
 }
 
 impl Shared {
-    /// Never held over a write.
+    /// Must not be held during a write.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +89,8 @@ impl Shared {
         }
     }
 
-    /// Waits for the next line. What was dropped came after all that waited.
+    /// Waits for the next line. Dropped lines come after all queued ones, because lines are dropped only while the
+    /// queue is full.
     fn next(&self) -> String {
         let mut state = self.lock();
         loop {
@@ -108,7 +109,8 @@ impl Shared {
     }
 }
 
-/// One write a line, so that lines of two processes on one terminal do not mix. A failure cannot be reported anywhere.
+/// Writes a line with a single call, so that lines of two processes on one terminal do not mix. Errors cannot be
+/// reported anywhere, so they are ignored.
 fn write(line: &str) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What an answer, or the lack of one, means to somebody who sets up a webhook.
+//! Explains a response, or the lack of one, to a user who sets up a webhook.
 
 use std::error::Error;
 use std::io;
@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::probe::Spoken;
 
-/// The error and its causes on one line. The URL is left out: it stands above, and may hold a password.
+/// Joins the error and its causes on one line. The URL is left out, because it has been printed before and may
+/// contain a password.
 pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut words = Vec::<String>::new();
     let mut cause = error.source();
@@ -22,24 +23,24 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
     if words.is_empty() { "the request could not be sent".to_owned() } else { words.join(": ") }
 }
 
-/// True if something is there and did not understand us, or we it.
+/// Returns true if a server is there that may use another protocol than the URL says.
 pub(super) fn may_speak_otherwise(error: &reqwest::Error) -> bool {
     let dns = chain(error).to_ascii_lowercase();
     let no_name = ["dns error", "failed to lookup"].iter().any(|words| dns.contains(words));
     !error.is_timeout() && !no_name && io_kind(error) != Some(io::ErrorKind::ConnectionRefused)
 }
 
-/// What to look at when nothing came back. `spoken` is what the port turned out to speak.
+/// Explains a failure without a response. `spoken` is the protocol that the port turned out to use.
 pub(super) fn explain_failure(error: &reqwest::Error, spoken: Option<Spoken>) -> &'static str {
     let chain = chain(error).to_ascii_lowercase();
     let refused = io_kind(error) == Some(io::ErrorKind::ConnectionRefused);
     let says = |words: &[&str]| words.iter().any(|word| chain.contains(word));
     match spoken {
         Some(Spoken::Tls) => {
-            return "That port speaks TLS, and the address says http://. Use https://.";
+            return "That port uses TLS, but the URL begins with http://. Use https://.";
         }
         Some(Spoken::PlainHttp) => {
-            return "TLS failed: that port speaks plain HTTP, and the address says https://. The sidecar itself has no TLS: use \
+            return "TLS failed: that port uses plain HTTP, but the URL begins with https://. The sidecar itself has no TLS: use \
                     the address of the gateway in front of it, or http:// from inside the cluster.";
         }
         Some(Spoken::ProxyProtocol) => {
@@ -49,23 +50,23 @@ pub(super) fn explain_failure(error: &reqwest::Error, spoken: Option<Spoken>) ->
         None => {}
     }
     if error.is_timeout() {
-        "Nothing answered in 10 s. A firewall or network policy may drop the packets, or the address is wrong."
+        "No response within 10 s. A firewall or network policy may drop the packets, or the address is wrong."
     } else if refused {
         "The connection was refused: nothing listens on that port. Is the sidecar running with --hook-secret-file, and is the \
          port the one of --hook-bind?"
     } else if says(&["dns error", "failed to lookup", "name or service not known"]) {
-        "The host name is not known to DNS. Check its spelling, and whether the record has been made."
+        "The host name does not exist in DNS. Check its spelling, and whether the record has been created."
     } else if says(&["certificate", "ssl", "tls", "handshake", "wrong version number"]) {
-        "TLS failed: the certificate is not trusted, does not fit the name, or the port does not speak TLS."
+        "TLS failed: the certificate is not trusted or does not match the name, or the port does not use TLS."
     } else if says(&["unreachable"]) {
         "There is no route to that address from here."
     } else {
-        "The connection broke before there was an answer. A proxy in between, a port that expects the PROXY protocol, or one \
-         that does not speak HTTP does that."
+        "The connection was closed before a response. Possible causes are a proxy in between, a port that expects the PROXY protocol, \
+         or one that does not use HTTP."
     }
 }
 
-/// The kind of the first I/O error among the causes.
+/// Returns the kind of the first I/O error among the causes.
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
@@ -77,28 +78,28 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     None
 }
 
-/// An answer, as far as it says what to do next.
+/// The kind of a response, as far as it determines the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A pushsync took the delivery.
+    /// A pushsync accepted the delivery.
     Taken,
-    /// Success, but not in the words of a pushsync.
+    /// A success status, but not the response of a pushsync.
     SomethingElse,
-    /// A pushsync that knows the secret did not get `X-Hub-Signature-256`.
+    /// A pushsync with the same secret did not receive `X-Hub-Signature-256`.
     SignatureLost,
-    /// A pushsync without a secret.
+    /// A pushsync that has no secret yet.
     NoSecret,
-    /// A pushsync that got the PROXY protocol before the request.
+    /// A pushsync that received a PROXY protocol header before the request.
     ProxyProtocol,
-    /// A server that got plain HTTP on a port for TLS.
+    /// A TLS server that received plain HTTP.
     TlsPort,
-    /// A login is asked for, which no webhook has.
+    /// The server requires a login, which webhooks do not support.
     Login,
-    /// Any other refusal.
+    /// Any other error status.
     Refused(StatusCode),
 }
 
-/// What a pushsync says: about a delivery, or in a refusal.
+/// The body of a pushsync's response, for a delivery or an error.
 #[derive(Deserialize)]
 struct Said {
     queued: Option<bool>,
@@ -117,7 +118,7 @@ impl Answer {
             (400, Some("signature_lost")) => Self::SignatureLost,
             (400, Some("proxy_protocol")) => Self::ProxyProtocol,
             (401, Some("no_secret")) => Self::NoSecret,
-            // The words of nginx, Go and Apache.
+            // The messages of nginx, Go and Apache.
             (400, None)
                 if ["to HTTPS port", "to an HTTPS server", "to an SSL-enabled server"]
                     .iter()
@@ -134,16 +135,16 @@ impl Answer {
         self == Self::Taken
     }
 
-    /// What to look at; `None` if there is nothing to do.
+    /// Returns advice; `None` if the delivery was accepted.
     pub(super) fn explain(self) -> Option<&'static str> {
         Some(match self {
             Self::Taken => return None,
             Self::SomethingElse => {
-                "Something else answers there: that is no answer of a pushsync. Check the host, the route and the Service's port; a \
+                "The response did not come from a pushsync. Check the host, the route and the Service's port; a \
                  gateway's default page, the app itself or a receiver of other webhooks may be behind that path."
             }
             Self::SignatureLost => {
-                "The secret is right, but a gateway in between drops the header X-Hub-Signature-256, so every delivery is refused. \
+                "The secret is right, but a gateway in between drops the header X-Hub-Signature-256, so every delivery is rejected. \
                  Let it pass that header, X-GitHub-Event and X-GitHub-Delivery."
             }
             Self::NoSecret => {
@@ -153,41 +154,41 @@ impl Answer {
             Self::ProxyProtocol => {
                 "The load balancer sends the PROXY protocol to the sidecar, which reads plain HTTP: turn it off for this port."
             }
-            Self::TlsPort => "That port speaks TLS, and the address says http://. Use https://.",
+            Self::TlsPort => "That port uses TLS, but the URL begins with http://. Use https://.",
             Self::Login => {
-                "Something before the sidecar asks for a login: a gateway or another server. Forges send none, so the webhook's \
-                 path has to be reachable without."
+                "A gateway or another server in front of the sidecar requires a login. Forges send none, so the webhook's \
+                 path must be reachable without one."
             }
             Self::Refused(status) => explain_status(status),
         })
     }
 }
 
-/// What to look at when the answer was no.
+/// Returns advice for an error status.
 fn explain_status(status: StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => "That is a redirect, which no forge follows: use the address it leads to (perhaps https://).",
         400 => {
-            "A server could not read the request. A load balancer does that to the sidecar if it sends the PROXY protocol, or TLS, \
+            "A server could not parse the request. This happens if a load balancer sends the PROXY protocol, or TLS, \
              to a port that takes plain HTTP."
         }
         401 => {
-            "The signature was refused: the secret here and the one the sidecar reads differ. (Or a gateway changes the body, or \
-             drops every header that it does not know; the sidecar's log says which, once a minute.)"
+            "The signature was rejected: the secret here and the one the sidecar reads differ. (Or a gateway changes the body, or \
+             drops unknown headers; the sidecar's log names the reason, at most once a minute.)"
         }
-        403 => "Something before the sidecar refused it: a gateway, a firewall or an allow-list.",
+        403 => "A gateway, a firewall or an allow-list in front of the sidecar rejected the request.",
         404 => {
-            "There is no webhook under that path: it has to be exactly that of --hook-path, and the route has to keep it."
+            "There is no webhook at that path: it must be exactly that of --hook-path, and the route must not rewrite it."
         }
-        405 => "The path exists and does not take POST: it is probably another server's.",
-        413 => "The delivery was called too large, by a proxy in between: a webhook may have 25 MiB.",
-        429 => "Something before the sidecar limits the rate.",
-        431 => "The request was called too large in its headers: a gateway adds more than 100 of them, or 16 KiB.",
+        405 => "The path exists but does not accept POST: it probably belongs to another server.",
+        413 => "A proxy rejected the delivery as too large: it must allow 25 MiB for a webhook.",
+        429 => "A gateway in front of the sidecar limits the rate.",
+        431 => "The request's headers are too large: a gateway adds more than 100 of them, or more than 16 KiB.",
         502..=504 => {
-            "A gateway answered, and found no sidecar behind it: check the Service, its port, and that the pod is ready."
+            "A gateway responded, but could not reach the sidecar: check the Service, its port, and that the pod is ready."
         }
-        500..=599 => "The server failed; its log says why.",
-        _ => "The delivery was understood and refused; the answer above says why.",
+        500..=599 => "The server reported an internal error; see its log.",
+        _ => "The delivery was rejected; the response above gives the reason.",
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_words_of_a_pushsync_are_success() {
+    fn only_the_response_of_a_pushsync_is_success() {
         let read = |code: u16, login: bool, body: &str| Answer::read(StatusCode::from_u16(code).unwrap(), login, body);
         let taken = r#"{"queued":false,"reason":"pong","delivery":"x"}"#;
         assert_eq!(read(200, false, taken), Answer::Taken);

@@ -12,9 +12,9 @@ use crate::config::Exit;
 use crate::log::printable;
 
 const AFTER: &str = "\
-A push makes the sidecar look at its remote, whatever it announces. Without --after a commit is
-announced that does not exist, so the sidecar keeps looking for it for up to 30 s; that does no harm.
-The exit code is 0 if a pushsync took the delivery. Any other answer, also a 2xx of something else, is 1.";
+A push makes the sidecar check its remote. Without --after the push announces a commit that does
+not exist, and the sidecar checks for it for up to 30 s, which is harmless.
+The exit code is 0 if a pushsync accepted the delivery. It is 1 for any other response, including a 2xx of another server.";
 
 fn command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
@@ -28,7 +28,7 @@ fn command() -> Command {
         .args_override_self(true)
         .term_width(110)
         .arg(
-            option("url", "URL", "The webhook, as the forge would call it: https://hooks.example.com/webhook")
+            option("url", "URL", "The webhook's URL as configured at the forge: https://hooks.example.com/webhook")
                 .required(true),
         )
         .arg(
@@ -43,33 +43,39 @@ fn command() -> Command {
                 .requires("repo")
                 .help("Send a push instead of a ping"),
         )
-        .arg(option("repo", "REPO", "The repository it is about: owner/name (at github.com) or its clone URL"))
-        .arg(option("ref", "REF", "The ref that was pushed [default: refs/heads/main]").requires("push"))
-        .arg(option("after", "COMMIT", "The commit it is at now [default: one that does not exist]").requires("push"))
-        .arg(option("before", "COMMIT", "The commit it was at [default: none, as for a new branch]").requires("push"))
+        .arg(option("repo", "REPO", "The repository that the payload names: owner/name (at github.com) or a clone URL"))
+        .arg(option("ref", "REF", "The pushed ref [default: refs/heads/main]").requires("push"))
+        .arg(
+            option("after", "COMMIT", "The ref's commit after the push [default: one that does not exist]")
+                .requires("push"),
+        )
+        .arg(
+            option("before", "COMMIT", "The ref's commit before the push [default: none, as for a new branch]")
+                .requires("push"),
+        )
 }
 
-/// What the arguments ask for.
-pub(super) enum Asked {
+/// The action that the arguments request.
+pub(super) enum PingCommand {
     Send(Options),
     Print(String),
 }
 
-/// Reads the arguments after the word `ping`.
+/// Parses the arguments after the word `ping`.
 ///
 /// # Errors
-/// What is wrong with them, for stderr, with the exit code.
-pub(super) fn parse(arguments: Vec<OsString>) -> Result<Asked, Exit> {
+/// The text for stderr, with the exit code.
+pub(super) fn parse(arguments: Vec<OsString>) -> Result<PingCommand, Exit> {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Asked::Print(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(PingCommand::Print(error.to_string())),
         Err(error) => return Err(explain(&error)),
     };
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let url = text("url").unwrap_or_default();
     let url = match reqwest::Url::parse(&url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
-        // Not repeated: it may hold a password.
+        // The value is not repeated, because it may contain a password.
         _ => return Err(refusal("--url is not an address; write it like https://hooks.example.com/webhook")),
     };
     let push = if matches.get_flag("push") {
@@ -91,10 +97,10 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Asked, Exit> {
         None
     };
     let secret_file = matches.get_one::<PathBuf>("secret-file").cloned().unwrap_or_default();
-    Ok(Asked::Send(Options { url, secret_file, push, repo: text("repo") }))
+    Ok(PingCommand::Send(Options { url, secret_file, push, repo: text("repo") }))
 }
 
-/// clap's error in our words: clap's own repeat values, one of which may be the secret.
+/// Rewords clap's error, because clap repeats values, one of which may be the secret.
 fn explain(error: &clap::Error) -> Exit {
     let names = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) => vec![name.as_str()],
@@ -104,9 +110,9 @@ fn explain(error: &clap::Error) -> Exit {
     let flags: Vec<&str> = names.iter().filter(|name| name.starts_with('-')).map(|name| flag_of(name)).collect();
     let flags = flags.join(", ");
     match error.kind() {
-        ErrorKind::UnknownArgument if flags.is_empty() => {
-            refusal("an argument without a flag is not shown, since it may be a secret; every value follows its flag")
-        }
+        ErrorKind::UnknownArgument if flags.is_empty() => refusal(
+            "an argument without a flag is not shown, because it may be a secret; every value must follow its flag",
+        ),
         ErrorKind::UnknownArgument => Exit { code: 2, ..refusal(&format!("{flags} is not a flag of this command")) },
         ErrorKind::MissingRequiredArgument => refusal(&format!("needs {flags}")),
         ErrorKind::TooManyValues => refusal(&format!("{flags} takes no value")),
@@ -114,7 +120,7 @@ fn explain(error: &clap::Error) -> Exit {
     }
 }
 
-/// The flag without a value or the word for one.
+/// Returns the flag without its value or placeholder.
 fn flag_of(text: &str) -> &str {
     text.split([' ', '=']).next().unwrap_or(text)
 }
@@ -130,8 +136,8 @@ mod tests {
 
     fn read(line: &str) -> Result<Options, Exit> {
         match parse(line.split_whitespace().map(OsString::from).collect())? {
-            Asked::Send(options) => Ok(options),
-            Asked::Print(_) => panic!("{line} is a ping"),
+            PingCommand::Send(options) => Ok(options),
+            PingCommand::Print(_) => panic!("{line} is a ping"),
         }
     }
 
@@ -145,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_exit_code() {
+    fn errors_are_reported_with_their_exit_code() {
         let base = "--url http://h/w --secret-file s";
         let code = |line: String| read(&line).map_err(|exit| exit.code).err();
         assert_eq!(code(format!("{base} --pushh")), Some(2));

@@ -1,4 +1,4 @@
-//! The JSON of a delivery in GitHub's shape: only fields that receivers read.
+//! The JSON of a delivery in GitHub's format, with the fields that receivers read.
 //!
 //! Source: GitHub docs, "Webhook events and payloads", events `ping` and `push`.
 
@@ -10,13 +10,13 @@ use super::{Options, Push};
 use crate::clock::Clock;
 use crate::remote_url::RemoteUrl;
 
-/// 40 zeros stand for "there was none" and "there is none any more".
+/// The all-zero hash: the ref did not exist before, or does not exist any more.
 pub(super) const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 pub(super) fn of(options: &Options) -> Value {
     let mut payload = match &options.push {
         None => json!({
-            "zen": "A doorbell is not the truth.",
+            "zen": "Approachable is better than simple.",
             "hook_id": 1,
             "hook": {
                 "type": "Repository",
@@ -59,7 +59,7 @@ fn of_push(push: &Push) -> Value {
 }
 
 fn repository(text: &str) -> Value {
-    // `owner/name` parses as a path, which has no repository: it is taken as GitHub's.
+    // `owner/name` parses as a local path without a repository, so it is used as GitHub's.
     let parsed = RemoteUrl::parse(text).ok();
     let ours = || ("github.com", text.trim_matches('/').trim_end_matches(".git"));
     let (host, name) = parsed.as_ref().and_then(RemoteUrl::repository).unwrap_or_else(ours);
@@ -77,7 +77,7 @@ fn repository(text: &str) -> Value {
     })
 }
 
-/// A random UUID, version 4 (RFC 9562, section 5.4). It labels, it does not protect.
+/// Returns a random UUID, version 4 (RFC 9562, section 5.4). It identifies a delivery and need not be unpredictable.
 pub(super) fn delivery_id() -> String {
     let mut bytes = [0_u8; 16];
     fastrand::fill(&mut bytes);

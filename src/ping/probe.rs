@@ -1,7 +1,7 @@
-//! Second looks at a port that gave no usable answer: whether it speaks TLS, plain HTTP, or expects the PROXY protocol.
+//! Additional probes of a port that gave no usable response: whether it uses TLS, plain HTTP, or the PROXY protocol.
 //!
-//! Each is one small connection with a short end, and only its kind of answer counts. Never through a proxy: what a proxy
-//! says about a port is not what the port says.
+//! Each is one small connection with a short timeout, and only the kind of response is used. Never through a proxy,
+//! because a proxy's response says nothing about the port.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::names;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a port turned out to speak.
+/// The protocol that a port uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spoken {
     Tls,
@@ -22,8 +22,9 @@ pub(super) enum Spoken {
     ProxyProtocol,
 }
 
-/// Finds out what a port speaks that did not answer as its URL says. `None` if nothing of the three helps.
-pub(super) async fn look_again(url: &Url) -> Option<Spoken> {
+/// Determines the protocol of a port that did not respond to its URL's scheme. Returns `None` if none of the three
+/// works.
+pub(super) async fn detect_protocol(url: &Url) -> Option<Spoken> {
     if url.scheme() == "https" {
         return answers(url, "http").await.then_some(Spoken::PlainHttp);
     }
@@ -33,10 +34,10 @@ pub(super) async fn look_again(url: &Url) -> Option<Spoken> {
     takes_proxy_protocol(url).await.then_some(Spoken::ProxyProtocol)
 }
 
-/// True if the same host and port answers anything at all over another scheme.
+/// Returns true if the same host and port responds at all with another scheme.
 async fn answers(url: &Url, scheme: &str) -> bool {
     let mut other = url.clone();
-    // The scheme's own port would change along with it.
+    // Keep the port, because a new scheme would change a default port.
     let port = url.port_or_known_default();
     if other.set_scheme(scheme).is_err() || other.set_port(port).is_err() {
         return false;
@@ -49,14 +50,14 @@ async fn answers(url: &Url, scheme: &str) -> bool {
         .redirect(redirect::Policy::none())
         .no_proxy()
         .dns_resolver(names::System)
-        // Only the protocol is asked for; nothing secret is sent.
+        // Only the protocol matters, and nothing secret is sent.
         .tls_danger_accept_invalid_certs(true)
         .build();
     let Ok(client) = client else { return false };
     client.request(Method::HEAD, other).send().await.is_ok()
 }
 
-/// True if the port answers in HTTP once a header of the PROXY protocol comes first (version 1, section 2.1).
+/// Returns true if the port responds with HTTP after a PROXY protocol header (version 1, section 2.1).
 async fn takes_proxy_protocol(url: &Url) -> bool {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
     let exchange = async {
@@ -66,7 +67,7 @@ async fn takes_proxy_protocol(url: &Url) -> bool {
         stream.write_all(request.as_bytes()).await?;
         let mut start = [0; 12];
         stream.read_exact(&mut start).await?;
-        // What does not know the protocol calls it a bad request.
+        // A server that does not know the protocol responds with 400.
         Ok::<_, std::io::Error>(start.starts_with(b"HTTP/1.") && !start.ends_with(b"400"))
     };
     matches!(timeout(PATIENCE, exchange).await, Ok(Ok(true)))

@@ -1,8 +1,8 @@
 //! `no_proxy`: the addresses that are reached without a proxy.
 //!
-//! Pure. Entries are separated by commas or blanks: `*` (everything), `host` (the host and all below it; `.host` and `*.host`
-//! mean the same), an IP address, a network as `10.0.0.0/8`, and any of host and address with a port, which then has to be
-//! the request's.
+//! Pure functions. Entries are separated by commas or blanks: `*` (everything), `host` (the host and its subdomains;
+//! `.host` and `*.host` mean the same), an IP address, or a network such as `10.0.0.0/8`. A host or address may have
+//! a port, which the request's port must then equal.
 
 use std::net::IpAddr;
 
@@ -14,15 +14,15 @@ pub(super) struct Exceptions(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    what: What,
-    /// `None`: any.
+    what: Pattern,
+    /// `None`: any port.
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+enum Pattern {
     Everything,
-    /// In lower case, without dots at its ends.
+    /// In lower case, without leading and trailing dots.
     Domain(String),
     Network {
         address: IpAddr,
@@ -31,13 +31,13 @@ enum What {
 }
 
 impl Exceptions {
-    /// Reads the variable's value. An entry that cannot be read matches nothing, as in curl.
+    /// Parses the variable's value. An invalid entry matches nothing, as in curl.
     pub(super) fn parse(text: &str) -> Self {
         let entries = text.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
         Self(entries.filter_map(Entry::parse).collect())
     }
 
-    /// True if one of the entries covers the address.
+    /// Returns true if an entry matches the URL.
     pub(super) fn cover(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };
         let port = url.port_or_known_default();
@@ -48,12 +48,12 @@ impl Exceptions {
 impl Entry {
     fn parse(text: &str) -> Option<Self> {
         if text == "*" {
-            return Some(Self { what: What::Everything, port: None });
+            return Some(Self { what: Pattern::Everything, port: None });
         }
         if let Some((address, bits)) = text.split_once('/') {
             let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
             let bits = bits.parse().ok().filter(|bits| *bits <= width(address))?;
-            return Some(Self { what: What::Network { address, bits }, port: None });
+            return Some(Self { what: Pattern::Network { address, bits }, port: None });
         }
         if let Some(what) = single(text) {
             return Some(Self { what, port: None });
@@ -63,20 +63,20 @@ impl Entry {
     }
 }
 
-/// One host or address, without a port.
-fn single(text: &str) -> Option<What> {
+/// Parses one host or address without a port.
+fn single(text: &str) -> Option<Pattern> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return Some(What::Network { address, bits: width(address) });
+        return Some(Pattern::Network { address, bits: width(address) });
     }
-    // Read as a URL's host is, so that both have the same form (letters beyond ASCII, upper case).
+    // Parsed like a URL's host, so that both have the same form (case, non-ASCII letters).
     match Host::parse(text.trim_start_matches('*').trim_matches('.')).ok()? {
-        Host::Domain(name) => Some(What::Domain(name)),
+        Host::Domain(name) => Some(Pattern::Domain(name)),
         Host::Ipv4(_) | Host::Ipv6(_) => None,
     }
 }
 
-impl What {
+impl Pattern {
     fn covers(&self, host: &Host<&str>) -> bool {
         let address = match host {
             Host::Domain(_) => None,
@@ -102,13 +102,13 @@ fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// True if the first `bits` of two addresses of one family are equal.
+/// Returns true if the first `bits` of two addresses of one family are equal.
 fn same_prefix(one: IpAddr, other: IpAddr, bits: u8) -> bool {
     let number = |address| match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
         IpAddr::V6(address) => address.to_bits(),
     };
-    // A shift by the whole width is none at all.
+    // Shifting by the full width would overflow.
     bits == 0 || (number(one) ^ number(other)) >> (128 - u32::from(bits)) == 0
 }
 
@@ -150,7 +150,7 @@ mod tests {
             ("a.test b.test\tc.test", "http://c.test/", true),
             ("", "http://a.test/", false),
             ("10.0.0.0/33,/8,:80,a b:x,.", "http://10.0.0.1/", false),
-            // A name is not looked up to be compared with a network.
+            // A name is not resolved to compare it with a network.
             ("127.0.0.0/8", "http://localhost/", false),
         ];
         for (entries, url, expected) in cases {

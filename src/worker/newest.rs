@@ -1,6 +1,7 @@
-//! Blocking work of which only the newest request counts, on a thread that nothing waits for.
+//! Blocking work of which only the newest request matters, on a thread that no caller waits for.
 //!
-//! While one request is carried out, perhaps for ever, the next one replaces whichever waits. Knows nothing of the work.
+//! While one request is carried out, which may take forever, a new request replaces the waiting one. This module
+//! knows nothing of the work.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,14 +29,14 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Newest<T> {
-    /// `name` is what the thread is called.
+    /// `name` is the name of the thread.
     #[must_use]
     pub fn new(name: &'static str, work: impl Fn(T) + Send + Sync + 'static) -> Self {
         let state = Mutex::new(State { next: None, has_thread: false });
         Self { name, shared: Arc::new(Shared { work: Box::new(work), state, busy: watch::Sender::new(false) }) }
     }
 
-    /// Asks for it. Replaces a request that has not begun.
+    /// Queues a request. Replaces one that has not started.
     pub fn ask(&self, request: T) {
         let mut state = self.shared.lock();
         state.next = Some(request);
@@ -45,11 +46,11 @@ impl<T: Send + 'static> Newest<T> {
         }
         let shared = Arc::clone(&self.shared);
         let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || shared.carry_out());
-        // Where no thread can be started, the next request tries again.
+        // If no thread can be started, the next request tries again.
         state.has_thread = started.is_ok();
     }
 
-    /// Waits until everything that was asked for is done. False at the deadline.
+    /// Waits until all requests are done. Returns false at the deadline.
     pub async fn done(&self, deadline: Instant) -> bool {
         let mut busy = self.shared.busy.subscribe();
         timeout_at(deadline, busy.wait_for(|busy| !busy)).await.is_ok()
@@ -72,7 +73,7 @@ impl<T> Shared<T> {
                 };
                 request
             };
-            // A panic was printed; the next request may fare better.
+            // The panic has been printed; the next request may succeed.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(request)));
         }
     }

@@ -118,10 +118,10 @@ fn refusals_are_explained() {
     let cases = [
         ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", "secret here and the one the sidecar reads differ"),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "exactly that of --hook-path"),
-        ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", "found no sidecar behind it"),
+        ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", "could not reach the sidecar"),
         ("HTTP/1.1 308 Permanent Redirect\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", "no forge follows"),
-        ("not http at all\r\n\r\n", "broke before there was an answer"),
-        ("", "broke before there was an answer"),
+        ("not http at all\r\n\r\n", "was closed before a response"),
+        ("", "was closed before a response"),
     ];
     for (answer, expected) in cases {
         let (port, server) = answer_once(answer);
@@ -145,7 +145,7 @@ fn the_way_there_is_explained_by_where_it_ends() {
     // A label of 64 characters is refused by the resolver itself (RFC 1035, section 2.3.4), so no name server is asked.
     let unknown = ping(&format!("http://{}.invalid/webhook", "x".repeat(64)), &[]);
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(stdout(&unknown).contains("not known to DNS"), "{}", stdout(&unknown));
+    assert!(stdout(&unknown).contains("does not exist in DNS"), "{}", stdout(&unknown));
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
