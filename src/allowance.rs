@@ -1,23 +1,24 @@
-//! How many bytes the process may still write to the volume: `--volume-limit`, and the container's memory where the volume
-//! is made of it.
+//! The number of bytes that the process may still write to the volume: `--volume-limit`, and the container's memory
+//! for a volume in memory.
 //!
-//! A pod whose emptyDir crosses its `sizeLimit` is evicted, on every node that got the same push. So bytes are counted
-//! before they are written, and refused beyond the limit. It must not know what is written, or how a volume is measured.
+//! A pod whose emptyDir exceeds its `sizeLimit` is evicted, on every node that received the same push. Therefore
+//! bytes are counted before they are written, and rejected beyond the limit. This module must not know what is
+//! written, or how a volume is measured.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MOST_UNCOUNTED: u64 = 4 << 20;
 
-/// A limit and what is used of it. Shared by all that write to one volume.
+/// A limit and the used part of it. Shared by everything that writes to one volume.
 #[derive(Debug)]
 pub struct Allowance {
     limit: AtomicU64,
     used: AtomicU64,
-    /// What the container's memory leaves to a volume that is made of it.
+    /// The part of the container's memory that a volume in memory may use.
     memory: Option<u64>,
 }
 
-/// The bytes do not fit.
+/// The bytes do not fit within the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the volume would cross its limit of {limit} bytes")]
 pub struct Exceeded {
@@ -31,29 +32,29 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// `memory` is the container's memory limit, which counts only for a volume in memory.
+    /// `memory` is the container's memory limit, which matters only for a volume in memory.
     #[must_use]
     pub fn new(limit: Option<u64>, memory: Option<u64>) -> Self {
-        // The rest is the program's, and what libgit2 unpacks.
+        // The rest is for the program itself and for what libgit2 unpacks.
         let memory = memory.map(|memory| memory - memory / 4);
         Self { limit: AtomicU64::new(limit.unwrap_or(u64::MAX)), used: AtomicU64::new(0), memory }
     }
 
-    /// The volume turned out to be in memory. Answers the limit that follows, if there is one.
+    /// Applies the memory limit, because the volume turned out to be in memory. Returns it if there is one.
     pub fn is_in_memory(&self) -> Option<u64> {
         let memory = self.memory?;
         self.limit.fetch_min(memory, Ordering::Relaxed);
         Some(memory)
     }
 
-    /// The limit, if there is one.
+    /// Returns the limit, if there is one.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
         let limit = self.limit.load(Ordering::Relaxed);
         (limit != u64::MAX).then_some(limit)
     }
 
-    /// What may still be written; `None`: there is no limit.
+    /// Returns how many bytes may still be written; `None` without a limit.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         Some(self.limit()?.saturating_sub(self.used.load(Ordering::Relaxed)))
@@ -62,17 +63,17 @@ impl Allowance {
     /// Counts bytes that are about to be written.
     ///
     /// # Errors
-    /// If they would cross the limit. They are not counted then.
+    /// [`Exceeded`], if they would exceed the limit. They are not counted then.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let Some(limit) = self.limit() else { return Ok(()) };
-        // What is not counted byte by byte: indexes of packs, the history, folders that grow.
+        // Leave space for bytes that are not counted individually: indexes of packs, the history, growing folders.
         let rest = limit.saturating_sub(MOST_UNCOUNTED.min(limit / 64));
         let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= rest);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map(drop).map_err(|_| Exceeded { limit })
     }
 
-    /// The volume was measured.
+    /// Sets the used bytes after a measurement of the volume.
     pub fn measured(&self, used: u64) {
         self.used.store(used, Ordering::Relaxed);
     }

@@ -1,7 +1,8 @@
-//! The wire types of the admin API: what the sidecar serves and the dashboard reads.
+//! The wire types of the admin API, shared by the sidecar and the dashboard.
 //!
-//! serde only; no logic, no I/O. A laptop's dashboard and a pod's image differ in version, so unknown fields are ignored
-//! and unknown enum values read as `Unknown`. Times are RFC 3339 UTC, durations end in `_ms`, ids are strings.
+//! Only serde, no logic and no I/O. The versions of a dashboard and of a pod's image may differ, so unknown fields
+//! are ignored and unknown enum values are read as `Unknown`. Times are RFC 3339 UTC, durations end in `_ms`, ids are
+//! strings.
 
 mod changes;
 mod commit;
@@ -19,23 +20,23 @@ pub use event::Event;
 pub use history::HistoryState;
 pub use webhook::{DayCounts, DeliveryResult, LastDelivery, MissedPush, Webhook};
 
-/// The version that every document carries. It changes only when a reader of the old one would be misled.
+/// The version in every document. It changes only if readers of the old version would misinterpret the new one.
 pub const SCHEMA: u32 = 1;
 
-/// The port of `--admin-bind` when it is not given; the next nine are tried when it is taken.
+/// The default port of `--admin-bind`. If it is taken, the next nine are tried.
 pub const DEFAULT_ADMIN_PORT: u16 = 9180;
 
-/// The last port that is tried for the admin listener, and looked at by the dashboard.
+/// The last port that is tried for the admin listener, and checked by the dashboard.
 pub const LAST_ADMIN_PORT: u16 = 9189;
 
-/// A header that every change must carry. A web page cannot add it without asking first (CORS), and is never allowed to.
+/// A header that every change must have. A web page cannot add it without a CORS preflight, which is never granted.
 pub const CHANGE_HEADER: &str = "x-pushsync";
 
-/// Everything about one replica that fits on one screen.
+/// The current state of one replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub schema: u32,
-    /// The replica's clock, so that ages are computed against it and not against a skewed laptop.
+    /// The replica's clock. Ages are computed from it, because the laptop's clock may differ.
     pub now: Timestamp,
     pub replica: Replica,
     /// The remote, redacted.
@@ -44,13 +45,13 @@ pub struct Snapshot {
     #[serde(rename = "ref")]
     pub reference: String,
     pub published: Option<Published>,
-    /// The newest commit that the remote was seen to have under our ref.
+    /// The newest commit of the followed ref that was seen at the remote.
     pub head: Option<Head>,
-    /// The newest commit that was announced and that neither is published nor was seen at the remote yet.
+    /// The newest announced commit that is neither published nor seen at the remote yet.
     #[serde(default)]
     pub announced: Option<Announcement>,
     pub state: State,
-    /// The sync that is running now.
+    /// The running sync.
     #[serde(default)]
     pub running: Option<Running>,
     pub failures_in_row: u32,
@@ -60,23 +61,23 @@ pub struct Snapshot {
     pub webhook: Webhook,
     pub poll: Poll,
     pub paused_until: Option<Timestamp>,
-    /// The person who paused it, as far as that is known: a label that the dashboard sent.
+    /// The user who paused it, if known: a label that the dashboard sent.
     #[serde(default)]
     pub paused_by: Option<String>,
-    /// The commit that a person pinned this replica to.
+    /// The commit that a user pinned this replica to.
     pub pinned: Option<String>,
-    /// The person who pinned it, as far as that is known.
+    /// The user who pinned it, if known.
     #[serde(default)]
     pub pinned_by: Option<String>,
-    /// Which process owns the volume, in words, while it is not this one.
+    /// A description of the process that owns the volume, while it is not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<String>,
     /// The newest 50 records, newest first.
     pub recent: Vec<Record>,
-    /// What waits for the history's disk; left out while nothing does.
+    /// The records that wait for the history's disk; omitted if there are none.
     #[serde(default, skip_serializing_if = "HistoryState::is_settled")]
     pub history: HistoryState,
-    /// Number of the newest event that this snapshot includes.
+    /// The number of the newest event that this snapshot includes.
     pub seq: u64,
 }
 
@@ -103,7 +104,8 @@ pub struct Head {
     pub seen_at: Timestamp,
 }
 
-/// A commit that a verified webhook or peer message said our ref has now. It is shown; nothing is fetched by it.
+/// A commit that a verified webhook or peer message named as the new head of the ref. For display only; it does not
+/// determine what is fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announcement {
     pub commit: String,
@@ -117,22 +119,22 @@ pub struct Announcement {
     pub source: TriggerKind,
 }
 
-/// One word for the whole replica.
+/// The state of the whole replica in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Nothing is published yet.
+    /// No version is published yet.
     #[default]
     Starting,
     InSync,
     Syncing,
-    /// The remote has a newer commit than what is published, and no sync is running.
+    /// The remote has a newer commit than the published one, and no sync is running.
     Behind,
-    /// The last attempt failed; what was published before still is.
+    /// The last attempt failed; the previous version stays published.
     Failed,
     Paused,
     Pinned,
-    /// Another process owns the volume; this one takes over when that ends.
+    /// Another process owns the volume; this one takes over when that one exits.
     Standby,
     #[serde(other)]
     Unknown,
@@ -151,12 +153,12 @@ pub struct Poll {
     pub period_ms: u64,
     pub last_at: Option<Timestamp>,
     pub next_at: Option<Timestamp>,
-    /// Looks that found nothing new; they leave no record.
+    /// Checks that found no change; they leave no record.
     #[serde(default)]
     pub unchanged: u64,
 }
 
-/// One attempt to bring the published tree up to date. Also one line of the history file.
+/// One attempt to update the published tree. Also one line of the history file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub schema: u32,
@@ -166,7 +168,7 @@ pub struct Record {
     pub trigger: Trigger,
     /// The commit that was published before.
     pub old: Option<String>,
-    /// The commit that was looked for, once it was known.
+    /// The target commit, once it was known.
     pub new: Option<String>,
     pub outcome: Outcome,
     #[serde(default)]
@@ -180,34 +182,34 @@ pub struct Record {
     #[serde(default)]
     pub objects: Option<u64>,
     pub phases: Phases,
-    /// From the first byte of the webhook to the moment the link named the commit. Time spent paused or pinned does not
-    /// count; a pin, a rollback and an unpin have none.
+    /// From the first byte of the webhook to the moment when the link named the commit. Time spent paused or pinned
+    /// does not count. Absent for pin, rollback and unpin.
     #[serde(default)]
     pub received_to_published_ms: Option<u64>,
     /// How long the trigger waited for the end of a pause or pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_ms: Option<u64>,
-    /// Extra looks that were needed because the webhook was faster than the ref.
+    /// Additional checks that were needed because the webhook arrived before the ref had changed.
     #[serde(default)]
     pub chased: u32,
-    /// A poll found this commit although webhooks are on.
+    /// True if a poll found this commit although webhooks are enabled.
     #[serde(default)]
     pub missed_webhook: bool,
-    /// Why the delivery that announced this commit had been ignored: the poll found it, and no webhook was missed.
+    /// Why the delivery that announced this commit was ignored. The poll found the commit, but no webhook was missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_webhook: Option<String>,
-    /// True if the old commit is not an ancestor of the new one: history was rewritten, or another branch is followed.
-    /// Always false for a pin and a rollback.
+    /// True if the old commit is not an ancestor of the new one: history was rewritten, or another branch is
+    /// followed. Always false for a pin and a rollback.
     #[serde(default)]
     pub rewritten: bool,
-    /// True if the store showed that the new commit descends from the old one, false if it showed that it does not; absent
-    /// if a shallow history could not tell.
+    /// Whether the new commit descends from the old one according to the store; absent if a shallow history cannot
+    /// tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast_forward: Option<bool>,
     /// The commit that the replica was pinned to during this sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
-    /// The commit that the remote had, or a webhook announced, and that was not published because of the pin.
+    /// The commit at the remote or in an announcement that was not published because of the pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withheld: Option<String>,
     #[serde(default)]
@@ -219,37 +221,37 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trigger {
     pub kind: TriggerKind,
-    /// `X-GitHub-Delivery` of the webhook that rang.
+    /// `X-GitHub-Delivery` of the webhook that triggered the sync.
     #[serde(default)]
     pub delivery: Option<String>,
     #[serde(default)]
     pub event: Option<String>,
-    /// Which secret verified it: `current` or `previous`.
+    /// The secret that verified it: `current` or `previous`.
     #[serde(default)]
     pub secret: Option<String>,
-    /// True if the same delivery id rang before.
+    /// True if a delivery with the same id arrived before.
     #[serde(default)]
     pub redelivered: bool,
-    /// How many rings were merged into this sync.
+    /// How many triggers were merged into this sync.
     #[serde(default)]
     pub merged: u32,
-    /// What a person asked for, if one of the merged triggers was a person's.
+    /// The requested action, if one of the merged triggers was manual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
-    /// The person, as far as that is known: a label that the dashboard sent.
+    /// The user, if known: a label that the dashboard sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// What a person asked of a replica.
+/// An action that a user requested from a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Sync,
     Resume,
-    /// Publish one commit and stay there.
+    /// Publish one commit and keep it.
     Pin,
-    /// A pin to a commit that was published before, or that the published one descends from.
+    /// A pin to a commit that was published before, or that is an ancestor of the published one.
     Rollback,
     Unpin,
     #[serde(other)]
@@ -276,7 +278,7 @@ pub enum Outcome {
     Published,
     Unchanged,
     Failed,
-    /// The gate said no.
+    /// The pre-publish hook rejected the commit.
     Refused,
     #[serde(other)]
     Unknown,
@@ -298,7 +300,7 @@ pub enum Phase {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Commits {
-    /// How many commits lie between old and new; absent when a shallow history cannot tell.
+    /// The number of commits between old and new; absent if a shallow history cannot tell.
     pub count: Option<u32>,
     pub subject: String,
     pub author: String,
@@ -316,7 +318,7 @@ pub struct Files {
 pub struct Phases {
     #[serde(default)]
     pub queue_ms: Option<u64>,
-    /// Look and fetch together.
+    /// Listing the refs and fetching together.
     #[serde(default)]
     pub fetch_ms: Option<u64>,
     #[serde(default)]
@@ -329,10 +331,10 @@ pub struct Phases {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerResult {
-    /// `IP:port`; the name as configured if it could not be resolved; `N others` where a large fleet is summed up.
+    /// `IP:port`; the configured name if it could not be resolved; `N others` in the summary of a large fleet.
     pub address: String,
-    /// `told`, `refused` (perhaps with a colon and the reason), `not_ours`, `timed_out`, `unreachable`, `bad_answer`,
-    /// `unresolved`, `no_dns_answer`, `no_secret` or `not_tried`.
+    /// `told`, `refused` (optionally with a colon and the reason), `not_ours`, `timed_out`, `unreachable`,
+    /// `bad_answer`, `unresolved`, `no_dns_answer`, `no_secret` or `not_tried`.
     pub result: String,
 }
 
@@ -360,7 +362,7 @@ pub struct SyncDetail {
     pub detail: Detail,
 }
 
-/// What a record leaves out of lists because it is long.
+/// The details of a record, which are too long for lists.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detail {
     /// The newest 50 commits between old and new.

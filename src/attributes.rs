@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::pattern::Pattern;
 
-/// git ignores longer lines, and larger files.
+/// git ignores longer lines and larger files.
 const LONGEST_LINE: usize = 2048;
 const LARGEST_FILE: usize = 100 * 1024 * 1024;
 
@@ -26,7 +26,7 @@ pub enum State {
 
 type Assignments = Vec<(Vec<u8>, State)>;
 
-/// One file.
+/// The rules of one attributes file.
 #[derive(Debug, Default)]
 pub struct Rules {
     patterns: Vec<(Pattern, Assignments)>,
@@ -45,20 +45,21 @@ impl Attributes {
 }
 
 impl Rules {
-    /// The attributes that git defines in every repository.
+    /// Returns the attributes that git defines in every repository.
     #[must_use]
     pub fn built_in() -> Self {
         Self::parse(b"[attr]binary -diff -merge -text", true)
     }
 
-    /// `top`: it is the file of the top folder, the only one that may define macros.
+    /// Parses a file. `top` is true for the file in the top folder, the only one that may define macros.
     #[must_use]
     pub fn parse(text: &[u8], top: bool) -> Self {
         let mut rules = Self::default();
         if text.len() > LARGEST_FILE {
             return rules;
         }
-        // A byte order mark is part of the first pattern: git skips it in files, and reads these from its index.
+        // A byte order mark belongs to the first pattern: git skips it in working tree files, but here it would read
+        // them from its index.
         let text = text.iter().position(|byte| *byte == 0).map_or(text, |end| &text[..end]);
         for line in text.split(|byte| *byte == b'\n') {
             rules.add(line, top);
@@ -66,7 +67,7 @@ impl Rules {
         rules
     }
 
-    /// True if an assignment of the file, also inside a macro, is one that `wanted` asks for.
+    /// Returns true if `wanted` accepts an assignment of the file, including those inside macros.
     #[must_use]
     pub fn mentions(&self, mut wanted: impl FnMut(&[u8], &State) -> bool) -> bool {
         let patterns = self.patterns.iter().map(|(_, assignments)| assignments);
@@ -86,7 +87,7 @@ impl Rules {
         if name.len() > MACRO.len() && name.starts_with(MACRO) {
             let name = split_word(after_blanks(&name[MACRO.len()..])).0;
             if let (true, true, Some(assignments)) = (top, is_valid(name), assignments(rest)) {
-                // The last definition counts.
+                // The last definition is used.
                 self.macros.insert(name.to_vec(), assignments);
             }
             return;
@@ -98,7 +99,8 @@ impl Rules {
     }
 }
 
-/// Looks a file up. `files` are those from the top folder down to its own one, each with its folder (empty for the top).
+/// Returns the attributes of a path. `files` are those from the top folder down to the path's folder, each with its
+/// folder (empty for the top).
 #[must_use]
 pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
     let mut found = Attributes::default();
@@ -114,7 +116,8 @@ pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
     found
 }
 
-/// The first assignment of an attribute wins; later ones have lower precedence. Macros may expand to macros, to any depth.
+/// Applies assignments. The first assignment of an attribute wins, because later ones have lower precedence. Macros
+/// may expand to macros, to any depth.
 fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assignments) {
     let mut stack = vec![assignments.iter().rev()];
     while let Some(top) = stack.last_mut() {
@@ -134,7 +137,7 @@ fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assig
     }
 }
 
-/// `None` if one of them is not valid: git then ignores the line.
+/// Parses assignments. Returns `None` if one of them is invalid, because git then ignores the line.
 fn assignments(mut rest: &[u8]) -> Option<Assignments> {
     let mut assignments = Vec::new();
     loop {
@@ -175,7 +178,7 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(text.iter().position(|byte| BLANKS.contains(byte)).unwrap_or(text.len()))
 }
 
-/// A name in double quotes, as C writes strings, and what follows it. `None`: it does not end, or not well.
+/// Parses a name in double quotes with C escapes, and returns the rest. `None` if it is unterminated or invalid.
 fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut name = Vec::new();
     let mut at = 0;
@@ -236,19 +239,19 @@ mod tests {
     }
 
     #[test]
-    fn macros_unfold_and_only_the_top_file_defines_them() {
+    fn macros_expand_and_only_the_top_file_defines_them() {
         assert_eq!(text_of(&[("", "*.png binary\n")], "x.png"), State::Unset);
         assert_eq!(text_of(&[("", "[attr]win text eol=crlf\n* win\n")], "x"), State::Set);
         assert_eq!(text_of(&[("a", "[attr]win text\n* win\n")], "a/x"), State::Unspecified);
         assert_eq!(text_of(&[("", "* binary text\n")], "x"), State::Set);
         assert_eq!(text_of(&[("", "* text binary\n")], "x"), State::Unset);
         assert_eq!(text_of(&[("", "[attr]binary text\n* binary\n")], "x"), State::Set);
-        // A macro that names itself.
+        // A macro that contains itself.
         assert_eq!(text_of(&[("", "[attr]m m text\n* m\n")], "x"), State::Set);
     }
 
     #[test]
-    fn what_git_ignores_is_ignored() {
+    fn invalid_lines_are_ignored_as_in_git() {
         for line in ["# * text", "!* text", "* text te/xt", "* -", "* text builtin_x", "\"* text"] {
             assert_eq!(text_of(&[("", line)], "x"), State::Unspecified, "{line}");
         }

@@ -1,13 +1,13 @@
-//! Wall-clock time, real or set by hand.
+//! Wall-clock time, real or manual.
 //!
-//! Waiting is tokio's business (`tokio::time` can be paused in tests); this module only answers "what time is it",
-//! for records and ages. It knows nothing of the rest of the crate.
+//! Delays use `tokio::time`, which tests can pause. This module only returns the current time, for records and ages.
+//! It knows nothing of the rest of the crate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A source of the current time that can be shared and, in tests, moved by hand.
+/// A source of the current time that can be shared, and in tests set manually.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -25,13 +25,14 @@ impl Clock {
         Self(Source::Real)
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// Returns a clock that stays at `start` until [`Clock::advance`] changes it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(start))))
     }
 
-    /// The current time. It may jump backwards, as a system clock does: never subtract without [`Clock::millis_since`].
+    /// Returns the current time. It can jump backwards like any system clock, so compute durations with
+    /// [`Clock::millis_since`].
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -40,14 +41,14 @@ impl Clock {
         }
     }
 
-    /// Milliseconds from `start` to now; 0 if the clock went backwards in between.
+    /// Returns the milliseconds from `start` to now; 0 if the clock went backwards in between.
     #[must_use]
     pub fn millis_since(&self, start: Timestamp) -> u64 {
         let elapsed = self.now().duration_since(start);
         u64::try_from(elapsed.as_millis()).unwrap_or(0)
     }
 
-    /// Moves a manual clock, forwards or backwards. Has no effect on the real one.
+    /// Moves a manual clock forwards or backwards. Has no effect on the real one.
     pub fn advance(&self, by: SignedDuration) {
         if let Source::Manual(time) = &self.0 {
             let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_by_hand_and_never_reports_a_negative_age() {
+    fn a_manual_clock_moves_only_when_advanced_and_reports_no_negative_age() {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
         let start = clock.now();
         assert_eq!(clock.millis_since(start), 0);

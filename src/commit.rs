@@ -1,32 +1,32 @@
-//! Commits as they are stored, also those that libgit2 refuses to parse.
+//! Reads commits as they are stored, including those that libgit2 refuses to parse.
 //!
-//! Imported histories have author lines that break git's own rules. `git checkout` takes such a commit, because it reads no
-//! more of it than the tree; libgit2 refuses all of it. So what a sync needs is read from the object itself where libgit2
-//! fails. A leaf: it must not know of remotes or of published trees.
+//! Imported histories contain author lines that violate git's own rules. `git checkout` accepts such a commit,
+//! because it only needs the tree; libgit2 rejects it entirely. Therefore this module reads the object itself if
+//! libgit2 fails. A leaf: it must not know of remotes or of published trees.
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, Tree};
 
-/// Tags may name tags; more of them in a row is a loop.
+/// Tags may refer to tags. A longer chain is treated as a loop.
 const MOST_TAGS: usize = 32;
 
-/// What can be said of a commit.
+/// The metadata of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The whole message.
     pub message: Vec<u8>,
-    /// The author's name; empty if the commit does not tell it.
+    /// The author's name; empty if the commit contains none.
     pub author: Vec<u8>,
-    /// The committer's time in seconds since 1970, if the commit tells it.
+    /// The committer's time in seconds since 1970, if the commit contains one.
     pub time: Option<i64>,
 }
 
-/// Returns true if the object is there and is a commit, whatever is in it.
+/// Returns true if the object exists and is a commit, whatever its content.
 #[must_use]
 pub fn exists(repository: &Repository, id: Oid) -> bool {
     repository.odb().and_then(|odb| odb.read_header(id)).is_ok_and(|(_, kind)| kind == ObjectType::Commit)
 }
 
-/// Returns true if libgit2 parses it.
+/// Returns true if libgit2 can parse it.
 #[must_use]
 pub fn is_well_formed(repository: &Repository, id: Oid) -> bool {
     repository.find_commit(id).is_ok()
@@ -35,7 +35,7 @@ pub fn is_well_formed(repository: &Repository, id: Oid) -> bool {
 /// Reads the hash of a commit's tree.
 ///
 /// # Errors
-/// libgit2's, for a commit that is not there or names no tree.
+/// libgit2's error for a commit that does not exist or names no tree.
 pub fn tree_id(repository: &Repository, id: Oid) -> Result<Oid, git2::Error> {
     match repository.find_commit(id) {
         Ok(commit) => Ok(commit.tree_id()),
@@ -47,13 +47,13 @@ pub fn tree_id(repository: &Repository, id: Oid) -> Result<Oid, git2::Error> {
 /// Reads a commit's tree.
 ///
 /// # Errors
-/// libgit2's, for a commit or tree that is not there or cannot be read.
+/// libgit2's error for a commit or tree that does not exist or cannot be read.
 pub fn tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
     repository.find_tree(tree_id(repository, id)?)
 }
 
-/// Reads the parents that a commit names, in the store or not; `None` if there is no such commit. libgit2 says of the ends
-/// of a shallow history that they have none, and goes on saying so when they are no ends any more.
+/// Reads the parents that a commit names, whether they are in the store or not; `None` if there is no such commit.
+/// libgit2 reports no parents for commits at a shallow boundary, even after the boundary has moved.
 #[must_use]
 pub fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
     let data = raw(repository, id).ok()??;
@@ -62,7 +62,7 @@ pub fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
     hashes.map(hash).collect()
 }
 
-/// Finds the commit that an object is, or that an annotated tag names in the end; `None` if it is neither.
+/// Returns the commit that an object is, or that an annotated tag refers to; `None` if it is neither.
 #[must_use]
 pub fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
     let odb = repository.odb().ok()?;
@@ -77,10 +77,10 @@ pub fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
     None
 }
 
-/// Reads the message, the author and the time of a commit, as far as they can be read.
+/// Reads the message, the author and the time of a commit, as far as possible.
 ///
 /// # Errors
-/// libgit2's, for a commit that is not there.
+/// libgit2's error for a commit that does not exist.
 pub fn head(repository: &Repository, id: Oid) -> Result<Head, git2::Error> {
     match repository.find_commit(id) {
         Ok(commit) => Ok(Head {
@@ -111,7 +111,7 @@ fn head_in(data: &[u8]) -> Head {
     };
     let author = line(b"author ");
     let author = author.split(|byte| *byte == b'<').next().unwrap_or_default().trim_ascii().to_vec();
-    // The number behind the address, as git looks for it: from the end.
+    // Search the time from the end of the line, as git does.
     let committer = String::from_utf8_lossy(line(b"committer "));
     let time = committer.rsplit_once('>').and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
     Head { message, author, time }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_tree_is_an_error_and_no_commit_is_none() {
+    fn a_commit_without_a_tree_is_an_error_and_a_missing_one_is_none() {
         let (_folder, repository, id) = stored("author nobody\n\nno tree\n");
         assert!(tree_id(&repository, id).is_err() && exists(&repository, id));
         let absent = Oid::from_str(&"2".repeat(40)).unwrap();

@@ -1,7 +1,8 @@
-//! The one error that crosses module borders. It says where a sync failed, whether a retry helps, and what to do about it.
+//! The error type that crosses area borders. It says where a sync failed, whether a retry may help, and what the
+//! operator can do.
 //!
-//! Inside an area errors are that area's own `thiserror` enum. At the seam (`sync`) they become a [`SyncError`], whose
-//! words are the same in the log, in the API and on the dashboard.
+//! Inside an area, errors are that area's own `thiserror` enum. The sync area converts them to a [`SyncError`], whose
+//! texts are the same in the log, the API and the dashboard.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,51 +13,52 @@ use crate::secret::scrub;
 
 pub use crate::api::Phase;
 
-/// Whether trying again soon can help.
+/// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The cause may pass by itself: retry with a backoff that starts at a second and never exceeds the poll period.
+    /// The cause may disappear by itself: retry with a backoff that starts at one second and never exceeds the poll
+    /// period.
     Soon,
-    /// The server asked to be left alone for so long: the poll waits, too.
+    /// The server asked for a pause of this length; polls wait for it as well.
     After(Duration),
-    /// A person has to change something first: the ordinary poll is soon enough.
+    /// An operator has to change something first, so the next poll is soon enough.
     NextPoll,
 }
 
-/// The kind and the hint where the process has as many files and connections open as it may, or the whole machine has.
+/// The kind and hint if the process or the whole machine has reached its limit of open files and connections.
 pub const NO_DESCRIPTORS: &str = "no_descriptors";
-pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n, or the container runtime's); each connection to a listener takes one: let only the forge and the pod reach them";
+pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n, or the container runtime's); each connection to a listener uses one, so restrict the network access to the listeners";
 
-/// The hint where what was pushed needs more memory than there is for it.
-pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit: a part of it bounds what a push may be unpacked to; or find the file in that push that is too large for it";
+/// The hint if a push needs more memory than is available.
+pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit, a part of which limits the unpacked size of a push; or remove the file from the push that is too large for it";
 
-/// The kind and the hint where the system starts no more threads for this container.
+/// The kind and hint if the system starts no more threads for this container.
 pub const NO_THREAD: &str = "no_thread";
-pub const NO_THREAD_HINT: &str = "the limit of processes and threads is reached (pids.max of the container or pod, ulimit -u): raise it (kubelet --pod-max-pids, docker --pids-limit), or look for what else in the container starts threads";
+pub const NO_THREAD_HINT: &str = "the limit of processes and threads is reached (pids.max of the container or pod, ulimit -u): raise it (kubelet --pod-max-pids, docker --pids-limit), or find out which other program in the container starts threads";
 
-/// Libraries hand on the system's words where they do not hand on its number (EMFILE, ENFILE).
+/// Returns true for the system's message of EMFILE and ENFILE. Some libraries pass on only the text, not the number.
 #[must_use]
 pub fn is_want_of_descriptors(words: &str) -> bool {
     words.contains("Too many open files")
 }
 
-/// A sync that did not reach its end. The tree published before stays published.
+/// A failed sync. The previously published tree stays published.
 #[derive(Debug)]
 pub struct SyncError {
-    /// Where in the sync it happened.
+    /// The phase in which it failed.
     pub phase: Phase,
     /// A stable word for machines, such as `auth`, `network`, `ref_missing`, `disk_full`.
     pub kind: &'static str,
     /// Whether to retry before the next poll.
     pub retry: Retry,
-    /// Advice for the operator, if there is any.
+    /// Advice for the operator, if available.
     pub hint: Option<&'static str>,
-    /// The cause, in the words of the area that reports it.
+    /// The cause, as the failing area reports it.
     pub source: Box<dyn StdError + Send + Sync>,
 }
 
 impl SyncError {
-    /// The message with its chain of causes, scrubbed of secrets, on one line.
+    /// Returns the message with its chain of causes, without secrets, on one line.
     #[must_use]
     pub fn message(&self) -> String {
         let mut text = self.source.to_string();
@@ -72,7 +74,7 @@ impl SyncError {
         scrub(&text).replace(['\n', '\r'], " ")
     }
 
-    /// The form that goes into records and over the wire.
+    /// Converts it to the form of records and the API.
     #[must_use]
     pub fn to_api(&self) -> api::ErrorInfo {
         api::ErrorInfo {
@@ -109,7 +111,7 @@ mod tests {
     struct Inner;
 
     #[test]
-    fn the_whole_chain_is_told_on_one_line_without_secrets() {
+    fn the_message_has_the_whole_chain_on_one_line_without_secrets() {
         let error = SyncError {
             phase: Phase::Fetch,
             kind: "network",

@@ -1,8 +1,8 @@
-//! Writing files and folders through to the disk, on file systems that cannot do it for every kind of file.
+//! Flushes files and folders to the disk, on file systems that do not support it for every kind of file.
 //!
-//! Several network and FUSE file systems answer `fsync` of a folder with `EINVAL`, and some sandboxes refuse `syncfs`. That
-//! is not a failure of the disk: no call helps there, and what was written is as durable as it gets. It must not know what
-//! is written.
+//! Several network and FUSE file systems answer `fsync` of a folder with `EINVAL`, and some sandboxes forbid
+//! `syncfs`. That is no failure of the disk: no other call would help, so the data is as durable as the file system
+//! permits. This module must not know what is written.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,14 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-/// True if the file system or the sandbox does not offer the operation, so that repeating it is of no use.
+/// Returns true if the file system or the sandbox does not support the operation, so that a retry is useless.
 #[must_use]
 pub fn is_unsupported(errno: Errno) -> bool {
-    // OPNOTSUPP and NOTSUP are one number on Linux.
+    // OPNOTSUPP and NOTSUP are the same number on Linux.
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOTTY].contains(&errno)
 }
 
-/// Reads "not supported" as done.
+/// Treats "not supported" as success.
 ///
 /// # Errors
 /// Every other error.
@@ -25,18 +25,18 @@ pub fn if_supported(outcome: Result<(), Errno>) -> Result<(), Errno> {
     outcome.or_else(|errno| if is_unsupported(errno) { Ok(()) } else { Err(errno) })
 }
 
-/// Writes a file through to the disk, where the file system can do that.
+/// Flushes a file to the disk, if the file system supports it.
 ///
 /// # Errors
-/// What the disk says.
+/// The error of the file system.
 pub fn file(file: &File) -> io::Result<()> {
     Ok(if_supported(rustix::fs::fsync(file))?)
 }
 
-/// Writes the names in a folder through to the disk, where the file system can do that.
+/// Flushes the names in a folder to the disk, if the file system supports it.
 ///
 /// # Errors
-/// If the folder cannot be opened, or what the disk says.
+/// If the folder cannot be opened, or the error of the file system.
 pub fn folder(path: &Path) -> io::Result<()> {
     file(&File::open(path)?)
 }

@@ -1,15 +1,16 @@
-//! The door for fuzzers: every reader of foreign bytes, each with what must hold for any input.
+//! The table of fuzz targets: one for each parser of untrusted bytes, with the properties that must hold for any
+//! input.
 //!
-//! Not part of the product: compiled for `cargo fuzz` (which sets `cfg(fuzzing)`) and for the tests, which replay the seeds
-//! and every input that ever broke something. Each area keeps the targets of its own readers in a file `fuzzing.rs`, where
-//! it can see its private parts; this file is the table of them. A target panics if the promise of its name is broken.
+//! Not part of the product: compiled for `cargo fuzz` (which sets `cfg(fuzzing)`) and for the tests, which replay the
+//! seeds and all inputs that ever caused a failure. Each area keeps its targets in a file `fuzzing.rs`, which can
+//! access its private items. A target panics if a property is violated.
 
 mod leaves;
 mod patterns;
 
 use crate::{config, dashboard, git, history, log, peers, publish, server};
 
-/// A name and what is done with an input.
+/// The name of a target and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `fuzz/fuzz_targets/` has one file for each, `fuzz/seeds/` a folder.
@@ -44,10 +45,10 @@ pub const TARGETS: [Target; 28] = [
     ("dashboard_text", dashboard::fuzzing::dashboard_text),
 ];
 
-/// Does one target to one input.
+/// Runs one target with one input.
 ///
 /// # Panics
-/// If a promise is broken, or there is no such target.
+/// If a property is violated, or the target does not exist.
 pub fn run(name: &str, data: &[u8]) {
     let Some((_, target)) = TARGETS.iter().find(|(known, _)| *known == name) else { panic!("no target `{name}`") };
     target(data);
@@ -70,7 +71,7 @@ mod tests {
         entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
-    /// Seeds are real data or close to it; the inputs in `fuzz/regressions` once broke something.
+    /// Seeds are real data or close to it; the inputs in `fuzz/regressions` caused a failure once.
     #[test]
     fn every_seed_and_every_input_that_broke_something_is_replayed() {
         let mut broken = Vec::new();
@@ -81,7 +82,7 @@ mod tests {
                 for entry in entries {
                     let path = entry.unwrap().path();
                     let input = fs::read(&path).unwrap();
-                    // A torn input is an input, too: every target meets the beginnings of its seeds.
+                    // Inputs may be truncated, so every target is also run with the first part of its seeds.
                     let step = (input.len() / 64).max(1);
                     let mut all = || (0..=input.len()).rev().step_by(step).for_each(|end| target(&input[..end]));
                     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut all)).is_err() {

@@ -1,7 +1,7 @@
-//! Git LFS: the content of a pointer, and the folder on the volume that holds the objects.
+//! Git LFS: pointer files, and the folder on the volume that contains the objects.
 //!
-//! A leaf: `git` fills the folder and `publish` reads it, and this is all that they have to agree on. An object is called by
-//! its hash, so a wrong object is recognized by its content. This module must not know servers or trees.
+//! A leaf module: `git` fills the folder and `publish` reads it, and both use only these definitions. An object is
+//! named by its hash, so a wrong object is detected by its content. This module must not know servers or trees.
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -15,10 +15,10 @@ use sha2::{Digest as _, Sha256};
 /// Pointers are shorter than this (git-lfs, docs/spec.md).
 pub const LONGEST_POINTER: usize = 1024;
 
-/// The second one is of before the first release; git-lfs takes it, too.
+/// The second one was used before git-lfs's first release; git-lfs accepts it, too.
 const VERSIONS: [&str; 2] = ["https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1"];
 
-/// The suffix of objects that are not complete yet.
+/// The suffix of incomplete objects.
 const UNFINISHED: &str = ".part";
 
 /// The SHA-256 of an object's content, which is its name.
@@ -26,7 +26,7 @@ const UNFINISHED: &str = ".part";
 pub struct ObjectId([u8; 32]);
 
 impl ObjectId {
-    /// Reads 64 small hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digit = |byte: u8| match byte {
@@ -45,7 +45,7 @@ impl ObjectId {
         Some(Self(id))
     }
 
-    /// The name of a content that was hashed.
+    /// Returns the id of hashed content.
     #[must_use]
     pub fn of(hash: Sha256) -> Self {
         Self(hash.finalize().into())
@@ -64,7 +64,7 @@ impl fmt::Debug for ObjectId {
     }
 }
 
-/// The text that the repository holds in place of an object.
+/// The text in the repository in place of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
     pub id: ObjectId,
@@ -72,7 +72,8 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// Reads a pointer as git-lfs does. `None`: the content is none, or one that needs a program besides (an extension).
+    /// Parses a pointer as git-lfs does. Returns `None` if the content is no pointer, or one that requires an
+    /// extension.
     #[must_use]
     pub fn parse(content: &[u8]) -> Option<Self> {
         if content.len() >= LONGEST_POINTER {
@@ -83,40 +84,41 @@ impl Pointer {
         let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
         let version = value("version")?;
         let id = ObjectId::parse(value("oid")?.strip_prefix("sha256:")?)?;
-        // A sign would be read as part of the number.
+        // `parse` would accept a sign.
         let size = value("size")?;
         let size = size.bytes().all(|byte| byte.is_ascii_digit()).then(|| size.parse::<i64>().ok()).flatten()?;
         let known = VERSIONS.contains(&version) && lines.next().is_none();
         known.then_some(Self { id, size: size.unsigned_abs() })
     }
 
-    /// True for the object without content, which no server has to be asked for.
+    /// Returns true for the empty object, which needs no download.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.size == 0 && self.id == ObjectId::of(Sha256::new())
     }
 }
 
-/// An object that a tree needs and the volume lacks.
+/// An object that a tree needs and that is missing on the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
     pub pointer: Pointer,
-    /// A file that it is the content of, fit to be shown.
+    /// A file with that content, safe to display.
     pub path: String,
 }
 
-/// Where the objects of an object store's repository are: beside it.
+/// Returns the folder of objects, which is next to the object store.
 #[must_use]
 pub fn folder_beside(store: &Path) -> PathBuf {
     store.with_file_name("lfs")
 }
 
-/// The folder of objects, open. Others may write to the volume: nothing in it is followed, and only files count.
+/// The open folder of objects. Other containers may write to the volume, so symlinks are not followed and only
+/// regular files are used.
 #[derive(Debug)]
 pub struct Objects(OwnedFd);
 
 impl Objects {
-    /// `None`: there is no such folder.
+    /// Opens the folder. Returns `None` if it does not exist.
     pub fn open(folder: &Path) -> Result<Option<Self>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(folder, flags, Mode::empty()) {
@@ -126,7 +128,7 @@ impl Objects {
         }
     }
 
-    /// Makes the folder if there is none.
+    /// Opens the folder, and creates it if it does not exist.
     pub fn open_or_make(folder: &Path) -> Result<Self, Errno> {
         match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o775)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -135,18 +137,18 @@ impl Objects {
         Self::open(folder)?.ok_or(Errno::NOENT)
     }
 
-    /// Bytes that are free for us.
+    /// Returns the free bytes of the file system.
     pub fn room(&self) -> Result<u64, Errno> {
         let state = rustix::fs::fstatvfs(&self.0)?;
         Ok(state.f_bavail.saturating_mul(state.f_frsize))
     }
 
-    /// True if there is a file of that name and size. Its content is compared when it is used.
+    /// Returns true if a file with that name and size exists. Its content is compared when it is used.
     pub fn holds(&self, pointer: &Pointer) -> Result<bool, Errno> {
         Ok(self.size(&pointer.id.to_string())? == Some(pointer.size))
     }
 
-    /// How much there is of an object that is not whole yet.
+    /// Returns the size of an incomplete object.
     pub fn begun(&self, id: &ObjectId) -> Result<u64, Errno> {
         Ok(self.size(&unfinished(id))?.unwrap_or(0))
     }
@@ -161,7 +163,7 @@ impl Objects {
         }
     }
 
-    /// Opens an object to be read; `None` if there is no file of that name and size.
+    /// Opens an object for reading; `None` if there is no file with that name and size.
     pub fn get(&self, pointer: &Pointer) -> Result<Option<File>, Errno> {
         if !self.holds(pointer)? {
             return Ok(None);
@@ -174,14 +176,14 @@ impl Objects {
         }
     }
 
-    /// Opens what there is of an object so far, to be read and written; makes it if there is nothing.
+    /// Opens an incomplete object for reading and writing; creates it if it does not exist.
     pub fn begin(&self, id: &ObjectId) -> Result<File, Errno> {
         let name = unfinished(id);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.0, &*name, flags, Mode::from_raw_mode(0o664));
         let is_ours = |file: &OwnedFd| {
             let stat = rustix::fs::fstat(file)?;
-            // A file with a second name may belong to another program.
+            // A file with a second link may belong to another program.
             Ok::<_, Errno>(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1)
         };
         match open() {
@@ -194,22 +196,22 @@ impl Objects {
         if is_ours(&made)? { Ok(File::from(made)) } else { Err(Errno::EXIST) }
     }
 
-    /// Gives a whole object, which was begun, its name.
+    /// Renames a completed object to its final name.
     pub fn finish(&self, id: &ObjectId) -> Result<(), Errno> {
         rustix::fs::renameat(&self.0, unfinished(id), &self.0, id.to_string())
     }
 
-    /// Removes an object that is not what its name says. Nothing there is no error.
+    /// Removes an object whose content does not match its name. A missing one is no error.
     pub fn remove(&self, id: &ObjectId) -> Result<(), Errno> {
         self.unlink(&id.to_string())
     }
 
-    /// The same for one that was begun.
+    /// Removes an incomplete object. A missing one is no error.
     pub fn give_up(&self, id: &ObjectId) -> Result<(), Errno> {
         self.unlink(&unfinished(id))
     }
 
-    /// Every object there is, whole or not, and how many bytes of it.
+    /// Returns every object with its completeness and size.
     pub fn all(&self) -> Result<Vec<(ObjectId, bool, u64)>, Errno> {
         let mut all = Vec::new();
         for entry in Dir::read_from(&self.0)? {
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_the_folder_is_followed_and_odd_things_give_way() {
+    fn links_are_not_followed_and_unexpected_entries_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let elsewhere = folder.path().join("elsewhere");
         std::fs::write(&elsewhere, b"12345").unwrap();

@@ -1,7 +1,7 @@
 //! `pushsync` keeps a git repository checked out in a directory that another container reads.
 //!
-//! A signed webhook makes it pull at once, a poll is the fallback, a dashboard shows what happened. Read the modules in
-//! this order; ARCHITECTURE.md walks one push through them.
+//! A signed webhook triggers a sync at once, a poll is the fallback, and a dashboard shows the history. Read the
+//! modules in this order; ARCHITECTURE.md follows one push through them.
 
 pub mod allowance;
 pub mod api;

@@ -1,4 +1,4 @@
-//! The story of the process: parse, validate, listen, sync until told to stop, drain.
+//! The life of the process: parse, validate, listen, sync until a signal, drain.
 
 use std::ffi::OsString;
 use std::io::{Write as _, stderr, stdout};
@@ -16,16 +16,16 @@ use pushsync::{dashboard, git, log, notices, ping, publish, server, signals, syn
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM to exit takes at most `--drain` and two seconds: the sync loop's share of these, and the listeners'.
+/// After `--drain`, the exit takes at most two seconds: this much for the sync loop, then the listeners.
 const RECORD: Duration = Duration::from_millis(800);
 const DRAIN: Duration = Duration::from_secs(1);
-/// How long the files that flags name may take to be looked at.
+/// How long reading the files that flags name may take.
 const CONFIG: Duration = Duration::from_secs(30);
-/// How long the error file may take when the process cannot start.
+/// How long writing the error file may take when the process cannot start.
 const LAST_NOTICE: Duration = Duration::from_secs(2);
-/// That of the first thread is mostly as large.
+/// Like the usual stack of the first thread.
 const STACK: usize = 8 << 20;
-/// How long the reader of the log may take for the last lines.
+/// How long writing the last log lines may take.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -46,13 +46,13 @@ fn main() -> ExitCode {
     git::prepare_process();
     let parsed = on_a_thread(CONFIG, || config::parse(args, std::env::vars_os()));
     let Some(parsed) = parsed else {
-        let _ = stderr().write_all(b"pushsync: a file that a flag names cannot be read: its disk does not answer\n");
+        let _ = stderr().write_all(b"pushsync: reading a file that a flag names takes too long\n");
         return ExitCode::FAILURE;
     };
     match parsed {
         Ok(Invocation::Run(config)) => run(*config),
         Ok(Invocation::Ping(args)) => send_ping(args),
-        // A reader who has gone away is no reason to panic, as print! would: `pushsync --help | head -1`.
+        // Unlike print!, do not panic if the reader has closed the pipe, as in `pushsync --help | head -1`.
         Ok(Invocation::Print(text)) => {
             let _ = stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
@@ -71,33 +71,34 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
     sent.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Runs what may hang on a disk. `None`: it took longer than `within`, and is left behind.
+/// Runs work that may hang on a disk. Returns `None` if it took longer than `within`; the thread is abandoned.
 fn on_a_thread<T: Send + 'static>(within: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (answer, answered) = mpsc::channel();
     let thread = std::thread::Builder::new().name("start".to_owned()).stack_size(STACK);
-    // Without a thread the answer is dropped with its sender.
+    // If no thread starts, the sender is dropped, which ends the wait.
     let _ = thread.spawn(move || answer.send(work()));
     answered.recv_timeout(within).ok()
 }
 
-/// The life of a sidecar.
+/// Runs a sidecar until it ends.
 fn run(config: Config) -> ExitCode {
     log::init(config.log);
     config.volume.shape.set_umask();
     let no_volume = publish::warn_of_no_volume(&config.volume.root);
     config.warnings.iter().chain(&no_volume).for_each(|warning| tracing::warn!("{warning}"));
     let (root, error_file) = (config.volume.root.clone(), config.sync.notices.error.clone());
-    // One worker: what blocks or computes for long has a thread of its own, and two would mostly wake each other up.
+    // One worker is enough: blocking and long computations have their own threads, and two workers would mostly wake
+    // each other.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let served = runtime.context("no threads or timers to be had").and_then(|runtime| {
+    let served = runtime.context("no threads or timers are available").and_then(|runtime| {
         let served = runtime.block_on(serve(config));
-        // A git thread that hangs in a read must not keep the process.
+        // A git thread that hangs in a read must not delay the exit.
         runtime.shutdown_background();
         served
     });
     let code = served.unwrap_or_else(|error| {
         tracing::error!("cannot start: {error:#}");
-        // If another process has the root, the file is that one's.
+        // If another process owns the root, the error file belongs to that one.
         let notice = Notice::new("cannot start", format!("{error:#}"));
         on_a_thread(LAST_NOTICE, move || {
             if let Some(path) = error_file.filter(|_| !publish::has_owner(&root)) {
@@ -116,15 +117,15 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let engine = sync::engine(config.remote, &config.volume.root, &metrics);
     let (on_signal, drain) = (config.sync.sync_on_signal, config.drain);
     let (handle, sync_loop) = sync::prepare(config.sync, engine, config.volume, metrics, Clock::real());
-    // The listeners first: a port-forward that meets a closed port dies.
+    // Start the listeners first, because a port-forward to a closed port fails.
     let (answer, opened) = oneshot::channel();
     let (options, for_servers, runtime) = (config.server, handle.clone(), tokio::runtime::Handle::current());
     std::thread::Builder::new().name("start".to_owned()).spawn(move || {
         let _within = runtime.enter();
-        // Nothing waits for it if the process was told to stop.
+        // The receiver is gone if the process was stopped in the meantime.
         let _ = answer.send(server::start(&options, &for_servers));
     })?;
-    // It reads the secrets, from disks that may hang.
+    // The start reads secrets from disks that may hang.
     let servers = tokio::select! {
         code = endings.received() => return Ok(code),
         servers = opened => servers.context("the listeners could not be started")??,
@@ -138,9 +139,9 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let code = tokio::select! {
         code = endings.received() => {
             keep_serving(drain, &servers, &mut endings, &mut syncing).await;
-            tracing::info!("told to stop: the published tree stays");
+            tracing::info!("stopping: the published tree stays");
             stop.cancel();
-            // A swap that has begun is recorded first.
+            // If the link has been changed already, the sync is recorded before the exit.
             let _ = tokio::time::timeout(RECORD, &mut syncing).await;
             code
         }
@@ -150,8 +151,8 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Goes on as before for `drain`, since deliveries arrive until every proxy knows that this replica is going. Returns early
-/// at a second signal, and when the sync loop ends by itself.
+/// Keeps serving for `drain`, because deliveries arrive until every proxy knows that this replica is stopping.
+/// Returns early at a second signal, or when the sync loop ends by itself.
 async fn keep_serving(
     drain: Duration,
     servers: &server::Servers,
@@ -161,11 +162,11 @@ async fn keep_serving(
     if drain.is_zero() {
         return;
     }
-    tracing::info!("told to stop: webhooks are received for another {drain:?} (--drain)");
+    tracing::info!("stopping: webhooks are received for another {drain:?} (--drain)");
     servers.leave();
     tokio::select! {
         () = tokio::time::sleep(drain) => {}
-        _ = endings.received() => tracing::info!("told to stop again: not waiting any longer"),
+        _ = endings.received() => tracing::info!("second signal: stopping now"),
         () = async { while !syncing.is_finished() { tokio::time::sleep(Duration::from_millis(50)).await; } } => {}
     }
 }

@@ -1,7 +1,7 @@
-//! Counters for Prometheus: git-sync's names for the same facts, ours for what it cannot tell.
+//! Prometheus metrics: git-sync's names where it has the same metric, our own names otherwise.
 //!
-//! `sync` and `server` count, the http listener renders. Names and labels are an interface: dashboards and alerts that
-//! were made for git-sync keep working.
+//! `sync` and `server` count, the http listener renders. Names and labels are an interface, so that dashboards and
+//! alerts for git-sync keep working.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use prometheus_client::registry::Registry;
 use crate::api::{Outcome, Record};
 use crate::clock::Clock;
 
-/// Seconds; a poll that finds nothing takes milliseconds, a first clone of something large minutes.
+/// Bucket bounds in seconds: a poll without changes takes milliseconds, the first clone of a large repository takes
+/// minutes.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,17 +62,17 @@ struct About {
 type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// Thread-safe; every method is cheap.
+/// All metrics. Thread-safe; every method is cheap.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     clock: Clock,
     syncs: Family<Status, Counter>,
     fetches: Counter,
-    /// A histogram where git-sync has a summary without quantiles: `_sum` and `_count` are the same.
+    /// A histogram where git-sync has a summary without quantiles. `_sum` and `_count` are the same.
     durations: Histograms<Status>,
     hook_runs: Family<HookRun, Counter>,
-    /// Gauges that only rise: git-sync's two names lack `_total`, which a counter would get.
+    /// Gauges that only increase, because git-sync's two names lack `_total`, which a counter would add.
     askpass_calls: Family<Status, Gauge>,
     app_tokens: Family<Status, Gauge>,
     published: Family<CommitName, Gauge>,
@@ -88,7 +89,7 @@ pub struct Metrics {
     pinned: Gauge,
     records_waiting: Gauge,
     records_dropped: Counter,
-    /// git-sync counts the first look that succeeds as a sync and as a fetch, whether it brought anything or not.
+    /// git-sync counts the first successful sync as a sync and as a fetch, even if it found no change.
     succeeded: AtomicBool,
 }
 
@@ -103,7 +104,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// `repo` is redacted already.
+    /// `repo` must be redacted.
     #[must_use]
     pub fn new(version: &str, repo: &str, reference: &str) -> Self {
         let about = About { version: version.to_owned(), repo: repo.to_owned(), r#ref: reference.to_owned() };
@@ -133,7 +134,7 @@ impl Metrics {
             succeeded: AtomicBool::new(false),
         };
         metrics.register(about);
-        // Present from the start, so that a first failure is a rise from 0 and not a series that was not there.
+        // Create the series at the start, so that the first failure is an increase from 0 and not a new series.
         for status in ["success", "error", "noop"] {
             drop(metrics.syncs.get_or_create(&Status { status }));
         }
@@ -143,7 +144,7 @@ impl Metrics {
         metrics
     }
 
-    /// A counter is registered without `_total`: the exposition adds it.
+    /// Registers all metrics. Counters are registered without `_total`, which the exposition adds.
     fn register(&mut self, about: About) {
         let all = &mut self.registry;
         all.register("git_sync_count", "Syncs by status", self.syncs.clone());
@@ -174,7 +175,7 @@ impl Metrics {
         all.register(name, "Records lost because too many waited for the disk", self.records_dropped.clone());
     }
 
-    /// A sync ended with a record (published, failed, refused, or an unchanged one that somebody rang for).
+    /// A sync ended with a record: published, failed, refused, or unchanged after a trigger other than a poll.
     pub fn record(&self, record: &Record) {
         let status = match record.outcome {
             Outcome::Published => {
@@ -187,7 +188,7 @@ impl Metrics {
         let took = Duration::try_from(record.finished_at.duration_since(record.started_at)).unwrap_or_default();
         self.ended(status, took);
         let bytes = record.bytes.unwrap_or(0);
-        // git-sync counts each change of what is published, also one to a commit that is in the store already.
+        // git-sync counts each change of the published commit, even if the commit was in the store already.
         if bytes > 0 || record.outcome == Outcome::Published {
             self.fetches.inc();
         }
@@ -213,12 +214,12 @@ impl Metrics {
         }
     }
 
-    /// A poll found nothing new.
+    /// A poll found no change.
     pub fn unchanged(&self, took: Duration) {
         self.ended(self.unchanged_is(), took);
     }
 
-    /// What a look that found nothing new counts as: the first one as a sync, as git-sync's users expect.
+    /// Returns the status of a sync without changes: the first one counts as success, as in git-sync.
     fn unchanged_is(&self) -> &'static str {
         if self.succeeded.swap(true, Ordering::Relaxed) {
             return "noop";
@@ -227,7 +228,7 @@ impl Metrics {
         "success"
     }
 
-    /// A poll failed like the one before it, so that no record was kept.
+    /// A poll failed like the one before it, so that it left no record.
     pub fn failed(&self, took: Duration) {
         self.ended("error", took);
     }
@@ -247,7 +248,7 @@ impl Metrics {
         self.deliveries.get_or_create(&DeliveryResult { result }).inc();
     }
 
-    /// A message to another replica was sent, or given up.
+    /// A message to another replica was sent or abandoned.
     pub fn peer_message(&self, result: &'static str) {
         self.peer_messages.get_or_create(&DeliveryResult { result }).inc();
     }
@@ -262,12 +263,12 @@ impl Metrics {
         self.askpass_calls.get_or_create(&Status { status }).inc();
     }
 
-    /// A GitHub app token was asked for.
+    /// A GitHub App token was requested.
     pub fn github_app_token(&self, status: &'static str) {
         self.app_tokens.get_or_create(&Status { status }).inc();
     }
 
-    /// What is published now.
+    /// Sets the published commit.
     pub fn published(&self, commit: &str) {
         self.published.clear();
         self.published.get_or_create(&CommitName { commit: commit.to_owned() }).set(1);
@@ -277,7 +278,7 @@ impl Metrics {
         self.paused.set(i64::from(paused));
     }
 
-    /// How many records wait for the disk, and how many more were lost since the last call.
+    /// Sets how many records wait for the disk, and adds the records lost since the last call.
     pub fn history(&self, waiting: u64, lost: u64) {
         self.records_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.records_dropped.inc_by(lost);
@@ -287,12 +288,12 @@ impl Metrics {
         self.pinned.set(i64::from(pinned));
     }
 
-    /// `kind` is `store`, `trees` or `lfs`.
+    /// Sets the bytes on the volume. `kind` is `store`, `trees` or `lfs`.
     pub fn volume_bytes(&self, kind: &'static str, bytes: u64) {
         self.volume_bytes.get_or_create(&Kind { kind }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// The exposition text (`OpenMetrics` 1.0), as `GET /metrics` answers.
+    /// Returns the exposition (`OpenMetrics` 1.0) for `GET /metrics`.
     #[must_use]
     pub fn render(&self) -> String {
         let mut exposition = String::new();

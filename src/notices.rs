@@ -1,7 +1,8 @@
-//! Two files for readers without a network: one that is touched at each publish, one that says what is wrong now.
+//! Two files for programs without network access: one is touched at each publish, the other contains the current
+//! error.
 //!
-//! They may lie on a volume that others write to, so nothing is followed and nothing waits. Blocking; it must not know of
-//! syncs.
+//! Other containers may write to the same volume, so no symlink is followed and no call waits for a pipe. All
+//! functions block. This module must not know of syncs.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,7 +12,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use serde::Serialize;
 
-/// Where they are; absolute.
+/// The absolute paths of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// `--touch-file`
@@ -20,7 +21,7 @@ pub struct Options {
     pub error: Option<PathBuf>,
 }
 
-/// What the error file holds, in git-sync's form.
+/// The content of the error file, in git-sync's format.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Notice {
@@ -30,23 +31,24 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What is wrong and why, with nothing more to say about it.
+    /// Creates a notice from a message and an error, without arguments.
     #[must_use]
     pub fn new(msg: &str, err: String) -> Self {
         Self { msg: msg.to_owned(), err, args: serde_json::Map::new() }
     }
 }
 
-/// Makes the file if it is missing and sets its times to now.
+/// Creates the file if it is missing and sets its times to now.
 ///
 /// # Errors
-/// If that cannot be done, or something else than a file stands there.
+/// If that fails, or the path is not a regular file.
 pub fn touch(path: &Path) -> io::Result<()> {
     make_folder(path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let open = || rustix::fs::open(path, flags, Mode::from_bits_truncate(0o664));
     let opened = match open() {
-        // On a shared volume it may be what a process of another user made, and holds nothing that could be lost.
+        // On a shared volume, another user's process may have created the file. It is empty, so replacing it loses
+        // nothing.
         Err(Errno::ACCESS) if fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == 0) => {
             fs::remove_file(path)?;
             open()
@@ -61,29 +63,29 @@ pub fn touch(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now })?)
 }
 
-/// Replaces the error file in one step.
+/// Replaces the error file atomically.
 ///
 /// # Errors
-/// If the disk does not take it; the file is as it was then.
+/// If writing fails; the file is unchanged then.
 pub fn tell(path: &Path, notice: &Notice) -> io::Result<()> {
     replace(path, &serde_json::to_vec(notice)?)
 }
 
-/// The same with plain text, which is how git-sync tells of a bad command line.
+/// The same with plain text, which git-sync writes for an invalid command line.
 ///
 /// # Errors
-/// If the disk does not take it.
+/// If writing fails.
 pub fn tell_plainly(path: &Path, text: &str) -> io::Result<()> {
     replace(path, text.as_bytes())
 }
 
-/// Nothing is wrong any more.
+/// Removes the error file.
 ///
 /// # Errors
-/// If there is a file and it cannot be removed.
+/// If the file exists and cannot be removed.
 pub fn clear(path: &Path) -> io::Result<()> {
     remove(path)?;
-    // What a kill in the middle of `tell` left would be told by nobody and stay.
+    // Also remove the temporary file that a kill during `tell` may have left.
     beside(path).map_or(Ok(()), |beside| remove(&beside))
 }
 
@@ -94,7 +96,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where the next content is written before it takes the file's place.
+/// Returns the path of the temporary file that replaces the file.
 fn beside(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_owned();
     name.push(".pushsync-new");
@@ -104,12 +106,12 @@ fn beside(path: &Path) -> Option<PathBuf> {
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     make_folder(path)?;
     let beside = beside(path).ok_or_else(|| io::Error::other("the path has no name"))?;
-    // What a crash left, or somebody put there.
+    // Remove what a crash may have left.
     remove(&beside)?;
     let mut file = File::create_new(&beside)?;
     let written = file
         .write_all(content)
-        // Whatever the umask is, it is there to be read.
+        // The file must be readable regardless of the umask.
         .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_bits_truncate(0o644))?))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_in_git_syncs_form_replaced_and_removed() {
+    fn an_error_is_written_in_git_syncs_format_replaced_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/errors.json");
         let args = serde_json::json!({ "phase": "fetch" }).as_object().unwrap().clone();
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn touching_makes_the_file_and_moves_its_time_but_follows_no_link_and_waits_for_no_pipe() {
+    fn touching_creates_the_file_and_updates_its_time_but_follows_no_link_and_waits_for_no_pipe() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/touched");
         touch(&path).unwrap();
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_through_a_link_that_stands_where_the_new_file_goes() {
+    fn a_link_at_the_path_of_the_temporary_file_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, victim) = (folder.path().join("errors"), folder.path().join("victim"));
         fs::write(&victim, "precious").unwrap();

@@ -1,16 +1,17 @@
-//! One path pattern as gitignore(5) describes it; sparse-checkout files and gitattributes use the same ones.
+//! A path pattern as described by gitignore(5), used by sparse-checkout files and gitattributes.
 //!
-//! Patterns come from repositories, so none may be slow: a wildcard pattern is run as a set of states over the path, which
-//! takes at most the product of both lengths, whatever the pattern is. This module must not know files or the meaning of a match.
+//! Patterns come from repositories, so matching must never be slow. A wildcard pattern is run as a set of states over
+//! the path, which takes at most the product of both lengths. This module must not know files or the meaning of a
+//! match.
 
-/// A pattern, taken apart. Paths have no slash at either end.
+/// A parsed pattern. Paths have no slash at either end.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// It began with `!`.
+    /// The pattern began with `!`.
     pub negative: bool,
-    /// It ended with a slash: only folders match.
+    /// The pattern ended with a slash and matches only folders.
     pub folders_only: bool,
-    /// It has no slash before its end: it is compared with the last part of the path.
+    /// The pattern has no slash except at its end and is compared with the last part of the path.
     by_name: bool,
     body: Body,
 }
@@ -18,9 +19,9 @@ pub struct Pattern {
 #[derive(Clone, Debug)]
 enum Body {
     Literal(Vec<u8>),
-    /// An asterisk and no other wildcard, compared with names only.
+    /// One asterisk and no other wildcard, compared with names only.
     Suffix(Vec<u8>),
-    /// The bytes before the first wildcard, and the rest.
+    /// The bytes before the first wildcard, and the rest as tokens.
     Glob(Vec<u8>, Vec<Token>),
 }
 
@@ -28,11 +29,11 @@ enum Body {
 enum Token {
     Byte(u8),
     Set(Box<[bool; 256]>),
-    /// Any run of bytes that are no slash, also an empty one.
+    /// Any sequence of bytes without a slash, including an empty one.
     Star,
-    /// Any run of bytes.
+    /// Any sequence of bytes.
     Deep,
-    /// A `Deep` and a slash follow; both may be left out together.
+    /// Followed by a `Deep` and a slash, which may be skipped together.
     Optional,
     /// The pattern is malformed from here on and matches nothing.
     Never,
@@ -57,7 +58,7 @@ impl Pattern {
         Self { negative, folders_only, by_name, body }
     }
 
-    /// True if the path matches. `folder` says what it is.
+    /// Returns true if the path matches. `folder` is true for a folder.
     #[must_use]
     pub fn matches(&self, path: &[u8], folder: bool) -> bool {
         if self.folders_only && !folder {
@@ -71,7 +72,7 @@ impl Pattern {
         }
     }
 
-    /// False if nothing below the folder can match by itself.
+    /// Returns false if no path below the folder can match by itself.
     #[must_use]
     pub fn may_match_below(&self, folder: &[u8]) -> bool {
         if self.by_name {
@@ -88,13 +89,14 @@ fn name_of(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(path, |slash| &path[slash + 1..])
 }
 
-/// True for the bytes that end the literal start of a pattern.
+/// Returns true for bytes that end the literal start of a pattern.
 #[must_use]
 pub fn is_wildcard(byte: u8) -> bool {
     matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 
-/// `paths`: the pattern is compared with whole paths, so that only `**` crosses slashes.
+/// Parses the part with wildcards. `paths`: the pattern is compared with whole paths, so that only `**` matches
+/// slashes.
 fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -142,7 +144,8 @@ fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
     tokens
 }
 
-/// The bytes between brackets, and where the closing one is. `None`: there is no end, or an unknown class.
+/// Parses a bracket expression. Returns its set and the position of the closing bracket, or `None` if it is
+/// unterminated or has an unknown class.
 fn set(pattern: &[u8], mut at: usize) -> Option<(Box<[bool; 256]>, usize)> {
     let mut set = Box::new([false; 256]);
     let negated = matches!(pattern.get(at), Some(b'!' | b'^'));
@@ -183,7 +186,7 @@ fn set(pattern: &[u8], mut at: usize) -> Option<(Box<[bool; 256]>, usize)> {
                     at = end;
                     before = None;
                 } else {
-                    // Not `:]`, so a bracket like any other character.
+                    // Not followed by `:]`, so it is an ordinary character.
                     set[usize::from(b'[')] = true;
                     before = Some(b'[');
                 }
@@ -244,7 +247,7 @@ fn run(tokens: &[Token], text: &[u8]) -> bool {
     now[tokens.len()]
 }
 
-/// Adds the states that are reached without a byte; they all lie ahead.
+/// Adds the states that are reached without consuming a byte. They all have higher indexes.
 fn step_over(tokens: &[Token], states: &mut [bool]) {
     for at in 0..tokens.len() {
         if states[at] {

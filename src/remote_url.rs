@@ -1,6 +1,7 @@
-//! The address of a git remote: what may be connected to, what may be printed, and which repository it names.
+//! The URL of a git remote: parsed for connecting, redacted for printing, and compared as a repository of a forge.
 //!
-//! A leaf: git connects to it, the server compares deliveries with it, everybody prints its redacted form.
+//! A leaf module: git connects with it, the server compares deliveries with it, and other areas print its redacted
+//! form.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,8 +10,8 @@ use url::Url;
 
 use crate::secret::{self, BadPassword, Secret};
 
-/// A user of a URL that is as long as this and has no password is a token (GitHub's have 40 characters and more,
-/// GitLab's 26): it is hidden wherever it turns up.
+/// A user name of at least this length without a password is a token (GitHub's have at least 40 characters, GitLab's
+/// 26), so the scrubber hides it everywhere.
 const SHORTEST_TOKEN: usize = 20;
 
 /// How the remote is reached.
@@ -27,11 +28,11 @@ pub enum Transport {
 #[derive(Clone)]
 pub struct RemoteUrl {
     transport: Transport,
-    /// What libgit2 is given: no password in it, and no user either for http(s).
+    /// The URL for libgit2: without a password, and for http(s) without a user.
     bare: String,
     user: Option<String>,
     password: Option<Secret>,
-    /// Host and path as the forge knows them; `None` for a local path.
+    /// Host and path as used by the forge; `None` for a local path.
     host: Option<String>,
     path: String,
 }
@@ -58,10 +59,11 @@ pub enum BadUrl {
 }
 
 impl RemoteUrl {
-    /// Reads a URL, an scp-like address (`git@host:owner/name.git`) or a path, as git does (gitprotocol, "GIT URLS").
+    /// Parses a URL, an scp-like address (`git@host:owner/name.git`) or a path, as git does (gitprotocol, "GIT
+    /// URLS").
     ///
     /// # Errors
-    /// [`BadUrl`] says what is wrong; it never repeats the text, which may hold a password.
+    /// [`BadUrl`]. The message never repeats the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
         if text.is_empty() {
             return Err(BadUrl::Empty);
@@ -69,11 +71,11 @@ impl RemoteUrl {
         if text.chars().any(char::is_control) {
             return Err(BadUrl::Control);
         }
-        // What stands before it need not be a scheme, and may be a password: `me:secret@host/a?u=http://x`.
+        // The text before `://` may not be a scheme but contain a password: `me:secret@host/a?u=http://x`.
         if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
             return Self::parse_url(scheme, text);
         }
-        // Colons in brackets are those of an IPv6 address.
+        // Colons in brackets belong to an IPv6 address.
         let bracket = text.find("@[").map_or(0, |at| at + 1);
         if text[bracket..].starts_with('[')
             && !text[..bracket].contains(['/', ':'])
@@ -81,11 +83,12 @@ impl RemoteUrl {
         {
             return Self::parse_scp(&text[..=end], &text[end + 2..]);
         }
-        // git: a colon before the first slash makes it scp-like, unless the path says otherwise by `./`.
+        // As in git, a colon before the first slash makes the text scp-like, unless the path starts with `./`.
         let colon = text.find(':');
         let slash = text.find('/').unwrap_or(text.len());
         match colon {
-            // For git it is a host as well, but it is a slip of the hand, and a password may follow: `.https://me:secret@host/a`.
+            // git would treat the text as a host here, but it is a typing mistake, and a password may follow:
+            // `.https://me:secret@host/a`.
             Some(colon) if text[colon..].starts_with("://") && !text[..colon].contains(['@', '/']) => {
                 Err(BadUrl::Scheme(text[..colon].to_owned()))
             }
@@ -105,10 +108,11 @@ impl RemoteUrl {
                 if path.chars().any(char::is_control) {
                     return Err(BadUrl::Control);
                 }
-                // Without its scheme, a colon would make another host of it (git takes `./` for "it is a path").
+                // Without its scheme, a colon in the first part would turn the path into an scp-like address. git
+                // accepts `./` to prevent that.
                 let beside = !path.starts_with('/') && path.split('/').next().is_some_and(|first| first.contains(':'));
                 let local = if beside { Self::local(&format!("./{path}")) } else { Self::local(&path) };
-                // The link is named by the address as it is written, as in git-sync.
+                // As in git-sync, the link's name is taken from the URL as written.
                 return local.map(|local| Self { path: written.to_owned(), ..local });
             }
             other => return Err(BadUrl::Scheme(other.to_owned())),
@@ -174,14 +178,14 @@ impl RemoteUrl {
         self.transport
     }
 
-    /// The address without a password (and, for http, without a user): safe to print and to hand to libgit2.
+    /// Returns the URL without a password (and for http(s) without a user), safe to print and to pass to libgit2.
     #[must_use]
     pub fn bare(&self) -> &str {
         &self.bare
     }
 
-    /// The address for libgit2, which sends the path of `ssh://` to the server as it stands, where git sends it decoded.
-    /// libgit2's other form has no escapes: `[user@host:port]:path`.
+    /// Returns the URL for libgit2. libgit2 sends the path of `ssh://` to the server as written, while git decodes
+    /// it. libgit2's other form has no escapes: `[user@host:port]:path`.
     #[must_use]
     pub fn for_libgit2(&self) -> Cow<'_, str> {
         let decoded = decode(&self.path);
@@ -196,33 +200,35 @@ impl RemoteUrl {
         }
     }
 
-    /// The user that the URL names.
+    /// Returns the user in the URL.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The password that the URL carries.
+    /// Returns the password in the URL.
     #[must_use]
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
 
-    /// The same address with the user and password that another holds. Whether they are meant for it is the caller's business.
+    /// Returns the same URL with the user and password of another one. The caller decides whether they may be used
+    /// for it.
     #[must_use]
     pub fn with_login_of(self, other: &Self) -> Self {
         Self { user: other.user.clone(), password: other.password.clone(), ..self }
     }
 
-    /// Host (no port, no user) and path without slashes at the ends and without `.git`; `None` for a local path.
+    /// Returns the host (no port, no user) and the path without slashes at its ends and without `.git`; `None` for a
+    /// local path.
     #[must_use]
     pub fn repository(&self) -> Option<(&str, &str)> {
         let path = self.path.trim_matches('/');
-        // `…/name/.git` is the folder of a repository that is not bare.
+        // `…/name/.git` is the folder of a non-bare repository.
         Some((self.host.as_deref()?, path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/')))
     }
 
-    /// The last part of the path: the default name of the link, with its `.git` if it has one, as git-sync has it.
+    /// Returns the last part of the path: the default name of the link, including `.git`, as in git-sync.
     #[must_use]
     pub fn leaf(&self) -> Option<&str> {
         let path = self.path.trim_end_matches('/');
@@ -244,8 +250,8 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
-/// The forge that a host belongs to: forges have a host of its own for SSH through port 443, where port 22 is blocked. Any
-/// other host is itself. In lower case, without brackets.
+/// Returns the forge that a host belongs to. Some forges have another host for SSH over port 443, for networks that
+/// block port 22. Other hosts are returned unchanged, in lower case and without brackets.
 #[must_use]
 pub fn forge(host: &str) -> String {
     let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_lowercase();
@@ -257,15 +263,16 @@ pub fn forge(host: &str) -> String {
     }
 }
 
-/// As git has it: letters, digits and a few signs.
+/// Returns true for a scheme as git defines it: letters, digits and a few signs.
 fn is_scheme(text: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(part)
 }
 
-/// True if the authority of a URL ends in the middle of a password, because that has one of the signs that end it.
+/// Returns true if the authority of a URL ends within a password, because the password contains an unescaped
+/// delimiter.
 ///
-/// A number behind the colon is a port, and what follows is a path, in which `@` means nothing.
+/// A number after the colon is a port, and the text after it is a path, in which `@` has no meaning.
 fn has_unescaped_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
     let Some(end) = rest.find(['/', '?', '#']) else { return false };
@@ -275,19 +282,19 @@ fn has_unescaped_password(text: &str) -> bool {
     }
     let port = authority.rsplit_once(':').map(|(_, port)| port);
     let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-    // IPv6 addresses have colons of their own.
+    // IPv6 addresses contain colons.
     let is_host = is_port || authority.ends_with(']');
     !behind.starts_with('/') || !is_host
 }
 
-/// Undoes percent-encoding; what is not valid UTF-8 after that is kept as it stood.
+/// Decodes percent-encoding. If the result is not valid UTF-8, the text is returned unchanged.
 pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let hex = tail
             .get(..2)
-            // A sign would be read as part of the number.
+            // `from_str_radix` would accept a sign.
             .filter(|two| two.iter().all(u8::is_ascii_hexdigit))
             .and_then(|two| std::str::from_utf8(two).ok())
             .and_then(|two| u8::from_str_radix(two, 16).ok());
@@ -354,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_remote_is_refused_with_the_reason() {
+    fn an_unusable_url_is_rejected_with_the_reason() {
         assert_eq!(RemoteUrl::parse("").err(), Some(BadUrl::Empty));
         assert_eq!(RemoteUrl::parse("ftp://host/x").err(), Some(BadUrl::Scheme("ftp".into())));
         assert_eq!(RemoteUrl::parse(".https://me:secret@host/x").err(), Some(BadUrl::Scheme(".https".into())));
@@ -366,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_decoded_for_who_opens_them_and_the_link_keeps_its_written_name() {
+    fn paths_are_decoded_for_opening_and_the_link_keeps_its_written_name() {
         let url = RemoteUrl::parse("file:///srv/my%20site%231.git").unwrap();
         assert_eq!((url.bare(), url.leaf()), ("/srv/my site#1.git", Some("my%20site%231.git")));
         assert_eq!(RemoteUrl::parse("file:///srv/a%0Ab").err(), Some(BadUrl::Control));
@@ -384,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_that_end_an_address_are_told_of_where_a_password_has_them() {
+    fn unescaped_delimiters_in_a_password_are_reported() {
         for text in [
             "https://me:pa#ss@git.test/a",
             "https://me:pa/ss@git.test/a",
@@ -412,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_refusal_does_not_repeat_a_password() {
-        // The colon before the first slash makes it scp-like, as for git.
+        // The colon before the first slash makes the text scp-like, as in git.
         let url = RemoteUrl::parse("me:secret@git.test/a?u=ftp://x").expect("scp-like");
         assert_eq!((url.transport(), url.user()), (Transport::Ssh, None));
         let url = RemoteUrl::parse("https://me:100%+1@git.test/a").expect("a URL");

@@ -1,23 +1,24 @@
-//! Values that must never be printed, and the scrubber that catches those that slip into foreign text.
+//! Values that must never be printed, and a scrubber that removes them from other texts.
 //!
-//! A [`Secret`] has no `Debug`, `Display` or `Serialize`: a struct that holds one cannot be logged by accident.
-//! Error messages of libraries are foreign text; they pass [`scrub`] before they reach a log, the API or the history.
+//! A [`Secret`] has no `Debug`, `Display` or `Serialize`, so a struct that contains one cannot be logged by accident.
+//! Error messages of libraries may contain secrets and pass [`scrub`] before they reach a log, the API or the
+//! history.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
-/// Shorter values are not scrubbed: they would blank out innocent text, and are no secret worth the name.
+/// Shorter values are not scrubbed, because they also occur in harmless text.
 const SHORTEST_SCRUBBED: usize = 4;
 
-/// More than these are not kept in mind: tokens that are renewed for months would fill the memory.
+/// The most values that the scrubber stores. Renewed tokens would otherwise fill the memory over months.
 const MOST_LEARNED: usize = 1000;
-/// The first ones are never forgotten.
+/// The first values, which are never dropped.
 const KEPT_LEARNED: u64 = 100;
 
 static LEARNED: RwLock<Learned> = RwLock::new(Learned { texts: Vec::new(), count: 0 });
 
 struct Learned {
-    /// With the number of each, so that the oldest can be forgotten.
+    /// Each with its number, so that the oldest can be dropped.
     texts: Vec<(u64, String)>,
     count: u64,
 }
@@ -26,23 +27,24 @@ struct Learned {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
-/// Why bytes are no password or user name.
+/// Why bytes are not a valid password or user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPassword {
-    #[error("there is a line break in it; `printf %s` writes none, where `echo` does")]
+    #[error("it contains a line break; write it with `printf %s`, because `echo` adds one")]
     LineBreak,
-    #[error("there is a NUL in it")]
+    #[error("it contains a NUL byte")]
     Nul,
 }
 
 impl Secret {
-    /// A password or token as it is stored: line breaks at its end, which `echo` and editors add, are no part of it.
+    /// Creates a password or token from its stored form, without the line breaks at its end that `echo` and editors
+    /// add.
     ///
     /// # Errors
     /// If it has a line break or a NUL elsewhere.
     pub fn password(bytes: impl Into<Vec<u8>>) -> Result<Self, BadPassword> {
         let mut bytes = bytes.into();
-        // The scrubber has to know it before anything is said of it.
+        // Registers the stored form as well, before any message about it is written.
         let _as_it_is_stored = Self::new(bytes.clone());
         while matches!(bytes.last(), Some(b'\n' | b'\r')) {
             bytes.pop();
@@ -51,7 +53,7 @@ impl Secret {
         Ok(Self::new(bytes))
     }
 
-    /// Wraps the bytes and teaches the scrubber to hide them wherever they turn up in text.
+    /// Wraps the bytes and registers them with the scrubber, which hides them in all texts.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
@@ -61,20 +63,20 @@ impl Secret {
         Self(bytes.into_boxed_slice())
     }
 
-    /// The bytes themselves. Every call is a place to review.
+    /// Returns the bytes. Every call needs a review.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The value as text, if it is UTF-8.
+    /// Returns the value as text, if it is UTF-8.
     #[must_use]
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 }
 
-/// Checks the name of a user.
+/// Checks a user name.
 ///
 /// # Errors
 /// If it has a line break or a NUL.
@@ -102,29 +104,29 @@ fn learn(text: &str) {
     let number = learned.count;
     learned.texts.push((number, text.to_owned()));
     if learned.texts.len() > MOST_LEARNED {
-        // The first ones are those of the configuration, which are in use as long as the process runs.
+        // The first values come from the configuration and are used as long as the process runs.
         let oldest = learned.texts.iter().map(|(number, _)| *number).filter(|number| *number > KEPT_LEARNED).min();
         learned.texts.retain(|(number, _)| Some(*number) != oldest);
     }
-    // Longest first, so that a secret which contains another is hidden whole.
+    // Longest first, so that a secret that contains another one is hidden entirely.
     learned.texts.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
 }
 
-/// Hides known secrets, and the user part of every URL, in text from elsewhere.
+/// Hides known secrets, and the credentials of every URL, in text from other sources.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut clean = scrub_urls(text);
     let learned = LEARNED.read().unwrap_or_else(PoisonError::into_inner);
     for (_, secret) in &learned.texts {
         if clean.contains(secret.as_str()) {
-            // A secret with a space in it hid where the password of a URL ends.
+            // A secret with a space in it may have hidden the end of a URL's credentials.
             clean = Cow::Owned(scrub_urls(&clean.replace(secret.as_str(), "***")).into_owned());
         }
     }
     clean
 }
 
-/// Replaces `user:password@` by `***@` after every `://`. A lone user name (`git@`) is no secret and stays.
+/// Replaces `user:password@` by `***@` after every `://`. A user name alone (`git@`) is no secret and is kept.
 fn scrub_urls(text: &str) -> Cow<'_, str> {
     let mut clean = String::new();
     let mut rest = text;

@@ -1,6 +1,6 @@
-//! The rules for a file that holds one secret: the webhook's, or the admin API's token.
+//! The rules for a file that contains one secret: the webhook's, or the admin API's token.
 //!
-//! Errors tell lengths and reasons, never content.
+//! Errors contain lengths and reasons, never content.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,45 +8,44 @@ use std::path::Path;
 
 use crate::secret::Secret;
 
-/// Shorter secrets can be guessed; GitHub's own advice is a random text of high entropy.
+/// Shorter secrets can be guessed; GitHub recommends a random text with high entropy.
 const SHORTEST: usize = 16;
-/// Longer ones are a file mounted by mistake.
+/// Longer content indicates that the wrong file was mounted.
 const LONGEST: usize = 512;
 
-/// How much is read at most, to be able to tell the length of a wrong file. Also ends the reading of an endless one.
+/// How much is read at most. More than [`LONGEST`], so that the error can state the length. Also limits the reading
+/// of an endless file.
 const MOST_READ: u64 = 64 * 1024;
 
-/// Why a file does not hold a usable secret.
+/// Why a file contains no usable secret.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSecretFile {
     #[error("cannot be read ({0})")]
     Unreadable(#[from] io::Error),
-    #[error("cannot be read: its disk does not answer")]
+    #[error("cannot be read: reading takes too long")]
     Silent,
     #[error("is not a file")]
     NotAFile,
     #[error("is empty; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`")]
     Empty,
-    #[error(
-        "holds {0} bytes; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`"
-    )]
+    #[error("has {0} bytes; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`")]
     Length(usize),
-    #[error("holds more than {MOST_READ} bytes; a secret has {SHORTEST} to {LONGEST} bytes")]
+    #[error("has more than {MOST_READ} bytes; a secret has {SHORTEST} to {LONGEST} bytes")]
     Huge,
 }
 
 impl BadSecretFile {
-    /// True if there is no such file.
+    /// Returns true if the file does not exist.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// Reads the secret in a file; one newline at its end does not count.
+/// Reads the secret in a file, without one line break at its end.
 ///
 /// # Errors
-/// If the file cannot be read or its content has not 16 to 512 bytes.
+/// [`BadSecretFile`], for example if the content is not 16 to 512 bytes long.
 pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {
@@ -70,8 +69,8 @@ pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
     }
 }
 
-/// Says what in a secret is probably not meant to be part of it; `None` if nothing looks odd. Every byte counts all the same,
-/// since a secret may be anything, but GitHub's form takes one line of text.
+/// Describes parts of a secret that are probably unintended; `None` if there are none. All bytes are used anyway,
+/// because a secret may contain any bytes. GitHub's form accepts only one line of text.
 #[must_use]
 pub fn oddity(secret: &Secret) -> Option<String> {
     let bytes = secret.expose();
@@ -79,17 +78,17 @@ pub fn oddity(secret: &Secret) -> Option<String> {
     let is_break = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));
     let mut odd = Vec::new();
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
-        odd.push("looks like UTF-16 (it holds zero bytes or begins with its byte order mark)");
+        odd.push("looks like UTF-16 (it contains zero bytes or begins with a UTF-16 byte order mark)");
     } else {
         if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
             odd.push("begins with a byte order mark (U+FEFF)");
         }
         if is_break(bytes.first()) || is_break(bytes.last()) {
-            odd.push("begins or ends with another line break than the one at its end that does not count");
+            odd.push("begins with a line break, or ends with more than the one that is removed");
         }
         let middle = bytes.trim_ascii();
         if middle.iter().any(u8::is_ascii_control) {
-            odd.push("holds a control character or a line break inside");
+            odd.push("contains a control character or a line break");
         }
     }
     if is_blank(bytes.first()) {
@@ -100,7 +99,9 @@ pub fn oddity(secret: &Secret) -> Option<String> {
     }
     (!odd.is_empty()).then(|| {
         let odd = odd.join(" and ");
-        format!("the secret {odd}; all of that counts as part of it, so signatures fit only if the sender has the same")
+        format!(
+            "the secret {odd}; these are part of it, so signatures match only if the sender uses exactly the same bytes"
+        )
     })
 }
 
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hardly_meant_to_be_part_of_a_secret_is_told() {
+    fn probably_unintended_parts_of_a_secret_are_reported() {
         let utf_16: Vec<u8> = "0123456789abcdef".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let cases: [(&[u8], &str); 14] = [
             (b"\xef\xbb\xbf0123456789abcdef", "byte order mark (U+FEFF)"),
@@ -137,10 +138,10 @@ mod tests {
             (b"\xfe\xff0123456789abcdef", "UTF-16"),
             (&utf_16, "UTF-16"),
             (b"0123456789\x07abcdef", "control character"),
-            (b"0123456789\nabcdefgh", "line break inside"),
+            (b"0123456789\nabcdefgh", "line break"),
             (b"0123456789\x7fabcdef", "control character"),
-            (b"0123456789abcdef\n\n", "another line break"),
-            (b"\n0123456789abcdef\n", "another line break"),
+            (b"0123456789abcdef\n\n", "a line break, or ends"),
+            (b"\n0123456789abcdef\n", "a line break, or ends"),
             (b" 0123456789abcdef\n", "begins with a blank"),
             (b"0123456789abcdef \n", "ends with a blank"),
             (b"0123456789abcdef\t", "ends with a blank"),
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_outside_the_bounds_are_told() {
+    fn lengths_outside_the_bounds_are_rejected() {
         assert!(matches!(reading(b""), Err(BadSecretFile::Empty)));
         assert!(matches!(reading(b"\n"), Err(BadSecretFile::Empty)));
         assert!(matches!(reading(b"fifteen bytes!!\n"), Err(BadSecretFile::Length(15))));

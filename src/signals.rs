@@ -1,4 +1,4 @@
-//! Unix signals: the two that end the process, and the one that may mean "look now".
+//! Unix signals: SIGTERM and SIGINT, which end the process, and the one of `--sync-on-signal`.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::TriggerKind;
 use crate::sync::{Handle, Request};
 
-/// Ends of a process that was asked to end, as a shell reports them: 128 + the signal's number.
+/// Exit codes for these signals, as a shell reports them: 128 + the signal's number.
 const TERMINATED: u8 = 143;
 const INTERRUPTED: u8 = 130;
 
-/// The signals that end the process, caught from the moment this exists.
+/// Receives the signals that end the process, from the moment it is created.
 #[derive(Debug)]
 pub struct Endings {
     terminate: Signal,
@@ -34,7 +34,7 @@ impl Endings {
     }
 }
 
-/// Asks for a look whenever signal `number` arrives. Never returns.
+/// Triggers a sync whenever signal `number` arrives. Never returns.
 ///
 /// # Errors
 /// If the system refuses a handler for that signal.

@@ -1,29 +1,31 @@
-//! HMAC-SHA256 as GitHub signs its webhooks with it: over the raw bytes of the body, in hex, after `sha256=`.
+//! HMAC-SHA256 as GitHub signs webhooks: over the raw bytes of the body, in hex, after `sha256=`.
 //!
-//! A leaf with no idea of http. Source: GitHub docs, "Validating webhook deliveries".
+//! A leaf module that knows nothing of HTTP. Source: GitHub docs, "Validating webhook deliveries".
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::secret::Secret;
 
-/// The header in which `pushsync ping` proves that it knows the secret even if `X-Hub-Signature-256` does not arrive.
+/// The header in which `pushsync ping` proves that it knows the secret, even if `X-Hub-Signature-256` was removed on
+/// the way.
 pub const PING_HEADER: &str = "x-pushsync-ping";
-/// What the key for that header is derived for.
+/// The purpose of the derived key for that header.
 pub const PING: &[u8] = b"pushsync-ping-v1";
 
-/// A MAC that grows while the body streams by.
+/// A MAC that is computed while the body is received.
 #[derive(Clone)]
 pub struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    /// HMAC takes a key of any length (RFC 2104, section 3), so this cannot fail.
+    /// HMAC accepts keys of any length (RFC 2104, section 3), so this cannot fail.
     #[must_use]
     pub fn new(secret: &Secret) -> Self {
         Self(Hmac::new_from_slice(secret.expose()).expect("HMAC takes a key of any length"))
     }
 
-    /// A signer whose key is made from the secret for one purpose, so that its MACs are of no use for any other.
+    /// Creates a signer whose key is derived from the secret for one purpose, so that its MACs are invalid for every
+    /// other.
     #[must_use]
     pub fn derived(secret: &Secret, purpose: &[u8]) -> Self {
         let mut key = Self::new(secret);
@@ -42,13 +44,13 @@ impl Signer {
         self.0.verify_slice(expected).is_ok()
     }
 
-    /// The value of an `X-Hub-Signature-256` header.
+    /// Returns the value of an `X-Hub-Signature-256` header.
     #[must_use]
     pub fn header(self) -> String {
         format!("sha256={}", self.hex())
     }
 
-    /// The MAC in lower-case hex.
+    /// Returns the MAC in lower-case hex.
     #[must_use]
     pub fn hex(self) -> String {
         use std::fmt::Write as _;
@@ -61,15 +63,15 @@ impl Signer {
     }
 }
 
-/// Reads the value of an `X-Hub-Signature-256` header: `sha256=` and 64 hex digits of either case, nothing around them.
+/// Parses the value of an `X-Hub-Signature-256` header: `sha256=` and 64 hex digits of either case, and nothing else.
 ///
-/// GitHub sends `sha1=` and others elsewhere send bare hex or a list; none of that is taken here.
+/// Other forms (`sha1=`, bare hex, a list) are rejected.
 #[must_use]
 pub fn parse_header(value: &[u8]) -> Option<[u8; 32]> {
     parse_hex(value.strip_prefix(b"sha256=")?)
 }
 
-/// Reads 64 hex digits of either case, nothing around them.
+/// Parses exactly 64 hex digits of either case.
 #[must_use]
 pub fn parse_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let mut mac = [0; 32];
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_streamed_body_and_a_wrong_one_are_told_apart() {
+    fn a_streamed_body_is_verified_and_a_wrong_one_rejected() {
         let secret = Secret::new("It's a Secret to Everybody");
         let mut expected = [0; 32];
         for (at, byte) in expected.iter_mut().enumerate() {

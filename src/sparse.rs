@@ -1,13 +1,14 @@
-//! Which paths a sparse-checkout file wants, exactly as git reads it.
+//! Decides which paths a sparse-checkout file selects, exactly as git does.
 //!
-//! git-sync copies the file and runs `git sparse-checkout init`: cone mode if every line is a cone pattern, else the whole
-//! file is read as gitignore(5) patterns that say what to keep. This module must not know trees, files or its callers.
+//! git-sync copies the file and runs `git sparse-checkout init`: cone mode if every line is a cone pattern, otherwise
+//! the whole file is a list of gitignore(5) patterns that select what to keep. This module must not know trees, files
+//! or its callers.
 
 use std::collections::HashSet;
 
 use crate::pattern::{Pattern, is_wildcard};
 
-/// A pattern file, read.
+/// A parsed pattern file.
 #[derive(Debug)]
 pub struct Sparse {
     text: Vec<u8>,
@@ -16,33 +17,33 @@ pub struct Sparse {
 
 #[derive(Debug)]
 enum Rules {
-    /// Folders and files of the top, told by whole paths with a slash in front.
+    /// Whole paths from the top, with a leading slash.
     Cone(Cone),
     Patterns(Vec<Pattern>),
 }
 
 #[derive(Debug, Default)]
 struct Cone {
-    /// Everything.
+    /// Everything is selected.
     full: bool,
-    /// Folders that are wanted with all that is in them.
+    /// Folders that are selected with everything below them.
     recursive: HashSet<Vec<u8>>,
-    /// Folders of which only the files right in them are wanted.
+    /// Folders of which only the files directly in them are selected.
     parents: HashSet<Vec<u8>>,
-    /// The folders right above those of `recursive`.
+    /// The parent folders of those in `recursive`.
     above: HashSet<Vec<u8>>,
 }
 
-/// How much of a folder is wanted.
+/// How much of a folder is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     All,
     Nothing,
-    /// Each name has to be asked for. It may turn out that there is nothing.
+    /// Each name has to be checked individually. Possibly none is selected.
     Some,
 }
 
-/// The verdict of cone patterns on one path.
+/// The result of cone patterns for one path.
 #[derive(PartialEq, Eq)]
 enum Cut {
     Recursive,
@@ -61,20 +62,20 @@ impl Sparse {
         Self { text: text.to_vec(), rules }
     }
 
-    /// The file, as it was read.
+    /// Returns the text of the file.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Asks for a folder; the empty path is the top one.
+    /// Returns the result for a folder; the empty path is the top one.
     #[must_use]
     pub fn folder(&self, path: &[u8]) -> Wanted {
         match &self.rules {
             Rules::Cone(cone) => cone.folder(path),
             Rules::Patterns(patterns) => {
                 let inherited = inherited(patterns, path);
-                // Only another pattern can decide otherwise for paths below this folder.
+                // Only a pattern with the opposite effect can change the decision for paths below this folder.
                 let undone = patterns
                     .iter()
                     .any(|pattern| pattern.negative == inherited && (path.is_empty() || pattern.may_match_below(path)));
@@ -87,13 +88,14 @@ impl Sparse {
         }
     }
 
-    /// Asks for a file or link.
+    /// Returns true if a file or link is selected.
     #[must_use]
     pub fn file(&self, path: &[u8]) -> bool {
         self.entry(path, false)
     }
 
-    /// Asks for a submodule: git takes it for a folder by its type, and for one entry otherwise.
+    /// Returns true if a submodule is selected. git matches it as a folder, but treats it as a single entry
+    /// otherwise.
     #[must_use]
     pub fn submodule(&self, path: &[u8]) -> bool {
         self.entry(path, true)
@@ -112,12 +114,12 @@ impl Sparse {
     }
 }
 
-/// The last pattern that matches decides.
+/// Returns the decision of the last matching pattern.
 fn decision(patterns: &[Pattern], path: &[u8], folder: bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| pattern.matches(path, folder)).map(|pattern| !pattern.negative)
 }
 
-/// The decision for names in a folder that no pattern matches: the last decision on the way to the folder.
+/// Returns the decision for names in a folder that no pattern matches: the last decision on the path to the folder.
 fn inherited(patterns: &[Pattern], path: &[u8]) -> bool {
     if path.is_empty() {
         return false;
@@ -131,7 +133,7 @@ fn inherited(patterns: &[Pattern], path: &[u8]) -> bool {
 }
 
 impl Cone {
-    /// `None` if one of the lines is not what cone mode writes; git then takes all of them for plain patterns.
+    /// Returns `None` if one of the lines is not valid in cone mode; git then treats all lines as plain patterns.
     fn of(lines: &[Vec<u8>]) -> Option<Self> {
         let mut cone = Self::default();
         for line in lines {
@@ -209,7 +211,7 @@ impl Cone {
     }
 }
 
-/// True if a wildcard stands in a cone pattern where cone mode does not know it.
+/// Returns true if a pattern contains a wildcard that cone mode does not support.
 fn has_wildcard(text: &[u8]) -> bool {
     (1..text.len()).any(|at| {
         let (before, byte, next) = (text[at - 1], text[at], text.get(at + 1).copied());
@@ -230,7 +232,7 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The patterns of a file: no comments, no byte order mark, no spaces at the end unless escaped.
+/// Returns the patterns of a file: without comments, the byte order mark, and unescaped trailing spaces.
 fn lines(text: &[u8]) -> Vec<Vec<u8>> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
@@ -260,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cone_is_folders_and_the_files_on_the_way_to_them() {
+    fn a_cone_selects_folders_and_the_files_on_the_path_to_them() {
         let sparse = Sparse::parse(b"/*\n!/*/\n/a/\n!/a/*/\n/a/b/\n");
         for (path, wanted) in
             [("top", true), ("a/file", true), ("a/b/c/d", true), ("a/c/file", false), ("b/file", false)]

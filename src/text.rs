@@ -1,7 +1,7 @@
-//! Makes foreign text safe to show: on one line, without characters that control a terminal or deceive a reader.
+//! Makes untrusted text safe to display: on one line, without characters that control a terminal or deceive a reader.
 
-/// Control characters, separators that end lines in some readers, invisible characters, and those that change the
-/// direction of text so that it reads as something it is not ("Trojan Source", CVE-2021-42574; Unicode TR 36).
+/// Returns true for control characters, separators that some programs treat as line ends, invisible characters, and
+/// characters that change the direction of text ("Trojan Source", CVE-2021-42574; Unicode TR 36).
 #[must_use]
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()
@@ -15,7 +15,8 @@ pub fn is_deceptive(c: char) -> bool {
         )
 }
 
-/// Foreign text on one line: what is deceptive becomes U+FFFD (a tab a space), the end is cut after `most` characters.
+/// Returns the text on one line: deceptive characters become U+FFFD (a tab becomes a space), and the text is cut
+/// after `most` characters.
 #[must_use]
 pub fn one_line(text: &str, most: usize) -> String {
     let safe = |c: char| match c {
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_or_deceives_is_replaced_and_the_rest_is_kept() {
+    fn controlling_and_deceptive_characters_are_replaced_and_the_rest_is_kept() {
         assert_eq!(
             one_line(" a\tb\nc\u{1b}[31m\u{202e}d\u{2028}ß 文 ", 100),
             "a b\u{fffd}c\u{fffd}[31m\u{fffd}d\u{fffd}ß 文"

@@ -1,6 +1,6 @@
-//! What a person may ask of a replica, and the answers.
+//! Changes that users can request from a replica, and the responses.
 //!
-//! It must not know what carries a change out.
+//! It must not know how a change is carried out.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use super::State;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseRequest {
     pub minutes: u32,
-    /// The person who asks, as `user@host`. A label: it is shown and recorded, and grants nothing.
+    /// The user, as `user@host`. A label that is shown and recorded; it grants no permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// Body of `POST /api/v1/sync`, `/resume` and `/unpin`. It may be missing.
+/// Body of `POST /api/v1/sync`, `/resume` and `/unpin`. Optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRequest {
     /// As in [`PauseRequest`].
@@ -27,14 +27,14 @@ pub struct ChangeRequest {
 /// Body of `POST /api/v1/pin`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinRequest {
-    /// The full hash, or a prefix that a record or a kept tree makes unique.
+    /// The full hash, or a prefix that is unique among the records and the kept trees.
     pub commit: String,
     /// As in [`PauseRequest`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
 
-/// The answer to a change: 202.
+/// The response to a change: 202.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     pub schema: u32,
@@ -48,7 +48,7 @@ pub struct Accepted {
     pub pinned: Option<String>,
 }
 
-/// The answer to anything refused: 4xx.
+/// The response to any rejected request: 4xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: String,

@@ -1,31 +1,31 @@
-//! What the event stream of the admin API carries.
+//! The events of the admin API's event stream.
 //!
-//! It must not know how events come about or how they are sent.
+//! It must not know how events are created or sent.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Running, Snapshot, Webhook};
 
-/// What the event stream carries. The name is in the `event:` line, the JSON in `data:`.
+/// An event. The name is in the `event:` line, the JSON in `data:`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 pub enum Event {
-    /// First on every stream.
+    /// The first event of every stream.
     Snapshot(Box<Snapshot>),
     SyncStarted(Running),
     SyncPhase(Running),
     SyncFinished(Box<Record>),
-    /// A record that was told before has grown: the answers of slow peers came in.
+    /// An earlier record has grown, because slow peers have responded.
     SyncAmended(Box<Record>),
     Delivery(Webhook),
-    /// Anything else of the snapshot changed; it carries no records (`recent` is empty).
+    /// Another part of the snapshot changed. It contains no records (`recent` is empty).
     State(Box<Snapshot>),
-    /// The reader was too slow and missed some: read the snapshot again.
+    /// The client was too slow and missed events; it must read the snapshot again.
     Reset,
 }
 
 impl Event {
-    /// The name in the `event:` line.
+    /// Returns the name in the `event:` line.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -40,10 +40,10 @@ impl Event {
         }
     }
 
-    /// The JSON of the `data:` line (`{}` for a reset).
+    /// Returns the JSON of the `data:` line (`{}` for a reset).
     ///
     /// # Errors
-    /// Only if a value cannot be written as JSON, which these types rule out.
+    /// Only if a value cannot be serialized, which these types rule out.
     pub fn data(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::Snapshot(data) | Self::State(data) => serde_json::to_string(data),
@@ -54,10 +54,10 @@ impl Event {
         }
     }
 
-    /// Reads an event back. `Ok(None)` is an event of a newer server: skip it.
+    /// Parses an event. `Ok(None)`: an event of a newer server, to be skipped.
     ///
     /// # Errors
-    /// If the name is known and the data is not what it should be.
+    /// If the name is known but the data is invalid.
     pub fn parse(name: &str, data: &str) -> Result<Option<Self>, serde_json::Error> {
         Ok(Some(match name {
             "snapshot" => Self::Snapshot(serde_json::from_str(data)?),

@@ -1,10 +1,10 @@
-//! A record for tests and fuzz targets to start from, so that a new field is added in one place.
+//! A record for tests and fuzz targets, so that a new field is added in one place.
 
 use jiff::Timestamp;
 
 use super::{Outcome, Phases, Record, SCHEMA, Trigger};
 
-/// Published, at the epoch, and nothing else known of it.
+/// Returns a published record at the epoch with no other data.
 pub fn record(id: impl ToString) -> Record {
     Record {
         schema: SCHEMA,

@@ -1,16 +1,16 @@
-//! The words on the wire.
+//! The enum values on the wire.
 
 use super::*;
 
 #[test]
-fn a_word_of_a_newer_version_reads_as_unknown() {
+fn a_value_of_a_newer_version_reads_as_unknown() {
     assert_eq!(serde_json::from_str::<Outcome>("\"postponed\"").expect("a word"), Outcome::Unknown);
     assert_eq!(serde_json::from_str::<State>("\"in_sync\"").expect("a word"), State::InSync);
     assert_eq!(Event::parse("sync_dreamt", "{}").expect("skipped"), None);
 }
 
 #[test]
-fn words_on_the_wire_and_words_in_text_are_the_same() {
+fn values_on_the_wire_and_in_text_are_the_same() {
     for phase in [Phase::Queue, Phase::Look, Phase::Fetch, Phase::Build, Phase::Gate, Phase::Publish, Phase::Record] {
         assert_eq!(serde_json::to_string(&phase).expect("json"), format!("\"{phase}\""));
     }

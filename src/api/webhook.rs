@@ -1,29 +1,29 @@
-//! How the webhook fares: the last delivery, and the counts.
+//! The state of the webhook: the last delivery, and counters.
 //!
-//! It must not know how deliveries are judged.
+//! It must not know how deliveries are classified.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// False: no secret was given, so there is no webhook listener.
+    /// False: no secret is configured, so there is no webhook listener.
     pub enabled: bool,
     pub last_delivery_at: Option<Timestamp>,
     pub last_event: Option<String>,
-    /// What was done with the last delivery: `queued`, or `ignored: <reason>`.
+    /// The result of the last delivery: `queued`, or `ignored: <reason>`.
     #[serde(default)]
     pub last_result: Option<String>,
-    /// The same in parts.
+    /// The same as separate fields.
     #[serde(default)]
     pub last: Option<LastDelivery>,
     /// Authentic deliveries since the process started.
     pub received: u64,
     pub bad_signature: u64,
-    /// Commits that a poll found and no webhook had announced.
+    /// Commits that a poll found without an announcement by a webhook.
     pub missed: u64,
-    /// The newest of them, newest first, at most 50. The commit identifies the push, so that several replicas that missed
-    /// the same one can be counted once.
+    /// The newest of them, newest first, at most 50. The commit identifies the push, so a push that several replicas
+    /// missed can be counted once.
     #[serde(default)]
     pub missed_pushes: Vec<MissedPush>,
     #[serde(default)]
@@ -38,28 +38,28 @@ pub struct LastDelivery {
     #[serde(default)]
     pub delivery: Option<String>,
     pub result: DeliveryResult,
-    /// Why it was ignored or refused.
+    /// Why it was ignored or rejected.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
-/// What was done with an authentic delivery.
+/// The result of an authentic delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryResult {
     Queued,
-    /// It is about another ref, repository or event.
+    /// It concerns another ref, repository or event.
     Ignored,
-    /// It lacks a field, or contradicts itself.
+    /// A field is missing or contradictory.
     Malformed,
-    /// The forge's test of a new webhook.
+    /// The forge's test delivery for a new webhook.
     Pong,
     #[default]
     #[serde(other)]
     Unknown,
 }
 
-/// A push that the poll found because no delivery announced it.
+/// A push that a poll found because no delivery announced it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedPush {
     pub commit: String,

@@ -1,6 +1,6 @@
-//! `--credential`: accounts for single addresses, as JSON that git-sync's users know.
+//! `--credential`: accounts for individual URLs, in git-sync's JSON format.
 //!
-//! A value is one object or a list of them. Nothing of a value is repeated in a message, since it may hold a password.
+//! A value is one object or a list of objects. Messages never repeat a value, because it may contain a password.
 
 use serde::Deserialize;
 
@@ -32,12 +32,12 @@ struct Written {
     password_file: String,
 }
 
-/// Every `--credential`, in the order in which they were given.
+/// Reads every `--credential`, in the given order.
 pub(super) fn read(given: &mut Given) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
     let mut number = 0;
     for value in given.values("credential") {
-        // What serde says of a value may quote it.
+        // serde's error message may quote the value, so it is not used.
         let listed = match value.to_str().map(serde_json::from_str) {
             Some(Ok(Listed::Many(many))) => many,
             Some(Ok(Listed::One(one))) => vec![one],
@@ -61,7 +61,7 @@ pub(super) fn read(given: &mut Given) -> Vec<Account> {
 }
 
 fn account(given: &mut Given, written: Written) -> Result<Account, String> {
-    // Known to the scrubber before anything is said.
+    // Creating the `Secret` registers it with the scrubber, before any message about it is written.
     let password = (!written.password.is_empty()).then(|| Secret::password(written.password));
     let password = password.transpose().map_err(|wrong| format!("has a password that cannot be used: {wrong}"))?;
     if written.url.is_empty() {

@@ -1,6 +1,6 @@
-//! Accounts whose password is not configured: the askpass service and the GitHub App.
+//! Passwords that are obtained at runtime: from the askpass service or as a GitHub App.
 //!
-//! Each is for the whole server of `--repo`; what contradicts another way in becomes a problem.
+//! Each applies to the whole server of `--repo`. A combination with other credentials is a problem.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use super::given::Given;
 use crate::git::{AppKey, Askpass, GithubApp, Password};
 use crate::secret::Secret;
 
-/// A private key from the environment and the variable it came from.
+/// A private key from the environment, and the name of its variable.
 pub(super) type KeyVariable = Option<(&'static str, Secret)>;
 
 pub(super) fn key_variable(environment: &HashMap<OsString, OsString>) -> KeyVariable {
@@ -23,7 +23,7 @@ pub(super) fn key_variable(environment: &HashMap<OsString, OsString>) -> KeyVari
     })
 }
 
-/// The way in that asks somebody, if one is configured. `others` is true if there is a password already.
+/// Returns the source of passwords, if one is configured. `others` is true if a fixed password is configured already.
 pub(super) fn read(given: &mut Given, variable: KeyVariable, others: bool) -> Option<Password> {
     let askpass = given.text("askpass-url").and_then(|text| match address(&text) {
         Ok(url) => Some(Askpass::new(url)),
@@ -35,7 +35,7 @@ pub(super) fn read(given: &mut Given, variable: KeyVariable, others: bool) -> Op
     let app = github_app(given, variable);
     for (name, there) in [("askpass-url", askpass.is_some()), ("github-app-installation-id", app.is_some())] {
         if there && others {
-            given.problem(name, "is given, but a password as well; use one of them");
+            given.problem(name, "is given together with a password; use one of them");
         }
     }
     if askpass.is_some() && app.is_some() {
@@ -45,7 +45,7 @@ pub(super) fn read(given: &mut Given, variable: KeyVariable, others: bool) -> Op
 }
 
 fn address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|wrong| format!("is not an address (not shown): {wrong}"))?;
+    let url = Url::parse(text).map_err(|wrong| format!("is not a URL (not shown): {wrong}"))?;
     if let Some(password) = url.password() {
         let _known_to_the_scrubber = Secret::new(password);
     }
@@ -60,7 +60,7 @@ fn github_app(given: &mut Given, variable: KeyVariable) -> Option<GithubApp> {
     let application = given.value("github-app-application-id", number);
     let client = given.value("github-app-client-id", |text| {
         let fits = text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"._-".contains(&letter));
-        if fits { Ok(text.to_owned()) } else { Err("is no client id".to_owned()) }
+        if fits { Ok(text.to_owned()) } else { Err("is not a client id".to_owned()) }
     });
     let installation = given.value("github-app-installation-id", number);
     let api = given.text("github-base-url").map(|text| address(&text));
@@ -106,7 +106,7 @@ fn github_app(given: &mut Given, variable: KeyVariable) -> Option<GithubApp> {
         }
     };
     if installation.is_none() {
-        given.problem("github-app-installation-id", "is missing; it stands in the address of the App's installation");
+        given.problem("github-app-installation-id", "is missing; the URL of the App's installation page contains it");
     }
     Some(GithubApp::new(key?, issuer?, installation?, api?))
 }

@@ -1,4 +1,4 @@
-//! The group "credentials": who we are to the remote, and whether what was given fits the URL.
+//! The flags of the group "credentials": how the program authenticates at the remote, and whether that fits the URL.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use crate::git::{Account, Credentials, Password, Scope};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::{self, Secret};
 
-/// Flags of ways in over http(s) that ask somebody for the password.
+/// Flags of credentials for http(s) that are obtained at runtime.
 const ASKED: [&str; 5] = [
     "askpass-url",
     "github-app-private-key-file",
@@ -25,10 +25,11 @@ const ASKED: [&str; 5] = [
     "github-app-installation-id",
 ];
 
-/// A password from the environment and the variable it came from.
+/// A password from the environment, and the name of its variable.
 pub(super) type FromVariable = Option<(&'static str, Secret)>;
 
-/// Looks for a password; the value is known to the scrubber from here on. As in git-sync, its old flag beats variables.
+/// Finds a password in the environment and registers it with the scrubber. As in git-sync, the old flag takes
+/// precedence over the variables.
 pub(super) fn password_variable(given: &mut Given, environment: &HashMap<OsString, OsString>) -> FromVariable {
     let from_environment = || {
         PASSWORDS.into_iter().find_map(|name| {
@@ -40,16 +41,16 @@ pub(super) fn password_variable(given: &mut Given, environment: &HashMap<OsStrin
     match Secret::password(stored.expose()) {
         Ok(secret) => Some((name, secret)),
         Err(wrong) => {
-            let message = format!("is no password: {wrong}");
+            let message = format!("is not a valid password: {wrong}");
             given.problems.push(Problem { origin: name.to_owned(), message, unknown: false });
             None
         }
     }
 }
 
-/// Credentials that fit the URL; what does not becomes problems.
+/// Returns the credentials that apply to the URL. Others become problems or warnings.
 pub(super) fn read(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: KeyVariable) -> Credentials {
-    // Those for single addresses first: of two that fit alike, the first counts.
+    // Accounts for specific URLs come first, because of two equally specific ones the first is used.
     let mut credentials = Credentials { accounts: accounts::read(given), ..Credentials::default() };
     match url.transport() {
         Transport::Http | Transport::Https => credentials.accounts.extend(for_http(given, url, variable, key)),
@@ -57,18 +58,19 @@ pub(super) fn read(given: &mut Given, url: &RemoteUrl, variable: FromVariable, k
         Transport::Local => {
             for name in ["username", "password-file"].into_iter().chain(ASKED) {
                 if given.is_given(name) {
-                    given.warn(name, "has no effect, since the repository is a path");
+                    given.warn(name, "has no effect, because the repository is a local path");
                 }
             }
         }
     }
-    // Read for any URL, so that a bad value is told today and not on the day the URL changes.
+    // Read independently of the URL, so that a bad value is reported now and not when the URL changes.
     let check_hosts = given.value("ssh-known-hosts", values::switch);
     ssh_files(given, &mut credentials, check_hosts != Some(false), url.transport() == Transport::Ssh);
     credentials
 }
 
-/// The account for the whole server of the URL, so that submodules from there are let in as well, and nobody else sees it.
+/// Returns the account for the URL's whole server. It applies to submodules on the same server, and no other server
+/// receives it.
 fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: KeyVariable) -> Option<Account> {
     let username = given.text("username");
     let file = given.path("password-file");
@@ -76,7 +78,7 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
         password_file(given, "password-file", path);
     }
     if let Some(Err(wrong)) = username.as_deref().map(secret::check_user) {
-        given.problem("username", format!("is no name of a user: {wrong}"));
+        given.problem("username", format!("is not a valid user name: {wrong}"));
     }
     if let (Some(_), Some((name, _))) = (&file, &variable) {
         given.problem("password-file", format!("is given together with {name}; use one of them"));
@@ -86,11 +88,11 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
     let from = variable_name.map_or_else(|| given.origin("password-file"), str::to_owned);
 
     if username.is_some() && (url.user().is_some() || url.password().is_some()) {
-        given.problem("username", "is given, but the URL names a user, too; use one of them");
+        given.problem("username", "is given, but the URL also contains a user; use one of them");
     } else if username.is_some() && separate.is_none() {
         given.problem("username", "has no password; give --password-file or PUSHSYNC_PASSWORD");
     } else if separate.is_some() && url.password().is_some() {
-        given.problem("repo", format!("holds a password, and {from} gives one, too; use one of them"));
+        given.problem("repo", format!("contains a password, and {from} gives another; use one of them"));
     } else if separate.is_some() && username.is_none() && url.user().is_none() {
         given.problem(
             "username",
@@ -100,7 +102,7 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
     let password = separate.or_else(|| url.password().cloned().map(Password::Value));
     let asked = app::read(given, key, password.is_some());
     let password = password.or(asked);
-    // `http://TOKEN@host/...`: a token in the place of the user.
+    // `http://TOKEN@host/...` has the token in place of the user.
     let shows_one = password.is_some() || url.user().is_some();
     if shows_one && url.transport() == Transport::Http && !is_this_machine(url) {
         given.warn("repo", "is http://, so the password crosses the network unencrypted; use https://");
@@ -112,24 +114,24 @@ fn for_http(given: &mut Given, url: &RemoteUrl, variable: FromVariable, key: Key
 fn for_ssh(given: &mut Given, url: &RemoteUrl, variable: Option<&str>) {
     for name in ["username", "password-file"].into_iter().chain(ASKED) {
         if given.is_given(name) {
-            // Known to start with git-sync, so it is no reason not to start.
+            // git-sync starts with this combination, so it is only a warning.
             given.warn(
                 name,
-                "has no effect: it is for http(s), while the URL of SSH names its user, and a key lets it in",
+                "has no effect: it is for http(s); over SSH the URL contains the user, and a key authenticates it",
             );
         }
     }
     if let Some(name) = variable {
-        // Often set for a whole namespace, so it is no reason not to start.
-        given.warnings.push(format!("{name}: has no effect, since SSH takes a key and no password"));
+        // Such variables are often set for a whole namespace, so this is only a warning.
+        given.warnings.push(format!("{name}: has no effect, because SSH uses a key and no password"));
     }
     if url.password().is_some() {
-        given.problem("repo", "holds a password, which SSH does not use here; take it out and give --ssh-key-file");
+        given.problem("repo", "contains a password, which is not used for SSH; remove it and set --ssh-key-file");
     }
 }
 
-/// A submodule may be reached over SSH even if the repository is not: its host's key must be checked then, too. What only
-/// submodules need may be missing at the start.
+/// Reads the SSH files. A submodule may use SSH even if the repository does not, and then its host's key must be
+/// checked as well. Files that only submodules need may be missing at the start.
 fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool, needed: bool) {
     credentials.ssh_keys = given.paths("ssh-key-file");
     credentials.ssh_keys_assumed = !needed && !given.is_given("ssh-key-file");
@@ -139,12 +141,12 @@ fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool
     if !needed {
         for name in ["ssh-key-file", "ssh-known-hosts-file"] {
             if given.is_given(name) {
-                given.warn(name, "is for submodules only, since the URL is not one for SSH");
+                given.warn(name, "is used for submodules only, because the URL does not use SSH");
             }
         }
         return;
     }
-    // As for ssh: one of several may be missing, if another is there.
+    // As with ssh, some of several key files may be missing if at least one exists.
     let enough = credentials.ssh_keys.iter().any(|path| open(path).is_ok());
     for path in &credentials.ssh_keys {
         match open(path) {
@@ -163,36 +165,37 @@ fn ssh_files(given: &mut Given, credentials: &mut Credentials, check_hosts: bool
     }
 }
 
-/// A problem if the file cannot be opened. A value that is no path may be the secret itself, given by mistake.
+/// Reports a problem if the file cannot be opened. A value that is not a path may be the secret itself, given by
+/// mistake.
 pub(super) fn readable(given: &mut Given, name: &str, path: &Path, what: &str) {
     if let Err(error) = open(path) {
         given.problem(name, format!("{} cannot be read ({error}); mount a file with {what} there", shown(path)));
     }
 }
 
-/// The same for a file whose content is a password, which must be one.
+/// The same for a file that must contain a valid password.
 pub(super) fn password_file(given: &mut Given, name: &str, path: &Path) {
     readable(given, name, path, "the password");
     if open(path).is_ok()
         && let Ok(content) = std::fs::read(path)
         && let Err(wrong) = Secret::password(content)
     {
-        given.problem(name, format!("{} holds no password: {wrong}", shown(path)));
+        given.problem(name, format!("{} contains no valid password: {wrong}", shown(path)));
     }
 }
 
-/// The path for a message, unless it is likelier to be a secret that was put where its file was asked for.
+/// Returns the path for a message, unless the value is likely to be a secret that was given in place of its file.
 pub(super) fn shown(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.starts_with(b"/") || bytes.starts_with(b".") {
         format!("`{}`", path.display())
     } else {
-        "the file (not shown: it is no absolute path, and may be the secret itself)".to_owned()
+        "the file (not shown: it is not an absolute path and may be the secret itself)".to_owned()
     }
 }
 
 fn open(path: &Path) -> io::Result<()> {
-    // Opening a FIFO would wait for its writer, and a device may have no end.
+    // Opening a FIFO would block until it has a writer, and a device may be endless.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

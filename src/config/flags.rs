@@ -1,6 +1,7 @@
-//! The one table of flags. The parser, the environment, `--help` and the reference in docs/ are all made from it.
+//! The table of all flags. The parser, the environment variables, `--help` and the reference in docs/ are generated
+//! from it.
 //!
-//! It must not know what a value means beyond its words: that is checked where the value is used.
+//! It contains only texts. Values are checked where they are used.
 
 mod accepted;
 mod credentials;
@@ -16,28 +17,29 @@ use std::sync::LazyLock;
 
 pub use older::{Became, GIT_SYNC_3, Older, older, older_variables};
 
-/// What a flag takes.
+/// How often a flag may be given, and the form of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `--flag`, `--flag=true` or `--flag=false`, as pflag has it.
+    /// `--flag`, `--flag=true` or `--flag=false`, as in pflag.
     Switch,
-    /// `-v`, `-vv`, `-v 5` or `--verbose=5`: git-sync takes a number there, everybody else repeats the letter.
+    /// `-v`, `-vv`, `-v 5` or `--verbose=5`. git-sync accepts a number; repeating the letter is the common
+    /// convention.
     Level,
-    /// One value; given twice, the last one counts.
+    /// One value. If the flag is repeated, the last value is used.
     One,
-    /// One value each time it is given.
+    /// A list. Each occurrence of the flag adds a value.
     Many,
-    /// The same, but its variable holds one value, which is not taken apart at commas or colons.
+    /// The same, but its variable holds a single value, which is not split at commas or colons.
     Whole,
 }
 
-/// What holds if neither the flag nor its variable is given.
+/// The default, used if neither the flag nor its variable is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     None,
-    /// Read exactly as if somebody had typed it.
+    /// Parsed like a given value.
     Value(&'static str),
-    /// Words for the reader; the rule itself is where the value is used.
+    /// A description for the reader. The code that uses the value implements it.
     Rule(&'static str),
 }
 
@@ -88,7 +90,7 @@ pub struct Flag {
     pub name: &'static str,
     pub short: Option<char>,
     pub kind: Kind,
-    /// The word for its value in `--help`; empty for a switch.
+    /// The placeholder for its value in `--help`; empty for a switch.
     pub value: &'static str,
     pub fallback: Fallback,
     pub group: Group,
@@ -98,7 +100,8 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// Variables that stand for the flag, the first one found counts. [`older_variables`] come right after ours.
+    /// Returns the variables for the flag; the first one that is set is used. [`older_variables`] follow right after
+    /// ours.
     #[must_use]
     pub fn variables(&self) -> Vec<String> {
         let upper = self.name.to_ascii_uppercase().replace('-', "_");
@@ -124,11 +127,11 @@ impl Flag {
 
 /// The prefix of our variables.
 pub const OURS: &str = "PUSHSYNC_";
-/// The prefix of git-sync's.
+/// The prefix of git-sync's variables.
 pub const GIT_SYNC: &str = "GITSYNC_";
-/// The variable of the tutorial that this program grew out of.
+/// The variable in the tutorial for which this program is a replacement.
 pub const TUTORIAL: &str = "GIT_REPO";
-/// A password has variables but no flag: arguments can be read by every process of the machine.
+/// Passwords have variables but no flag, because every process of the machine can read arguments.
 pub const PASSWORDS: [&str; 3] = ["PUSHSYNC_PASSWORD", "GIT_SYNC_PASSWORD", "GITSYNC_PASSWORD"];
 /// The same for the private key of a GitHub App.
 pub const APP_KEYS: [&str; 2] = ["PUSHSYNC_GITHUB_APP_PRIVATE_KEY", "GITSYNC_GITHUB_APP_PRIVATE_KEY"];
@@ -169,7 +172,7 @@ pub static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
     .concat()
 });
 
-/// The flag of that name.
+/// Returns the flag with that name.
 #[must_use]
 pub fn flag(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.name == name)

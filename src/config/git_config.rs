@@ -1,11 +1,12 @@
-//! The language of `--git-config`: `key:value,"quoted key":"quoted value"`, as git-sync reads it.
+//! The syntax of `--git-config`: `key:value,"quoted key":"quoted value"`, as in git-sync.
 //!
-//! Pure. A key with a colon in it is quoted; a comma in a value is quoted or written `\,`. It knows no key.
+//! Pure functions. A key with a colon must be quoted; a comma in a value must be quoted or written `\,`. The module
+//! knows no keys.
 
 /// A key of git's configuration and its value.
 pub(super) type Pair = (String, String);
 
-/// Reads a list. What is wrong is told without the values, which may be secrets.
+/// Parses a list. Errors do not repeat values, which may be secrets.
 pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
     let mut letters = text.chars().peekable();
     let mut pairs = Vec::new();
@@ -27,7 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
             loop {
                 match letters.next() {
                     Some(':') => break key,
-                    Some('\\') => return Err(wrong("a key with a backslash has to be quoted")),
+                    Some('\\') => return Err(wrong("a key with a backslash must be quoted")),
                     Some(letter) => key.push(letter),
                     None => return Err(wrong("no colon between key and value")),
                 }
@@ -39,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
         let value = if letters.next_if_eq(&'"').is_some() {
             let value = quoted(&mut letters).map_err(wrong)?;
             if !matches!(letters.next(), Some(',') | None) {
-                return Err(wrong("something behind the quoted value"));
+                return Err(wrong("unexpected text after the quoted value"));
             }
             value
         } else {
@@ -49,7 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
     }
 }
 
-/// Up to the closing quote.
+/// Reads up to the closing quote.
 fn quoted(letters: &mut impl Iterator<Item = char>) -> Result<String, &'static str> {
     let mut text = String::new();
     loop {
@@ -62,7 +63,7 @@ fn quoted(letters: &mut impl Iterator<Item = char>) -> Result<String, &'static s
     }
 }
 
-/// Up to the next comma.
+/// Reads up to the next comma.
 fn unquoted(letters: &mut impl Iterator<Item = char>) -> Result<String, &'static str> {
     let mut text = String::new();
     loop {
@@ -79,7 +80,7 @@ fn escaped(letter: Option<char>) -> Result<char, &'static str> {
         Some('n') => Ok('\n'),
         Some('t') => Ok('\t'),
         Some(letter @ ('"' | ',' | '\\')) => Ok(letter),
-        _ => Err(r#"a backslash before something else than n, t, ", a comma or a backslash"#),
+        _ => Err(r#"a backslash must be followed by n, t, ", a comma or a backslash"#),
     }
 }
 
@@ -113,15 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_value() {
+    fn errors_do_not_repeat_the_value() {
         for (text, expected) in [
             ("k", "entry 1: no colon"),
             ("a:b,k", "entry 2: no colon"),
             (":hidden", "entry 1: no key"),
             (r#""k":"hidden"#, "a quote that is not closed"),
             (r#""k"hidden:v"#, "no colon after the quoted key"),
-            (r#"k:"v"hidden"#, "something behind the quoted value"),
-            (r"k:hidden\x", "a backslash before something else"),
+            (r#"k:"v"hidden"#, "unexpected text after the quoted value"),
+            (r"k:hidden\x", "a backslash must be followed"),
         ] {
             let wrong = parse(text).unwrap_err();
             assert!(wrong.contains(expected) && !wrong.contains("hidden"), "{text}: {wrong}");

@@ -1,7 +1,7 @@
-//! What was given, by flag or by variable, before anybody has looked at the values; and the list of what is wrong with it.
+//! The values that were given by flag or variable, before they are parsed, and the list of problems found.
 //!
-//! Flags beat the environment; an empty value counts as not given, because that is what an unset `$(VARIABLE)` of a
-//! manifest turns into.
+//! Flags take precedence over the environment. An empty value counts as not given, because an unset `$(VARIABLE)` in
+//! a manifest becomes an empty string.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -12,32 +12,33 @@ use super::flags::{FLAGS, Fallback, Flag, Kind, OURS, flag, older_variables};
 use super::problem::Problem;
 use crate::secret::Secret;
 
-/// The values of one flag and where they came from. No `Debug`: a URL may hold a password.
+/// The values of one flag and their source. No `Debug`, because a URL may contain a password.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) origin: String,
     pub(super) values: Vec<OsString>,
 }
 
-/// Everything that was given, and every problem found with it so far.
+/// All given values, and the problems found with them so far.
 #[derive(Default)]
 pub(super) struct Given {
     pub(super) sources: HashMap<&'static str, Source>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
-    /// That of `--password`, which only git-sync's container specs still use.
+    /// The value of `--password`, which only git-sync's container specs still use.
     pub(super) password: Option<Secret>,
 }
 
 impl Given {
-    /// Adds what the environment says about flags that were not on the command line.
+    /// Adds values from the environment for flags that are not on the command line.
     pub(super) fn read_environment(&mut self, environment: &HashMap<OsString, OsString>) {
         for flag in FLAGS.iter() {
             if self.sources.contains_key(flag.name) {
                 continue;
             }
             let mut variables = flag.variables();
-            // As in git-sync, v3's names go before v4's: its image sets GITSYNC_ROOT, which would win otherwise.
+            // As in git-sync, v3's names take precedence over v4's. git-sync's image sets GITSYNC_ROOT, which would
+            // otherwise win.
             let older = older_variables(flag.name);
             variables.splice(1..1, older.clone());
             for variable in variables {
@@ -45,7 +46,8 @@ impl Given {
                     continue;
                 };
                 let values: Vec<OsString> = match (flag.kind, value.to_str()) {
-                    // git-sync separates by colons, as PATH does; ours are commas, which are rarer in paths.
+                    // git-sync separates values by colons, like PATH. Ours are separated by commas, which are rarer
+                    // in paths.
                     (Kind::Many, Some(text)) => {
                         let separator = if variable.starts_with(OURS) { ',' } else { ':' };
                         text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
@@ -83,12 +85,12 @@ impl Given {
         variable
     }
 
-    /// True if somebody said so, by flag or variable.
+    /// Returns true if the flag or its variable was given.
     pub(super) fn is_given(&self, name: &str) -> bool {
         self.sources.contains_key(name)
     }
 
-    /// What to call the flag when speaking to whoever set it.
+    /// Returns the name under which the value was given, for messages.
     pub(super) fn origin(&self, name: &str) -> String {
         self.sources.get(name).map_or_else(|| format!("--{name}"), |source| source.origin.clone())
     }
@@ -103,14 +105,14 @@ impl Given {
         self.warnings.push(format!("{origin}: {message}"));
     }
 
-    /// True if a value of this flag was refused already, so that "missing" would be said of what is only wrong.
+    /// Returns true if a value of this flag was rejected already, so that it is not also reported as missing.
     pub(super) fn is_refused(&self, name: &str) -> bool {
         let origin = self.origin(name);
         let flag = format!("--{name}");
         self.problems.iter().any(|problem| problem.origin == origin || problem.origin == flag)
     }
 
-    /// The one value as text; the flag's own default if there is none.
+    /// Returns the value as text, or the flag's default.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let Some(source) = self.sources.get(name) else {
             return match known(name).fallback {
@@ -125,7 +127,7 @@ impl Given {
         text
     }
 
-    /// The one value, read by `read`; what it says against it becomes a problem that shows the value.
+    /// Parses the value with `read`. An error becomes a problem that shows the value.
     pub(super) fn value<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
         match read(&text) {
@@ -137,17 +139,17 @@ impl Given {
         }
     }
 
-    /// All values as they were given.
+    /// Returns all values as given.
     pub(super) fn values(&self, name: &str) -> Vec<OsString> {
         self.sources.get(name).map(|source| source.values.clone()).unwrap_or_default()
     }
 
-    /// The one value as a path.
+    /// Returns the value as a path.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         self.paths(name).pop()
     }
 
-    /// All values as paths; the flag's own default if there are none.
+    /// Returns all values as paths, or the flag's default.
     pub(super) fn paths(&self, name: &str) -> Vec<PathBuf> {
         match (self.sources.get(name), known(name).fallback) {
             (Some(source), _) => source.values.iter().map(PathBuf::from).collect(),
@@ -158,5 +160,5 @@ impl Given {
 }
 
 fn known(name: &str) -> &'static Flag {
-    flag(name).expect("only names of the table are asked for, which a test of each name makes sure of")
+    flag(name).expect("callers use only names of the table, and a test reads every flag")
 }

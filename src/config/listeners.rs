@@ -1,4 +1,4 @@
-//! The groups "rung by" and "seen at": three listeners, three trust zones.
+//! Options of the webhook, http and admin listeners.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::remote_url::RemoteUrl;
 use crate::secret_file;
 use crate::server::{AdminBind, Audience, HookOptions, Options, Repository};
 
-/// Where webhooks are received if only a secret is given.
+/// The webhook listener's address if only a secret is given.
 const DEFAULT_HOOK: &str = ":8080";
 
-/// Options of the server; `None` if there was a problem with any.
+/// Reads the server's options; `None` if there was a problem.
 pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<Options> {
     let before = given.problems.len();
     let hook = hook(given, url, reference);
@@ -31,7 +31,8 @@ pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option
     Some(Options { hook, http, http_metrics: http_metrics?, admin: admin?, admin_token_file })
 }
 
-/// The webhook listener. Without a secret there is none, and asking for one is a mistake.
+/// Reads the options of the webhook listener. Without a secret there is no listener, and an explicit address is a
+/// problem.
 fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
     let secret_optional = given.value("hook-secret-optional", values::switch).unwrap_or_default();
     let secret_files = secrets(given, secret_optional);
@@ -70,7 +71,7 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
     Some(HookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience, peers })
 }
 
-/// Given several times, or as a list, or both.
+/// Reads the peers; the flag may be repeated, and each value may be a list.
 fn peers(given: &mut Given) -> Vec<peers::Name> {
     let mut names: Vec<peers::Name> = Vec::new();
     for value in given.paths("peers") {
@@ -86,7 +87,7 @@ fn peers(given: &mut Given) -> Vec<peers::Name> {
     names
 }
 
-/// Reads `name:port`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
+/// Parses `name:port`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
 pub(super) fn peer(text: &str) -> Result<peers::Name, String> {
     const FORM: &str = "is not a host and port; write it like site-peers:8080";
     let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
@@ -100,8 +101,8 @@ pub(super) fn peer(text: &str) -> Result<peers::Name, String> {
     if good { Ok(peers::Name { host: in_brackets.unwrap_or(host).to_owned(), port }) } else { Err(FORM.to_owned()) }
 }
 
-/// The first file must exist unless it is optional. The others need not: between two rotations there is no previous secret,
-/// and a start must not depend on whether one is under way. What exists must be usable.
+/// Checks the secret files. The first must exist unless it is optional. Others may be missing, because a previous
+/// secret exists only during a rotation. Existing files must be usable.
 fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
     let files = given.paths("hook-secret-file");
     for (at, path) in files.iter().enumerate() {
@@ -110,7 +111,7 @@ fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
             Err(wrong) if wrong.is_missing() && optional => given.warn(
                 "hook-secret-file",
                 format!(
-                    "{} does not exist: every webhook is refused until it does, and only the poll works",
+                    "{} does not exist: webhooks are rejected until it does, and only polls find changes",
                     shown(path)
                 ),
             ),
@@ -133,17 +134,17 @@ pub(super) fn hook_path(text: &str) -> Result<String, String> {
     } else if text.contains(['?', '#']) {
         "contains ? or #, which are not part of a path"
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "contains a space, a control character or a letter beyond ASCII; use its percent-encoded form"
+        "contains a space, a control character or a non-ASCII letter; use its percent-encoded form"
     } else if text.trim_end_matches('/').ends_with("/peer") {
-        "ends in /peer, which is where replicas tell each other"
+        "ends in /peer, which is reserved for messages between replicas"
     } else {
         return Ok(text.to_owned());
     };
     Err(wrong.to_owned())
 }
 
-/// Reads `owner/name` or `host/owner/name`. A first part with a dot is a host if two more follow, since GitLab has groups in
-/// groups, whose names have none there.
+/// Parses `owner/name` or `host/owner/name`. A first part with a dot is a host if at least two more follow. GitLab
+/// has nested groups, whose names contain no dot.
 pub(super) fn repository(text: &str) -> Result<Repository, String> {
     const FORM: &str = "is not a repository; write it owner/name or host/owner/name";
     let name = text.trim_matches('/');
@@ -183,7 +184,7 @@ fn admin(given: &mut Given) -> (Option<AdminBind>, Option<PathBuf>) {
     {
         given.problem(
             "admin-bind",
-            format!("`{address}` is not loopback, so whoever reaches it could pin or pause; give --admin-token-file, or use 127.0.0.1"),
+            format!("`{address}` is not loopback, so any client that reaches it could pin or pause; set --admin-token-file, or use 127.0.0.1"),
         );
     }
     (bind, token_file)
@@ -192,7 +193,7 @@ fn admin(given: &mut Given) -> (Option<AdminBind>, Option<PathBuf>) {
 fn different_ports(given: &mut Given, hook: Option<SocketAddr>, http: Option<SocketAddr>, admin: Option<AdminBind>) {
     let admin = match admin {
         Some(AdminBind::Address(address)) => Some(address),
-        // The default one looks for a free port by itself.
+        // The default address finds a free port by itself.
         _ => None,
     };
     let bound = [("hook-bind", hook), ("http-bind", http), ("admin-bind", admin)];

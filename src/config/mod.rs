@@ -1,7 +1,7 @@
-//! Command line and environment become one checked [`Config`]; every problem is told at once.
+//! Parses the command line and the environment into one validated [`Config`]; all problems are reported together.
 //!
-//! It knows everybody's options and nobody's work: nothing is bound, written or connected to here. Files that hold
-//! secrets are read once, only to refuse bad ones before anything has begun.
+//! This area knows the options of all areas, but does none of their work: it binds, writes and connects to nothing.
+//! Files with secrets are read once, to report bad ones before the program starts.
 
 mod accepted;
 mod accounts;
@@ -39,7 +39,7 @@ pub use reference::render as render_reference;
 use command::Asked;
 use given::Given;
 
-/// Everything that `pushsync run` needs to know.
+/// The configuration of `pushsync run`.
 #[derive(Clone)]
 pub struct Config {
     pub remote: RemoteOptions,
@@ -47,25 +47,25 @@ pub struct Config {
     pub sync: sync::Options,
     pub server: server::Options,
     pub log: log::Options,
-    /// How long everything is served as before after the signal to end.
+    /// How long to keep serving after the signal to end.
     pub drain: Duration,
-    /// What is odd but no reason not to start; to be logged at the start.
+    /// Oddities that do not prevent the start; they are logged.
     pub warnings: Vec<String>,
 }
 
-/// What the command line asks for.
+/// The command that was requested.
 pub enum Invocation {
     Run(Box<Config>),
-    /// The arguments after the word `ping`, for that command to read.
+    /// The arguments after the word `ping`, which that command parses.
     Ping(Vec<OsString>),
     /// Text for stdout, and exit code 0.
     Print(String),
 }
 
-/// Reads the arguments (without the program's name) and the environment.
+/// Parses the arguments (without the program's name) and the environment.
 ///
 /// # Errors
-/// Every problem at once, as text for stderr, with the exit code.
+/// The text with all problems for stderr, and the exit code.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -100,7 +100,7 @@ pub fn parse(
     }
 }
 
-/// Every problem, and where besides stderr it is to be told.
+/// Builds the exit with all problems, and the file that they are also written to.
 fn refused(given: &Given) -> Exit {
     Exit { error_file: tells::error_file(given), ..Exit::listing(&given.problems, "pushsync --help") }
 }
@@ -110,21 +110,21 @@ fn unknown_command(word: &str) -> Exit {
     let hint = problem::nearest(word, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
     let problem = problem::Problem {
         origin: format!("`{word}`"),
-        message: format!("is not a command of pushsync; there are run, dashboard and ping{hint}"),
+        message: format!("is not a command of pushsync; the commands are run, dashboard and ping{hint}"),
         unknown: false,
     };
     Exit::listing(&[problem], "pushsync --help")
 }
 
-/// Reads every value, even after the first bad one. `None` only if a problem says why.
+/// Reads every value, even after a problem. Returns `None` only if a problem was reported.
 fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<Config> {
-    // First of all, so that the scrubber knows the password before anything is said about anything.
+    // First, so that the scrubber knows the password before any message is written.
     let password = credentials::password_variable(given, environment);
     accepted::read(given);
     let key = app::key_variable(environment);
     let (git_settings, mut network) = network::rewrites(given);
     let url = remote::url(given);
-    // What is connected to; what webhooks are about, and the link's name, stay as they were written.
+    // The rewritten URL is used to connect. Webhooks and the name of the link refer to the original.
     let remote = url.as_ref().and_then(|url| remote::rewritten(given, url, &network));
     network::read(given, git_settings, remote.as_ref(), environment, &mut network);
     let reference = remote::reference(given);
@@ -134,7 +134,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
     let lfs = remote::lfs(given, remote.as_ref(), &network);
     let credentials = match &remote {
         Some(remote) => credentials::read(given, remote, password, key),
-        // Which credentials are needed depends on the URL.
+        // The URL determines which credentials are needed, so none are read without one.
         None => Credentials::default(),
     };
     let volume = remote::volume(given, url.as_ref(), submodules);
@@ -189,7 +189,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
     })
 }
 
-/// The host name; in Kubernetes that is the pod's.
+/// Returns the host name; in Kubernetes it is the pod's name.
 fn replica() -> String {
     log::printable(&rustix::system::uname().nodename().to_string_lossy())
 }

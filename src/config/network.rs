@@ -1,6 +1,6 @@
-//! The way to the remote: what of `--git-config` has an effect here, the cookie file, and the proxies of the environment.
+//! Settings for the connection to the remote: `--git-config`, the cookie file, and the proxies of the environment.
 //!
-//! It knows git's names for settings; what they do is the business of `git`.
+//! It knows the names of git's settings; the git area implements their effects.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -16,10 +16,10 @@ use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
 
-/// Where git-sync has its cookie file.
+/// The path of git-sync's cookie file.
 const COOKIES: &str = "/etc/git-secret/cookie_file";
 
-/// Variables of git's that have no effect, and what does.
+/// Variables of git that have no effect here, and their replacements.
 const IDLE: [(&str, &str); 13] = [
     ("GIT_SSH", "; give --ssh-key-file"),
     ("GIT_SSH_COMMAND", "; give --ssh-key-file and --ssh-known-hosts-file"),
@@ -32,18 +32,18 @@ const IDLE: [(&str, &str); 13] = [
     ("GIT_CONFIG_PARAMETERS", "; give --git-config"),
     ("GIT_PROXY_COMMAND", ""),
     ("GIT_SSL_CAPATH", "; give GIT_SSL_CAINFO, or SSL_CERT_DIR"),
-    ("GIT_SSL_CERT", "; certificates of clients are not supported"),
-    ("GIT_SSL_KEY", "; certificates of clients are not supported"),
+    ("GIT_SSL_CERT", "; client certificates are not supported"),
+    ("GIT_SSL_KEY", "; client certificates are not supported"),
 ];
 
-/// What holds before the address is known: the rewrites are needed to know it.
+/// Reads the settings that are needed to determine the URL: its rewrites.
 pub(super) fn rewrites(given: &mut Given) -> (Vec<Pair>, Network) {
     let pairs = pairs(given);
     let mut network = Network::default();
     for (key, value) in &pairs {
         if let Some(base) = parts(key).filter(|(section, name, _)| section == "url" && name == "insteadof") {
             if value.is_empty() {
-                given.problem("git-config", "url.<base>.insteadOf has no value; it would rewrite every address");
+                given.problem("git-config", "url.<base>.insteadOf has no value; it would rewrite every URL");
             } else {
                 let base = base.2.unwrap_or_default();
                 network.rewrites.push(Rewrite { base: address(base), start: value.clone() });
@@ -53,13 +53,13 @@ pub(super) fn rewrites(given: &mut Given) -> (Vec<Pair>, Network) {
     (pairs, network)
 }
 
-/// A base whose password, if it has one, is known to the scrubber.
+/// Returns the base of a rewrite. Parsing registers a password in it with the scrubber.
 fn address(text: &str) -> Secret {
     let _known_to_the_scrubber = RemoteUrl::parse(text);
     Secret::new(text)
 }
 
-/// `--git-config` replaces, `--git-config-add` adds, as `git config` does with and without `--add`.
+/// Reads the settings. `--git-config` replaces, `--git-config-add` adds, like `git config` without and with `--add`.
 fn pairs(given: &mut Given) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for (flag, replaces) in [("git-config", true), ("git-config-add", false)] {
@@ -73,21 +73,21 @@ fn pairs(given: &mut Given) -> Vec<Pair> {
                         pairs.push((key, value));
                     }
                 }
-                Err(wrong) => given.problem(flag, format!("is no list of key:value, {wrong}")),
+                Err(wrong) => given.problem(flag, format!("is not a list of key:value, {wrong}")),
             }
         }
     }
     pairs
 }
 
-/// `section.middle.name`, section and name in lower case.
+/// Splits `section.middle.name`; section and name in lower case.
 fn parts(key: &str) -> Option<(String, String, Option<&str>)> {
     let (section, rest) = key.split_once('.')?;
     let (middle, name) = rest.rsplit_once('.').map_or((None, rest), |(middle, name)| (Some(middle), name));
     Some((section.to_ascii_lowercase(), name.to_ascii_lowercase(), middle))
 }
 
-/// Everything else. `url` is the address after the rewrites.
+/// Reads everything else. `url` is the URL after the rewrites.
 pub(super) fn read(
     given: &mut Given,
     pairs: Vec<Pair>,
@@ -99,7 +99,7 @@ pub(super) fn read(
     let mut idle = Vec::new();
     for (key, value) in pairs {
         let Some((section, name, middle)) = parts(&key) else {
-            given.problem("git-config", format!("`{key}` is no key; it has no dot"));
+            given.problem("git-config", format!("`{key}` is not a key; it has no dot"));
             continue;
         };
         if section == "url" && name == "insteadof" {
@@ -117,7 +117,8 @@ pub(super) fn read(
             }
         };
         match setting(given, &name, &value) {
-            // A header may be a password, and a hostile `.gitmodules` may name any server.
+            // A header may contain a password, and a hostile `.gitmodules` could name any server, so a header without
+            // a scope is sent only to the server of `--repo`.
             Some(Ok(what @ What::Header(_))) if scope.is_none() => {
                 network.settings.extend(home.clone().map(|home| Setting { scope: Some(home), what }));
             }
@@ -128,7 +129,7 @@ pub(super) fn read(
     }
     if !idle.is_empty() {
         let flag = if given.is_given("git-config") { "git-config" } else { "git-config-add" };
-        given.warn(flag, format!("no git program is run, so these have no effect: {}", idle.join(", ")));
+        given.warn(flag, format!("pushsync runs no git program, so these have no effect: {}", idle.join(", ")));
     }
     if let Some(path) = cookie_file(given) {
         network.settings.push(Setting { scope: None, what: What::CookieFile(path) });
@@ -138,7 +139,7 @@ pub(super) fn read(
     let mut problems = Vec::new();
     network.proxies = Proxies::read(variable, |name, wrong| problems.push((name.to_owned(), wrong.to_string())));
     problems.dedup();
-    // Going straight instead would be a leak, and is often not possible.
+    // A direct connection instead could leak data past the proxy, and is often not possible.
     let over_http = home.is_some();
     for (name, wrong) in problems {
         let message = format!("is not a proxy that can be used: {wrong}");
@@ -150,8 +151,8 @@ pub(super) fn read(
     }
 }
 
-/// The variables by which git itself is told of certificates (git(1), git-config(1)); as there, they beat the settings.
-/// Others of git's steer programs that are not run.
+/// Reads git's own variables for certificates (git(1), git-config(1)), which take precedence over the settings, as in
+/// git. Git's variables for programs have no effect, because no program is run.
 fn from_environment(
     given: &mut Given,
     environment: &HashMap<OsString, OsString>,
@@ -161,18 +162,18 @@ fn from_environment(
     let named = |name: &str| environment.get(OsStr::new(name));
     let unverified = named("GIT_SSL_NO_VERIFY").is_some();
     if unverified {
-        let what = "anybody in between can be the server, and sees what is shown to it";
+        let what = "an attacker in between can impersonate the server and read the credentials";
         given.warnings.push(format!("GIT_SSL_NO_VERIFY: certificates are not checked: {what}"));
         network.settings.retain(|setting| !matches!(setting.what, What::Verify(_)));
         network.settings.push(Setting { scope: None, what: What::Verify(false) });
     }
     let needed = !unverified && url.is_some_and(|url| url.transport() == Transport::Https);
-    // Nobody but who talks https reads certificates, which takes a while.
+    // Certificates are only needed for https, and reading them takes a while.
     if let Some(path) = named("SSL_CERT_FILE").filter(|path| needed && !path.is_empty()).map(PathBuf::from) {
         match crate::git::check_certificates(&path) {
             Ok(()) if has_mark(&path) => network.more_trusted = Some(path),
             Ok(()) => {}
-            // Images name a file of theirs that need not be there, beside the folder that is.
+            // Images often set the variable to a file that does not exist, beside an existing folder.
             Err(BadCertificates::Unreadable(error)) => {
                 given.warnings.push(format!("SSL_CERT_FILE: `{}` cannot be read ({error})", path.display()));
             }
@@ -190,7 +191,7 @@ fn from_environment(
                 network.settings.push(Setting { scope: None, what: What::CaFile(path) });
             }
             Some(message) if needed => {
-                let message = format!("{message}; mount the certificates there, or take the variable away");
+                let message = format!("{message}; mount the certificates there, or remove the variable");
                 given.problems.push(Problem { origin: "GIT_SSL_CAINFO".to_owned(), message, unknown: false });
             }
             Some(message) => given.warnings.push(format!("GIT_SSL_CAINFO: {message} and has no effect")),
@@ -198,12 +199,12 @@ fn from_environment(
     }
     for (name, instead) in IDLE {
         if named(name).is_some() {
-            given.warnings.push(format!("{name}: has no effect, since no git program is run{instead}"));
+            given.warnings.push(format!("{name}: has no effect, because pushsync runs no git program{instead}"));
         }
     }
 }
 
-/// `None`: a setting that has no effect here.
+/// Parses a setting; `None` if it has no effect here.
 fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, String>> {
     Some(match name {
         "extraheader" => header(value).map(What::Header),
@@ -224,7 +225,7 @@ fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, St
             "false" | "no" | "off" | "0" | "" => {
                 given.warn(
                     "git-config",
-                    "http.sslVerify is off: anybody in between can be the server, and sees what is shown to it",
+                    "http.sslVerify is off: an attacker in between can impersonate the server and read the credentials",
                 );
                 Ok(What::Verify(false))
             }
@@ -238,25 +239,25 @@ fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, St
     })
 }
 
-/// `Name: value`; empty forgets those before it.
+/// Parses `Name: value`. An empty text discards earlier headers.
 fn header(text: &str) -> Result<Option<(String, Secret)>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let (name, value) = text.split_once(':').ok_or("is no header; write it like `Name: value` (not shown)")?;
+    let (name, value) = text.split_once(':').ok_or("is not a header; write it like `Name: value` (not shown)")?;
     let (name, value) = (name.trim(), value.trim());
     let token = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
     if name.is_empty() || !name.chars().all(token) || value.chars().any(char::is_control) {
-        return Err("is no header that can be sent (not shown)".to_owned());
+        return Err("is not a valid header (not shown)".to_owned());
     }
     if let Some((_, word)) = value.rsplit_once(' ') {
-        // `Bearer TOKEN`: the token alone may turn up somewhere, too.
+        // Registers the token of `Bearer TOKEN` with the scrubber, because it may also occur alone.
         let _known_to_the_scrubber = Secret::new(word);
     }
     Ok(Some((name.to_owned(), Secret::new(value))))
 }
 
-/// git-sync has a switch and a fixed path; here it may be a path as well.
+/// Reads `--cookie-file`. In git-sync it is a switch with a fixed path; here it may also be a path.
 fn cookie_file(given: &mut Given) -> Option<PathBuf> {
     let text = given.text("cookie-file")?;
     let path = match values::switch(&text) {

@@ -1,6 +1,6 @@
-//! Flags of git-sync v3 that v4 still takes: read as what they are called now, and told at the start.
+//! Flags of git-sync v3 that v4 still accepts: read under their current names, with a warning at the start.
 //!
-//! It knows names and units; what a value means is checked where the flag that it became is read.
+//! It knows names and units. Values are checked where the current flag is read.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::values;
 use crate::secret::Secret;
 
-/// The argument for it, which `--help` does not show.
+/// Defines the argument, hidden from `--help`.
 pub(super) fn argument(older: &'static Older) -> Arg {
     let argument = Arg::new(older.name)
         .long(older.name)
@@ -27,7 +27,7 @@ pub(super) fn argument(older: &'static Older) -> Arg {
     }
 }
 
-/// Takes what was given on the command line. As in git-sync, it beats the new name beside it.
+/// Reads the old flags on the command line. As in git-sync, an old name takes precedence over the new one.
 pub(super) fn collect(matches: &ArgMatches, given: &mut Given) {
     for older in older() {
         if let Some(value) = matches.get_one::<OsString>(older.name).filter(|value| !value.is_empty()) {
@@ -36,7 +36,7 @@ pub(super) fn collect(matches: &ArgMatches, given: &mut Given) {
     }
 }
 
-/// Takes what the environment says, unless a flag or a variable of ours says otherwise.
+/// Reads the old variables, unless a flag or one of our variables is given.
 pub(super) fn read_environment(environment: &HashMap<OsString, OsString>, given: &mut Given) {
     for older in older() {
         let Some(variable) = older.variable else { continue };
@@ -88,9 +88,9 @@ fn take(older: &Older, origin: String, value: &OsStr, given: &mut Given) {
         Became::Password => {}
         Became::Needless => match value.to_str().map(values::switch) {
             Some(Ok(false)) => {}
-            Some(Ok(true)) => given
-                .warnings
-                .push(format!("{origin}: has no effect and can be left out, since the URL says whether it is SSH")),
+            Some(Ok(true)) => given.warnings.push(format!(
+                "{origin}: has no effect and can be removed, because the URL determines whether SSH is used"
+            )),
             _ => {
                 let message = "is neither true nor false".to_owned();
                 given.problems.push(Problem { origin, message, unknown: false });
@@ -99,7 +99,7 @@ fn take(older: &Older, origin: String, value: &OsStr, given: &mut Given) {
         Became::Gone { .. } if value == "0" => {}
         Became::Gone { instead } => given.problems.push(Problem {
             origin,
-            message: format!("is not supported any more, by git-sync v4 neither; use --{instead}"),
+            message: format!("is no longer supported, as in git-sync v4; use --{instead}"),
             unknown: false,
         }),
     }
@@ -109,23 +109,25 @@ fn set(older: &Older, now: &'static str, origin: String, value: OsString, given:
     let from_flag = origin.starts_with('-');
     if let Some(there) = given.sources.get(now).map(|source| source.origin.clone()) {
         if is_of(&there, older) {
-            let message = format!("is given together with {there}, and git-sync v4 takes one of them; use --{now}");
+            let message =
+                format!("is given together with {there}, and git-sync v4 accepts only one of them; use --{now}");
             given.problems.push(Problem { origin, message, unknown: false });
             return;
         }
-        // Variables of v3 go before those of v4, as in git-sync, and before nothing else.
+        // As in git-sync, v3's variables take precedence over v4's, but over nothing else.
         if !from_flag && !there.starts_with(GIT_SYNC) {
-            given.warnings.push(format!("{origin}: has no effect, since {there} is given"));
+            given.warnings.push(format!("{origin}: has no effect, because {there} is given"));
             return;
         }
-        given.warnings.push(format!("{origin}: takes the place of {there}, as in git-sync v4; use --{now} alone"));
+        given.warnings.push(format!("{origin}: overrides {there}, as in git-sync v4; use --{now} alone"));
     } else {
         given.warnings.push(format!("{origin}: is a name of git-sync v3; use --{now}"));
     }
     given.sources.insert(now, Source { origin, values: vec![value] });
 }
 
-/// True if that is another name of v3 for the same, given in the same way: neither is newer, so neither can win.
+/// Returns true if the origin is another v3 name for the same flag, given in the same way. Neither is newer, so this
+/// is a conflict.
 fn is_of(origin: &str, older_one: &Older) -> bool {
     older().filter(|other| other.now() == older_one.now()).any(|other| {
         other.name != older_one.name
@@ -133,7 +135,7 @@ fn is_of(origin: &str, older_one: &Older) -> bool {
     })
 }
 
-/// v3's seconds as a duration of today; `None` for 0, which said nothing.
+/// Converts v3's seconds to a duration; `None` for 0, which means not given.
 fn seconds(value: &OsStr) -> Result<Option<String>, String> {
     let text = value.to_string_lossy();
     match text.parse::<f64>() {

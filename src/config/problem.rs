@@ -1,6 +1,6 @@
-//! What is wrong with a command line, collected so that all of it is told at once.
+//! Problems with a command line, collected so that they are reported together.
 //!
-//! It knows nothing of flags; it only makes sure that no secret and no control character gets out.
+//! This module knows nothing of flags. It makes sure that no secret and no control character is printed.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,25 +8,25 @@ use std::path::PathBuf;
 use crate::log::printable;
 use crate::secret::scrub;
 
-/// One thing that has to be changed before the program can start.
+/// A mistake that prevents the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The flag or variable that it came from.
+    /// The flag or variable with the mistake.
     pub origin: String,
-    /// What is wrong with it and what to do.
+    /// The mistake and how to fix it.
     pub message: String,
-    /// True if there is no such flag, which has an exit code of its own.
+    /// True for an unknown flag, which has its own exit code.
     pub unknown: bool,
 }
 
-/// Why the process ends before it has begun.
+/// How the process ends before it has started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// 2 if a flag is unknown, else 1 (git-sync's codes).
     pub code: u8,
     /// For stderr; ends with a newline.
     pub text: String,
-    /// `--error-file`, where the text goes as well.
+    /// The path of `--error-file`, to which the text is also written.
     pub error_file: Option<PathBuf>,
 }
 
@@ -44,12 +44,12 @@ impl Exit {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}", printable(&scrub(&line)));
         }
-        let _ = writeln!(text, "`{help}` explains the flags. Nothing was started.");
+        let _ = writeln!(text, "`{help}` explains the flags. pushsync was not started.");
         Self { code: if problems.iter().any(|problem| problem.unknown) { 2 } else { 1 }, text, error_file: None }
     }
 }
 
-/// The known word that is nearest to a mistyped one, if any is near enough to be what was meant.
+/// Returns the known word that is nearest to a mistyped one, if any is near enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.len() / 3).clamp(1, 4);
@@ -61,7 +61,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: how many characters have to be inserted, deleted or replaced.
+/// Returns the Levenshtein distance: how many characters have to be inserted, deleted or replaced.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_finds_what_was_meant_and_nonsense_finds_nothing() {
+    fn a_typo_finds_the_nearest_word_and_nonsense_finds_none() {
         let known = ["period", "init-period", "root", "repo"];
         assert_eq!(nearest("perod", known), Some("period"));
         assert_eq!(nearest("rooot", known), Some("root"));
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(
             exit.text,
             "pushsync: 2 problems with the configuration\n  --x: it is ***\\u{1b}[31m\n  --x: it is ***\\u{1b}[31m\n\
-             `pushsync --help` explains the flags. Nothing was started.\n"
+             `pushsync --help` explains the flags. pushsync was not started.\n"
         );
         assert_eq!(Exit::listing(&[problem(false)], "pushsync --help").code, 1);
     }

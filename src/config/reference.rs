@@ -1,4 +1,4 @@
-//! docs/configuration.md, made from the table of flags so that the two cannot differ.
+//! Generates docs/configuration.md from the table of flags.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ variables they beat git-sync v4's and nothing else.
 | --- | --- | --- |
 ";
 
-/// The whole file.
+/// Returns the whole file.
 #[must_use]
 pub fn render() -> String {
     let mut text = HEAD.to_owned();

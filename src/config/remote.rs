@@ -14,13 +14,13 @@ use crate::publish::{Durability, Shape, VolumeOptions, tidy};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::submodules::Submodules;
 
-/// `--repo`. Its text is never repeated: it may hold a password.
+/// Reads `--repo`. Messages never repeat its text, which may contain a password.
 pub(super) fn url(given: &mut Given) -> Option<RemoteUrl> {
     let Some(text) = given.text("repo") else {
         if !given.is_refused("repo") {
             given.problem(
                 "repo",
-                "is missing; give the repository's address, as in --repo https://github.com/owner/name or PUSHSYNC_REPO",
+                "is missing; set the repository's URL, as in --repo https://github.com/owner/name or PUSHSYNC_REPO",
             );
         }
         return None;
@@ -28,13 +28,13 @@ pub(super) fn url(given: &mut Given) -> Option<RemoteUrl> {
     match RemoteUrl::parse(&text) {
         Ok(url) => Some(url),
         Err(wrong) => {
-            given.problem("repo", format!("is not an address of a repository: {wrong}"));
+            given.problem("repo", format!("is not the URL of a repository: {wrong}"));
             None
         }
     }
 }
 
-/// The address that `--repo` means after git's `insteadOf`.
+/// Returns the URL of `--repo` after git's `insteadOf`.
 pub(super) fn rewritten(given: &mut Given, url: &RemoteUrl, network: &Network) -> Option<RemoteUrl> {
     let Some(text) = given.text("repo") else { return Some(url.clone()) };
     match network.rewrite(&text) {
@@ -42,14 +42,14 @@ pub(super) fn rewritten(given: &mut Given, url: &RemoteUrl, network: &Network) -
         Cow::Owned(address) => match RemoteUrl::parse(&address) {
             Ok(url) => Some(url),
             Err(wrong) => {
-                given.problem("git-config", format!("url.<base>.insteadOf makes no address of --repo: {wrong}"));
+                given.problem("git-config", format!("url.<base>.insteadOf turns --repo into an invalid URL: {wrong}"));
                 None
             }
         },
     }
 }
 
-/// `--ref`, as written and as understood.
+/// Reads `--ref`, as text and parsed.
 pub(super) fn reference(given: &mut Given) -> Option<(String, Reference)> {
     let text = given.text("ref")?;
     let reference = match read_reference(&text) {
@@ -60,12 +60,12 @@ pub(super) fn reference(given: &mut Given) -> Option<(String, Reference)> {
         }
     };
     if matches!(reference, Reference::Hash(_)) {
-        given.warn("ref", "is a full hash, so that commit stays published and no push is followed");
+        given.warn("ref", "is a full hash, so that commit stays published and pushes have no effect");
     }
     Some((text, reference))
 }
 
-/// Understands a ref: `HEAD`, a full hash, a full name, else a short name of a branch or tag.
+/// Parses a ref: `HEAD`, a full hash, a full name, otherwise a short name of a branch or tag.
 fn read_reference(text: &str) -> Result<Reference, String> {
     if text == "HEAD" {
         return Ok(Reference::Head);
@@ -83,7 +83,7 @@ fn read_reference(text: &str) -> Result<Reference, String> {
     if git2::Reference::is_valid_name(&full) {
         Ok(reference)
     } else {
-        Err("cannot be the name of a branch or tag; `git help check-ref-format` has the rules".to_owned())
+        Err("is not a valid name of a branch or tag; see `git help check-ref-format`".to_owned())
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn submodules(given: &mut Given) -> Option<Submodules> {
         "recursive" => Ok(Submodules::Recursive),
         "shallow" => Ok(Submodules::Shallow),
         "off" => Ok(Submodules::Off),
-        _ => Err("is no mode; use recursive, shallow or off".to_owned()),
+        _ => Err("is not a mode; use recursive, shallow or off".to_owned()),
     })
 }
 
@@ -101,12 +101,12 @@ pub(super) fn submodules(given: &mut Given) -> Option<Submodules> {
 pub(super) fn filter(given: &mut Given, url: Option<&RemoteUrl>) -> Option<Filter> {
     let filter = given.value("filter", |text| text.parse().map_err(|bad: BadFilter| bad.to_string()))?;
     if url.is_some_and(|url| !matches!(url.transport(), Transport::Http | Transport::Https)) {
-        given.warn("filter", "has an effect over http(s) only: from this repository everything is downloaded");
+        given.warn("filter", "has an effect over http(s) only: everything is downloaded from this repository");
     }
     Some(filter)
 }
 
-/// `--lfs` and `--lfs-url`. `None`: objects are not fetched, or a problem says why that cannot be.
+/// Reads `--lfs` and `--lfs-url`. `None`: objects are not fetched, or a problem was reported.
 pub(super) fn lfs(given: &mut Given, url: Option<&RemoteUrl>, network: &Network) -> Option<Lfs> {
     let on = given.value("lfs", values::switch)?;
     let server = match given.text("lfs-url").filter(|text| !text.is_empty()) {
@@ -115,12 +115,12 @@ pub(super) fn lfs(given: &mut Given, url: Option<&RemoteUrl>, network: &Network)
             Ok(server) => match Lfs::check(&server) {
                 Ok(()) => Some(server),
                 Err(wrong) => {
-                    given.problem("lfs-url", format!("is no address of a Git LFS server: {wrong}"));
+                    given.problem("lfs-url", format!("is not the URL of a Git LFS server: {wrong}"));
                     return None;
                 }
             },
             Err(wrong) => {
-                given.problem("lfs-url", format!("is no address of a Git LFS server: {wrong}"));
+                given.problem("lfs-url", format!("is not the URL of a Git LFS server: {wrong}"));
                 return None;
             }
         },
@@ -135,7 +135,7 @@ pub(super) fn lfs(given: &mut Given, url: Option<&RemoteUrl>, network: &Network)
     if server.is_none() && !over_http {
         given.problem(
             "lfs",
-            "needs --lfs-url here: objects are fetched over http(s), and --repo is not (a --credential for that address lets us in)",
+            "needs --lfs-url: objects are fetched over http(s), which --repo does not use (--credential sets the account for that URL)",
         );
         return None;
     }
@@ -150,7 +150,7 @@ pub(super) fn volume(
 ) -> Option<VolumeOptions> {
     let grace = given.value("stale-worktree-timeout", values::duration);
     let spares = given.value("standby-trees", |text| match values::number::<usize>(text)? {
-        // More would not make a push faster: one is prepared while the next push is on its way.
+        // More would not make a push faster, because a tree is prepared while the next push is being fetched.
         spares @ 0..=8 => Ok(spares),
         _ => Err("is out of bounds; use 0 to 8".to_owned()),
     });
@@ -172,7 +172,7 @@ pub(super) fn volume(
         }
         return None;
     };
-    // Without a root only what depends on it stays unchecked.
+    // Without a root, only values that depend on it stay unchecked.
     let anchor = root.clone().unwrap_or_else(|| PathBuf::from("/root-to-be"));
     if let Err(wrong) = check_link(&anchor, &link) {
         given.problem("link", format!("`{}` {wrong}", link.display()));
@@ -181,9 +181,9 @@ pub(super) fn volume(
     let durability = given.value("durability", |text| match text {
         "normal" => Ok(Durability::Normal),
         "full" => Ok(Durability::Full),
-        _ => Err("is not known; use normal or full".to_owned()),
+        _ => Err("is not a level; use normal or full".to_owned()),
     });
-    // Only the flag's absence means no limit.
+    // Only the absence of the flag means no limit.
     let limit = if given.is_given("volume-limit") { Some(given.value("volume-limit", values::size)?) } else { None };
     let shape = Shape {
         allowance: Arc::new(Allowance::new(limit, crate::git::memory_limit())),
@@ -205,7 +205,7 @@ pub(super) fn compaction(given: &mut Given) -> Option<Compaction> {
         _ => Err("is none of auto, always, aggressive and off".to_owned()),
     });
     if given.text("git-gc").as_deref() == Some("aggressive") {
-        given.warn("git-gc", "aggressive is the same as always here: packs are made in one way only");
+        given.warn("git-gc", "aggressive has the same effect as always");
     }
     compaction
 }
@@ -213,10 +213,8 @@ pub(super) fn compaction(given: &mut Given) -> Option<Compaction> {
 fn root(given: &mut Given) -> Option<PathBuf> {
     let Some(root) = given.path("root") else {
         if !given.is_refused("root") {
-            given.problem(
-                "root",
-                "is missing; give the folder on the shared volume, as in --root /git or PUSHSYNC_ROOT",
-            );
+            given
+                .problem("root", "is missing; set the folder on the shared volume, as in --root /git or PUSHSYNC_ROOT");
         }
         return None;
     };
@@ -229,16 +227,16 @@ fn root(given: &mut Given) -> Option<PathBuf> {
     }
 }
 
-/// A link may be anywhere but in the way of what the volume is made of.
+/// Checks a path of a link or file: it may be anywhere except where the volume's own files are.
 pub(super) fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
     if !ends_in_a_name(link) {
-        return Err("does not end in a name; the last part is what the link is called");
+        return Err("does not end in a name; the last part must be the link's name");
     }
     let root = tidy(root);
     let link = tidy(&root.join(link));
     for ours in [".worktrees", ".pushsync"] {
         if link.starts_with(root.join(ours)) {
-            return Err("is where pushsync keeps its own files; choose another name");
+            return Err("is reserved for pushsync's own files; choose another name");
         }
     }
     if root.starts_with(&link) {
@@ -247,7 +245,7 @@ pub(super) fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// `Path::file_name` overlooks a `.` at the end, which is no name.
+/// `Path::file_name` ignores a `.` at the end, which is no name.
 fn ends_in_a_name(link: &Path) -> bool {
     link.file_name().is_some() && !link.as_os_str().as_encoded_bytes().ends_with(b"/.")
 }
@@ -265,7 +263,7 @@ mod tests {
             ("feature/x", Reference::Name("feature/x".into())),
             ("refs/tags/v1", Reference::Full("refs/tags/v1".into())),
             (hash, Reference::Hash(Oid::from_str(hash).unwrap())),
-            // Short hashes are legal names of branches, and git-sync takes them for those, too.
+            // Short hashes are valid branch names, and git-sync treats them as such.
             ("757107e", Reference::Name("757107e".into())),
         ];
         for (text, expected) in cases {

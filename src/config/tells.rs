@@ -1,6 +1,6 @@
-//! The group "tells", and the two files of the group "where" that tell of a publish and of errors.
+//! The flags of hooks, and the two files of the group "where" that report publishes and errors.
 //!
-//! Programs are looked for, to warn of what cannot work; nothing is run.
+//! Programs are searched for, to warn about those that cannot work; nothing is run.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use crate::hooks::{Address, Exec, Options, Webhook};
 use crate::publish::tidy;
 use crate::{log, notices};
 
-/// `--exechook-*`, `--pre-publish-exechook-*`, `--webhook-*`; `None` if there was a problem with any of them.
+/// Reads `--exechook-*`, `--pre-publish-exechook-*` and `--webhook-*`; `None` if there was a problem.
 pub(super) fn hooks(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<Options> {
     let exec = program(given, environment, ["exechook-command", "exechook-timeout", "exechook-backoff"]);
     let gate = ["pre-publish-exechook-command", "pre-publish-exechook-timeout", "pre-publish-exechook-backoff"];
@@ -32,7 +32,7 @@ fn program(given: &mut Given, environment: &HashMap<OsString, OsString>, names: 
     let (timeout, backoff) = (given.value(timeout, values::period), given.value(backoff, values::period));
     let Some(command) = command else { return timeout.and(backoff).map(|_| None) };
     if command.as_bytes().contains(&0) {
-        given.problem(command_flag, "holds a zero byte");
+        given.problem(command_flag, "contains a zero byte");
         return None;
     }
     if let Some(doubt) = doubt(&command, environment.get(OsStr::new("PATH"))) {
@@ -41,13 +41,17 @@ fn program(given: &mut Given, environment: &HashMap<OsString, OsString>, names: 
     Some(Some(Exec { command, timeout: timeout?, backoff: backoff? }))
 }
 
-/// What speaks against this program. No reason not to start: it may come with a volume that is filled later.
+/// Returns a reason why the program may not work. It is only a warning, because the program may come with a volume
+/// that is filled later.
 fn doubt(command: &OsStr, search: Option<&OsString>) -> Option<String> {
     let path = Path::new(command);
     let shown = log::printable(&command.to_string_lossy());
     let words = shown.contains(' ');
-    let advice =
-        if words { "; it is one program without arguments, and no shell is used: put them into a script" } else { "" };
+    let advice = if words {
+        "; the value must be one program without arguments, and no shell is used: write a script"
+    } else {
+        ""
+    };
     if path.is_absolute() {
         return match std::fs::metadata(path) {
             Err(error) => Some(format!("`{shown}` cannot be found yet ({error}){advice}")),
@@ -58,7 +62,7 @@ fn doubt(command: &OsStr, search: Option<&OsString>) -> Option<String> {
     }
     if command.as_bytes().contains(&b'/') {
         return Some(format!(
-            "`{shown}` is a path inside the published tree, so whoever may push decides what runs here{advice}"
+            "`{shown}` is a path inside the published tree, so everyone who can push decides what runs here{advice}"
         ));
     }
     let search = search?;
@@ -72,13 +76,13 @@ fn webhook(given: &mut Given) -> Read<Webhook> {
     warn_if_idle(given, "webhook-url", text.is_some(), &others);
     let method = given.value("webhook-method", |text| {
         let method = reqwest::Method::from_bytes(text.as_bytes());
-        method.map_err(|_| "is not a method of HTTP; use one like POST or GET".to_owned())
+        method.map_err(|_| "is not an HTTP method; use one like POST or GET".to_owned())
     });
     let success_status = given.value("webhook-success-status", |text| match values::number::<i32>(text)? {
-        // git-sync's older way to write 0.
+        // git-sync's older notation for 0.
         -1 => Ok(0),
         status @ (0 | 100..=999) => u16::try_from(status).map_err(|error| error.to_string()),
-        _ => Err("is not a status of HTTP; use one like 200, or 0 for any".to_owned()),
+        _ => Err("is not an HTTP status; use one like 200, or 0 for any".to_owned()),
     });
     let timeout = given.value("webhook-timeout", values::period);
     let backoff = given.value("webhook-backoff", values::period);
@@ -88,7 +92,7 @@ fn webhook(given: &mut Given) -> Read<Webhook> {
         }
         Some(Ok(url)) => Some(url),
         Some(Err(wrong)) => {
-            // Not shown: such addresses hold secrets.
+            // Not shown, because such URLs contain secrets.
             given.problem("webhook-url", wrong);
             None
         }
@@ -105,13 +109,13 @@ fn warn_if_idle(given: &mut Given, master: &str, is_set: bool, others: &[&str]) 
     }
 }
 
-/// `--touch-file` and `--error-file`; `None` if there was a problem.
+/// Reads `--touch-file` and `--error-file`; `None` if there was a problem.
 pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path>) -> Option<notices::Options> {
     let touch = file(given, "touch-file", root, link);
     let error = file(given, "error-file", root, link);
     let (touch, error) = (touch?, error?);
     if touch.as_deref().map(tidy).is_some_and(|touch| error.as_deref().map(tidy) == Some(touch)) {
-        given.problem("error-file", "is the touch file as well; give them two names");
+        given.problem("error-file", "is the same as the touch file; use two names");
         return None;
     }
     Some(notices::Options { touch, error })
@@ -119,12 +123,12 @@ pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path
 
 fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>) -> Read<PathBuf> {
     let Some(path) = given.path(name) else { return Some(None) };
-    // Without a root only what depends on it stays unchecked.
+    // Without a root, only values that depend on it stay unchecked.
     let root = root.unwrap_or(Path::new("/root-to-be"));
     let wrong = match remote::check_link(root, &path) {
         Err(wrong) => Some(wrong),
         Ok(()) if link.is_some_and(|link| tidy(&root.join(link)) == tidy(&root.join(&path))) => {
-            Some("is where the link goes; choose another name")
+            Some("is the path of the link; choose another name")
         }
         Ok(()) => None,
     };
@@ -135,7 +139,7 @@ fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>)
     Some(Some(tidy(&root.join(path))))
 }
 
-/// Where to tell that the command line is wrong, if that much of it can be understood.
+/// Returns the error file, if its flag could be parsed, so that problems with the command line can be written to it.
 pub(super) fn error_file(given: &Given) -> Option<PathBuf> {
     let path = given.path("error-file")?;
     let anchored = match given.path("root") {
@@ -164,7 +168,7 @@ mod tests {
         assert_eq!(doubt(OsStr::new("program")), "");
         assert!(doubt(OsStr::new("programme")).contains("no program"));
         assert!(doubt(OsStr::new("/bin/sh -c true")).contains("no shell is used"));
-        assert!(doubt(OsStr::new("./hook")).contains("whoever may push"));
+        assert!(doubt(OsStr::new("./hook")).contains("everyone who can push"));
         assert!(doubt(folder.path().as_os_str()).contains("not a file"));
     }
 
@@ -211,10 +215,10 @@ mod tests {
             ("--exechook-timeout=0", "at least 10ms"),
             ("--webhook-backoff=soon", "not a duration"),
             ("--webhook-url=reload", "is not a URL"),
-            ("--webhook-method=A B", "not a method"),
-            ("--webhook-success-status=20", "not a status"),
-            ("--touch-file=.worktrees/x", "its own files"),
-            ("--error-file=site", "where the link goes"),
+            ("--webhook-method=A B", "not an HTTP method"),
+            ("--webhook-success-status=20", "not an HTTP status"),
+            ("--touch-file=.worktrees/x", "own files"),
+            ("--error-file=site", "is the path of the link"),
         ] {
             let text = parse(&[flag]).unwrap_err();
             assert!(text.contains(words), "{flag}: {text}");

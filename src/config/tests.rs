@@ -188,7 +188,7 @@ fn only_the_current_secret_must_exist_and_not_even_that_if_it_is_optional() {
     let config = run(&with(&optional), &[]);
     assert!(config.server.hook.is_some_and(|hook| hook.secret_optional && !hook.has_secret()));
     assert!(!config.sync.webhooks, "nothing can ring yet, so no webhook is missed");
-    assert!(config.warnings[0].contains("every webhook is refused until it does"), "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("webhooks are rejected until it does"), "{:?}", config.warnings);
     let there = run(&with(&["--hook-secret-file", &new, "--hook-secret-optional"]), &[]);
     assert!(there.sync.webhooks && there.warnings.is_empty());
 
@@ -197,7 +197,7 @@ fn only_the_current_secret_must_exist_and_not_even_that_if_it_is_optional() {
         assert!(exit.text.contains("--hook-secret-file: "), "what is there must be usable: {}", exit.text);
     }
     let exit = refused(&with(&["--hook-secret-file", &new, "--hook-secret-file", &short]), &[]);
-    assert!(exit.text.contains("holds 15 bytes"), "{}", exit.text);
+    assert!(exit.text.contains("has 15 bytes"), "{}", exit.text);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn each_rule_refuses_what_it_should() {
     let short = secret_file(&folder, "short", "fifteen bytes!!");
     let cases: Vec<(Vec<&str>, &str)> = vec![
         (vec!["--hook-bind", ":8080"], "--hook-bind: needs --hook-secret-file"),
-        (vec!["--hook-secret-file", &short], "holds 15 bytes; a secret has 16 to 512"),
+        (vec!["--hook-secret-file", &short], "has 15 bytes; a secret has 16 to 512"),
         (vec!["--hook-secret-file", "/nowhere"], "--hook-secret-file: `/nowhere` cannot be read"),
         (vec!["--hook-secret-file", &good, "--http-bind", ":8080"], "--http-bind: `"),
         (vec!["--http-bind", "127.0.0.1:7", "--admin-bind", "127.0.0.1:7"], "is taken by --http-bind"),
@@ -260,11 +260,11 @@ fn each_rule_refuses_what_it_should() {
         (vec!["--admin-bind", "0.0.0.0:9180"], "--admin-bind: `0.0.0.0:9180` is not loopback"),
         (vec!["--admin-bind", "9180"], "--admin-bind: `9180` is not an address"),
         (vec!["--http-metrics"], "--http-metrics: needs --http-bind"),
-        (vec!["--link", ".worktrees"], "--link: `.worktrees` is where pushsync keeps"),
+        (vec!["--link", ".worktrees"], "--link: `.worktrees` is reserved for pushsync"),
         (vec!["--link", "a/.."], "--link: `a/..` does not end in a name"),
-        (vec!["--ref", "a..b"], "--ref: `a..b` cannot be the name"),
+        (vec!["--ref", "a..b"], "--ref: `a..b` is not a valid name"),
         (vec!["--period", "5ms"], "--period: `5ms` is too short"),
-        (vec!["--sync-on-signal", "SIGWHAT"], "--sync-on-signal: `SIGWHAT` is no signal"),
+        (vec!["--sync-on-signal", "SIGWHAT"], "--sync-on-signal: `SIGWHAT` is not a signal"),
         (vec!["--hook-rate", "-1"], "--hook-rate: `-1` is not a rate"),
         (vec!["--hook-rate=NaN"], "--hook-rate: `NaN` is not a rate"),
         (vec!["--username", "me"], "--username: has no password"),
@@ -272,7 +272,7 @@ fn each_rule_refuses_what_it_should() {
         (vec!["--history-limit", "0"], "--history-limit: `0` is out of bounds"),
         (vec!["--log-format", "xml"], "--log-format: `xml` is not a format"),
         (vec!["--depth", "-1"], "--depth: `-1` is not a whole number"),
-        (vec!["--repo", "ftp://h/x"], "--repo: is not an address of a repository: `ftp://` is not supported"),
+        (vec!["--repo", "ftp://h/x"], "--repo: is not the URL of a repository: `ftp://` is not supported"),
         (vec!["--repo", "https://git.test/"], "--link: is missing, and the URL has no last part"),
         (vec!["--root"], "--root: needs a value"),
         (vec!["stray"], "an argument without a flag: is not shown"),
@@ -295,8 +295,8 @@ fn credentials_that_contradict_each_other_are_refused() {
     let in_url = "--repo=https://me:password-of-contradiction@git.test/a/b";
     let variable = [("PUSHSYNC_PASSWORD", "token-of-contradiction")];
     let cases: [(&[&str], Variables, &str); 5] = [
-        (&[in_url, "--username=you"], &[], "--username: is given, but the URL names a user"),
-        (&[in_url], &variable, "--repo: holds a password, and PUSHSYNC_PASSWORD gives one"),
+        (&[in_url, "--username=you"], &[], "--username: is given, but the URL also contains a user"),
+        (&[in_url], &variable, "--repo: contains a password, and PUSHSYNC_PASSWORD gives another"),
         (&["--username=me", "--password-file", &file], &variable, "given together with PUSHSYNC_PASSWORD"),
         (&[], &variable, "--username: is missing, although PUSHSYNC_PASSWORD"),
         (
@@ -307,7 +307,7 @@ fn credentials_that_contradict_each_other_are_refused() {
                 &file,
             ],
             &[],
-            "--repo: holds a password, which SSH does not use",
+            "--repo: contains a password, which is not used for SSH",
         ),
     ];
     for (more, environment, expected) in cases {
@@ -352,7 +352,7 @@ fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
     ];
     assert!(warnings(&[], &links).is_empty());
     assert_eq!(warnings(&[], &[("PUSHSYNC_PORTÉ", "x")]).len(), 1);
-    assert!(warnings(&["--ref", "757107ea0eb2509fc211221cce984b8a37570b6d"], &[])[0].contains("no push is followed"));
+    assert!(warnings(&["--ref", "757107ea0eb2509fc211221cce984b8a37570b6d"], &[])[0].contains("pushes have no effect"));
     assert!(warnings(&["--hook-path", "/x"], &[])[0].contains("no effect without --hook-secret-file"));
     let clear = warnings(&["--repo=http://git.test/a", "--username=me"], &[("PUSHSYNC_PASSWORD", "token-in-clear")]);
     assert!(clear[0].contains("unencrypted"), "{clear:?}");

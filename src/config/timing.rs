@@ -1,4 +1,4 @@
-//! The groups "when" and "seen at" as far as they are plain values: periods, limits, the look of the log.
+//! Plain values of several groups: periods, limits, and the format of the log.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::given::Given;
 use super::values;
 use crate::log;
 
-/// When to look and when to give up.
+/// When to sync and when to give up.
 pub(super) struct Timing {
     pub(super) period: Duration,
     pub(super) init_period: Option<Duration>,
@@ -18,7 +18,7 @@ pub(super) struct Timing {
     pub(super) history_limit: usize,
 }
 
-/// `None` if there was a problem with any of them; all of them are read.
+/// Reads the values; `None` if there was a problem. All of them are read.
 pub(super) fn read(given: &mut Given) -> Option<Timing> {
     let period = given.value("period", values::period);
     let init_period = given.value("init-period", values::period);
@@ -27,13 +27,13 @@ pub(super) fn read(given: &mut Given) -> Option<Timing> {
     let limited = given.is_given("max-failures");
     let mut max_failures = given.value("max-failures", values::number::<i64>);
     if one_time == Some(true) && !limited {
-        // Who asks for one publish wants to know that it failed; a Job has its own retries.
+        // A one-time sync should report its failure by default; a Job retries by itself.
         max_failures = Some(1);
     }
     let init_max_failures = given.value("init-max-failures", values::number::<i64>);
     let sync_on_signal = given.value("sync-on-signal", values::signal);
     let history_limit = given.value("history-limit", |text| match values::number::<usize>(text)? {
-        // A record has some hundred bytes and all of them are in memory.
+        // A record takes some hundred bytes, and all of them are in memory.
         limit @ 1..=100_000 => Ok(limit),
         _ => Err("is out of bounds; use 1 to 100000".to_owned()),
     });
@@ -49,7 +49,7 @@ pub(super) fn read(given: &mut Given) -> Option<Timing> {
     })
 }
 
-/// How to log; `None` if there was a problem.
+/// Reads the log's options; `None` if there was a problem.
 pub(super) fn log(given: &mut Given) -> Option<log::Options> {
     let wanted = given.is_given("log-format");
     let format = given.value("log-format", |text| match text {

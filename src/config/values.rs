@@ -1,26 +1,26 @@
-//! From the words of a value to the value: durations, addresses, switches, signals.
+//! Parses values: durations, addresses, switches, signals.
 //!
-//! Errors are the second half of a sentence that begins with the flag and the offending value. Nothing here knows flags.
+//! An error text completes a sentence that begins with the flag and the rejected value. This module knows no flags.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-/// Nanoseconds in each unit of Go's `time.ParseDuration`, whose syntax git-sync's users know.
+/// The nanoseconds of each unit of Go's `time.ParseDuration`, whose syntax git-sync uses.
 const UNITS: [(&str, f64); 8] =
     [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
 
-/// A hundred years: longer values are slips, and would overflow sums of times.
+/// A hundred years in seconds. Longer values are mistakes, and could overflow sums of times.
 const LONGEST: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
 
-/// A look each quarter of an hour. Slower than that, the poll would always be first.
+/// One sync in about a quarter of an hour. With a lower rate, polls would always come first.
 const SLOWEST_RATE: f64 = 0.001;
 
-/// Reads `60s`, `1m30s`, `1.5h`, `10ms` or `0`.
+/// Parses `60s`, `1m30s`, `1.5h`, `10ms` or `0`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const SYNTAX: &str = "is not a duration; write it like 60s, 1m30s or 10ms";
     if text == "0" {
@@ -54,10 +54,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| SYNTAX.to_owned())
 }
 
-/// Reads a duration of at least ten milliseconds: anything shorter is a busy loop against somebody else's server.
+/// Parses a duration of at least ten milliseconds. A shorter period would load the remote with a busy loop.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         short if short < Duration::from_millis(10) => Err("is too short; use at least 10ms".to_owned()),
@@ -65,10 +65,10 @@ pub fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads what Go's `strconv.ParseBool` reads.
+/// Parses what Go's `strconv.ParseBool` accepts.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn switch(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -77,10 +77,10 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads a level: a number, or the letters that were left of `-vv` after the first one.
+/// Parses a level: a number, or the letters of `-vv` after the first one.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn level(text: &str) -> Result<u8, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
         return u8::try_from(text.len() + 1).map_err(|_| "is too long".to_owned());
@@ -88,18 +88,18 @@ pub fn level(text: &str) -> Result<u8, String> {
     text.parse().map_err(|_| "is not a level; use 0 to 9".to_owned())
 }
 
-/// Reads any whole number that the type holds.
+/// Parses a whole number in the range of the type.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "is not a whole number in the range that is possible here".to_owned())
 }
 
-/// Reads a number of bytes as Kubernetes writes it: `900Mi`, `10G`, `1073741824`.
+/// Parses a number of bytes in Kubernetes' notation: `900Mi`, `10G`, `1073741824`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("Ki", 1 << 10),
@@ -121,22 +121,24 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads a rate: finite and not negative.
+/// Parses a rate: finite and not negative.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && (rate == 0.0 || rate >= SLOWEST_RATE) => Ok(rate),
-        _ => Err("is not a rate; use a number of looks a second, such as 1 or 0.5, 0.001 at least, or 0 for no limit"
-            .to_owned()),
+        _ => Err(
+            "is not a rate; use a number of syncs per second of at least 0.001, such as 1 or 0.5, or 0 for no limit"
+                .to_owned(),
+        ),
     }
 }
 
-/// Reads `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. No host means every interface.
+/// Parses `:8080`, `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. No host means every interface.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let parsed = match text.split_once(':') {
         Some(("", port)) => port.parse().ok().map(|port| SocketAddr::new(every_interface(), port)),
@@ -146,8 +148,8 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     parsed.ok_or_else(|| "is not an address; write it like :8080, 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
-/// `[::]` where that is known to take IPv4 as well, else `0.0.0.0`: pods of an IPv6-only cluster are probed by IPv6, and
-/// on a machine without IPv6 binding `[::]` fails.
+/// Returns `[::]` if it is known to accept IPv4 as well, otherwise `0.0.0.0`. Pods of an IPv6-only cluster are probed
+/// by IPv6, and on a machine without IPv6 binding `[::]` fails.
 #[cfg(target_os = "linux")]
 fn every_interface() -> IpAddr {
     let says = |file: &str, word: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == word);
@@ -162,14 +164,15 @@ fn every_interface() -> IpAddr {
     Ipv4Addr::UNSPECIFIED.into()
 }
 
-/// Whether two listeners would want the same port of the same interface. Port 0 is a different one each time.
+/// Returns true if two listeners would use the same port of the same interface. Port 0 selects a different port each
+/// time.
 #[must_use]
 pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
 }
 
-/// Signals that may mean "look now": they can be caught, and mean nothing else to this program.
+/// The signals that may trigger a sync: they can be caught and have no other meaning for this program.
 const SIGNALS: [(&str, Signal); 12] = [
     ("HUP", Signal::HUP),
     ("USR1", Signal::USR1),
@@ -185,10 +188,10 @@ const SIGNALS: [(&str, Signal); 12] = [
     ("IO", Signal::IO),
 ];
 
-/// Reads `SIGHUP`, `HUP`, `hup` or `1` and gives the signal's number on this system.
+/// Parses `SIGHUP`, `HUP`, `hup` or `1` and returns the signal's number on this system.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the mistake.
 pub fn signal(text: &str) -> Result<i32, String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -197,9 +200,9 @@ pub fn signal(text: &str) -> Result<i32, String> {
     let Some((_, signal)) = known else {
         let taken = [("TERM", Signal::TERM), ("INT", Signal::INT), ("KILL", Signal::KILL), ("STOP", Signal::STOP)];
         if taken.iter().any(|(taken, signal)| *taken == name || number == Some(signal.as_raw())) {
-            return Err("means something else already; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
+            return Err("has another meaning already; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
         }
-        return Err("is no signal that can be used here; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
+        return Err("is not a signal that can be used here; use SIGHUP, SIGUSR1 or SIGUSR2".to_owned());
     };
     Ok(signal.as_raw())
 }
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_says_how_to_write_one() {
+    fn a_rejected_duration_explains_the_syntax() {
         for text in ["", "s", "1x", "abc", "1s2", ".", "..s", "1e3s", "+ 1s", "inf", "NaNs", "9999999999999h", " 1s"] {
             assert!(duration(text).is_err(), "{text}");
         }
@@ -272,10 +275,10 @@ mod tests {
         }
         assert_eq!(signal("usr1"), Ok(Signal::USR1.as_raw()));
         for text in ["SIGTERM", "9", "INT"] {
-            assert!(signal(text).unwrap_err().starts_with("means something else"), "{text}");
+            assert!(signal(text).unwrap_err().starts_with("has another meaning"), "{text}");
         }
         for text in ["SIGSEGV", "11", "", "-1", "0", "HUPP", "99999999999"] {
-            assert!(signal(text).unwrap_err().starts_with("is no signal"), "{text}");
+            assert!(signal(text).unwrap_err().starts_with("is not a signal"), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Targets for the leaves, whose functions are public: signatures, addresses, the scrubber, the wire types.
+//! Targets for the leaf modules: signatures, URLs, the scrubber, the wire types.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,11 +11,11 @@ use crate::signature::{Signer, parse_header, sign};
 
 const SECRET: &str = "a secret that only fuzzers know";
 
-/// What is read is what was written, and only that shape is read; no input is a signature of itself.
+/// A written header is parsed as the same value, and only that form is accepted. No input is a signature of itself.
 pub(super) fn signature_header(data: &[u8]) {
     let shaped = data.strip_prefix(b"sha256=").filter(|hex| hex.len() == 64 && hex.iter().all(u8::is_ascii_hexdigit));
     let parsed = parse_header(data);
-    assert_eq!(parsed.is_some(), shaped.is_some(), "one shape and no other");
+    assert_eq!(parsed.is_some(), shaped.is_some(), "only one form is valid");
     if let (Some(mac), Some(hex)) = (parsed, shaped) {
         for (byte, digits) in mac.iter().zip(hex.chunks(2)) {
             assert!(digits.eq_ignore_ascii_case(format!("{byte:02x}").as_bytes()));
@@ -37,11 +37,12 @@ pub(super) fn signature_header(data: &[u8]) {
     assert!(parsed.is_none_or(|stranger| !signer(data).verify(&stranger)), "a stranger's header was taken");
 }
 
-/// No password is shown, in errors either; what is printed means the same remote; the link's name is one name.
+/// No password is printed, not even in errors. The printed form names the same remote. The name of the link is a
+/// single path component.
 pub(super) fn remote_url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     check_url(text);
-    // The same with credentials in it that must not come out again.
+    // The same with credentials, which must not be printed.
     let (user, password) = ("fuzz-user", "hunter2hunter2");
     if let Some((scheme, rest)) = text.split_once("://") {
         let show = |url: &Result<RemoteUrl, BadUrl>| match url {
@@ -51,12 +52,13 @@ pub(super) fn remote_url(data: &[u8]) {
         let url = RemoteUrl::parse(&format!("{scheme}://{user}:{password}@{rest}"));
         let shown = show(&url);
         let taken_as_path = url.as_ref().is_ok_and(|url| url.transport() == Transport::Local);
-        // Names of hosts are written anew, without what nobody sees: then it may be shown without any credentials, too.
+        // Host names are normalized, which removes invisible characters. Therefore the text without credentials may
+        // already show the password.
         let in_rest = text.to_lowercase().contains(password)
             || rest.contains(user)
             || shown.contains("xn--")
             || show(&RemoteUrl::parse(text)).contains(password);
-        // After a colon that is no URL's, as in `host:://x`, it is the path of an scp-like address.
+        // Without a valid scheme before the colon, as in `host:://x`, the text is the path of an scp-like address.
         let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         assert!(!shown.contains(password) || taken_as_path || in_rest || !is_scheme, "`{text}` shows it: {shown}");
     }
@@ -89,7 +91,7 @@ fn check_url(text: &str) {
     assert!(again.password().is_none());
 }
 
-/// A known secret never comes through, nor the password of a URL; and what is clean stays as it is.
+/// A known secret is never printed, nor is the password of a URL. Text without secrets is unchanged.
 pub(super) fn scrub(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let secret = Secret::new(SECRET);
@@ -112,7 +114,7 @@ fn assert_no_password(clean: &str) {
     }
 }
 
-/// Every document of the admin API, and every event: what was read is written and read again as the same.
+/// Every document of the admin API and every event: a parsed value, written and parsed again, is the same.
 pub(super) fn api_json(data: &[u8]) {
     same::<Snapshot>(data);
     same::<HistoryPage>(data);
@@ -124,7 +126,7 @@ pub(super) fn api_json(data: &[u8]) {
     same::<PinRequest>(data);
     same::<api::ChangeRequest>(data);
     same::<api::CommitStatus>(data);
-    // An event: its name, a newline, its data.
+    // An event is its name, a line break, and its data.
     let (name, json) = two_parts(data);
     let (Ok(name), Ok(json)) = (std::str::from_utf8(name), std::str::from_utf8(json)) else { return };
     if let Ok(Some(event)) = Event::parse(name, json) {
@@ -138,21 +140,22 @@ pub(super) fn api_json(data: &[u8]) {
 fn same<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(data: &[u8]) {
     let Ok(read) = serde_json::from_slice::<T>(data) else { return };
     let written = serde_json::to_vec(&read).expect("it can be written");
-    // RFC 8259, 7: all but DEL are escaped, and that is there only if it was.
+    // serde_json writes no raw control characters except DEL (RFC 8259, section 7), and DEL only if the input
+    // contained it.
     let had_del = data.contains(&0x7f) || data.to_ascii_lowercase().windows(6).any(|escape| escape == br"\u007f");
     let is_raw = |byte: &u8| byte.is_ascii_control() && !(had_del && *byte == 0x7f);
     assert!(!written.iter().any(is_raw), "JSON has no raw control characters");
     assert_eq!(serde_json::from_slice::<T>(&written).expect("our own JSON"), read);
 }
 
-/// The first line, and what is behind it.
+/// Splits at the first line break.
 fn two_parts(data: &[u8]) -> (&[u8], &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// A pointer is shorter than a kilobyte, says a hash and a size, and says the same when it is written as git-lfs writes it;
-/// a line more makes it none.
+/// A pointer is shorter than a kilobyte, contains a hash and a size, and equals the pointer that git-lfs would write.
+/// With an additional line it is invalid.
 pub(super) fn lfs_pointer(data: &[u8]) {
     let Some(pointer) = Pointer::parse(data) else { return };
     assert!(data.len() < crate::lfs::LONGEST_POINTER);

@@ -1,9 +1,9 @@
-//! Targets for the files of patterns: what is wanted of a tree, and what attributes a path has (see src/fuzzing.rs).
+//! Targets for pattern files: sparse checkout and attributes (see src/fuzzing.rs).
 
 use crate::attributes::{Rules, State, look_up};
 use crate::sparse::{Sparse, Wanted};
 
-/// The first line as a path that a tree may have, and what is behind it.
+/// Returns the first line as a path that is valid in a tree, and the rest.
 fn path_and_file(data: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     let (first, file) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -13,11 +13,11 @@ fn path_and_file(data: &[u8]) -> (Vec<u8>, &[u8]) {
     (if path.is_empty() { b"a/b".to_vec() } else { path }, file)
 }
 
-/// A path always has the same attributes, comments give none, the last line counts most and a nearer file more, and only
-/// the file of the top folder has macros.
+/// A path always has the same attributes. Comments have no effect, the last line has the highest precedence in a
+/// file, a nearer file has precedence over it, and only the file of the top folder defines macros.
 pub(super) fn attributes(data: &[u8]) {
     let (path, file) = path_and_file(data);
-    // What stands behind a zero byte is not read.
+    // Bytes after a zero byte are not read.
     let file = file.split(|byte| *byte == 0).next().unwrap_or_default();
     let get = |files: &[(&[u8], &Rules)], name: &str| look_up(files, &path).get(name).clone();
     let built_in = Rules::built_in();
@@ -27,11 +27,11 @@ pub(super) fn attributes(data: &[u8]) {
     let with = |line: &str| Rules::parse(&[file, b"\n", line.as_bytes(), b"\n"].concat(), true);
     let (comment, last, negative) = (with("# * x"), with("* x=last -text"), with("!* x=negative"));
     for name in names {
-        let told = all(&rules, name);
-        assert_eq!(all(&rules, name), told, "{name}, twice");
-        assert_eq!(all(&comment, name), told, "{name}, with a comment");
-        assert_eq!(all(&negative, name), told, "{name}, with a negative pattern, which git ignores");
-        if let State::Value(value) = told {
+        let value_before = all(&rules, name);
+        assert_eq!(all(&rules, name), value_before, "{name}, twice");
+        assert_eq!(all(&comment, name), value_before, "{name}, with a comment");
+        assert_eq!(all(&negative, name), value_before, "{name}, with a negative pattern, which git ignores");
+        if let State::Value(value) = value_before {
             assert!(!value.iter().any(|byte| b" \t\r\n".contains(byte)), "{value:?}");
         }
     }
@@ -40,7 +40,7 @@ pub(super) fn attributes(data: &[u8]) {
     let nearer = Rules::parse(b"* x=nearer", false);
     let files: [(&[u8], &Rules); 3] = [(b"", &built_in), (b"", &rules), (b"", &nearer)];
     assert_eq!(get(&files, "x"), State::Value(b"nearer".to_vec()));
-    // Without a macro in it, a file says the same wherever it lies.
+    // Without macros, a file has the same effect in every folder.
     if !file.windows(6).any(|part| part == b"[attr]") {
         let below = Rules::parse(file, false);
         for name in names {
@@ -53,8 +53,8 @@ pub(super) fn attributes(data: &[u8]) {
     });
 }
 
-/// What is said of a folder holds for all that is below it; comments and empty lines say nothing; everything and nothing
-/// are that.
+/// The decision about a folder holds for everything below it. Comments and empty lines have no effect. Patterns for
+/// everything and for nothing have that effect.
 pub(super) fn sparse_file(data: &[u8]) {
     let (path, file) = path_and_file(data);
     let sparse = Sparse::parse(file);
@@ -83,6 +83,6 @@ pub(super) fn sparse_file(data: &[u8]) {
     assert_eq!(with(b"# a comment\n\n\n"), (wanted, as_module));
     let everything = Sparse::parse(b"/*\n");
     assert!(everything.file(&path) && everything.folder(b"") == Wanted::All);
-    // An empty file is a cone without folders.
+    // An empty file is cone mode without folders.
     assert_eq!(Sparse::parse(b"").file(&path), !path.contains(&b'/'));
 }

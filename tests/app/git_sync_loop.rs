@@ -140,7 +140,7 @@ async fn a_full_hash_is_published_and_looked_after_without_its_remote() {
     site.set("ref", &head).set("period", "200ms");
     site.start().await;
     site.wait_published(&head).await;
-    site.sidecar().wait_for_text(PATIENCE, "no push is followed").await;
+    site.sidecar().wait_for_text(PATIENCE, "pushes have no effect").await;
     site.repo.push_file("a", "2", "not followed");
     site.barrier_with_the_rest().await;
     assert_eq!(site.published().as_deref(), Some(head.as_str()));

@@ -124,7 +124,7 @@ async fn the_flag_for_the_server_counts_above_all_and_lets_a_path_be_followed() 
     };
     let (code, said) = starts(&kept);
     assert_eq!(code, Some(1));
-    assert!(said.contains("--lfs: needs --lfs-url here"), "{said}");
+    assert!(said.contains("--lfs: needs --lfs-url"), "{said}");
     for bad in ["ssh://git@host/x", "https://", "https://git.test/?x", "not an address"] {
         kept.site.set("lfs-url", bad);
         let (code, said) = starts(&kept);

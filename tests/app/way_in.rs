@@ -56,20 +56,20 @@ async fn line_breaks_at_the_end_of_a_password_are_dropped_from_any_source_and_re
     is_refused(
         site(),
         &[("PUSHSYNC_PASSWORD", "tok\n4711")],
-        "PUSHSYNC_PASSWORD: is no password: there is a line break",
+        "PUSHSYNC_PASSWORD: is not a valid password: it contains a line break",
     )
     .await;
     let mut file = site();
     fs::write(file.path("password"), "4711\n4711\n").unwrap();
     let path = file.path("password").display().to_string();
     file.set("password-file", &path);
-    is_refused(file, &[], "holds no password: there is a line break").await;
+    is_refused(file, &[], "contains no valid password: it contains a line break").await;
     let mut user = site();
     user.unset("username");
     is_refused(
         user,
         &[("GITSYNC_USERNAME", "ada\n"), ("GITSYNC_PASSWORD", "x4711")],
-        "is no name of a user: there is a line break",
+        "is not a valid user name: it contains a line break",
     )
     .await;
 }

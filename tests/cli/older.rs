@@ -90,7 +90,7 @@ fn an_old_flag_beats_the_new_one_and_an_old_variable_only_git_syncs_newer_one() 
         (config.sync.period.as_secs(), config.warnings.join("\n"))
     };
     let (seconds, told) = period(&["--period=7s", "--wait=5"], &[]);
-    assert!(seconds == 5 && told.contains("--wait: takes the place of --period, as in git-sync v4"), "{told}");
+    assert!(seconds == 5 && told.contains("--wait: overrides --period, as in git-sync v4"), "{told}");
     let old = ("GIT_SYNC_WAIT", "5");
     assert_eq!(period(&[], &[old, ("GITSYNC_PERIOD", "7s")]).0, 5, "git-sync's own order");
     let (seconds, told) = period(&[], &[old, ("PUSHSYNC_PERIOD", "7s")]);
@@ -124,9 +124,9 @@ fn what_git_sync_v4_refuses_is_refused_with_a_way_out() {
         (
             &["--change-permissions=0777"],
             &[],
-            "--change-permissions: is not supported any more, by git-sync v4 neither; use --group-write",
+            "--change-permissions: is no longer supported, as in git-sync v4; use --group-write",
         ),
-        (&[], &[("GIT_SYNC_PERMISSIONS", "0700")], "GIT_SYNC_PERMISSIONS: is not supported any more"),
+        (&[], &[("GIT_SYNC_PERMISSIONS", "0700")], "GIT_SYNC_PERMISSIONS: is no longer supported"),
         (&["--branch=main", "--rev=v1"], &[], "--branch: is given together with --rev"),
         (
             &[],

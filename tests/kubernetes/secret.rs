@@ -96,7 +96,7 @@ impl Pod {
 async fn without_a_secret_the_pod_starts_and_with_one_it_rings() {
     let pod = Pod::new();
     let (mut sidecar, url) = pod.start().await;
-    assert!(sidecar.log()[0].contains("every webhook is refused until it does"), "{:?}", sidecar.log());
+    assert!(sidecar.log()[0].contains("webhooks are rejected until it does"), "{:?}", sidecar.log());
     assert_eq!(pod.ring(&url, FIRST).await, 401);
     assert_eq!(pod.ring(&url, "").await, 401, "no secret is not an empty secret");
 

@@ -1,6 +1,6 @@
-//! The group "credentials": who we are to the remote.
+//! The group "credentials": how the program authenticates at the remote.
 //!
-//! Words only; what a value means is checked where it is used.
+//! Texts only; values are checked where they are used.
 
 use super::Fallback::{None as Absent, Value};
 use super::Group::Credentials;
@@ -19,26 +19,26 @@ pub(super) const FLAGS: &[Flag] = &[
         "password-file",
         "FILE",
         Absent,
-        "A file with the password or token, read again for each look",
+        "A file with the password or token, read again before each request",
     )),
     shared(whole(
         Credentials,
         "credential",
         "JSON",
-        "An account for one address and all below it: url, username, and password-file or password. One object or a list. Repeatable",
+        "An account for a URL and everything below it: url, username, and password-file or password. One object or a list. Repeatable",
     )),
     shared(one(
         Credentials,
         "askpass-url",
         "URL",
         Absent,
-        "A service that says user and password before each look: GET, 200, lines username=... and password=...",
+        "A service that returns user and password before each sync: GET, 200, lines username=... and password=...",
     )),
     shared(switch(
         Credentials,
         "cookie-file",
         "false",
-        "Show the cookies of /etc/git-secret/cookie_file (Netscape format), or of another file: --cookie-file=/path",
+        "Send the cookies of /etc/git-secret/cookie_file (Netscape format), or of another file: --cookie-file=/path",
     )),
     shared(one(
         Credentials,
@@ -47,9 +47,9 @@ pub(super) const FLAGS: &[Flag] = &[
         Absent,
         "The private key (PEM) of a GitHub App, read again for each token; or $PUSHSYNC_GITHUB_APP_PRIVATE_KEY",
     )),
-    shared(one(Credentials, "github-app-application-id", "ID", Absent, "The App's id; or its client id:")),
+    shared(one(Credentials, "github-app-application-id", "ID", Absent, "The App's id; alternatively its client id:")),
     shared(one(Credentials, "github-app-client-id", "ID", Absent, "The App's client id")),
-    shared(one(Credentials, "github-app-installation-id", "ID", Absent, "Where the App is installed")),
+    shared(one(Credentials, "github-app-installation-id", "ID", Absent, "The id of the App's installation")),
     shared(one(
         Credentials,
         "github-base-url",
@@ -61,23 +61,28 @@ pub(super) const FLAGS: &[Flag] = &[
         Credentials,
         "git-config",
         "LIST",
-        "Settings of git, key:value with commas between: http.extraHeader, http.proxy, http.sslCAInfo, http.sslVerify, \
+        "Git settings, key:value separated by commas: http.extraHeader, http.proxy, http.sslCAInfo, http.sslVerify, \
          http.cookieFile (also http.<url>.*) and url.<base>.insteadOf have an effect. Repeatable",
     )),
-    shared(whole(Credentials, "git-config-add", "LIST", "The same, added to what is there instead of replacing it")),
+    shared(whole(
+        Credentials,
+        "git-config-add",
+        "LIST",
+        "The same, but adds to the existing values instead of replacing them",
+    )),
     shared(many(
         Credentials,
         "ssh-key-file",
         "FILE",
         Value("/etc/git-secret/ssh"),
-        "A private key for SSH. Repeatable: they are tried in turn",
+        "A private key for SSH. Repeatable: the keys are tried in order",
     )),
-    shared(switch(Credentials, "ssh-known-hosts", "true", "Check the keys of SSH hosts")),
+    shared(switch(Credentials, "ssh-known-hosts", "true", "Verify the host keys of SSH servers")),
     shared(one(
         Credentials,
         "ssh-known-hosts-file",
         "FILE",
         Value("/etc/git-secret/known_hosts"),
-        "The keys of SSH hosts",
+        "The host keys of SSH servers",
     )),
 ];

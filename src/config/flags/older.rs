@@ -1,25 +1,25 @@
-//! Names of git-sync v3 that v4 still takes: whole flags with other units or spellings, and variables.
+//! Names of git-sync v3 that v4 still accepts: flags with other units or spellings, and variables.
 //!
-//! Words only. They are not in `--help`; each one that is used is told at the start with what to write instead.
+//! Texts only. They are not in `--help`; a warning at the start names the replacement of each one that is used.
 
 use super::flag;
 
-/// What became of a flag of git-sync v3.
+/// How a flag of git-sync v3 is handled now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Became {
-    /// The same under another name. The value `unset`, v3's way to say nothing, counts as not given.
+    /// Renamed. The value `unset`, v3's default, counts as not given.
     Renamed { now: &'static str, unset: &'static str },
-    /// The same, but it was a number of seconds; 0 counts as not given.
+    /// The same, but as a number of seconds; 0 counts as not given.
     Seconds { now: &'static str },
     /// A secret, which has no flag any more.
     Password,
     /// Not needed any more.
     Needless,
-    /// Taken out of v4, which refuses any value but 0.
+    /// Removed from v4, which rejects any value but 0.
     Gone { instead: &'static str },
 }
 
-/// A flag of git-sync v3 that is another one by now.
+/// A flag of git-sync v3 that v4 renamed or removed.
 #[derive(Clone, Copy, Debug)]
 pub struct Older {
     /// Without the dashes.
@@ -29,7 +29,7 @@ pub struct Older {
 }
 
 impl Older {
-    /// The flag that stands for it now, if there is one.
+    /// Returns the flag that replaces it, if there is one.
     #[must_use]
     pub fn now(&self) -> Option<&'static str> {
         match self.became {
@@ -44,7 +44,7 @@ const fn renamed(name: &'static str, variable: Option<&'static str>, now: &'stat
 }
 
 const TABLE: [Older; 11] = [
-    // `--rev=HEAD` was the default beside `--branch`, so it says nothing.
+    // `--rev=HEAD` was v3's default beside `--branch`, so it means nothing.
     renamed("rev", Some("GIT_SYNC_REV"), "ref", "HEAD"),
     renamed("branch", Some("GIT_SYNC_BRANCH"), "ref", ""),
     renamed("dest", Some("GIT_SYNC_DEST"), "link", ""),
@@ -62,12 +62,12 @@ const TABLE: [Older; 11] = [
     },
 ];
 
-/// Every flag of git-sync v3 that is taken.
+/// Returns every flag of git-sync v3 that is accepted.
 pub fn older() -> impl Iterator<Item = &'static Older> {
     TABLE.iter().filter(|older| older.now().is_none_or(|now| flag(now).is_some()))
 }
 
-/// Flags whose variable was `GIT_SYNC_` and their name.
+/// Flags whose variable was `GIT_SYNC_` followed by their name.
 const PLAIN: [&str; 31] = [
     "repo",
     "depth",
@@ -102,7 +102,7 @@ const PLAIN: [&str; 31] = [
     "http-pprof",
 ];
 
-/// The same for those that came in more than one spelling; the last one counts if several are set, as in git-sync.
+/// Flags with several spellings of their variable. If several are set, the last one is used, as in git-sync.
 const SPELT: [(&str, &[&str]); 5] = [
     ("ssh-key-file", &["GIT_SYNC_SSH_KEY_FILE", "GIT_SSH_KEY_FILE"]),
     ("ssh-known-hosts", &["GIT_SYNC_KNOWN_HOSTS", "GIT_KNOWN_HOSTS"]),
@@ -114,7 +114,7 @@ const SPELT: [(&str, &[&str]); 5] = [
 /// The prefix of git-sync v3's variables.
 pub const GIT_SYNC_3: &str = "GIT_SYNC_";
 
-/// The variables of git-sync v3 for a flag that has kept its name; the first one that is set counts.
+/// Returns git-sync v3's variables for a flag that has kept its name; the first one that is set is used.
 #[must_use]
 pub fn older_variables(name: &str) -> Vec<String> {
     if PLAIN.contains(&name) {

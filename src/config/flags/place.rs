@@ -1,13 +1,19 @@
 //! The group "where": the folder, the link and the trees on the volume.
 //!
-//! Words only; what a value means is checked where it is used.
+//! Texts only; values are checked where they are used.
 
 use super::Fallback::{None as Absent, Rule, Value};
 use super::Group::Where;
 use super::{Flag, one, shared, switch};
 
 pub(super) const FLAGS: &[Flag] = &[
-    shared(one(Where, "root", "DIR", Absent, "The folder on the shared volume; made if it does not exist. Required")),
+    shared(one(
+        Where,
+        "root",
+        "DIR",
+        Absent,
+        "The folder on the shared volume; created if it does not exist. Required",
+    )),
     shared(one(
         Where,
         "link",
@@ -26,14 +32,14 @@ pub(super) const FLAGS: &[Flag] = &[
         "touch-file",
         "PATH",
         Absent,
-        "A file that is touched at each publish, and at the first look: absolute, or relative to the root",
+        "A file that is touched at each publish, and after the first successful sync: absolute, or relative to the root",
     )),
     shared(one(
         Where,
         "error-file",
         "PATH",
         Absent,
-        "A file that says what is wrong, and is removed when nothing is: absolute, or relative to the root",
+        "A file with the current error, removed when there is none: absolute, or relative to the root",
     )),
     switch(
         Where,

@@ -1,35 +1,29 @@
-//! The group "seen at": listeners, history and log.
+//! The flags of listeners, history and log.
 //!
-//! Words only; what a value means is checked where it is used.
+//! Texts only; values are checked where they are used.
 
 use super::Fallback::{None as Absent, Rule, Value};
 use super::Group::SeenAt;
 use super::{Flag, Kind, one, shared, switch};
 
 pub(super) const FLAGS: &[Flag] = &[
-    shared(one(
-        SeenAt,
-        "http-bind",
-        "ADDRESS",
-        Rule("none"),
-        "Where the probes are answered: / /livez /readyz /startupz",
-    )),
-    shared(switch(SeenAt, "http-metrics", "false", "Serve /metrics there, too")),
+    shared(one(SeenAt, "http-bind", "ADDRESS", Rule("none"), "Address of the probes: / /livez /readyz /startupz")),
+    shared(switch(SeenAt, "http-metrics", "false", "Serve /metrics on that address, too")),
     one(
         SeenAt,
         "admin-bind",
         "ADDRESS",
         Rule("127.0.0.1:9180, or the next free port up to 9189"),
-        "Where the dashboard's API is served, or off",
+        "Address of the admin API for the dashboard, or off",
     ),
     one(
         SeenAt,
         "admin-token-file",
         "FILE",
         Absent,
-        "A file with the token that the API asks for, 16 to 512 bytes. Required if the address is not loopback",
+        "A file with the token for the admin API, 16 to 512 bytes. Required if the address is not loopback",
     ),
-    one(SeenAt, "history-limit", "NUMBER", Value("1000"), "How many records the history keeps"),
+    one(SeenAt, "history-limit", "NUMBER", Value("1000"), "The number of records that the history keeps"),
     one(SeenAt, "log-format", "FORMAT", Rule("text on a terminal, else json"), "json or text, on stderr"),
     Flag {
         short: Some('v'),

@@ -1,6 +1,6 @@
-//! The group "tells": programs and addresses that hear of a publish, and the gate before it.
+//! The flags of hooks and outgoing webhooks.
 //!
-//! Words only; what a value means is checked where it is used.
+//! Texts only; values are checked where they are used.
 
 use super::Fallback::{None as Absent, Value};
 use super::Group::Tells;
@@ -12,34 +12,40 @@ pub(super) const FLAGS: &[Flag] = &[
         "exechook-command",
         "PROGRAM",
         Absent,
-        "A program to run after each publish, in the published tree, with $GITSYNC_HASH: a path or a name in $PATH, no arguments, no shell. Run again until it succeeds",
+        "A program to run after each publish, in the published tree, with $GITSYNC_HASH: a path or a name in $PATH, no arguments, no shell. Retried until it succeeds",
     )),
-    shared(one(Tells, "exechook-timeout", "DURATION", Value("30s"), "The longest that it may run")),
-    shared(one(Tells, "exechook-backoff", "DURATION", Value("3s"), "Pause before it is run again")),
+    shared(one(Tells, "exechook-timeout", "DURATION", Value("30s"), "The longest time that it may run")),
+    shared(one(Tells, "exechook-backoff", "DURATION", Value("3s"), "Pause before it is retried")),
     shared(one(
         Tells,
         "pre-publish-exechook-command",
         "PROGRAM",
         Absent,
-        "A program to run before each publish, in the tree that is about to be published. If it fails, that is not published and what was before stays",
+        "A program to run before each publish, in the tree that is about to be published. If it fails, the commit is not published and the previous one stays live",
     )),
-    shared(one(Tells, "pre-publish-exechook-timeout", "DURATION", Value("30s"), "The longest that it may run")),
+    shared(one(Tells, "pre-publish-exechook-timeout", "DURATION", Value("30s"), "The longest time that it may run")),
     shared(one(
         Tells,
         "pre-publish-exechook-backoff",
         "DURATION",
         Value("3s"),
-        "Pause before the same commit is tried again; doubles each time, up to the period. A person or a webhook need not wait for it",
+        "Pause before the same commit is tried again; doubles each time, up to the period. Manual syncs and webhooks do not wait for it",
     )),
     shared(one(
         Tells,
         "webhook-url",
         "URL",
         Absent,
-        "An address that is told of each publish, by a request with the header Gitsync-Hash. Told again until it succeeds",
+        "A URL to call after each publish, with the header Gitsync-Hash. Retried until it succeeds",
     )),
-    shared(one(Tells, "webhook-method", "METHOD", Value("POST"), "The method of that request")),
-    shared(one(Tells, "webhook-success-status", "STATUS", Value("200"), "The status that means success; 0 is any")),
-    shared(one(Tells, "webhook-timeout", "DURATION", Value("1s"), "The longest that the answer may take")),
-    shared(one(Tells, "webhook-backoff", "DURATION", Value("3s"), "Pause before it is told again")),
+    shared(one(Tells, "webhook-method", "METHOD", Value("POST"), "The HTTP method of that request")),
+    shared(one(
+        Tells,
+        "webhook-success-status",
+        "STATUS",
+        Value("200"),
+        "The status that counts as success; 0 means any",
+    )),
+    shared(one(Tells, "webhook-timeout", "DURATION", Value("1s"), "The longest time for the response")),
+    shared(one(Tells, "webhook-backoff", "DURATION", Value("3s"), "Pause before it is retried")),
 ];

@@ -87,7 +87,7 @@ fn askpass_and_github_apps_are_for_the_repositorys_server_and_exclude_each_other
     let cases: [(Vec<&str>, &str); 8] = [
         (
             [&askpass[..], &["--username=me", "--password-file", &file]].concat(),
-            "--askpass-url: is given, but a password",
+            "--askpass-url: is given together with a password",
         ),
         ([&askpass[..], &in_file].concat(), "--askpass-url: is given together with a GitHub App"),
         (vec!["--askpass-url", "ftp://x"], "--askpass-url: is neither http"),
@@ -101,7 +101,7 @@ fn askpass_and_github_apps_are_for_the_repositorys_server_and_exclude_each_other
             "--github-app-installation-id: is missing",
         ),
         ([&in_file[..], &["--github-app-application-id=7"]].concat(), "given together with --github-app-client-id"),
-        ([&in_file[..], &["--github-base-url", "nonsense"]].concat(), "--github-base-url: is not an address"),
+        ([&in_file[..], &["--github-base-url", "nonsense"]].concat(), "--github-base-url: is not a URL"),
     ];
     for (more, expected) in cases {
         let exit = refused(&with(&more), &[]);
@@ -154,7 +154,7 @@ fn settings_of_git_that_matter_are_read_and_the_others_are_told() {
     for (settings, expected) in [
         ("http.sslVerify:maybe", "http.sslverify is neither true nor false"),
         ("http.sslCAInfo:/nowhere", "`/nowhere` cannot be read"),
-        ("http.extraHeader:never shown", "http.extraheader is no header"),
+        ("http.extraHeader:never shown", "http.extraheader is not a header"),
         ("http.proxy:socks5://x", "http.proxy cannot be used: `socks5://` is no proxy"),
         (r#""http.ssh://x.proxy":y"#, "http.<url>.proxy has a url that cannot be used"),
         (r#""url.x.insteadOf":"""#, "insteadOf has no value"),
@@ -215,7 +215,7 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     assert!(local.warnings.iter().any(|warning| warning.starts_with("GIT_SSL_CAINFO: `/nowhere` cannot be read")));
     for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_SYSTEM", "GIT_ASKPASS", "GIT_SSL_CERT"] {
         let told = run(&with(&[]), &[(name, "anything")]).warnings;
-        assert!(told[0].starts_with(&format!("{name}: has no effect, since no git program is run")), "{told:?}");
+        assert!(told[0].starts_with(&format!("{name}: has no effect, because pushsync runs no git program")), "{told:?}");
     }
 }
 
@@ -240,6 +240,6 @@ fn submodules_over_ssh_have_their_hosts_checked_though_the_repository_is_not_ove
     let given = run(&with(&["--ssh-key-file=/later/key"]), &[]);
     assert_eq!(given.remote.credentials.ssh_keys, [Path::new("/later/key")]);
     assert!(!given.remote.credentials.ssh_keys_assumed);
-    assert!(given.warnings[0].contains("is for submodules only"), "{:?}", given.warnings);
+    assert!(given.warnings[0].contains("is used for submodules only"), "{:?}", given.warnings);
     assert_eq!(run(&with(&["--ssh-known-hosts=false"]), &[]).remote.credentials.ssh_known_hosts, None);
 }

@@ -149,6 +149,6 @@ async fn a_relative_command_is_in_the_tree_and_a_name_is_looked_up() {
     site.repo.push();
     site.set("exechook-command", "./bin/hook").set("pre-publish-exechook-command", "true");
     site.start_in_sync().await;
-    site.sidecar().wait_for_text(PATIENCE, "whoever may push decides what runs here").await;
+    site.sidecar().wait_for_text(PATIENCE, "everyone who can push decides what runs here").await;
     eventually(PATIENCE, || std::path::Path::new(&mark).exists()).await;
 }
