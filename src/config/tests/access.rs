@@ -215,7 +215,10 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     assert!(local.warnings.iter().any(|warning| warning.starts_with("GIT_SSL_CAINFO: `/nowhere` cannot be read")));
     for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_SYSTEM", "GIT_ASKPASS", "GIT_SSL_CERT"] {
         let told = run(&with(&[]), &[(name, "anything")]).warnings;
-        assert!(told[0].starts_with(&format!("{name}: has no effect, because pushsync runs no git program")), "{told:?}");
+        assert!(
+            told[0].starts_with(&format!("{name}: has no effect, because pushsync runs no git program")),
+            "{told:?}"
+        );
     }
 }
 
