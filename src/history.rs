@@ -10,13 +10,14 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod journal;
-mod ring;
+mod records;
+mod shared;
 mod writer;
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,9 +25,10 @@ use tokio::time::Instant;
 use crate::api::{Detail, PeerResult, Record, SCHEMA, SyncDetail};
 use crate::worker::Worker;
 
-use ring::{Inner, Kept};
+use records::{Inner, Kept};
+use shared::Shared;
 
-pub use ring::Waiting;
+pub use records::{Loaded, Waiting};
 
 /// Thread-safe. Only [`History::detail`], [`History::attached`] and [`History::written`] wait, each with a deadline.
 #[derive(Debug)]
@@ -34,26 +36,6 @@ pub struct History {
     shared: Arc<Shared>,
     /// Reads details from the file. Separate from the writer, which may hang in a call that a read does not need.
     reader: Worker,
-}
-
-/// The state that the history and its writer share.
-#[derive(Debug)]
-struct Shared {
-    limit: usize,
-    inner: Mutex<Inner>,
-    /// Wakes a writer that waits before its next attempt.
-    more: Condvar,
-    /// The number of living writers, including those that hang in files that have been detached.
-    writers: AtomicUsize,
-    waiting: watch::Sender<Waiting>,
-}
-
-/// The result of reading the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    pub records: usize,
-    /// Lines that could not be parsed: torn, edited, or of an unknown version.
-    pub skipped: usize,
 }
 
 /// The disk did not respond in time.
@@ -182,26 +164,6 @@ impl Drop for History {
         // A writer that waits before its next attempt must not outlive the history.
         self.shared.change(Inner::detach);
         self.shared.more.notify_all();
-    }
-}
-
-impl Shared {
-    /// Must not be held during a call to the disk.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the records and publishes what is waiting afterwards.
-    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
-        let mut inner = self.lock();
-        let changed = change(&mut inner);
-        let now = inner.waiting();
-        self.waiting.send_if_modified(|before| {
-            let differs = *before != now;
-            *before = now;
-            differs
-        });
-        changed
     }
 }
 

@@ -5,12 +5,12 @@
 
 mod answer;
 mod arguments;
+mod options;
 mod payload;
 mod probe;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::log::printable;
@@ -21,31 +21,12 @@ use crate::signature::{PING, PING_HEADER, Signer, sign};
 
 use answer::Answer;
 use arguments::PingCommand;
+use options::Options;
 
 /// GitHub's own timeout for deliveries.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many bytes of the response are shown.
 const MOST_SHOWN: usize = 4096;
-
-/// The parameters of one delivery. No `Debug`, because the URL may contain a password.
-#[derive(Clone)]
-struct Options {
-    url: reqwest::Url,
-    secret_file: PathBuf,
-    /// `None` = a `ping` event.
-    push: Option<Push>,
-    /// `owner/name` or a clone URL.
-    repo: Option<String>,
-}
-
-/// The content of a `push` event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Push {
-    /// The full name of the ref.
-    reference: String,
-    before: String,
-    after: String,
-}
 
 /// Runs `pushsync ping` with the arguments after that word. The response is written to `output`, errors in the
 /// arguments to `complaints`. Returns the exit code: 0 if a pushsync accepted the delivery, 2 for an unknown flag,

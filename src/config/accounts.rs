@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::credentials::password_file;
+use super::files::password_file;
 use super::given::Given;
 use crate::git::{Account, Password, Scope};
 use crate::secret::{self, Secret};

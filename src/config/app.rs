@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use url::Url;
 
-use super::credentials::readable;
+use super::files::readable;
 use super::flags::APP_KEYS;
 use super::given::Given;
 use crate::git::{AppKey, Askpass, GithubApp, Password};

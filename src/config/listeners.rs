@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::credentials::shown;
+use super::files::shown;
 use super::given::Given;
 use super::values;
 use crate::peers;

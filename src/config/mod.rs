@@ -8,6 +8,7 @@ mod accounts;
 mod app;
 mod command;
 mod credentials;
+mod files;
 mod flags;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::credentials::{readable, shown};
+use super::files::{readable, shown};
 use super::git_config::{self, Pair};
 use super::given::Given;
 use super::problem::Problem;

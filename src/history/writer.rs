@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::api::Record;
 
-use super::Shared;
 use super::journal::{Journal, Place};
-use super::ring::{Inner, Kept};
+use super::records::{Inner, Kept};
+use super::shared::Shared;
 
 /// The pause before the next attempt to open or write the file, if no new record arrives earlier.
 const TRY_AGAIN: Duration = Duration::from_secs(10);

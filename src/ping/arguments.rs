@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
+use super::options::{Options, Push};
 use super::payload::NO_COMMIT;
-use super::{Options, Push};
 use crate::config::Exit;
 use crate::log::printable;
 

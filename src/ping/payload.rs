@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Options, Push};
+use super::options::{Options, Push};
 use crate::clock::Clock;
 use crate::remote_url::RemoteUrl;
 

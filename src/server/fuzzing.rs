@@ -5,9 +5,8 @@ use serde_json::Value;
 use crate::sync::Followed;
 use crate::text::{is_deceptive, one_line};
 
-use super::ours::{Verdict, judge};
+use super::ours::{Audience, Repository, Verdict, judge};
 use super::payload::{Push, from_form, read};
-use super::{Audience, Repository};
 
 /// A form has exactly one field `payload`; the payload of a cut form is a prefix of the payload of the whole form.
 pub(crate) fn form_body(data: &[u8]) {

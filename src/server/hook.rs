@@ -12,26 +12,22 @@ use axum::extract::State;
 use git2::Oid;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{DeliveryResult, Trigger, TriggerKind};
-use crate::peers::{NO_SECRET_CODE, News, Peers};
+use crate::peers::{NO_SECRET_CODE, News};
 use crate::secret::Secret;
 use crate::signature::{PING, PING_HEADER, Signer, parse_header};
 use crate::sync::{self, Announced};
 use crate::text::one_line;
 
-use super::Audience;
 use super::answer;
-use super::body::{self, Budget, Kept};
-use super::limits::Limits;
+use super::body::{self, Kept};
+use super::context::{Hook, NO_SECRET, NO_SECRET_HINT, Repeated, UNSIGNED, before, is_delivery_id, single};
 use super::ours::{self, Verdict, judge};
 use super::payload;
 use super::peer;
-use super::refusals::{Refusals, Why};
-use super::secret_file::Secrets;
+use super::refusals::Why;
 use super::socket::Arrival;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
@@ -40,32 +36,10 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
 /// A second signature that `pushsync ping` adds. It distinguishes a signature header that was lost on the way from a
 /// wrong secret.
 const PROOF: HeaderName = HeaderName::from_static(PING_HEADER);
-/// GitHub's delivery ids have 36 characters. Longer ones are not shown.
-const LONGEST_DELIVERY_ID: usize = 64;
-/// The message for every request without a valid signature.
-pub const UNSIGNED: &str = "the request is not signed with the configured secret";
-/// The message while no secret is available.
-pub const NO_SECRET: &str = "no webhook secret is configured yet, so every delivery is refused";
-pub const NO_SECRET_HINT: &str =
-    "create the Secret that --hook-secret-file is mounted from; a pod has it within a minute";
 /// The pull request actions that change the head commit.
 const MOVES: [&str; 3] = ["opened", "synchronize", "reopened"];
 /// Text from a payload is cut to this length in replies, status and logs.
 const LONGEST_REASON: usize = 300;
-
-/// The state of the hook listener.
-pub struct Hook {
-    pub path: String,
-    pub secrets: Arc<Secrets>,
-    pub peers: Arc<Peers>,
-    pub audience: Audience,
-    pub limits: Limits,
-    pub handle: sync::Handle,
-    pub budget: Arc<Budget>,
-    pub refusals: Arc<Refusals>,
-    /// Cancelled when the process is about to end but still accepts connections.
-    pub leaving: CancellationToken,
-}
 
 /// The reply to an authentic delivery.
 #[derive(Serialize)]
@@ -381,22 +355,4 @@ impl Hook {
         self.count("too_large");
         answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 26214400 bytes", None)
     }
-}
-
-pub struct Repeated;
-
-/// Returns a header that may occur at most once.
-pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() { Err(Repeated) } else { Ok(first) }
-}
-
-pub fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
-    SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
-}
-
-/// Returns true if the id is safe to show.
-pub fn is_delivery_id(id: &str) -> bool {
-    (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -8,6 +8,7 @@ mod accept;
 mod admin;
 mod answer;
 mod body;
+mod context;
 mod error;
 mod events;
 #[cfg(any(test, fuzzing))]
@@ -39,14 +40,15 @@ use crate::sync::{Handle, Inherited};
 
 use self::accept::Ending;
 use self::body::Budget;
+use self::context::Hook;
 use self::events::Streams;
 use self::guard::Guard;
-use self::hook::Hook;
 use self::refusals::Refusals;
 use self::secret_file::{SecretFile, Secrets};
 
 pub use self::error::Error;
 pub use self::limits::Limits;
+pub use self::ours::{Audience, Repository};
 
 /// The addresses to listen on, and their options.
 #[derive(Clone, Debug)]
@@ -81,24 +83,6 @@ impl HookOptions {
     pub fn has_secret(&self) -> bool {
         !self.secret_optional || self.secret_files.iter().any(|path| path.exists())
     }
-}
-
-/// Which deliveries concern this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audience {
-    /// `None`: any signed repository is accepted, because the remote is a path.
-    pub repository: Option<Repository>,
-    /// `--ref` as configured.
-    pub reference: String,
-}
-
-/// A repository on a forge, compared without case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    /// `None`: `--hook-repo owner/name` named no host.
-    pub host: Option<String>,
-    /// `owner/name`
-    pub name: String,
 }
 
 /// `--admin-bind`

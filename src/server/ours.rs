@@ -10,7 +10,24 @@ use crate::remote_url::forge;
 use crate::sync::{Announced, Followed};
 
 use super::payload::{Push, PushedRepository};
-use super::{Audience, Repository};
+
+/// Which deliveries concern this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    /// `None`: any signed repository is accepted, because the remote is a path.
+    pub repository: Option<Repository>,
+    /// `--ref` as configured.
+    pub reference: String,
+}
+
+/// A repository on a forge, compared without case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// `None`: `--hook-repo owner/name` named no host.
+    pub host: Option<String>,
+    /// `owner/name`
+    pub name: String,
+}
 
 /// The result of comparing a push with the configuration.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::sync::{self, Announced};
 
 use super::answer;
-use super::hook::{Hook, NO_SECRET, NO_SECRET_HINT, UNSIGNED, before, is_delivery_id, single};
+use super::context::{Hook, NO_SECRET, NO_SECRET_HINT, UNSIGNED, before, is_delivery_id, single};
 use super::ours::commit;
 use super::refusals::Why;
 use super::socket::Arrival;

@@ -80,7 +80,7 @@ async fn a_start_that_fails_names_the_address_and_the_flag() {
     let good = sidecar.secret_path("current");
     let none = sidecar.secret_path("none");
     for (files, words) in [
-        (vec![], "without --hook-secret-file"),
+        (vec![], "requires --hook-secret-file"),
         (vec![short.clone()], "16 to 512 bytes"),
         (vec![none.clone()], "cannot be read"),
         (vec![good.clone(), short], "16 to 512 bytes"),

@@ -50,5 +50,5 @@ async fn an_address_that_answers_another_success_is_called_ever_more_rarely() {
         assert!(*pause > least.mul_f64(0.9), "{pauses:?}");
     }
     let line = log.iter().find(|line| line.contains("answered 204")).expect("it is said");
-    assert!(line.contains("--webhook-success-status expects 200") && line.contains("or 0 for any"), "{line}");
+    assert!(line.contains("--webhook-success-status expects 200") && line.contains("or to 0 for any"), "{line}");
 }

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use crate::api::{Detail, PeerResult, Record};
 
-use super::Loaded;
 use super::journal::{Found, Journal, Line, Place};
 
 /// Larger ids are ignored. Otherwise a single record from another writer to the volume could exhaust the counter.
@@ -17,6 +16,14 @@ const HIGHEST_ID: u64 = 1 << 53;
 /// The memory limit for details that wait for the disk, in bytes. Beyond it the oldest details are dropped and only
 /// their records kept.
 const MOST_WAITING: usize = 16 << 20;
+
+/// The result of reading the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub records: usize,
+    /// Lines that could not be parsed: torn, edited, or of an unknown version.
+    pub skipped: usize,
+}
 
 /// The records that wait for the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
