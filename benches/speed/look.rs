@@ -78,7 +78,7 @@ fn ring(request: &[u8], hook: SocketAddr, over: &AtomicBool, rung: &AtomicUsize)
     }
 }
 
-/// What a program that looks by itself costs, over some seconds.
+/// Measures a program that polls by itself, over some seconds.
 fn watched(who: &str, remote: &Remote, pid: u32, span: Duration, rung: &AtomicUsize) {
     let rung_before = rung.load(Ordering::Relaxed);
     let (cpu, requests, wire, started) =
@@ -91,7 +91,7 @@ fn watched(who: &str, remote: &Remote, pid: u32, span: Duration, rung: &AtomicUs
     tell(who, (looks, looks, rung), (after.1 - wire.1, after.2 - wire.2), cpu, started.elapsed());
 }
 
-/// What a command costs with all the programs that it runs.
+/// Measures a command including all programs that it runs.
 fn counted(who: &str, remote: &Remote, times: usize, command: &str) {
     let environment = git_command(remote.home());
     let mut shell = Command::new("bash");

@@ -1,4 +1,4 @@
-//! What it takes to be there: memory, processor time and wake-ups with nothing to do, and the size of the program.
+//! The cost of an idle process: memory, processor time and wake-ups, and the size of the program.
 
 use std::time::{Duration, Instant};
 

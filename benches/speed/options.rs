@@ -1,4 +1,4 @@
-//! What is to be measured, and how long it may take.
+//! The selection of measurements, and their duration.
 
 use std::path::PathBuf;
 

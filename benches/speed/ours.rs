@@ -81,7 +81,7 @@ impl Ours {
 
     pub fn wait(&self, commit: &str) {
         let pid = self.sidecar.id();
-        // What has ended has no memory.
+        // A process that has ended uses no memory.
         let alive = || process::of(pid, "VmRSS") > 0;
         assert!(wait_while(&self.link(), commit, alive), "{commit} was not published: {:#?}", self.sidecar.log());
     }
@@ -102,7 +102,7 @@ impl Ours {
         std::thread::sleep(Duration::from_millis(20) + Duration::from_micros(4 * files as u64));
     }
 
-    /// What the log says of the sync that published a commit.
+    /// Returns the log's values for the sync that published a commit.
     pub fn told(&self, commit: &str) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {

@@ -1,4 +1,4 @@
-//! What the kernel knows of a process and of this machine.
+//! The kernel's figures about a process and this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};

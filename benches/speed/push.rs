@@ -9,7 +9,7 @@ use crate::ours::{Ours, check};
 use crate::process;
 use crate::remote::Remote;
 
-/// The first rounds warm the caches of everybody.
+/// The first rounds warm all caches.
 const WARM_UP: usize = 2;
 /// How many files a push changes, and how many rounds show it.
 const CHANGED: [(usize, usize); 3] = [(1, 15), (100, 7), (10_000, 3)];
@@ -73,7 +73,7 @@ fn several(remote: &mut Remote, ours: &Ours, git: &Git, changed: usize, rounds: 
     for round in 0..rounds + WARM_UP {
         ours.wait_for_spare(&remote.head, remote.files());
         let (before, file) = remote.push(changed);
-        // Who goes first changes from round to round, so that nobody always finds the server's caches warm.
+        // The order changes from round to round, so that no contestant always finds the server's caches warm.
         for turn in 0..4 {
             let who = (turn + round) % 4;
             let took = match who {
@@ -128,7 +128,7 @@ fn in_turns(sizes: [usize; 2], options: &Options) {
     // Before the first grace is over, if that can be: the sweep of a large tree is a burden for both, but gives way to one only.
     let rounds = options.rounds(9);
     for round in 0..2 * (rounds + WARM_UP) {
-        // Who comes first changes, too.
+        // The order changes as well.
         let (first, second) = sites.split_at_mut(1);
         let mut both = [&mut first[0], &mut second[0]];
         both.rotate_left(round / 2 % 2);

@@ -1,4 +1,4 @@
-//! What a snapshot says of records that are not on the disk yet. serde only.
+//! The part of a snapshot about records that are not on the disk yet. serde only.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -40,7 +40,7 @@ PUSHSYNC_PASSWORD, never as an argument.
 `pushsync --man` says all of this at length, and which names of git-sync v3 are taken.
 `pushsync dashboard --help` and `pushsync ping --help` explain those commands.";
 
-/// What the arguments ask for.
+/// The action that the arguments request.
 pub(super) enum Asked {
     Run,
     /// `--help`, `--man` or `--version`: text for stdout.
@@ -52,7 +52,7 @@ pub(super) enum Asked {
 fn command() -> Command {
     let mut command = Command::new("pushsync")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Gets a git push into running pods: pulls when a signed webhook rings, and every 60 seconds.")
+        .about("Gets a git push into running pods: syncs when a signed webhook arrives, and every 60 seconds.")
         .help_template(TEMPLATE)
         .after_help(AFTER)
         .no_binary_name(true)

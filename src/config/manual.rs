@@ -8,30 +8,30 @@ use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, PASSWORDS, older,
 
 const HEAD: &str = include_str!("manual/head.txt");
 const TAIL: &str = include_str!("manual/tail.txt");
-/// As wide as a terminal that nobody has resized.
+/// The default width of a terminal.
 const WIDTH: usize = 80;
 
-/// What some flags have to say that is too long for `--help`.
+/// Texts of flags that are too long for `--help`.
 const MORE: &[(&str, &str)] = &[
     (
         "root",
-        "Symlinks in it are followed once, at the start. Files of others below it are never removed. One process has a root; a second one says so and ends.",
+        "Symlinks in the path are followed once, at the start. Foreign files below it are never removed. One process at a time owns a root; a second one waits for it.",
     ),
     (
         "link",
-        "Whatever stands between the link and the trees, the target is relative. A link that is there is replaced, whatever it names; an empty folder gives way; a file, or a folder with something in it, is somebody's data and stays, and the sync fails and says so.",
+        "The target of the link is always relative. An existing link is replaced, whatever its target, and so is an empty folder. A file or a folder with content is kept, and the sync fails.",
     ),
     (
         "depth",
-        "It may be changed between runs. The published tree is the same at any depth; what changes is how much history the store holds and the records can tell of.",
+        "It may be changed between runs. The published tree is the same at any depth; only the amount of history in the store and in the records changes.",
     ),
     (
         "period",
-        "The pause between the end of one sync and the next look. At least 10ms. git-sync's default is 10s; here a webhook brings a push at once, and the poll is only the fallback.",
+        "The pause between the end of one sync and the next poll. At least 10ms. git-sync's default is 10s; here a webhook triggers a sync at once, and the poll is only the fallback.",
     ),
     (
         "max-failures",
-        "Failures in a row that end the process with exit code 1. 0 and 1 both mean the first one. Any negative number means never, which is the default here and not in git-sync: what is published is of use while the remote is down.",
+        "The number of consecutive failures that end the process with exit code 1. 0 and 1 both mean the first failure. Any negative number means never, which is the default here but not in git-sync, because the published tree is useful during an outage of the remote.",
     ),
     ("init-period", "Until the first success. At least 10ms."),
     (
@@ -44,11 +44,11 @@ const MORE: &[(&str, &str)] = &[
     ),
     (
         "stale-worktree-timeout",
-        "From when a tree was replaced. With 0 it goes at once, as is git-sync's default; readers that have resolved the link then find their files gone.",
+        "The time starts when a tree is replaced. With 0, git-sync's default, it is removed at once, and readers that have resolved the link lose their files.",
     ),
     (
         "drain",
-        "For containers that get SIGTERM before every proxy and node has heard that the pod is going, such as k8s/overlays/classic. Syncs, probes and the admin API go on as well; GET / on the hook's port answers 503. The pod's terminationGracePeriodSeconds has to be longer.",
+        "For containers that get SIGTERM before all proxies and nodes stop sending traffic to the pod, as in k8s/overlays/classic. Syncs, probes and the admin API continue as well; GET / on the hook's port answers 503. The pod's terminationGracePeriodSeconds must be longer.",
     ),
     (
         "http-bind",
@@ -56,7 +56,7 @@ const MORE: &[(&str, &str)] = &[
     ),
     (
         "verbose",
-        "0 tells of each update, 1 of each step, 2 to 9 of everything. Also PUSHSYNC_VERBOSE=2. No level prints a secret.",
+        "0 logs each update, 1 each step, 2 to 9 everything. Also PUSHSYNC_VERBOSE=2. No level prints a secret.",
     ),
 ];
 

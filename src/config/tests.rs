@@ -123,7 +123,7 @@ fn verbosity_takes_numbers_and_repeated_letters() {
 
 #[test]
 fn every_flag_of_the_table_is_read() {
-    // A value that no flag takes; a flag that nobody reads would swallow it in silence.
+    // A value that is invalid for every flag. A flag that no code reads would accept it silently.
     let free_text = ["git", "link", "root", "username", "touch-file", "error-file"];
     let is_free = |name: &str| free_text.contains(&name) || name.ends_with("exechook-command");
     for flag in FLAGS.iter().filter(|flag| !is_free(flag.name)) {
@@ -365,7 +365,7 @@ fn a_lone_token_in_the_url_is_known_to_the_scrubber() {
 }
 
 proptest::proptest! {
-    /// Whatever is typed: an answer, never a panic, never an endless loop; a refusal says why.
+    /// Any input gets a result without a panic or an endless loop. A rejection has a reason.
     #[test]
     fn any_command_line_has_an_answer(words in proptest::collection::vec(word(), 0..8), value in value()) {
         let environment = [("PUSHSYNC_HOOK_SECRET_FILE", &value), ("GITSYNC_REF", &value), ("PUSHSYNC_X", &value)];

@@ -128,7 +128,7 @@ async fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_th
 }
 
 #[tokio::test]
-async fn a_file_that_was_let_go_of_is_taken_up_again_or_started_anew_without_losing_a_record() {
+async fn a_detached_file_is_attached_again_or_created_without_losing_a_record() {
     let (_folder, path) = file();
     let history = History::new(10);
     attach(&history, &path).await;
@@ -160,7 +160,7 @@ async fn a_symlink_in_its_place_is_not_followed() {
     history.attach(&path);
     assert!(history.attached(later()).await.is_err());
     history.append(record("1"), detail("one"));
-    // What stood there is taken away: the record that waited is written.
+    // The obstacle is removed, so the waiting record is written.
     fs::remove_file(&path).unwrap();
     append(&history, record("2"), detail("two")).await;
     assert_eq!(attach(&History::new(10), &path).await.records, 2);
@@ -192,7 +192,7 @@ async fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
 }
 
 #[tokio::test]
-async fn ids_that_nobody_gave_do_not_end_the_counter() {
+async fn foreign_ids_do_not_exhaust_the_counter() {
     let (_folder, path) = file();
     let lines: Vec<String> = ["5", "18446744073709551615", "9007199254740993"]
         .iter()

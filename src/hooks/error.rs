@@ -43,7 +43,7 @@ impl Error {
         matches!(self, Self::Status { status: 200..=299, .. })
     }
 
-    /// What the user can do about it.
+    /// Returns advice for the user.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -21,7 +21,7 @@ const REMEMBERED: usize = 4096;
 const FAN_OUTS: usize = 256;
 const LONGEST_ID: usize = 64;
 
-/// What follows from an authentic message.
+/// The result for an authentic message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admitted {
     /// This replica sent it: one of the configured addresses is its own.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::fan_out::{ALL, AT_A_TIME, TRY};
 use super::*;
 
-/// What happens to a message at one address.
+/// The simulated behavior of one address.
 #[derive(Clone, Copy, Debug)]
 enum Behaviour {
     Hears,
@@ -24,7 +24,7 @@ enum Behaviour {
     Behind,
 }
 
-/// What becomes of a question to the name server.
+/// The simulated answer of the name server.
 #[derive(Clone, Debug)]
 enum Dns {
     /// No answer ever comes.
@@ -361,7 +361,7 @@ async fn a_message_says_what_was_announced_and_no_two_are_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_addresses_are_skipped_and_each_name_is_resolved_anew() {
+async fn own_addresses_are_skipped_and_each_name_is_resolved_again() {
     let mut network = fleet(&[Behaviour::Hears, Behaviour::Hears, Behaviour::Hears]);
     network.local = vec![address(2).ip()];
     let mapped: SocketAddr = "[::ffff:192.0.2.1]:8080".parse().unwrap();
@@ -417,7 +417,7 @@ async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_to_tell_and_a_small_fleet_mean_no_delay() {
+async fn no_peers_and_a_small_fleet_mean_no_delay() {
     let (alone, _) = peers(Fake::default(), &[], None);
     assert!(alone.tell(News::default()).is_none());
     assert_eq!(alone.start_delay().await, Duration::ZERO);

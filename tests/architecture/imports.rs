@@ -1,6 +1,6 @@
 //! The imports between the modules of one area, read from its sources: which module names which, and which form circles.
 //!
-//! It reads text, not types: a name that a parent re-exports counts as the module that it comes from. It must not judge.
+//! It reads text, not types: a name that a parent re-exports counts as the module that it comes from. It contains no rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ fn absolute(module: &str, path: &str) -> Option<Module> {
     Some(at.join("::"))
 }
 
-/// What a module re-exports: the name, and where it comes from.
+/// The re-exports of a module: each name and its origin.
 fn exported(module: &str, text: &str) -> BTreeMap<String, Module> {
     let mut names = BTreeMap::new();
     for (path, _) in uses(text) {

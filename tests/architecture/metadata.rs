@@ -1,4 +1,4 @@
-//! What cargo knows of the program's parts, asked without a network. It judges nothing.
+//! cargo's metadata of the dependencies, read without a network. It contains no rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Metadata {
         }
     }
 
-    /// What a package is built from; `dev` adds what only tests need.
+    /// The dependencies of a package; `dev` includes those of tests.
     pub fn needs(&self, id: &str, dev: bool) -> BTreeSet<String> {
         let dependencies = self.nodes[id]["deps"].as_array().unwrap().iter();
         let counts = |kind: &Value| dev || kind["kind"].as_str() != Some("dev");
@@ -52,7 +52,7 @@ impl Metadata {
         let mut pending = vec![self.root.clone()];
         while let Some(id) = pending.pop() {
             if found.insert(id.clone()) {
-                // Nobody builds the tests of others.
+                // The tests of dependencies are not built.
                 pending.extend(self.needs(&id, dev && id == self.root));
             }
         }

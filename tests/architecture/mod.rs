@@ -1,4 +1,4 @@
-//! The house rules that a compiler does not check: who may import whom, and how a file begins.
+//! Rules that the compiler does not check: imports between and inside areas, and the beginning of each file.
 
 mod metadata;
 mod sbom;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may know whom (ARCHITECTURE.md, "Who may import whom"). An area may always know itself.
+/// The permitted imports between areas (ARCHITECTURE.md, "Who may import whom"). An area may always import itself.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("allowance", &[]),
     ("api", &[]),

@@ -1,4 +1,4 @@
-//! What may come into the program: licences, sources and duplicates against `deny.toml`, `unsafe`, and the list of parts.
+//! Rules for dependencies: licences, sources and duplicates against `deny.toml`, `unsafe`, and the list of parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

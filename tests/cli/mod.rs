@@ -30,7 +30,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// What a refused command line says, once it is sure that it says it in the right place with the right code.
+/// Returns the error text of a rejected command line, after checking the exit code and that stdout is empty.
 fn refusal(code: i32, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = pushsync(arguments, environment);
     assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
@@ -131,7 +131,7 @@ fn a_reader_who_has_gone_away_is_no_panic() {
     }
 }
 
-/// Runs itself as a child whose stderr nobody reads.
+/// Runs itself as a child process whose stderr is not read.
 #[test]
 fn logging_to_a_broken_stderr_is_no_panic() {
     const CHILD: &str = "TEST_LOGS_TO_A_BROKEN_STDERR";

@@ -134,7 +134,7 @@ fn refusals_are_explained() {
 
 #[test]
 fn the_way_there_is_explained_by_where_it_ends() {
-    // Bound and not listening: it refuses, and nobody else can take the port.
+    // Bound but not listening: it refuses connections, and no other process can take the port.
     let deaf = tokio::net::TcpSocket::new_v4().unwrap();
     deaf.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let port = deaf.local_addr().unwrap().port();

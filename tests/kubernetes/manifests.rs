@@ -90,7 +90,7 @@ fn the_app_reads_the_whole_volume_and_only_reads_it() {
         let pinned = list(&container["volumeMounts"]).iter().any(|mount| mount.get("subPath").is_some());
         assert!(!pinned, "{}: a subPath pins the first tree and the first secret", container["name"]);
     }
-    // What both containers call the published tree is the same folder of the same volume.
+    // Both containers use the same folder of the same volume as the published tree.
     let poll = container(&site, "poll");
     assert_eq!(flag(&poll, "root").as_deref(), of(&mounts("poll"), "git").unwrap()["mountPath"].as_str());
     let served = format!("{}/{}", word(&app["mountPath"]), flag(&poll, "link").unwrap());

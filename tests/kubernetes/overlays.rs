@@ -1,4 +1,4 @@
-//! What kustomize makes of the folders, as `kubectl apply -k` would send it.
+//! The output of kustomize for the overlays, as `kubectl apply -k` would send it.
 
 use std::process::Command;
 

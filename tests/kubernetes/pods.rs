@@ -88,7 +88,7 @@ fn the_probes_ask_for_what_is_served() {
     assert!(text("k8s/overlays/nginx/nginx.conf").contains("location = /-/alive {"));
 }
 
-/// What keeps a pod out under the restricted standard, and what we ask for beyond it.
+/// Violations of the restricted pod security standard, and of our additional rules.
 pub fn objections(workload: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let mut must = |holds: bool, what: String| {

@@ -74,7 +74,7 @@ async fn what_cannot_be_waited_for_is_not_and_the_bell_rings_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_replica_of_a_large_fleet_waits_its_turn_and_whoever_rings_meanwhile_takes_it_along() {
+async fn a_replica_of_a_large_fleet_is_delayed_and_another_trigger_merges_with_it() {
     let sidecar = Sidecar::new();
     let large = || good(&Message { replicas: u32::MAX, ..message() });
     assert_eq!(sidecar.post(&large()).await.status, 202);
@@ -88,7 +88,7 @@ async fn a_replica_of_a_large_fleet_waits_its_turn_and_whoever_rings_meanwhile_t
     for _ in 0..10 {
         assert_eq!(sidecar.post(&large()).await.status, 202);
         sidecar.queue.push(Request::new(TriggerKind::Manual, noon()));
-        let rung = sidecar.rung().expect("nobody is kept waiting by a peer");
+        let rung = sidecar.rung().expect("another trigger is not delayed");
         waited += u32::from(rung.trigger.kind == TriggerKind::Peer && rung.not_before.is_none());
     }
     assert!(waited > 0);
@@ -104,7 +104,7 @@ async fn forged_old_and_damaged_messages_are_refused_alike_and_leave_no_trace() 
     let mac = "0".repeat(64);
     let noon = noon().as_second();
     let cases = [
-        ("a wrong secret", post(body.clone(), "the secret of somebody else", 0)),
+        ("a wrong secret", post(body.clone(), "the secret of another site", 0)),
         ("no signature", sealed("")),
         ("a signature of nothing", sealed(&format!("t={noon},v1={mac}"))),
         ("no time", sealed(&format!("v1={mac}"))),

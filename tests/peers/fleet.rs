@@ -82,7 +82,7 @@ impl Network for Cluster {
     }
 }
 
-/// What the remote saw.
+/// The requests at the remote.
 #[derive(Debug)]
 struct Seen {
     looks: usize,
@@ -172,7 +172,7 @@ async fn start(size: u16) -> Seen {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_push_reaches_everybody_and_a_large_fleet_is_spread() {
+async fn one_push_reaches_all_replicas_and_a_large_fleet_is_spread() {
     fastrand::seed(11);
     let millis = Duration::from_millis;
     for (size, most, latest) in

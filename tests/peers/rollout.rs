@@ -11,7 +11,7 @@ const REPLICAS: usize = 3;
 const FILES: usize = 20;
 const ROUNDS: usize = 2;
 
-/// What a Service does: sends requests to replicas that are ready, and to no other.
+/// Acts like a Service: sends requests only to replicas that are ready.
 #[derive(Clone)]
 struct Service {
     roots: Vec<PathBuf>,

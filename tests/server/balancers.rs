@@ -104,7 +104,7 @@ async fn another_protocol_is_told_so_and_rings_nothing() {
 }
 
 #[tokio::test]
-async fn a_test_delivery_that_lost_its_signature_is_told_so_and_nobody_else_is() {
+async fn only_a_test_delivery_is_told_that_its_signature_was_lost() {
     let sidecar = Sidecar::new();
     let proof = |secret: &str, body: &[u8]| {
         let mut signer =

@@ -77,7 +77,7 @@ async fn a_snapshot_comes_first_and_every_change_after_it() {
     let (number, event) = reader.event().await.unwrap();
     assert!(matches!(event, Event::Delivery(webhook) if webhook.received == 1));
     assert_eq!(number, 2);
-    // What it announced is shown before anything is fetched.
+    // The announced commit is shown before anything is fetched.
     let (number, event) = reader.event().await.unwrap();
     assert!(matches!(event, Event::State(state) if state.announced.as_ref().is_some_and(|it| it.commit == COMMIT)));
     assert_eq!(number, 3);

@@ -31,7 +31,7 @@ async fn good(sidecar: &Sidecar, listener: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn a_flood_of_silent_connections_keeps_nobody_out() {
+async fn a_flood_of_silent_connections_blocks_no_other_client() {
     let sidecar = Sidecar::new();
     for (listener, address) in listeners(&sidecar) {
         let calm = good(&sidecar, listener).await;
@@ -133,7 +133,7 @@ async fn a_head_beyond_its_bounds_is_refused_on_every_listener() {
 }
 
 #[tokio::test]
-async fn bodies_that_nobody_asked_for_are_bounded_in_the_cluster_too() {
+async fn unexpected_bodies_are_bounded_on_the_http_listener_too() {
     let sidecar = bounded(|limits| limits.body = Duration::from_millis(300));
     for (address, path) in [(sidecar.http(), "/livez"), (sidecar.admin(), "/api/v1/sync")] {
         let head =

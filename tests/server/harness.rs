@@ -39,7 +39,7 @@ pub struct Sidecar {
     pub queue: Arc<Queue>,
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
-    /// What the admin API asked for, answered with what [`Setup::answer`] says.
+    /// Commands of the admin API, which get the answer of [`Setup::answer`].
     pub commands: Arc<Mutex<Asked>>,
     pub folder: TempDir,
 }
@@ -116,7 +116,7 @@ impl Sidecar {
         self.folder.path().join(name)
     }
 
-    /// What rang, if something did. Rings are queued before their answer is sent, so there is nothing to wait for.
+    /// Returns the next trigger, if there is one. Triggers are queued before their response is sent, so there is no need to wait.
     pub fn rung(&self) -> Option<Request> {
         self.queue.next().now_or_never()
     }

@@ -1,4 +1,4 @@
-//! What an authentic delivery does, and what an unauthentic one cannot do.
+//! The effects of authentic deliveries, and the absence of effects of others.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn a_push_to_our_ref_is_queued_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_sign_gets_one_uniform_answer_and_moves_one_counter() {
+async fn unsigned_requests_get_one_uniform_answer_and_are_counted() {
     let sidecar = Sidecar::new();
     let good = Post::push(&payload());
     let signature = good.headers.iter().find(|(name, _)| name == "X-Hub-Signature-256").unwrap().1.clone();
@@ -171,7 +171,7 @@ async fn the_followed_ref_decides_once_it_is_known() {
         payload["ref"] = json!(reference);
         Post::push(&payload)
     };
-    // Nobody has looked yet: a branch or a tag of that name may be meant.
+    // There was no sync yet, so the name may be a branch or a tag.
     assert_eq!(sidecar.post(&push("refs/heads/main")).await.status, 202);
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 202);
     sidecar.board.set_followed(Followed { full_ref: Some("refs/tags/main".into()), hash: false });
@@ -202,7 +202,7 @@ async fn the_ssh_address_and_the_address_that_the_remote_redirects_to_count() {
 }
 
 #[tokio::test]
-async fn the_audience_may_be_an_alias_or_everybody() {
+async fn the_audience_may_be_an_alias_or_any_repository() {
     let alias = Some(Repository { host: None, name: "ACME/site".into() });
     for (repository, expected) in [(alias, 202), (None, 202)] {
         let audience = Audience { repository, reference: "HEAD".into() };
@@ -325,7 +325,7 @@ async fn secrets_rotate_without_a_restart() {
 
     // An unusable file keeps the old secret in force.
     std::fs::write(sidecar.secret_path("current"), "").unwrap();
-    // What is known of the file counts for a second.
+    // A check of the file is valid for a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(sidecar.post(&Post::push(&payload())).await.status, 202);
 

@@ -84,7 +84,7 @@ async fn a_large_push_rings_with_what_could_be_read() {
     assert_eq!(sidecar.post(&form).await.status, 202);
     assert_eq!(sidecar.rung().unwrap().newest_announced().unwrap().to_string(), COMMIT);
 
-    // What was read still counts: another ref is not ours, however much follows.
+    // The fields that were read are still compared: another ref is ignored, however much follows.
     let other = padded(3 * MIB, true).replace("refs/heads/main", "refs/heads/dev");
     assert_eq!(sidecar.post(&Post::new("push", other)).await.status, 200);
     // And a body just within what is kept is judged in full.
@@ -127,8 +127,8 @@ fn the_largest_pushes_all_at_once_ring_within_64_mib() {
 }
 
 #[test]
-fn strangers_who_hold_large_bodies_open_cost_little_and_hold_nobody_up() {
-    alone("strangers_who_hold_large_bodies_open_cost_little_and_hold_nobody_up", three_hundred_strangers());
+fn unauthenticated_slow_large_bodies_cost_little_and_delay_no_other_client() {
+    alone("unauthenticated_slow_large_bodies_cost_little_and_delay_no_other_client", three_hundred_strangers());
 }
 
 async fn three_hundred_strangers() {

@@ -1,4 +1,4 @@
-//! Starting (which flag is wrong) and stopping (nobody is cut off who need not be).
+//! Starting (errors name the flag) and stopping (no connection is closed without need).
 
 use std::net::SocketAddr;
 use std::time::Duration;

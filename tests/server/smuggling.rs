@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::harness::*;
 
-/// What an attacker hides behind a request; if it were read as one, it would be answered with a 404, 405 or 202.
+/// A request that an attacker hides behind another one. If it were parsed as a request, the answer would be 404, 405 or 202.
 const HIDDEN: &str = "POST /hidden HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 fn listeners(sidecar: &Sidecar) -> [(&'static str, SocketAddr, &'static str); 3] {
@@ -119,7 +119,7 @@ async fn chunks_are_read_in_one_way() {
     for (name, size, last) in [
         ("an extension", format!("{length:x};a=\"b\"\r\n"), last),
         ("leading zeros and capitals", zeros, last),
-        ("trailers, which are nobody's headers", size(), trailer),
+        ("trailers, which do not count as headers", size(), trailer),
     ] {
         assert_eq!(send(size, "\r\n", last).await, 202, "{name}");
         assert_eq!(sidecar.rung().expect(name).trigger.event.as_deref(), Some("push"), "{name}");
@@ -165,7 +165,7 @@ async fn pipelined_requests_of_the_cluster_are_answered_in_order_up_to_the_first
     }
 }
 
-/// Whoever reaches the admin listener may send changes anyway; what counts is that the guard sees each request by itself.
+/// A client of the admin listener may send changes anyway. The test is that the guard checks each request individually.
 #[tokio::test]
 async fn a_change_hidden_in_a_body_is_a_body_and_behind_one_it_is_guarded() {
     let sidecar = Sidecar::new();

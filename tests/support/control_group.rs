@@ -1,4 +1,4 @@
-//! A control group with a memory limit, as a container has one: the kernel ends whoever goes past it.
+//! A control group with a memory limit, as a container has one: the kernel kills a process that exceeds it.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -17,7 +17,7 @@ pub struct Delivery {
     pub body: Vec<u8>,
 }
 
-/// What the receiver said.
+/// The receiver's response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,

@@ -1,4 +1,4 @@
-//! What stands before a git server: passes real requests on to a real one, and answers in ways of its own.
+//! A gateway in front of a git server: forwards requests to a real one, and answers some itself.
 //!
 //! It stands in for old servers, for gateways that drop headers, and for firewalls that judge a request by itself.
 

@@ -57,11 +57,11 @@ pub enum Mode {
     Lie { command: &'static str, answer: Vec<u8>, endless: Vec<u8> },
     /// 302 for what begins with the first path, to the same below the second.
     RedirectFrom(String, String),
-    /// 302 to this address with the request's path and query behind it, for whoever is let in.
+    /// 302 to this address with the request's path and query behind it, for authenticated clients.
     Redirect(String),
 }
 
-/// What one request was.
+/// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub method: String,
@@ -170,7 +170,7 @@ impl GitHttp {
         }
     }
 
-    /// Demands basic authentication from now on; `None` lets everybody in.
+    /// Demands basic authentication from now on; `None` accepts all clients.
     pub fn require(&self, login: Option<(&str, &str)>) {
         self.shared.state().login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
     }

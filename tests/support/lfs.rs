@@ -40,7 +40,7 @@ pub struct Knobs {
     pub pause: Duration,
     /// The next so many requests for objects are 403: their addresses are not good any more.
     pub stale: usize,
-    /// What the API says of how long they are good.
+    /// The validity that the API states for them.
     pub expires_in: Option<i64>,
     /// User and password that the API asks for, and objects too if they are given no header of their own.
     pub login: Option<(String, String)>,
@@ -64,7 +64,7 @@ pub struct Get {
     pub from: Option<u64>,
     pub authorization: Option<String>,
     pub cookie: Option<String>,
-    /// A header of whoever asks.
+    /// A header of the request.
     pub ours: Option<String>,
 }
 
@@ -323,7 +323,7 @@ fn object(shared: &Shared, oid: &str, query: &str, headers: &HeaderMap) -> Respo
             if !cut {
                 return None;
             }
-            // What was sent has to arrive before the connection goes.
+            // The sent bytes must arrive before the connection is closed.
             tokio::time::sleep(Duration::from_millis(50)).await;
             return Some((Err(std::io::Error::other("cut")), (rest, flight, false)));
         }

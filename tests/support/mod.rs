@@ -1,4 +1,4 @@
-//! What several test modules share: real repositories, real servers, the real program, and patience.
+//! Shared parts of the test modules: real repositories, real servers, the real program, and waiting with a limit.
 //!
 //! It must not know what is being tested; each part says in its head what it stands in for.
 #![allow(dead_code, reason = "each test module uses its own share")]

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::{Errno, FdFlags};
 
-/// What the volume lacks. The default lacks nothing.
+/// Features that the volume lacks; none by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lacks {
     /// `RENAME_EXCHANGE` is answered by EINVAL.

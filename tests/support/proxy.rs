@@ -1,6 +1,6 @@
 //! A small forward proxy: plain requests and CONNECT, with a login if asked for, and a log of what went through.
 //!
-//! Whatever host is asked for, it connects to the one server behind it; so a name that no resolver knows proves the way.
+//! It connects to its one server whatever host is requested, so a name that no resolver knows proves that the proxy was used.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

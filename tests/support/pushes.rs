@@ -38,14 +38,14 @@ pub fn made(repo: &Repo, pushes: u32) -> Vec<String> {
     hashes.lines().map(str::to_owned).collect()
 }
 
-/// Makes the remote's `main` name a commit that is there already, as git does: nobody sees half a hash.
+/// Makes the remote's `main` name a commit that is there already, as git does: no reader sees half a hash.
 pub fn show(repo: &Repo, commit: &str) {
     let (beside, main) = (repo.bare().join("main.new"), repo.bare().join("refs/heads/main"));
     fs::write(&beside, format!("{commit}\n")).unwrap();
     fs::rename(beside, main).unwrap();
 }
 
-/// What a folder takes on the disk, itself included. What goes away meanwhile counts as nothing.
+/// Returns the space of a folder on the disk, including itself. Files that disappear meanwhile do not count.
 pub fn size(path: &Path) -> u64 {
     sum(path, |meta| meta.blocks() * 512)
 }

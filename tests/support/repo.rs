@@ -181,7 +181,7 @@ impl Repo {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// What a path holds at a commit of the remote, by git's own reading.
+    /// Returns the content of a path at a commit of the remote, read by git.
     pub fn show(&self, commit: &str, path: &str) -> String {
         self.bare_git(&["show", &format!("{commit}:{path}")])
     }
@@ -204,7 +204,7 @@ impl Repo {
     }
 }
 
-/// Runs git with nobody's configuration in any folder; panics with its words if it fails.
+/// Runs git without any user's configuration; panics with its message if it fails.
 #[track_caller]
 pub fn run_git(home: &Path, folder: &Path, args: &[&str]) -> String {
     let output = git_command(home).current_dir(folder).args(args).output().expect("the git program starts");
@@ -213,7 +213,7 @@ pub fn run_git(home: &Path, folder: &Path, args: &[&str]) -> String {
         "git {args:?} in {}: {}{}",
         folder.display(),
         String::from_utf8_lossy(&output.stderr),
-        // What fsck finds, it says here.
+        // fsck prints its findings here.
         String::from_utf8_lossy(&output.stdout)
     );
     String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()

@@ -94,7 +94,7 @@ impl Sshd {
         fs::write(self.folder.path().join("authorized"), format!("{options}{key}")).unwrap();
     }
 
-    /// What the server logged.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

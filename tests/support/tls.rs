@@ -12,7 +12,7 @@ use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectAlternativeNam
 use openssl::x509::{X509, X509NameBuilder};
 use tokio::net::{TcpListener, TcpStream};
 
-/// An authority that nobody trusts by itself.
+/// A certificate authority that is not trusted by default.
 pub struct Authority {
     certificate: X509,
     key: PKey<Private>,
