@@ -43,7 +43,7 @@ pub fn run(options: &Options) {
     for (who, busy, rate) in [
         ("replays are looked at", false, Some(RATE)),
         ("pushes are published", true, Some(RATE)),
-        ("nobody waits for his turn", false, None),
+        ("no contention", false, None),
     ] {
         let request = signed(&remote, &remote.head, &remote.head);
         let over = Arc::new(AtomicBool::new(false));
