@@ -94,7 +94,7 @@ fn an_old_flag_beats_the_new_one_and_an_old_variable_only_git_syncs_newer_one() 
     let old = ("GIT_SYNC_WAIT", "5");
     assert_eq!(period(&[], &[old, ("GITSYNC_PERIOD", "7s")]).0, 5, "git-sync's own order");
     let (seconds, told) = period(&[], &[old, ("PUSHSYNC_PERIOD", "7s")]);
-    assert!(seconds == 7 && told.contains("GIT_SYNC_WAIT: has no effect, since PUSHSYNC_PERIOD is given"), "{told}");
+    assert!(seconds == 7 && told.contains("GIT_SYNC_WAIT: has no effect, because PUSHSYNC_PERIOD is given"), "{told}");
     assert_eq!(period(&["--period=7s"], &[old]).0, 7, "flags beat variables");
     // The image sets GITSYNC_ROOT; a container spec of v3 must still win over it.
     let root = |environment: &[(&str, &str)]| {

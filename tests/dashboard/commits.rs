@@ -276,8 +276,10 @@ fn the_wheel_moves_and_changes_nothing_in_a_dialog() {
     assert!(model.dialog.is_some());
 }
 
-/// Fifty replicas, 200 events in each second: what a minute of that costs.
+/// Fifty replicas, 200 events in each second for a minute: how long the update and twenty frames a second take. Run it with
+/// `--release --ignored --nocapture`; a minute has to be enough.
 #[test]
+#[ignore = "a measurement"]
 fn twelve_thousand_events_are_taken_without_lag() {
     let mut model = fifty();
     let theme = Theme::new(true, false);
@@ -298,13 +300,14 @@ fn twelve_thousand_events_are_taken_without_lag() {
         }
     }
     let took = start.elapsed();
-    println!("12,000 events of 50 replicas and 1,200 frames: {took:?} (unoptimized)");
+    println!("12,000 events of 50 replicas and 1,200 frames: {took:?}");
     assert!(model.events.len() <= 500 && model.commit_rows.len() <= 500);
-    // A minute is what they come in; unoptimized code on a loaded machine is forgiven twice that.
-    assert!(took < Duration::from_secs(120), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
+/// The processor time of an idle dashboard: one tick and one frame a second. Run it as the measurement above.
 #[test]
+#[ignore = "a measurement"]
 fn an_idle_frame_of_fifty_replicas_costs_little() {
     let mut model = fifty();
     let theme = Theme::new(true, false);
@@ -316,8 +319,8 @@ fn an_idle_frame_of_fifty_replicas_costs_little() {
         let _ = render(&model, &theme, 120, 32);
     }
     let each = start.elapsed() / frames;
-    println!("one tick and one frame of 50 replicas: {each:?} (unoptimized), once a second");
-    assert!(each < Duration::from_millis(100), "{each:?}");
+    println!("one tick and one frame of 50 replicas: {each:?}, once a second");
+    assert!(each < Duration::from_millis(10), "{each:?}");
 }
 
 /// A day of pushes and heartbeats by virtual clock.

@@ -80,7 +80,7 @@ pub const REFUSED: &[Refused] = &[
     Refused { of: "a web server's pages for every user", args: &[], env: &[
         ("GIT_SYNC_REPO", "https://git.test/acme/dags.git"), ("GIT_SYNC_BRANCH", "master"), ("GIT_SYNC_ROOT", "/theme"),
         ("GIT_SYNC_DEST", "theme"), ("GIT_SYNC_PERMISSIONS", "0777"), ("GIT_SYNC_ONE_TIME", "true"), ("GIT_SYNC_SSH", "false"),
-    ], says: "GIT_SYNC_PERMISSIONS: is not supported any more, by git-sync v4 neither; use --group-write" },
+    ], says: "GIT_SYNC_PERMISSIONS: is no longer supported, as in git-sync v4; use --group-write" },
     Refused { of: "a period without a unit", args: &[], env: &[
         ("GIT_SYNC_REPO", "https://git.test/acme/dags.git"), ("GIT_SYNC_ROOT", "/git"), ("GIT_SYNC_PERIOD", "10"),
     ], says: "GIT_SYNC_PERIOD: `10` has no unit; write it like 10s" },
