@@ -11,7 +11,7 @@ use super::git_config::{self, Pair};
 use super::given::Given;
 use super::problem::Problem;
 use super::values;
-use crate::git::{BadCertificates, Network, Rewrite, Scope, Setting, What, has_mark};
+use crate::git::{BadCertificates, Network, Rewrite, Scope, Setting, SettingValue, has_byte_order_mark};
 use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
@@ -119,10 +119,10 @@ pub(super) fn read(
         match setting(given, &name, &value) {
             // A header may contain a password, and a hostile `.gitmodules` could name any server, so a header without
             // a scope is sent only to the server of `--repo`.
-            Some(Ok(what @ What::Header(_))) if scope.is_none() => {
-                network.settings.extend(home.clone().map(|home| Setting { scope: Some(home), what }));
+            Some(Ok(what @ SettingValue::Header(_))) if scope.is_none() => {
+                network.settings.extend(home.clone().map(|home| Setting { scope: Some(home), value: what }));
             }
-            Some(Ok(what)) => network.settings.push(Setting { scope, what }),
+            Some(Ok(what)) => network.settings.push(Setting { scope, value: what }),
             Some(Err(wrong)) => given.problem("git-config", format!("http.{name} {wrong}")),
             None => idle.push(key),
         }
@@ -132,7 +132,7 @@ pub(super) fn read(
         given.warn(flag, format!("pushsync runs no git program, so these have no effect: {}", idle.join(", ")));
     }
     if let Some(path) = cookie_file(given) {
-        network.settings.push(Setting { scope: None, what: What::CookieFile(path) });
+        network.settings.push(Setting { scope: None, value: SettingValue::CookieFile(path) });
     }
     from_environment(given, environment, url, network);
     let variable = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned);
@@ -164,14 +164,14 @@ fn from_environment(
     if unverified {
         let what = "an attacker in between can impersonate the server and read the credentials";
         given.warnings.push(format!("GIT_SSL_NO_VERIFY: certificates are not checked: {what}"));
-        network.settings.retain(|setting| !matches!(setting.what, What::Verify(_)));
-        network.settings.push(Setting { scope: None, what: What::Verify(false) });
+        network.settings.retain(|setting| !matches!(setting.value, SettingValue::Verify(_)));
+        network.settings.push(Setting { scope: None, value: SettingValue::Verify(false) });
     }
     let needed = !unverified && url.is_some_and(|url| url.transport() == Transport::Https);
     // Certificates are only needed for https, and reading them takes a while.
     if let Some(path) = named("SSL_CERT_FILE").filter(|path| needed && !path.is_empty()).map(PathBuf::from) {
         match crate::git::check_certificates(&path) {
-            Ok(()) if has_mark(&path) => network.more_trusted = Some(path),
+            Ok(()) if has_byte_order_mark(&path) => network.more_trusted = Some(path),
             Ok(()) => {}
             // Images often set the variable to a file that does not exist, beside an existing folder.
             Err(BadCertificates::Unreadable(error)) => {
@@ -187,8 +187,8 @@ fn from_environment(
         let wrong = crate::git::check_certificates(&path).err();
         match wrong.map(|wrong| format!("`{}` {wrong}", path.display())) {
             None => {
-                network.settings.retain(|setting| !matches!(setting.what, What::CaFile(_)));
-                network.settings.push(Setting { scope: None, what: What::CaFile(path) });
+                network.settings.retain(|setting| !matches!(setting.value, SettingValue::CaFile(_)));
+                network.settings.push(Setting { scope: None, value: SettingValue::CaFile(path) });
             }
             Some(message) if needed => {
                 let message = format!("{message}; mount the certificates there, or remove the variable");
@@ -205,12 +205,12 @@ fn from_environment(
 }
 
 /// Parses a setting; `None` if it has no effect here.
-fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, String>> {
+fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<SettingValue, String>> {
     Some(match name {
-        "extraheader" => header(value).map(What::Header),
-        "proxy" if value.is_empty() => Ok(What::Proxy(None)),
+        "extraheader" => header(value).map(SettingValue::Header),
+        "proxy" if value.is_empty() => Ok(SettingValue::Proxy(None)),
         "proxy" => match ProxyAddress::parse(value) {
-            Ok(proxy) => Ok(What::Proxy(Some(proxy))),
+            Ok(proxy) => Ok(SettingValue::Proxy(Some(proxy))),
             Err(wrong) => Err(format!("cannot be used: {wrong}")),
         },
         "sslcainfo" => {
@@ -218,22 +218,22 @@ fn setting(given: &mut Given, name: &str, value: &str) -> Option<Result<What, St
                 let message = format!("http.sslCAInfo: {} {wrong}", shown(Path::new(value)));
                 given.problem("git-config", message);
             }
-            Ok(What::CaFile(PathBuf::from(value)))
+            Ok(SettingValue::CaFile(PathBuf::from(value)))
         }
         "sslverify" => match value.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => Ok(What::Verify(true)),
+            "true" | "yes" | "on" | "1" => Ok(SettingValue::Verify(true)),
             "false" | "no" | "off" | "0" | "" => {
                 given.warn(
                     "git-config",
                     "http.sslVerify is off: an attacker in between can impersonate the server and read the credentials",
                 );
-                Ok(What::Verify(false))
+                Ok(SettingValue::Verify(false))
             }
             _ => Err("is neither true nor false".to_owned()),
         },
         "cookiefile" => {
             readable(given, "git-config", Path::new(value), "the cookies of http.cookieFile");
-            Ok(What::CookieFile(PathBuf::from(value)))
+            Ok(SettingValue::CookieFile(PathBuf::from(value)))
         }
         _ => return None,
     })

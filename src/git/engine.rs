@@ -1,341 +1,256 @@
-//! The handle to the git thread: look, fetch, and questions about commits.
+//! The engine: the front of the git area. It holds the store, the remote and the state between calls, and passes each call
+//! on to the module that does the work.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use git2::{Oid, Repository};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::git::error::Error;
-use crate::git::fetch::ingest::Missing;
-use crate::git::fetch::libgit2;
-use crate::git::fetch::partial::Partial;
-use crate::git::fetch::want::{Fetched, Want};
-use crate::git::lfs::fetch::Kept;
-use crate::git::libgit2::limits;
-use crate::git::maintenance::Upkeep;
-use crate::git::remote::options::{Reference, RemoteOptions};
-use crate::git::remote::request_auth::Purpose;
-use crate::git::remote::resolve_ref;
-use crate::git::remote::resolve_ref::Look;
-use crate::git::remote::transport::Link;
-use crate::git::remote::v2::Client;
-use crate::git::store::history::{Ancestry, Commit, Span};
-use crate::git::store::{flattened, history, locks, repository, shallow};
-use crate::worker::{self, Cancel, Lost, Worker};
+use crate::lfs::Lacking;
+use crate::sparse::Sparse;
 
-/// Cheap to clone; all clones share one thread.
+use super::error::Error;
+use super::fetch::commit::fetch_commit;
+use super::fetch::missing_files;
+use super::fetch::speculative::{self, ExpectedCommit, SpeculativeFetch};
+use super::fetch::state::FetchState;
+use super::fetch::want::{Fetched, Want};
+use super::lfs::fetch::{DownloadedObjects, LfsClients, fetch_objects};
+use super::libgit2::limits;
+use super::maintenance::Maintenance;
+use super::remote::connection::Remote;
+use super::remote::ls_remote::ls_remote;
+use super::remote::options::RemoteOptions;
+use super::remote::resolve_ref::RemoteHead;
+use super::store::compact::install::Compacted;
+use super::store::compact::plan::Effort;
+use super::store::handle::Store;
+use super::store::history::{self, Ancestry, Commit, Span};
+use super::store::{flattened, repository, shallow};
+use super::submodules::fetch::{Modules, SubmoduleRemotes, fetch_submodules};
+
+/// The git engine for one repository. Cheap to clone; all clones share one thread.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) store: PathBuf,
-    pub(crate) options: RemoteOptions,
-    worker: Arc<Worker>,
-    /// Made by the first call that needs it; `None` in it: the remote is libgit2's to talk to.
-    client: OnceLock<Option<Client>>,
-    /// Set once the remains of an earlier process were cleared.
-    cleared: Arc<AtomicBool>,
-    /// The remotes of submodules, by their addresses. They share the store and the thread.
-    pub(crate) modules: Mutex<HashMap<String, Engine>>,
-    /// Set once the submodules of an earlier process were let go, if none are wanted.
-    pub(crate) let_go: AtomicBool,
-    /// What a push that leads on from our ref's commit would be asked with. Gone with the first job that may change it.
-    pub(crate) next: Mutex<Option<Missing>>,
-    /// The commit that came last, if it is known to need no submodules, and what is to be said of it.
-    pub(crate) looked: Mutex<Option<(Oid, Vec<String>)>>,
-    /// The commit that came last into a store without a filter: it lacks nothing.
-    pub(crate) landed_whole: Mutex<Option<Oid>>,
-    upkeep: Upkeep,
-    pub(crate) partial: Partial,
-    pub(crate) lfs: Kept,
+struct Inner {
+    store: Store,
+    remote: Remote,
+    fetches: Arc<FetchState>,
+    maintenance: Maintenance,
+    submodules: SubmoduleRemotes,
+    lfs: LfsClients,
 }
 
 impl Engine {
-    /// Prepares the engine; nothing is touched before the first call. `store` is the bare repository's folder, made when needed.
+    /// Prepares the engine; nothing is touched before the first call. `store` is the folder of the bare repository, which is
+    /// created when needed.
     ///
-    /// The first engine of a process sets libgit2's timeouts for all of them (see `limits`).
+    /// The first engine of a process sets libgit2's timeouts for all of them (see `libgit2::limits`).
     #[must_use]
     pub fn new(options: RemoteOptions, store: PathBuf) -> Self {
+        // Before the first use of libgit2: its settings cannot be changed later.
         limits::apply(options.timeout);
-        Self::with(options, store, Arc::new(Worker::new("git")), Arc::default())
-    }
-
-    /// Makes the client for https, or for a proxy, beside whatever else a start has to do: the library reads the
-    /// certificates of the system for it, which takes some ten milliseconds. The first look waits for what is left of it.
-    pub fn make_ready(&self) {
-        if Client::takes_time(self.options()) {
-            let engine = self.clone();
-            // Without a thread the first look makes it.
-            let _ = thread::Builder::new().name("client".to_owned()).spawn(move || engine.made_client().is_some());
-        }
-    }
-
-    /// Nothing is asked for the time being: lets go of the threads.
-    pub fn rest(&self) {
-        self.0.worker.rest();
-        self.upkeep().packer.rest();
-    }
-
-    /// Another remote for the same store.
-    pub(crate) fn beside(&self, options: RemoteOptions) -> Self {
-        let beside = Self::with(options, self.0.store.clone(), self.0.worker.clone(), self.0.cleared.clone());
-        // The depth of the history is the main repository's business.
-        beside.0.upkeep.fitted.store(true, Ordering::Relaxed);
-        beside
-    }
-
-    fn with(options: RemoteOptions, store: PathBuf, worker: Arc<Worker>, cleared: Arc<AtomicBool>) -> Self {
-        let (client, modules, let_go) = (OnceLock::new(), Mutex::default(), AtomicBool::default());
-        let (next, looked, landed_whole) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (upkeep, partial, lfs) = (Upkeep::new(), Partial::default(), Kept::default());
         Self(Arc::new(Inner {
-            store,
-            options,
-            worker,
-            client,
-            cleared,
-            modules,
-            let_go,
-            next,
-            looked,
-            landed_whole,
-            upkeep,
-            partial,
-            lfs,
+            store: Store::new(store),
+            remote: Remote::new(options),
+            fetches: Arc::default(),
+            maintenance: Maintenance::new(),
+            submodules: SubmoduleRemotes::default(),
+            lfs: LfsClients::default(),
         }))
     }
 
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.0
+    /// Starts creating the HTTP client in the background, if that takes time.
+    pub fn prepare_client(&self) {
+        self.0.remote.prepare_client();
     }
 
+    /// Ends the idle threads until the next call.
+    pub fn rest(&self) {
+        self.0.store.rest();
+        self.0.maintenance.rest();
+    }
+
+    /// Returns the options of the remote.
     #[must_use]
     pub fn options(&self) -> &RemoteOptions {
-        &self.0.options
+        self.0.remote.options()
     }
 
+    /// Returns the folder of the bare repository.
     #[must_use]
     pub fn store(&self) -> &Path {
-        &self.0.store
+        self.0.store.path()
     }
 
-    /// Asks the remote what our ref is. A ref that does not exist is an error. A configured hash needs no asking.
-    pub async fn look(&self) -> Result<Look, Error> {
-        let looked = self.look_now().await;
-        if matches!(looked, Err(Error::Refused { .. })) {
-            self.options().credentials.forget_token(&self.options().url);
-        }
-        looked
-    }
-
-    /// The address that the remote redirected the last request to; `None` if it did not, or is not reached over http(s).
+    /// Returns the address that the remote redirected the last request to. `None` if it did not, or is not reached over HTTP.
     #[must_use]
-    pub fn moved_to(&self) -> Option<String> {
-        // Without a client nothing was asked, so nothing has moved.
-        let client = self.0.client.get().and_then(Option::as_ref).filter(|client| !client.is_old())?;
-        client.moved_to(self.options())
+    pub fn redirected_to(&self) -> Option<String> {
+        self.0.remote.redirected_to()
     }
 
-    async fn look_now(&self) -> Result<Look, Error> {
-        if let Reference::Hash(commit) = self.options().reference {
-            return Ok(Look { commit, full_ref: None, default_branch: None });
-        }
-        let deadline = self.deadline();
-        let pass = self.pass(Purpose::Look, deadline).await?;
-        let client = self.client(deadline).await?;
-        if let Some(client) = client
-            && let Some(look) = self.look_over_http(client, &pass, deadline).await?
-        {
-            return Ok(look);
-        }
-        let looked = self.run_until(deadline, move |inner, cancel| {
-            let store = repository::open(&inner.store)?;
-            let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
-            resolve_ref::resolve(&inner.options.reference, &link.list()?, &inner.options.url.to_string())
-        });
-        let looked = looked.await;
-        self.learn(looked.is_ok());
-        looked
+    /// Asks the remote which commit the followed ref names. A missing ref is an error. A configured hash costs no request.
+    pub async fn ls_remote(&self) -> Result<RemoteHead, Error> {
+        ls_remote(&self.0.store, &self.0.remote).await
     }
 
-    /// Brings a commit with its whole tree into the store. Does nothing, cheaply, if it is there.
+    /// Resolves the followed ref, and beside that fetches the commit that it is expected to name. Only a commit that the ref
+    /// names is kept. `meanwhile` starts when the commit is confirmed.
+    pub async fn resolve_and_fetch(
+        &self,
+        ahead: ExpectedCommit,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Result<(RemoteHead, SpeculativeFetch), Error> {
+        let Inner { store, remote, fetches, .. } = &*self.0;
+        speculative::resolve_and_fetch(store, remote, fetches, ahead, meanwhile).await
+    }
+
+    /// Prepares the request for a push on top of the current commit. To be called while nothing waits for the store.
+    pub async fn prepare_for_push(&self) {
+        speculative::prepare(&self.0.store, &self.0.remote, &self.0.fetches).await;
+    }
+
+    /// Brings a commit with its whole tree into the store. Does nothing, cheaply, if the store has it.
     pub async fn fetch(&self, want: Want) -> Result<Fetched, Error> {
         self.fetch_forward(want, None).await
     }
 
-    /// The same, with a hint: the wanted commit is said to descend from `fast_forward_from`. It saves the server work if
-    /// that is what our ref was last. A wrong hint costs some bytes and does no harm.
+    /// Like [`Engine::fetch`], with the hint that the commit descends from `fast_forward_from`. It saves the server work if
+    /// that is the last commit of the followed ref. A wrong hint costs some bytes and does no harm.
     pub async fn fetch_forward(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
-        let fitted = self.upkeep().fitted.load(Ordering::Relaxed);
-        let fetched = self.fetch_at_depth(want, fast_forward_from, fitted).await?;
-        self.fit_history(true).await;
+        let Inner { store, remote, fetches, maintenance, .. } = &*self.0;
+        let depth_is_adjusted = fetches.depth.is_adjusted();
+        let fetched = fetch_commit(store, remote, fetches, want, fast_forward_from, depth_is_adjusted).await?;
+        maintenance.truncate_history(store, remote, fetches, true).await;
         Ok(fetched)
     }
 
-    /// `fitted` is false while the depth may have changed since the store was filled.
-    pub(crate) async fn fetch_at_depth(
+    /// Returns true if a fetched commit may lack files, so that [`Engine::fetch_files`] has work to do.
+    pub async fn may_lack_files(&self, commit: Oid) -> Result<bool, Error> {
+        missing_files::may_lack_files(&self.0.store, &self.0.remote, &self.0.fetches, commit).await
+    }
+
+    /// Fetches the files of a commit that the store lacks: with `--filter` those that the patterns select, without it all.
+    /// The store has to have the commit.
+    pub async fn fetch_files(&self, commit: Oid, sparse: Option<Arc<Sparse>>) -> Result<Fetched, Error> {
+        missing_files::fetch_files(&self.0.store, &self.0.remote, &self.0.fetches, commit, sparse).await
+    }
+
+    /// Once `--filter` is gone: fetches the files that it left out of all tracked commits. Returns true if none is missing any
+    /// more.
+    pub async fn complete_partial_clone(&self) -> Result<bool, Error> {
+        missing_files::complete_partial_clone(&self.0.store, &self.0.remote, &self.0.fetches).await
+    }
+
+    /// Fetches the submodules of a commit and writes its flattened tree. The store has to have the commit. The flattened trees
+    /// of the commits in `keep` are kept, besides those of the tracked refs.
+    pub async fn fetch_submodules(&self, commit: Oid, keep: Vec<Oid>) -> Result<Modules, Error> {
+        let Inner { store, remote, fetches, submodules, .. } = &*self.0;
+        fetch_submodules(store, remote, fetches, submodules, commit, keep).await
+    }
+
+    /// Downloads the LFS objects that the tree of a commit needs and the volume lacks. The store has to have the commit.
+    /// Interrupted downloads of other objects are discarded.
+    pub async fn fetch_objects(
         &self,
-        want: Want,
-        fast_forward_from: Option<Oid>,
-        fitted: bool,
-    ) -> Result<Fetched, Error> {
-        let deadline = self.deadline();
-        // Who asks on somebody's word does not ask for more history.
-        let fast_forward_from = fast_forward_from.filter(|_| fitted);
-        if let Some(client) = self.client(deadline).await?
-            && let Some(fetched) = self.fetch_over_http(client, &want, fast_forward_from, fitted, deadline).await?
-        {
-            return Ok(fetched);
-        }
-        let pass = self.pass(Purpose::Fetch, deadline).await?;
-        let fetched = self.run_until(deadline, move |inner, cancel| {
-            let store = repository::open(&inner.store)?;
-            let link = Link { store: &store, options: &inner.options, pass: &pass, cancel };
-            let fetched = libgit2::fetch(&link, &want, fitted, &inner.upkeep)?;
-            if fetched.objects > 0 {
-                repository::remove_discarded(&inner.store);
-            }
-            Ok(fetched)
-        });
-        let fetched = fetched.await;
-        if fetched.is_err() {
-            self.learn(false);
-        }
-        fetched
+        commit: Oid,
+        lacking: Vec<Lacking>,
+        full_ref: Option<String>,
+    ) -> Result<DownloadedObjects, Error> {
+        let Inner { store, remote, lfs, .. } = &*self.0;
+        fetch_objects(store, remote, lfs, commit, lacking, full_ref).await
+    }
+
+    /// Compacts the store if it is worth the cost. All refs and the commits in `keep` are kept, with their history at the
+    /// configured depth. `None`: there was nothing to do, or another compaction is running; a full one waits for that one to
+    /// end.
+    pub async fn compact(&self, effort: Effort, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
+        self.0.maintenance.compact(&self.0.store, &self.0.remote, effort, keep).await
+    }
+
+    /// Returns true if the history may have another depth than `--depth`: an earlier process filled the store, and this one
+    /// has not compared it yet, or could not fetch the missing part.
+    #[must_use]
+    pub fn needs_depth_adjustment(&self) -> bool {
+        self.0.fetches.depth.needs_adjustment()
+    }
+
+    /// Returns how many attempts to fetch more history failed in a row. To be read before [`Engine::adjust_depth`], for
+    /// [`Engine::clear_depth_failures`].
+    #[must_use]
+    pub fn failed_depth_adjustments(&self) -> Option<u32> {
+        self.0.fetches.depth.failed_attempts()
+    }
+
+    /// Records that every history was adjusted, unless an attempt has failed since there were `attempts` failures.
+    pub fn clear_depth_failures(&self, attempts: Option<u32>) {
+        self.0.fetches.depth.clear_failures(attempts);
+    }
+
+    /// Adjusts the history of a published commit to the configured depth when there is nothing else to fetch. A request is
+    /// sent only if the store has too little history. Errors are logged, and the attempt is repeated later.
+    pub async fn adjust_depth(&self, published: Want, deadline: Instant) -> Option<Fetched> {
+        let Inner { store, remote, fetches, maintenance, .. } = &*self.0;
+        let deadline = remote.deadline_at(deadline);
+        maintenance.adjust_depth(store, remote, fetches, published, &deadline).await
     }
 
     /// Reads one commit of the store.
     pub async fn commit(&self, id: Oid) -> Result<Commit, Error> {
-        self.run_quietly(self.deadline(), move |inner, _| {
-            let store = repository::open(&inner.store)?;
+        let Inner { store, remote, .. } = &*self.0;
+        let deadline = remote.deadline();
+        let read = store.read(&deadline, move |path, _| {
+            let store = repository::open(path)?;
             history::describe(&store, id).map_err(|error| unreadable(&store, id, &error))
-        })
-        .await
+        });
+        read.await
     }
 
-    /// Describes what changed between two commits of the store. An `old` that is `None` or not in the store is no error:
-    /// `count` is `None` then, and only `new` is listed.
+    /// Describes the commits between two commits of the store. An `old` that is `None` or not in the store is no error: then
+    /// `count` is `None`, and only `new` is listed.
     pub async fn span(&self, old: Option<Oid>, new: Oid) -> Result<Span, Error> {
-        self.run_quietly(self.deadline(), move |inner, _| {
-            let store = repository::open(&inner.store)?;
-            let roots = shallow::boundary(&store)?;
-            history::span(&store, &roots, old, new).map_err(|error| unreadable(&store, new, &error))
-        })
-        .await
+        let Inner { store, remote, .. } = &*self.0;
+        let deadline = remote.deadline();
+        let read = store.read(&deadline, move |path, _| {
+            let store = repository::open(path)?;
+            let boundary = shallow::boundary(&store)?;
+            history::span(&store, &boundary, old, new).map_err(|error| unreadable(&store, new, &error))
+        });
+        read.await
     }
 
-    /// Returns whether `commit` is `within` or one of its ancestors, by a deadline. The store is read, nothing else.
+    /// Returns whether `commit` is `within` or one of its ancestors, by a deadline. Only the store is read.
     pub async fn ancestry(&self, commit: Oid, within: Oid, deadline: Instant) -> Result<Ancestry, Error> {
-        self.run_quietly(deadline, move |inner, _| {
-            let store = repository::open(&inner.store)?;
+        let Inner { store, remote, .. } = &*self.0;
+        let deadline = remote.deadline_at(deadline);
+        let read = store.read(&deadline, move |path, _| {
+            let store = repository::open(path)?;
             let contained = history::contains(&store, commit, within);
             let contained = contained.map_err(|error| unreadable(&store, within, &error))?;
             Ok(Ancestry { known: crate::commit::exists(&store, commit), contained })
-        })
-        .await
-    }
-
-    /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits). `None` also if several do.
-    pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
-        let prefix = prefix.to_owned();
-        self.run_quietly(self.deadline(), move |inner, _| {
-            let store = repository::open(&inner.store)?;
-            let foreign = flattened::foreign(&store, &inner.options.url)?;
-            repository::resolve_prefix(&store, &prefix, &foreign)
-        })
-        .await
-    }
-
-    /// Moves a damaged store out of the way, so that the next fetch starts a new one. What is published is not touched.
-    pub async fn discard_store(&self) -> Result<(), Error> {
-        self.run(|inner, _| repository::discard(&inner.store)).await
-    }
-
-    /// Our own client for the remote, unless libgit2 has to talk to it.
-    pub(crate) async fn client(&self, deadline: Instant) -> Result<Option<&Client>, Error> {
-        if self.0.client.get().is_none() && Client::takes_time(self.options()) {
-            let engine = self.clone();
-            let made = worker::apart("client", move || engine.made_client().is_some());
-            // However that ended, there is a client now, or there is none in time.
-            if timeout_at(deadline, made).await.is_err() || self.0.client.get().is_none() {
-                return Err(self.late());
-            }
-        }
-        Ok(self.made_client())
-    }
-
-    fn made_client(&self) -> Option<&Client> {
-        let client = self.0.client.get_or_init(|| Client::new(&self.0.options));
-        client.as_ref().filter(|client| !client.is_old())
-    }
-
-    /// Libgit2 was needed: remembers that if it helped, and tries everything again if not.
-    fn learn(&self, helped: bool) {
-        match self.0.client.get() {
-            Some(Some(client)) if helped => client.remember_old(),
-            Some(Some(client)) => client.forget(self.options()),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn upkeep(&self) -> &Upkeep {
-        &self.0.upkeep
-    }
-
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.0.options.timeout
-    }
-
-    /// What a call that came too late says.
-    pub(crate) fn late(&self) -> Error {
-        Error::Timeout { remote: self.0.options.url.to_string(), after: self.0.options.timeout }
-    }
-
-    /// Runs a job on the git thread, with the configured timeout for all of it.
-    pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
-    {
-        self.run_until(self.deadline(), job).await
-    }
-
-    /// Runs a job on the git thread until a deadline.
-    pub(crate) async fn run_until<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
-    {
-        self.run_quietly(deadline, move |inner, cancel| {
-            inner.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-            job(inner, cancel)
-        })
-        .await
-    }
-
-    /// The same for a job that changes nothing in the store.
-    pub(crate) async fn run_quietly<T, F>(&self, deadline: Instant, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Inner, &Cancel) -> Result<T, Error> + Send + 'static,
-    {
-        let inner = Arc::clone(&self.0);
-        let answer = self.0.worker.run(deadline, move |cancel| {
-            if !inner.cleared.swap(true, Ordering::Relaxed) {
-                locks::clear_leftovers(&inner.store);
-                repository::remove_outlived(&inner.store);
-            }
-            job(&inner, cancel)
         });
-        match answer.await {
-            Ok(answer) => answer,
-            Err(Lost::Deadline) => Err(self.late()),
-            Err(lost) => Err(Error::Internal { source: lost }),
-        }
+        read.await
+    }
+
+    /// Finds the one commit of the store whose hash begins with `prefix` (4 to 40 hex digits). `None` if there is none, or more
+    /// than one.
+    pub async fn resolve_prefix(&self, prefix: &str) -> Result<Option<Oid>, Error> {
+        let Inner { store, remote, .. } = &*self.0;
+        let (prefix, for_job) = (prefix.to_owned(), remote.clone());
+        let deadline = remote.deadline();
+        let read = store.read(&deadline, move |path, _| {
+            let store = repository::open(path)?;
+            let foreign = flattened::foreign(&store, &for_job.options().url)?;
+            repository::resolve_prefix(&store, &prefix, &foreign)
+        });
+        read.await
+    }
+
+    /// Moves a damaged store aside, so that the next fetch creates a new one. Published trees are not touched.
+    pub async fn discard_store(&self) -> Result<(), Error> {
+        self.0.store.run(&self.0.remote.deadline(), |path, _| repository::discard(path)).await
     }
 }
 

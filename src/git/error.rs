@@ -1,7 +1,7 @@
-//! What can go wrong with a remote or the object store, and what to do about each.
+//! The errors of remotes and of the object store.
 //!
-//! libgit2 tells causes apart by class, code and words; they are sorted into variants here, once. Its words, and a
-//! server's in them, are foreign text: they pass through [`Cause`], which takes out secrets and control characters.
+//! libgit2 distinguishes causes by class, code and message; they are mapped to variants here, once. Its messages, and
+//! a server's in them, are foreign text: they pass through [`Cause`], which removes secrets and control characters.
 
 mod hints;
 pub(crate) mod words;
@@ -24,12 +24,12 @@ use words::{Category, categorize};
 /// The longest foreign text that is repeated.
 const LONGEST_CAUSE: usize = 300;
 
-/// A look, a fetch or a read of the store that failed. `remote` is always the address without a password.
+/// A failed request, fetch or read of the store. `remote` is always the address without a password.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{remote} refused the credentials")]
     Refused { remote: String, source: Cause },
-    /// `offered` lists the schemes that it takes, if it says so.
+    /// `offered` lists the authentication schemes, if the server names them.
     #[error("{remote} asks for credentials{} and none are configured", in_brackets(offered))]
     NoCredentials { remote: String, offered: String, source: Option<Cause> },
     #[error("the credentials file {} cannot be used", path.display())]
@@ -64,12 +64,12 @@ pub enum Error {
     HostKeyRevoked { host: String, key_type: String, fingerprint: String },
     #[error("{remote} did not finish within {after:?}")]
     Timeout { remote: String, after: Duration },
-    /// `after` is how long the server asks to be left alone.
+    /// `after` is the pause that the server asks for.
     #[error("{remote} answered with an error of its own")]
     Server { remote: String, source: Cause, after: Option<Duration> },
     #[error("{remote} does not answer as a git server does")]
     Protocol { remote: String, source: Cause },
-    // In git's own words, which users of git-sync look for.
+    // Git's own words, which users of git-sync search for.
     #[error("couldn't find remote ref {name}{}", nearest(available))]
     RefMissing { name: String, available: Vec<String> },
     #[error("the ref `{name}` names no commit")]
@@ -131,7 +131,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The stable word for machines.
+    /// Returns the stable identifier for machines.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -177,7 +177,7 @@ impl Error {
         }
     }
 
-    /// Whether the cause may pass without anybody doing something about it.
+    /// Returns when a retry makes sense: some causes pass without any action.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
@@ -204,7 +204,7 @@ impl Error {
         }
     }
 
-    /// True if the object store itself is damaged, so that only a new one helps.
+    /// Returns true if the object store itself is damaged, so that only a new one helps.
     #[must_use]
     pub fn store_is_damaged(&self) -> bool {
         if let Self::Submodule { source, .. } = self {
@@ -213,7 +213,7 @@ impl Error {
         matches!(self, Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. })
     }
 
-    /// Sorts what libgit2 said while it talked to a remote.
+    /// Maps libgit2's error from an operation on a remote.
     pub(crate) fn from_remote(remote: &str, after: Duration, store: &std::path::Path, error: &git2::Error) -> Self {
         let source = Cause::from(error);
         let remote = remote.to_owned();
@@ -221,16 +221,16 @@ impl Error {
         let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
         let (class, code) = (error.class(), error.code());
         let local = matches!(class, ErrorClass::Os | ErrorClass::Filesystem);
-        // The order counts: the surer sign first.
+        // The order matters: the more certain signs come first.
         if let Some(ours) = Self::of_the_process(class, words) {
             ours
         } else if let Some(said) = refusal_in(error) {
             Self::from_words(remote, said)
         } else if says(&["unsupported extension", "unsupported repository version"]) {
-            // Of a repository on this machine, which libgit2 opens: reftable, or a partial clone.
+            // libgit2 opens a repository on this machine itself: it uses reftable, or is a partial clone.
             Self::RepositoryFormat { remote, source }
         } else if says(&["object format", "objectformat"]) {
-            // Of the remote: our own store has no other than the one it was made with.
+            // The remote's object format. Our own store always has the one that it was created with.
             Self::ObjectFormat { remote }
         } else if local && words.contains(&*store.to_string_lossy()) {
             Self::from_store(store, error)
@@ -261,11 +261,11 @@ impl Error {
             "could not find repository",
         ]) || (class, code) == (ErrorClass::Repository, ErrorCode::NotFound)
         {
-            // "unsupported URL" is what libgit2 says of a path where nothing is; wrong schemes do not come this far.
+            // libgit2 says "unsupported URL" about a path that does not exist. Unsupported schemes are refused before.
             Self::NotFound { remote, source: None }
         } else {
             match class {
-                // Unpacking what the server sent: its pack, not our store.
+                // Errors while the server's pack is unpacked, not of our store.
                 ErrorClass::Http | ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Invalid => {
                     Self::Protocol { remote, source }
                 }
@@ -280,7 +280,7 @@ impl Error {
         }
     }
 
-    /// Sorts the words with which a server refused.
+    /// Maps the words with which a server refused.
     pub(crate) fn from_words(remote: String, words: &str) -> Self {
         let source = Cause::new(&words.split_whitespace().collect::<Vec<_>>().join(" "));
         match categorize(words) {
@@ -290,7 +290,7 @@ impl Error {
         }
     }
 
-    /// Sorts what libgit2 said about our own store.
+    /// Maps libgit2's error about our own store.
     pub(crate) fn from_store(store: &std::path::Path, error: &git2::Error) -> Self {
         let source = Cause::from(error);
         let words = error.message();
@@ -310,10 +310,10 @@ impl Error {
         }
     }
 
-    /// What this process lacks, whoever was asked: no word about the remote or the store is true then.
+    /// Returns the error if the process lacks a resource. Then the message says nothing about the remote or the store.
     fn of_the_process(class: ErrorClass, words: &str) -> Option<Self> {
         let source = Cause::new(words);
-        // libgit2's own bound for a delta's result is told in its own words.
+        // libgit2's own limit for the result of a delta has a message of its own.
         if class == ErrorClass::NoMemory || words.contains("overly large object") {
             Some(Self::NoMemory { source })
         } else if is_want_of_descriptors(words) {
@@ -321,14 +321,15 @@ impl Error {
         } else if words.contains("failed to mmap")
             && ["No such device", "Invalid argument"].iter().any(|why| words.contains(why))
         {
-            // ENODEV and EINVAL of mmap(2): libgit2 writes and reads packs by shared maps.
+            // ENODEV and EINVAL of mmap(2): libgit2 writes and reads packs through shared maps.
             Some(Self::NoSharedMaps { source })
         } else {
             None
         }
     }
 
-    /// What an HTTP client met in this process, whichever request it was for: no descriptor, or no thread to look up a name.
+    /// Returns the error for a failure of the HTTP client inside this process, whatever it requested: no descriptor, or no
+    /// thread to look up a name.
     pub(crate) fn of_client(source: &Cause) -> Option<Self> {
         let words = source.to_string();
         if is_want_of_descriptors(&words) {
@@ -338,7 +339,7 @@ impl Error {
         }
     }
 
-    /// `--volume-limit` would be crossed.
+    /// The error for `--volume-limit`.
     pub(crate) fn over_limit(exceeded: Exceeded) -> Self {
         Self::DiskFull { source: Cause::new(&exceeded.to_string()) }
     }
@@ -356,7 +357,7 @@ impl Error {
     }
 }
 
-/// Somebody else's words, made fit to be printed: no secrets, no control characters, not long.
+/// Foreign text that is safe to print: without secrets and control characters, and of limited length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(String);
 
@@ -390,8 +391,8 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// The server's own words in an error of libgit2: an `ERR` packet, or what an SSH server wrote to its standard error, which
-/// libgit2 hands on as the end of the stream.
+/// Returns the server's own words in an error of libgit2: an `ERR` packet, or the standard error of an SSH server,
+/// which libgit2 reports as the end of the stream.
 fn refusal_in(error: &git2::Error) -> Option<&str> {
     let words = error.message();
     if let Some((_, said)) = words.split_once("remote error: ") {
@@ -418,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_process_lacks_is_told_of_nobody_else() {
+    fn want_of_resources_is_not_blamed_on_the_remote_or_the_store() {
         let store = Path::new("/volume/repo.git");
         let tell = |class, words: &str| {
             let error = git2::Error::new(ErrorCode::GenericError, class, words);

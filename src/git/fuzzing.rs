@@ -1,19 +1,20 @@
-//! What must hold for any `known_hosts` file; for a server's answers see `v2/fuzzing`, for submodules `modules` (src/fuzzing.rs).
+//! Properties of `known_hosts` files, for any input; responses are in `remote::fuzzing`, submodules in `modules`
+//! (src/fuzzing.rs).
 
 mod modules;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::git::auth::known_hosts::{Verdict, glob, judge, key_type, matches_any};
+use crate::git::auth::known_hosts::{HostKeyVerdict, glob, judge, key_type, matches_any};
 
 pub(crate) use crate::git::lfs::fuzzing::lfs_answer;
 pub(crate) use modules::{filter_spec, gitmodules, module_url};
 
 pub(crate) use crate::git::remote::fuzzing::{capabilities, fetch_answer, ls_refs, pkt_line};
 
-/// A host that is written down is known, a revoked key never is, lines about others and comments change nothing, and a
-/// pattern matches what its definition says.
+/// A listed host is known, a revoked key never is, lines about other hosts and comments change nothing, and a pattern
+/// matches what its definition says.
 pub(crate) fn known_hosts(data: &[u8]) {
     let (head, file) = two_parts(data);
     let file = String::from_utf8_lossy(file);
@@ -32,9 +33,12 @@ pub(crate) fn known_hosts(data: &[u8]) {
     assert_eq!(with(&line("other.example.test")), verdict, "another host");
     assert_eq!(with(&format!("@cert-authority {}", line("*"))), verdict, "an authority");
     let known = with(&line(&name));
-    assert!(if verdict == Verdict::Revoked { known == verdict } else { known == Verdict::Known }, "{known:?}");
-    assert_eq!(with(&format!("@revoked {}", line("*"))), Verdict::Revoked);
-    assert_eq!(judge(&format!("@revoked {}{file}", line("*")), &host, port, &key), Verdict::Revoked);
+    assert!(
+        if verdict == HostKeyVerdict::Revoked { known == verdict } else { known == HostKeyVerdict::Known },
+        "{known:?}"
+    );
+    assert_eq!(with(&format!("@revoked {}", line("*"))), HostKeyVerdict::Revoked);
+    assert_eq!(judge(&format!("@revoked {}{file}", line("*")), &host, port, &key), HostKeyVerdict::Revoked);
     assert!(judge(&file, &host.to_ascii_uppercase(), port, &key) == verdict, "host names have no case");
 
     let (pattern, rest) = two_parts(file.as_bytes());
@@ -50,7 +54,7 @@ pub(crate) fn known_hosts(data: &[u8]) {
     assert!(shown.chars().count() <= 40 && !shown.chars().any(crate::text::is_deceptive));
 }
 
-/// `*` is any run of bytes, `?` any one, anything else itself; row by row.
+/// Matches by the definition, row by row: `*` is any run of bytes, `?` any one, another byte itself.
 fn by_definition(pattern: &[u8], name: &[u8]) -> bool {
     let mut row = vec![false; name.len() + 1];
     row[0] = true;
@@ -68,7 +72,7 @@ fn by_definition(pattern: &[u8], name: &[u8]) -> bool {
     row[name.len()]
 }
 
-/// The first line, and what is behind it.
+/// Splits off the first line.
 fn two_parts(data: &[u8]) -> (&[u8], &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())

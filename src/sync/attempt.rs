@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::api::{Outcome, Phase, Phases, Running, TriggerKind};
 use crate::error::SyncError;
-use crate::git::{Early, Fetched, Want};
+use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::publish::{Live, Volume};
 use crate::worker::Cancel;
 
@@ -56,7 +56,7 @@ pub struct Attempt<'a> {
     /// The newest announcement, until it was asked for ahead of a look: once, and only if it is news.
     news: Option<Oid>,
     /// What was fetched beside the look that found it.
-    early: Early,
+    early: SpeculativeFetch,
     /// True if git cannot work in the published tree, because the store was lost. The tree itself is whole.
     git_is_lost: bool,
     pub decisions: Decisions,
@@ -110,7 +110,7 @@ impl<'a> Attempt<'a> {
             looked_at: None,
             go_on: false,
             news: None,
-            early: Early::Nothing,
+            early: SpeculativeFetch::Nothing,
             git_is_lost: false,
             decisions: Decisions::default(),
             published_at: None,
@@ -212,7 +212,8 @@ impl<'a> Attempt<'a> {
         let look = self.look().await?;
         self.new = Some(pinned);
         self.withheld = Some(look.commit).filter(|head| *head != pinned);
-        let (misfit, tries) = (self.tools.engine.may_misfit(), self.tools.engine.short_tries());
+        let (misfit, tries) =
+            (self.tools.engine.needs_depth_adjustment(), self.tools.engine.failed_depth_adjustments());
         if misfit {
             self.fit_depth(Want::Seen(look.clone())).await;
         }
@@ -224,7 +225,7 @@ impl<'a> Attempt<'a> {
         self.restore_git(Want::Commit(pinned)).await?;
         if misfit {
             self.fit_depth(Want::Commit(pinned)).await;
-            self.tools.engine.all_fit(tries);
+            self.tools.engine.clear_depth_failures(tries);
         }
         Ok(Done::Unchanged)
     }
@@ -239,10 +240,10 @@ impl<'a> Attempt<'a> {
                 return self.renew(Want::Seen(look)).await;
             }
             self.restore_git(Want::Seen(look.clone())).await?;
-            if self.tools.engine.may_misfit() {
-                let tries = self.tools.engine.short_tries();
+            if self.tools.engine.needs_depth_adjustment() {
+                let tries = self.tools.engine.failed_depth_adjustments();
                 self.fit_depth(Want::Seen(look)).await;
-                self.tools.engine.all_fit(tries);
+                self.tools.engine.clear_depth_failures(tries);
             }
             return Ok(Done::Unchanged);
         }

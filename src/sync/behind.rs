@@ -109,7 +109,7 @@ impl Tools {
         if volume.removal_waits() {
             self.sweep_in(Duration::ZERO);
         }
-        self.engine.plan_next().await;
+        self.engine.prepare_for_push().await;
         if let Err(error) = self.write_through(deadline).await {
             tracing::warn!(%error, "what is published could not be written through to the disk yet");
         }

@@ -84,7 +84,7 @@ pub struct Options {
 #[must_use]
 pub fn engine(mut remote: RemoteOptions, root: &Path, metrics: &Arc<Metrics>) -> Engine {
     let metrics = Arc::clone(metrics);
-    remote.credentials.tell = Some(Arc::new(move |call, worked| {
+    remote.credentials.observer = Some(Arc::new(move |call, worked| {
         let status = if worked { "success" } else { "error" };
         match call {
             Call::Askpass => metrics.askpass_call(status),
@@ -92,7 +92,7 @@ pub fn engine(mut remote: RemoteOptions, root: &Path, metrics: &Arc<Metrics>) ->
         }
     }));
     let engine = Engine::new(remote, root.join(".pushsync/repo.git"));
-    engine.make_ready();
+    engine.prepare_client();
     engine
 }
 

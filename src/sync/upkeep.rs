@@ -18,7 +18,7 @@ impl Tools {
     pub fn compact_soon(self: &Arc<Self>) {
         let tools = self.clone();
         tokio::spawn(async move {
-            match tools.engine.make_whole().await {
+            match tools.engine.complete_partial_clone().await {
                 Ok(true) => tracing::info!("what --filter had left out was fetched: the object store is whole"),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "the object store still lacks what --filter had left out"),

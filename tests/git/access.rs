@@ -1,10 +1,12 @@
-//! Ways to be let in over http(s): accounts by address, askpass, cookies, headers, a GitHub App.
+//! Authentication over HTTP: accounts by address, askpass, cookies, headers, a GitHub App.
 
 use std::sync::{Arc, Mutex};
 
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
-use pushsync::git::{Account, AppKey, Askpass, Call, Error, GithubApp, Password, RemoteOptions, Rewrite, Scope, What};
+use pushsync::git::{
+    Account, AppKey, Askpass, Call, Error, GithubApp, Password, RemoteOptions, Rewrite, Scope, SettingValue,
+};
 use pushsync::secret::Secret;
 use url::Url;
 
@@ -23,13 +25,13 @@ fn value(text: &str) -> Password {
     Password::Value(Secret::new(text))
 }
 
-/// What was called, and whether it worked.
+/// The calls to credential services, with their success.
 type Calls = Arc<Mutex<Vec<(Call, bool)>>>;
 
 fn counting(remote: &mut RemoteOptions) -> Calls {
     let calls = Calls::default();
     let log = Arc::clone(&calls);
-    remote.credentials.tell = Some(Arc::new(move |call, worked| log.lock().unwrap().push((call, worked))));
+    remote.credentials.observer = Some(Arc::new(move |call, worked| log.lock().unwrap().push((call, worked))));
     calls
 }
 
@@ -46,7 +48,7 @@ async fn each_address_is_shown_its_own_account_only() {
         account(&one.url(""), Some("ada"), value("password-of-one")),
     ];
     synced(&Volume::new().engine(remote.clone()), &repo.head(), "one").await;
-    // As a submodule is reached: from the same options, at another address, after `insteadOf`.
+    // The options for a submodule: the same ones, at another address, after `insteadOf`.
     let rewrite = Rewrite { base: Secret::new(two.url("")), start: "git@git.test:".into() };
     remote.network.rewrites.push(rewrite);
     let submodule = remote.at("git@git.test:site.git").unwrap();
@@ -90,13 +92,13 @@ async fn the_askpass_service_is_asked_before_each_look_and_its_failure_is_the_sy
         let engine = (engine.engine(remote), engine);
         synced(&engine.0, &repo.head(), "one").await;
         assert_eq!(service.asked().len() - before, 1, "once for a look and the fetch that follows");
-        engine.0.look().await.unwrap();
+        engine.0.ls_remote().await.unwrap();
         assert_eq!(service.asked().len() - before, 2);
         for (status, body) in
             [(500, "no"), (302, "username=ada\npassword=password-by-askpass\n"), (200, "username=ada"), (0, "")]
         {
             *said.lock().unwrap() = (status, body);
-            let error = engine.0.look().await.unwrap_err();
+            let error = engine.0.ls_remote().await.unwrap_err();
             let words = format!("{error} {error:?}");
             assert!(matches!(error, Error::Askpass { .. }) && error.kind() == "auth", "{words}");
             assert!(!words.contains("hidden-token") && words.contains(&service.address.to_string()), "{words}");
@@ -127,8 +129,8 @@ async fn cookies_and_headers_reach_our_server_by_both_clients_and_no_other() {
         std::fs::write(&file, lines).unwrap();
     };
     let mut remote = options(&server.url("site.git"));
-    let header = What::Header(Some(("X-Extra".into(), Secret::new("extra header"))));
-    remote.network = everywhere(vec![What::CookieFile(file.clone()), header]);
+    let header = SettingValue::Header(Some(("X-Extra".into(), Secret::new("extra header"))));
+    remote.network = everywhere(vec![SettingValue::CookieFile(file.clone()), header]);
     for (mode, cookie) in [(Mode::Serve, "first-cookie"), (Mode::OldProtocol, "second-cookie")] {
         server.set(mode);
         write(cookie);
@@ -146,7 +148,7 @@ async fn cookies_and_headers_reach_our_server_by_both_clients_and_no_other() {
     std::fs::write(&file, "Set-Cookie: o=third-cookie\n").unwrap();
     let error = sync(&Volume::new().engine(remote.clone())).await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().contains("line 1 of the cookie file")), ("auth", true), "{error}");
-    // Somebody is asked for and the cookie did not do: that is no "none are configured".
+    // A cookie was sent and refused, so the error is not "none are configured".
     write("fourth-cookie");
     server.require(Some(("ada", "nobody-knows-it")));
     let error = sync(&Volume::new().engine(remote.clone())).await.unwrap_err();
@@ -180,44 +182,44 @@ async fn a_github_app_gets_a_token_and_a_new_one_before_it_ends() {
     server.require(Some(("-", "installation-token-0")));
     let engine = volume.engine(remote(&api));
     synced(&engine, &repo.head(), "one").await;
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     assert_eq!(api.asked().len(), 1, "a token that lives is used again");
-    // One that was revoked is not, however long it would have lived.
+    // A revoked token is not used, however long it would have been valid.
     server.require(Some(("-", "installation-token-1")));
-    let error = engine.look().await.unwrap_err();
+    let error = engine.ls_remote().await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     assert_eq!(api.asked().len(), 2);
     server.require(Some(("-", "installation-token-0")));
 
-    // 29 seconds are too few to begin a fetch with; 31 are enough.
+    // 29 seconds are too few for a fetch; 31 are enough.
     for (lives, asked) in [(29, 2), (40, 1)] {
         let api = github(public.clone(), lives).await;
         let mut remote = remote(&api);
         let calls = counting(&mut remote);
         let engine = Volume::new().engine(remote);
         server.require(None);
-        engine.look().await.unwrap();
-        engine.look().await.unwrap();
+        engine.ls_remote().await.unwrap();
+        engine.ls_remote().await.unwrap();
         assert_eq!(api.asked().len(), asked, "{lives}");
         assert_eq!(*calls.lock().unwrap(), vec![(Call::AppToken, true); asked]);
     }
 
-    // The key is read anew; one that is not the App's is refused, and none of it is told.
+    // The key is read again. One that is not the App's is refused, and the error shows nothing of it.
     server.require(Some(("-", "installation-token-0")));
     std::fs::write(&file, other.private_key_to_pem().unwrap()).unwrap();
     let api = github(public.clone(), 3600).await;
     let mut wrong = remote(&api);
     let calls = counting(&mut wrong);
     let engine = Volume::new().engine(wrong);
-    let error = engine.look().await.unwrap_err();
+    let error = engine.ls_remote().await.unwrap_err();
     let words = format!("{error} {error:?}");
     assert!(matches!(error, Error::AppToken { .. }) && words.contains("could not be decoded"), "{words}");
     std::fs::write(&file, "no key at all").unwrap();
-    let error = engine.look().await.unwrap_err();
+    let error = engine.ls_remote().await.unwrap_err();
     assert!(format!("{error:?}").contains("no RSA key") && error.kind() == "auth", "{error:?}");
     std::fs::write(&file, PKey::from_rsa(key).unwrap().private_key_to_pem_pkcs8().unwrap()).unwrap();
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     let worked: Vec<bool> = calls.lock().unwrap().iter().map(|(_, worked)| *worked).collect();
     assert_eq!(worked, [false, false, true]);
 }

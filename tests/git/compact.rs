@@ -1,4 +1,4 @@
-//! Compaction of the store: what goes, what stays, and what happens meanwhile.
+//! Compaction of the store: the objects that go, those that stay, and fetches meanwhile.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn names(folder: &Path) -> Vec<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// No folder, hidden index or half a pack is left of a compaction.
+/// Asserts that a compaction left no folder, hidden index or unfinished pack.
 pub fn assert_tidy(store: &Path) {
     let top = names(store);
     assert!(!top.iter().any(|name| name.starts_with("pushsync-compact-")), "{top:?}");
@@ -61,7 +61,7 @@ async fn a_shallow_store_keeps_what_may_be_needed_and_nothing_else() {
         commits.push(repo.push_file("index.html", &page, "Another"));
         synced(&engine, &commits[number], &page).await;
     }
-    // As a submodule's commit would be kept; it is unrelated, and its tree has a submodule of its own.
+    // Like a submodule's commit: it is unrelated, and its tree has a submodule of its own.
     repo.orphan("module");
     let gitlink = format!("160000,{},inner", "5".repeat(40));
     repo.git(&["update-index", "--add", "--cacheinfo", &gitlink]);
@@ -72,7 +72,7 @@ async fn a_shallow_store_keeps_what_may_be_needed_and_nothing_else() {
     let done = full(&engine, &[&commits[2]]).await;
     assert!(done.full && done.packs_after == 1 && done.packs_before >= 8, "{done:?}");
     assert!(done.bytes_after * 3 / 2 < done.bytes_before, "{done:?}");
-    // Published, the one before (refs), a tree in its grace (told), the submodule.
+    // The published commit and the one before (refs), a replaced tree (`keep`), the submodule.
     for commit in [&commits[7], &commits[6], &commits[2], &module] {
         git(&store, &["archive", "--output=/dev/null", commit]);
     }
@@ -81,7 +81,7 @@ async fn a_shallow_store_keeps_what_may_be_needed_and_nothing_else() {
     }
     git(&store, &["fsck", "--no-dangling"]);
 
-    // Life goes on: a push, a way back to what was kept, and one to what was dropped.
+    // Fetches continue: a push, a return to a kept commit, and one to a dropped commit.
     let next = repo.head();
     repo.git(&["push", "--quiet", "--force", "origin", "HEAD:main"]);
     assert_eq!(sync(&engine).await.unwrap().commit, oid(&next));
@@ -129,7 +129,7 @@ async fn whole_histories_stay_whole_and_what_a_force_push_left_goes() {
         assert!(!has(engine.store(), &lost), "nothing names it");
     }
     assert_eq!((shallow_lines(all.store()), shallow_lines(five.store())), (0, 1));
-    // A second one finds nothing to change.
+    // A second compaction changes nothing.
     let done = full(&all, &[]).await;
     assert_eq!((done.packs_before, done.bytes_before), (done.packs_after, done.bytes_after));
     let next = repo.push_file("index.html", "next\n", "Next");
@@ -175,7 +175,7 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
                 match engine.compact(Effort::Full, vec![]).await {
                     Ok(Some(_)) => _ = done.fetch_add(1, Ordering::Relaxed),
                     Ok(None) => {}
-                    // Somebody went back to what was about to go.
+                    // A fetch returned to a commit that was about to be dropped.
                     Err(error) => {
                         assert_eq!(error.kind(), "compaction", "{error:?}");
                         given_up += 1;
@@ -188,16 +188,16 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
     });
     let patience = Instant::now() + PATIENCE * 3;
     let mut number = 0;
-    // The thread that writes has the lowest priority: where others want the processor it takes more pushes.
+    // The thread that writes has the lowest priority: on a busy machine it takes more pushes.
     while number < 40 || (done.load(Ordering::Relaxed) == 0 && Instant::now() < patience) {
         number += 1;
         let page = format!("page {number}\n");
         let commit = repo.push_file("index.html", &page, "Another");
-        // Not with fsck: git's does not expect packs to go meanwhile.
+        // git's fsck does not expect packs to go meanwhile, so it is not used here.
         assert_eq!(sync(&engine).await.unwrap().commit, oid(&commit));
         git(engine.store(), &["archive", "--output=/dev/null", &commit]);
         commits.push(oid(&commit));
-        // What is not there any more has to be fetched; what is must be whole when we are told so.
+        // A dropped commit has to be fetched again; one that is reported as present must be complete.
         let back = commits[fastrand::usize(..commits.len())];
         assert_eq!(engine.fetch(Want::Commit(back)).await.unwrap().commit, back);
         git(engine.store(), &["archive", "--output=/dev/null", &back.to_string()]);
@@ -211,7 +211,7 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
 }
 
 #[tokio::test]
-async fn who_reads_the_old_packs_goes_on_reading() {
+async fn readers_of_the_old_packs_are_not_disturbed() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
@@ -220,7 +220,7 @@ async fn who_reads_the_old_packs_goes_on_reading() {
         repo.write(&format!("file {number}"), format!("{number}").repeat(5000));
         synced(&engine, &repo.push_file("index.html", "x\n", "Another"), "x").await;
     }
-    // One that has opened some of the packs, and one that has only listed them.
+    // One reader has opened some of the packs, another has only listed them.
     let (warm, cold) =
         (git2::Repository::open_bare(engine.store()).unwrap(), git2::Repository::open_bare(engine.store()).unwrap());
     let head = oid(&repo.head());
@@ -237,7 +237,7 @@ async fn who_reads_the_old_packs_goes_on_reading() {
 }
 
 #[tokio::test]
-async fn what_a_killed_compaction_left_is_put_right() {
+async fn leftovers_of_a_killed_compaction_are_cleaned_up() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
@@ -246,7 +246,7 @@ async fn what_a_killed_compaction_left_is_put_right() {
     let store = engine.store().to_owned();
     let folder = store.join("objects/pack");
     let stem = names(&folder).into_iter().find_map(|name| name.strip_suffix(".idx").map(str::to_owned)).unwrap();
-    // Killed while the old packs were out of sight, in the middle of writing, and in the middle of removing.
+    // Kills while the old packs are hidden, in the middle of writing, and in the middle of removing.
     fs::rename(folder.join(format!("{stem}.idx")), folder.join(format!("{stem}.idx.aside"))).unwrap();
     fs::create_dir_all(store.join("pushsync-compact-1-2/objects/pack")).unwrap();
     fs::write(folder.join("pack-11.pack"), "half").unwrap();
@@ -264,7 +264,7 @@ async fn what_a_killed_compaction_left_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_not_there_or_small_is_let_be() {
+async fn a_missing_or_small_store_is_left_alone() {
     let repo = Repo::new();
     let volume = Volume::new();
     let engine = volume.engine(options(&repo.file_url()));

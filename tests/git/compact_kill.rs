@@ -15,13 +15,13 @@ use crate::support::repo::Repo;
 const ROUNDS: usize = 30;
 const STORE: &str = "PUSHSYNC_TEST_STORE";
 
-/// Not a test: what the test below starts as a process of its own, and kills.
+/// Not a test: the process that the test below starts and kills.
 #[tokio::test]
 #[ignore = "started by the test that kills it"]
 async fn child_compacts_the_store() {
     let Some(store) = std::env::var_os(STORE) else { return };
     let engine = Engine::new(options("/nowhere"), PathBuf::from(store));
-    // Clears what the process before left; that is not what takes long.
+    // Cleans up after the process before, which is not measured here.
     let _ = engine.resolve_prefix("0000").await;
     println!("\nBEGIN");
     let done = engine.compact(Effort::Full, vec![]).await.unwrap().expect("there is something to do");
@@ -41,7 +41,7 @@ async fn thirty_kills_in_the_middle_of_a_compaction_leave_a_whole_store_each_tim
     let mut typical = Duration::from_millis(100);
     let (mut killed, mut left) = (0, 0);
     for round in 0..ROUNDS {
-        // Another process than the one before, as far as the store can tell.
+        // A new engine cleans up like a new process.
         let engine = volume.engine(options(&server.url("site.git")));
         for push in 0..4 {
             repo.write(&format!("d{push}/more"), format!("{round} {}", fastrand::u64(..)).repeat(500));

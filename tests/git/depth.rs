@@ -21,7 +21,7 @@ fn count(engine: &Engine) -> String {
     git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"])
 }
 
-/// Deeper, to the beginning and back, both with and without a push in between.
+/// Changes the depth to a larger one, to all history and back, with and without a push in between.
 async fn changes(repo: &Repo, remote: RemoteOptions) {
     let volume = Volume::new();
     let all = repo.git(&["rev-list", "--count", "HEAD"]);
@@ -40,7 +40,7 @@ async fn changes(repo: &Repo, remote: RemoteOptions) {
             assert_eq!(count(&engine), expected.to_string(), "depth {depth}, push {push}");
             assert_whole(engine.store(), &head);
             assert_eq!(depth == 0, shallow_lines(engine.store()) == 0, "depth {depth}, push {push}");
-            // The next push, and what is dropped then, must not change that.
+            // Neither the next push nor a compaction may change that.
             engine.compact(Effort::Full, vec![]).await.unwrap().expect("there is something to do");
             assert_eq!(count(&engine), expected.to_string(), "depth {depth}, push {push}, compacted");
             assert_whole(engine.store(), &head);
@@ -91,7 +91,7 @@ async fn and_over_ssh() {
 async fn a_folder_is_followed_as_deep_as_asked_and_the_rest_is_dropped() {
     let repo = history();
     let first = repo.git(&["rev-list", "--max-parents=0", "HEAD"]);
-    // A branch from before the end of our history, with what only that past has: libgit2 leaves that out.
+    // A branch from before the shallow boundary, with files that only the older history has: libgit2 leaves them out.
     repo.write("only-then.html", "only then\n");
     repo.commit("With a file");
     repo.branch("side");
@@ -119,7 +119,7 @@ async fn a_folder_is_followed_as_deep_as_asked_and_the_rest_is_dropped() {
         synced(&engine, &commit, &page).await;
         assert_eq!(count(&engine), "2");
     }
-    // The file that was dropped comes back by a merge of the old branch.
+    // A merge of the old branch brings the dropped file back.
     repo.git(&["merge", "--quiet", "--no-ff", "--message", "Merge the side", "-X", "theirs", "side"]);
     repo.push_file("only-then.html", "only then\n", "Again");
     let merged = repo.head();

@@ -1,4 +1,4 @@
-//! Remotes that are down, slow, lying or locked: each a distinct error, none the end.
+//! Remotes that are down, slow, hostile or locked: each has an error of its own, and syncing continues.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::repo::Repo;
 
 const PASSWORD: &str = "analytical-engine-1843";
 
-/// The whole chain, as `sync` prints it, and the debug form, as a careless line might.
+/// The whole chain, as `sync` prints it, and the debug form, which a log line might contain.
 fn words(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut cause = std::error::Error::source(error);
@@ -23,7 +23,7 @@ fn words(error: &Error) -> String {
     text
 }
 
-/// One account for everything on the server.
+/// An account for everything on the server.
 fn ada(server: &GitHttp, password: Password) -> Vec<Account> {
     vec![Account { scope: Scope::parse(&server.url("")).unwrap(), username: Some("ada".into()), password }]
 }
@@ -77,8 +77,8 @@ async fn every_fault_has_its_name_tells_no_secret_and_passes() {
     assert_eq!(failure(&wrong).await.kind(), "not_found");
     let https = volume.engine(options(&url.replace("http://", "https://")));
     assert_eq!(failure(&https).await.kind(), "tls");
-    let nobody = volume.engine(options(&format!("http://ada:{PASSWORD}@host.invalid/site.git")));
-    assert_eq!(failure(&nobody).await.kind(), "dns");
+    let unknown_host = volume.engine(options(&format!("http://ada:{PASSWORD}@host.invalid/site.git")));
+    assert_eq!(failure(&unknown_host).await.kind(), "dns");
     synced(&engine, &commit, "cut 500").await;
 }
 
@@ -96,9 +96,9 @@ async fn a_server_that_drips_or_falls_silent_is_given_up_and_the_next_call_works
         assert_eq!((error.kind(), error.retry()), ("timeout", Retry::Soon), "{mode:?}: {error:?}");
         assert!(started.elapsed() < Duration::from_secs(20), "{mode:?}");
         server.set(Mode::Serve);
-        // The same engine, on a thread of its own by now.
+        // The engine uses a new thread by now.
         synced(&patient, &repo.head(), "one").await;
-        hasty.look().await.unwrap();
+        hasty.ls_remote().await.unwrap();
     }
 }
 
@@ -147,13 +147,13 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     assert_eq!(failure(&engine).await.kind(), "redirect");
     assert_eq!(thief.requests(), 0);
 
-    // The same address, another port: libgit2 goes there, our password does not.
+    // The same host, another port: libgit2 connects there, but the password is not sent.
     server.set(Mode::Redirect(format!("http://{}", thief.address())));
     let error = failure(&engine).await;
     assert_eq!(error.kind(), "redirect", "{error:?}");
     assert!(thief.seen().iter().all(|seen| !seen.credentials), "{:?}", thief.seen());
 
-    // Not even after they were shown to the right one.
+    // Not even after the configured server got the credentials.
     server.require(Some(("ada", PASSWORD)));
     server.set(Mode::Redirect(format!("http://localhost:{}", thief.address().port())));
     let before = thief.requests();
@@ -165,11 +165,11 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
 }
 
 #[tokio::test]
-async fn an_empty_repository_is_told_until_something_is_pushed() {
+async fn an_empty_repository_is_reported_until_the_first_push() {
     let repo = Repo::empty();
     let server = GitHttp::start(&repo.root());
     let engine = Volume::new().engine(options(&server.url("site.git")));
-    let error = engine.look().await.unwrap_err();
+    let error = engine.ls_remote().await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), ("empty_repository", Retry::NextPoll));
     let first = repo.push_file("index.html", "one\n", "First");
     synced(&engine, &first, "one").await;

@@ -1,4 +1,4 @@
-//! Following a ref through everything that can happen to it, over http and from a path.
+//! Following a ref through all its changes, over HTTP and from a path.
 
 use pushsync::git::{Reference, Want};
 
@@ -13,7 +13,7 @@ async fn pushes_force_pushes_and_a_repository_replaced_over_http() {
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
 
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     assert_eq!(look.full_ref.as_deref(), Some("refs/heads/main"));
     assert_eq!(look.default_branch.as_deref(), Some("refs/heads/main"));
     let first = synced(&engine, &repo.head(), "one").await;
@@ -80,7 +80,7 @@ async fn the_store_stays_small_at_every_depth() {
             assert!((1..=2).contains(&shallow_lines(engine.store())), "{depth}");
         }
     }
-    // A store that was shallow gets its history when the depth is lifted.
+    // A shallow store gets the whole history when the depth becomes 0.
     let (_, _, volume) = &engines[0];
     let mut all = options(&server.url("site.git"));
     all.depth = 0;
@@ -104,7 +104,7 @@ async fn a_ref_that_goes_back_needs_no_network_and_leaves_a_sound_store() {
         synced(&engine, &commit, &page).await;
         commits.push(commit);
     }
-    // Its root left the shallow file two syncs ago.
+    // The boundary of that commit left the shallow file two syncs ago.
     repo.git(&["reset", "--quiet", "--hard", &commits[0]]);
     repo.force_push();
     let back = synced(&engine, &commits[0], "page 0").await;
@@ -112,7 +112,7 @@ async fn a_ref_that_goes_back_needs_no_network_and_leaves_a_sound_store() {
     let on = repo.push_file("index.html", "on from there\n", "On");
     synced(&engine, &on, "on from there").await;
 
-    // A pin far back, and on again.
+    // A pin far back, and then the next push.
     assert_eq!(engine.fetch(Want::Commit(oid(&commits[1]))).await.unwrap().objects, 0);
     let further = repo.push_file("index.html", "further\n", "Further");
     synced(&engine, &further, "further").await;
@@ -121,9 +121,9 @@ async fn a_ref_that_goes_back_needs_no_network_and_leaves_a_sound_store() {
 }
 
 #[tokio::test]
-async fn names_that_are_no_text_or_could_move_a_cursor_are_passed_over() {
+async fn names_that_are_not_text_or_contain_control_characters_are_skipped() {
     let repo = Repo::new();
-    // As git would write them; a packed file takes names that the command line of a test cannot spell.
+    // Written like git's; a packed file can have names that a command line cannot contain.
     let mut packed = b"# pack-refs with: peeled fully-peeled sorted \n".to_vec();
     for name in [b"refs/heads/a\xe2\x80\xaeb".as_slice(), b"refs/heads/caf\xe9"] {
         packed.extend([repo.head().as_bytes(), b" ", name, b"\n"].concat());
@@ -135,7 +135,7 @@ async fn names_that_are_no_text_or_could_move_a_cursor_are_passed_over() {
     synced(&volume.engine(options(&server.url("site.git"))), &repo.head(), "one").await;
     let mut other = options(&server.url("site.git"));
     other.reference = Reference::Name("caf".into());
-    let error = volume.engine(other).look().await.unwrap_err().to_string();
+    let error = volume.engine(other).ls_remote().await.unwrap_err().to_string();
     assert_eq!(error, "couldn't find remote ref caf; it has `main`");
 }
 
@@ -160,7 +160,7 @@ async fn branches_and_tags_are_followed_by_name() {
     assert_ne!(tag_object, release);
     synced(&follow(Reference::Name("light".into())), &release, "release").await;
     let annotated = follow(Reference::Full("refs/tags/v1".into()));
-    let look = annotated.look().await.unwrap();
+    let look = annotated.ls_remote().await.unwrap();
     assert_eq!((look.commit, look.full_ref.as_deref()), (oid(&release), Some("refs/tags/v1")));
     synced(&annotated, &release, "release").await;
 
@@ -170,14 +170,14 @@ async fn branches_and_tags_are_followed_by_name() {
     synced(&follow(Reference::Name("light".into())), &moved, "moved").await;
     synced(&annotated, &moved, "moved").await;
 
-    // A branch hides a tag of the same name.
+    // A branch hides a tag with the same name.
     repo.checkout("main");
     repo.branch("v1");
     repo.git(&["push", "--quiet", "origin", "refs/heads/v1"]);
     synced(&follow(Reference::Name("v1".into())), &main, "one").await;
 
     repo.delete_remote("refs/heads/release");
-    let gone = follow(Reference::Name("release".into())).look().await.unwrap_err();
+    let gone = follow(Reference::Name("release".into())).ls_remote().await.unwrap_err();
     assert_eq!(gone.kind(), "ref_missing");
     assert!(
         gone.to_string().contains("couldn't find remote ref release;") && gone.to_string().contains("`main`"),
@@ -191,7 +191,7 @@ async fn branches_and_tags_are_followed_by_name() {
 }
 
 #[tokio::test]
-async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
+async fn a_ref_that_vanishes_before_the_fetch_is_reported() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
@@ -200,15 +200,16 @@ async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
     let engine = volume.engine(remote);
     repo.branch("other");
     repo.push_file("index.html", "two\n", "Second");
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     repo.delete_remote("refs/heads/other");
     repo.bare_git(&["prune", "--expire=now"]);
     let error = engine.fetch(Want::Seen(look)).await.unwrap_err();
     assert_eq!(error.kind(), "ref_missing");
 
-    // One that moves in between: protocol v2 asks for the commit that was seen, and gets it as long as it is there …
+    // The ref moves in between: over protocol v2 the resolved commit is requested, and served as long as the remote
+    // has it …
     repo.git(&["push", "--quiet", "origin", "other"]);
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     let seen = look.commit;
     repo.write("index.html", "three\n");
     let newer = repo.amend("Second, better");
@@ -217,13 +218,13 @@ async fn a_ref_that_vanishes_between_look_and_fetch_is_told() {
         Volume::new().engine(engine.options().clone()).fetch(Want::Seen(look.clone())).await.unwrap().commit,
         seen
     );
-    // … and what the ref has become when it is not.
+    // … and the ref's current value is requested once it has not.
     repo.bare_git(&["prune", "--expire=now"]);
     assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer));
     assert_whole(engine.store(), &newer);
 }
 
-/// The remote loses what no ref of it leads to.
+/// Makes the remote drop all unreachable objects.
 fn let_go(repo: &Repo) {
     repo.bare_git(&["reflog", "expire", "--expire=now", "--all"]);
     repo.bare_git(&["prune", "--expire=now"]);
@@ -245,7 +246,7 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
         sync(&engine).await.unwrap();
 
         repo.push_file("index.html", "two\n", "Second");
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         repo.write("index.html", "three\n");
         let newer = repo.amend("Second, better");
         repo.force_push();
@@ -253,7 +254,7 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
         let (asked, connections) = (server.requests(), server.wire().0);
         assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{filter:?}");
         let methods: Vec<String> = server.seen()[asked..].iter().map(|seen| seen.method.clone()).collect();
-        // What a filter needs to know of the server was asked before.
+        // The capabilities were requested for the filter before.
         let expected = if filter.is_some() { "POST POST" } else { "POST GET POST" };
         assert_eq!((methods.join(" ").as_str(), server.wire().0 - connections), (expected, 0));
         assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), newer);
@@ -263,9 +264,9 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
             assert_whole(engine.store(), &newer);
         }
 
-        // One that is gone is told as that, also there.
+        // A ref that was deleted is reported as such.
         repo.push_file("index.html", "four\n", "Third");
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         repo.git(&["push", "--quiet", "origin", "HEAD~1:refs/heads/elsewhere"]);
         repo.set_remote_head("refs/heads/elsewhere");
         repo.delete_remote("refs/heads/main");
@@ -278,9 +279,12 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
 }
 
 #[tokio::test]
-async fn what_the_question_by_name_meets_is_not_held_against_the_server() {
-    let mut lies: Vec<(&str, Option<&[u8]>)> =
-        vec![("nothing", Some(b"")), ("a pack for nobody", Some(b"000dpackfile\n0000")), ("no", Some(b"000aERR no"))];
+async fn a_failed_request_by_ref_name_does_not_count_against_the_server() {
+    let mut lies: Vec<(&str, Option<&[u8]>)> = vec![
+        ("nothing", Some(b"")),
+        ("a pack without a list", Some(b"000dpackfile\n0000")),
+        ("no", Some(b"000aERR no")),
+    ];
     lies.push(("a tag", None));
     for (name, lie) in lies {
         let repo = Repo::new();
@@ -300,7 +304,7 @@ async fn what_the_question_by_name_meets_is_not_held_against_the_server() {
         repo.write("index.html", "two\n");
         repo.commit("Second");
         release("HEAD");
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         repo.write("index.html", "three\n");
         let newer = repo.amend("Second, better");
         if lie.is_some() {
@@ -314,9 +318,9 @@ async fn what_the_question_by_name_meets_is_not_held_against_the_server() {
         }
         assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{name}");
         assert_whole(engine.store(), &newer);
-        // It is still asked in version 2.
+        // Version 2 is still used.
         let asked = server.requests();
-        assert_eq!(engine.look().await.unwrap().commit, oid(&newer), "{name}");
+        assert_eq!(engine.ls_remote().await.unwrap().commit, oid(&newer), "{name}");
         assert_eq!(
             server.seen()[asked..].iter().map(|seen| seen.method.as_str()).collect::<Vec<_>>(),
             ["POST"],
@@ -337,16 +341,16 @@ async fn more_history_of_a_commit_that_is_gone_is_not_that_of_another() {
     let mut remote = options(&server.url("site.git"));
     let seen = sync(&volume.engine(remote.clone())).await.unwrap().commit;
 
-    // Another process, which is to have more of it.
+    // A new process with a larger depth.
     remote.depth = 3;
     let engine = volume.engine(remote);
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     repo.write("index.html", "other\n");
     repo.amend("Before, better");
     repo.force_push();
     let_go(&repo);
     let deadline = tokio::time::Instant::now() + engine.options().timeout;
-    assert_eq!(engine.fit(Want::Seen(look), deadline).await, None);
+    assert_eq!(engine.adjust_depth(Want::Seen(look), deadline).await, None);
     assert_eq!(git(engine.store(), &["rev-parse", "refs/pushsync/head"]), seen.to_string());
 }
 
@@ -360,16 +364,16 @@ async fn a_head_that_is_detached_or_points_elsewhere_is_followed() {
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
-    assert_eq!(engine.look().await.unwrap().full_ref.as_deref(), Some("refs/heads/trunk"));
+    assert_eq!(engine.ls_remote().await.unwrap().full_ref.as_deref(), Some("refs/heads/trunk"));
     synced(&engine, &second, "two").await;
 
     repo.bare_git(&["update-ref", "--no-deref", "HEAD", &first]);
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     assert_eq!((look.full_ref.as_deref(), look.default_branch), (Some("HEAD"), None));
     synced(&engine, &first, "one").await;
 
     repo.set_remote_head("refs/heads/nowhere");
-    assert_eq!(engine.look().await.unwrap_err().kind(), "ref_missing");
+    assert_eq!(engine.ls_remote().await.unwrap_err().kind(), "ref_missing");
 }
 
 #[tokio::test]
@@ -384,10 +388,10 @@ async fn a_hash_needs_a_server_that_gives_it_out() {
     let engine = volume.engine(pinned);
 
     let requests = server.requests();
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     assert_eq!((look.commit, look.full_ref.clone(), server.requests()), (oid(&first), None, requests));
 
-    // In version 0 a server gives out only what a ref leads to, unless it is told otherwise; in version 2 all that it has.
+    // In version 0 a server by default serves only reachable commits; in version 2 all that it has.
     server.set(Mode::OldProtocol);
     let loose = repo.bare_git(&["commit-tree", "-m", "No ref leads here", &format!("{first}^{{tree}}")]);
     let error = engine.fetch(Want::Commit(oid(&loose))).await.unwrap_err();
@@ -423,7 +427,7 @@ async fn paths_and_file_urls_are_remotes_too() {
     for url in [repo.file_url(), repo.bare().display().to_string()] {
         let volume = Volume::new();
         let engine = volume.engine(options(&url));
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         assert_eq!(look.default_branch.as_deref(), Some("refs/heads/main"));
         synced(&engine, &repo.head(), &repo.show(&repo.head(), "index.html")).await;
         let next = repo.push_file("index.html", format!("next {url}\n"), "Next");
@@ -433,13 +437,13 @@ async fn paths_and_file_urls_are_remotes_too() {
         synced(&Volume::new().engine(pinned), &first, "one").await;
         let mut missing = options(&url);
         missing.reference = Reference::Name("nothing".into());
-        assert_eq!(Volume::new().engine(missing).look().await.unwrap_err().kind(), "ref_missing");
+        assert_eq!(Volume::new().engine(missing).ls_remote().await.unwrap_err().kind(), "ref_missing");
     }
     let empty = Repo::empty();
-    let error = Volume::new().engine(options(&empty.file_url())).look().await.unwrap_err();
+    let error = Volume::new().engine(options(&empty.file_url())).ls_remote().await.unwrap_err();
     assert_eq!(error.kind(), "empty_repository", "{error:?}");
     for nothing in ["/nowhere/at/all.git".to_owned(), repo.root().display().to_string()] {
-        let error = Volume::new().engine(options(&nothing)).look().await.unwrap_err();
+        let error = Volume::new().engine(options(&nothing)).ls_remote().await.unwrap_err();
         assert_eq!(error.kind(), "not_found", "{nothing}: {error:?}");
     }
 }

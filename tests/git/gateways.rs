@@ -1,4 +1,4 @@
-//! Servers and gateways with habits: what git takes from them is taken here, too.
+//! Servers and gateways with unusual behavior that git accepts.
 
 use super::{Volume, assert_whole, options, sync, synced};
 use crate::support::gateway::{Gateway, Habit};
@@ -6,7 +6,7 @@ use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
 #[tokio::test]
-async fn what_git_takes_from_old_servers_and_gateways_is_taken_in_both_versions() {
+async fn responses_of_old_servers_and_gateways_that_git_accepts_are_accepted_in_both_versions() {
     for habit in [Habit::EndsWithConnection, Habit::OtherType, Habit::NoType] {
         for mode in [Mode::Serve, Mode::OldProtocol] {
             let repo = Repo::new();
@@ -30,13 +30,13 @@ async fn a_post_that_is_forbidden_before_a_get_is_sent_once_more_behind_one() {
     let gateway = Gateway::start(server.address(), Habit::GetFirst).await;
     let volume = Volume::new();
     let engine = volume.engine(options(&gateway.url("site.git")));
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     assert_eq!(gateway.methods(), ["POST", "GET", "POST"]);
     synced(&engine, &repo.head(), "one").await;
-    // A refusal that a GET does not help against stays one, after one try.
+    // A refusal that a GET does not change is final after one attempt.
     let refused = GitHttp::start(&repo.root());
     refused.set(Mode::Status(403));
-    let error = Volume::new().engine(options(&refused.url("site.git"))).look().await.unwrap_err();
+    let error = Volume::new().engine(options(&refused.url("site.git"))).ls_remote().await.unwrap_err();
     assert_eq!((error.kind(), refused.requests()), ("auth", 2), "{error:?}");
 }
 

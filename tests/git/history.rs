@@ -1,4 +1,4 @@
-//! What is said about commits and the way between them.
+//! Descriptions of commits, and of those between two others.
 
 use super::{Volume, oid, options, sync};
 use crate::support::git_http::GitHttp;
@@ -36,7 +36,7 @@ async fn a_commit_is_described_without_what_could_move_a_cursor() {
 }
 
 #[tokio::test]
-async fn whole_histories_count_and_tell_rewriting() {
+async fn complete_histories_yield_counts_and_detect_rewriting() {
     let repo = Repo::new();
     let volume = Volume::new();
     let mut all = options(&repo.file_url());
@@ -63,7 +63,7 @@ async fn whole_histories_count_and_tell_rewriting() {
     let back = engine.span(Some(new), old).await.unwrap();
     assert_eq!((back.count, back.rewritten), (Some(0), true));
     assert_eq!(back.commits[0].id, old);
-    // The history is whole, so a commit that is not in it is no ancestor, whatever it was.
+    // The history is complete, so a commit that is not in it is no ancestor.
     for (unknown, rewritten) in [(None, false), (Some(oid(&"1".repeat(40))), true)] {
         let span = engine.span(unknown, new).await.unwrap();
         assert_eq!((span.count, span.rewritten, span.commits.len()), (None, rewritten, 1));
@@ -112,18 +112,18 @@ async fn shallow_histories_do_not_claim_what_they_cannot_know() {
     let span = at_three.span(Some(old), new).await.unwrap();
     assert_eq!((span.count, span.rewritten, span.commits.len()), (Some(1), false, 1));
 
-    // Amended: with depth 3 both lead to the same parent, which proves it.
+    // An amended commit: at depth 3 both have the same parent, which proves it.
     let amended = oid(&repo.amend("Next, again"));
     repo.force_push();
     sync(&at_one).await.unwrap();
     sync(&at_three).await.unwrap();
     let span = at_one.span(Some(new), amended).await.unwrap();
-    // Both name the same parent, so neither descends from the other; how many commits lie between stays unknown.
+    // Both have the same parent, so neither descends from the other; the number of commits between them stays unknown.
     assert_eq!((span.count, span.rewritten), (None, true));
     let span = at_three.span(Some(new), amended).await.unwrap();
     assert_eq!((span.count, span.rewritten), (Some(1), true));
 
-    // Further than the depth: unknown again.
+    // Beyond the depth it is unknown again.
     for _ in 0..6 {
         repo.commit("Far");
     }

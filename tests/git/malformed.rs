@@ -1,4 +1,4 @@
-//! A commit that libgit2 cannot parse: git checks it out, so it is followed, over every transport.
+//! A commit that libgit2 cannot parse: git checks it out, so it is followed over every transport.
 
 use pushsync::git::Error;
 
@@ -33,7 +33,7 @@ async fn a_commit_with_a_broken_author_line_is_followed_over_every_transport_and
         let head = engine.commit(oid(&broken)).await.unwrap();
         assert_eq!((head.subject.as_str(), head.author.as_str()), ("Imported", "Ada Lovelace"), "{transport}");
         engine.span(Some(oid(&first)), oid(&broken)).await.unwrap();
-        // On top of it, and away from it, pushes go on.
+        // Pushes on top of it, and away from it, continue to work.
         let next = repo.push_file("index.html", "mended\n", "Mended");
         assert_eq!(sync(&engine).await.unwrap().commit, oid(&next), "{transport}");
         assert!(!engine.store().with_file_name("repo.git.damaged").exists(), "{transport}: the store was thrown away");
@@ -41,7 +41,7 @@ async fn a_commit_with_a_broken_author_line_is_followed_over_every_transport_and
 }
 
 #[tokio::test]
-async fn a_commit_without_a_tree_is_told_and_is_no_damage_of_the_store() {
+async fn a_commit_without_a_tree_is_reported_and_is_no_damage_of_the_store() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();

@@ -1,4 +1,4 @@
-//! How large the store gets when commit after commit is synced. Not run by default; `scripts/measure-store` prints the table.
+//! The size of the store after many syncs. Not run by default; `scripts/measure-store` prints the table.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::git_http::GitHttp;
 use crate::support::pushes::{made, show, size};
 use crate::support::repo::Repo;
 
-/// Syncs every commit, and compacts after each as a sidecar does, and prints the line of a table.
+/// Syncs every commit, compacts after each as the sidecar does, and prints the lines of a table.
 async fn measure(pushes: u32, depth: u32, compacts: bool) {
     let repo = Repo::empty();
     let commits = made(&repo, pushes);

@@ -1,4 +1,4 @@
-//! Git against real remotes: http, ssh and files.
+//! The git area against real remotes: HTTP, ssh and paths.
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,7 +38,7 @@ mod tls;
 mod v2;
 mod v2_lies;
 
-/// Options as a sidecar has them by default, but for the timeout.
+/// Default options with a short time-out.
 fn options(url: &str) -> RemoteOptions {
     RemoteOptions {
         url: RemoteUrl::parse(url).unwrap(),
@@ -54,7 +54,7 @@ fn options(url: &str) -> RemoteOptions {
     }
 }
 
-/// A volume of its own for a store.
+/// A volume for one store.
 struct Volume(TempDir);
 
 impl Volume {
@@ -67,15 +67,15 @@ impl Volume {
     }
 }
 
-/// What every sync does first.
+/// Resolves the ref and fetches, as every sync does.
 async fn sync(engine: &Engine) -> Result<Fetched, Error> {
-    let look = engine.look().await?;
+    let look = engine.ls_remote().await?;
     let fetched = engine.fetch(Want::Seen(look.clone())).await?;
     assert_eq!(fetched.commit, look.commit);
     Ok(fetched)
 }
 
-/// Syncs and has git itself check that the commit is whole and holds this `index.html`.
+/// Syncs, and has git itself check that the commit is complete and has this `index.html`.
 async fn synced(engine: &Engine, commit: &str, page: &str) -> Fetched {
     let fetched = sync(engine).await.unwrap();
     assert_eq!(fetched.commit, oid(commit));

@@ -1,4 +1,4 @@
-//! `--filter` against git's own server: what is downloaded, what is not, and what happens when a file cannot be had.
+//! `--filter` against git's own server: which files are downloaded, which are not, and a file that cannot be fetched.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Volume, assert_whole, git, oid, options, sync};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
-/// 200 files of ten kilobytes that do not compress, in ten folders.
+/// 200 incompressible files of ten kilobytes, in ten folders.
 fn large() -> Repo {
     let repo = Repo::empty();
     let mut random = fastrand::Rng::with_seed(17);
@@ -39,13 +39,13 @@ fn five() -> Arc<Sparse> {
     Arc::new(Sparse::parse(b"/d3/f0\n/d3/f1\n/d3/f2\n/d7/f9\n/d9/f19\n"))
 }
 
-/// What every sync does first, and the files that are missing then.
+/// Resolves the ref and fetches, as every sync does, and then the missing files.
 async fn bring(engine: &Engine, sparse: Option<&Arc<Sparse>>) -> Result<(Fetched, Fetched), Error> {
     let fetched = sync(engine).await?;
     Ok((fetched, engine.fetch_files(fetched.commit, sparse.cloned()).await?))
 }
 
-/// How many files the store has.
+/// Counts the files in the store.
 fn files(store: &Path) -> usize {
     let all = git(store, &["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"]);
     all.lines().filter(|line| *line == "blob").count()
@@ -71,7 +71,7 @@ async fn of_two_hundred_files_only_the_five_that_are_wanted_are_downloaded() {
     assert_eq!((got.objects, files(engine.store())), (5, 5));
     assert!(all > 2_000_000 && some < all / 25, "{some} of {all}");
 
-    // A push: of what it changed only what is wanted is fetched, in one more request; nothing if nothing is.
+    // A push: only its wanted files are fetched, in one more request; none if nothing wanted changed.
     repo.write("d3/f1", "wanted\n");
     repo.push_file("d5/f1", vec![7; 1000], "one that is wanted, one that is not");
     let before = fetches(&server);
@@ -83,7 +83,7 @@ async fn of_two_hundred_files_only_the_five_that_are_wanted_are_downloaded() {
     assert_eq!((got.objects, files(engine.store()), fetches(&server) - before), (0, 6, 2));
     eprintln!("a push of an unwanted file: {} bytes", server.sent() - sent);
 
-    // Other patterns: what they want besides. And once more, in a process that knows nothing yet: no request.
+    // Other patterns fetch the additional files. A new process with the same patterns sends no request.
     let wider = Arc::new(Sparse::parse(b"/d3/\n"));
     let commit = oid(&repo.head());
     assert_eq!(engine.fetch_files(commit, Some(wider.clone())).await.unwrap().objects, 17);
@@ -121,7 +121,7 @@ async fn attributes_and_the_list_of_submodules_come_though_they_are_not_wanted()
     };
     assert!(there("docs/.gitattributes") && there(".gitattributes") && there(".gitmodules"));
     assert!(!there("src/.gitattributes") && !there("src/main.c") && !there("index.html"));
-    // The first file that is wanted in a folder brings what that folder says of it.
+    // The first wanted file of a folder brings the folder's attributes as well.
     repo.push_file("src/read.md", "me\n", "Third");
     let (_, got) = bring(&engine, Some(&wanted)).await.unwrap();
     assert_eq!(got.objects, 2);
@@ -145,7 +145,7 @@ async fn large_files_are_left_out_unless_they_are_wanted() {
         git2::Repository::open_bare(engine.store()).unwrap().find_blob(oid(&id)).is_ok()
     };
     assert!(there("d3/huge") && !there("d1/huge") && there("d1/f1"));
-    // What grows out of a file that is not there is not fetched as a delta, and the rest not once more.
+    // A change of a missing file is not fetched as a delta, and other files are not fetched again.
     repo.write("d1/huge", vec![1; 60_000]);
     repo.push_file("d3/huge", vec![3; 150_000], "Smaller ones");
     let sent = server.sent();
@@ -155,7 +155,7 @@ async fn large_files_are_left_out_unless_they_are_wanted() {
 }
 
 #[tokio::test]
-async fn without_the_filter_what_was_left_out_is_fetched_in_bounded_portions() {
+async fn without_the_filter_missing_files_are_fetched_in_bounded_requests() {
     let repo = Repo::new();
     for number in 0..8_200 {
         repo.write(&format!("many/{}/{number}", number % 50), number.to_string());
@@ -169,7 +169,7 @@ async fn without_the_filter_what_was_left_out_is_fetched_in_bounded_portions() {
     assert_eq!(got.objects, 0);
     let engine = filtering(&volume, &server, None);
     assert!(engine.may_lack_files(first.parse().unwrap()).await.unwrap());
-    // Something old in a new place: the server takes it for known, as we have the commit that it was in.
+    // An old file at a new path: the server omits it, since we have the commit that it was in.
     let moved = repo.git(&["mv", "many/7/7", "moved"]) + &repo.commit("Moved");
     repo.push();
     let before = fetches(&server);
@@ -190,7 +190,7 @@ async fn a_server_without_filters_sends_everything_once() {
     let (fetched, got) = bring(&engine, Some(&five())).await.unwrap();
     assert_eq!((fetched.objects, got.objects), (200 + 10 + 2, 0));
     assert_whole(engine.store(), &fetched.commit.to_string());
-    // It is asked once what it can do.
+    // The capabilities are requested once.
     let asked = |server: &GitHttp| server.seen().iter().filter(|seen| seen.method == "GET").count();
     assert_eq!(asked(&server), 1);
     let second = repo.push_file("d1/f1", "two\n", "Second");
@@ -233,7 +233,7 @@ async fn a_file_that_the_server_lost_or_keeps_back_is_named_as_the_cause() {
     let volume = Volume::new();
     let engine = filtering(&volume, &server, Some("blob:none"));
     let commit = sync(&engine).await.unwrap().commit;
-    // An answer with another file than those that were asked for, and one with none.
+    // A response with another file than those requested, and one with none.
     let line = |data: &[u8]| [format!("{:04x}", data.len() + 4).as_bytes(), data].concat();
     for objects in [vec![repo.git(&["rev-parse", "HEAD:d1/f1"])], vec![]] {
         let pack = super::v2_lies::pack(&repo, &objects.iter().map(String::as_str).collect::<Vec<_>>());
@@ -258,7 +258,7 @@ async fn a_file_that_the_server_lost_or_keeps_back_is_named_as_the_cause() {
     let error = refused(&engine, commit).await;
     assert_eq!(error.kind(), "no_contents", "{error:?}");
     assert!(error.hint().unwrap().contains("git fsck") && error.to_string().contains(&commit.to_string()));
-    // Whoever has it again is asked again.
+    // A server that has the file again is asked again.
     std::fs::rename(&aside, &object).unwrap();
     assert_eq!(engine.fetch_files(commit, Some(five())).await.unwrap().objects, 5);
 }
@@ -278,7 +278,7 @@ async fn a_partial_store_is_compacted_and_fetches_on() {
     let done = engine.compact(Effort::Full, Vec::new()).await.unwrap().unwrap();
     assert!(done.full && done.packs_before > 6 && done.packs_after == 1, "{done:?}");
     assert_eq!(files(engine.store()), 6, "those of the commit and what the one before had instead");
-    // Nothing is missing that was there, as a process finds that remembers nothing; and the next push is no more than that.
+    // No present file is fetched again by a process without state, and the next push fetches only itself.
     let engine = filtering(&volume, &server, Some("blob:none"));
     let before = server.requests();
     assert_eq!(engine.fetch_files(oid(&repo.head()), Some(five())).await.unwrap().objects, 0);
@@ -289,7 +289,7 @@ async fn a_partial_store_is_compacted_and_fetches_on() {
 }
 
 #[tokio::test]
-async fn what_was_left_out_of_the_history_is_fetched_behind_and_only_then_the_mark_goes() {
+async fn filtered_files_of_the_history_are_fetched_before_the_marker_is_removed() {
     let repo = large();
     for number in 0..4 {
         repo.write(&format!("d1/f{number}"), format!("one of {number}\n"));
@@ -303,21 +303,24 @@ async fn what_was_left_out_of_the_history_is_fetched_behind_and_only_then_the_ma
         volume.engine(options)
     };
     bring(&engine(Some("blob:none")), Some(&five())).await.unwrap();
-    assert!(!engine(Some("blob:none")).make_whole().await.unwrap(), "the filter is still asked for");
+    assert!(!engine(Some("blob:none")).complete_partial_clone().await.unwrap(), "the filter is still asked for");
 
     let whole = engine(None);
     bring(&whole, None).await.unwrap();
     let mark = whole.store().join("pushsync-partial");
     server.set(Mode::Status(503));
-    assert!(whole.make_whole().await.is_err() && mark.exists());
-    assert!(!whole.make_whole().await.unwrap(), "not again at once");
+    assert!(whole.complete_partial_clone().await.is_err() && mark.exists());
+    assert!(!whole.complete_partial_clone().await.unwrap(), "not again at once");
     server.set(Mode::Serve);
     let whole = engine(None);
-    assert!(whole.make_whole().await.unwrap() && !mark.exists());
+    assert!(whole.complete_partial_clone().await.unwrap() && !mark.exists());
     assert_eq!(files(whole.store()), 200 + 2 * 2, "of three commits");
     assert_whole(whole.store(), &repo.head());
-    assert!(!whole.may_lack_files(repo.head().parse().unwrap()).await.unwrap() && !whole.make_whole().await.unwrap());
-    // Deltas against what is there are taken again.
+    assert!(
+        !whole.may_lack_files(repo.head().parse().unwrap()).await.unwrap()
+            && !whole.complete_partial_clone().await.unwrap()
+    );
+    // Deltas against present files are accepted again.
     let next = repo.push_file("d3/f1", "next\n", "Next");
     let (fetched, got) = bring(&whole, None).await.unwrap();
     assert_eq!((fetched.objects, got.objects), (4, 0));

@@ -1,6 +1,6 @@
-//! Git through a real proxy: plain, by CONNECT, with a login, by our own client and by libgit2.
+//! A real proxy: plain, by CONNECT, with a login, for the crate's own client and for libgit2.
 
-use pushsync::git::{Network, Proxies, RemoteOptions, What};
+use pushsync::git::{Network, Proxies, RemoteOptions, SettingValue};
 
 use super::tls::everywhere;
 use super::{Volume, options, sync, synced};
@@ -30,7 +30,7 @@ async fn plain_requests_go_through_the_proxy_with_its_login() {
     synced(&Volume::new().engine(through(url, &[with(PASSWORD)], Network::default())), &repo.head(), "one").await;
     assert_eq!(proxy.log(), ["POST http://git.test/site.git/git-upload-pack HTTP/1.1"], "one connection, kept");
 
-    // An older server is reached the same way.
+    // A server with an older protocol is reached through it as well.
     server.set(Mode::OldProtocol);
     let old = through(url, &[with(PASSWORD)], Network::default());
     synced(&Volume::new().engine(old), &repo.head(), "one").await;
@@ -58,7 +58,7 @@ async fn tls_goes_through_the_proxy_unseen() {
     std::fs::write(&ca, authority.pem()).unwrap();
     let with = |password: &str| ("https_proxy", format!("ada:{password}@{}", proxy.address));
     let url = "https://git.test/site.git";
-    let trust = || everywhere(vec![What::CaFile(ca.clone())]);
+    let trust = || everywhere(vec![SettingValue::CaFile(ca.clone())]);
 
     synced(&volume.engine(through(url, &[with(PASSWORD)], trust())), &repo.head(), "one").await;
     assert_eq!(proxy.log(), ["CONNECT git.test:443 HTTP/1.1"]);
@@ -70,7 +70,7 @@ async fn tls_goes_through_the_proxy_unseen() {
 
     let error = sync(&Volume::new().engine(through(url, &[with("wrong-password")], trust()))).await.unwrap_err();
     assert_eq!(error.kind(), "proxy", "{error:?}");
-    // The server's certificate is judged behind the proxy as well.
+    // The server's certificate is checked behind the proxy as well.
     let error = sync(&Volume::new().engine(through(url, &[with(PASSWORD)], Network::default()))).await.unwrap_err();
     assert_eq!(error.kind(), "tls", "{error:?}");
 }
@@ -90,9 +90,9 @@ async fn exceptions_go_straight_and_a_dead_proxy_is_named() {
     assert_eq!(error.kind(), "proxy", "{error:?}");
     assert!(error.to_string().contains("http://127.0.0.1:1"), "{error}");
 
-    // `http.proxy` beats the environment.
+    // `http.proxy` takes precedence over the environment.
     let setting = pushsync::git::ProxyAddress::parse(&proxy.url()).unwrap();
-    let configured = everywhere(vec![What::Proxy(Some(setting))]);
+    let configured = everywhere(vec![SettingValue::Proxy(Some(setting))]);
     synced(&Volume::new().engine(through(&url, &[dead], configured)), &repo.head(), "one").await;
     assert_eq!(proxy.log().len(), 1);
 }

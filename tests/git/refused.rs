@@ -1,4 +1,4 @@
-//! Refusals over http: which kind they are, in whose words, and when the server is asked again.
+//! Error responses over HTTP: their kind, their words, and the time of the next attempt.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -19,17 +19,17 @@ fn with(status: u16, headers: &[(&str, &str)], body: &'static str) -> Response {
     response
 }
 
-/// Looks at a server that answers every request so.
+/// Resolves the ref at a server that gives this response to every request.
 async fn refusal(login: &str, status: u16, headers: &'static [(&str, &str)], body: &'static str) -> Error {
     let stub = Stub::start(move |_| async move { with(status, headers, body) }).await;
     let url = format!("http://{login}{}/site.git", stub.address);
-    Volume::new().engine(options(&url)).look().await.unwrap_err()
+    Volume::new().engine(options(&url)).ls_remote().await.unwrap_err()
 }
 
 const TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
 
 #[tokio::test]
-async fn the_words_the_schemes_and_the_pause_of_a_refusal_are_told() {
+async fn text_schemes_and_pause_of_an_error_response_are_reported() {
     let error =
         refusal("", 401, &[("www-authenticate", "Basic realm=\"git\""), ("www-authenticate", "Bearer")], "").await;
     assert_eq!(error.kind(), "auth");
@@ -53,7 +53,7 @@ async fn the_words_the_schemes_and_the_pause_of_a_refusal_are_told() {
 }
 
 #[tokio::test]
-async fn an_error_packet_is_what_its_words_say() {
+async fn the_words_of_an_error_packet_decide_its_kind() {
     for (words, kind) in [
         ("ERR Repository not found.", "not_found"),
         ("ERR access denied", "auth"),
@@ -70,7 +70,7 @@ async fn an_error_packet_is_what_its_words_say() {
         })
         .await;
         let error =
-            Volume::new().engine(options(&format!("http://{}/site.git", stub.address))).look().await.unwrap_err();
+            Volume::new().engine(options(&format!("http://{}/site.git", stub.address))).ls_remote().await.unwrap_err();
         assert_eq!(error.kind(), kind, "{words}: {error:?}");
         assert!(words.ends_with(&error.source().unwrap().to_string()), "{error:?}");
     }

@@ -1,4 +1,4 @@
-//! Repositories that name their objects by SHA-256: refused with a clear sentence, however they are reached.
+//! Repositories with SHA-256 object names: refused with a clear message over every transport.
 
 use pushsync::git::RemoteOptions;
 
@@ -8,7 +8,7 @@ use crate::support::repo::run_git;
 use crate::support::sshd::Sshd;
 
 async fn refused(options: RemoteOptions, what: &str) {
-    let error = Volume::new().engine(options).look().await.expect_err(what);
+    let error = Volume::new().engine(options).ls_remote().await.expect_err(what);
     assert_eq!(error.kind(), "object_format", "{what}: {error:?}");
     let text = error.to_string();
     assert!(text.contains("SHA-256") && text.contains("site.git"), "{what}: {text}");

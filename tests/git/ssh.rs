@@ -1,4 +1,4 @@
-//! Git over a real OpenSSH server. One test, because libgit2 has one place per process for preferred host keys.
+//! A real OpenSSH server. One test, because libgit2 has one place per process for preferred host keys.
 
 use pushsync::git::{Error, RemoteOptions};
 
@@ -13,7 +13,7 @@ async fn failure(options: RemoteOptions) -> Error {
 }
 
 #[tokio::test]
-async fn keys_host_keys_and_what_is_wrong_with_them() {
+async fn keys_host_keys_and_their_errors() {
     let Some(sshd) = Sshd::start() else { return };
     let repo = Repo::new();
     let url = sshd.url(&repo.bare());
@@ -33,20 +33,20 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     synced(&engine, &second, "two").await;
     let let_in = || sshd.log().matches("Accepted publickey").count();
     let before = let_in();
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     assert_eq!(let_in() - before, 1, "a look is one connection");
     repo.write("index.html", "amended\n");
     let amended = repo.amend("Second, again");
     repo.force_push();
     synced(&engine, &amended, "amended").await;
 
-    // Keys are tried in turn; a server with several host keys is asked for the one that is known.
+    // Keys are tried in turn; a server with several host keys is asked for the known one.
     synced(&Volume::new().engine(with(vec![sshd.stranger(), sshd.key()], Some(&known))), &amended, "amended").await;
     let rsa_only = format!("{ours} {}\n", sshd.public("host_rsa.pub"));
     synced(&Volume::new().engine(with(vec![sshd.key()], Some(&rsa_only))), &amended, "amended").await;
     synced(&Volume::new().engine(with(vec![sshd.key()], None)), &amended, "amended").await;
 
-    // Names hashed by ssh-keygen itself.
+    // Names that ssh-keygen hashed.
     let path = sshd.file("hashed", &known);
     assert!(
         std::process::Command::new("ssh-keygen").arg("-q").arg("-H").arg("-f").arg(&path).status().unwrap().success()
@@ -61,10 +61,10 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     assert_eq!(none.kind(), "auth", "{none:?}");
     let absent = failure(with(vec!["/nowhere/key".into()], Some(&known))).await;
     assert!(absent.kind() == "auth" && absent.to_string().contains("/nowhere/key"), "{absent:?}");
-    // As ssh has it: a key that is missing is passed over, if there is another.
+    // As with ssh, a missing key is skipped if there is another.
     synced(&Volume::new().engine(with(vec!["/nowhere/key".into(), sshd.key()], Some(&known))), &amended, "amended")
         .await;
-    // So is one that nobody can use without typing, and a file that is none at all.
+    // So are a key with a passphrase and a file without a key.
     let locked = sshd.key().with_file_name("locked");
     let made = std::process::Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "open sesame", "-f"])
@@ -72,7 +72,7 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
         .status();
     assert!(made.unwrap().success());
     let garbage = sshd.file("garbage", "not a key\n");
-    // OpenSSL reads this one, and SSH has no use for it.
+    // OpenSSL reads this key, but SSH does not support it.
     let other = openssl::pkey::PKey::generate_x25519().unwrap().private_key_to_pem_pkcs8().unwrap();
     let other = sshd.file("x25519", std::str::from_utf8(&other).unwrap());
     let whole = std::fs::read_to_string(sshd.key()).unwrap();
@@ -86,7 +86,7 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
         let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
         assert!(source.to_string().contains(why) && useless.kind() == "auth", "{useless:?}");
     }
-    // Habits that spoil a key, each told by its name.
+    // Common mistakes that break a key; the error names each.
     let spoilt = [
         (whole.replace('\n', " "), "on one line"),
         (whole.replace('\n', "\\n"), "written as `\\n`"),
@@ -97,7 +97,7 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
         let Error::CredentialFile { source, .. } = &useless else { panic!("{useless:?}") };
         assert!(source.to_string().contains(why), "{useless:?}");
     }
-    // Lines that cannot be read are passed over, as ssh does, and libssh2 never sees them.
+    // Like ssh, lines that cannot be parsed are skipped; libssh2 never sees them.
     let odd = format!("garbage\n{ours} ssh-ed25519 no!base64\n|1|x\n@cert-authority *\nhost\n{known}");
     synced(&Volume::new().engine(with(vec![sshd.key()], Some(&odd))), &amended, "amended").await;
     let latin = with(vec![sshd.key()], Some(&known));
@@ -105,14 +105,14 @@ async fn keys_host_keys_and_what_is_wrong_with_them() {
     bytes.extend(known.as_bytes());
     std::fs::write(latin.credentials.ssh_known_hosts.as_ref().unwrap(), bytes).unwrap();
     synced(&Volume::new().engine(latin), &amended, "amended").await;
-    // The path of the address is decoded, as git does it.
+    // The path of the address is percent-decoded, as git does it.
     let blank = repo.root().join("my site#1.git");
     std::fs::rename(repo.bare(), &blank).unwrap();
     let mut encoded = with(vec![sshd.key()], Some(&known));
     encoded.url = options(&sshd.url(&blank).replace(' ', "%20").replace('#', "%23")).url;
     synced(&Volume::new().engine(encoded), &amended, "amended").await;
     std::fs::rename(&blank, repo.bare()).unwrap();
-    // What a server says before it hangs up is told in its own words.
+    // The error shows a server's message before it closes the connection.
     for (words, kind) in [
         ("ERROR: Repository not found.", "not_found"),
         ("ERROR: The acme organization has enabled or enforced SAML SSO.", "auth"),

@@ -1,4 +1,4 @@
-//! The object store when somebody or something has been at it.
+//! The object store after damage, kills and changes by other programs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use super::{Volume, git, oid, options, sync, synced};
 use crate::support::git_http::GitHttp;
 use crate::support::repo::Repo;
 
-/// What it is called and how it is done.
+/// The name of the damage, and the function that does it.
 type Damage = (&'static str, fn(&Path));
 
 #[tokio::test]
@@ -68,11 +68,11 @@ async fn a_discarded_store_that_a_kill_left_goes_at_the_next_start_if_its_succes
     let store = volume.engine(options()).store().to_owned();
     let discarded = store.with_extension("git.damaged");
     sync(&volume.engine(options())).await.unwrap();
-    // A kill after the damaged store was moved away and before there was a whole one: it may still be wanted.
+    // A kill after the damaged store was moved aside and before its successor was complete: it is kept.
     volume.engine(options()).discard_store().await.unwrap();
     assert_eq!(volume.engine(options()).resolve_prefix("0000").await.unwrap(), None);
     assert!(store.exists() && discarded.exists());
-    // A kill after the new one had everything.
+    // A kill after the successor was complete.
     sync(&volume.engine(options())).await.unwrap();
     fs::create_dir_all(discarded.join("objects")).unwrap();
     assert_eq!(volume.engine(options()).resolve_prefix("0000").await.unwrap(), None);
@@ -90,14 +90,14 @@ fn each_pack(store: &Path, change: impl Fn(&Path)) {
 }
 
 #[tokio::test]
-async fn a_commit_whose_tree_lost_a_file_is_not_taken_for_whole() {
+async fn a_commit_whose_tree_lost_a_file_is_incomplete() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
     let first = sync(&engine).await.unwrap().commit;
     repo.push_file("more/page.html", "more\n", "More");
-    // The commit and its trees come as loose objects, without the file.
+    // The commit and its trees become loose objects, without the file.
     let second = repo.head();
     for object in ["HEAD", "HEAD^{tree}", "HEAD:more"] {
         let id = repo.git(&["rev-parse", object]);
@@ -111,7 +111,7 @@ async fn a_commit_whose_tree_lost_a_file_is_not_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_is_cleared_by_the_next() {
+async fn leftovers_of_a_killed_process_are_removed_by_the_next() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
@@ -135,10 +135,10 @@ async fn what_a_killed_process_left_is_cleared_by_the_next() {
 async fn a_store_that_cannot_be_made_is_no_damaged_one() {
     let repo = Repo::new();
     let volume = Volume::new();
-    // Permissions do not stop root, a file where a folder should be does.
+    // Permissions do not stop root, but a file in place of a folder does.
     fs::write(volume.0.path().join("volume"), "").unwrap();
     let engine = volume.engine(options(&repo.file_url()));
-    let error = engine.look().await.unwrap_err();
+    let error = engine.ls_remote().await.unwrap_err();
     assert_eq!(error.kind(), "store_access", "{error:?}");
     assert!(!error.store_is_damaged());
 }
@@ -160,7 +160,7 @@ async fn commits_are_found_by_their_prefix() {
     let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
     assert_eq!(engine.resolve_prefix(&tree).await.unwrap(), None, "a tree is no commit");
 
-    // Enough commits that a prefix of four digits is shared by objects of several kinds.
+    // Enough commits that objects of several kinds share a prefix of four digits.
     let shared = commits_and_blobs_sharing_a_prefix(&repo, engine.store());
     assert_eq!(engine.resolve_prefix(&shared.0[..4]).await.unwrap(), Some(oid(&shared.0)), "{shared:?}");
 }

@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, eventually};
 
 const RECURSE: &[&str] = &["--recurse-submodules"];
 
-/// A forge over http and a volume that follows one repository of it.
+/// A forge over HTTP, and a volume that follows one repository of it.
 pub(super) struct Bench {
     pub(super) forge: Forge,
     pub(super) server: GitHttp,
@@ -28,12 +28,12 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Follows `site`, of which `prepare` makes a repository with submodules.
+    /// Follows `site`, which `prepare` turns into a repository with submodules.
     fn new(mode: Submodules, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
         Self::with(Shape { submodules: mode, ..Shape::default() }, prepare)
     }
 
-    /// The same with trees of another shape.
+    /// Like `new`, with other checkout options.
     pub(super) fn with(shape: Shape, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
         let mode = shape.submodules;
         let forge = Forge::new();
@@ -56,12 +56,12 @@ impl Bench {
     }
 
     async fn fetch(&self) -> Result<(Oid, Modules), Error> {
-        let look = self.engine.look().await?;
+        let look = self.engine.ls_remote().await?;
         let fetched = self.engine.fetch(Want::Seen(look)).await?;
         Ok((fetched.commit, self.engine.fetch_submodules(fetched.commit, Vec::new()).await?))
     }
 
-    /// What a sync does.
+    /// Syncs as the sidecar does.
     pub(super) async fn sync(&self) -> Result<(Modules, Built), Error> {
         let (commit, modules) = self.fetch().await?;
         let built = self.volume.build(&self.volume.store(), commit, &Cancel::default()).unwrap();
@@ -76,7 +76,7 @@ impl Bench {
         self.same_but(&[], more);
     }
 
-    /// The same with other addresses that git shall look for on this machine.
+    /// Like `matches`, with other addresses that git resolves to this machine.
     #[track_caller]
     fn same_but(&self, here: &[(&str, &Path)], more: &[&str]) {
         let (site, root) = (self.server.url(""), self.forge.root());
@@ -117,7 +117,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
         "the first of deep\n"
     );
 
-    // A push that leaves its submodules alone asks nobody but its own remote.
+    // A push that changes no submodule sends requests to its own remote only.
     bench.forge.push_file("site", "index.html", "two\n");
     let before = bench.server.requests();
     let (modules, built) = bench.sync().await.unwrap();
@@ -126,7 +126,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
     assert!(bench.server.seen()[before..].iter().all(|seen| seen.target.starts_with("/site.git")));
     bench.same(RECURSE);
 
-    // A new commit of a submodule: one file, in the spare.
+    // A new commit of a submodule changes one file in the standby tree.
     let bumped = bench.forge.push_file("lib", "more.txt", "more\n");
     bench.forge.bump("site", "vendor/lib", &bumped);
     bench.forge.push("site", "bump");
@@ -136,7 +136,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
     assert!(bench.server.sent() - sent < 4000, "{}", bench.server.sent() - sent);
     bench.same(RECURSE);
 
-    // Nobody can pin a submodule's commit or a graft by mistake.
+    // A prefix cannot select a submodule's commit or a flattened commit.
     let graft = git(bench.engine.store(), &["for-each-ref", "--format=%(objectname)", "refs/pushsync/modules"]);
     for (hash, ours) in
         [(bumped.as_str(), false), (&graft[..40], false), (&bench.forge.git("site", &["rev-parse", "HEAD"]), true)]
@@ -144,7 +144,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
         assert_eq!(bench.engine.resolve_prefix(&hash[..20]).await.unwrap().is_some(), ours, "{hash}");
     }
 
-    // Grafts of commits that nothing keeps are gone.
+    // Flattened trees of commits that are not kept are removed.
     for number in 0..5 {
         bench.forge.push_file("site", "index.html", &format!("{number}\n"));
         bench.sync().await.unwrap();
@@ -251,7 +251,7 @@ async fn a_folder_without_an_entry_stays_empty_and_one_that_is_not_wanted_too() 
 }
 
 #[tokio::test]
-async fn what_cannot_be_had_is_told_with_path_and_address_and_heals() {
+async fn missing_submodules_are_reported_with_path_and_address_and_fetched_later() {
     let bench = Bench::new(Submodules::Recursive, two_levels);
     bench.sync().await.unwrap();
     let published = bench.tree();
@@ -275,7 +275,7 @@ async fn what_cannot_be_had_is_told_with_path_and_address_and_heals() {
     assert_eq!((modules.fetched.len(), built.files), (1, 1));
     bench.same(RECURSE);
 
-    // A repository that is gone, and one whose server fails.
+    // A deleted repository, and one whose server fails.
     bench.forge.make("gone");
     bench.forge.add("site", "gone", "gone", "../gone.git");
     bench.forge.push("site", "one more");
@@ -298,7 +298,7 @@ async fn what_cannot_be_had_is_told_with_path_and_address_and_heals() {
 async fn a_server_that_knows_only_the_old_protocol_serves_submodules_too() {
     let bench = Bench::new(Submodules::Recursive, |forge, server| {
         two_levels(forge, server);
-        // The commit that is wanted is no ref's any more.
+        // No ref names the wanted commit any more.
         forge.push_file("lib", "later.txt", "later\n");
         forge.push_file("deep", "later.txt", "later\n");
     });
@@ -349,7 +349,7 @@ async fn the_history_of_the_repository_stays_as_deep_as_asked() {
 }
 
 #[tokio::test]
-async fn hostile_files_are_refused_before_anybody_is_asked() {
+async fn hostile_files_are_refused_before_any_request() {
     let bench = Bench::new(Submodules::Recursive, two_levels);
     bench.sync().await.unwrap();
     let published = bench.tree();
@@ -395,7 +395,7 @@ async fn hostile_files_are_refused_before_anybody_is_asked() {
         refused(&gitmodules, reason).await;
     }
 
-    // A file beside it that includes another is no more than a comment, and an evil entry without a folder is nobody's.
+    // An included file is not read, and a malicious entry without a folder has no effect.
     let harmless = format!(
         "[include]\n\tpath = /etc/passwd\n{}[submodule \"y\"]\n\tpath = nowhere\n\turl = ext::sh\n",
         with_url(&good)
@@ -405,7 +405,7 @@ async fn hostile_files_are_refused_before_anybody_is_asked() {
     bench.sync().await.unwrap();
     assert!(bench.tree().join("vendor/lib/lib.txt").exists());
 
-    // A link to where a `.gitmodules` may be.
+    // A symlink in place of `.gitmodules`.
     std::fs::remove_file(bench.forge.work("site").join(".gitmodules")).unwrap();
     std::os::unix::fs::symlink("vendor/lib/lib.txt", bench.forge.work("site").join(".gitmodules")).unwrap();
     bench.forge.git("site", &["add", ".gitmodules"]);
@@ -420,7 +420,7 @@ async fn levels_and_numbers_have_an_end() {
     let forge = &bench.forge;
     let listed = |path: &str, url: &str| format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n");
     let head = |name: &str| forge.git(name, &["rev-parse", "HEAD"]);
-    // The repository in itself, at an older commit each time.
+    // The repository contains itself, each time at an older commit.
     for level in 0..17 {
         let inner = if level == 0 { "lib" } else { "deep" };
         forge.push_links("deep", &listed("in", &format!("../{inner}.git")), &[("in", &head(inner))]);

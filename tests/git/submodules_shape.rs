@@ -1,6 +1,6 @@
-//! What a repository says of its files ends where a submodule begins: attributes and sparse patterns of the one around it do
-//! not reach in, its own do, and it is there whatever the patterns say. Compared with git's own clone, byte for byte. And a
-//! push that changes no submodule reads no more than itself.
+//! Attributes and sparse patterns at the border of a submodule: those of the outer repository do not apply inside, the
+//! submodule's own do, and a submodule is published whatever the patterns are. Compared with git's own clone, byte for
+//! byte. A push that changes no submodule reads only its own objects.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::support::repo::{Repo, run_git};
 
 const TEXT: &str = "one\ntwo\n$Id$\n";
 
-/// Submodules at three places, one of them with a submodule of its own, each with other attributes.
+/// Submodules at three paths, one of them with a submodule of its own, each with other attributes.
 fn prepare(forge: &Forge) {
     let all = |name: &str, paths: &[&str]| paths.iter().for_each(|path| forge.write(name, path, TEXT));
     all("deep", &["a.txt", "b.md", "d/c.txt"]);
     forge.write("deep", ".gitattributes", "d/** ident\n");
     forge.push("deep", "files");
     all("lib", &["a.txt", "b.md", "c.bin", "d/a.txt", "docs/e.md"]);
-    // A macro of the outer repository is none in here.
+    // A macro of the outer repository is not defined inside.
     forge.write("lib", ".gitattributes", "*.md eol=crlf\n*.bin mine\n");
     forge.add("lib", "deep", "in/deep", "../deep.git");
     forge.push("lib", "files and a submodule");
@@ -39,7 +39,7 @@ fn prepare(forge: &Forge) {
     }
 }
 
-/// What git leaves, in a clone with submodules that the patterns are then put to, and by the steps of git-sync.
+/// Returns git's files: a clone with submodules to which the patterns are applied, and the steps of git-sync.
 fn gits(bench: &Bench, patterns: Option<&str>, like_git_sync: bool) -> (TempDir, PathBuf) {
     let home = TempDir::new().unwrap();
     let (url, root) = (bench.server.url(""), bench.forge.root());
@@ -99,7 +99,7 @@ async fn follow(patterns: Option<&str>) {
     assert_eq!(read(&tree, "vendor/lib/a.txt"), TEXT, "not those around it");
     assert!(read(&tree, "other/in/deep/d/c.txt").contains("$Id: "));
 
-    // Brought from the tree before: a file of ours, then files of a submodule and of the one in it.
+    // From the standby tree: a file of the main repository, then files of a submodule and of the nested one.
     forge.write("site", "docs/a.txt", "three\n$Id$\n");
     forge.push_file("site", "src/a.txt", "three\n$Id$\n");
     let (_, built) = bench.sync().await.unwrap();
@@ -118,7 +118,7 @@ async fn follow(patterns: Option<&str>) {
     assert!(built.spare.is_some(), "{built:?}");
     same(&bench, patterns, "a push of a submodule's files");
 
-    // Attributes change, inside and around; then a submodule becomes a folder of ours with the same files, and goes.
+    // Attributes change inside and outside; then a submodule becomes a folder with the same files, and is removed.
     let lib = forge.push_file("lib", ".gitattributes", "*.txt eol=crlf ident\n");
     forge.bump("site", "docs/lib", &lib);
     forge.push("site", "other attributes inside");
@@ -171,7 +171,7 @@ async fn a_push_reads_no_folder_that_it_leaves_alone() {
     let first = super::sync(&engine).await.unwrap().commit;
     assert_eq!(modules(first).await.unwrap(), Modules::default());
 
-    // Without the folder, who reads it says so.
+    // If the folder is missing, its reader reports that.
     let store = engine.store();
     let kept = git(store, &["rev-parse", &format!("{first}:kept")]);
     let pack = store.join("objects/pack");
@@ -191,6 +191,6 @@ async fn a_push_reads_no_folder_that_it_leaves_alone() {
     let second = super::sync(&engine).await.unwrap().commit;
     assert_ne!(second, first);
     assert_eq!(modules(second).await.unwrap(), Modules::default());
-    // Asked once more, it is not remembered but looked up.
+    // The second call does not use the remembered notes.
     assert_eq!(modules(second).await.unwrap(), Modules::default());
 }

@@ -1,4 +1,4 @@
-//! The test tools themselves: what others build on must hold by itself.
+//! Tests of the test tools themselves.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,8 @@
-//! Git over TLS: whose certificate is believed, and what is said of the others.
+//! TLS: trusted certificates, and the errors for others.
 
 use std::path::PathBuf;
 
-use pushsync::git::{Error, Network, RemoteOptions, Setting, What};
+use pushsync::git::{Error, Network, RemoteOptions, Setting, SettingValue};
 use pushsync::remote_url::RemoteUrl;
 
 use super::{Volume, options, sync, synced};
@@ -11,8 +11,8 @@ use crate::support::repo::Repo;
 use crate::support::skip;
 use crate::support::tls::{Authority, TlsFront, VALID};
 
-pub fn everywhere(settings: Vec<What>) -> Network {
-    let settings = settings.into_iter().map(|what| Setting { scope: None, what }).collect();
+pub fn everywhere(settings: Vec<SettingValue>) -> Network {
+    let settings = settings.into_iter().map(|value| Setting { scope: None, value }).collect();
     Network { settings, ..Network::default() }
 }
 
@@ -22,7 +22,7 @@ fn ca_file(volume: &Volume, authority: &Authority) -> PathBuf {
     path
 }
 
-fn remote(front: &TlsFront, settings: Vec<What>) -> RemoteOptions {
+fn remote(front: &TlsFront, settings: Vec<SettingValue>) -> RemoteOptions {
     let mut remote = options("https://nowhere.test/");
     remote.url = RemoteUrl::parse(&format!("https://{}/site.git", front.address)).unwrap();
     remote.network = everywhere(settings);
@@ -38,11 +38,11 @@ async fn refusal(options: RemoteOptions) -> (String, String) {
 }
 
 #[tokio::test]
-async fn only_a_certificate_that_is_signed_named_and_valid_is_believed() {
+async fn only_a_signed_matching_and_valid_certificate_is_accepted() {
     let (repo, volume) = (Repo::new(), Volume::new());
     let server = GitHttp::start(&repo.root());
     let (authority, other) = (Authority::new(), Authority::new());
-    let ca = || What::CaFile(ca_file(&volume, &authority));
+    let ca = || SettingValue::CaFile(ca_file(&volume, &authority));
     let good = TlsFront::start(server.address(), authority.identity("127.0.0.1", VALID)).await;
 
     synced(&volume.engine(remote(&good, vec![ca()])), &repo.head(), "one").await;
@@ -51,10 +51,10 @@ async fn only_a_certificate_that_is_signed_named_and_valid_is_believed() {
 
     let (why, hint) = refusal(remote(&good, vec![])).await;
     assert!(why.contains("certificate verify failed") && hint.contains("SSL_CERT_FILE"), "{why}: {hint}");
-    // Another authority of the same name.
+    // Another authority with the same name.
     let stranger = TlsFront::start(server.address(), other.identity("127.0.0.1", VALID)).await;
     let (why, hint) = refusal(remote(&stranger, vec![ca()])).await;
-    assert!(hint.starts_with("nobody who is trusted has signed"), "{why}: {hint}");
+    assert!(hint.starts_with("the server's certificate is not signed by a trusted authority"), "{why}: {hint}");
     let misnamed = TlsFront::start(server.address(), authority.identity("git.test", VALID)).await;
     let (why, hint) = refusal(remote(&misnamed, vec![ca()])).await;
     assert!(hint.contains("is for other names"), "{why}: {hint}");
@@ -63,8 +63,8 @@ async fn only_a_certificate_that_is_signed_named_and_valid_is_believed() {
     assert!(hint.contains("is not valid today"), "{why}: {hint}");
     assert_eq!(server.requests(), before, "nothing was sent to any of them");
 
-    // Who switches it off gets what they asked for.
-    synced(&Volume::new().engine(remote(&stranger, vec![What::Verify(false)])), &repo.head(), "one").await;
+    // Without verification any certificate is accepted.
+    synced(&Volume::new().engine(remote(&stranger, vec![SettingValue::Verify(false)])), &repo.head(), "one").await;
 }
 
 #[tokio::test]
@@ -80,14 +80,14 @@ async fn an_intermediate_or_the_servers_own_certificate_is_an_anchor_for_both_cl
         let volume = Volume::new();
         let path = volume.0.path().join("anchor.pem");
         std::fs::write(&path, &pem).unwrap();
-        synced(&volume.engine(remote(&front, vec![What::CaFile(path)])), &repo.head(), "one").await;
+        synced(&volume.engine(remote(&front, vec![SettingValue::CaFile(path)])), &repo.head(), "one").await;
     }
-    // Without the intermediate nobody knows who signed it, and another's certificate is no anchor.
+    // Without the intermediate the chain is incomplete, and an unrelated certificate is no anchor.
     for stranger in [root.pem(), other.pem(), other.identity_and_pem("127.0.0.1", VALID).1] {
         let volume = Volume::new();
         let path = volume.0.path().join("anchor.pem");
         std::fs::write(&path, stranger).unwrap();
-        refusal(remote(&front, vec![What::CaFile(path)])).await;
+        refusal(remote(&front, vec![SettingValue::CaFile(path)])).await;
     }
 }
 
@@ -98,7 +98,7 @@ async fn libgit2_believes_no_more_than_our_own_client() {
     server.set(Mode::OldProtocol);
     let front = TlsFront::start(server.address(), Authority::new().identity("127.0.0.1", VALID)).await;
     refusal(remote(&front, vec![])).await;
-    synced(&Volume::new().engine(remote(&front, vec![What::Verify(false)])), &repo.head(), "one").await;
+    synced(&Volume::new().engine(remote(&front, vec![SettingValue::Verify(false)])), &repo.head(), "one").await;
 }
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn a_redirect_to_https_on_the_same_host_keeps_the_credentials_and_another_
     let scope = Scope::parse(&door.url("")).unwrap();
     let password = Password::Value(Secret::new("analytical-engine"));
     remote.credentials.accounts = vec![Account { scope, username: Some("ada".into()), password }];
-    let header = What::Header(Some(("x-extra".into(), Secret::new("shown-to-our-host"))));
-    remote.network = everywhere(vec![What::CaFile(ca_file(&volume, &authority)), header]);
+    let header = SettingValue::Header(Some(("x-extra".into(), Secret::new("shown-to-our-host"))));
+    remote.network = everywhere(vec![SettingValue::CaFile(ca_file(&volume, &authority)), header]);
     synced(&volume.engine(remote.clone()), &repo.head(), "one").await;
     let has = |server: &GitHttp, value: &str| {
         server.seen().iter().any(|seen| seen.headers.iter().any(|(_, shown)| shown.contains(value)))

@@ -1,4 +1,4 @@
-//! Protocol v2 over http: what it costs, and how servers are spoken to that know less of it.
+//! Protocol v2 over HTTP: its cost, and servers that support less of it.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync, synced
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
-/// Adds refs without a process for each.
+/// Adds refs without starting a process for each.
 fn with_many_refs(repo: &Repo, count: usize) {
     let head = repo.head();
     let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
@@ -32,9 +32,9 @@ async fn a_look_is_one_small_request_however_many_refs_there_are() {
         let mut remote = options(&server.url("site.git"));
         remote.reference = reference.clone();
         let engine = volume.engine(remote);
-        engine.look().await.unwrap();
+        engine.ls_remote().await.unwrap();
         let (before, requests) = (server.wire(), server.requests());
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         let after = server.wire();
         let (connections, up, down) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
         eprintln!("{reference:?}: {} request, {up} bytes up, {down} down", server.requests() - requests);
@@ -42,11 +42,11 @@ async fn a_look_is_one_small_request_however_many_refs_there_are() {
         assert!(down <= 600, "{reference:?}: {down} bytes");
         assert!(!engine.store().exists(), "a look needs no store");
     }
-    // Who asks for what is not there is told what is, which costs the branches and tags, but not all refs.
+    // The error for a missing ref lists existing ones: that costs the branches and tags, but not all refs.
     let mut remote = options(&server.url("site.git"));
     remote.reference = Reference::Name("mian".into());
     let (engine, before) = (Volume::new().engine(remote), server.sent());
-    let error = engine.look().await.unwrap_err().to_string();
+    let error = engine.ls_remote().await.unwrap_err().to_string();
     assert_eq!(error, "couldn't find remote ref mian; it has `main`");
     assert!(server.sent() - before < 1000);
 }
@@ -65,7 +65,7 @@ async fn a_push_is_fetched_in_one_request_on_the_same_connection() {
         let page = format!("page {}\n", fastrand::u64(..));
         let commit = repo.push_file("index.html", &page, "Next");
         let (wire, requests) = (server.wire(), server.requests());
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         let fetched = engine.fetch_forward(Want::Seen(look), hint.then_some(before)).await.unwrap();
         assert_eq!((fetched.commit, fetched.objects), (oid(&commit), 3));
         let (connections, up, down) = (server.wire().0 - wire.0, server.wire().1 - wire.1, server.wire().2 - wire.2);
@@ -95,7 +95,7 @@ async fn a_hint_that_is_wrong_does_no_harm_at_any_depth() {
         sync(&engine).await.unwrap();
         let hinted = async |commit: &str| {
             let had = oid(&git(engine.store(), &["rev-parse", "refs/pushsync/head"]));
-            let look = engine.look().await.unwrap();
+            let look = engine.ls_remote().await.unwrap();
             let fetched = engine.fetch_forward(Want::Seen(look), Some(had)).await.unwrap();
             assert_eq!(fetched.commit, oid(commit));
             assert_whole(engine.store(), commit);
@@ -104,7 +104,7 @@ async fn a_hint_that_is_wrong_does_no_harm_at_any_depth() {
             assert_eq!(count, if depth == 0 { all } else { all.min(depth) }, "{commit} at depth {depth}");
             assert!(shallow_lines(engine.store()) <= 2);
         };
-        // Two at once, an amended one, another beginning, and back to where it was.
+        // Two commits at once, an amended one, an unrelated history, and back to the first.
         let start = repo.head();
         repo.commit("Between");
         hinted(&repo.push_file("index.html", format!("two at depth {depth}\n"), "Two")).await;
@@ -134,7 +134,7 @@ async fn a_hint_that_is_wrong_does_no_harm_at_any_depth() {
             repo.head()
         };
         let had = oid(&git(engine.store(), &["rev-parse", "refs/pushsync/head"]));
-        let look = engine.look().await.unwrap();
+        let look = engine.ls_remote().await.unwrap();
         engine.fetch_forward(Want::Seen(look), Some(had)).await.unwrap();
         assert_whole(engine.store(), &merged);
         let of_git = tempfile::TempDir::new().unwrap();
@@ -165,7 +165,7 @@ async fn a_forced_push_that_claims_to_be_none_costs_a_bounded_detour() {
     let small = repo.commit("Small again");
     repo.git(&["push", "--quiet", "--force", "origin", "other:main"]);
     let before = server.requests();
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     let fetched = engine.fetch_forward(Want::Seen(look), Some(had)).await.unwrap();
     assert_eq!((fetched.commit, server.requests() - before), (oid(&small), 3));
     assert!(fetched.bytes < 10_000, "{fetched:?}");
@@ -180,7 +180,7 @@ async fn a_forced_push_that_claims_to_be_none_costs_a_bounded_detour() {
 
 async fn costs(server: &GitHttp, engine: &Engine) -> Vec<(String, bool)> {
     let before = server.requests();
-    engine.look().await.unwrap();
+    engine.ls_remote().await.unwrap();
     let seen = &server.seen()[before..];
     seen.iter().map(|seen| (seen.method.clone(), seen.protocol.is_some())).collect()
 }
@@ -199,13 +199,13 @@ async fn a_server_without_version_2_is_left_to_libgit2_and_remembered() {
     synced(&engine, &second, "two").await;
     assert_eq!(costs(&server, &engine).await, [get()]);
 
-    // A failure is the moment to see whether the server has learnt.
+    // After a failure version 2 is tried again.
     server.set(Mode::Status(500));
-    assert_eq!(engine.look().await.unwrap_err().kind(), "server_error");
+    assert_eq!(engine.ls_remote().await.unwrap_err().kind(), "server_error");
     server.set(Mode::Serve);
     let post = || ("POST".to_owned(), true);
     assert_eq!(costs(&server, &engine).await, [post()]);
-    // And the other way round: it was updated backwards.
+    // The opposite: the server was downgraded.
     server.set(Mode::OldProtocol);
     let third = repo.push_file("index.html", "three\n", "Third");
     synced(&engine, &third, "three").await;
@@ -223,7 +223,7 @@ async fn a_server_that_wants_to_be_asked_first_is_asked_first() {
     assert_eq!(costs(&server, &engine).await, [post.clone(), get.clone(), post.clone()]);
     assert_eq!(costs(&server, &engine).await, [get, post.clone()], "remembered");
     server.set(Mode::Status(500));
-    engine.look().await.unwrap_err();
+    engine.ls_remote().await.unwrap_err();
     server.set(Mode::Serve);
     assert_eq!(costs(&server, &engine).await, [post]);
     synced(&engine, &repo.head(), "one").await;
@@ -260,7 +260,7 @@ async fn credentials_are_shown_once_asked_for_and_the_password_is_read_anew() {
     assert_eq!(costs(&server, &engine).await.len(), 1, "and not asked for each time");
     server.require(Some(("ada", "rotated")));
     let before = server.requests();
-    assert_eq!(engine.look().await.unwrap_err().kind(), "auth");
+    assert_eq!(engine.ls_remote().await.unwrap_err().kind(), "auth");
     assert_eq!(server.requests() - before, 1);
 }
 

@@ -1,4 +1,5 @@
-//! Servers that lie in protocol v2: each lie has a name, costs no store and no thread, and passes.
+//! Servers with false responses in protocol v2: each has its own error, costs no store and no thread, and syncing
+//! continues.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ fn line(data: &[u8]) -> Vec<u8> {
     [format!("{:04x}", data.len() + 4).as_bytes(), data].concat()
 }
 
-/// An answer to `fetch` with this pack in it, up to where it is cut.
+/// A response to `fetch` with this pack, cut at any point.
 fn answer(pack: &[u8]) -> Vec<u8> {
     let mut answer = line(b"packfile\n");
     for part in pack.chunks(1000) {
@@ -50,7 +51,7 @@ async fn lied_to(engine: &Engine, server: &GitHttp, command: &'static str, answe
 }
 
 #[tokio::test]
-async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
+async fn false_packs_are_detected_and_leave_the_store_unchanged() {
     let repo = Repo::new();
     let first = repo.head();
     let server = GitHttp::start(&repo.root());
@@ -92,7 +93,7 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
         ("nothing", Vec::new()),
     ];
     for (name, lie) in lies {
-        // One that knows nothing bad of the server yet.
+        // An engine without any state about the server.
         let engine = volume.engine(engine.options().clone());
         let error = lied_to(&engine, &server, "command=fetch", lie).await;
         assert_eq!(error.kind(), "protocol", "{name}: {error:?}");
@@ -105,7 +106,7 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
         let error = lied_to(&volume.engine(engine.options().clone()), &server, "command=fetch", lie).await;
         assert_eq!(error.kind(), "server_error", "{error:?}");
     }
-    // Half a commit came in with one of the lies; the real one is fetched all the same.
+    // One of the responses brought half of the commit; the real one is fetched all the same.
     synced(&engine, &second, "two").await;
     let third = repo.push_file("index.html", "three\n", "Third");
     synced(&engine, &third, "three").await;
@@ -116,9 +117,9 @@ async fn lies_about_a_pack_are_seen_through_and_leave_the_store_as_it_was() {
     );
 }
 
-/// A pack says itself where it ends. A server that is slow to end its answer, or never does, holds up no push.
+/// A pack shows its own end: a server that is slow to end its response, or never does, delays no push.
 #[tokio::test]
-async fn what_comes_behind_a_whole_pack_is_not_waited_for() {
+async fn the_rest_of_a_response_after_the_pack_is_not_waited_for() {
     let repo = Repo::new();
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
@@ -134,14 +135,14 @@ async fn what_comes_behind_a_whole_pack_is_not_waited_for() {
         synced(&engine, &commit, page.trim_end()).await;
         server.set(Mode::Serve);
     }
-    // The last four bytes of a real answer, which say that it is over, never come.
+    // The last four bytes of a real response, which mark its end, never arrive.
     let commit = repo.push_file("index.html", "last\n", "Last");
     let third = Volume::new();
     server.set(Mode::NoGoodbye);
     let started = std::time::Instant::now();
     synced(&third.engine(options(&server.url("site.git"))), &commit, "last").await;
     let took = started.elapsed();
-    // Waited for as long as anybody does, which shows that it did not come, and no longer.
+    // Waits for the usual time, which shows that the end did not arrive, and no longer.
     assert!((Duration::from_millis(200)..Duration::from_secs(20)).contains(&took), "{took:?}");
 }
 
@@ -174,11 +175,11 @@ async fn a_server_whose_version_2_is_broken_is_left_to_libgit2() {
         assert_eq!(sync(&engine).await.unwrap_err().kind(), "protocol");
         synced(&engine, &commit, command).await;
         assert!(server.seen().last().unwrap().protocol.is_none(), "by libgit2");
-        // Until something fails: then everything is tried anew.
+        // Until a failure: then all request modes are tried again.
         server.set(Mode::Status(500));
-        engine.look().await.unwrap_err();
+        engine.ls_remote().await.unwrap_err();
         server.set(Mode::Serve);
-        engine.look().await.unwrap();
+        engine.ls_remote().await.unwrap();
         assert!(server.seen().last().unwrap().protocol.is_some());
     }
 }
@@ -189,13 +190,13 @@ async fn packets_without_end_are_given_up_and_leave_no_thread_behind() {
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = volume.engine(options(&server.url("site.git")));
-    let look = engine.look().await.unwrap();
+    let look = engine.ls_remote().await.unwrap();
     let hasty = volume.engine(short(Duration::from_millis(300), options(&server.url("site.git"))));
     let (answer, endless) = (line(b"packfile\n"), line(b"\x01").repeat(1000));
     server.set(Mode::Lie { command: "command=fetch", answer, endless });
     let error = hasty.fetch(Want::Seen(look.clone())).await.unwrap_err();
     assert_eq!(error.kind(), "timeout", "{error:?}");
-    // More of them than threads may be alive: one that stayed behind each time would end this with another error.
+    // More attempts than threads may be alive: if each left one behind, this would end with another error.
     server.set(Mode::StallAfter(150));
     for _ in 0..40 {
         let error = hasty.fetch(Want::Seen(look.clone())).await.unwrap_err();

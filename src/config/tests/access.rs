@@ -1,6 +1,6 @@
 //! Ways to be let in, from words to accounts: what fits together, what does not, and that no secret is repeated.
 
-use crate::git::What;
+use crate::git::SettingValue;
 
 use super::*;
 
@@ -201,12 +201,12 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     let bundle = bundle.display().to_string();
     let config = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_CAINFO", &bundle)]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-    let last = |config: &Config| config.remote.network.settings.last().map(|setting| setting.what.clone());
-    assert!(matches!(last(&config), Some(What::CaFile(path)) if path == Path::new(&bundle)));
+    let last = |config: &Config| config.remote.network.settings.last().map(|setting| setting.value.clone());
+    assert!(matches!(last(&config), Some(SettingValue::CaFile(path)) if path == Path::new(&bundle)));
     let nearer = [r#"--git-config="http.https://git.test/.sslVerify":true"#];
     let careless = run(&with(&nearer), &[("GIT_SSL_NO_VERIFY", ""), ("GIT_SSL_CAINFO", "/nowhere")]);
     assert_eq!(careless.remote.network.settings.len(), 1, "not even for a nearer address");
-    assert!(matches!(last(&careless), Some(What::Verify(false))), "as for git, what it says does not matter");
+    assert!(matches!(last(&careless), Some(SettingValue::Verify(false))), "as for git, what it says does not matter");
     assert!(careless.warnings[0].starts_with("GIT_SSL_NO_VERIFY: certificates are not checked"));
 
     let nowhere = [("GIT_SSL_CAINFO", "/nowhere")];

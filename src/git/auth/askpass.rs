@@ -1,6 +1,7 @@
-//! A local service that is asked for user and password before each look (git-sync's `--askpass-url`).
+//! The askpass service: an HTTP service that returns user name and password before refs are listed (git-sync's
+//! `--askpass-url`).
 //!
-//! It must not know what the answer is for.
+//! It must not know what the credentials are for.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,46 +16,47 @@ use crate::git::http::network::Network;
 use crate::git::http::{client, transport_error};
 use crate::secret::Secret;
 
-/// Such a service is in the pod or on the node; what takes longer is broken.
+/// The longest that a call may take. The service runs in the pod or on the node, so a slower one is broken.
 const LONGEST: Duration = Duration::from_secs(1);
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// The service. Clones share what it said last.
+/// The service. Clones share its last answer.
 #[derive(Clone)]
 pub struct Askpass {
     url: Url,
-    shared: Arc<Shared>,
+    shared: Arc<AskpassState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct AskpassState {
     client: OnceLock<Client>,
-    said: Mutex<Option<Login>>,
+    last: Mutex<Option<Login>>,
 }
 
 impl Askpass {
+    /// Nothing is called before the first request.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self { url, shared: Arc::default() }
     }
 
-    /// What it said last.
-    pub(crate) fn said(&self) -> Option<Login> {
-        self.shared.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the last answer.
+    pub(crate) fn last_answer(&self) -> Option<Login> {
+        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks it.
+    /// Calls the service.
     pub(crate) async fn ask(&self, network: &Network) -> Result<Login, Error> {
-        *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let told =
+        *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let into_error =
             |source| Error::of_client(&source).unwrap_or_else(|| Error::Askpass { url: self.to_string(), source });
-        let login = self.answer(network).await.map_err(told)?;
-        *self.shared.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
+        let login = self.answer(network).await.map_err(into_error)?;
+        *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
         Ok(login)
     }
 
     async fn answer(&self, network: &Network) -> Result<Login, Cause> {
-        let mut way = network.route(&self.url);
+        let mut route = network.route(&self.url);
         let here = match self.url.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -62,12 +64,13 @@ impl Askpass {
             None => false,
         };
         if here {
-            // As Go's default has it, which is git-sync's.
-            way.proxy = None;
+            // A service on this machine is called without a proxy: that is the default of Go's client, and so
+            // git-sync's.
+            route.proxy = None;
         }
-        let client = client::cached(&self.shared.client, &way, self.url.scheme() == "https", LONGEST).await?;
+        let client = client::cached(&self.shared.client, &route, self.url.scheme() == "https", LONGEST).await?;
         let sent = client.get(self.url.clone()).timeout(LONGEST).send();
-        let mut response = sent.await.map_err(|error| transport_error::library(&error))?;
+        let mut response = sent.await.map_err(|error| transport_error::library_cause(&error))?;
         if response.status() != StatusCode::OK {
             return Err(Cause::new(&format!("it answered {} where 200 was expected", response.status().as_u16())));
         }
@@ -76,7 +79,7 @@ impl Askpass {
     }
 }
 
-/// The last of each counts; other lines are passed over.
+/// Parses the answer. Of a key that occurs twice the last value counts; other lines are ignored.
 fn parse(body: &[u8]) -> Option<Login> {
     let body = std::str::from_utf8(body).ok()?;
     let value = |name: &str| {
@@ -88,7 +91,7 @@ fn parse(body: &[u8]) -> Option<Login> {
 }
 
 impl fmt::Display for Askpass {
-    /// Path and query may hold a token.
+    /// Shows only the origin: path and query may hold a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url.origin().ascii_serialization())
     }

@@ -1,7 +1,7 @@
-//! A cookie file in the Netscape format, as curl and git read it, and which of its cookies an address gets.
+//! Cookie files in the Netscape format, as curl and git read them, and the selection of cookies for an address.
 //!
-//! Seven fields with tabs between: domain, whether its subdomains count, path, whether only TLS counts, when it ends (0:
-//! never), name, value. Cookies are only ever read: what a server sets is forgotten.
+//! A line has seven fields separated by tabs: domain, whether subdomains match, path, whether TLS is required, expiry
+//! (0: never), name, value. Cookies are only read; those that a server sets are dropped.
 
 use jiff::Timestamp;
 use url::{Host, Url};
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 const HTTP_ONLY: &str = "#HttpOnly_";
 
-/// Cookies, of whatever hosts.
+/// The cookies of a file, for any number of hosts.
 #[derive(Default)]
 pub(crate) struct Jar(Vec<Cookie>);
 
@@ -19,17 +19,17 @@ struct Cookie {
     below: bool,
     path: String,
     tls_only: bool,
-    /// Seconds since 1970.
-    ends: i64,
+    /// The expiry in seconds since 1970; 0 = never.
+    expires: i64,
     /// `name=value`
     pair: Secret,
 }
 
 impl Jar {
-    /// Reads a file.
+    /// Parses a cookie file.
     ///
     /// # Errors
-    /// The number of the first line that is in another format. The line itself may be a secret.
+    /// The number of the first line in another format. The line itself is not returned, since it may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self, usize> {
         let mut cookies = Vec::new();
         for (at, line) in text.lines().enumerate() {
@@ -48,7 +48,7 @@ impl Jar {
         self.0.is_empty()
     }
 
-    /// The value of the `Cookie` header for an address, if it gets any.
+    /// Returns the value of the `Cookie` header for an address; `None` if no cookie matches.
     pub(crate) fn header(&self, url: &Url, now: Timestamp) -> Option<Secret> {
         let mut value = Vec::new();
         for cookie in self.0.iter().filter(|cookie| cookie.is_for(url, now)) {
@@ -67,13 +67,13 @@ fn cookie(line: &str) -> Option<Cookie> {
     let below = flag(fields.next()?)?;
     let path = fields.next()?.to_owned();
     let tls_only = flag(fields.next()?)?;
-    let ends = fields.next()?.parse().ok()?;
+    let expires = fields.next()?.parse().ok()?;
     let name = fields.next()?;
-    // Known to the scrubber by itself, too, since a server may repeat it alone.
+    // Registered with the scrubber by itself, too, since a server may repeat the value without the name.
     let value = Secret::new(fields.next().unwrap_or_default());
     let usable = !domain.is_empty() && !name.is_empty() && fields.next().is_none();
     let pair = Secret::new(format!("{name}={}", value.expose_str()?));
-    usable.then_some(Cookie { domain, below, path, tls_only, ends, pair })
+    usable.then_some(Cookie { domain, below, path, tls_only, expires, pair })
 }
 
 fn flag(text: &str) -> Option<bool> {
@@ -87,14 +87,14 @@ fn flag(text: &str) -> Option<bool> {
 impl Cookie {
     fn is_for(&self, url: &Url, now: Timestamp) -> bool {
         let host = match url.host() {
-            // An address has no subdomains.
+            // An IP address has no subdomains.
             Some(Host::Domain(name)) => name == self.domain || self.below && ends_below(name, &self.domain),
             Some(address) => address.to_string() == self.domain,
             None => false,
         };
         let path = self.path.trim_end_matches('/');
         let below = url.path().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let lives = self.ends == 0 || self.ends > now.as_second();
+        let lives = self.expires == 0 || self.expires > now.as_second();
         host && below && lives && (!self.tls_only || url.scheme() == "https")
     }
 }

@@ -1,7 +1,6 @@
-//! Who we are to which remote: the accounts that are configured, and which of them is meant for an address.
+//! Credentials by address: the configured accounts, and the choice of the one for a remote.
 //!
-//! `scope` says what an address covers, `askpass` and `github_app` get passwords that are not configured, `cookies` reads
-//! those. It must not know how any of it is shown, which is the business of `v2` and `credentials`.
+//! It must not know how credentials are sent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,79 +11,87 @@ use crate::git::http::scope::Scope;
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::secret::Secret;
 
-/// How to be let in. Everything that is a file is read anew for each look, so that rotation needs no restart.
+/// All configured credentials. Files are read again for each request, so that rotation needs no restart.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// Who we are over http(s), each for the addresses below its own.
+    /// Accounts for HTTP, each for the addresses below its own.
     pub accounts: Vec<Account>,
-    /// Private keys for SSH, tried in turn. As for ssh, one of several may be missing.
+    /// Private keys for SSH, tried in turn. As with ssh, some of several may be missing.
     pub ssh_keys: Vec<PathBuf>,
-    /// Nobody named the keys: they are where keys usually lie, for a submodule that may need one, and may all be missing.
+    /// True if no key was configured: `ssh_keys` are the usual paths, for a submodule that may need one, and all may
+    /// be missing.
     pub ssh_keys_assumed: bool,
     /// `None`: host keys are not checked.
     pub ssh_known_hosts: Option<PathBuf>,
-    /// Told of each call for a password, and whether it brought one.
-    pub tell: Option<Tell>,
+    /// Called after each call to a credential service, with its success.
+    pub observer: Option<CallObserver>,
 }
 
-/// Who was asked for a password.
+/// A call to a credential service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
+    /// A call to the askpass service.
     Askpass,
+    /// A request for a token of a GitHub App.
     AppToken,
 }
 
-/// Hears of calls; must return at once.
-pub type Tell = Arc<dyn Fn(Call, bool) + Send + Sync>;
+/// Observes calls to credential services. It has to return at once.
+pub type CallObserver = Arc<dyn Fn(Call, bool) + Send + Sync>;
 
 /// One account.
 #[derive(Clone)]
 pub struct Account {
-    /// The addresses that it is meant for; it is shown to no other.
+    /// The addresses that the account is for. It is sent to no other.
     pub scope: Scope,
-    /// `None`: whoever the address names, else what forges expect beside a token.
+    /// `None`: the user in the remote's address, else the name that forges expect beside a token.
     pub username: Option<String>,
+    /// The source of the password.
     pub password: Password,
 }
 
-/// Where the password comes from.
+/// The source of a password.
 #[derive(Clone)]
 pub enum Password {
+    /// A configured value.
     Value(Secret),
+    /// A file, which is read for each request.
     File(PathBuf),
-    /// A service says it, and the user's name.
+    /// The askpass service returns it together with the user name.
     Askpass(Askpass),
-    /// GitHub gives a token for it.
+    /// GitHub issues a token for the App.
     GithubApp(GithubApp),
 }
 
 impl Credentials {
-    /// The server at an address refused us: a token of an App, which we would go on showing as long as it lives, is renewed.
+    /// Drops the App's token for an address after the server refused it. Otherwise it would be sent until it expires.
     pub(crate) fn forget_token(&self, url: &RemoteUrl) {
         if let Some(Account { password: Password::GithubApp(app), .. }) = self.for_url(url) {
             app.forget();
         }
     }
 
-    /// The account for an address over http(s): what it holds itself, else the one with the longest address that covers it;
-    /// of two alike, the first. An account of another user than the address names is not meant for it. An address that
-    /// names only a user (`https://TOKEN@host/...`) is that user's with an empty password, as git has it.
+    /// Returns the account for an address over HTTP: the login in the address itself, else the account with the
+    /// longest matching scope, of equally long ones the first. An account for another user than the address names does
+    /// not match. An address that names only a user (`https://TOKEN@host/...`) means an empty password, as with git.
     #[must_use]
     pub fn for_url(&self, url: &RemoteUrl) -> Option<Account> {
         if !matches!(url.transport(), Transport::Http | Transport::Https) {
             return None;
         }
+        // As with git, a login in the address wins over configured accounts.
         if let Some(password) = url.password() {
             let scope = Scope::origin(url)?;
             let username = url.user().map(str::to_owned);
             return Some(Account { scope, username, password: Password::Value(password.clone()) });
         }
         let is_ours = |account: &&Account| match (&account.username, url.user()) {
+            // The address asks for one user: the account of another is not shown.
             (Some(ours), Some(named)) => ours == named,
             _ => true,
         };
         let fitting = self.accounts.iter().filter(|account| account.scope.covers(url)).filter(is_ours);
-        // `max_by_key` would take the last one of equals.
+        // `max_by_key` returns the last of equal elements, and the first is wanted.
         let Some(account) = fitting.rev().max_by_key(|account| account.scope.length()) else {
             let (scope, username) = (Scope::origin(url)?, url.user()?.to_owned());
             return Some(Account { scope, username: Some(username), password: Password::Value(Secret::new("")) });
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_address_holds_itself_comes_first() {
+    fn a_login_in_the_address_comes_first() {
         let accounts = vec![account("https://git.test", "host")];
         let credentials = Credentials { accounts, ..Credentials::default() };
         let url = RemoteUrl::parse("https://me:own-password@git.test/a").unwrap();

@@ -1,4 +1,5 @@
-//! Tokens of a GitHub App: a signed assertion for the API, an installation token for git, a new one before it ends.
+//! Tokens of a GitHub App: a signed assertion for the API, and an installation token for git that is renewed before it
+//! expires.
 //!
 //! docs.github.com, "Generating a JSON Web Token for a GitHub App" and "Generating an installation access token".
 
@@ -26,55 +27,58 @@ use crate::git::http::network::Network;
 use crate::git::http::{client, transport_error};
 use crate::secret::Secret;
 
-/// GitHub looks at the token only.
+/// The user name. GitHub checks only the token.
 const USER: &str = "-";
-/// An assertion may live for ten minutes; it begins earlier than now, for clocks that differ.
-const BEGINS_BEFORE: i64 = 60;
-const LIVES: i64 = 600;
-/// A token that ends sooner is not begun with: a fetch may take a while.
-const RENEWED_BEFORE: i64 = 30;
-/// Its own share of a look.
+/// An assertion may be valid for ten minutes. Its validity begins in the past to allow for clock differences.
+const CLOCK_TOLERANCE: i64 = 60;
+const ASSERTION_LIFETIME: i64 = 600;
+/// A token that expires sooner is renewed first, since a fetch may take a while.
+const RENEW_BEFORE_EXPIRY: i64 = 30;
+/// The longest that a call to the API may take.
 const LONGEST: Duration = Duration::from_secs(10);
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// Where the App's private key (PEM) is.
+/// The App's private key (PEM).
 #[derive(Clone)]
 pub enum AppKey {
+    /// A configured value.
     Value(Secret),
+    /// A file, which is read for each new token.
     File(PathBuf),
 }
 
-/// An App that is installed where the repository is. Clones share the token.
+/// An App that is installed for the repository. Clones share the token.
 #[derive(Clone)]
 pub struct GithubApp {
     key: AppKey,
     /// The App's id or client id.
     issuer: String,
     installation: u64,
-    /// Ends in a slash.
+    /// The address of the API, ending in a slash.
     api: Url,
-    shared: Arc<Shared>,
+    shared: Arc<AppState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct AppState {
     client: OnceLock<Client>,
-    token: Mutex<Option<Token>>,
+    token: Mutex<Option<InstallationToken>>,
 }
 
 #[derive(Clone)]
-struct Token {
+struct InstallationToken {
     secret: Secret,
-    ends: Timestamp,
+    expires_at: Timestamp,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: String,
     expires_at: Timestamp,
 }
 
 impl GithubApp {
+    /// `issuer` is the App's id or client id. Nothing is requested before the first use.
     #[must_use]
     pub fn new(key: AppKey, issuer: String, installation: u64, mut api: Url) -> Self {
         if !api.path().ends_with('/') {
@@ -83,7 +87,7 @@ impl GithubApp {
         Self { key, issuer, installation, api, shared: Arc::default() }
     }
 
-    /// The key's file, if it is in one: to be read by whoever may wait for a disk.
+    /// Returns the path of the key if it is in a file. The caller reads it where blocking is allowed.
     pub(crate) fn key_file(&self) -> Option<&Path> {
         match &self.key {
             AppKey::File(path) => Some(path),
@@ -91,34 +95,34 @@ impl GithubApp {
         }
     }
 
-    /// The token, as long as it lives.
-    pub(crate) fn held(&self) -> Option<Login> {
+    /// Returns the token while it is valid.
+    pub(crate) fn valid_token(&self) -> Option<Login> {
         let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let lives = token.ends.as_second() - Timestamp::now().as_second() >= RENEWED_BEFORE;
+        let lives = token.expires_at.as_second() - Timestamp::now().as_second() >= RENEW_BEFORE_EXPIRY;
         lives.then(|| Login { user: USER.to_owned(), password: token.secret })
     }
 
-    /// The server does not take it: it was revoked, and lives no longer than that.
+    /// Drops the token after the server refused it: it was revoked before its expiry.
     pub(crate) fn forget(&self) {
         *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Asks for a new token. `file` is what the key's file holds.
+    /// Requests a new token. `file` is the content of the key file.
     pub(crate) async fn renew(&self, file: Option<Secret>, network: &Network) -> Result<Login, Error> {
-        let told =
+        let into_error =
             |source| Error::of_client(&source).unwrap_or_else(|| Error::AppToken { api: self.to_string(), source });
         let key = match &self.key {
             AppKey::Value(secret) => Some(secret.clone()),
             AppKey::File(_) => file,
         };
-        let key = key.ok_or_else(|| told(Cause::new("the private key was not read")))?;
-        let token = self.ask(&key, network).await.map_err(told)?;
+        let key = key.ok_or_else(|| into_error(Cause::new("the private key was not read")))?;
+        let token = self.ask(&key, network).await.map_err(into_error)?;
         let login = Login { user: USER.to_owned(), password: token.secret.clone() };
         *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
         Ok(login)
     }
 
-    async fn ask(&self, key: &Secret, network: &Network) -> Result<Token, Cause> {
+    async fn ask(&self, key: &Secret, network: &Network) -> Result<InstallationToken, Cause> {
         let assertion = assertion(key, &self.issuer, Timestamp::now().as_second())?;
         let path = format!("app/installations/{}/access_tokens", self.installation);
         let url = self.api.join(&path).map_err(|_| Cause::new("the address of the API cannot be used"))?;
@@ -126,7 +130,7 @@ impl GithubApp {
             client::cached(&self.shared.client, &network.route(&url), url.scheme() == "https", LONGEST).await?;
         let request = client.post(url).timeout(LONGEST).header(ACCEPT, "application/vnd.github+json");
         let sent = request.bearer_auth(assertion.expose_str().unwrap_or_default()).send();
-        let mut response = sent.await.map_err(|error| transport_error::library(&error))?;
+        let mut response = sent.await.map_err(|error| transport_error::library_cause(&error))?;
         let status = response.status();
         if status != StatusCode::CREATED {
             let said = client::read(&mut response, LONGEST_ANSWER).await.unwrap_or_default();
@@ -135,22 +139,23 @@ impl GithubApp {
             return Err(Cause::new(&format!("it answered {}{message}", status.as_u16())));
         }
         let body = client::read(&mut response, LONGEST_ANSWER).await?;
-        // What serde says of a document may quote it.
-        let answer: Answer =
+        // serde's message may quote the document, and so the token.
+        let answer: TokenResponse =
             serde_json::from_slice(&body).map_err(|_| Cause::new("it answered without token and expires_at"))?;
         let secret =
             Secret::password(answer.token).map_err(|wrong| Cause::new(&format!("its token is none: {wrong}")))?;
-        Ok(Token { secret, ends: answer.expires_at })
+        Ok(InstallationToken { secret, expires_at: answer.expires_at })
     }
 }
 
 /// A JSON Web Token (RFC 7519) signed with RS256 (RFC 7518, section 3.3).
 fn assertion(key: &Secret, issuer: &str, now: i64) -> Result<Secret, Cause> {
-    let begins = now - BEGINS_BEFORE;
+    let begins = now - CLOCK_TOLERANCE;
     let head = json!({ "alg": "RS256", "typ": "JWT" });
-    let claims = json!({ "iat": begins, "exp": begins + LIVES, "iss": issuer });
+    let claims = json!({ "iat": begins, "exp": begins + ASSERTION_LIFETIME, "iss": issuer });
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(head), part(claims));
+    // OpenSSL would only report that there is no key.
     if let Err(wrong) = pem::check_layout(&String::from_utf8_lossy(key.expose())) {
         return Err(Cause::new(&format!("the private key cannot be used: {wrong}")));
     }

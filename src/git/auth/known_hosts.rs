@@ -1,8 +1,8 @@
-//! Is this the host key that somebody wrote down for this host? The `known_hosts` format of `OpenSSH`.
+//! `known_hosts` files of `OpenSSH`: whether a file lists the key that a host presents.
 //!
-//! sshd(8), "`SSH_KNOWN_HOSTS` FILE FORMAT": `[@marker] names type key [comment]`; names are patterns in a list, or one
-//! hashed name; another port than 22 makes a name `[host]:port`. Certificate authorities are passed over: libssh2 never
-//! asks for certificates. Knows nothing of connections.
+//! sshd(8), "`SSH_KNOWN_HOSTS` FILE FORMAT": `[@marker] names type key [comment]`; names are a list of patterns, or
+//! one hashed name; a port other than 22 makes a name `[host]:port`. Certificate authorities are skipped, since
+//! libssh2 never requests certificates. It must not know of connections.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -10,21 +10,21 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// What the file says about a key.
+/// The verdict of the file on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum HostKeyVerdict {
     Known,
     /// The host is not in the file.
     Unknown,
-    /// The host is, with another key.
+    /// The file lists the host with another key.
     Changed,
     Revoked,
 }
 
-/// Judges the raw key (RFC 4253, section 6.6) that a host showed. A revocation wins wherever it stands.
-pub(crate) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> Verdict {
+/// Checks the raw key (RFC 4253, section 6.6) that a host presented. A revocation wins wherever it stands in the file.
+pub(crate) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> HostKeyVerdict {
     let name = name(host, port);
-    let mut verdict = Verdict::Unknown;
+    let mut verdict = HostKeyVerdict::Unknown;
     for line in file.lines() {
         let mut words = line.split_whitespace().peekable();
         let marker = words.next_if(|word| word.starts_with('@'));
@@ -32,21 +32,21 @@ pub(crate) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> Verdict {
         if names.starts_with('#') || !matches_any(names, &name) {
             continue;
         }
-        // ssh passes over a line that it cannot read: it says nothing about the host.
+        // Like ssh, skip a line that cannot be parsed.
         let Ok(written) = STANDARD.decode(written) else { continue };
         let same = written == key;
         match marker {
-            Some("@revoked") if same => return Verdict::Revoked,
-            None if same => verdict = Verdict::Known,
-            None if verdict == Verdict::Unknown => verdict = Verdict::Changed,
+            Some("@revoked") if same => return HostKeyVerdict::Revoked,
+            None if same => verdict = HostKeyVerdict::Known,
+            None if verdict == HostKeyVerdict::Unknown => verdict = HostKeyVerdict::Changed,
             _ => {}
         }
     }
     verdict
 }
 
-/// The lines that name a key of a host, and the numbers of those that cannot be read, which ssh passes over as well.
-/// Comments, and lines with a marker, are in neither.
+/// Returns the lines that list a host's key, and the numbers of lines that cannot be parsed, which ssh skips as well.
+/// Comments and lines with a marker are in neither.
 pub(crate) fn plain_lines(file: &str) -> (String, Vec<usize>) {
     let (mut plain, mut unreadable) = (String::new(), Vec::new());
     for (number, line) in file.lines().enumerate() {
@@ -63,12 +63,12 @@ pub(crate) fn plain_lines(file: &str) -> (String, Vec<usize>) {
     (plain, unreadable)
 }
 
-/// `SHA256:…`, as ssh-keygen prints it.
+/// Returns the fingerprint as ssh-keygen prints it: `SHA256:…`.
 pub(crate) fn fingerprint(key: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))
 }
 
-/// The type that a raw key begins with, such as `ssh-ed25519`.
+/// Returns the type at the beginning of a raw key, such as `ssh-ed25519`.
 pub(crate) fn key_type(key: &[u8]) -> String {
     let text = key.split_first_chunk::<4>().and_then(|(length, rest)| {
         rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?).and_then(|name| std::str::from_utf8(name).ok())
@@ -96,7 +96,7 @@ pub(crate) fn matches_any(names: &str, name: &str) -> bool {
     found
 }
 
-/// `salt|hash`: HMAC-SHA1 of the name under the salt, both in base64.
+/// Matches `salt|hash`: the HMAC-SHA1 of the name under the salt, both in base64.
 fn matches_hash(hashed: &str, name: &str) -> bool {
     let Some((salt, hash)) = hashed.split_once('|') else { return false };
     let (Ok(salt), Ok(hash)) = (STANDARD.decode(salt), STANDARD.decode(hash)) else { return false };
@@ -105,7 +105,7 @@ fn matches_hash(hashed: &str, name: &str) -> bool {
     mac.verify_slice(&hash).is_ok()
 }
 
-/// `*` and `?`, nothing else; brackets are letters.
+/// Matches `*` and `?` only; brackets are ordinary characters.
 pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
@@ -118,7 +118,7 @@ pub(crate) fn glob(pattern: &str, name: &str) -> bool {
             p += 1;
             n += 1;
         } else if let Some((at, taken)) = star {
-            // The star takes one letter more.
+            // Let the star match one more character.
             star = Some((at, taken + 1));
             p = at + 1;
             n = taken + 1;
@@ -153,27 +153,27 @@ mod tests {
             line("[git.test]:2222", &other),
             line("*.inner.test,!bad.inner.test", &ours)
         );
-        assert_eq!(judge(&file, "GIT.test", 22, &ours), Verdict::Known);
-        assert_eq!(judge(&file, "192.0.2.1", 22, &ours), Verdict::Known);
-        assert_eq!(judge(&file, "git.test", 22, &other), Verdict::Changed);
-        assert_eq!(judge(&file, "git.test", 2222, &other), Verdict::Known);
-        assert_eq!(judge(&file, "git.test", 2222, &ours), Verdict::Changed);
-        assert_eq!(judge(&file, "git.test", 2223, &ours), Verdict::Unknown);
-        assert_eq!(judge(&file, "a.inner.test", 22, &ours), Verdict::Known);
-        assert_eq!(judge(&file, "bad.inner.test", 22, &ours), Verdict::Unknown);
-        assert_eq!(judge("", "git.test", 22, &ours), Verdict::Unknown);
+        assert_eq!(judge(&file, "GIT.test", 22, &ours), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "192.0.2.1", 22, &ours), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "git.test", 22, &other), HostKeyVerdict::Changed);
+        assert_eq!(judge(&file, "git.test", 2222, &other), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "git.test", 2222, &ours), HostKeyVerdict::Changed);
+        assert_eq!(judge(&file, "git.test", 2223, &ours), HostKeyVerdict::Unknown);
+        assert_eq!(judge(&file, "a.inner.test", 22, &ours), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "bad.inner.test", 22, &ours), HostKeyVerdict::Unknown);
+        assert_eq!(judge("", "git.test", 22, &ours), HostKeyVerdict::Unknown);
     }
 
     #[test]
     fn one_of_several_types_is_enough_and_a_revocation_wins() {
         let (rsa, ed25519) = (key("ssh-rsa", 1), key("ssh-ed25519", 2));
         let mut file = line("git.test", &rsa) + &line("git.test", &ed25519);
-        assert_eq!(judge(&file, "git.test", 22, &ed25519), Verdict::Known);
+        assert_eq!(judge(&file, "git.test", 22, &ed25519), HostKeyVerdict::Known);
         file.push_str(&line("@revoked *", &ed25519));
-        assert_eq!(judge(&file, "git.test", 22, &ed25519), Verdict::Revoked);
-        assert_eq!(judge(&file, "git.test", 22, &rsa), Verdict::Known);
+        assert_eq!(judge(&file, "git.test", 22, &ed25519), HostKeyVerdict::Revoked);
+        assert_eq!(judge(&file, "git.test", 22, &rsa), HostKeyVerdict::Known);
         let authority = line("@cert-authority *", &ed25519);
-        assert_eq!(judge(&authority, "git.test", 22, &ed25519), Verdict::Unknown);
+        assert_eq!(judge(&authority, "git.test", 22, &ed25519), HostKeyVerdict::Unknown);
     }
 
     #[test]
@@ -186,10 +186,10 @@ mod tests {
             format!("|1|{}|{}", STANDARD.encode([9; 20]), STANDARD.encode(mac.finalize().into_bytes()))
         };
         let file = line(&hash("git.test"), &ours) + &line(&hash("[git.test]:2222"), &ours);
-        assert_eq!(judge(&file, "git.test", 22, &ours), Verdict::Known);
-        assert_eq!(judge(&file, "git.test", 2222, &ours), Verdict::Known);
-        assert_eq!(judge(&file, "other.test", 22, &ours), Verdict::Unknown);
-        assert_eq!(judge("|1|broken ssh-rsa AAAA", "git.test", 22, &ours), Verdict::Unknown);
+        assert_eq!(judge(&file, "git.test", 22, &ours), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "git.test", 2222, &ours), HostKeyVerdict::Known);
+        assert_eq!(judge(&file, "other.test", 22, &ours), HostKeyVerdict::Unknown);
+        assert_eq!(judge("|1|broken ssh-rsa AAAA", "git.test", 22, &ours), HostKeyVerdict::Unknown);
     }
 
     #[test]

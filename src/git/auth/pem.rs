@@ -1,14 +1,14 @@
-//! How a private key in text form has to be laid out, and which habit spoiled one that is not.
+//! The layout of a PEM private key, and the common mistakes that break it.
 //!
-//! Keys that pass through variables, templates and YAML lose their line breaks or gain blanks. No library reads them then, and
-//! each says only that it found no key. It must not know what a key is for.
+//! Keys that pass through variables, templates and YAML lose their line breaks or gain indentation. Libraries then
+//! report only that there is no key. It must not know what a key is for.
 
 const ONE_LINE: &str = "its line breaks are gone: the whole key is on one line; mount the file as it was made (`kubectl create secret --from-file`)";
 const ESCAPED: &str =
     "its line breaks are written as `\\n`; mount the file as it was made (`kubectl create secret --from-file`)";
 const INDENTED: &str = "its lines are indented; each has to begin in the first column";
 
-/// Says what is wrong with the lines of a text that has a private key in it.
+/// Checks the lines of a text that contains a private key. The error describes the mistake.
 pub(crate) fn check_layout(text: &str) -> Result<(), &'static str> {
     let is_mark = |line: &&str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
     let Some(line) = text.lines().find(is_mark) else { return Ok(()) };
@@ -25,7 +25,7 @@ pub(crate) fn check_layout(text: &str) -> Result<(), &'static str> {
     let (mut lines, mut last) = (0, "");
     for line in key.take_while(|line| !last_was_end(&mut last, line)) {
         lines += 1;
-        // Headers of old PEM files go on in lines that begin with a blank.
+        // Continuation lines of PEM headers begin with a blank.
         if indented(line) && (line.contains("-----") || lines > 2 && !line.contains(',')) {
             return Err(INDENTED);
         }
@@ -33,7 +33,7 @@ pub(crate) fn check_layout(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// True for the line behind the one that ends the key.
+/// Returns true for the line after the END line.
 fn last_was_end<'a>(last: &mut &'a str, line: &'a str) -> bool {
     let ended = last.contains("-----END ");
     *last = line;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_was_put_on_one_line_escaped_or_indented_is_told_so() {
+    fn keys_on_one_line_escaped_or_indented_are_reported() {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
         assert_eq!(check_layout(key), Ok(()));
         assert_eq!(check_layout(&key.replace('\n', "\r\n")), Ok(()));

@@ -1,7 +1,7 @@
-//! Which files with private keys can be used, and what is wrong with the others.
+//! Checks private key files for SSH before they are offered.
 //!
-//! libssh2 ends the whole connection at a file that it cannot make a key of, and says of it only that. ssh itself passes
-//! such a file over, so they are told apart before any is offered. It must not know of servers.
+//! libssh2 closes the whole connection at a file that it cannot parse, and gives no reason. ssh skips such a file, so
+//! unusable files are sorted out here first. It must not know of servers.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,18 +14,19 @@ use openssl::pkey::{Id, PKey};
 
 use crate::git::auth::pem;
 
-/// No private key is larger; what is, is another file.
+/// The most bytes that are read of a key file. No private key is larger.
 const LARGEST: u64 = 256 * 1024;
 
-/// What a key in OpenSSH's own form begins with (its PROTOCOL.key, section 1).
+/// The magic bytes of a key in OpenSSH's own format (its PROTOCOL.key, section 1).
 const MAGIC: &[u8] = b"openssh-key-v1\0";
 
-const NEEDS_A_PASSPHRASE: &str = "it needs a passphrase, and nobody is here to type it; give a key without one";
+const NEEDS_A_PASSPHRASE: &str =
+    "it is encrypted with a passphrase, which cannot be entered here; give a key without one";
 const NO_KEY: &str = "it holds no private key";
 const DAMAGED: &str = "the private key in it is cut off or damaged";
 const UNSUPPORTED: &str = "its type is not supported here; give one of ed25519, ecdsa or rsa";
 
-/// Reads a key file, and says why it is of no use.
+/// Reads a key file. The error says why the key cannot be used.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     let mut text = Vec::new();
     File::open(path)?.take(LARGEST).read_to_end(&mut text)?;
@@ -35,7 +36,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 fn check_text(text: &[u8]) -> Result<(), String> {
     const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
     const END: &str = "-----END OPENSSH PRIVATE KEY-----";
-    // What stands before and behind is passed over.
+    // Text before and after the key is ignored.
     let text = String::from_utf8_lossy(text);
     pem::check_layout(&text)?;
     let Some(body) = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(body, _)| body) else {
@@ -50,7 +51,7 @@ fn check_text(text: &[u8]) -> Result<(), String> {
     }
     let (_kdf, fields) = string(fields).ok_or(NO_KEY)?;
     let (_options, fields) = string(fields).ok_or(NO_KEY)?;
-    // After the number of keys, which is always one.
+    // Skips the number of keys, which is always one.
     let (public, fields) = fields.get(4..).and_then(string).ok_or(NO_KEY)?;
     let (private, _) = string(fields).ok_or(NO_KEY)?;
     let (kind, public) = string(public).ok_or(NO_KEY)?;
@@ -66,17 +67,17 @@ fn check_text(text: &[u8]) -> Result<(), String> {
     if belongs(private, kind, public, fields) { Ok(()) } else { Err(DAMAGED.to_owned()) }
 }
 
-/// The fields of a private key between its type and its comment, and which of them the public key has, in its order
-/// (draft-miller-ssh-agent, "Adding keys to the agent").
+/// The number of fields of a private key between its type and its comment, and the positions of those that the public
+/// key repeats, in its order (draft-miller-ssh-agent, "Adding keys to the agent").
 type Fields = (usize, &'static [usize]);
 const RSA: Fields = (6, &[1, 0]);
 const ED25519: Fields = (2, &[0]);
 const ECDSA: Fields = (3, &[0, 1]);
 
-/// True if the private half is whole, and is that of the public one.
+/// Returns true if the private half is complete and belongs to the public one.
 fn belongs(private: &[u8], kind: &[u8], mut public: &[u8], (count, shared): Fields) -> bool {
     let Some((numbers, rest)) = private.split_first_chunk::<8>() else { return false };
-    // Twice the same number: how a wrong passphrase would be noticed.
+    // OpenSSH stores the same number twice to detect a wrong passphrase.
     let Some((ours, mut rest)) = string(rest).filter(|_| numbers[..4] == numbers[4..]) else { return false };
     let mut fields = Vec::new();
     for _ in 0..=count {
@@ -94,9 +95,9 @@ fn belongs(private: &[u8], kind: &[u8], mut public: &[u8], (count, shared): Fiel
     ours == kind && same && padding
 }
 
-/// The forms that OpenSSL reads, of which libssh2 reads the same.
+/// Checks the formats that OpenSSL reads. libssh2 reads the same.
 fn check_pem(text: &str) -> Result<(), String> {
-    // Asked for a passphrase in either form: RFC 1421's header, or PKCS #8.
+    // Both forms of encryption: RFC 1421's header, and PKCS #8.
     if text.contains("Proc-Type: 4,ENCRYPTED") || text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         return Err(NEEDS_A_PASSPHRASE.to_owned());
     }
@@ -112,7 +113,7 @@ fn check_pem(text: &str) -> Result<(), String> {
     if supported { Ok(()) } else { Err(UNSUPPORTED.to_owned()) }
 }
 
-/// A field with its length before it (RFC 4251, section 5, "string"), and what follows.
+/// Splits off a field with its length before it (RFC 4251, section 5, "string").
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::print_stderr, reason = "who skips says so")]
-    fn every_kind_of_key_that_ssh_keygen_makes_is_told_apart() {
+    fn every_kind_of_key_from_ssh_keygen_is_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let mut made = 0;
         for form in ["RFC4716", "PEM", "PKCS8"] {
@@ -171,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Cut anywhere, or with any byte of its structure changed. (Of its numbers only the server can tell.)
+    /// Cuts the key anywhere, and changes any byte of its structure. (Wrong key numbers only the server can detect.)
     fn every_damage_is_seen(text: &str) {
         let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
         let key = STANDARD.decode(body).unwrap();
@@ -183,8 +184,8 @@ mod tests {
         for end in 0..key.len() {
             assert!(check_text(wrap(&key[..end]).as_bytes()).is_err(), "cut after {end} of {}", key.len());
         }
-        // Behind the magic and three fields: the number of keys and the public one; the private half begins with two
-        // equal numbers and the type.
+        // The number of keys and the public key follow the magic bytes and three fields. The private half begins with
+        // two equal numbers and the type.
         let public = MAGIC.len() + 4 + 4 + 4 + 4 + 4 + 4;
         let length = u32::from_be_bytes(key[public - 4..public].try_into().unwrap());
         let private = public + usize::try_from(length).unwrap() + 4;
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_said_to_be_none() {
+    fn files_without_a_key_are_reported() {
         let cut = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n";
         let no_pem = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n";
         for text in ["", "garbage\n", cut, no_pem, "ssh-ed25519 AAAA ada@example\n"] {

@@ -1,6 +1,4 @@
-//! What a person can do about each error of a remote or of the object store.
-//!
-//! Words only: which error it is has been decided in `error`.
+//! The hints for users, for each error of a remote or of the object store.
 
 use crate::error::{NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT};
 use crate::git::error::{Cause, Error};
@@ -8,7 +6,7 @@ use crate::remote_url::{RemoteUrl, Transport};
 use crate::worker::Lost;
 
 impl Error {
-    /// What a person can do.
+    /// Returns what the user can do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -19,7 +17,7 @@ impl Error {
                 "the account or repository is shut off there: ask the forge's support, or use another account"
             }
             Self::Refused { .. } => {
-                "check that the token or key is valid and may read this repository; files are read anew, no restart needed"
+                "check that the token or key is valid and may read this repository; files are read again each time, no restart is needed"
             }
             Self::NoCredentials { remote, .. } if is_ssh(remote) => {
                 "give --ssh-key-file (without it /etc/git-secret/ssh is used, if it is there), and --ssh-known-hosts-file"
@@ -56,7 +54,7 @@ impl Error {
                 "compare the fingerprint with what the server's operator publishes, then add the key to --ssh-known-hosts-file"
             }
             Self::HostKeyChanged { .. } => {
-                "somebody may be in between: compare the fingerprint with the operator's before you change known_hosts"
+                "the connection may be intercepted: compare the fingerprint with the operator's before you change known_hosts"
             }
             Self::HostKeyRevoked { .. } => "do not connect: ask the server's operator",
             Self::Timeout { .. } => "raise --sync-timeout for a large repository or a slow link, or lower --depth",
@@ -127,7 +125,7 @@ impl Error {
         })
     }
 
-    /// The same for the remote of a submodule, which no flag names.
+    /// Returns the hint for the remote of a submodule, which no flag names.
     fn hint_for_submodule(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoCredentials { remote, .. } if is_ssh(remote) => return self.hint(),
@@ -153,12 +151,12 @@ impl Error {
     }
 }
 
-/// True for an address that a key lets in, and neither a user nor a password.
+/// Returns true for an address over ssh, which is authenticated by a key.
 fn is_ssh(remote: &str) -> bool {
     RemoteUrl::parse(remote).is_ok_and(|url| url.transport() == Transport::Ssh)
 }
 
-/// OpenSSL's words tell what is wrong with a certificate; libgit2's only that something is.
+/// Chooses a hint by OpenSSL's message about a certificate. libgit2's message only says that something is wrong.
 fn tls_hint(source: &Cause) -> &'static str {
     let says = |part: &str| source.0.contains(part);
     if says("expired") || says("not yet valid") {
@@ -171,7 +169,7 @@ fn tls_hint(source: &Cause) -> &'static str {
         || says("issuer certificate")
         || says("unable to verify")
     {
-        "nobody who is trusted has signed the server's certificate: mount its CA's and name it in SSL_CERT_FILE, or --git-config http.sslCAInfo"
+        "the server's certificate is not signed by a trusted authority: mount its CA's and name it in SSL_CERT_FILE, or --git-config http.sslCAInfo"
     } else {
         "check the server's certificate and name; SSL_CERT_FILE names the certificates that are trusted"
     }

@@ -1,10 +1,10 @@
-//! What a server means by the words with which it refuses.
+//! Classifies the words with which a server refuses.
 //!
-//! SSH servers have no status, only their standard error; `ERR` packets and the text of an http answer have none either.
+//! SSH servers have no status, only standard error; `ERR` packets and the text of an HTTP response have none either.
 //! The phrases are those of the forges (GitHub, GitLab, Bitbucket, Gitea and Forgejo, Azure DevOps, AWS `CodeCommit`,
 //! gitolite) and of git itself. It must not know how the words arrived.
 
-/// Which kind of refusal the words are.
+/// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Category {
     Auth,
@@ -12,7 +12,7 @@ pub(crate) enum Category {
     Server,
 }
 
-/// The surer sign first: a forge that hides private repositories says "not found or no permission".
+/// The more certain phrases come first: a forge that hides private repositories says "not found or no permission".
 const PHRASES: [(Category, &[&str]); 4] = [
     (
         Category::NotFound,
@@ -77,14 +77,14 @@ const PHRASES: [(Category, &[&str]); 4] = [
     ),
 ];
 
-/// `None` for words that name no reason that is known here.
+/// Returns `None` for words without a known phrase.
 pub(crate) fn categorize(words: &str) -> Option<Category> {
     let words = words.to_lowercase();
     let has = |phrase: &&str| words.match_indices(*phrase).any(|(at, _)| is_word(&words, at, phrase));
     PHRASES.iter().find(|(_, phrases)| phrases.iter().any(has)).map(|(category, _)| *category)
 }
 
-/// Short phrases are words of their own: `sso` is in "lesson", too.
+/// Returns true if a short phrase stands as a word of its own: `sso` occurs in "lesson", too.
 fn is_word(words: &str, at: usize, phrase: &str) -> bool {
     let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     phrase.len() > 4 || !letter(words[..at].chars().next_back()) && !letter(words[at + phrase.len()..].chars().next())

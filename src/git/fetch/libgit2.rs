@@ -1,50 +1,59 @@
-//! Bringing one commit with its whole tree into the store, and keeping nothing else.
+//! Fetches one commit through libgit2, for remotes that do not speak protocol v2.
 
 use git2::{ObjectType, Oid, Repository};
 
 use crate::commit;
 use crate::git::error::{Cause, Error};
+use crate::git::fetch::history_depth::HistoryDepth;
+use crate::git::fetch::local_copy::{self, Extent};
 use crate::git::fetch::want::{Fetched, Want, target};
-use crate::git::maintenance::Upkeep;
-use crate::git::remote::local::{self, Extent};
-use crate::git::remote::resolve_ref::Look;
-use crate::git::remote::transport::{Link, Received};
+use crate::git::remote::local;
+use crate::git::remote::resolve_ref::RemoteHead;
+use crate::git::remote::transport::{Libgit2Remote, Received};
 use crate::git::store::compact::temporary;
 use crate::git::store::depth::DepthFit;
 use crate::git::store::{advance, completeness, depth, locks, partial_clone, refs, shallow};
 use crate::remote_url::Transport;
 
-/// Fetches what is wanted, unless the store has it whole. `fitted` is false while the depth may have changed since the
-/// store was filled; that it could not be followed is noted in `upkeep`.
-pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep) -> Result<Fetched, Error> {
+/// Fetches a commit, unless the store has all of it. `depth_is_adjusted` is false while `--depth` may have changed
+/// since the store was filled; a failed attempt to adjust the depth is recorded in `history`.
+pub(crate) fn fetch(
+    link: &Libgit2Remote<'_>,
+    want: &Want,
+    depth_is_adjusted: bool,
+    history: &HistoryDepth,
+) -> Result<Fetched, Error> {
     locks::break_locks(link.store.path());
     if let Want::Module(commit) = want {
         return module(link, *commit);
     }
     let (commit, kept_as) = target(want);
-    // libgit2 would be sent what builds upon files that are not there. A new store is whole.
+    // libgit2 would receive deltas against files that the store lacks. A new store lacks none.
     let partial = partial_clone::is_partial(link.store.path());
     if completeness::has(link.store, commit)? {
         advance::advance_ref(link.store, kept_as, commit, true)?;
         let there = Fetched { commit, bytes: 0, objects: 0 };
-        if fitted || partial || depth::compare(link.store, commit, link.options.depth)? != DepthFit::TooShallow {
+        if depth_is_adjusted
+            || partial
+            || depth::compare(link.store, commit, link.options.depth)? != DepthFit::TooShallow
+        {
             return Ok(there);
         }
-        // Less history than asked for is no reason to withhold a commit.
+        // Missing history is no reason to withhold a commit.
         return Ok(deepen(link, want).unwrap_or_else(|error| {
-            upkeep.fell_short(Some(&error));
+            history.record_failure(Some(&error));
             there
         }));
     }
     if partial {
         return Err(Error::Incomplete { commit });
     }
-    let ask = |link: &Link<'_>| match want {
-        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
+    let ask = |link: &Libgit2Remote<'_>| match want {
+        Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
         _ => by_hash(link, commit),
     };
     let asked = if is_counted(link) {
-        local::copy(link, commit, Extent::Missing).map(|received| (commit, received))
+        local_copy::copy(link, commit, Extent::Missing).map(|received| (commit, received))
     } else if can_negotiate(link.store)? {
         ask(link)
     } else {
@@ -53,23 +62,27 @@ pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
     let (mut commit, mut received) = match asked {
         Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
             tracing::debug!(%error, "libgit2 cannot copy from this folder; the objects are copied one by one");
-            (commit, local::copy(link, commit, Extent::Whole).map_err(|_| error)?)
+            (commit, local_copy::copy(link, commit, Extent::Whole).map_err(|_| error)?)
         }
         asked => asked?,
     };
     if link.cancel.is_cancelled() {
-        // Nobody waits any more, and another job may already be at work on the same refs.
+        // The caller has gone, and another job may already change the same refs.
         return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
     }
     completeness::warn_if_malformed(link.store, commit);
     let known = refs::read(link.store, refs::HEAD)?;
     let mut complete = completeness::is_complete(link.store, commit, known)?;
     if is_local(link)
-        && (!complete || !fitted && depth::compare(link.store, commit, link.options.depth)? == DepthFit::TooShallow)
+        && (!complete
+            || !depth_is_adjusted && depth::compare(link.store, commit, link.options.depth)? == DepthFit::TooShallow)
     {
-        // Between two folders libgit2 leaves out what the history of our refs has, though we may have dropped it.
+        // Between two local repositories libgit2 leaves out the objects that our refs reach over there, though we may
+        // have dropped them.
         (commit, received) = match whole_copy(link, want) {
-            Err(error) if !is_ours(&error) => (commit, local::copy(link, commit, Extent::Whole).map_err(|_| error)?),
+            Err(error) if !is_ours(&error) => {
+                (commit, local_copy::copy(link, commit, Extent::Whole).map_err(|_| error)?)
+            }
             copied => copied?,
         };
         complete = completeness::is_complete(link.store, commit, known)?;
@@ -82,21 +95,23 @@ pub(crate) fn fetch(link: &Link<'_>, want: &Want, fitted: bool, upkeep: &Upkeep)
     }
     advance::advance_ref(link.store, kept_as, commit, false)?;
     if is_local(link) && link.options.depth == 0 && local::is_shallow(link.options.url.bare()) {
-        // Their history ends somewhere, which libgit2 does not hand on.
+        // The remote is shallow, which libgit2 does not tell.
         shallow::recompute(link.store)?;
     }
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
-/// Brings more of the history of a commit that is there.
-fn deepen(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
+/// Fetches more history of a commit that the store has.
+fn deepen(link: &Libgit2Remote<'_>, want: &Want) -> Result<Fetched, Error> {
     let (_, kept_as) = target(want);
     let (commit, received) = if is_local(link) {
         whole_copy(link, want)?
     } else {
         match want {
-            Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
-            Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(link, *commit)?,
+            Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
+            Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => {
+                by_hash(link, *commit)?
+            }
         }
     };
     let known = refs::read(link.store, kept_as)?;
@@ -110,26 +125,26 @@ fn deepen(link: &Link<'_>, want: &Want) -> Result<Fetched, Error> {
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
-/// From one folder to another libgit2 copies only what the refs of ours do not reach over there, and takes no depth. So
-/// everything is copied into an empty store beside, and taken over from there.
-fn whole_copy(link: &Link<'_>, want: &Want) -> Result<(Oid, Received), Error> {
+/// Copies everything from a local path into an empty temporary store, and moves the pack over. libgit2 would copy only
+/// what our refs do not reach over there, and supports no depth.
+fn whole_copy(link: &Libgit2Remote<'_>, want: &Want) -> Result<(Oid, Received), Error> {
     if is_counted(link) {
         let (commit, _) = target(want);
-        return local::copy(link, commit, Extent::Whole).map(|received| (commit, received));
+        return local_copy::copy(link, commit, Extent::Whole).map(|received| (commit, received));
     }
     let beside = temporary::TemporaryStore::make(link.store.path())?;
     let empty = beside.open()?;
-    let into = Link { store: &empty, ..*link };
+    let into = Libgit2Remote { store: &empty, ..*link };
     let (commit, received) = match want {
-        Want::Seen(Look { full_ref: Some(full_ref), .. }) => by_name(&into, full_ref)?,
-        Want::Seen(Look { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(&into, *commit)?,
+        Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(&into, full_ref)?,
+        Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(&into, *commit)?,
     };
     beside.hand_over(link.store)?;
     shallow::recompute(link.store)?;
     Ok((commit, received))
 }
 
-/// True for what is wrong with this process or its volume.
+/// Returns true for a fault of this process or its volume.
 fn is_ours(error: &Error) -> bool {
     matches!(
         error,
@@ -143,24 +158,25 @@ fn is_ours(error: &Error) -> bool {
     )
 }
 
-/// True if libgit2 can tell a remote what there is already: it parses every commit that a ref of ours names.
+/// Returns true if libgit2 can negotiate: it parses every commit that a ref of ours names.
 fn can_negotiate(store: &Repository) -> Result<bool, Error> {
     Ok(refs::tips(store)?.into_iter().all(|id| !commit::exists(store, id) || commit::is_well_formed(store, id)))
 }
 
-fn is_local(link: &Link<'_>) -> bool {
+fn is_local(link: &Libgit2Remote<'_>) -> bool {
     link.options.url.transport() == Transport::Local
 }
 
-/// True if each piece that is copied has to be counted before it is written, which libgit2 does not do between two folders.
-fn is_counted(link: &Link<'_>) -> bool {
+/// Returns true if each part of a copy has to be counted before it is written. libgit2 does not do that between two local
+/// repositories.
+fn is_counted(link: &Libgit2Remote<'_>) -> bool {
     is_local(link) && link.options.allowance.limit().is_some()
 }
 
-fn by_name(link: &Link<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
+fn by_name(link: &Libgit2Remote<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
     refs::delete(link.store, refs::INCOMING)?;
     let received = link.get(full_ref, refs::INCOMING)?;
-    // libgit2 says Ok for a ref that is gone since the look: it just brings nothing.
+    // libgit2 reports success for a ref that was deleted meanwhile, and fetches nothing.
     let Some(id) = refs::read(link.store, refs::INCOMING)? else {
         return Err(Error::RefMissing { name: full_ref.to_owned(), available: Vec::new() });
     };
@@ -170,7 +186,7 @@ fn by_name(link: &Link<'_>, full_ref: &str) -> Result<(Oid, Received), Error> {
     }
 }
 
-fn by_hash(link: &Link<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
+fn by_hash(link: &Libgit2Remote<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
     refs::delete(link.store, refs::INCOMING)?;
     let refused = |source| Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source };
     let received = match link.get(&commit.to_string(), refs::INCOMING) {
@@ -187,13 +203,13 @@ fn by_hash(link: &Link<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
     }
 }
 
-/// Fetches a submodule's commit. Where hashes are not given out, a ref may name it, or one of them lead to it.
-fn module(link: &Link<'_>, commit: Oid) -> Result<Fetched, Error> {
+/// Fetches a submodule's commit. If the server serves no hashes, a ref may name the commit, or lead to it.
+fn module(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Fetched, Error> {
     if completeness::is_complete_with_blobs(link.store, commit, None)? {
         return Ok(Fetched { commit, bytes: 0, objects: 0 });
     }
     let asked = if is_counted(link) {
-        local::copy(link, commit, Extent::Missing).map(|received| (commit, received))
+        local_copy::copy(link, commit, Extent::Missing).map(|received| (commit, received))
     } else {
         by_hash(link, commit)
     };
@@ -213,7 +229,7 @@ fn module(link: &Link<'_>, commit: Oid) -> Result<Fetched, Error> {
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
-fn by_any_name(link: &Link<'_>, commit: Oid) -> Result<Received, Error> {
+fn by_any_name(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Received, Error> {
     let refs = link.list()?;
     if let Some(named) = refs.iter().find(|one| one.id == commit) {
         return link.get(named.name.trim_end_matches("^{}"), refs::INCOMING);
@@ -227,12 +243,12 @@ fn by_any_name(link: &Link<'_>, commit: Oid) -> Result<Received, Error> {
     Ok(received)
 }
 
-fn no_such(link: &Link<'_>, commit: Oid) -> Error {
+fn no_such(link: &Libgit2Remote<'_>, commit: Oid) -> Error {
     Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source: None }
 }
 
-/// libgit2's and git's own words for a hash that is not given out. The last are libgit2's for git's `ERR upload-pack: not
-/// our ref` when it comes in place of the shallow roots.
+/// Returns true for the messages of libgit2 and git about a hash that is not served. The last one is libgit2's for
+/// git's `ERR upload-pack: not our ref` in place of the shallow commits.
 fn says_no(source: &Cause) -> bool {
     let words = source.to_string();
     let parts = ["specific object", "not our ref", "no such remote ref", "unadvertised", "unexpected packet type"];

@@ -1,258 +1,268 @@
-//! A look and a fetch over protocol version 2, from the question to the store; back to libgit2 where it is not spoken.
+//! A fetch over protocol version 2, from the request to the store.
 //!
-//! The connection is tokio's business and ends when nobody waits for it. Only what touches the store is on the git
-//! thread: a pack goes there through a short channel, so that the slower of network and disk sets the pace.
+//! The connection belongs to tokio and ends when the caller goes away. Only work on the store runs on the git thread: the
+//! pack goes there through a short channel, so that the slower of network and disk sets the pace.
 
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::git::auth::request_auth::RequestAuth;
-use crate::git::engine::Engine;
+use crate::git::deadline::Deadline;
 use crate::git::error::{Cause, Error};
-use crate::git::fetch::ingest;
-use crate::git::fetch::ingest::{Missing, Piece, Plan};
-use crate::git::fetch::want::{Fetched, Want};
 use crate::git::protocol::fetch::ShallowUpdate;
-use crate::git::protocol::pack_checksum::Trailer;
-use crate::git::remote::request_auth::Purpose;
-use crate::git::remote::resolve_ref::Look;
+use crate::git::protocol::pack_checksum::PackChecksum;
+use crate::git::remote::connection::Remote;
+use crate::git::remote::request_auth::{Purpose, request_auth};
+use crate::git::remote::resolve_ref::RemoteHead;
 use crate::git::remote::response::Pack;
 use crate::git::remote::smart_http::Caller;
-use crate::git::remote::v2::{Answered, Client};
+use crate::git::remote::v2::{Client, FetchResponse};
+use crate::git::store::handle::Store;
 use crate::git::store::{partial_clone, repository};
 use crate::git::submodules::flatten;
 
-/// How many pieces of a pack, of 64 KiB at most, may wait for the disk.
+use super::ingest::{PackPart, ingest};
+use super::plan::{FetchPlan, PackRequest, plan};
+use super::state::FetchState;
+use super::want::{Fetched, Want, target};
+
+/// How many parts of a pack, of up to 64 KiB each, may wait for the disk.
 const MOST_WAITING: usize = 16;
-/// What a push may bring if it is only said to be a fast-forward; more may be the whole history of something else.
-const MOST_ON_TRUST: u64 = 32 * 1024 * 1024;
-/// How long a server may take to end an answer whose pack is whole, before its connection is closed: with nobody waiting
-/// for it, and if the next request follows.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// The most bytes that a push may bring on the hint that it is a fast-forward. More may be the whole history of another
+/// branch.
+const MOST_ON_HINT: u64 = 32 * 1024 * 1024;
+/// How long a server may take to end its response after the pack is complete, before the connection is closed: in the
+/// background, and if the next request follows at once.
+const DRAIN_IN_BACKGROUND: Duration = Duration::from_secs(5);
+const DRAIN_BEFORE_NEXT: Duration = Duration::from_millis(200);
 
-impl Engine {
-    /// `None` if the remote does not speak version 2.
-    pub(crate) async fn look_over_http(
-        &self,
-        client: &Client,
-        pass: &RequestAuth,
-        deadline: Instant,
-    ) -> Result<Option<Look>, Error> {
-        let options = self.options();
-        let caller = Caller { options, pass };
-        let looked = timeout_at(deadline, client.look(caller, &options.reference)).await;
-        let looked = looked.unwrap_or_else(|_| Err(self.late()));
-        if let Err(error) = &looked {
-            client.failed(options, error);
-        }
-        looked
-    }
-
-    /// `None` if the remote does not speak version 2, or has to be asked for a ref by its name.
-    pub(crate) async fn fetch_over_http(
-        &self,
-        client: &Client,
-        want: &Want,
-        fast_forward_from: Option<Oid>,
-        fitted: bool,
-        deadline: Instant,
-    ) -> Result<Option<Fetched>, Error> {
-        let wanted = want.clone();
-        let plan = self.run_until(deadline, move |inner, _| {
-            let store = repository::open(&inner.store)?;
-            ingest::plan(&store, &inner.options, &wanted, fast_forward_from, fitted)
-        });
-        let missing = match plan.await? {
-            Plan::There(fetched) => return Ok(Some(fetched)),
-            Plan::Missing(missing) => missing,
-        };
-        let pass = self.pass(Purpose::Fetch, deadline).await?;
-        let caller = Caller { options: self.options(), pass: &pass };
-        let missing = self.filtered(client, caller, missing, deadline).await;
-        let missing = missing.inspect_err(|error| client.failed(self.options(), error))?;
-        let partial = missing.partial;
-        let fetched = async {
-            match self.bring(client, caller, missing.clone(), deadline).await {
-                Ok(Brought::TooMuch) => self.bring(client, caller, missing.clone().careful(), deadline).await,
-                Ok(Brought::NotOurs(words)) => {
-                    self.bring_by_name(client, caller, want, &missing, words, deadline).await
-                }
-                brought => brought,
-            }
-        };
-        let fetched = fetched.await;
-        if missing.there && !matches!(fetched, Ok(Brought::Whole(_))) {
-            // Less history than asked for is no reason to withhold a commit.
-            self.upkeep().fell_short(fetched.as_ref().err());
-            let (commit, _) = crate::git::fetch::want::target(want);
-            return Ok(Some(Fetched { commit, bytes: 0, objects: 0 }));
-        }
-        match fetched {
-            Ok(Brought::Whole(fetched)) => Ok(Some(fetched)),
-            Ok(Brought::NotSpoken) => Ok(None),
-            // A ref that moved on or went away since the look, at a server that takes no names in version 2: libgit2 asks for it.
-            // But it builds upon files that a partial store need not have; the next look finds where the ref is then.
-            Ok(Brought::NotOurs(_)) if !partial && matches!(want, Want::Seen(Look { full_ref: Some(_), .. })) => {
-                Ok(None)
-            }
-            Ok(Brought::NotOurs(source)) => {
-                let (commit, _) = crate::git::fetch::want::target(want);
-                Err(Error::NoSuchCommit { commit, remote: self.options().url.to_string(), source: Some(source) })
-            }
-            Ok(Brought::TooMuch) => Err(self.late()),
-            Err(error) => {
-                client.failed(self.options(), &error);
-                Err(error)
-            }
-        }
-    }
-
-    pub(crate) async fn bring(
-        &self,
-        client: &Client,
-        caller: Caller<'_>,
-        mut missing: Missing,
-        deadline: Instant,
-    ) -> Result<Brought, Error> {
-        let begun = timeout_at(deadline, client.fetch(caller, &missing.ask)).await.unwrap_or_else(|_| Err(self.late()));
-        match begun? {
-            Answered::Pack(boundary, pack) => {
-                if missing.ask.by_name.is_some() {
-                    let source = Cause::new("it does not say what the ref is");
-                    let remote = || caller.options.url.to_string();
-                    missing.ask.want = boundary.named.ok_or_else(|| Error::Protocol { remote: remote(), source })?;
-                }
-                self.land(missing, boundary, Vec::new(), *pack, NextRequest::Soon, deadline).await
-            }
-            Answered::NotOurs(words) => Ok(Brought::NotOurs(words)),
-            Answered::NotSpoken => Ok(Brought::NotSpoken),
-        }
-    }
-
-    /// The same for whatever the ref is now, since the server does not give out what the look found. `words` is how it said
-    /// so, and stays the answer where this does not help: nothing else that it meets is held against the server.
-    async fn bring_by_name(
-        &self,
-        client: &Client,
-        caller: Caller<'_>,
-        want: &Want,
-        missing: &Missing,
-        words: Cause,
-        deadline: Instant,
-    ) -> Result<Brought, Error> {
-        let not_ours = Ok(Brought::NotOurs(words));
-        let Want::Seen(Look { full_ref: Some(name), .. }) = want else { return not_ours };
-        // What a tag names has to be peeled first, and hardly ever moves. Who lacks only history wants that commit's.
-        if name.starts_with("refs/tags/") || missing.there {
-            return not_ours;
-        }
-        match timeout_at(deadline, client.takes_names(caller)).await {
-            Ok(Ok(true)) => {}
-            // Libgit2 has no way to go on from there.
-            Ok(Err(error)) if missing.partial => return Err(error),
-            Ok(_) => return not_ours,
-            Err(_) => return Err(self.late()),
-        }
-        match self.bring(client, caller, missing.clone().by_name(name), deadline).await {
-            // Gone, or a tag after all, or not taken any more: who asks by name in the old way is told so in words.
-            Err(Error::Server { .. } | Error::Protocol { .. } | Error::NotACommit { .. }) => not_ours,
-            brought => brought,
-        }
-    }
-
-    /// Carries the pack from the connection to the git thread. `early` is what was read of it before.
-    pub(crate) async fn land(
-        &self,
-        missing: Missing,
-        boundary: ShallowUpdate,
-        early: Vec<Bytes>,
-        mut pack: Pack,
-        next_request: NextRequest,
-        deadline: Instant,
-    ) -> Result<Brought, Error> {
-        let most = if missing.is_bold() { MOST_ON_TRUST } else { u64::MAX };
-        let (sink, pieces) = mpsc::channel(MOST_WAITING);
-        // Owns the sink: when this ends, for whatever reason, the git thread does not wait for more.
-        let carry = async move {
-            let (mut carried, mut early, mut trailer) = (0, early.into_iter(), Trailer::default());
-            let mut whole = false;
-            while !whole && let Some(part) = next(&mut early, &mut pack).await? {
-                carried += part.len() as u64;
-                if carried > most {
-                    return Ok(false);
-                }
-                whole = trailer.ends_with(&part);
-                if sink.send(Piece::Part(part)).await.is_err() {
-                    // The git thread gave up, and says why.
-                    return Ok(true);
-                }
-            }
-            let _ = sink.send(Piece::End).await;
-            drop(sink);
-            if !whole {
-                pack.finish().await;
-                return Ok(true);
-            }
-            // What else the server says is no news, and only frees the connection.
-            let goodbye = |longest| timeout(longest, Box::pin(pack.drain()));
-            match next_request {
-                NextRequest::Soon => drop(goodbye(LONGEST_WAIT).await),
-                NextRequest::Later => drop(tokio::spawn(goodbye(LONGEST_GOODBYE))),
-            }
-            Ok(true)
-        };
-        let carry = async { timeout_at(deadline, Box::pin(carry)).await.unwrap_or_else(|_| Err(self.late())) };
-        let landed = self.run_until(deadline, move |inner, cancel| {
-            let store = repository::open(&inner.store)?;
-            let fetched = ingest::land(&store, &inner.options, &missing, &boundary, pieces, cancel)?;
-            if fetched.is_some_and(|fetched| fetched.objects > 0) {
-                repository::remove_discarded(&inner.store);
-            }
-            // While the store is open: the build waits for the answer.
-            if let Some(commit) = fetched.map(|fetched| fetched.commit) {
-                let looked = flatten::nothing_to_do(&store, &inner.options, commit).map(|notes| (commit, notes));
-                *inner.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
-                let whole =
-                    (inner.options.filter.is_none() && !partial_clone::is_partial(&inner.store)).then_some(commit);
-                *inner.landed_whole.lock().unwrap_or_else(PoisonError::into_inner) = whole;
-            }
-            Ok(fetched)
-        });
-        let (carried, landed) = tokio::join!(carry, landed);
-        match (carried, landed) {
-            (_, Ok(Some(fetched))) => Ok(Brought::Whole(fetched)),
-            (Ok(false), Ok(None)) => Ok(Brought::TooMuch),
-            // A pack that was cut short: why is known on the side of the connection. Else the store has the word.
-            (Err(error), Ok(None)) | (_, Err(error)) => Err(error),
-            (Ok(true), Ok(None)) => Err(self.late()),
-        }
-    }
-}
-
-/// Whether the connection of a fetch is wanted again at once.
+/// Whether the connection of a fetch is needed again at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NextRequest {
     Soon,
     Later,
 }
 
-async fn next(early: &mut std::vec::IntoIter<Bytes>, pack: &mut Pack) -> Result<Option<Bytes>, Error> {
-    match early.next() {
-        Some(part) => Ok(Some(part)),
-        None => pack.next().await,
+/// The outcome of one request for a pack.
+pub(crate) enum Download {
+    /// The store has the commit now.
+    Complete(Fetched),
+    /// The server does not serve the commit, in its own words.
+    NotServed(Cause),
+    /// The server does not speak version 2.
+    NotSpoken,
+    /// The pack is larger than an unverified hint justifies.
+    TooLarge,
+}
+
+/// Everything that a fetch over version 2 works with.
+#[derive(Clone, Copy)]
+pub(crate) struct V2Fetch<'a> {
+    pub store: &'a Store,
+    pub remote: &'a Remote,
+    pub state: &'a Arc<FetchState>,
+    pub client: &'a Client,
+    pub deadline: &'a Deadline,
+}
+
+impl<'a> V2Fetch<'a> {
+    /// Returns the caller of requests that show this authentication.
+    pub(crate) fn caller(self, auth: &'a RequestAuth) -> Caller<'a> {
+        Caller { options: self.remote.options(), auth }
+    }
+
+    /// Fetches a commit. `None` if libgit2 has to do it: the remote does not speak version 2, or a ref has to be requested
+    /// by name.
+    pub(crate) async fn commit(
+        self,
+        want: &Want,
+        fast_forward_from: Option<Oid>,
+        depth_is_adjusted: bool,
+    ) -> Result<Option<Fetched>, Error> {
+        let options = self.remote.options();
+        let (wanted, for_job) = (want.clone(), self.remote.clone());
+        let planned = self.store.run(self.deadline, move |path, _| {
+            plan(&repository::open(path)?, for_job.options(), &wanted, fast_forward_from, depth_is_adjusted)
+        });
+        let request = match planned.await? {
+            FetchPlan::Present(fetched) => return Ok(Some(fetched)),
+            FetchPlan::Needed(request) => request,
+        };
+        let auth = request_auth(self.store, self.remote, Purpose::Fetch, self.deadline).await?;
+        let caller = Caller { options, auth: &auth };
+        let request = self.state.filter.apply(self.client, caller, request, self.deadline).await;
+        let request = request.inspect_err(|error| self.client.failed(options, error))?;
+        let partial = request.partial;
+        let download = async {
+            match self.download(caller, request.clone()).await {
+                Ok(Download::TooLarge) => self.download(caller, request.clone().with_depth()).await,
+                Ok(Download::NotServed(words)) => self.download_by_ref_name(caller, want, &request, words).await,
+                download => download,
+            }
+        };
+        let download = download.await;
+        let (commit, _) = target(want);
+        if request.present && !matches!(download, Ok(Download::Complete(_))) {
+            // Missing history is no reason to withhold a commit.
+            self.state.depth.record_failure(download.as_ref().err());
+            return Ok(Some(Fetched { commit, bytes: 0, objects: 0 }));
+        }
+        match download {
+            Ok(Download::Complete(fetched)) => Ok(Some(fetched)),
+            Ok(Download::NotSpoken) => Ok(None),
+            // The ref moved or was deleted since it was resolved, and the server supports no want-ref: libgit2 requests it
+            // by name. But libgit2 relies on files that a partial clone need not have; there the next poll finds the ref.
+            Ok(Download::NotServed(_))
+                if !partial && matches!(want, Want::Seen(RemoteHead { full_ref: Some(_), .. })) =>
+            {
+                Ok(None)
+            }
+            Ok(Download::NotServed(source)) => {
+                Err(Error::NoSuchCommit { commit, remote: options.url.to_string(), source: Some(source) })
+            }
+            Ok(Download::TooLarge) => Err(self.deadline.error()),
+            Err(error) => {
+                self.client.failed(options, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends one request for a pack and ingests the response.
+    pub(crate) async fn download(self, caller: Caller<'_>, mut wanted: PackRequest) -> Result<Download, Error> {
+        match self.deadline.limit(self.client.fetch(caller, &wanted.request)).await? {
+            FetchResponse::Pack(update, pack) => {
+                if wanted.request.want_ref.is_some() {
+                    let source = Cause::new("it does not say what the ref is");
+                    let remote = || caller.options.url.to_string();
+                    wanted.request.want =
+                        update.wanted_ref.ok_or_else(|| Error::Protocol { remote: remote(), source })?;
+                }
+                self.ingest(wanted, update, Vec::new(), *pack, NextRequest::Soon).await
+            }
+            FetchResponse::NotServed(words) => Ok(Download::NotServed(words)),
+            FetchResponse::NotSpoken => Ok(Download::NotSpoken),
+        }
+    }
+
+    /// Requests the ref's current value by its name, since the server does not serve the commit that the ref had. If that
+    /// does not help, `words`, in which the server said so, remain the answer; other failures here do not count against
+    /// the server.
+    async fn download_by_ref_name(
+        self,
+        caller: Caller<'_>,
+        want: &Want,
+        wanted: &PackRequest,
+        words: Cause,
+    ) -> Result<Download, Error> {
+        let not_served = Ok(Download::NotServed(words));
+        let Want::Seen(RemoteHead { full_ref: Some(name), .. }) = want else { return not_served };
+        // A tag would have to be peeled first and hardly ever moves. If only history is missing, it is that of this commit.
+        if name.starts_with("refs/tags/") || wanted.present {
+            return not_served;
+        }
+        let supported = self.deadline.limit(async { Ok(self.client.supports_want_ref(caller).await) }).await?;
+        match supported {
+            Ok(true) => {}
+            // libgit2 cannot continue from a partial clone.
+            Err(error) if wanted.partial => return Err(error),
+            _ => return not_served,
+        }
+        match self.download(caller, wanted.clone().by_ref_name(name)).await {
+            // The ref is gone, or is a tag after all, or want-ref was refused: libgit2's request by name gets the reason.
+            Err(Error::Server { .. } | Error::Protocol { .. } | Error::NotACommit { .. }) => not_served,
+            download => download,
+        }
+    }
+
+    /// Carries the pack from the connection to the git thread. `buffered` was read from the connection before.
+    pub(crate) async fn ingest(
+        self,
+        wanted: PackRequest,
+        update: ShallowUpdate,
+        buffered: Vec<Bytes>,
+        pack: Pack,
+        next_request: NextRequest,
+    ) -> Result<Download, Error> {
+        let most = if wanted.trusts_fast_forward() { MOST_ON_HINT } else { u64::MAX };
+        let (parts, arriving) = mpsc::channel(MOST_WAITING);
+        // The carrier owns the sender: when it ends, for whatever reason, the git thread does not wait for more.
+        let carry = self.deadline.limit(Box::pin(carry(parts, buffered, pack, most, next_request)));
+        let (for_job, state) = (self.remote.clone(), Arc::clone(self.state));
+        let ingested = self.store.run(self.deadline, move |path, cancel| {
+            let (store, options) = (repository::open(path)?, for_job.options());
+            let fetched = ingest(&store, options, &wanted, &update, arriving, cancel)?;
+            if fetched.is_some_and(|fetched| fetched.objects > 0) {
+                repository::remove_discarded(path);
+            }
+            // Done here because the store is open, and the build waits for the answer.
+            if let Some(commit) = fetched.map(|fetched| fetched.commit) {
+                let notes = flatten::notes_without_submodules(&store, options, commit).map(|notes| (commit, notes));
+                let complete = (options.filter.is_none() && !partial_clone::is_partial(path)).then_some(commit);
+                state.set_fetched(notes, complete);
+            }
+            Ok(fetched)
+        });
+        let (carried, ingested) = tokio::join!(carry, ingested);
+        match (carried, ingested) {
+            (_, Ok(Some(fetched))) => Ok(Download::Complete(fetched)),
+            (Ok(Carried::TooLarge), Ok(None)) => Ok(Download::TooLarge),
+            // The connection knows why a pack was cut short. Any other failure is the store's.
+            (Err(error), Ok(None)) | (_, Err(error)) => Err(error),
+            (Ok(Carried::Done), Ok(None)) => Err(self.deadline.error()),
+        }
     }
 }
 
-pub(crate) enum Brought {
-    Whole(Fetched),
-    NotOurs(Cause),
-    NotSpoken,
-    /// More than is taken on somebody's word.
-    TooMuch,
+enum Carried {
+    Done,
+    TooLarge,
+}
+
+/// Passes the parts of a pack on, and frees the connection.
+async fn carry(
+    parts: mpsc::Sender<PackPart>,
+    buffered: Vec<Bytes>,
+    mut pack: Pack,
+    most: u64,
+    next_request: NextRequest,
+) -> Result<Carried, Error> {
+    let (mut carried, mut buffered, mut checksum) = (0, buffered.into_iter(), PackChecksum::default());
+    let mut complete = false;
+    while !complete && let Some(part) = next_part(&mut buffered, &mut pack).await? {
+        carried += part.len() as u64;
+        if carried > most {
+            return Ok(Carried::TooLarge);
+        }
+        complete = checksum.ends_with(&part);
+        if parts.send(PackPart::Data(part)).await.is_err() {
+            // The git thread gave up and returns the reason.
+            return Ok(Carried::Done);
+        }
+    }
+    let _ = parts.send(PackPart::End).await;
+    drop(parts);
+    if !complete {
+        pack.finish().await;
+        return Ok(Carried::Done);
+    }
+    // The rest of the response only frees the connection.
+    let drain = |longest| timeout(longest, Box::pin(pack.drain()));
+    match next_request {
+        NextRequest::Soon => drop(drain(DRAIN_BEFORE_NEXT).await),
+        NextRequest::Later => drop(tokio::spawn(drain(DRAIN_IN_BACKGROUND))),
+    }
+    Ok(Carried::Done)
+}
+
+async fn next_part(buffered: &mut std::vec::IntoIter<Bytes>, pack: &mut Pack) -> Result<Option<Bytes>, Error> {
+    match buffered.next() {
+        Some(part) => Ok(Some(part)),
+        None => pack.next().await,
+    }
 }

@@ -2,14 +2,14 @@
 
 use git2::Oid;
 
-use crate::git::remote::resolve_ref::Look;
+use crate::git::remote::resolve_ref::RemoteHead;
 use crate::git::store::refs;
 
 /// The commit to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
     /// The commit that resolving the followed ref returned.
-    Seen(Look),
+    Seen(RemoteHead),
     /// One commit by its hash (a pin). If the store lacks it, the server has to allow requests by hash.
     Commit(Oid),
     /// A submodule's commit without its history. No ref keeps it; the flattened tree does.
@@ -30,8 +30,8 @@ pub struct Fetched {
 /// Returns the wanted commit and the ref that keeps it.
 pub(crate) fn target(want: &Want) -> (Oid, &'static str) {
     match want {
-        Want::Seen(Look { commit, full_ref: Some(_), .. }) => (*commit, refs::HEAD),
-        Want::Seen(Look { commit, .. }) | Want::Commit(commit) => (*commit, refs::PIN),
+        Want::Seen(RemoteHead { commit, full_ref: Some(_), .. }) => (*commit, refs::HEAD),
+        Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) => (*commit, refs::PIN),
         // It has no ref of its own: the flattened tree keeps it.
         Want::Module(commit) => (*commit, refs::INCOMING),
     }

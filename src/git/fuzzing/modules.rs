@@ -1,4 +1,4 @@
-//! What must hold for any `.gitmodules`, any address in one, and any `--filter` (see src/fuzzing.rs).
+//! Properties of `.gitmodules`, of the addresses in it, and of `--filter`, for any input (see src/fuzzing.rs).
 
 use crate::git::fuzzing::two_parts;
 use crate::git::http::origin::same_origin;
@@ -9,7 +9,7 @@ use crate::remote_url::{RemoteUrl, Transport};
 
 const PASSWORD: &str = "hunter2hunter2";
 
-/// Where a submodule's parent may be.
+/// Addresses of a submodule's parent.
 const PARENTS: [&str; 8] = [
     "https://git.test/acme/site.git",
     "https://git.test:8443/site/",
@@ -21,8 +21,8 @@ const PARENTS: [&str; 8] = [
     "file:///srv/git/site.git",
 ];
 
-/// A file is modules with names of their own, or a line that is told. Comments and other sections say nothing, and what was
-/// read and is written again is read as the same.
+/// A file yields modules with distinct names, or an error with its line. Comments and other sections have no effect,
+/// and modules that are written again are parsed as the same.
 pub(crate) fn gitmodules(data: &[u8]) {
     if data.len() > LARGEST {
         return;
@@ -43,11 +43,12 @@ pub(crate) fn gitmodules(data: &[u8]) {
     }
     let again = config::parse(&written(&modules));
     assert_eq!(again.as_deref(), Ok(modules.as_slice()), "written and read again");
-    // A backslash at the very end takes the next line to its own, and what is a byte of a value there ends a line on Windows.
+    // A backslash at the very end continues on the next line, and the last byte of a value may be part of a Windows
+    // line ending.
     if !data.ends_with(b"\\") && !data.ends_with(b"\r") {
         let more = [data, b"\n# path = x\n; url = y\n[core]\n\tpath = z\n[include]\n\tpath = /etc/passwd\n"].concat();
         assert_eq!(config::parse(&more).as_ref(), Ok(&modules), "what is none of ours");
-        // The fuzzer reads along.
+        // The fuzzer can guess the name.
         let known = modules.iter().any(|module| module.name == b"one more, of the fuzzer");
         let more = [data, b"\n[submodule \"one more, of the fuzzer\"]\n\turl = u\n"].concat();
         let more = config::parse(&more).expect("a section is a section");
@@ -81,12 +82,12 @@ fn written(modules: &[Module]) -> Vec<u8> {
     text
 }
 
-/// An address names a server or is refused: no program, no option, no file of this machine unless the parent is one, and
-/// the parent's password goes to nobody else and is never shown.
+/// An address names a server or is refused: no program, no option, no file of this machine unless the parent is one,
+/// and the parent's password goes to no other server and is never shown.
 pub(crate) fn module_url(data: &[u8]) {
     let (&first, text) = data.split_first().unwrap_or((&0, &[]));
     let parent = RemoteUrl::parse(PARENTS[usize::from(first) % PARENTS.len()]).expect("they are good");
-    // What stands first in a file is not always the first byte.
+    // The first thing in a file is not always its first byte.
     let text = text.strip_prefix(b"\n").unwrap_or(text);
     let url = match url::resolve(text, &parent, &parent, str::to_owned) {
         Ok(url) => url,
@@ -100,7 +101,7 @@ pub(crate) fn module_url(data: &[u8]) {
     assert!(!bare.chars().any(char::is_control), "{bare:?}");
     assert!(!bare.starts_with('-'), "{bare:?}");
     let shown = format!("{url} {url:?} {bare}");
-    // What somebody wrote into the file is no secret of ours.
+    // Text that the file contains is no secret.
     let written = String::from_utf8_lossy(text).to_lowercase().contains("hunter2");
     assert!(written || !shown.contains(PASSWORD), "{shown}");
     let local = |url: &RemoteUrl| url.transport() == Transport::Local;
@@ -120,7 +121,7 @@ pub(crate) fn module_url(data: &[u8]) {
     assert!(!handed_on || written || same_origin(parent.bare(), bare), "{shown}");
 }
 
-/// What is taken and printed is the same again, in the protocol's words.
+/// A filter that is parsed and printed is the same again, in the protocol's form.
 pub(crate) fn filter_spec(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(two_parts(data).0) else { return };
     match text.parse::<Filter>() {

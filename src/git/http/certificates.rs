@@ -1,4 +1,4 @@
-//! Files with trusted certificates: what is in one, and what is wrong with another.
+//! Files with trusted certificates: checks that one holds a certificate in PEM form.
 //!
 //! It must not know of connections.
 
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use openssl::x509::X509;
 
-/// A byte order mark in UTF-8, which some editors write. It is no part of what follows.
-pub(crate) const MARK: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark of UTF-8, which some editors write at the beginning of a file.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a certificate begins (RFC 7468; OpenSSL knows the other two, too).
+/// The first line of a certificate (RFC 7468; OpenSSL accepts the other two as well).
 const BEGINNINGS: [&[u8]; 3] =
     [b"-----BEGIN CERTIFICATE-----", b"-----BEGIN TRUSTED CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----"];
 
-/// Why a file holds no certificate that could be trusted.
+/// The reason why a file holds no certificate that can be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum BadCertificates {
     #[error("cannot be read ({0})")]
@@ -32,19 +32,20 @@ pub enum BadCertificates {
     Damaged,
 }
 
-/// Checks that a file holds a certificate in PEM form. Only its first one is decoded.
+/// Checks that a file holds a certificate in PEM form. Only the first one is decoded.
 ///
 /// # Errors
-/// Says what it holds instead.
+/// Names the content that the file has instead.
 pub fn check(path: &Path) -> Result<(), BadCertificates> {
     check_text(&std::fs::read(path)?)
 }
 
 fn check_text(text: &[u8]) -> Result<(), BadCertificates> {
+    // The byte order marks of UTF-16, in which some editors on Windows save.
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
         return Err(BadCertificates::Utf16);
     }
-    let text = unmarked(text);
+    let text = without_byte_order_mark(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(BadCertificates::Empty);
     }
@@ -65,14 +66,14 @@ fn check_text(text: &[u8]) -> Result<(), BadCertificates> {
     })
 }
 
-/// True if the file begins with a byte order mark, behind which OpenSSL would not find the first certificate.
-pub fn has_mark(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|text| text.starts_with(MARK))
+/// Returns true if the file begins with a byte order mark, which makes OpenSSL miss the first certificate.
+pub fn has_byte_order_mark(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.starts_with(BYTE_ORDER_MARK))
 }
 
-/// The text behind a byte order mark.
-pub(crate) fn unmarked(text: &[u8]) -> &[u8] {
-    text.strip_prefix(MARK).unwrap_or(text)
+/// Returns the text after a byte order mark.
+pub(crate) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_certificate_is_called_by_its_name() {
+    fn other_content_than_certificates_is_named() {
         let key = openssl::pkey::PKey::generate_ed25519().unwrap();
         let mut builder = X509::builder().unwrap();
         builder.set_pubkey(&key).unwrap();
@@ -90,13 +91,13 @@ mod tests {
         let certificate = builder.build();
         let pem = certificate.to_pem().unwrap();
         assert!(check_text(&pem).is_ok());
-        assert!(check_text(&[MARK, &pem].concat()).is_ok());
+        assert!(check_text(&[BYTE_ORDER_MARK, &pem].concat()).is_ok());
         assert!(check_text(&[b"# a comment\n".as_slice(), &pem].concat()).is_ok());
         let wide: Vec<u8> = [0xff, 0xfe].into_iter().chain(pem.iter().flat_map(|byte| [*byte, 0])).collect();
         let cases: [(Vec<u8>, &str); 7] = [
             (certificate.to_der().unwrap(), "in DER form"),
             (Vec::new(), "is empty"),
-            ([MARK, b"\n"].concat(), "is empty"),
+            ([BYTE_ORDER_MARK, b"\n"].concat(), "is empty"),
             (wide, "UTF-16"),
             (key.private_key_to_pem_pkcs8().unwrap(), "a private key"),
             (b"hello".to_vec(), "no certificate in PEM form"),

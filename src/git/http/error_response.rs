@@ -1,6 +1,6 @@
-//! What a server says when it refuses over http(s): its status, its words, which schemes it takes, and when to ask again.
+//! HTTP responses that report an error: status, text, authentication schemes, `Retry-After`.
 //!
-//! It knows what a status means for a remote. It must not know of packets or of how a request is sent.
+//! It maps a status to an error for a remote. It must not know of packets or of how a request is sent.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use crate::git::error::words::{Category, categorize};
 use crate::git::error::{Cause, Error};
 
-/// The longest text that is read of a refusal.
+/// The most bytes that are read of the text in an error response.
 pub(crate) const LONGEST_WORDS: usize = 4 * 1024;
-/// A server may ask for a longer pause than this; it is asked once an hour all the same.
+/// The longest pause that is honored. A server that asks for more is asked again after an hour.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// How many schemes are named.
+/// How many schemes an error lists.
 const MOST_SCHEMES: usize = 8;
 
-/// An answer with a status that is no success.
+/// A response with a status other than success.
 #[derive(Clone, Debug)]
 pub(crate) struct ErrorResponse {
     pub status: StatusCode,
@@ -28,24 +28,24 @@ pub(crate) struct ErrorResponse {
     again_after: Option<Duration>,
 }
 
-/// True if the body is meant for people: git prints it, too.
+/// Returns true if the body is text for people. Git prints it, too.
 pub(crate) fn has_words(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/plain")
 }
 
 impl ErrorResponse {
-    /// Reads the headers; `body` is the text of the answer, or empty if it has none for people.
+    /// Reads the headers; `body` is the text of the response, or empty if it is not for people.
     pub(crate) fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let words = String::from_utf8_lossy(body);
-        // A page of several lines becomes one.
+        // Joins several lines into one.
         let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
         let again_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let again_after = again_after.and_then(|text| pause(text, Timestamp::now()));
         Self { status, words, schemes: schemes(headers), again_after }
     }
 
-    /// The status and the words.
+    /// Returns the status and the text as a cause.
     pub(crate) fn cause(&self) -> Cause {
         Cause::new(&self.text())
     }
@@ -58,24 +58,25 @@ impl ErrorResponse {
         if self.words.is_empty() { text } else { format!("{text}: {}", self.words) }
     }
 
-    /// The server asks for credentials and there are none.
+    /// The error for a server that requires credentials when none are configured.
     pub(crate) fn no_credentials(self, remote: String) -> Error {
         let (offered, source) = (self.offered(), self.cause());
         Error::NoCredentials { remote, offered, source: (!self.words.is_empty()).then_some(source) }
     }
 
-    /// The server was shown credentials and did not take them. `note` says what is odd about them.
+    /// The error for refused credentials. `note` says what is odd about them.
     pub(crate) fn refused(&self, remote: String, note: &str) -> Error {
         let offered = self.offered();
         let offered = if offered.is_empty() { offered } else { format!(" (it takes {offered})") };
         Error::Refused { remote, source: Cause::new(&format!("{}{offered}{note}", self.text())) }
     }
 
-    /// What it means where there is no other way left to ask; `None` if the status says nothing about the remote.
+    /// Returns the error where no other request mode is left; `None` if the status says nothing about the remote.
     pub(crate) fn error(&self, remote: String) -> Option<Error> {
         let (source, after) = (self.cause(), self.again_after);
         let is_busy = after.is_some() || categorize(&self.words) == Some(Category::Server);
         Some(match self.status {
+            // GitHub answers 403 to a client over its rate limit.
             StatusCode::FORBIDDEN if is_busy => Error::Server { remote, source, after },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.refused(remote, ""),
             StatusCode::NOT_FOUND | StatusCode::GONE => Error::NotFound { remote, source: Some(source) },
@@ -84,6 +85,7 @@ impl ErrorResponse {
             | StatusCode::LOCKED
             | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => Error::Server { remote, source, after },
             status if status.is_server_error() => Error::Server { remote, source, after },
+            // Some servers report a refusal with 400 and say the reason only in words.
             _ => match categorize(&self.words)? {
                 Category::Auth => Error::Refused { remote, source },
                 Category::NotFound => Error::NotFound { remote, source: Some(source) },
@@ -97,7 +99,8 @@ impl ErrorResponse {
     }
 }
 
-/// The schemes of every challenge (RFC 9110, section 11.6.1). Parameters follow a scheme and have an equals sign.
+/// Returns the schemes of all challenges (RFC 9110, section 11.6.1). A scheme is followed by parameters, which have an
+/// equals sign.
 fn schemes(headers: &HeaderMap) -> Vec<String> {
     let mut schemes: Vec<String> = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
@@ -115,12 +118,12 @@ fn schemes(headers: &HeaderMap) -> Vec<String> {
     schemes
 }
 
-/// A realm may have commas of its own.
+/// Removes quoted strings, since a realm may contain commas.
 fn outside_of_quotes(text: &str) -> String {
     text.split('"').step_by(2).collect::<Vec<_>>().join("x")
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
 fn pause(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let seconds = if let Ok(seconds) = text.parse::<u64>() {
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_and_its_words_decide_what_it_means() {
+    fn status_and_text_decide_the_kind_of_error() {
         let kind = |status: u16, pairs: &[(&'static str, &str)], body: &str| {
             let refusal = ErrorResponse::new(StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes());
             refusal.error("r".into()).map(|error| error.kind())

@@ -1,6 +1,6 @@
-//! Which client a request goes by: our own for plain http, the library's where there is TLS or a proxy.
+//! One interface over both HTTP clients: the crate's own for plain http, the library's for TLS or a proxy.
 //!
-//! It must not know of git, nor what a status means.
+//! It must not know of git or of what a status means.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,17 +9,17 @@ use reqwest::{Client, Method, Response, StatusCode};
 
 use crate::git::error::Cause;
 use crate::git::http::plain;
-use crate::git::http::plain::Plain;
+use crate::git::http::plain::PlainClient;
 use crate::git::http::transport_error::TransportError;
 
 pub(crate) enum HttpClient {
-    Plain(Plain),
+    Plain(PlainClient),
     Library(Client),
 }
 
-/// An answer as it comes in.
+/// A response whose body is still arriving.
 pub(crate) enum HttpResponse {
-    Plain(plain::Answer),
+    Plain(plain::PlainResponse),
     Library(Response),
 }
 
@@ -34,9 +34,9 @@ impl HttpClient {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         match self {
             Self::Plain(plain) => {
-                let mut request = Plain::request(method, url)
+                let mut request = PlainClient::request(method, url)
                     .body(Full::new(body.unwrap_or_default()))
-                    .map_err(|error| TransportError::of_address(Cause::new(&error.to_string())))?;
+                    .map_err(|error| TransportError::from_address(Cause::new(&error.to_string())))?;
                 request.headers_mut().extend(headers);
                 plain.send(request).await.map(HttpResponse::Plain)
             }
@@ -66,7 +66,7 @@ impl HttpResponse {
         }
     }
 
-    /// The next part of the body; `None` at its end.
+    /// Returns the next part of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         match self {
             Self::Plain(answer) => answer.chunk().await,

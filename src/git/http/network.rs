@@ -1,6 +1,6 @@
-//! How remotes over http(s) are reached: the settings of git that have an effect here, by address, and the proxy for it.
+//! Git's HTTP settings by address, and the choice of proxy, certificates and headers for one address.
 //!
-//! Pure. It must not know of accounts: those are in `access`.
+//! Pure. It must not know of accounts, which are in `auth`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,33 +12,36 @@ use crate::proxy::{Proxies, ProxyAddress};
 use crate::remote_url::RemoteUrl;
 use crate::secret::Secret;
 
-/// What is configured about the way to remotes.
+/// The configured settings for reaching remotes.
 #[derive(Clone, Default)]
 pub struct Network {
-    /// In the order in which they were given.
+    /// In the order in which they were configured.
     pub settings: Vec<Setting>,
+    /// `insteadOf`, in the order in which they were configured.
     pub rewrites: Vec<Rewrite>,
-    /// From the environment.
+    /// The proxies of the environment.
     pub proxies: Proxies,
-    /// An `SSL_CERT_FILE` that OpenSSL does not read to its end: it begins with a byte order mark.
+    /// An `SSL_CERT_FILE` that begins with a byte order mark, so that OpenSSL misses its first certificate.
     pub more_trusted: Option<PathBuf>,
 }
 
 /// One of git's settings, for an address and all below it.
 #[derive(Clone)]
 pub struct Setting {
-    /// `None`: everywhere.
+    /// `None`: the setting applies everywhere.
     pub scope: Option<Scope>,
-    pub what: What,
+    /// The setting.
+    pub value: SettingValue,
 }
 
+/// The settings that have an effect here.
 #[derive(Clone)]
-pub enum What {
-    /// `http.extraHeader`: name and value; `None` forgets those before it.
+pub enum SettingValue {
+    /// `http.extraHeader`: name and value; `None` drops the headers before it.
     Header(Option<(String, Secret)>),
     /// `http.cookieFile`, `--cookie-file`
     CookieFile(PathBuf),
-    /// `http.proxy`; `None`: straight.
+    /// `http.proxy`; `None`: no proxy.
     Proxy(Option<ProxyAddress>),
     /// `http.sslCAInfo`: trusted instead of the system's certificates.
     CaFile(PathBuf),
@@ -46,22 +49,23 @@ pub enum What {
     Verify(bool),
 }
 
-/// `url.BASE.insteadOf START`: what begins with START is had from BASE.
+/// `url.BASE.insteadOf START`: an address that begins with START begins with BASE instead.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// May hold a user and a password.
+    /// May contain a user and a password.
     pub base: Secret,
+    /// The beginning of an address that is replaced.
     pub start: String,
 }
 
-/// The way to one address.
+/// The route to one address.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub headers: Vec<(String, Secret)>,
     pub cookie_file: Option<PathBuf>,
     pub proxy: Option<ProxyAddress>,
     pub ca_file: Option<PathBuf>,
-    /// Trusted besides the system's certificates.
+    /// Trusted in addition to the system's certificates.
     pub more_trusted: Option<PathBuf>,
     pub verify: bool,
 }
@@ -73,51 +77,54 @@ impl Default for Route {
 }
 
 impl Network {
-    /// The way to an address. Of settings, one for a nearer address counts, then the later one (git-config, `http.<url>.*`).
+    /// Returns the route to an address. A setting with a longer matching scope wins, of equal ones the later
+    /// (git-config, `http.<url>.*`).
     pub(crate) fn route(&self, url: &Url) -> Route {
-        let mut way = Route { more_trusted: self.more_trusted.clone(), ..Route::default() };
+        let mut route = Route { more_trusted: self.more_trusted.clone(), ..Route::default() };
         let mut straight = false;
-        // One for each kind of setting: how near its address was so far.
+        // The length of the best matching scope so far, for each kind of setting.
         let mut best = [0; 5];
         let remote = RemoteUrl::parse(url.as_str()).ok();
-        for Setting { scope, what } in &self.settings {
+        for Setting { scope, value } in &self.settings {
             let nearness = match (scope, &remote) {
                 (None, _) => 0,
                 (Some(scope), Some(remote)) if scope.covers(remote) => scope.length() + 1,
                 (Some(_), _) => continue,
             };
-            let kind = match what {
-                What::Header(_) => 0,
-                What::CookieFile(_) => 1,
-                What::Proxy(_) => 2,
-                What::CaFile(_) => 3,
-                What::Verify(_) => 4,
+            let kind = match value {
+                SettingValue::Header(_) => 0,
+                SettingValue::CookieFile(_) => 1,
+                SettingValue::Proxy(_) => 2,
+                SettingValue::CaFile(_) => 3,
+                SettingValue::Verify(_) => 4,
             };
+            // Of equal scopes the later setting replaces the earlier one.
             if nearness < best[kind] {
                 continue;
             }
             best[kind] = nearness;
-            match what {
-                What::Header(Some(header)) => way.headers.push(header.clone()),
-                What::Header(None) => way.headers.clear(),
-                What::CookieFile(path) => way.cookie_file = Some(path.clone()),
-                What::Proxy(proxy) => {
+            match value {
+                SettingValue::Header(Some(header)) => route.headers.push(header.clone()),
+                SettingValue::Header(None) => route.headers.clear(),
+                SettingValue::CookieFile(path) => route.cookie_file = Some(path.clone()),
+                SettingValue::Proxy(proxy) => {
                     straight = proxy.is_none();
-                    way.proxy.clone_from(proxy);
+                    route.proxy.clone_from(proxy);
                 }
-                What::CaFile(path) => way.ca_file = Some(path.clone()),
-                What::Verify(verify) => way.verify = *verify,
+                SettingValue::CaFile(path) => route.ca_file = Some(path.clone()),
+                SettingValue::Verify(verify) => route.verify = *verify,
             }
         }
+        // `no_proxy` counts for a configured proxy as well.
         if self.proxies.excepts(url) {
-            way.proxy = None;
-        } else if way.proxy.is_none() && !straight {
-            way.proxy = self.proxies.for_url(url).cloned();
+            route.proxy = None;
+        } else if route.proxy.is_none() && !straight {
+            route.proxy = self.proxies.for_url(url).cloned();
         }
-        way
+        route
     }
 
-    /// The address that is meant by one that is written somewhere: the longest beginning that fits is replaced.
+    /// Applies `insteadOf` to an address: replaces the longest matching beginning.
     #[must_use]
     pub fn rewrite<'a>(&self, address: &'a str) -> Cow<'a, str> {
         let fitting = self.rewrites.iter().filter(|rewrite| address.starts_with(&rewrite.start));
@@ -130,10 +137,10 @@ impl Network {
         }
     }
 
-    /// A CA file that counts everywhere; libgit2 knows only such.
+    /// Returns the last configured CA file, whatever its scope: libgit2 has one for all addresses.
     pub(crate) fn ca_file(&self) -> Option<&Path> {
-        self.settings.iter().rev().find_map(|setting| match &setting.what {
-            What::CaFile(path) => Some(path.as_path()),
+        self.settings.iter().rev().find_map(|setting| match &setting.value {
+            SettingValue::CaFile(path) => Some(path.as_path()),
             _ => None,
         })
     }
@@ -143,38 +150,39 @@ impl Network {
 mod tests {
     use super::*;
 
-    fn setting(scope: &str, what: What) -> Setting {
-        Setting { scope: (!scope.is_empty()).then(|| Scope::parse(scope).unwrap()), what }
+    fn setting(scope: &str, value: SettingValue) -> Setting {
+        Setting { scope: (!scope.is_empty()).then(|| Scope::parse(scope).unwrap()), value }
     }
 
-    fn header(value: &str) -> What {
-        What::Header(Some(("X".into(), Secret::new(value))))
+    fn header(value: &str) -> SettingValue {
+        SettingValue::Header(Some(("X".into(), Secret::new(value))))
     }
 
     #[test]
     fn the_nearest_setting_counts_and_headers_add_up() {
-        let proxy = |text: &str| What::Proxy(Some(ProxyAddress::parse(text).unwrap()));
+        let proxy = |text: &str| SettingValue::Proxy(Some(ProxyAddress::parse(text).unwrap()));
         let settings = vec![
             setting("", header("all")),
             setting("https://git.test/acme", header("acme")),
-            setting("https://git.test/acme", What::Verify(false)),
-            setting("", What::Verify(true)),
+            setting("https://git.test/acme", SettingValue::Verify(false)),
+            setting("", SettingValue::Verify(true)),
             setting("", proxy("http://everywhere.test:1")),
-            setting("https://git.test", What::Proxy(None)),
+            setting("https://git.test", SettingValue::Proxy(None)),
             setting("https://other.test", proxy("near.test:2")),
         ];
         let network = Network { settings, ..Network::default() };
-        let way = |url: &str| network.route(&Url::parse(url).unwrap());
+        let route = |url: &str| network.route(&Url::parse(url).unwrap());
         let headers =
-            |url: &str| way(url).headers.iter().map(|(_, v)| v.expose_str().unwrap().to_owned()).collect::<Vec<_>>();
+            |url: &str| route(url).headers.iter().map(|(_, v)| v.expose_str().unwrap().to_owned()).collect::<Vec<_>>();
         assert_eq!(headers("https://git.test/acme/site"), ["all", "acme"]);
         assert_eq!(headers("https://git.test/else"), ["all"]);
-        assert!(!way("https://git.test/acme/site").verify && way("https://git.test/else").verify);
-        let proxy = |url: &str| way(url).proxy.map(|proxy| proxy.to_string());
+        assert!(!route("https://git.test/acme/site").verify && route("https://git.test/else").verify);
+        let proxy = |url: &str| route(url).proxy.map(|proxy| proxy.to_string());
         assert_eq!(proxy("https://git.test/acme"), None);
         assert_eq!(proxy("https://else.test/").as_deref(), Some("http://everywhere.test:1"));
         assert_eq!(proxy("https://other.test/").as_deref(), Some("http://near.test:2"));
-        let reset = vec![setting("", header("one")), setting("", What::Header(None)), setting("", header("two"))];
+        let reset =
+            vec![setting("", header("one")), setting("", SettingValue::Header(None)), setting("", header("two"))];
         let network = Network { settings: reset, ..Network::default() };
         assert_eq!(network.route(&Url::parse("https://git.test").unwrap()).headers.len(), 1);
     }

@@ -1,8 +1,8 @@
-//! Our own connections for plain http without a proxy.
+//! The crate's own HTTP client, for plain http without a proxy.
 //!
-//! The library's client reads every certificate of the system when it is made, also if none is needed: ten milliseconds of a
-//! start, of which a small first clone has forty. It must not know of git; like the other client it follows nobody elsewhere,
-//! since it follows nobody.
+//! The library's client reads all certificates of the system when it is created, even if it needs none: that takes ten
+//! milliseconds of a start, in which a small first clone takes forty. It must not know of git. Like the other client
+//! it follows no redirects.
 
 use std::time::Duration;
 
@@ -21,28 +21,28 @@ use crate::git::http::resolver::Resolver;
 use crate::git::http::transport_error::TransportError;
 use crate::git::http::{client, timeouts};
 
-/// As the other client has it: a peer that is gone is noticed by the system.
+/// The library's values: the system notices a peer that is gone.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// Two polls of the usual period: the connection is still there for the next.
+/// Longer than the default poll period, so that the connection is still there for the next poll.
 const LONGEST_IDLE: Duration = Duration::from_secs(90);
 
-pub(crate) struct Plain {
+pub(crate) struct PlainClient {
     client: legacy::Client<HttpConnector<Resolver>, Full<Bytes>>,
-    silence: Duration,
+    read_timeout: Duration,
 }
 
-/// An answer as it comes in.
-pub(crate) struct Answer {
+/// A response whose body is still arriving.
+pub(crate) struct PlainResponse {
     pub head: http::response::Parts,
     body: Incoming,
-    silence: Duration,
+    read_timeout: Duration,
 }
 
-impl Plain {
+impl PlainClient {
     pub(crate) fn new(whole: Duration) -> Self {
-        // The resolver has an end of its own, which comes before that of the silence.
+        // The resolver has a limit of its own, which is shorter than this one.
         let mut connector = HttpConnector::new_with_resolver(Resolver::new());
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts::connect(whole)));
@@ -55,31 +55,32 @@ impl Plain {
             .pool_idle_timeout(LONGEST_IDLE)
             .pool_max_idle_per_host(client::IDLE)
             .build(connector);
-        Self { client, silence: whole }
+        Self { client, read_timeout: whole }
     }
 
-    /// Begins a request, to be completed. What the address holds is escaped as the other client does it.
+    /// Starts building a request. The address is escaped as by the other client.
     pub(crate) fn request(method: Method, url: &str) -> http::request::Builder {
         let url = Url::parse(url).map_or_else(|_| url.to_owned(), Into::into);
         Request::builder().method(method).uri(url).header(USER_AGENT, client::USER_AGENT)
     }
 
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, TransportError> {
-        let response = timeout(self.silence, self.client.request(request)).await.map_err(|_| TransportError::late())?;
-        let (head, body) = response.map_err(|error| TransportError::of_request(&error)).map(Response::into_parts)?;
-        Ok(Answer { head, body, silence: self.silence })
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<PlainResponse, TransportError> {
+        let response =
+            timeout(self.read_timeout, self.client.request(request)).await.map_err(|_| TransportError::timed_out())?;
+        let (head, body) = response.map_err(|error| TransportError::from_request(&error)).map(Response::into_parts)?;
+        Ok(PlainResponse { head, body, read_timeout: self.read_timeout })
     }
 }
 
-impl Answer {
-    /// The next part of the body; `None` at its end.
+impl PlainResponse {
+    /// Returns the next part of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         loop {
-            let frame = timeout(self.silence, self.body.frame()).await.map_err(|_| TransportError::late())?;
-            let Some(frame) = frame.transpose().map_err(|error| TransportError::of_body(&error))? else {
+            let frame = timeout(self.read_timeout, self.body.frame()).await.map_err(|_| TransportError::timed_out())?;
+            let Some(frame) = frame.transpose().map_err(|error| TransportError::from_body(&error))? else {
                 return Ok(None);
             };
-            // What is no data is a trailer, which says nothing to us.
+            // Frames without data are trailers, which are not needed.
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -96,7 +97,7 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(300);
 
-    /// Asks a server that says this to whatever it is asked, and then nothing more.
+    /// Sends a request to a server that answers with these bytes and then stays silent.
     async fn asked(says: &'static str) -> Result<(u16, Vec<u8>, String), TransportError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/a b?c=%20", listener.local_addr().unwrap());
@@ -108,8 +109,8 @@ mod tests {
             request.truncate(length);
             (peer, String::from_utf8(request).unwrap())
         });
-        let request = Plain::request(Method::GET, &url).body(Full::default()).unwrap();
-        let mut answer = Plain::new(SILENCE).send(request).await?;
+        let request = PlainClient::request(Method::GET, &url).body(Full::default()).unwrap();
+        let mut answer = PlainClient::new(SILENCE).send(request).await?;
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await? {
             body.extend_from_slice(&part);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_comes_whole_and_its_trailers_are_passed_over() {
+    async fn a_response_is_complete_and_its_trailers_are_skipped() {
         let says = "HTTP/1.1 418 T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n";
         let (status, body, request) = asked(says).await.unwrap();
         assert_eq!((status, body.as_slice()), (418, &b"abc"[..]));
@@ -127,16 +128,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_garbage_and_nobody_are_told_apart() {
+    async fn silence_garbage_and_a_closed_port_are_distinguished() {
         for says in ["", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na"] {
-            let fault = asked(says).await.expect_err("it says no more");
-            assert!(fault.timeout && !fault.may_go_again(), "{fault:?}");
+            let error = asked(says).await.expect_err("it says no more");
+            assert!(error.timeout && !error.is_retryable(), "{error:?}");
         }
-        let fault = asked("SSH-2.0-OpenSSH_9.9\r\n").await.expect_err("no HTTP");
-        assert!(!fault.timeout && !fault.connect && fault.source.to_string().contains("invalid HTTP"), "{fault:?}");
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let request = Plain::request(Method::GET, &format!("http://{nobody}/")).body(Full::default()).unwrap();
-        let fault = Plain::new(SILENCE).send(request).await.err().expect("nobody listens");
-        assert!(fault.connect && !fault.may_go_again() && fault.source.to_string().contains("refused"), "{fault:?}");
+        let error = asked("SSH-2.0-OpenSSH_9.9\r\n").await.expect_err("no HTTP");
+        assert!(!error.timeout && !error.connect && error.source.to_string().contains("invalid HTTP"), "{error:?}");
+        let closed_port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let request =
+            PlainClient::request(Method::GET, &format!("http://{closed_port}/")).body(Full::default()).unwrap();
+        let error = PlainClient::new(SILENCE).send(request).await.err().expect("the port is closed");
+        assert!(error.connect && !error.is_retryable() && error.source.to_string().contains("refused"), "{error:?}");
     }
 }

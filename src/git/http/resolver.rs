@@ -1,7 +1,7 @@
-//! Names of hosts to addresses, by the system's resolver, with an end.
+//! Name resolution by the system's resolver, with a time limit.
 //!
-//! The resolver of the system waits as long as its configuration says, which may be longer than a connection may take to
-//! be made: a name server that is silent would be told as a remote that is. It must not know who is to be reached.
+//! The system's resolver waits as long as its configuration says. That may be longer than the limit for connecting,
+//! and a silent name server would be reported as a silent remote. It must not know what the names are for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ use tower::Service;
 
 use crate::names;
 
-/// Longer than the five seconds after which a resolver asks a second time, as long as nobody has told it otherwise.
+/// Longer than the default of five seconds after which a resolver tries a second time.
 const LONGEST: Duration = Duration::from_secs(8);
-/// The system's resolver cannot be stopped: so many calls that nobody waits for any more may be at work.
+/// How many calls may run at once. The system's resolver cannot be cancelled, so abandoned calls count.
 const MOST_AT_ONCE: usize = 8;
 
 /// The system's resolver.
@@ -36,13 +36,13 @@ impl Resolver {
         Self { calls: Arc::new(Semaphore::new(MOST_AT_ONCE)), patience: LONGEST }
     }
 
-    /// The addresses of a host. The port is the URL's to say; 0 stands for that.
+    /// Returns the addresses of a host, with port 0: the caller sets the port of the URL.
     fn find(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
         let (calls, patience, name) = (Arc::clone(&self.calls), self.patience, name.to_owned());
         async move {
             let asked = async move {
                 let call = calls.acquire_owned().await.map_err(io::Error::other)?;
-                // A task of its own: the call goes on when nobody waits, and is counted until it has ended.
+                // A task of its own, because the call continues after the caller has gone, and counts until it ends.
                 let task = tokio::spawn(async move {
                     let addresses = names::addresses(&name, 0).await;
                     drop(call);
@@ -50,7 +50,7 @@ impl Resolver {
                 });
                 task.await.map_err(io::Error::other)?
             };
-            // Not of the kind "timed out": that would be taken for the connection's.
+            // Not the error kind `TimedOut`, which would be taken for a time-out of the connection.
             let silent = |_| {
                 let seconds = patience.as_secs_f32();
                 Err(io::Error::other(format!("the name server did not answer within {seconds} s")))
@@ -68,7 +68,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// For our own over plain http.
+/// For the plain client.
 impl Service<dns::Name> for Resolver {
     type Response = vec::IntoIter<SocketAddr>;
     type Error = io::Error;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn names_are_resolved_and_what_is_none_is_told() {
+    async fn names_are_resolved_and_unknown_ones_are_errors() {
         let resolver = Resolver::new();
         let found: Vec<_> = resolver.resolve("localhost".parse().unwrap()).await.unwrap().collect();
         assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
@@ -100,7 +100,7 @@ mod tests {
     async fn silence_has_an_end_and_says_so() {
         let resolver = Resolver { patience: Duration::from_millis(50), ..Resolver::new() };
         let all = Arc::clone(&resolver.calls).acquire_many_owned(8).await.unwrap();
-        let error = resolver.resolve("localhost".parse().unwrap()).await.err().expect("nobody answers");
+        let error = resolver.resolve("localhost".parse().unwrap()).await.err().expect("no permit is free");
         assert_eq!(error.to_string(), "the name server did not answer within 0.05 s");
         drop(all);
         let patient = Resolver { patience: LONGEST, ..resolver };

@@ -1,22 +1,22 @@
-//! Which addresses something is meant for: scheme, host and port, and everything below a path.
+//! The scope of an account or a setting: scheme, host, port, and everything below a path.
 //!
-//! A leaf of `git`: accounts and settings for one URL are both matched by it (git-config, `http.<url>.*`).
+//! Accounts and settings for one URL are matched by it (git-config, `http.<url>.*`).
 
 use url::Url;
 
 use crate::remote_url::RemoteUrl;
 
-/// An address and all below it.
+/// An address and everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     scheme: String,
     host: String,
     port: u16,
-    /// Without slashes at the ends and without `.git`.
+    /// Without slashes at both ends and without `.git`.
     path: String,
 }
 
-/// Why a text is no scope. It never repeats the text, which may hold a password.
+/// The reason why a text is no scope. It never repeats the text, which may contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadScope {
     #[error("it cannot be parsed: {0}")]
@@ -28,7 +28,7 @@ pub enum BadScope {
 }
 
 impl Scope {
-    /// Reads `https://host`, `https://host:8443/path` and the like.
+    /// Parses `https://host`, `https://host:8443/path` and the like.
     ///
     /// # Errors
     /// Says what is wrong.
@@ -40,7 +40,7 @@ impl Scope {
         Self::of(&url).ok_or(BadScope::Scheme)
     }
 
-    /// Everything on the server that an address over http(s) names.
+    /// Returns the scope of the whole server that an address over HTTP names.
     #[must_use]
     pub fn origin(url: &RemoteUrl) -> Option<Self> {
         Some(Self { path: String::new(), ..Self::of(&Url::parse(url.bare()).ok()?)? })
@@ -54,12 +54,15 @@ impl Scope {
         Some(Self {
             scheme: url.scheme().to_owned(),
             host: url.host_str()?.to_owned(),
+            // An explicit default port means the same server.
             port: url.port_or_known_default()?,
+            // Servers offer a repository under both names.
             path: path.strip_suffix(".git").unwrap_or(path).to_owned(),
         })
     }
 
-    /// True if the address is this one or below it. A `*` stands for one part of the host's name, as in git's settings.
+    /// Returns true if the address is this one or below it. A `*` matches one label of the host name, as in git's
+    /// settings.
     #[must_use]
     pub fn covers(&self, url: &RemoteUrl) -> bool {
         let parsed = Url::parse(url.bare()).ok();
@@ -72,7 +75,7 @@ impl Scope {
         })
     }
 
-    /// By which of two that cover an address the nearer one is found.
+    /// Returns the length of the path: of two scopes that cover an address, the longer one wins.
     pub(crate) fn length(&self) -> usize {
         self.path.len()
     }
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scope_says_why() {
+    fn invalid_scopes_are_errors() {
         assert_eq!(Scope::parse("git@git.test:a"), Err(BadScope::Syntax(url::ParseError::RelativeUrlWithoutBase)));
         assert_eq!(Scope::parse("ssh://git.test/a"), Err(BadScope::Scheme));
         assert_eq!(Scope::parse("https://me@git.test/a"), Err(BadScope::User));

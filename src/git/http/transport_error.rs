@@ -1,6 +1,6 @@
-//! What went wrong below HTTP, told in one way for both clients: the library's, and ours for plain http.
+//! Errors below HTTP, in one form for both clients.
 //!
-//! It must not know of git; what a fault means for a sync is for those to say who asked.
+//! It maps them to errors for a remote. It must not know what was requested.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -13,55 +13,55 @@ use crate::git::error::{Cause, Error};
 
 #[derive(Debug)]
 pub(crate) struct TransportError {
-    /// No connection, or no part of the answer, came in time.
+    /// The connection, or the next part of the response, did not come in time.
     pub timeout: bool,
-    /// There is no connection.
+    /// The connection could not be established.
     pub connect: bool,
-    /// The answer broke off or is no HTTP.
+    /// The response broke off or is not HTTP.
     pub body: bool,
     pub source: Cause,
 }
 
 impl TransportError {
-    /// Nothing came in time.
-    pub(crate) fn late() -> Self {
+    /// The error for a peer that did not answer in time.
+    pub(crate) fn timed_out() -> Self {
         let source = Cause::new("it did not answer in time");
         Self { timeout: true, connect: false, body: false, source }
     }
 
-    /// What our own client ran into before there was an answer.
-    pub(crate) fn of_request(error: &legacy::Error) -> Self {
-        Self { timeout: is_timeout(error), connect: error.is_connect(), body: false, source: words(error) }
+    /// Converts an error of the plain client before a response.
+    pub(crate) fn from_request(error: &legacy::Error) -> Self {
+        Self { timeout: is_timeout(error), connect: error.is_connect(), body: false, source: messages(error) }
     }
 
-    /// The same within an answer.
-    pub(crate) fn of_body(error: &hyper::Error) -> Self {
-        Self { timeout: error.is_timeout() || is_timeout(error), connect: false, body: true, source: words(error) }
+    /// Converts an error of the plain client within a response.
+    pub(crate) fn from_body(error: &hyper::Error) -> Self {
+        Self { timeout: error.is_timeout() || is_timeout(error), connect: false, body: true, source: messages(error) }
     }
 
-    /// There is no such address.
-    pub(crate) fn of_address(source: Cause) -> Self {
+    /// The error for an address that cannot be parsed.
+    pub(crate) fn from_address(source: Cause) -> Self {
         Self { timeout: false, connect: true, body: false, source }
     }
 
-    /// True if the request was lost on a connection that there was: it may be sent once more.
-    pub(crate) fn may_go_again(&self) -> bool {
+    /// Returns true if the request failed on a kept connection, so that it may be sent once more.
+    pub(crate) fn is_retryable(&self) -> bool {
         !(self.timeout || self.connect || self.body)
     }
 }
 
 impl From<&reqwest::Error> for TransportError {
     fn from(error: &reqwest::Error) -> Self {
-        let source = library(error);
+        let source = library_cause(error);
         Self { timeout: error.is_timeout(), connect: error.is_connect(), body: error.is_decode(), source }
     }
 }
 
-/// What the library says. Some causes it tells only at the end of the chain.
-pub(crate) fn library(error: &reqwest::Error) -> Cause {
+/// Returns the library's message. It names some causes only at the end of the chain.
+pub(crate) fn library_cause(error: &reqwest::Error) -> Cause {
     match error.source() {
-        Some(cause) => words(cause),
-        None if error.is_timeout() => TransportError::late().source,
+        Some(cause) => messages(cause),
+        None if error.is_timeout() => TransportError::timed_out().source,
         None => Cause::new(&error.to_string()),
     }
 }
@@ -77,7 +77,7 @@ fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-fn words(first: &(dyn StdError + 'static)) -> Cause {
+fn messages(first: &(dyn StdError + 'static)) -> Cause {
     let mut words = String::new();
     let mut cause = Some(first);
     while let Some(one) = cause {
@@ -85,7 +85,8 @@ fn words(first: &(dyn StdError + 'static)) -> Cause {
         let _ = write!(words, "{}{one}", if words.is_empty() { "" } else { ": " });
         cause = one.source();
     }
-    // OpenSSL's verdict on a certificate stands behind a long stack of errors, which is cut where it gets too long.
+    // OpenSSL's verdict on a certificate follows a long stack of errors, which is cut at the maximum length. So it is
+    // put first.
     let verdict = words.rfind(" (").and_then(|at| words[at + 2..].split_once(')')).map(|(verdict, _)| verdict);
     match verdict.filter(|verdict| words.contains("routines:") && *verdict != "Connect") {
         Some(verdict) => Cause::new(&format!("{verdict}: {words}")),
@@ -93,21 +94,22 @@ fn words(first: &(dyn StdError + 'static)) -> Cause {
     }
 }
 
-/// Sorts what went wrong below HTTP. The libraries tell some causes only in words, at the end of the chain.
-pub(crate) fn broken(remote: String, after: Duration, fault: TransportError) -> Error {
-    if fault.timeout {
+/// Maps an error below HTTP to an error for the remote. The libraries name some causes only in words, at the end of
+/// the chain.
+pub(crate) fn into_remote_error(remote: String, after: Duration, error: TransportError) -> Error {
+    if error.timeout {
         return Error::Timeout { remote, after };
     }
-    let source = fault.source;
+    let source = error.source;
     let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     if let Some(ours) = Error::of_client(&source) {
         ours
-    } else if fault.connect && says(&["dns error", "failed to lookup address"]) {
+    } else if error.connect && says(&["dns error", "failed to lookup address"]) {
         Error::Dns { remote, source }
-    } else if fault.connect && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
+    } else if error.connect && says(&["certificate", "SSL", "ssl", "TLS", "tls"]) {
         Error::Tls { remote, source }
-    } else if fault.body || says(&["invalid HTTP", "invalid header", "invalid chunk", "message head is too large"]) {
+    } else if error.body || says(&["invalid HTTP", "invalid header", "invalid chunk", "message head is too large"]) {
         Error::Protocol { remote, source }
     } else {
         Error::Network { remote, source }

@@ -1,6 +1,6 @@
-//! What is asked of an LFS server's batch API, and reading what it answers (git-lfs, docs/api/batch.md).
+//! The batch API of LFS: builds requests and parses responses (git-lfs, docs/api/batch.md).
 //!
-//! Pure. The answer is a stranger's: nothing in it is used that was not asked for, and what is used is checked here.
+//! Pure. The response is hostile input: objects that were not requested are ignored, and all values are checked here.
 
 use std::collections::HashMap;
 
@@ -12,55 +12,55 @@ use crate::git::error::Cause;
 use crate::lfs::Pointer;
 
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
-/// So many objects are asked for at once, as git-lfs does.
+/// The most objects of one request, as with git-lfs.
 pub(crate) const PAGE: usize = 100;
-/// The longest answer for one page; signed addresses take a kilobyte or two each.
+/// The most bytes of a response. Signed addresses take a kilobyte or two each.
 pub(crate) const LONGEST: usize = 4 << 20;
-/// More headers than any server gives.
+/// The most headers for one object. Servers send fewer.
 const MOST_HEADERS: usize = 32;
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct BatchRequest<'a> {
     operation: &'static str,
     transfers: [&'static str; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    r#ref: Option<Name<'a>>,
-    objects: Vec<Wanted>,
+    r#ref: Option<RefName<'a>>,
+    objects: Vec<RequestedObject>,
     hash_algo: &'static str,
 }
 
 #[derive(Serialize)]
-struct Name<'a> {
+struct RefName<'a> {
     name: &'a str,
 }
 
 #[derive(Serialize)]
-struct Wanted {
+struct RequestedObject {
     oid: String,
     size: u64,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct BatchResponse {
     transfer: Option<String>,
     hash_algo: Option<String>,
-    objects: Vec<Object>,
+    objects: Vec<ObjectEntry>,
 }
 
 #[derive(Deserialize)]
-struct Object {
+struct ObjectEntry {
     oid: String,
     actions: Option<Actions>,
-    error: Option<Refusal>,
+    error: Option<ObjectError>,
 }
 
 #[derive(Deserialize)]
 struct Actions {
-    download: Option<Action>,
+    download: Option<DownloadAction>,
 }
 
 #[derive(Deserialize)]
-struct Action {
+struct DownloadAction {
     href: String,
     header: Option<HashMap<String, String>>,
     expires_in: Option<i64>,
@@ -68,20 +68,21 @@ struct Action {
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct ObjectError {
     code: i64,
     #[serde(default)]
     message: String,
 }
 
-/// How an object is had.
+/// The address and the headers for downloading an object.
 #[derive(Clone)]
 pub(crate) struct Download {
     pub href: Url,
-    /// Marked as sensitive. The scrubber is not taught them: a server must not choose words that vanish from logs.
+    /// Marked as sensitive. They are not registered with the scrubber, since a server must not choose words that
+    /// vanish from logs.
     pub header: Vec<(HeaderName, HeaderValue)>,
-    /// For so many seconds from the answer on; `None`: it does not say.
-    pub good_for: Option<i64>,
+    /// The validity in seconds from the response on; `None` if the server does not say.
+    pub valid_for: Option<i64>,
 }
 
 impl Download {
@@ -90,72 +91,79 @@ impl Download {
     }
 }
 
-/// What the server says of one object.
-pub(crate) enum Said {
-    Here(Download),
-    /// It cannot be had; the server's words.
-    No(Cause),
+/// The response about one object.
+pub(crate) enum ObjectResponse {
+    Download(Download),
+    /// The object is not available; the server's words.
+    Unavailable(Cause),
 }
 
-/// Why an answer is none.
+/// The reason why a response cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(pub String);
+pub(crate) struct MalformedResponse(pub String);
 
-/// The question for these objects.
-pub(crate) fn question(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
-    let wanted = |pointer: &Pointer| Wanted { oid: pointer.id.to_string(), size: pointer.size };
-    let question = Question {
+/// Builds the request for these objects.
+pub(crate) fn request(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
+    let wanted = |pointer: &Pointer| RequestedObject { oid: pointer.id.to_string(), size: pointer.size };
+    let request = BatchRequest {
         operation: "download",
         transfers: ["basic"],
-        r#ref: full_ref.map(|name| Name { name }),
+        r#ref: full_ref.map(|name| RefName { name }),
         objects: pointers.iter().map(wanted).collect(),
         hash_algo: "sha256",
     };
-    // Plain words and numbers: it cannot fail.
-    serde_json::to_vec(&question).unwrap_or_default()
+    // Strings and numbers always serialize.
+    serde_json::to_vec(&request).unwrap_or_default()
 }
 
-/// Reads the answer to a question of `pointers` that was sent to `asked` at the time `now` (seconds): one for each, in
-/// their order.
-pub(crate) fn read(answer: &[u8], pointers: &[Pointer], asked: &Url, now: i64) -> Result<Vec<Said>, Malformed> {
-    let malformed = |what: &str| Malformed(what.to_owned());
-    let answer: Answer = serde_json::from_slice(answer)
-        .map_err(|error| Malformed(format!("its answer is not that of an LFS server: {error}")))?;
+/// Parses the response to a request for `pointers` that was sent to `asked` at the time `now` (seconds). Returns one
+/// entry for each pointer, in their order.
+pub(crate) fn read(
+    answer: &[u8],
+    pointers: &[Pointer],
+    asked: &Url,
+    now: i64,
+) -> Result<Vec<ObjectResponse>, MalformedResponse> {
+    let malformed = |what: &str| MalformedResponse(what.to_owned());
+    let answer: BatchResponse = serde_json::from_slice(answer)
+        .map_err(|error| MalformedResponse(format!("its answer is not that of an LFS server: {error}")))?;
+    // Only `basic` was offered.
     if answer.transfer.is_some_and(|transfer| transfer != "basic") {
         return Err(malformed("it wants another way of transfer than basic, which was asked for"));
     }
     if answer.hash_algo.is_some_and(|hash| hash != "sha256") {
         return Err(malformed("it names objects by another hash than SHA-256"));
     }
-    let mut by_name: HashMap<String, Object> = HashMap::new();
+    let mut by_name: HashMap<String, ObjectEntry> = HashMap::new();
     for object in answer.objects {
-        // The first one counts, so that nobody has to ask which of two was meant.
+        // The first of two entries counts.
         by_name.entry(object.oid.clone()).or_insert(object);
     }
     pointers
         .iter()
         .map(|pointer| {
             let name = pointer.id.to_string();
-            let object = by_name.remove(&name).ok_or_else(|| Malformed(format!("it does not speak of {name}")))?;
+            let object =
+                by_name.remove(&name).ok_or_else(|| MalformedResponse(format!("it does not speak of {name}")))?;
             if let Some(refusal) = object.error {
-                return Ok(Said::No(Cause::new(&format!("{} ({})", refusal.message, refusal.code))));
+                return Ok(ObjectResponse::Unavailable(Cause::new(&format!("{} ({})", refusal.message, refusal.code))));
             }
             let action = object.actions.and_then(|actions| actions.download);
-            let action = action.ok_or_else(|| Malformed(format!("it does not say where {name} is")))?;
-            download(action, asked, now).map(Said::Here)
+            let action = action.ok_or_else(|| MalformedResponse(format!("it does not say where {name} is")))?;
+            download(action, asked, now).map(ObjectResponse::Download)
         })
         .collect()
 }
 
-fn download(action: Action, asked: &Url, now: i64) -> Result<Download, Malformed> {
-    let href = link(&action.href, asked).map_err(|why| Malformed(format!("it leads to {why}")))?;
+fn download(action: DownloadAction, asked: &Url, now: i64) -> Result<Download, MalformedResponse> {
+    let href = link(&action.href, asked).map_err(|why| MalformedResponse(format!("it leads to {why}")))?;
     let mut header = Vec::new();
     for (name, value) in action.header.unwrap_or_default().into_iter().take(MOST_HEADERS) {
-        let bad = || Malformed("a header that it wants to be sent is none".to_owned());
+        let bad = || MalformedResponse("a header that it wants to be sent is none".to_owned());
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
         value.set_sensitive(true);
-        // How the bytes travel is not the server's to say, and which of them are wanted is ours.
+        // These headers belong to the transport, and the range is chosen here.
         if !matches!(
             name.as_str(),
             "host" | "content-length" | "transfer-encoding" | "connection" | "range" | "accept-encoding"
@@ -164,11 +172,11 @@ fn download(action: Action, asked: &Url, now: i64) -> Result<Download, Malformed
         }
     }
     let until = action.expires_at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-    let good_for = action.expires_in.filter(|seconds| *seconds > 0).or_else(|| Some(until?.as_second() - now));
-    Ok(Download { href, header, good_for })
+    let valid_for = action.expires_in.filter(|seconds| *seconds > 0).or_else(|| Some(until?.as_second() - now));
+    Ok(Download { href, header, valid_for })
 }
 
-/// An address that is followed: http or https, and never from https to http.
+/// Parses an address to follow: http or https, and never http from https.
 pub(crate) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
     if text.chars().any(char::is_control) {
         return Err("an address with a control character");
@@ -199,20 +207,20 @@ mod tests {
         Url::parse("https://git.test/a.git/info/lfs").unwrap()
     }
 
-    fn one(object: &str) -> Result<Said, Malformed> {
+    fn one(object: &str) -> Result<ObjectResponse, MalformedResponse> {
         let oid = "1".repeat(64);
         let answer = format!(r#"{{"objects":[{{"oid":"{oid}","size":5,{object}}}]}}"#);
         read(answer.as_bytes(), &[pointer("1")], &asked(), 1_000).map(|mut said| said.remove(0))
     }
 
     #[test]
-    fn a_question_is_what_the_specification_shows() {
-        let question = String::from_utf8(question(&[pointer("a")], Some("refs/heads/main"))).unwrap();
+    fn a_request_follows_the_specification() {
+        let request = String::from_utf8(request(&[pointer("a")], Some("refs/heads/main"))).unwrap();
         let oid = "a".repeat(64);
         let expected = format!(
             r#"{{"operation":"download","transfers":["basic"],"ref":{{"name":"refs/heads/main"}},"objects":[{{"oid":"{oid}","size":5}}],"hash_algo":"sha256"}}"#
         );
-        assert_eq!(question, expected);
+        assert_eq!(request, expected);
     }
 
     #[test]
@@ -227,14 +235,16 @@ mod tests {
             "9".repeat(64)
         );
         let said = read(answer.as_bytes(), &[pointer("1"), pointer("2")], &asked(), 0).unwrap();
-        let (Said::Here(download), Said::No(why)) = (&said[0], &said[1]) else { panic!("the other way round") };
-        assert_eq!((download.href.as_str(), download.good_for), ("https://cdn.test/x?sig=1", Some(60)));
+        let (ObjectResponse::Download(download), ObjectResponse::Unavailable(why)) = (&said[0], &said[1]) else {
+            panic!("the other way round")
+        };
+        assert_eq!((download.href.as_str(), download.valid_for), ("https://cdn.test/x?sig=1", Some(60)));
         assert!(download.has_authorization() && download.header.len() == 1, "a range is ours to ask for");
         assert_eq!(why.to_string(), "gone (404)");
     }
 
     #[test]
-    fn what_is_wrong_with_an_answer_is_said() {
+    fn errors_in_a_response_are_named() {
         let action = |href: &str| format!(r#""actions":{{"download":{{"href":"{href}"}}}}"#);
         for (object, why) in [
             (r#""x":1"#.to_owned(), "it does not say where"),
@@ -246,7 +256,7 @@ mod tests {
             (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a b":"c"}}}"#.to_owned(), "is none"),
             (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a":"c\r\nd: e"}}}"#.to_owned(), "is none"),
         ] {
-            let Err(Malformed(said)) = one(&object) else { panic!("{object} was taken") };
+            let Err(MalformedResponse(said)) = one(&object) else { panic!("{object} was taken") };
             assert!(said.contains(why), "{said}");
         }
         for answer in ["", "[]", "{}", "<html>", r#"{"objects":[]}"#, r#"{"objects":[],"transfer":"tus"}"#] {
@@ -256,15 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_told_in_seconds_or_as_a_time() {
-        let good_for =
+    fn the_validity_is_given_in_seconds_or_as_a_time() {
+        let valid_for =
             |when: &str| match one(&format!(r#""actions":{{"download":{{"href":"https://a.test/",{when}}}}}"#)) {
-                Ok(Said::Here(download)) => download.good_for,
+                Ok(ObjectResponse::Download(download)) => download.valid_for,
                 _ => panic!("{when}"),
             };
-        assert_eq!(good_for(r#""expires_in":30,"expires_at":"1970-01-01T00:00:00Z""#), Some(30));
-        assert_eq!(good_for(r#""expires_at":"1970-01-01T00:30:00Z""#), Some(800));
-        assert_eq!(good_for(r#""expires_at":"1970-01-01T00:00:00Z""#), Some(-1_000));
-        assert_eq!(good_for(r#""expires_at":"soon""#), None);
+        assert_eq!(valid_for(r#""expires_in":30,"expires_at":"1970-01-01T00:00:00Z""#), Some(30));
+        assert_eq!(valid_for(r#""expires_at":"1970-01-01T00:30:00Z""#), Some(800));
+        assert_eq!(valid_for(r#""expires_at":"1970-01-01T00:00:00Z""#), Some(-1_000));
+        assert_eq!(valid_for(r#""expires_at":"soon""#), None);
     }
 }

@@ -1,8 +1,8 @@
-//! Requests to an LFS server and to where it leads: who is let in, which redirects are followed, what a status means.
+//! HTTP requests to an LFS endpoint and to the addresses that it returns: authentication, redirects, status codes.
 //!
-//! The server's API is shown who we are, as a git remote is: once it asks. An object's address gets the headers that the
-//! API gave for it and no others; only one on the API's own server, for which it gave no authorization, is treated as the API
-//! is. A redirect to another server takes nothing along.
+//! The endpoint gets credentials once it requires them, as a git remote does. An object's address gets the headers
+//! that the endpoint returned for it, and no others; an address on the endpoint's own server without an authorization
+//! header is treated like the endpoint. A redirect to another server carries no headers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use crate::git::auth::request_auth::RequestAuth;
 use crate::git::error::{Cause, Error};
 use crate::git::http::error_response::ErrorResponse;
 use crate::git::http::origin::same_origin;
-use crate::git::http::transport_error::{TransportError, broken};
+use crate::git::http::transport_error::{TransportError, into_remote_error};
 use crate::git::http::{client, error_response, transport_error};
-use crate::git::lfs::batch::{Download, MEDIA_TYPE, Malformed, Said};
+use crate::git::lfs::batch::{Download, MEDIA_TYPE, MalformedResponse, ObjectResponse};
 use crate::git::lfs::private_addresses::Outside;
 use crate::git::lfs::{batch, private_addresses};
 use crate::git::remote::options::RemoteOptions;
@@ -28,75 +28,75 @@ use crate::lfs::Pointer;
 use crate::worker;
 
 const MOST_REDIRECTS: usize = 5;
-/// Objects that are on their way at once.
+/// How many objects are downloaded at once.
 pub(crate) const AT_ONCE: usize = 8;
-/// How long an object's server may say nothing before the object is asked for again.
+/// How long an object's server may be silent before the object is requested again.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
-/// What is read of an answer that tells of a failure.
+/// The most bytes that are read of an error response.
 const LONGEST_REFUSAL: usize = 16 * 1024;
-/// Objects are in one or two places; a server that names hundreds does not get a pool of connections for each.
+/// Objects are in one or two places. A server that names hundreds does not get a connection pool for each.
 const MOST_CLIENTS: usize = 8;
 
-/// The clients for a server's API and for wherever else its objects are, kept between fetches.
+/// The HTTP clients for an endpoint and the servers of its objects, kept between fetches.
 #[derive(Clone)]
-pub(crate) struct Door {
-    /// The address of the API that they were made for.
+pub(crate) struct EndpointClients {
+    /// The address of the endpoint that they were created for.
     pub url: String,
-    /// By origin: the way to each is its own.
+    /// By origin, since each has a route of its own.
     clients: Arc<Mutex<HashMap<String, Client>>>,
-    /// True since the server asked who we are.
-    asked: Arc<AtomicBool>,
+    /// True once the endpoint required credentials.
+    auth_required: Arc<AtomicBool>,
 }
 
-/// Whose requests they are.
-pub(crate) struct Caller<'a> {
+/// The endpoint and the authentication of requests.
+pub(crate) struct EndpointSession<'a> {
     pub options: &'a RemoteOptions,
-    pub pass: &'a RequestAuth,
-    pub door: &'a Door,
+    pub auth: &'a RequestAuth,
+    pub clients: &'a EndpointClients,
     pub api: Url,
 }
 
-/// Why an object did not come.
-pub(crate) enum Trouble {
-    /// The connection broke, or the server has a problem: it may come the next time, from where it broke off.
-    Passing(Error),
-    /// The address is not good (any more): a new one may be.
-    Stale(Cause),
-    /// What is there of it is of no use to the server: from the start.
-    FromTheStart(Cause),
-    Lasting(Error),
+/// The reason why an object could not be downloaded.
+pub(crate) enum DownloadError {
+    /// The connection broke, or the server has a problem. A retry may succeed, and resume.
+    Temporary(Error),
+    /// The address is not valid, or not any more. A new one may be.
+    BadLink(Cause),
+    /// The server cannot continue after the bytes that are there: start from the beginning.
+    MustRestart(Cause),
+    Permanent(Error),
 }
 
-impl Door {
+impl EndpointClients {
     pub(crate) fn new(options: &RemoteOptions) -> Self {
-        Self { url: options.url.bare().to_owned(), clients: Arc::default(), asked: Arc::default() }
+        Self { url: options.url.bare().to_owned(), clients: Arc::default(), auth_required: Arc::default() }
     }
 }
 
-impl Caller<'_> {
+impl EndpointSession<'_> {
     pub(crate) fn remote(&self) -> String {
         self.options.url.to_string()
     }
 
-    /// The client for an address, with the proxy and the certificates that are configured for it.
+    /// Returns the client for an address, with the configured proxy and certificates.
     async fn client(&self, url: &Url) -> Result<Client, Error> {
         let origin = url.origin().ascii_serialization();
-        let clients = || self.door.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients = || self.clients.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients().get(&origin) {
             return Ok(client.clone());
         }
         let unusable = |source| Error::Network { remote: self.remote(), source };
-        let (way, https, timeout) = (self.options.network.route(url), url.scheme() == "https", self.options.timeout);
+        let (route, https, timeout) = (self.options.network.route(url), url.scheme() == "https", self.options.timeout);
         let is_outside = url.host() != self.api.host();
-        // On a thread of its own and without the lock: it reads certificates from a disk.
+        // On a thread of its own and without the lock, since it reads certificates from a disk.
         let made = worker::apart("client", move || {
-            // A transfer that stalls goes on where it ended, so it need not wait for all of `--sync-timeout`.
+            // A stalled download resumes where it stopped, so it need not wait for all of `--sync-timeout`.
             let silence = timeout.min(LONGEST_SILENCE);
-            let mut client = client::builder(&way, https, timeout, AT_ONCE)?.read_timeout(silence);
+            let mut client = client::builder(&route, https, timeout, AT_ONCE)?.read_timeout(silence);
             if is_outside {
                 client = client.dns_resolver(Arc::new(Outside));
             }
-            client.build().map_err(|error| transport_error::library(&error))
+            client.build().map_err(|error| transport_error::library_cause(&error))
         });
         let client = made.await.unwrap_or_else(|lost| Err(Cause::new(&lost.to_string()))).map_err(unusable)?;
         let mut clients = clients();
@@ -106,23 +106,23 @@ impl Caller<'_> {
         Ok(clients.entry(origin).or_insert(client).clone())
     }
 
-    /// Asks how objects are had. `None`: the server takes no such long questions.
+    /// Requests the addresses of objects. `None`: the server refuses requests of this length.
     pub(crate) async fn batch(
         &self,
         pointers: &[Pointer],
         full_ref: Option<&str>,
         now: i64,
-    ) -> Result<Option<Vec<Said>>, Error> {
-        let question = batch::question(pointers, full_ref);
+    ) -> Result<Option<Vec<ObjectResponse>>, Error> {
+        let body = batch::request(pointers, full_ref);
         let mut url = Url::parse(&format!("{}/objects/batch", self.api.as_str().trim_end_matches('/')))
             .map_err(|_| self.no_server("its address is none"))?;
         for _ in 0..MOST_REDIRECTS {
             let client = self.client(&url).await?;
             let ask = || {
                 let request = client.post(url.clone()).header(ACCEPT, MEDIA_TYPE);
-                request.header(CONTENT_TYPE, MEDIA_TYPE).body(question.clone())
+                request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.clone())
             };
-            let mut response = self.let_in(&url, ask).await?;
+            let mut response = self.send_authenticated(&url, ask).await?;
             let status = response.status();
             if status.is_success() {
                 let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Caller<'_> {
                 let answer = client::read(&mut response, batch::LONGEST).await;
                 let answer = answer.map_err(|source| Error::LfsAnswer { remote: self.remote(), source })?;
                 let said = batch::read(&answer, pointers, &self.api, now);
-                return said.map(Some).map_err(|Malformed(what)| self.malformed(&what));
+                return said.map(Some).map_err(|MalformedResponse(what)| self.malformed(&what));
             }
             if status.is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
@@ -160,44 +160,45 @@ impl Caller<'_> {
         Err(self.no_server("it redirects without an end"))
     }
 
-    /// Asks for an object's bytes from `from` on. The answer is one that has them; true if it begins at `from`.
+    /// Requests an object's bytes from `from` on. The flag is true if the response begins at `from`.
     pub(crate) async fn get(
         &self,
         download: &Download,
         pointer: &Pointer,
         from: u64,
-    ) -> Result<(Response, bool), Trouble> {
+    ) -> Result<(Response, bool), DownloadError> {
         let mut url = download.href.clone();
         let mut with_headers = true;
         for _ in 0..MOST_REDIRECTS {
             let inside = |inside: private_addresses::Inside| {
                 let source = Cause::new(&inside.to_string());
-                Trouble::Lasting(Error::LfsAnswer { remote: self.remote(), source })
+                DownloadError::Permanent(Error::LfsAnswer { remote: self.remote(), source })
             };
             private_addresses::judge(&url, &self.api).map_err(inside)?;
-            let client = self.client(&url).await.map_err(Trouble::Lasting)?;
+            let client = self.client(&url).await.map_err(DownloadError::Permanent)?;
             let ask = || {
                 let mut request = client.get(url.clone());
                 if from > 0 {
                     request = request.header(RANGE, format!("bytes={from}-"));
                 }
+                // After a redirect to another server the headers are left out.
                 for (name, value) in download.header.iter().filter(|_| with_headers) {
                     request = request.header(name.clone(), value.clone());
                 }
                 request
             };
             let home = with_headers && !download.has_authorization() && same_origin(self.api.as_str(), url.as_str());
-            let response = if home { self.let_in(&url, ask).await } else { self.exchange(ask()).await };
+            let response = if home { self.send_authenticated(&url, ask).await } else { self.exchange(ask()).await };
             let response = response.map_err(|error| match error.retry() {
-                Retry::Soon => Trouble::Passing(error),
-                Retry::NextPoll | Retry::After(_) => Trouble::Lasting(error),
+                Retry::Soon => DownloadError::Temporary(error),
+                Retry::NextPoll | Retry::After(_) => DownloadError::Permanent(error),
             })?;
             let status = response.status();
             if status.is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                 let there = location.and_then(|to| url.join(to).ok());
                 let there = there.and_then(|there| batch::link(there.as_str(), &url).ok());
-                let nowhere = || Trouble::Stale(Cause::new("a redirect that is not followed"));
+                let nowhere = || DownloadError::BadLink(Cause::new("a redirect that is not followed"));
                 let there = there.ok_or_else(nowhere)?;
                 with_headers &= same_origin(url.as_str(), there.as_str());
                 url = there;
@@ -205,10 +206,10 @@ impl Caller<'_> {
             }
             return self.judge(response, pointer, from);
         }
-        Err(Trouble::Stale(Cause::new("too many redirects")))
+        Err(DownloadError::BadLink(Cause::new("too many redirects")))
     }
 
-    fn judge(&self, response: Response, pointer: &Pointer, from: u64) -> Result<(Response, bool), Trouble> {
+    fn judge(&self, response: Response, pointer: &Pointer, from: u64) -> Result<(Response, bool), DownloadError> {
         let status = response.status();
         let refusal = ErrorResponse::new(status, response.headers(), b"");
         let words = || refusal.cause();
@@ -219,46 +220,47 @@ impl Caller<'_> {
                 if begins == Some(from) {
                     return Ok((response, true));
                 }
-                Err(Trouble::FromTheStart(Cause::new("it sent another range than was asked for")))
+                Err(DownloadError::MustRestart(Cause::new("it sent another range than was asked for")))
             }
             StatusCode::OK => {
-                // Known before a byte of it is read.
+                // The length is checked before any byte is read.
                 match response.content_length() {
                     Some(length) if length != pointer.size => {
                         let what = format!("it has {length} bytes, and its pointer says {}", pointer.size);
-                        Err(Trouble::Stale(Cause::new(&what)))
+                        Err(DownloadError::BadLink(Cause::new(&what)))
                     }
                     _ => Ok((response, from == 0)),
                 }
             }
-            StatusCode::RANGE_NOT_SATISFIABLE => Err(Trouble::FromTheStart(words())),
+            StatusCode::RANGE_NOT_SATISFIABLE => Err(DownloadError::MustRestart(words())),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Err(Trouble::Stale(words()))
+                Err(DownloadError::BadLink(words()))
             }
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 let error = refusal.error(self.remote()).unwrap_or_else(|| self.malformed("an unexpected status"));
                 Err(match error.retry() {
-                    Retry::Soon => Trouble::Passing(error),
-                    Retry::NextPoll | Retry::After(_) => Trouble::Lasting(error),
+                    Retry::Soon => DownloadError::Temporary(error),
+                    Retry::NextPoll | Retry::After(_) => DownloadError::Permanent(error),
                 })
             }
-            _ => Err(Trouble::Lasting(Error::LfsAnswer { remote: self.remote(), source: words() })),
+            _ => Err(DownloadError::Permanent(Error::LfsAnswer { remote: self.remote(), source: words() })),
         }
     }
 
-    /// Sends a request to our own server, with what is configured for it, and who we are once it asks.
-    async fn let_in(&self, url: &Url, ask: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
-        let mut shown = self.door.asked.load(Ordering::Relaxed) && self.pass.login.is_some();
+    /// Sends a request to the endpoint's server, with the configured headers, and with credentials once it requires
+    /// them.
+    async fn send_authenticated(&self, url: &Url, ask: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
+        let mut shown = self.clients.auth_required.load(Ordering::Relaxed) && self.auth.login.is_some();
         loop {
             let mut request = ask();
-            for (name, value) in self.pass.headers(url.as_str()) {
-                // Checked when they were read; what is no header is left out.
+            for (name, value) in self.auth.headers(url.as_str()) {
+                // Headers were checked when they were configured; invalid ones are left out.
                 if let Ok(mut value) = HeaderValue::from_bytes(value.expose()) {
                     value.set_sensitive(true);
                     request = request.header(name, value);
                 }
             }
-            if let (true, false, Some(login)) = (shown, self.pass.has_authorization(), &self.pass.login) {
+            if let (true, false, Some(login)) = (shown, self.auth.has_authorization(), &self.auth.login) {
                 request = request.basic_auth(&login.user, login.password.expose_str());
             }
             let response = self.exchange(request).await?;
@@ -266,22 +268,22 @@ impl Caller<'_> {
                 return Ok(response);
             }
             let refusal = ErrorResponse::new(response.status(), response.headers(), b"");
-            if self.pass.login.is_none() && !self.pass.has_authorization() {
+            if self.auth.login.is_none() && !self.auth.has_authorization() {
                 return Err(refusal.no_credentials(self.remote()));
             }
-            if shown || self.pass.login.is_none() {
-                self.door.asked.store(false, Ordering::Relaxed);
+            if shown || self.auth.login.is_none() {
+                self.clients.auth_required.store(false, Ordering::Relaxed);
                 return Err(refusal.refused(self.remote(), ""));
             }
             shown = true;
-            self.door.asked.store(true, Ordering::Relaxed);
+            self.clients.auth_required.store(true, Ordering::Relaxed);
         }
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<Response, Error> {
         let sent = request.try_clone();
         let mut outcome = request.send().await;
-        // A kept connection may have been closed while the request was on its way; asking twice does no harm.
+        // The server may have closed a kept connection meanwhile. Sending the request twice does no harm.
         if let (Err(error), Some(again)) = (&outcome, sent)
             && error.is_request()
             && !error.is_connect()
@@ -298,9 +300,9 @@ impl Caller<'_> {
         Ok(response)
     }
 
-    /// An address of an object is often a key to it: it is not repeated.
+    /// Maps an error below HTTP. The address of an object often grants access to it, so it is not repeated.
     pub(crate) fn broken(&self, error: reqwest::Error) -> Error {
-        broken(self.remote(), self.options.timeout, TransportError::from(&error.without_url()))
+        into_remote_error(self.remote(), self.options.timeout, TransportError::from(&error.without_url()))
     }
 
     fn no_server(&self, why: &str) -> Error {
@@ -312,7 +314,7 @@ impl Caller<'_> {
     }
 }
 
-/// The message of an LFS server's refusal, or nothing.
+/// Returns the message of an LFS server's error response.
 fn message(answer: &[u8]) -> String {
     let answer: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
     let message = answer.as_ref().and_then(|answer| answer.get("message")?.as_str());

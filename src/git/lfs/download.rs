@@ -1,7 +1,8 @@
-//! An object as it comes in: written behind what there is of it already, hashed on the way, named when it is whole.
+//! Writes an object as it arrives: appends to the bytes that are there, hashes them, and names the object when it is
+//! complete.
 //!
-//! Blocking file work, on a thread of its own. It is not flushed, as packs are not: whoever uses an object compares its hash,
-//! and what a loss of power spoilt is fetched anew. It must not know where the bytes come from.
+//! Blocking file work, on a thread of its own. Like packs, objects are not flushed: each use compares the hash, and an
+//! object that a loss of power damaged is fetched again. It must not know where the bytes come from.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -19,84 +20,86 @@ use crate::worker::Cancel;
 
 const PIECE: usize = 256 * 1024;
 
-/// The file that an object is written to.
-pub(crate) struct Landing {
+/// The file of an incomplete object.
+pub(crate) struct PartialObject {
     folder: PathBuf,
     file: File,
     pointer: Pointer,
     hash: Sha256,
-    /// How many bytes of it are there.
+    /// The number of bytes that are there.
     pub so_far: u64,
-    /// True if they came in more than one answer: then it is worth to begin anew if they do not make the object.
-    pub patched: bool,
+    /// True if the bytes came in more than one response: then a mismatch is worth a new start.
+    pub resumed: bool,
 }
 
-/// How it ended.
+/// The outcome of writing.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Landed {
-    Whole,
-    /// The bytes came to an end before the object did.
-    Open,
-    /// More bytes than the pointer says, or others than its hash is of. They are thrown away.
-    Wrong(&'static str),
+pub(crate) enum WriteOutcome {
+    Complete,
+    /// The bytes ended before the object did.
+    Incomplete,
+    /// There are more bytes than the pointer says, or their hash differs. They were dropped.
+    Mismatch(&'static str),
 }
 
-impl Landing {
-    /// Takes up what an earlier try, or an earlier process, has written. `None`: another one is still at it.
+impl PartialObject {
+    /// Opens the file that an earlier attempt, or an earlier process, has written. `None`: another thread is still
+    /// writing it.
     pub(crate) fn begin(folder: &Path, pointer: Pointer, cancel: &Cancel) -> Result<Option<Self>, Error> {
         let failed = |error: std::io::Error| Error::from_disk(folder, &error);
         let file = Objects::open_or_make(folder)
             .and_then(|objects| objects.begin(&pointer.id))
             .map_err(|errno| failed(errno.into()))?;
-        // A thread that was given up may still hang in a write to it.
+        // An abandoned thread may still hang in a write to it.
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }
-        let mut landing =
-            Self { folder: folder.to_owned(), file, pointer, hash: Sha256::new(), so_far: 0, patched: false };
+        let mut partial =
+            Self { folder: folder.to_owned(), file, pointer, hash: Sha256::new(), so_far: 0, resumed: false };
         let mut piece = vec![0; PIECE];
         loop {
             if cancel.is_cancelled() {
                 return Ok(None);
             }
-            match landing.file.read(&mut piece) {
+            match partial.file.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => {
-                    landing.hash.update(&piece[..read]);
-                    landing.so_far += read as u64;
+                    partial.hash.update(&piece[..read]);
+                    partial.so_far += read as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed(error)),
             }
-            if landing.so_far > pointer.size {
-                landing.restart()?;
+            if partial.so_far > pointer.size {
+                partial.restart()?;
                 break;
             }
         }
-        landing.patched = landing.so_far > 0;
-        Ok(Some(landing))
+        partial.resumed = partial.so_far > 0;
+        Ok(Some(partial))
     }
 
-    /// Forgets what there is.
+    /// Drops all bytes.
     pub(crate) fn restart(&mut self) -> Result<(), Error> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|error| Error::from_disk(&self.folder, &error))?;
-        (self.hash, self.so_far, self.patched) = (Sha256::new(), 0, false);
+        (self.hash, self.so_far, self.resumed) = (Sha256::new(), 0, false);
         Ok(())
     }
 
-    /// Writes what comes until nothing comes any more, and gives the object its name if it is whole.
-    /// What the volume may not hold any more is given up, and what came of it before with it.
+    /// Writes the parts until the channel closes, and names the object if it is complete. If the allowance is exceeded, the
+    /// object is discarded, with the bytes of earlier attempts.
     pub(crate) fn take(
         &mut self,
         mut pieces: Receiver<Bytes>,
         allowance: &Allowance,
         cancel: &Cancel,
-    ) -> Result<Landed, Error> {
+    ) -> Result<WriteOutcome, Error> {
         while let Some(piece) = pieces.blocking_recv() {
             if cancel.is_cancelled() {
-                return Ok(Landed::Open);
+                return Ok(WriteOutcome::Incomplete);
             }
+            // Checked before it is written: a server must not fill the volume.
             if self.so_far + piece.len() as u64 > self.pointer.size {
                 return self.wrong("it is longer than its pointer says");
             }
@@ -108,27 +111,27 @@ impl Landing {
             self.hash.update(&piece);
             self.so_far += piece.len() as u64;
         }
-        self.settle()
+        self.finish()
     }
 
-    /// The same if nothing has to come: all of it may have been there already.
-    pub(crate) fn settle(&mut self) -> Result<Landed, Error> {
+    /// Names the object if it is complete. All bytes may have been there before.
+    pub(crate) fn finish(&mut self) -> Result<WriteOutcome, Error> {
         if self.so_far < self.pointer.size {
-            return Ok(Landed::Open);
+            return Ok(WriteOutcome::Incomplete);
         }
         if ObjectId::of(self.hash.clone()) != self.pointer.id {
             return self.wrong("its bytes are others than those that its hash was made of");
         }
         let named = Objects::open_or_make(&self.folder).and_then(|objects| objects.finish(&self.pointer.id));
         named.map_err(|errno| Error::from_disk(&self.folder, &errno.into()))?;
-        Ok(Landed::Whole)
+        Ok(WriteOutcome::Complete)
     }
 
-    fn wrong(&mut self, what: &'static str) -> Result<Landed, Error> {
-        let patched = self.patched;
+    fn wrong(&mut self, what: &'static str) -> Result<WriteOutcome, Error> {
+        let resumed = self.resumed;
         self.restart()?;
-        self.patched = patched;
-        Ok(Landed::Wrong(what))
+        self.resumed = resumed;
+        Ok(WriteOutcome::Mismatch(what))
     }
 }
 
@@ -140,45 +143,47 @@ mod tests {
         Pointer { id: ObjectId::of(Sha256::new_with_prefix(content)), size: content.len() as u64 }
     }
 
-    fn take(landing: &mut Landing, pieces: &[&'static [u8]]) -> Landed {
+    fn take(partial: &mut PartialObject, pieces: &[&'static [u8]]) -> WriteOutcome {
         let (send, receive) = tokio::sync::mpsc::channel(16);
         for piece in pieces {
             send.try_send(Bytes::from_static(piece)).unwrap();
         }
         drop(send);
-        landing.take(receive, &Allowance::default(), &Cancel::default()).unwrap()
+        partial.take(receive, &Allowance::default(), &Cancel::default()).unwrap()
     }
 
-    fn begin(folder: &Path, pointer: Pointer) -> Landing {
-        Landing::begin(folder, pointer, &Cancel::default()).unwrap().unwrap()
+    fn begin(folder: &Path, pointer: Pointer) -> PartialObject {
+        PartialObject::begin(folder, pointer, &Cancel::default()).unwrap().unwrap()
     }
 
     #[test]
-    fn an_object_lands_in_parts_and_only_whole_and_right_ones_get_their_name() {
+    fn an_object_is_written_in_parts_and_named_only_if_complete_and_correct() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("lfs");
         let wanted = pointer(b"one two three");
         let objects = || Objects::open(&folder).unwrap().unwrap();
-        let mut landing = begin(&folder, wanted);
-        assert_eq!((landing.so_far, landing.patched), (0, false));
-        assert_eq!(take(&mut landing, &[b"one ", b"two"]), Landed::Open);
-        assert!(Landing::begin(&folder, wanted, &Cancel::default()).unwrap().is_none(), "one at a time");
-        drop(landing);
-        let mut landing = begin(&folder, wanted);
-        assert_eq!((landing.so_far, landing.patched), (7, true));
-        assert_eq!(take(&mut landing, &[b" thirty"]), Landed::Wrong("it is longer than its pointer says"));
-        assert_eq!(landing.so_far, 0);
-        assert!(matches!(take(&mut landing, &[b"one two threE"]), Landed::Wrong(_)));
+        let mut partial = begin(&folder, wanted);
+        assert_eq!((partial.so_far, partial.resumed), (0, false));
+        assert_eq!(take(&mut partial, &[b"one ", b"two"]), WriteOutcome::Incomplete);
+        assert!(PartialObject::begin(&folder, wanted, &Cancel::default()).unwrap().is_none(), "one at a time");
+        drop(partial);
+        let mut partial = begin(&folder, wanted);
+        assert_eq!((partial.so_far, partial.resumed), (7, true));
+        assert_eq!(take(&mut partial, &[b" thirty"]), WriteOutcome::Mismatch("it is longer than its pointer says"));
+        assert_eq!(partial.so_far, 0);
+        assert!(matches!(take(&mut partial, &[b"one two threE"]), WriteOutcome::Mismatch(_)));
         assert!(!objects().holds(&wanted).unwrap());
-        assert_eq!(take(&mut landing, &[b"one two three"]), Landed::Whole);
+        assert_eq!(take(&mut partial, &[b"one two three"]), WriteOutcome::Complete);
         assert!(objects().holds(&wanted).unwrap());
         assert_eq!(objects().begun(&wanted.id).unwrap(), 0);
 
-        // What an earlier process left may be all of it, or more than all.
-        for (left, landed) in [(b"one two three".as_slice(), Landed::Whole), (b"one two three four", Landed::Open)] {
+        // An earlier process may have left all bytes, or more.
+        for (left, outcome) in
+            [(b"one two three".as_slice(), WriteOutcome::Complete), (b"one two three four", WriteOutcome::Incomplete)]
+        {
             objects().remove(&wanted.id).unwrap();
             objects().begin(&wanted.id).unwrap().write_all(left).unwrap();
-            assert_eq!(begin(&folder, wanted).settle().unwrap(), landed);
+            assert_eq!(begin(&folder, wanted).finish().unwrap(), outcome);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Which LFS server has a repository's objects: `--lfs-url`, else what the commit's `.lfsconfig` says, else the remote itself.
+//! Finds the LFS endpoint of a repository: `--lfs-url`, else the commit's `.lfsconfig`, else the default of the
+//! remote.
 //!
-//! Whoever may push writes `.lfsconfig`. So it may name another path on the remote's own server and nothing else: nobody
-//! else's server is asked, and nobody else is shown who we are, because of a file in a repository.
+//! Every author of a push can change `.lfsconfig`. So it may name another path on the remote's own server, and nothing
+//! else: a file in a repository must not send requests or credentials to another server.
 
 use git2::{ErrorCode, Oid, Repository};
 
@@ -14,10 +15,10 @@ use crate::remote_url::{RemoteUrl, Transport};
 use crate::text::one_line;
 
 const FILE: &str = ".lfsconfig";
-/// The longest address that is repeated.
+/// The longest address that an error shows.
 const LONGEST_SHOWN: usize = 200;
 
-/// The server for the objects of a commit, as a remote: with what is configured for its address.
+/// Returns the endpoint for the objects of a commit as a remote, with the settings for its address.
 pub(crate) fn of(store: &Repository, options: &RemoteOptions, commit: Oid) -> Result<RemoteOptions, Error> {
     if let Some(url) = options.lfs.as_ref().and_then(|lfs| lfs.url.as_ref()) {
         return Ok(at(options, url.clone()));
@@ -50,14 +51,14 @@ pub(crate) fn of(store: &Repository, options: &RemoteOptions, commit: Oid) -> Re
     Ok(at(options, url))
 }
 
-/// Whoever is in the remote's own address is meant for its server.
+/// The login in the remote's own address counts for its server.
 fn at(options: &RemoteOptions, url: RemoteUrl) -> RemoteOptions {
     let alone = url.user().is_none() && url.password().is_none();
     let url = if alone && same_origin(options.url.bare(), url.bare()) { url.with_login_of(&options.url) } else { url };
     RemoteOptions { url, ..options.clone() }
 }
 
-/// `lfs.url` of the commit's `.lfsconfig`.
+/// Returns `lfs.url` of the commit's `.lfsconfig`.
 fn named(store: &Repository, commit: Oid) -> Result<Option<String>, Error> {
     let in_store = |error: git2::Error| match error.code() {
         ErrorCode::NotFound => Error::Incomplete { commit },
@@ -79,7 +80,7 @@ fn named(store: &Repository, commit: Oid) -> Result<Option<String>, Error> {
     String::from_utf8(url).map(Some).map_err(|_| refused("the address is not UTF-8"))
 }
 
-/// Without what may be a password.
+/// Returns the address without a password.
 fn shown(address: &str) -> String {
     match RemoteUrl::parse(address) {
         Ok(url) => url.to_string(),

@@ -1,8 +1,4 @@
-//! The objects of Git LFS: which server has them, how they are had there, and bringing those that the volume lacks.
-//!
-//! What is lacking is told by whoever knows trees. `server` finds the server, `batch` speaks its language, `api` makes the
-//! requests, `land` writes what comes in. Several come at once; what was cut off goes on where it ended, in this fetch, in the
-//! next or in another process. Nothing gets its name before its hash was compared.
+//! Downloads the LFS objects that the volume lacks: batch requests, parallel downloads, retries and resuming.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,89 +12,95 @@ use git2::Oid;
 use jiff::Timestamp;
 use reqwest::Response;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use url::Url;
 
-use crate::git::engine::Engine;
+use crate::git::deadline::Deadline;
 use crate::git::error::{Cause, Error};
-use crate::git::lfs::batch::{Download, PAGE, Said};
-use crate::git::lfs::client::{AT_ONCE, Caller, Door, Trouble};
-use crate::git::lfs::download::{Landed, Landing};
+use crate::git::lfs::batch::{Download, ObjectResponse, PAGE};
+use crate::git::lfs::client::{AT_ONCE, DownloadError, EndpointClients, EndpointSession};
+use crate::git::lfs::download::{PartialObject, WriteOutcome};
 use crate::git::lfs::endpoint;
-use crate::git::remote::request_auth::Purpose;
+use crate::git::remote::connection::Remote;
+use crate::git::remote::options::RemoteOptions;
+use crate::git::remote::request_auth::{Purpose, request_auth};
+use crate::git::store::handle::Store;
 use crate::git::store::repository;
 use crate::lfs::{self, Lacking, Objects, Pointer};
 use crate::worker::{Cancel, Lost, Worker};
 
-/// How often an object is tried without any progress.
+/// How many attempts without progress an object gets.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
-/// So much is progress.
+/// The bytes that count as progress.
 const PROGRESS: u64 = 1 << 20;
-/// An address that is good for less than this is not begun with.
+/// An address that is valid for fewer seconds is not used.
 const SOON: i64 = 5;
-/// What should stay free besides.
+/// Bytes of the volume that should stay free.
 const MARGIN: u64 = 16 << 20;
-/// Parts of an object that wait for the disk. Each is up to half a megabyte.
+/// Parts of an object that may wait for the disk. Each is up to half a megabyte.
 const WAITING: usize = 2;
 
-/// What was brought.
+/// The result of a download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Brought {
+pub struct DownloadedObjects {
+    /// The number of objects that are complete now.
     pub objects: u64,
-    /// Bytes received; what an earlier try had brought is not among them.
+    /// Bytes received, without those of earlier attempts.
     pub bytes: u64,
 }
 
-/// What the engine keeps for it.
+/// The connections and threads for LFS, kept between fetches.
 #[derive(Default)]
-pub(crate) struct Kept {
-    door: Mutex<Option<Door>>,
-    /// One for each object that is on its way.
+pub(crate) struct LfsClients {
+    endpoint: Mutex<Option<EndpointClients>>,
+    /// Idle threads that write downloads.
     writers: Mutex<Vec<Worker>>,
 }
 
-impl Engine {
-    /// Brings objects onto the volume that the tree of a commit lacks. The commit itself has to be in the store. What is begun
-    /// and not among them is thrown away.
-    pub async fn fetch_objects(
-        &self,
-        commit: Oid,
-        lacking: Vec<Lacking>,
-        full_ref: Option<String>,
-    ) -> Result<Brought, Error> {
-        if lacking.is_empty() {
-            return Ok(Brought::default());
-        }
-        let deadline = self.deadline();
-        let server = self.run_until(deadline, move |inner, _| {
-            endpoint::of(&repository::open(&inner.store)?, &inner.options, commit)
-        });
-        let engine = self.beside(server.await?);
-        let folder = lfs::folder_beside(self.store());
-        let (place, wanted) = (folder.clone(), lacking.clone());
-        self.run_until(deadline, move |_, _| make_room(&place, &wanted)).await?;
-        let pass = engine.pass(Purpose::Fetch, deadline).await?;
-        let door = self.door(&engine);
-        let api = Url::parse(engine.options().url.bare()).map_err(|error| Error::NoLfs {
-            remote: engine.options().url.to_string(),
-            source: Cause::new(&error.to_string()),
-        })?;
-        let caller = Caller { options: engine.options(), pass: &pass, door: &door, api };
-        let task = Task { engine: self, caller, folder, full_ref, deadline };
-        timeout_at(deadline, task.bring(&lacking)).await.unwrap_or_else(|_| Err(self.late()))
+/// Downloads the objects that the tree of a commit needs and the volume lacks. The store has to have the commit. Interrupted
+/// downloads of other objects are discarded.
+pub(crate) async fn fetch_objects(
+    store: &Store,
+    remote: &Remote,
+    clients: &LfsClients,
+    commit: Oid,
+    lacking: Vec<Lacking>,
+    full_ref: Option<String>,
+) -> Result<DownloadedObjects, Error> {
+    if lacking.is_empty() {
+        return Ok(DownloadedObjects::default());
     }
+    let deadline = remote.deadline();
+    let for_job = remote.clone();
+    let options =
+        store.run(&deadline, move |path, _| endpoint::of(&repository::open(path)?, for_job.options(), commit));
+    let endpoint = Remote::new(options.await?);
+    let folder = lfs::folder_beside(store.path());
+    let (objects, wanted) = (folder.clone(), lacking.clone());
+    store.run(&deadline, move |_, _| make_room(&objects, &wanted)).await?;
+    let auth_deadline = endpoint.deadline_at(deadline.at());
+    let auth = request_auth(store, &endpoint, Purpose::Fetch, &auth_deadline).await?;
+    let options = endpoint.options();
+    let api = Url::parse(options.url.bare())
+        .map_err(|error| Error::NoLfs { remote: options.url.to_string(), source: Cause::new(&error.to_string()) })?;
+    let session = EndpointSession { options, auth: &auth, clients: &clients.of_endpoint(options), api };
+    let task = Downloads { clients, session, folder, full_ref, deadline: &deadline };
+    deadline.limit(task.download_all(&lacking)).await
+}
 
-    fn door(&self, engine: &Self) -> Door {
-        let mut kept = self.inner().lfs.door.lock().unwrap_or_else(PoisonError::into_inner);
+impl LfsClients {
+    /// Returns the HTTP clients for an endpoint. Those for another one are dropped.
+    fn of_endpoint(&self, options: &RemoteOptions) -> EndpointClients {
+        let mut kept = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
-            Some(door) if door.url == engine.options().url.bare() => door.clone(),
-            _ => kept.insert(Door::new(engine.options())).clone(),
+            Some(clients) if clients.url == options.url.bare() => clients.clone(),
+            _ => kept.insert(EndpointClients::new(options)).clone(),
         }
     }
 }
 
-/// Throws away what was begun and is not wanted any more, and sees to it that the rest fits.
+/// Discards interrupted downloads that are not wanted any more, and checks that the rest fits on the volume.
 fn make_room(folder: &Path, lacking: &[Lacking]) -> Result<(), Error> {
     let looked = || {
         let objects = Objects::open_or_make(folder)?;
@@ -126,17 +128,17 @@ fn make_room(folder: &Path, lacking: &[Lacking]) -> Result<(), Error> {
     Err(Error::DiskFull { source: Cause::new(&words) })
 }
 
-struct Task<'a> {
-    engine: &'a Engine,
-    caller: Caller<'a>,
+struct Downloads<'a> {
+    clients: &'a LfsClients,
+    session: EndpointSession<'a>,
     folder: PathBuf,
     full_ref: Option<String>,
-    deadline: Instant,
+    deadline: &'a Deadline,
 }
 
-impl Task<'_> {
-    async fn bring(&self, lacking: &[Lacking]) -> Result<Brought, Error> {
-        let mut brought = Brought::default();
+impl Downloads<'_> {
+    async fn download_all(&self, lacking: &[Lacking]) -> Result<DownloadedObjects, Error> {
+        let mut downloaded = DownloadedObjects::default();
         let mut page = PAGE;
         let mut rest = lacking;
         while !rest.is_empty() {
@@ -144,8 +146,9 @@ impl Task<'_> {
             let pointers: Vec<Pointer> = asked.iter().map(|lacking| lacking.pointer).collect();
             let Some(said) = self.ask(&pointers).await? else {
                 if page == 1 {
-                    return Err(self.caller.malformed("it takes no question about a single object"));
+                    return Err(self.session.malformed("it takes no question about a single object"));
                 }
+                // The server refuses requests of this length: ask for half as many objects.
                 page /= 2;
                 continue;
             };
@@ -153,8 +156,8 @@ impl Task<'_> {
             let mut downloads = Vec::new();
             for (lacking, said) in asked.iter().zip(said) {
                 match said {
-                    Said::Here(download) => downloads.push((lacking, download)),
-                    Said::No(source) => return Err(self.cannot_be_had(lacking, source)),
+                    ObjectResponse::Download(download) => downloads.push((lacking, download)),
+                    ObjectResponse::Unavailable(source) => return Err(self.cannot_be_had(lacking, source)),
                 }
             }
             let received = Instant::now();
@@ -167,174 +170,182 @@ impl Task<'_> {
                     coming.push(self.object(lacking, download, received));
                 }
                 let Some(came) = coming.next().await else { break };
-                brought.bytes += came?;
-                brought.objects += 1;
+                downloaded.bytes += came?;
+                downloaded.objects += 1;
             }
         }
-        Ok(brought)
+        Ok(downloaded)
     }
 
-    async fn ask(&self, pointers: &[Pointer]) -> Result<Option<Vec<Said>>, Error> {
-        self.caller.batch(pointers, self.full_ref.as_deref(), Timestamp::now().as_second()).await
+    async fn ask(&self, pointers: &[Pointer]) -> Result<Option<Vec<ObjectResponse>>, Error> {
+        self.session.batch(pointers, self.full_ref.as_deref(), Timestamp::now().as_second()).await
     }
 
     fn cannot_be_had(&self, lacking: &Lacking, source: Cause) -> Error {
-        let (path, id, remote) = (lacking.path.clone(), lacking.pointer.id, self.caller.remote());
+        let (path, id, remote) = (lacking.path.clone(), lacking.pointer.id, self.session.remote());
         Error::NoObject { path, id, remote, source }
     }
 
-    /// Brings one object, and answers how many bytes came for it.
+    /// Downloads one object. Returns the number of bytes received.
     async fn object(&self, lacking: &Lacking, mut download: Download, mut asked_at: Instant) -> Result<u64, Error> {
         let pointer = lacking.pointer;
         let told =
             |source: Error| Error::Object { path: lacking.path.clone(), id: pointer.id, source: Box::new(source) };
-        let writer = Writer::take(self.engine);
+        let writer = WriterThread::take(self.clients);
         let folder = self.folder.clone();
-        let begun = writer.run(self.deadline, move |cancel| Landing::begin(&folder, pointer, cancel)).await;
+        let begun = writer.run(self.deadline.at(), move |cancel| PartialObject::begin(&folder, pointer, cancel)).await;
         let begun = begun.map_err(|lost| self.lost(lost)).flatten().map_err(told)?;
-        // Who gave up on it stays stuck in the disk; the next try finds it done.
-        let mut landing = begun.ok_or_else(|| told(self.engine.late()))?;
+        // An abandoned thread still hangs in the disk; the next attempt finds the object complete.
+        let mut partial = begun.ok_or_else(|| told(self.deadline.error()))?;
         let (mut came, mut tries, mut renewed) = (0, 0, false);
-        // What a server that has to be asked from the start sends once more is no progress.
-        let mut furthest = landing.so_far;
+        // Bytes that a server without range requests sends again are no progress.
+        let mut furthest = partial.so_far;
         loop {
-            let is_over = download.good_for.is_some_and(|good| {
+            let is_over = download.valid_for.is_some_and(|good| {
                 good.saturating_sub(i64::try_from(asked_at.elapsed().as_secs()).unwrap_or(i64::MAX)) < SOON
             });
-            let trouble = if is_over && !renewed {
-                Trouble::Stale(Cause::new("its address is not good any more"))
+            let failure = if is_over && !renewed {
+                DownloadError::BadLink(Cause::new("its address is not good any more"))
             } else {
-                match self.pour(&writer, landing, &download, pointer, &mut came).await {
-                    Ok(Poured::Whole) => return Ok(came),
-                    Ok(Poured::Open(back, trouble)) => {
-                        landing = *back;
-                        trouble
+                match self.attempt(&writer, partial, &download, pointer, &mut came).await {
+                    Ok(Attempt::Complete) => return Ok(came),
+                    Ok(Attempt::Incomplete(back, failure)) => {
+                        partial = *back;
+                        failure
                     }
                     Err(error) => return Err(told(error)),
                 }
             };
-            if landing.so_far.saturating_sub(furthest) >= PROGRESS {
+            // Progress renews the attempts, so that a large object gets through over a bad connection.
+            if partial.so_far.saturating_sub(furthest) >= PROGRESS {
                 tries = 0;
                 renewed = false;
-                furthest = landing.so_far;
+                furthest = partial.so_far;
             }
             tries += 1;
             let last = tries >= TRIES;
-            match trouble {
-                Trouble::Lasting(error) => return Err(told(error)),
-                Trouble::Passing(error) if last => return Err(told(error)),
-                Trouble::Passing(_) => sleep(PAUSE * 2_u32.pow(tries - 1)).await,
-                Trouble::FromTheStart(why) if last => return Err(self.cannot_be_had(lacking, why)),
-                Trouble::FromTheStart(_) => landing = self.restarted(&writer, landing).await.map_err(told)?,
-                Trouble::Stale(why) if renewed => return Err(self.cannot_be_had(lacking, why)),
-                Trouble::Stale(_) => {
-                    // Once: what a new address does not help against is told.
+            match failure {
+                DownloadError::Permanent(error) => return Err(told(error)),
+                DownloadError::Temporary(error) if last => return Err(told(error)),
+                DownloadError::Temporary(_) => sleep(PAUSE * 2_u32.pow(tries - 1)).await,
+                DownloadError::MustRestart(why) if last => return Err(self.cannot_be_had(lacking, why)),
+                DownloadError::MustRestart(_) => partial = self.restarted(&writer, partial).await.map_err(told)?,
+                DownloadError::BadLink(why) if renewed => return Err(self.cannot_be_had(lacking, why)),
+                DownloadError::BadLink(_) => {
+                    // Once only: if a new address does not help, the failure is reported.
                     renewed = true;
                     asked_at = Instant::now();
                     match self.ask(&[pointer]).await.map_err(told)?.and_then(|mut said| said.pop()) {
-                        Some(Said::Here(anew)) => download = anew,
-                        Some(Said::No(why)) => return Err(self.cannot_be_had(lacking, why)),
-                        None => return Err(self.caller.malformed("it takes no question about a single object")),
+                        Some(ObjectResponse::Download(renewed_download)) => download = renewed_download,
+                        Some(ObjectResponse::Unavailable(why)) => return Err(self.cannot_be_had(lacking, why)),
+                        None => return Err(self.session.malformed("it takes no question about a single object")),
                     }
                 }
             }
         }
     }
 
-    /// One request, and what comes of it.
-    async fn pour(
+    /// Sends one request and writes its response.
+    async fn attempt(
         &self,
-        writer: &Writer<'_>,
-        mut landing: Landing,
+        writer: &WriterThread<'_>,
+        mut partial: PartialObject,
         download: &Download,
         pointer: Pointer,
         came: &mut u64,
-    ) -> Result<Poured, Error> {
-        let mut from = landing.so_far;
+    ) -> Result<Attempt, Error> {
+        let mut from = partial.so_far;
         let all_there = from == pointer.size;
         let mut response = None;
         if !all_there {
-            match self.caller.get(download, &pointer, from).await {
+            match self.session.get(download, &pointer, from).await {
                 Ok((answer, continues)) => {
                     if !continues {
-                        // It sends all of it, whatever was asked.
+                        // The server ignores the range and sends the whole object.
                         from = 0;
-                        landing = self.restarted(writer, landing).await?;
+                        partial = self.restarted(writer, partial).await?;
                     }
                     response = Some(answer);
                 }
-                Err(trouble) => return Ok(Poured::Open(Box::new(landing), trouble)),
+                Err(failure) => return Ok(Attempt::Incomplete(Box::new(partial), failure)),
             }
         }
-        landing.patched |= from > 0;
+        partial.resumed |= from > 0;
         let (send, pieces) = mpsc::channel::<Bytes>(WAITING);
-        let allowance = Arc::clone(&self.engine.options().allowance);
-        let taking = writer.run(self.deadline, move |cancel| {
-            let landed = landing.take(pieces, &allowance, cancel);
-            (landing, landed)
+        let allowance = Arc::clone(&self.session.options.allowance);
+        let taking = writer.run(self.deadline.at(), move |cancel| {
+            let outcome = partial.take(pieces, &allowance, cancel);
+            (partial, outcome)
         });
         let (taken, broke) = tokio::join!(taking, self.feed(response, send, came));
-        let (landing, landed) = taken.map_err(|lost| self.lost(lost))?;
-        let landing = Box::new(landing);
+        let (partial, outcome) = taken.map_err(|lost| self.lost(lost))?;
+        let partial = Box::new(partial);
         let not_whole =
-            || Error::Network { remote: self.caller.remote(), source: Cause::new("it ended before the object did") };
-        Ok(match landed? {
-            Landed::Whole => Poured::Whole,
-            Landed::Open => Poured::Open(landing, Trouble::Passing(broke.unwrap_or_else(not_whole))),
-            Landed::Wrong(what) if landing.patched => Poured::Open(landing, Trouble::FromTheStart(Cause::new(what))),
-            Landed::Wrong(what) => {
+            || Error::Network { remote: self.session.remote(), source: Cause::new("it ended before the object did") };
+        Ok(match outcome? {
+            WriteOutcome::Complete => Attempt::Complete,
+            WriteOutcome::Incomplete => {
+                Attempt::Incomplete(partial, DownloadError::Temporary(broke.unwrap_or_else(not_whole)))
+            }
+            WriteOutcome::Mismatch(what) if partial.resumed => {
+                Attempt::Incomplete(partial, DownloadError::MustRestart(Cause::new(what)))
+            }
+            WriteOutcome::Mismatch(what) => {
                 let source = Cause::new(what);
-                Poured::Open(landing, Trouble::Lasting(Error::NotTheObject { remote: self.caller.remote(), source }))
+                Attempt::Incomplete(
+                    partial,
+                    DownloadError::Permanent(Error::NotTheObject { remote: self.session.remote(), source }),
+                )
             }
         })
     }
 
-    /// Hands on what comes in, until it ends; then whoever takes it knows that it did. Says why if it broke off.
+    /// Passes the response on until it ends; dropping the sender tells the writer. Returns the error if it broke off.
     async fn feed(&self, response: Option<Response>, to: mpsc::Sender<Bytes>, came: &mut u64) -> Option<Error> {
         let mut response = response?;
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) => {
                     *came += piece.len() as u64;
-                    // Who takes no more has a reason, and tells it.
+                    // The writer gave up, and returns the reason.
                     if to.send(piece).await.is_err() {
                         return None;
                     }
                 }
                 Ok(None) => return None,
-                Err(error) => return Some(self.caller.broken(error)),
+                Err(error) => return Some(self.session.broken(error)),
             }
         }
     }
 
-    async fn restarted(&self, writer: &Writer<'_>, mut landing: Landing) -> Result<Landing, Error> {
-        let restarted = writer.run(self.deadline, move |_| landing.restart().map(|()| landing)).await;
+    async fn restarted(&self, writer: &WriterThread<'_>, mut partial: PartialObject) -> Result<PartialObject, Error> {
+        let restarted = writer.run(self.deadline.at(), move |_| partial.restart().map(|()| partial)).await;
         restarted.map_err(|lost| self.lost(lost)).flatten()
     }
 
     fn lost(&self, lost: Lost) -> Error {
         match lost {
-            Lost::Deadline => self.engine.late(),
+            Lost::Deadline => self.deadline.error(),
             source => Error::Internal { source },
         }
     }
 }
 
-enum Poured {
-    Whole,
-    Open(Box<Landing>, Trouble),
+enum Attempt {
+    Complete,
+    Incomplete(Box<PartialObject>, DownloadError),
 }
 
-/// A thread of the engine's, given back when it is not needed any more.
-struct Writer<'a> {
-    engine: &'a Engine,
+/// A thread from the pool, returned when it is dropped.
+struct WriterThread<'a> {
+    clients: &'a LfsClients,
     worker: Option<Worker>,
 }
 
-impl<'a> Writer<'a> {
-    fn take(engine: &'a Engine) -> Self {
-        let idle = engine.inner().lfs.writers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self { engine, worker: Some(idle.unwrap_or_else(|| Worker::new("lfs"))) }
+impl<'a> WriterThread<'a> {
+    fn take(clients: &'a LfsClients) -> Self {
+        let idle = clients.writers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { clients, worker: Some(idle.unwrap_or_else(|| Worker::new("lfs"))) }
     }
 
     async fn run<T: Send + 'static>(
@@ -349,10 +360,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl Drop for Writer<'_> {
+impl Drop for WriterThread<'_> {
     fn drop(&mut self) {
-        let mut idle = self.engine.inner().lfs.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Kept for the next object; there are never more of them than were at work at once.
+        let mut idle = self.clients.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Kept for the next object. There are never more threads than downloads at once.
         let room = idle.len() < AT_ONCE;
         idle.extend(self.worker.take().filter(|_| room));
     }

@@ -1,13 +1,13 @@
-//! What must hold for any answer of an LFS server, and any `.lfsconfig` (see src/fuzzing.rs).
+//! Properties of the parsers for LFS responses and `.lfsconfig`, for any input (see src/fuzzing.rs).
 
 use url::Url;
 
-use crate::git::lfs::batch::{Said, read};
+use crate::git::lfs::batch::{ObjectResponse, read};
 use crate::git::submodules::config;
 use crate::lfs::{ObjectId, Pointer};
 
-/// An answer speaks of every object that was asked for, in that order, or is none; what is followed is http or https, never
-/// the first from the second, with headers that are some; words for people are on one line.
+/// A response has an entry for every requested object, in that order, or is refused; addresses are http or https,
+/// never http from https, with valid headers; messages are on one line.
 pub(crate) fn lfs_answer(data: &[u8]) {
     let pointers: Vec<Pointer> = ["1", "a"]
         .iter()
@@ -19,8 +19,10 @@ pub(crate) fn lfs_answer(data: &[u8]) {
         assert_eq!(said.len(), pointers.len());
         for said in said {
             match said {
-                Said::No(words) => assert!(!words.to_string().chars().any(crate::text::is_deceptive)),
-                Said::Here(download) => {
+                ObjectResponse::Unavailable(words) => {
+                    assert!(!words.to_string().chars().any(crate::text::is_deceptive))
+                }
+                ObjectResponse::Download(download) => {
                     let scheme = download.href.scheme();
                     assert!(scheme == "https" || (scheme == "http" && asked.scheme() == "http"), "{scheme}");
                     assert!(download.href.host_str().is_some_and(|host| !host.is_empty()));

@@ -1,7 +1,8 @@
-//! Where a server's answer may lead: not back to this machine, nor to the network's own addresses.
+//! Refuses objects' addresses that lead to this machine or to link-local addresses.
 //!
-//! An object's address is the server's word. Object storage may well be inside a cluster, so private addresses are fine;
-//! those of this machine and of the link (where clouds keep their keys) never hold objects, unless the server is there, too.
+//! The address of an object is hostile input. Object storage may be inside a cluster, so private addresses are
+//! allowed; those of this machine and of the link (where clouds keep their keys) never hold objects, unless the LFS
+//! server itself is there.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +15,7 @@ use crate::names;
 #[error("it leads to an address of this machine or of the link ({0}), which holds no objects")]
 pub(crate) struct Inside(String);
 
-/// Judges an address that names no host but a number; names are judged when they are resolved.
+/// Checks an address with a numeric host. Names are checked when they are resolved.
 pub(crate) fn judge(href: &Url, asked: &Url) -> Result<(), Inside> {
     if href.host() == asked.host() {
         return Ok(());
@@ -37,7 +38,7 @@ fn is_inside(address: IpAddr) -> bool {
     }
 }
 
-/// Resolves names as ever, and leaves out what is inside.
+/// Resolves names, and leaves out the refused addresses.
 pub(crate) struct Outside;
 
 impl Resolve for Outside {

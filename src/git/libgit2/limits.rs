@@ -1,5 +1,5 @@
-//! The settings that C libraries keep for the whole process: libgit2's timeouts, whose configuration it reads, whom it trusts
-//! and its memory, and malloc's heaps.
+//! Process-wide settings of C libraries: libgit2's time-outs, configuration, certificates and memory, and malloc's
+//! heaps.
 //!
 //! The only module with `unsafe`: these options are plain globals in C without a lock, and an allocator is C as well.
 #![allow(unsafe_code)]
@@ -19,20 +19,20 @@ use crate::git::http::{certificates, timeouts};
 use crate::git::libgit2::memory;
 use crate::git::libgit2::memory::Budget;
 
-/// Settles what cannot be settled any more once there is a second thread, or libgit2 was used: so before either.
+/// Makes the settings that are no longer possible once there is a second thread, or libgit2 was used.
 pub fn prepare_process() {
     share_one_heap();
     initialise_without_certificates();
     accept_partial_chains();
 }
 
-/// Has OpenSSL accept any certificate that is trusted as the end of a server's chain: an intermediate, or the server's own.
-/// Without it only a root ends one. Git does the same (curl sets this flag for each connection).
+/// Makes OpenSSL accept any trusted certificate as the end of a server's chain: an intermediate, or the server's own.
+/// By default only a root can end a chain. Git does the same (curl sets this flag for each connection).
 ///
-/// Neither client lets its flags be set, but both verify by the parameters of this name. Only the first call of a process
-/// has an effect.
+/// Neither client has an option for it, but both verify by the parameters of this name. Only the first call of a
+/// process has an effect.
 fn accept_partial_chains() {
-    /// OpenSSL's `X509_VERIFY_PARAM`, of which only pointers are held.
+    /// OpenSSL's `X509_VERIFY_PARAM`. Only pointers to it are held.
     #[repr(C)]
     struct Parameters {
         opaque: [u8; 0],
@@ -52,9 +52,10 @@ fn accept_partial_chains() {
     const TRUST: c_int = 3;
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the pointer comes from OpenSSL and is checked; OpenSSL owns it once it is in the table. The table has no
-        // lock, and is read when a server's certificate is verified: the program comes through here while it has one thread,
-        // and the tests before they make the first client, where `Once` lets nobody pass until it is written.
+        // SAFETY: the pointer comes from OpenSSL and is checked; OpenSSL owns it once it is in the table. The table
+        // has no lock, and is read when a server's certificate is verified. The program calls this while it has one
+        // thread. Tests call it before they create the first client, and `Once` blocks other threads until the table
+        // is written.
         unsafe {
             let parameters = X509_VERIFY_PARAM_new();
             if parameters.is_null() {
@@ -72,8 +73,8 @@ fn accept_partial_chains() {
     });
 }
 
-/// Has libgit2 initialise OpenSSL without the certificates of `SSL_CERT_FILE`: all in it would be read and kept, a megabyte
-/// and some ten milliseconds, whether or not it ever talks https. If it does, [`trust`] reads them.
+/// Makes libgit2 initialise OpenSSL without the certificates of `SSL_CERT_FILE`. Reading and keeping all of them would
+/// take a megabyte and some ten milliseconds, whether or not https is ever used. If it is, [`trust`] reads them.
 #[expect(clippy::disallowed_methods, reason = "they race with other threads, and there are none yet")]
 fn initialise_without_certificates() {
     const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -87,9 +88,9 @@ fn initialise_without_certificates() {
     }
 }
 
-/// Has all threads take their memory from one heap.
+/// Makes all threads allocate from one heap.
 ///
-/// glibc gives each thread a heap of its own, and what a large sync leaves free in one is of no use to the others: after a
+/// glibc gives each thread its own heap, and memory that a large sync frees in one is of no use to the others: after a
 /// clone of 20,000 files that was 8 MiB instead of 5.
 fn share_one_heap() {
     #[cfg(target_env = "gnu")]
@@ -100,8 +101,8 @@ fn share_one_heap() {
     }
 }
 
-/// Gives back to the system what a sync left free in the middle of the heap, which malloc would keep: after a clone of 20,000
-/// files that is two megabytes. Takes a moment, in which nobody else gets memory, so it is for when there is nothing to do.
+/// Returns free memory in the middle of the heap to the system, which malloc would keep: two megabytes after a clone
+/// of 20,000 files. Other threads cannot allocate for that moment, so it is called when the process is idle.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes a number, and malloc's own lock.
@@ -110,9 +111,9 @@ pub fn give_back_memory() {
     }
 }
 
-/// Sets the limits; only the first call of a process has an effect.
+/// Sets the limits. Only the first call of a process has an effect.
 ///
-/// The timeouts bound each single read, not the whole: a dripping server is the watchdog's business.
+/// The time-outs bound each single read, not the whole: a server that sends a byte at a time is the watchdog's task.
 pub(crate) fn apply(timeout: Duration) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -120,24 +121,24 @@ pub(crate) fn apply(timeout: Duration) {
         // A server may need long to put a pack together, so only the whole operation has a limit.
         let silence = milliseconds(timeout);
         let connect = milliseconds(timeouts::connect(timeout));
-        // SAFETY: libgit2 reads these globals in its own calls only. `Engine::new` is the way to any of them in this
-        // program, it comes through here first, and `Once` lets nobody pass until all are written; they are never
-        // written again. The errors are impossible for values that are valid by construction, and would only mean that a
+        // SAFETY: libgit2 reads these globals only in its own calls. Every use of libgit2 in this program goes through
+        // `Engine::new`, which calls this first, and `Once` blocks other threads until all are written; they are never
+        // written again. These values are valid by construction, so errors cannot occur; one would only mean that a
         // default stays.
         unsafe {
             let _ = git2::opts::set_server_timeout_in_milliseconds(silence);
             let _ = git2::opts::set_server_connect_timeout_in_milliseconds(connect);
-            // The configuration of the image or of a user must not change what we do; only the store's own file counts,
-            // and `store` checks that one.
+            // The configuration of the image or of a user must not change the behavior. Only the store's own file
+            // counts, and `store::repository` checks that.
             for level in [ConfigLevel::System, ConfigLevel::Global, ConfigLevel::XDG, ConfigLevel::ProgramData] {
                 let _ = git2::opts::set_search_path(level, "");
             }
-            // A volume with fsGroup, or an emptyDir, belongs to root. The check protects from another user's hooks and
-            // configuration: we run no hooks, and trust no configuration but our own words.
+            // A volume with fsGroup, or an emptyDir, belongs to root. The check protects from hooks and configuration
+            // of another user: no hooks are run, and no configuration but the store's own is trusted.
             let _ = git2::opts::set_verify_owner_validation(false);
-            // Copied by libgit2. Its blocks come from the C library before and after, so that any of them may be freed
-            // by either.
-            MEMORY.allow(memory::share());
+            // libgit2 copies the struct. Blocks come from the C library before and after, so either may free any of
+            // them.
+            MEMORY.allow(memory::budget());
             let _ = libgit2_sys::git_libgit2_opts(
                 libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed(),
                 std::ptr::from_ref(&Allocator { malloc, realloc, free }),
@@ -146,19 +147,20 @@ pub(crate) fn apply(timeout: Duration) {
     });
 }
 
-/// Has libgit2 read the certificates that the system trusts, and besides them those in `ca_file`: before it talks https, and
-/// only then. Only the first call of a process has an effect.
+/// Makes libgit2 read the certificates that the system trusts, and those in `ca_file`, before it uses https. Only the
+/// first call of a process has an effect.
 ///
-/// That is a megabyte and some ten milliseconds, and our own client does all the talking where a server speaks version 2.
+/// They take a megabyte and some ten milliseconds, and where a server speaks version 2 the crate's own client is used
+/// instead.
 pub(crate) fn trust(ca_file: Option<&Path>, store: &Path) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let found = openssl_probe::probe();
         let of_the_system = found.cert_file.map(|file| without_mark(file, &store.join("pushsync-home/system.pem")));
         let given = ca_file.map(|file| without_mark(file.to_owned(), &store.join("pushsync-home/ca.pem")));
-        // SAFETY: this does not write a global but adds to the store of certificates behind one, under OpenSSL's own
-        // lock. The global is made when libgit2 is initialised, which `apply` has done, and lives as long as the process.
-        // What cannot be read is not trusted, and the connection says so.
+        // SAFETY: this writes no global. It adds to the certificate store behind one, under OpenSSL's own lock.
+        // `apply` has initialised libgit2 and so created the global, which lives as long as the process. Unreadable
+        // certificates are not trusted, and the connection reports that.
         unsafe {
             if let Some(file) = of_the_system {
                 let _ = git2::opts::set_ssl_cert_file(file);
@@ -173,29 +175,29 @@ pub(crate) fn trust(ca_file: Option<&Path>, store: &Path) {
     });
 }
 
-/// The same file, or a copy of it without its byte order mark: OpenSSL overlooks the certificate behind one.
+/// Returns the file, or a copy of it without its byte order mark, which makes OpenSSL miss the certificate after it.
 fn without_mark(file: PathBuf, copy: &Path) -> PathBuf {
     let Ok(text) = fs::read(&file) else { return file };
-    let Some(text) = text.strip_prefix(certificates::MARK) else { return file };
+    let Some(text) = text.strip_prefix(certificates::BYTE_ORDER_MARK) else { return file };
     let written = copy.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(copy, text));
     if written.is_ok() { copy.to_owned() } else { file }
 }
 
-/// Tells libgit2 which host keys to ask a server for, by putting a `known_hosts` where it looks for one.
+/// Writes a `known_hosts` where libgit2 looks for one, so that it requests the right type of host key.
 ///
-/// A server shows one of its keys, and libssh2 prefers ECDSA: against a file that knows only the RSA key of a host this
-/// would fail. libgit2 orders its wishes by `HOME/.ssh/known_hosts`, so the home that it sees is a folder in the store.
-/// Whether the key is right is decided in `known_hosts`, not here, so a failure to write is no failure. True if the file
-/// was another before.
+/// A server presents one of its keys, and libssh2 prefers ECDSA: that would fail against a file that lists only the
+/// RSA key of the host. libgit2 orders its preferences by `HOME/.ssh/known_hosts`, so its home is set to a folder in
+/// the store. `auth::known_hosts` decides whether the key is right, so a failed write is no failure here. Returns true
+/// if the file had another content before.
 pub(crate) fn prefer_known_keys(store: &Path, known_hosts: &str) -> bool {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     let home = HOME.get_or_init(|| {
         let home = store.join("pushsync-home");
         if let Ok(path) = CString::new(home.as_os_str().as_bytes()) {
-            // SAFETY: the option takes one C string and copies it. The global is read when an SSH connection is made and
-            // when a configured path begins with `~`; our configuration has no such path, and every SSH connection of
-            // this program comes through here first, where `OnceLock` lets nobody pass until it is written. It is never
-            // written again.
+            // SAFETY: the option takes one C string and copies it. The global is read when an SSH connection is made,
+            // and when a configured path begins with `~`, which the store's configuration does not have. Every SSH
+            // connection of this program calls this first, and `OnceLock` blocks other threads until it is written. It
+            // is never written again.
             unsafe {
                 let _ = libgit2_sys::git_libgit2_opts(libgit2_sys::GIT_OPT_SET_HOMEDIR.cast_signed(), path.as_ptr());
             }
@@ -208,7 +210,7 @@ pub(crate) fn prefer_known_keys(store: &Path, known_hosts: &str) -> bool {
         return false;
     }
     let _ = fs::create_dir_all(&folder);
-    // Not through a link that somebody else on the volume may have put there.
+    // Another process on the volume may have put a symlink there, which must not be followed.
     let _ = fs::remove_file(&path);
     if let Ok(mut file) = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         let _ = std::io::Write::write_all(&mut file, known_hosts.as_bytes());
@@ -216,7 +218,7 @@ pub(crate) fn prefer_known_keys(store: &Path, known_hosts: &str) -> bool {
     true
 }
 
-/// What libgit2 holds in large blocks.
+/// The large blocks that libgit2 holds.
 static MEMORY: Budget = Budget::new();
 
 /// libgit2's `git_allocator` (git2/sys/alloc.h).
@@ -227,39 +229,40 @@ struct Allocator {
     free: unsafe extern "C" fn(*mut c_void),
 }
 
-/// SAFETY of the three: they hand on what they get to the function of the C library that has the same contract, and
-/// count. Nothing in them can panic.
+/// SAFETY of the three: they pass their arguments to the function of the C library with the same contract, and count.
+/// Nothing in them can panic.
 unsafe extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
     if !MEMORY.take(bytes) {
         return std::ptr::null_mut();
     }
     let block = unsafe { libc::malloc(bytes) };
-    MEMORY.settle(bytes, unsafe { size(block) });
+    MEMORY.replace(bytes, unsafe { size(block) });
     block
 }
 
 unsafe extern "C" fn realloc(block: *mut c_void, bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
     let before = unsafe { size(block) };
-    // While it moves there are both.
+    // While a block is moved, both exist.
     if !MEMORY.take(bytes) {
         return std::ptr::null_mut();
     }
     let moved = unsafe { libc::realloc(block, bytes) };
     if moved.is_null() {
-        MEMORY.settle(bytes, 0);
+        MEMORY.replace(bytes, 0);
     } else {
-        MEMORY.settle(bytes, unsafe { size(moved) });
-        MEMORY.settle(before, 0);
+        MEMORY.replace(bytes, unsafe { size(moved) });
+        MEMORY.replace(before, 0);
     }
     moved
 }
 
 unsafe extern "C" fn free(block: *mut c_void) {
-    MEMORY.settle(unsafe { size(block) }, 0);
+    MEMORY.replace(unsafe { size(block) }, 0);
     unsafe { libc::free(block) };
 }
 
-/// What the C library says that a block has; 0 for none, and where it does not say: then nothing is counted.
+/// Returns the size of a block according to the C library; 0 for none, and where the library does not say: then
+/// nothing is counted.
 unsafe fn size(block: *mut c_void) -> usize {
     #[cfg(target_os = "linux")]
     return unsafe { libc::malloc_usable_size(block) };
@@ -268,6 +271,6 @@ unsafe fn size(block: *mut c_void) -> usize {
 }
 
 fn milliseconds(duration: Duration) -> i32 {
-    // 0 would mean no timeout at all.
+    // 0 would mean no time-out.
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX).max(1)
 }

@@ -1,9 +1,9 @@
-//! How much memory libgit2 may hold at once in large blocks, and the count of it.
+//! The memory that libgit2 may hold at once in large blocks, and its count.
 //!
-//! libgit2 puts an object together in memory, whole: the one that a delta is for, the delta, and what comes of it. A pack
-//! of a few kilobytes may so ask for gigabytes, and the kernel ends a container that takes more than it may. So the
-//! memory of the container is looked up once, and libgit2 gets none beyond a part of it; it takes that for "Out of memory"
-//! and gives up one call. `limits` puts this into libgit2. It must not know of packs.
+//! libgit2 applies a delta in memory: it holds the base object, the delta and the result. A pack of a few kilobytes
+//! may need gigabytes that way, and the kernel kills a container that exceeds its limit. So the container's limit is
+//! read once, and libgit2 gets a part of it; beyond that it reports "Out of memory" and fails one call. `limits`
+//! installs this in libgit2. It must not know of packs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Resource;
 
-/// Blocks below this size are not counted: there are many, and a pack cannot make one of them large.
+/// Smaller blocks are not counted: there are many, and a pack cannot make one of them large.
 pub(crate) const LARGE: usize = 1024 * 1024;
-/// What the rest of the program is left of the memory: a quarter, or this if it is more.
-const LEFT_TO_OTHERS: u64 = 48 * 1024 * 1024;
+/// The memory for the rest of the program: a quarter, or this if it is more.
+const RESERVED: u64 = 48 * 1024 * 1024;
 
-/// Large blocks: how many bytes there may be, and are.
+/// The limit for large blocks, and the bytes that are in use.
 #[derive(Debug)]
 pub(crate) struct Budget {
     most: AtomicUsize,
@@ -32,7 +32,7 @@ impl Budget {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    /// Takes so many bytes; false if there are not so many left. Small ones are always given, and not counted.
+    /// Takes bytes from the budget; false if there are not enough. Small blocks are always granted, and not counted.
     #[must_use]
     pub(crate) fn take(&self, bytes: usize) -> bool {
         let most = self.most.load(Ordering::Relaxed);
@@ -40,10 +40,11 @@ impl Budget {
         bytes < LARGE || self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Gives back what was taken. The allocator may have given some more bytes than were asked for; that is no matter.
-    pub(crate) fn settle(&self, taken: usize, has: usize) {
+    /// Replaces the bytes that were taken for a block by its actual size. The allocator may have returned some more
+    /// bytes than were requested.
+    pub(crate) fn replace(&self, taken: usize, has: usize) {
         let (taken, has) = (counted(taken), counted(has));
-        // A block of before there was a budget was never counted.
+        // A block from before there was a budget was never counted.
         let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
             Some(held.saturating_sub(taken).saturating_add(has))
         });
@@ -54,21 +55,22 @@ fn counted(bytes: usize) -> usize {
     if bytes < LARGE { 0 } else { bytes }
 }
 
-/// What libgit2 may hold in large blocks, in this process.
-pub(crate) fn share() -> usize {
+/// Returns the budget of this process for libgit2's large blocks.
+pub(crate) fn budget() -> usize {
     let machine = rustix::system::sysinfo();
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
     let limit = limit().unwrap_or(u64::MAX).min(machine);
-    usize::try_from(share_of(limit)).unwrap_or(usize::MAX)
+    usize::try_from(budget_of(limit)).unwrap_or(usize::MAX)
 }
 
-fn share_of(limit: u64) -> u64 {
+fn budget_of(limit: u64) -> u64 {
     let quarter = limit / 4;
-    limit.saturating_sub(quarter.max(LEFT_TO_OTHERS)).max(quarter)
+    limit.saturating_sub(quarter.max(RESERVED)).max(quarter)
 }
 
-/// The memory that this process may have: of its container, and of itself (`ulimit -d`, `-v`). `None`: all there is.
+/// Returns the memory limit of this process: of its container, and its own (`ulimit -d`, `-v`). `None`: there is no
+/// limit.
 pub(crate) fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let of_groups = files(&groups).into_iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
@@ -76,8 +78,8 @@ pub(crate) fn limit() -> Option<u64> {
     of_groups.chain(of_process.into_iter().flatten()).min()
 }
 
-/// Where the limits of our control groups stand (cgroups(7)): those of the group and of all that it is in. A container
-/// sees its own group as the root, or only there.
+/// Returns the paths of the memory limits of our control groups (cgroups(7)): the group's and those of all its
+/// parents. A container sees its own group as the root, or only there.
 fn files(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {
@@ -90,7 +92,7 @@ fn files(groups: &str) -> Vec<PathBuf> {
             }
             _ => continue,
         };
-        // A path that leads up is one of a group outside of what is seen here.
+        // A path that leads up belongs to a group outside of the visible tree.
         let path = if path.split('/').any(|part| part == "..") { "" } else { path.trim_start_matches('/') };
         let path = Path::new(path);
         files.extend(path.ancestors().map(|group| Path::new(root).join(group).join(name)));
@@ -108,21 +110,21 @@ mod tests {
         budget.allow(3 * LARGE);
         assert!(budget.take(2 * LARGE));
         // The allocator gave a page more.
-        budget.settle(2 * LARGE, 2 * LARGE + 4096);
+        budget.replace(2 * LARGE, 2 * LARGE + 4096);
         assert!(!budget.take(LARGE), "a page is missing");
-        assert!(budget.take(LARGE - 1), "nobody counts it");
+        assert!(budget.take(LARGE - 1), "small blocks are not counted");
         assert!(!budget.take(usize::MAX));
-        budget.settle(2 * LARGE + 4096, 0);
-        budget.settle(LARGE, 0);
+        budget.replace(2 * LARGE + 4096, 0);
+        budget.replace(LARGE, 0);
         assert!(budget.take(3 * LARGE), "a block that was never counted makes no room, and takes none");
         assert!(!budget.take(LARGE));
     }
 
     #[test]
     fn the_rest_of_the_program_is_left_a_part() {
-        let mebibytes = |limit: u64| share_of(limit << 20) >> 20;
+        let mebibytes = |limit: u64| budget_of(limit << 20) >> 20;
         assert_eq!([32, 64, 128, 256, 1024].map(mebibytes), [8, 16, 80, 192, 768]);
-        assert!(share() >= LARGE, "a test runs with some memory");
+        assert!(budget() >= LARGE, "a test runs with some memory");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `fetch`: asking for one commit, and reading the answer up to where the pack begins (gitprotocol-v2, "fetch").
+//! The `fetch` command: building the request for a commit, and parsing the response up to the pack (gitprotocol-v2,
+//! "fetch").
 //!
-//! Pure. All haves are sent at once and `done` behind them: what the store has is one line of history at most three
-//! commits wide, there is nothing to negotiate.
+//! Pure. All haves are sent at once with `done` after them: the history in the store is a line at most three commits
+//! wide, so there is nothing to negotiate.
 
 use git2::Oid;
 
@@ -10,92 +11,93 @@ use crate::git::protocol::ls_refs::hash;
 use crate::git::protocol::pktline::Packet;
 use crate::git::protocol::{Malformed, ProtocolError, pktline};
 
-/// A store's history ends at this many commits at most; more is no answer to our question.
-const MOST_ROOTS: usize = 200_000;
+/// The most shallow commits that a response may list.
+const MOST_SHALLOW: usize = 200_000;
 
-/// What is asked for, and what is there already.
+/// A request for a pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FetchRequest {
     pub want: Oid,
-    /// Whatever this ref is now, instead of `want`: for servers with `ref-in-want`.
-    pub by_name: Option<String>,
-    /// Other objects besides: files, when some were left out before.
-    pub more: Vec<Oid>,
-    /// Commits that are in the store with everything they name, files excepted if it is partial.
+    /// The name of a ref whose current value is requested instead of `want`, for servers with `ref-in-want`.
+    pub want_ref: Option<String>,
+    /// Other objects that are requested: files that a filter left out before.
+    pub more_wants: Vec<Oid>,
+    /// Commits that are in the store with everything that they name, except for files in a partial clone.
     pub haves: Vec<Oid>,
-    /// Where the store's history ends.
-    pub roots: Vec<Oid>,
-    /// How many commits deep; `None` leaves the boundary where it is.
+    /// The shallow boundary of the store.
+    pub shallow: Vec<Oid>,
+    /// The depth of the history in commits; `None` leaves the boundary where it is.
     pub deepen: Option<u32>,
-    /// What is left out.
+    /// The objects to leave out.
     pub filter: Option<Filter>,
-    /// True if no file of the `haves` may be built upon: some are not there, or too large to be held in memory for it.
-    pub alone: bool,
+    /// True if the pack must not contain deltas against files of the `haves`: some are missing, or too large to load.
+    pub self_contained: bool,
 }
 
-/// What an answer says before its pack: how the ends of the store's history move with it, and what a ref is that was asked
-/// for by its name.
+/// The lines before the pack: changes of the shallow boundary, and the value of a ref that was requested by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShallowUpdate {
     pub shallow: Vec<Oid>,
     pub unshallow: Vec<Oid>,
-    pub named: Option<Oid>,
+    pub wanted_ref: Option<Oid>,
 }
 
-pub(crate) fn request(ask: &FetchRequest) -> Vec<u8> {
+pub(crate) fn request(wanted: &FetchRequest) -> Vec<u8> {
     let mut message = Vec::new();
     pktline::line(&mut message, "command=fetch");
     pktline::delimiter(&mut message);
-    // A thin pack builds upon what the haves have. Where files are left out that is never a file.
-    if !ask.alone || ask.filter == Some(Filter::NoFiles) {
+    // A thin pack contains deltas against objects of the haves. With `blob:none` these are never files.
+    if !wanted.self_contained || wanted.filter == Some(Filter::NoFiles) {
         pktline::line(&mut message, "thin-pack");
     }
+    // Progress messages would be dropped, and offsets make a pack smaller.
     for flag in ["no-progress", "ofs-delta"] {
         pktline::line(&mut message, flag);
     }
-    if let Some(filter) = ask.filter {
+    if let Some(filter) = wanted.filter {
         pktline::line(&mut message, &format!("filter {filter}"));
     }
-    match &ask.by_name {
+    match &wanted.want_ref {
         Some(name) => pktline::line(&mut message, &format!("want-ref {name}")),
-        None => pktline::line(&mut message, &format!("want {}", ask.want)),
+        None => pktline::line(&mut message, &format!("want {}", wanted.want)),
     }
-    for want in &ask.more {
+    for want in &wanted.more_wants {
         pktline::line(&mut message, &format!("want {want}"));
     }
-    for root in &ask.roots {
+    for root in &wanted.shallow {
         pktline::line(&mut message, &format!("shallow {root}"));
     }
-    if let Some(depth) = ask.deepen {
+    if let Some(depth) = wanted.deepen {
         pktline::line(&mut message, &format!("deepen {depth}"));
     }
-    for have in &ask.haves {
+    for have in &wanted.haves {
         pktline::line(&mut message, &format!("have {have}"));
     }
+    // Ends the negotiation: the server answers with the pack at once.
     pktline::line(&mut message, "done");
     pktline::flush(&mut message);
     message
 }
 
-/// Reads the sections before the pack.
+/// Parses the sections before the pack.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct FetchResponseParser {
     section: Section,
-    boundary: ShallowUpdate,
+    update: ShallowUpdate,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Section {
     #[default]
     Between,
-    ShallowUpdate,
+    ShallowInfo,
     Named,
-    /// One that says nothing to us.
+    /// A section that is ignored.
     Other,
 }
 
-impl Reader {
-    /// Takes a packet; the boundary comes back when the next packet is the pack's first.
+impl FetchResponseParser {
+    /// Takes a packet. Returns the update once the next packet is the first of the pack.
     pub(crate) fn take(&mut self, packet: &Packet) -> Result<Option<ShallowUpdate>, ProtocolError> {
         let line = match packet {
             Packet::Data(line) => pktline::text(line),
@@ -103,6 +105,7 @@ impl Reader {
                 self.section = Section::Between;
                 return Ok(None);
             }
+            // A flush before the pack means that there is none.
             Packet::Delimiter | Packet::Flush | Packet::End => return Err(Malformed("an answer without a pack").into()),
         };
         if let Some(words) = line.strip_prefix(b"ERR ") {
@@ -110,23 +113,23 @@ impl Reader {
         }
         match self.section {
             Section::Between => match line {
-                b"packfile" => return Ok(Some(std::mem::take(&mut self.boundary))),
-                b"shallow-info" => self.section = Section::ShallowUpdate,
+                b"packfile" => return Ok(Some(std::mem::take(&mut self.update))),
+                b"shallow-info" => self.section = Section::ShallowInfo,
                 b"wanted-refs" => self.section = Section::Named,
                 b"acknowledgments" => self.section = Section::Other,
                 _ => return Err(Malformed("a section that was not asked for").into()),
             },
-            Section::ShallowUpdate => self.boundary.note(line)?,
+            Section::ShallowInfo => self.update.note(line)?,
             Section::Named => self.name(line)?,
             Section::Other => {}
         }
         Ok(None)
     }
 
-    /// One ref is asked for at most, so its name says nothing new.
+    /// At most one ref is requested, so its name is not needed.
     fn name(&mut self, line: &[u8]) -> Result<(), Malformed> {
         let id = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-        if self.boundary.named.replace(hash(id)?).is_some() {
+        if self.update.wanted_ref.replace(hash(id)?).is_some() {
             return Err(Malformed("more refs than were asked for"));
         }
         Ok(())
@@ -134,9 +137,9 @@ impl Reader {
 }
 
 impl ShallowUpdate {
-    /// Reads one line about where the history ends.
+    /// Parses one line about the shallow boundary.
     pub(crate) fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
-        if self.shallow.len() + self.unshallow.len() >= MOST_ROOTS {
+        if self.shallow.len() + self.unshallow.len() >= MOST_SHALLOW {
             return Err(Malformed("too many ends of the history"));
         }
         if let Some(id) = line.strip_prefix(b"shallow ") {
@@ -166,46 +169,60 @@ mod tests {
     }
 
     fn read(packets: &[Packet]) -> Result<Option<ShallowUpdate>, ProtocolError> {
-        let mut reader = Reader::default();
+        let mut parser = FetchResponseParser::default();
         for packet in packets {
-            if let Some(boundary) = reader.take(packet)? {
-                return Ok(Some(boundary));
+            if let Some(update) = parser.take(packet)? {
+                return Ok(Some(update));
             }
         }
         Ok(None)
     }
 
     #[test]
-    fn the_request_is_what_the_protocol_says() {
-        let ask = FetchRequest { haves: vec![id(0x22)], roots: vec![id(0x22)], deepen: Some(1), ..plain() };
+    fn the_request_follows_the_protocol() {
+        let wanted = FetchRequest { haves: vec![id(0x22)], shallow: vec![id(0x22)], deepen: Some(1), ..plain() };
         let (new, old) = ("11".repeat(20), "22".repeat(20));
         let expected = format!(
             "0012command=fetch\n0001000ethin-pack\n0010no-progress\n000eofs-delta\n0032want {new}\n\
              0035shallow {old}\n000ddeepen 1\n0032have {old}\n0009done\n0000"
         );
-        assert_eq!(String::from_utf8(request(&ask)).unwrap(), expected);
+        assert_eq!(String::from_utf8(request(&wanted)).unwrap(), expected);
         assert!(!text(&plain()).contains("deepen"));
     }
 
     fn plain() -> FetchRequest {
-        let (more, haves, roots) = (vec![], vec![], vec![]);
-        FetchRequest { want: id(0x11), by_name: None, more, haves, roots, deepen: None, filter: None, alone: false }
+        let (more_wants, haves, shallow) = (vec![], vec![], vec![]);
+        FetchRequest {
+            want: id(0x11),
+            want_ref: None,
+            more_wants,
+            haves,
+            shallow,
+            deepen: None,
+            filter: None,
+            self_contained: false,
+        }
     }
 
-    fn text(ask: &FetchRequest) -> String {
-        String::from_utf8(request(ask)).unwrap()
+    fn text(wanted: &FetchRequest) -> String {
+        String::from_utf8(request(wanted)).unwrap()
     }
 
     #[test]
-    fn what_is_left_out_is_asked_for_by_its_hash_and_never_built_upon() {
+    fn filtered_files_are_requested_by_hash_and_never_a_base_of_deltas() {
         let filtered = text(&FetchRequest { filter: Some(Filter::Below(1024)), ..plain() });
         assert!(filtered.contains("001bfilter blob:limit=1024\n") && filtered.contains("thin-pack"), "{filtered}");
-        let alone = FetchRequest { alone: true, ..plain() };
-        assert!(!text(&alone).contains("thin-pack"));
-        assert!(!text(&FetchRequest { filter: Some(Filter::Below(1)), ..alone.clone() }).contains("thin-pack"));
-        assert!(text(&FetchRequest { filter: Some(Filter::NoFiles), ..alone.clone() }).contains("thin-pack"));
-        let more = text(&FetchRequest { more: vec![id(0x22)], ..alone });
-        assert!(more.contains(&format!("0032want {}\n0032want {}\n", "11".repeat(20), "22".repeat(20))), "{more}");
+        let self_contained = FetchRequest { self_contained: true, ..plain() };
+        assert!(!text(&self_contained).contains("thin-pack"));
+        assert!(
+            !text(&FetchRequest { filter: Some(Filter::Below(1)), ..self_contained.clone() }).contains("thin-pack")
+        );
+        assert!(text(&FetchRequest { filter: Some(Filter::NoFiles), ..self_contained.clone() }).contains("thin-pack"));
+        let more_wants = text(&FetchRequest { more_wants: vec![id(0x22)], ..self_contained });
+        assert!(
+            more_wants.contains(&format!("0032want {}\n0032want {}\n", "11".repeat(20), "22".repeat(20))),
+            "{more_wants}"
+        );
     }
 
     #[test]
@@ -220,24 +237,24 @@ mod tests {
             Packet::Delimiter,
             data("packfile\n"),
         ];
-        let expected = ShallowUpdate { shallow: vec![id(0x11)], unshallow: vec![id(0x22)], named: None };
-        assert!(matches!(read(&packets), Ok(Some(boundary)) if boundary == expected));
-        assert!(matches!(read(&[data("packfile\n")]), Ok(Some(boundary)) if boundary == ShallowUpdate::default()));
+        let expected = ShallowUpdate { shallow: vec![id(0x11)], unshallow: vec![id(0x22)], wanted_ref: None };
+        assert!(matches!(read(&packets), Ok(Some(update)) if update == expected));
+        assert!(matches!(read(&[data("packfile\n")]), Ok(Some(update)) if update == ShallowUpdate::default()));
     }
 
     #[test]
     fn a_ref_is_asked_for_by_its_name_and_one_hash_is_the_answer() {
-        let ask = FetchRequest { by_name: Some("refs/heads/main".into()), ..plain() };
-        assert!(text(&ask).contains("001dwant-ref refs/heads/main\n0009done"), "{}", text(&ask));
+        let wanted = FetchRequest { want_ref: Some("refs/heads/main".into()), ..plain() };
+        assert!(text(&wanted).contains("001dwant-ref refs/heads/main\n0009done"), "{}", text(&wanted));
         let line = data(&format!("{} refs/heads/main\n", "33".repeat(20)));
         let packets = [data("wanted-refs\n"), line.clone(), Packet::Delimiter, data("packfile\n")];
-        assert!(matches!(read(&packets), Ok(Some(boundary)) if boundary.named == Some(id(0x33))));
+        assert!(matches!(read(&packets), Ok(Some(update)) if update.wanted_ref == Some(id(0x33))));
         assert!(read(&[data("wanted-refs\n"), line.clone(), line]).is_err());
         assert!(read(&[data("wanted-refs\n"), data("refs/heads/main\n")]).is_err());
     }
 
     #[test]
-    fn an_answer_that_is_none_is_told() {
+    fn malformed_responses_are_errors() {
         assert!(matches!(read(&[data("ERR upload-pack: not our ref 1\n")]), Err(ProtocolError::Refused(words))
             if words == "upload-pack: not our ref 1"));
         let lies: [&[Packet]; 7] = [
@@ -256,19 +273,19 @@ mod tests {
 
     #[test]
     fn a_boundary_without_end_is_refused() {
-        let mut reader = Reader::default();
-        reader.take(&data("shallow-info")).unwrap();
+        let mut parser = FetchResponseParser::default();
+        parser.take(&data("shallow-info")).unwrap();
         let line = data(&format!("shallow {}", "11".repeat(20)));
-        let refused = (0..=MOST_ROOTS).find(|_| reader.take(&line).is_err());
-        assert_eq!(refused, Some(MOST_ROOTS));
+        let refused = (0..=MOST_SHALLOW).find(|_| parser.take(&line).is_err());
+        assert_eq!(refused, Some(MOST_SHALLOW));
     }
 
     proptest! {
         #[test]
         fn no_packets_make_it_panic(lines in prop::collection::vec(prop::option::of(any::<Vec<u8>>()), 0..20)) {
-            let mut reader = Reader::default();
+            let mut parser = FetchResponseParser::default();
             for line in lines {
-                let _ = reader.take(&line.map_or(Packet::Delimiter, |line| Packet::Data(line.into())));
+                let _ = parser.take(&line.map_or(Packet::Delimiter, |line| Packet::Data(line.into())));
             }
         }
     }

@@ -1,20 +1,20 @@
-//! Which files a fetch leaves out, as `--filter` says (gitprotocol-v2, "filter"; git-rev-list, "--filter").
+//! The filter of a fetch, as `--filter` names it (gitprotocol-v2, "filter"; git-rev-list, "--filter").
 //!
-//! Pure: text in, text out. What is done about files that were left out and are needed is `partial`'s.
+//! Pure. `fetch::missing_files` fetches files that were left out and are needed.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What is not sent unless it is asked for by its hash.
+/// The files that are not sent unless they are requested by hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// `blob:none`: no file.
+    /// `blob:none`: no files.
     NoFiles,
-    /// `blob:limit=<n>`: no file of at least so many bytes.
+    /// `blob:limit=<n>`: no files of at least this many bytes.
     Below(u64),
 }
 
-/// Why it is none of these.
+/// The reason why a text is no filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     #[error("leaves out folders, which are all needed here; use blob:none")]
@@ -38,7 +38,7 @@ impl FromStr for Filter {
     }
 }
 
-/// As git reads it: digits, and one letter in either case for a power of 1024.
+/// Parses a size as git does: digits, and one letter in either case for a power of 1024.
 fn read_size(text: &str) -> Option<u64> {
     let power = match text.as_bytes().last()?.to_ascii_lowercase() {
         b'k' => 10,
@@ -53,7 +53,7 @@ fn read_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << power)
 }
 
-/// As the protocol has it: without letters, because servers need not know them.
+/// The form of the protocol, in bytes: servers need not know the letters.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_refused() {
+    fn unsupported_filters_are_refused() {
         assert_eq!("blob:none".parse(), Ok(Filter::NoFiles));
         assert_eq!("tree:0".parse::<Filter>(), Err(BadFilter::Trees));
         for text in

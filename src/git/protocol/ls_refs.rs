@@ -1,6 +1,7 @@
-//! `ls-refs`: asking for the few refs that matter, and reading the answer (gitprotocol-v2, "ls-refs").
+//! The `ls-refs` command: building the request, and parsing the response (gitprotocol-v2, "ls-refs").
 //!
-//! Pure. Names are what a stranger wrote: one that is no text, or could move a cursor, cannot be ours and is passed over.
+//! Pure. Ref names are hostile text: a name that is not text, or contains control characters, cannot be the followed
+//! one and is skipped.
 
 use git2::Oid;
 
@@ -22,6 +23,7 @@ pub(crate) fn request(prefixes: &[String]) -> Vec<u8> {
     let mut message = Vec::new();
     pktline::line(&mut message, "command=ls-refs");
     pktline::delimiter(&mut message);
+    // Otherwise an annotated tag would have to be fetched to learn its commit.
     pktline::line(&mut message, "peel");
     pktline::line(&mut message, "symrefs");
     for prefix in prefixes {
@@ -31,11 +33,12 @@ pub(crate) fn request(prefixes: &[String]) -> Vec<u8> {
     message
 }
 
-/// Reads one line into what `look` works with: of an annotated tag that is two, itself and what is behind it.
+/// Parses one line. An annotated tag yields two entries: the tag and the commit behind it.
 pub(crate) fn read(line: &[u8], refs: &mut Vec<AdvertisedRef>) -> Result<(), Malformed> {
     let mut words = pktline::text(line).split(|byte| *byte == b' ');
     let id = words.next().unwrap_or_default();
     let name = words.next().ok_or(Malformed("a ref without a name"))?;
+    // The HEAD of a repository without commits names a branch, but no commit.
     if id == b"unborn" {
         return Ok(());
     }
@@ -56,7 +59,7 @@ pub(crate) fn read(line: &[u8], refs: &mut Vec<AdvertisedRef>) -> Result<(), Mal
     Ok(())
 }
 
-/// A whole hash in hex; libgit2 would fill a short one up with zeros.
+/// Parses a full hash in hex. libgit2 would pad a short one with zeros.
 pub(crate) fn hash(digits: &[u8]) -> Result<Oid, Malformed> {
     let malformed = Malformed("what should be a hash is none");
     if digits.len() != 40 {
@@ -65,7 +68,7 @@ pub(crate) fn hash(digits: &[u8]) -> Result<Oid, Malformed> {
     std::str::from_utf8(digits).ok().and_then(|digits| Oid::from_str(digits).ok()).ok_or(malformed)
 }
 
-/// The name of a ref, if it is fit to be shown and compared.
+/// Returns the name of a ref if it is safe to show.
 pub(crate) fn named(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     (!name.is_empty() && one_line(name, usize::MAX) == name).then(|| name.to_owned())
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_what_the_protocol_says() {
+    fn the_request_follows_the_protocol() {
         let request = request(&["HEAD", "refs/heads/main", "refs/tags/main"].map(str::to_owned));
         let expected = "0014command=ls-refs\n00010009peel\n000csymrefs\n0014ref-prefix HEAD\n\
                         001fref-prefix refs/heads/main\n001eref-prefix refs/tags/main\n0000";
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ref_is_an_error() {
+    fn malformed_refs_are_errors() {
         let short = format!("{} refs/heads/a", &ONE[1..]);
         let odd_peel = format!("{ONE} refs/tags/a peeled:12");
         for line in ["", "nonsense", ONE, &short, &odd_peel, &format!("{ONE}{ONE} refs/heads/sha256")] {

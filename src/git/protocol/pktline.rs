@@ -1,15 +1,15 @@
 //! Packet lines, git's framing: four hex digits of length, then the payload (gitprotocol-common, "pkt-line Format").
 //!
-//! Pure: it knows neither where bytes come from nor what packets mean. Its memory is bounded by one packet and whatever
-//! was fed at once.
+//! Pure: it must not know where bytes come from or what packets mean. Its memory is bounded by one packet and the
+//! bytes that were fed at once.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::git::protocol::Malformed;
 
-/// The longest packet, its four digits included (gitprotocol-common).
+/// The longest packet, including its four digits (gitprotocol-common).
 pub(crate) const LONGEST: usize = 65_520;
-/// The digits that say how long a packet is.
+/// The number of digits of the length.
 const HEAD: usize = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub(crate) enum Packet {
     Flush,
     /// `0001`: the end of a section (gitprotocol-v2).
     Delimiter,
-    /// `0002`: the end of a response, where the transport does not tell.
+    /// `0002`: the end of a response, for transports that do not show it.
     End,
 }
 
-/// Cuts a stream of bytes into packets.
+/// Splits a stream of bytes into packets.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     waiting: BytesMut,
@@ -34,14 +34,16 @@ impl Decoder {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// The next whole packet; `None` if more has to be fed first.
+    /// Returns the next complete packet; `None` if more bytes are needed.
     pub(crate) fn next(&mut self) -> Result<Option<Packet>, Malformed> {
         let Some(head) = self.waiting.first_chunk::<HEAD>() else { return Ok(None) };
         let special = match length(*head)? {
             0 => Packet::Flush,
             1 => Packet::Delimiter,
             2 => Packet::End,
+            // The length counts its own four digits, so 3 cannot occur.
             3 => return Err(Malformed("a packet of three bytes")),
+            // Refused before it is buffered, so that a server cannot make the buffer grow.
             length if length > LONGEST => return Err(Malformed("a packet longer than git allows")),
             length if self.waiting.len() < length => return Ok(None),
             length => {
@@ -54,7 +56,7 @@ impl Decoder {
         Ok(Some(special))
     }
 
-    /// True if no part of a packet is left over.
+    /// Returns true if no part of a packet is left over.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -70,7 +72,7 @@ fn length(head: [u8; HEAD]) -> Result<usize, Malformed> {
     Ok(length)
 }
 
-/// Appends one line. Ours are commands and hashes, always far shorter than a packet may be.
+/// Appends one line. All lines are commands and hashes, far shorter than the longest packet.
 pub(crate) fn line(message: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() + HEAD < LONGEST, "our own lines are short");
     message.extend_from_slice(format!("{:04x}{text}\n", text.len() + HEAD + 1).as_bytes());
@@ -84,7 +86,7 @@ pub(crate) fn flush(message: &mut Vec<u8>) {
     message.extend_from_slice(b"0000");
 }
 
-/// The payload of a line of text, without the newline that git puts there and others may leave out.
+/// Returns the payload of a text line without the newline, which git adds and other servers may leave out.
 pub(crate) fn text(packet: &[u8]) -> &[u8] {
     packet.strip_suffix(b"\n").unwrap_or(packet)
 }
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_told_apart_also_byte_by_byte() {
+    fn all_kinds_of_packets_are_decoded_even_byte_by_byte() {
         let bytes = b"0006a\n0005b0004000000010002";
         let expected = vec![
             Packet::Data(Bytes::from_static(b"a\n")),
@@ -140,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_however_it_is_cut(
+        fn encoded_packets_are_decoded_for_any_chunk_size(
             lines in prop::collection::vec("[ -~]{0,200}", 0..20),
             cut in 1usize..50,
         ) {

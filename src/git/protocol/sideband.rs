@@ -1,6 +1,7 @@
-//! Two streams and an error in one: what the first byte of a packet says about the rest (gitprotocol-v2, "packfile").
+//! The side-band: the first byte of a packet says whether the rest is pack data, progress or an error (gitprotocol-v2,
+//! "packfile").
 //!
-//! Pure: packets in, bands out.
+//! Pure.
 
 use bytes::{Buf as _, Bytes};
 
@@ -8,9 +9,9 @@ use crate::git::protocol::{Malformed, pktline};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Band {
-    /// A part of the pack; an empty one only says that the server is still at work.
+    /// A part of the pack. An empty one is a keep-alive.
     Pack(Bytes),
-    /// Words for a person at a terminal. There is none here.
+    /// Progress messages for a terminal, which are ignored.
     Progress,
     /// The server gave up, in its own words.
     Fatal(String),
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bands_are_told_apart() {
+    fn bands_are_distinguished() {
         let of = |bytes: &'static [u8]| split(Bytes::from_static(bytes));
         assert_eq!(of(b"\x01PACK"), Ok(Band::Pack(Bytes::from_static(b"PACK"))));
         assert_eq!(of(b"\x01"), Ok(Band::Pack(Bytes::new())));

@@ -1,19 +1,19 @@
-//! Protocol version 0 over http(s), for servers that know no newer one (gitprotocol-pack, gitprotocol-http).
+//! Protocol version 0 over HTTP, for servers that know no newer one (gitprotocol-pack, gitprotocol-http).
 //!
-//! Pure: packets in, refs and boundaries out. One answer lists all refs; a fetch is one request with everything that is
-//! wanted and there, and `done` behind it, as in version 2. Without `side-band-64k` it is libgit2's to talk to the server.
+//! Pure. One response lists all refs. A fetch is one request with all wants and haves and `done` after them, as in
+//! version 2. libgit2 talks to servers without `side-band-64k`.
 
 use crate::git::protocol::fetch::{FetchRequest, ShallowUpdate};
 use crate::git::protocol::ls_refs::{AdvertisedRef, hash, named};
 use crate::git::protocol::pktline::{Packet, text};
 use crate::git::protocol::{Malformed, ProtocolError, pktline};
 
-/// More is no list of refs.
+/// The most refs that a list may have.
 const MOST_REFS: usize = 2_000_000;
-/// What stands for a name where there is no ref.
+/// The placeholder name in the list of a repository without refs.
 const NO_REFS: &[u8] = b"capabilities^{}";
 
-/// What the server said it can do, as far as it matters.
+/// The features of the server that are used here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     side_band: bool,
@@ -21,33 +21,33 @@ pub(crate) struct Features {
     thin_pack: bool,
     no_progress: bool,
     shallow: bool,
-    /// Commits at which the server's own history ends.
-    ends: Vec<git2::Oid>,
-    /// Hashes of another kind than SHA-1, which libgit2 cannot store.
+    /// The shallow commits of the server's own repository.
+    shallow_commits: Vec<git2::Oid>,
+    /// The object format is not SHA-1; libgit2 cannot store it.
     pub other_hash: bool,
 }
 
-/// Everything that the server has, and what it can do.
+/// The refs and the features of the server.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Advertisement {
     pub refs: Vec<AdvertisedRef>,
     pub features: Features,
 }
 
-/// Reads the answer to `GET info/refs`.
+/// Parses the response to `GET info/refs`.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct AdvertisementParser {
     begun: bool,
     read: Advertisement,
-    /// `HEAD` and the branch that it names.
+    /// Symbolic refs such as `HEAD`, with their targets.
     symrefs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Reader {
-    /// Takes a packet; what was read comes back with the last one.
+impl AdvertisementParser {
+    /// Takes a packet. Returns the advertisement with the last one.
     pub(crate) fn take(&mut self, packet: &Packet) -> Result<Option<Advertisement>, ProtocolError> {
         match packet {
-            // The announcement of the service ends with a flush of its own.
+            // The service line is followed by a flush of its own.
             Packet::Data(line) if !self.begun && line.starts_with(b"# service=") => Ok(None),
             Packet::Flush if !self.begun => {
                 self.begun = true;
@@ -83,11 +83,12 @@ impl Reader {
         if let Some(features) = features {
             features.split(|byte| *byte == b' ').for_each(|feature| self.feature(feature));
         }
+        // Version 1 differs from version 0 only in this line.
         if head == b"version 1" || head.is_empty() {
             return Ok(());
         }
         if let Some(end) = head.strip_prefix(b"shallow ") {
-            self.read.features.ends.push(hash(end)?);
+            self.read.features.shallow_commits.push(hash(end)?);
             return Ok(());
         }
         if self.read.refs.len() >= MOST_REFS {
@@ -123,66 +124,68 @@ impl Reader {
 }
 
 impl Features {
-    /// True if a fetch can be asked for here.
-    pub(crate) fn suffice(&self, ask: &FetchRequest) -> bool {
-        let moves_boundary = ask.deepen.is_some() || !ask.roots.is_empty();
-        self.side_band && ask.filter.is_none() && ask.by_name.is_none() && (self.shallow || !moves_boundary)
+    /// Returns true if the server supports the request.
+    pub(crate) fn support(&self, wanted: &FetchRequest) -> bool {
+        let moves_boundary = wanted.deepen.is_some() || !wanted.shallow.is_empty();
+        self.side_band && wanted.filter.is_none() && wanted.want_ref.is_none() && (self.shallow || !moves_boundary)
     }
 
-    pub(crate) fn request(&self, ask: &FetchRequest) -> Vec<u8> {
+    pub(crate) fn request(&self, wanted: &FetchRequest) -> Vec<u8> {
         let mut message = Vec::new();
         let features = [
             ("ofs-delta", self.ofs_delta),
-            ("thin-pack", self.thin_pack && !ask.alone),
+            ("thin-pack", self.thin_pack && !wanted.self_contained),
             ("no-progress", self.no_progress),
         ];
         let taken = features.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
         let features: Vec<&str> = std::iter::once("side-band-64k").chain(taken).collect();
-        pktline::line(&mut message, &format!("want {} {}", ask.want, features.join(" ")));
-        for want in &ask.more {
+        // The capabilities follow the first want (gitprotocol-pack, "Packfile Negotiation").
+        pktline::line(&mut message, &format!("want {} {}", wanted.want, features.join(" ")));
+        for want in &wanted.more_wants {
             pktline::line(&mut message, &format!("want {want}"));
         }
-        for root in &ask.roots {
+        for root in &wanted.shallow {
             pktline::line(&mut message, &format!("shallow {root}"));
         }
-        if let Some(depth) = ask.deepen {
+        if let Some(depth) = wanted.deepen {
             pktline::line(&mut message, &format!("deepen {depth}"));
         }
+        // In version 0 a flush ends the wants, and the haves follow.
         pktline::flush(&mut message);
-        for have in &ask.haves {
+        for have in &wanted.haves {
             pktline::line(&mut message, &format!("have {have}"));
         }
         pktline::line(&mut message, "done");
         message
     }
 
-    /// Reads what precedes the pack in the answer to that request.
-    pub(crate) fn answer(&self, ask: &FetchRequest) -> AnswerReader {
-        let boundary = ShallowUpdate { shallow: self.ends.clone(), ..ShallowUpdate::default() };
-        AnswerReader { in_boundary: ask.deepen.is_some(), answered: false, boundary }
+    /// Returns the parser for the response to that request.
+    pub(crate) fn response_parser(&self, wanted: &FetchRequest) -> FetchResponseParser {
+        let update = ShallowUpdate { shallow: self.shallow_commits.clone(), ..ShallowUpdate::default() };
+        FetchResponseParser { in_shallow_section: wanted.deepen.is_some(), answered: false, update }
     }
 }
 
-/// Reads an answer up to where its pack begins.
+/// Parses a response up to the pack.
 #[derive(Debug)]
-pub(crate) struct AnswerReader {
-    in_boundary: bool,
-    /// True behind the first acknowledgment. A server may send one for each commit that both have.
+pub(crate) struct FetchResponseParser {
+    in_shallow_section: bool,
+    /// True after the first acknowledgment. A server may send one for each common commit.
     answered: bool,
-    boundary: ShallowUpdate,
+    update: ShallowUpdate,
 }
 
-impl AnswerReader {
-    /// Takes a packet; the boundary comes back with the pack's first packet, which is to be read again.
+impl FetchResponseParser {
+    /// Takes a packet. Returns the update with the first packet of the pack, which has to be read again.
     pub(crate) fn take(&mut self, packet: &Packet) -> Result<Option<ShallowUpdate>, ProtocolError> {
         let line = match packet {
-            // The number of a band.
+            // The number of a side-band.
             Packet::Data(line) if self.answered && line.first().is_some_and(|band| (1..=3).contains(band)) => {
-                return Ok(Some(std::mem::take(&mut self.boundary)));
+                return Ok(Some(std::mem::take(&mut self.update)));
             }
             Packet::Data(line) => text(line),
-            Packet::Flush if self.in_boundary => {
-                self.in_boundary = false;
+            Packet::Flush if self.in_shallow_section => {
+                self.in_shallow_section = false;
                 return Ok(None);
             }
             Packet::Flush | Packet::Delimiter | Packet::End => {
@@ -192,8 +195,8 @@ impl AnswerReader {
         if let Some(words) = line.strip_prefix(b"ERR ") {
             return Err(ProtocolError::Refused(String::from_utf8_lossy(words).into_owned()));
         }
-        if self.in_boundary {
-            self.boundary.note(line)?;
+        if self.in_shallow_section {
+            self.update.note(line)?;
             return Ok(None);
         }
         match line {
@@ -221,19 +224,28 @@ mod tests {
     }
 
     fn read(packets: &[Packet]) -> Result<Option<Advertisement>, ProtocolError> {
-        let mut reader = Reader::default();
+        let mut parser = AdvertisementParser::default();
         for packet in packets {
-            if let Some(read) = reader.take(packet)? {
+            if let Some(read) = parser.take(packet)? {
                 return Ok(Some(read));
             }
         }
         Ok(None)
     }
 
-    fn ask() -> FetchRequest {
+    fn wanted() -> FetchRequest {
         let want = Oid::from_str(ONE).unwrap();
-        let (more, haves, roots) = (vec![], vec![], vec![]);
-        FetchRequest { want, by_name: None, more, haves, roots, deepen: None, filter: None, alone: false }
+        let (more_wants, haves, shallow) = (vec![], vec![], vec![]);
+        FetchRequest {
+            want,
+            want_ref: None,
+            more_wants,
+            haves,
+            shallow,
+            deepen: None,
+            filter: None,
+            self_contained: false,
+        }
     }
 
     #[test]
@@ -252,7 +264,7 @@ mod tests {
         let names: Vec<_> = all.refs.iter().map(|one| (one.name.as_str(), one.target.as_deref())).collect();
         assert_eq!(names, [("HEAD", Some("refs/heads/main")), ("refs/heads/main", None)]);
         assert!(all.features.side_band && all.features.shallow && !all.features.thin_pack && !all.features.other_hash);
-        assert_eq!(all.features.ends.len(), 1);
+        assert_eq!(all.features.shallow_commits.len(), 1);
         let empty = [
             data(&format!("{} capabilities^{{}}\0side-band-64k object-format=sha256\n", "0".repeat(40))),
             Packet::Flush,
@@ -262,39 +274,40 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_what_the_protocol_says() {
+    fn the_request_follows_the_protocol() {
         let features =
             Features { side_band: true, ofs_delta: true, thin_pack: true, shallow: true, ..Features::default() };
-        let ask = FetchRequest { haves: vec![ask().want], roots: vec![ask().want], deepen: Some(1), ..ask() };
+        let wanted =
+            FetchRequest { haves: vec![wanted().want], shallow: vec![wanted().want], deepen: Some(1), ..wanted() };
         let expected = format!(
             "0054want {ONE} side-band-64k ofs-delta thin-pack\n0035shallow {ONE}\n000ddeepen 1\n00000032have {ONE}\n0009done\n"
         );
-        assert_eq!(String::from_utf8(features.request(&ask)).unwrap(), expected);
-        assert!(features.suffice(&ask) && !Features { shallow: false, ..features.clone() }.suffice(&ask));
-        assert!(!Features { side_band: false, ..features }.suffice(&ask));
+        assert_eq!(String::from_utf8(features.request(&wanted)).unwrap(), expected);
+        assert!(features.support(&wanted) && !Features { shallow: false, ..features.clone() }.support(&wanted));
+        assert!(!Features { side_band: false, ..features }.support(&wanted));
     }
 
     #[test]
     fn an_answer_begins_with_its_boundary_and_its_acknowledgments() {
         let features = Features::default();
-        let mut deep = features.answer(&FetchRequest { deepen: Some(1), ..ask() });
+        let mut deep = features.response_parser(&FetchRequest { deepen: Some(1), ..wanted() });
         assert!(deep.take(&data(&format!("shallow {ONE}\n"))).unwrap().is_none());
         assert!(deep.take(&Packet::Flush).unwrap().is_none());
         assert!(deep.take(&data("NAK\n")).unwrap().is_none());
         assert_eq!(deep.take(&data("\x01PACK")).unwrap().unwrap().shallow.len(), 1);
-        let mut several = features.answer(&ask());
+        let mut several = features.response_parser(&wanted());
         for _ in 0..2 {
             assert!(several.take(&data(&format!("ACK {ONE}\n"))).unwrap().is_none());
         }
         assert!(several.take(&data("\x02counting")).unwrap().is_some());
-        let refused = features.answer(&ask()).take(&data("ERR go away"));
+        let refused = features.response_parser(&wanted()).take(&data("ERR go away"));
         assert!(matches!(refused, Err(ProtocolError::Refused(words)) if words == "go away"));
-        assert!(features.answer(&ask()).take(&Packet::Flush).is_err());
-        assert!(features.answer(&ask()).take(&data("\x01PACK")).is_err());
+        assert!(features.response_parser(&wanted()).take(&Packet::Flush).is_err());
+        assert!(features.response_parser(&wanted()).take(&data("\x01PACK")).is_err());
     }
 
     #[test]
-    fn what_is_no_list_is_an_error() {
+    fn malformed_lists_are_errors() {
         for line in ["nonsense", ONE, &format!("{ONE}refs/heads/a"), "shallow 12"] {
             assert!(matches!(read(&[data(line)]), Err(ProtocolError::NotSpoken(_))), "{line}");
         }
@@ -306,10 +319,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_packets_make_it_panic(lines in prop::collection::vec(prop::option::of(any::<Vec<u8>>()), 0..20)) {
-            let (mut reader, mut answer) = (Reader::default(), Features::default().answer(&ask()));
+            let (mut parser, mut answer) = (AdvertisementParser::default(), Features::default().response_parser(&wanted()));
             for line in lines {
                 let packet = line.map_or(Packet::Flush, |line| Packet::Data(line.into()));
-                let _ = (reader.take(&packet), answer.take(&packet));
+                let _ = (parser.take(&packet), answer.take(&packet));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What is shown to a remote that asks who we are, and to whom it is not shown.
+//! Answers libgit2's callbacks for credentials and host keys of one connection.
 //!
-//! libgit2 asks again after each refusal, for ever if it is let: every credential is offered once. Files are read when a
-//! connection begins, so a rotated Secret counts from the next look on.
+//! libgit2 asks again after each refusal, without an end: so each credential is offered once. Files are read when a
+//! connection begins, so a rotated Secret counts from the next connection on.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,41 +13,42 @@ use git2::cert::Cert;
 use git2::{CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode};
 use url::Url;
 
-use crate::git::auth::known_hosts::{Verdict, fingerprint, judge, key_type, plain_lines};
+use crate::git::auth::known_hosts::{HostKeyVerdict, fingerprint, judge, key_type, plain_lines};
+use crate::git::auth::login::Login as HttpLogin;
 use crate::git::auth::request_auth::RequestAuth;
-use crate::git::auth::{credentials, login, ssh_keys};
+use crate::git::auth::{credentials, ssh_keys};
 use crate::git::error::{Cause, Error};
 use crate::git::http::origin::same_origin;
 use crate::git::libgit2::limits;
 use crate::git::remote::options::RemoteOptions;
 use crate::remote_url::Transport;
 
-/// The user that forges expect for SSH when the address names none.
+/// The user name that forges expect for SSH if the address has none.
 const SSH_USER: &str = "git";
 
-/// One connection's credentials, with what was already tried.
-pub(crate) struct Login<'a> {
+/// The credentials of one connection, and which of them were tried.
+pub(crate) struct CredentialCallbacks<'a> {
     options: &'a RemoteOptions,
-    http: Option<&'a login::Login>,
-    /// False: whatever certificate a server shows.
+    http: Option<&'a HttpLogin>,
+    /// False: any TLS certificate is accepted.
     verify: bool,
     known_hosts: Option<String>,
-    state: RefCell<State>,
+    offered: RefCell<Offered>,
 }
 
-struct State {
+struct Offered {
     keys: VecDeque<PathBuf>,
     key_offered: bool,
     password_offered: bool,
-    /// What our own callbacks decided; libgit2 keeps of it only that something failed.
+    /// The reason why a callback ended the connection. libgit2 only reports that it failed.
     problem: Option<Error>,
 }
 
-impl<'a> Login<'a> {
-    /// Reads the files. `store` is where libgit2 is shown which host keys are known.
-    pub(crate) fn prepare(options: &'a RemoteOptions, pass: &'a RequestAuth, store: &Path) -> Result<Self, Error> {
+impl<'a> CredentialCallbacks<'a> {
+    /// Reads the files. `store` is the folder in which libgit2 looks for `known_hosts`.
+    pub(crate) fn prepare(options: &'a RemoteOptions, auth: &'a RequestAuth, store: &Path) -> Result<Self, Error> {
         let ours = &options.credentials;
-        let http = pass.login.as_ref();
+        let http = auth.login.as_ref();
         let verify = options.route().verify;
         let mut known_hosts = None;
         let mut keys = VecDeque::new();
@@ -56,7 +57,7 @@ impl<'a> Login<'a> {
                 let text = fs::read(path).map_err(|error| unreadable(path, &error))?;
                 known_hosts = Some(String::from_utf8_lossy(&text).into_owned());
             }
-            // libssh2 would end the connection at a line that it cannot read.
+            // libssh2 closes the connection at a line that it cannot parse.
             let (lines, unreadable) = plain_lines(known_hosts.as_deref().unwrap_or_default());
             if limits::prefer_known_keys(store, &lines) && !unreadable.is_empty() {
                 let lines = unreadable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -64,58 +65,60 @@ impl<'a> Login<'a> {
             }
             keys = usable_keys(ours)?;
         }
-        let state = State { keys, key_offered: false, password_offered: false, problem: None };
-        Ok(Self { options, http, verify, known_hosts, state: RefCell::new(state) })
+        let offered = Offered { keys, key_offered: false, password_offered: false, problem: None };
+        Ok(Self { options, http, verify, known_hosts, offered: RefCell::new(offered) })
     }
 
-    /// What our callbacks found wrong, if they ended the connection.
+    /// Returns the reason why a callback ended the connection.
     pub(crate) fn into_problem(self) -> Option<Error> {
-        self.state.into_inner().problem
+        self.offered.into_inner().problem
     }
 
-    /// libgit2's question. `address` is where it is connected to, which after a redirect is not where we sent it.
+    /// Answers the callback for credentials. `address` is the current address, which after a redirect is not the
+    /// configured one.
     pub(crate) fn answer(
         &self,
         address: &str,
         user_of_url: Option<&str>,
         allowed: CredentialType,
     ) -> Result<Cred, git2::Error> {
-        let mut state = self.state.borrow_mut();
+        let mut offered = self.offered.borrow_mut();
         let url = &self.options.url;
         let remote = || url.to_string();
         if url.transport() != Transport::Ssh && !same_origin(url.bare(), address) {
-            return Err(state.stop(Error::OtherOrigin { remote: remote(), asked: origin(address) }));
+            return Err(offered.stop(Error::OtherOrigin { remote: remote(), asked: origin(address) }));
         }
         let ssh_user = user_of_url.or(url.user()).unwrap_or(SSH_USER);
+        // libssh2 needs the user name before it can ask the server for its methods.
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(ssh_user);
         }
         if allowed.contains(CredentialType::SSH_KEY)
-            && let Some(key) = state.keys.pop_front()
+            && let Some(key) = offered.keys.pop_front()
         {
-            state.key_offered = true;
+            offered.key_offered = true;
             return Cred::ssh_key(ssh_user, None, &key, None);
         }
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)
-            && !state.password_offered
-            && let Some(login::Login { user, password }) = self.http
+            && !offered.password_offered
+            && let Some(HttpLogin { user, password }) = self.http
         {
-            state.password_offered = true;
+            offered.password_offered = true;
             let Some(password) = password.expose_str() else {
                 let source = Cause::new("the password is not UTF-8");
-                return Err(state.stop(Error::Refused { remote: remote(), source }));
+                return Err(offered.stop(Error::Refused { remote: remote(), source }));
             };
             return Cred::userpass_plaintext(user, password);
         }
-        let offered_before = state.key_offered || state.password_offered;
-        Err(state.stop(if offered_before {
+        let offered_before = offered.key_offered || offered.password_offered;
+        Err(offered.stop(if offered_before {
             Error::Refused { remote: remote(), source: Cause::new("every credential was refused") }
         } else {
             Error::NoCredentials { remote: remote(), offered: String::new(), source: None }
         }))
     }
 
-    /// Is it the host that it claims to be? TLS certificates are left to OpenSSL's verdict.
+    /// Answers the callback for host keys and certificates. TLS certificates are left to OpenSSL.
     pub(crate) fn check(&self, certificate: &Cert<'_>, host: &str) -> Result<CertificateCheckStatus, git2::Error> {
         let Some(shown) = certificate.as_hostkey() else {
             return Ok(if self.verify {
@@ -130,24 +133,24 @@ impl<'a> Login<'a> {
         let host = if port == 22 { host.to_owned() } else { format!("{host}:{port}") };
         let (key_type, fingerprint) = (key_type(key), fingerprint(key));
         let problem = match judge(known_hosts, host.rsplit_once(':').map_or(&host, |(host, _)| host), port, key) {
-            Verdict::Known => return Ok(CertificateCheckStatus::CertificateOk),
-            Verdict::Unknown => Error::HostKeyUnknown { host, key_type, fingerprint },
-            Verdict::Changed => Error::HostKeyChanged { host, key_type, fingerprint },
-            Verdict::Revoked => Error::HostKeyRevoked { host, key_type, fingerprint },
+            HostKeyVerdict::Known => return Ok(CertificateCheckStatus::CertificateOk),
+            HostKeyVerdict::Unknown => Error::HostKeyUnknown { host, key_type, fingerprint },
+            HostKeyVerdict::Changed => Error::HostKeyChanged { host, key_type, fingerprint },
+            HostKeyVerdict::Revoked => Error::HostKeyRevoked { host, key_type, fingerprint },
         };
-        Err(self.state.borrow_mut().stop(problem))
+        Err(self.offered.borrow_mut().stop(problem))
     }
 }
 
-impl State {
-    /// Notes why, and gives libgit2 an error that it passes on without another question.
+impl Offered {
+    /// Keeps the reason, and returns an error that makes libgit2 give up without another callback.
     fn stop(&mut self, problem: Error) -> git2::Error {
         self.problem = Some(problem);
         git2::Error::new(ErrorCode::User, ErrorClass::Callback, "stopped by pushsync")
     }
 }
 
-/// The keys that can be offered.
+/// Returns the keys that can be offered.
 fn usable_keys(ours: &credentials::Credentials) -> Result<VecDeque<PathBuf>, Error> {
     let mut keys = VecDeque::new();
     let mut unusable = None;
@@ -161,7 +164,7 @@ fn usable_keys(ours: &credentials::Credentials) -> Result<VecDeque<PathBuf>, Err
             }
         }
     }
-    // ssh passes over a key that it cannot read as well. But without any, that is why nobody is let in.
+    // Like ssh, an unreadable key is skipped. If no other is left, it is the reason for the failure.
     match unusable {
         Some(error) if keys.is_empty() => Err(error),
         _ => Ok(keys),
@@ -177,13 +180,13 @@ fn origin(address: &str) -> String {
     origin.unwrap_or_else(|_| "an address that cannot be parsed".to_owned())
 }
 
-/// The port of `ssh://host:port/…` or `[host:port]:path`; 22 where none is named.
+/// Returns the port of `ssh://host:port/…` or `[host:port]:path`; 22 by default.
 fn ssh_port(address: &str) -> u16 {
     let named = if address.contains("://") {
         Url::parse(address).ok().and_then(|url| url.port())
     } else {
         let inside = address.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(inside, _)| inside);
-        // More than one colon is an IPv6 address.
+        // Several colons belong to an IPv6 address.
         inside
             .filter(|inside| inside.matches(':').count() == 1)
             .and_then(|inside| inside.split(':').next_back()?.parse().ok())

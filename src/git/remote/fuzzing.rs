@@ -1,9 +1,9 @@
-//! What must hold for any answer of a server that speaks version 2, or says that it does (see src/fuzzing.rs).
+//! Properties of the parsers for responses in version 2, for any input (see src/fuzzing.rs).
 
 use bytes::Bytes;
 use git2::Oid;
 
-use crate::git::protocol::fetch::{Reader, ShallowUpdate};
+use crate::git::protocol::fetch::{FetchResponseParser, ShallowUpdate};
 use crate::git::protocol::ls_refs::AdvertisedRef;
 use crate::git::protocol::pktline::{Decoder, LONGEST, Packet};
 use crate::git::protocol::sideband::Band;
@@ -11,7 +11,7 @@ use crate::git::protocol::{Malformed, ProtocolError, capabilities, ls_refs, pktl
 use crate::git::remote::options::Reference;
 use crate::git::remote::resolve_ref::resolve;
 
-/// The packets, fed `step` bytes at a time, and what was wrong after them.
+/// Returns the packets, fed `step` bytes at a time, and the error after them.
 fn packets(data: &[u8], step: usize) -> (Vec<Packet>, Option<Malformed>) {
     let mut decoder = Decoder::default();
     let mut packets = Vec::new();
@@ -28,7 +28,7 @@ fn packets(data: &[u8], step: usize) -> (Vec<Packet>, Option<Malformed>) {
     (packets, None)
 }
 
-/// Chunk borders do not matter; the packets written again are the bytes that they came from; no packet is too long.
+/// Chunk borders do not matter; encoding the packets again yields the input; no packet is too long.
 pub(crate) fn pkt_line(data: &[u8]) {
     let (found, wrong) = packets(data, data.len());
     let step = data.first().map_or(1, |byte| usize::from(byte % 7) + 1);
@@ -47,7 +47,7 @@ pub(crate) fn pkt_line(data: &[u8]) {
         at += 4 + payload.len();
     }
     assert!(wrong.is_some() || data.len() - at < LONGEST, "a whole packet was left behind");
-    // What we write is read as one packet of that text.
+    // An encoded line is decoded as one packet with that text.
     let text: String = String::from_utf8_lossy(data).chars().take(1000).collect();
     let mut message = Vec::new();
     pktline::line(&mut message, &text);
@@ -55,9 +55,9 @@ pub(crate) fn pkt_line(data: &[u8]) {
     assert!(matches!(&back[..], [Packet::Data(line)] if pktline::text(line) == text.as_bytes()) && wrong.is_none());
 }
 
-/// Only what says version 2, commands and a hash that we know is used.
+/// Only version 2, known commands and a known object format are used.
 pub(crate) fn capabilities(data: &[u8]) {
-    let mut reader = capabilities::Reader::default();
+    let mut reader = capabilities::CapabilitiesParser::default();
     let (packets, _) = packets(data, data.len());
     let mut lines: Vec<&[u8]> = Vec::new();
     for packet in &packets {
@@ -65,15 +65,15 @@ pub(crate) fn capabilities(data: &[u8]) {
             lines.push(pktline::text(line));
         }
         match reader.take(packet) {
-            capabilities::Step::More => {}
-            capabilities::Step::Other => return,
-            capabilities::Step::Done(found) => {
+            capabilities::ParseStep::More => {}
+            capabilities::ParseStep::Other => return,
+            capabilities::ParseStep::Done(found) => {
                 let has = |name: &[u8]| {
                     lines.iter().any(|line| line.strip_prefix(name).is_some_and(|rest| matches!(rest, [] | [b'=', ..])))
                 };
                 assert!(lines.contains(&b"version 2".as_slice()));
                 let claimed = has(b"ls-refs") && has(b"fetch");
-                assert!(claimed || !found.suffice());
+                assert!(claimed || !found.are_sufficient());
                 assert!(!found.shallow || lines.iter().any(|line| line.windows(7).any(|part| part == b"shallow")));
                 return;
             }
@@ -81,7 +81,7 @@ pub(crate) fn capabilities(data: &[u8]) {
     }
 }
 
-/// Names that could steer a terminal are passed over, hashes are whole, and what is followed is something that was listed.
+/// Names with control characters are skipped, hashes are complete, and the followed ref is one that was listed.
 pub(crate) fn ls_refs(data: &[u8]) {
     let mut refs = Vec::new();
     for packet in packets(data, data.len()).0 {
@@ -107,7 +107,7 @@ pub(crate) fn ls_refs(data: &[u8]) {
         match resolve(&reference, &refs, "https://git.test/a") {
             Ok(look) => {
                 let listed = refs.iter().any(|one| one.id == look.commit);
-                assert!(listed || matches!(reference, Reference::Hash(_)), "nobody advertised {}", look.commit);
+                assert!(listed || matches!(reference, Reference::Hash(_)), "{} was not advertised", look.commit);
                 look.full_ref.as_deref().into_iter().chain(look.default_branch.as_deref()).for_each(harmless);
             }
             Err(error) => harmless(&error.to_string()),
@@ -119,7 +119,7 @@ fn harmless(text: &str) {
     assert!(!text.chars().any(crate::text::is_deceptive), "{text:?}");
 }
 
-/// How the reading of a fetch's answer ended.
+/// The result of parsing a response to `fetch`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     boundary: Option<ShallowUpdate>,
@@ -130,7 +130,7 @@ struct Read {
 
 fn fetch(packets: &[Packet]) -> Read {
     let mut read = Read::default();
-    let mut reader = Reader::default();
+    let mut reader = FetchResponseParser::default();
     for packet in packets {
         if read.boundary.is_none() {
             match reader.take(packet) {
@@ -154,8 +154,8 @@ fn fetch(packets: &[Packet]) -> Read {
     read
 }
 
-/// No byte of a pack is invented or lost, no end of the history and no ref is one that the server did not name, and an
-/// answer that we would write is read as it was meant.
+/// No byte of a pack is invented or lost, every shallow commit and every ref is one that the server named, and an
+/// encoded response is parsed as it was meant.
 pub(crate) fn fetch_answer(data: &[u8]) {
     let read = fetch(&packets(data, data.len()).0);
     assert_eq!(fetch(&packets(data, 3).0), read, "chunk borders do not matter");
@@ -165,7 +165,7 @@ pub(crate) fn fetch_answer(data: &[u8]) {
         return;
     };
     let lower = data.to_ascii_lowercase();
-    for id in boundary.shallow.iter().chain(&boundary.unshallow).chain(&boundary.named) {
+    for id in boundary.shallow.iter().chain(&boundary.unshallow).chain(&boundary.wanted_ref) {
         let digits = id.to_string();
         assert!(lower.windows(40).any(|part| part == digits.as_bytes()), "{digits} was not in the answer");
     }
@@ -176,7 +176,7 @@ pub(crate) fn fetch_answer(data: &[u8]) {
         boundary.unshallow.iter().for_each(|id| pktline::line(&mut again, &format!("unshallow {id}")));
         pktline::delimiter(&mut again);
     }
-    if let Some(id) = boundary.named {
+    if let Some(id) = boundary.wanted_ref {
         pktline::line(&mut again, "wanted-refs");
         pktline::line(&mut again, &format!("{id} refs/heads/main"));
         pktline::delimiter(&mut again);

@@ -2,11 +2,13 @@
 //!
 //! It must not know which commits are wanted or what the store keeps of them.
 
+pub(crate) mod connection;
 pub(crate) mod credential_callbacks;
 pub(crate) mod discovery;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod local;
+pub(crate) mod ls_remote;
 pub(crate) mod options;
 pub(crate) mod request_auth;
 pub(crate) mod resolve_ref;

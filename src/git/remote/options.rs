@@ -1,4 +1,4 @@
-//! What git has to know to reach a remote. Filled by `config`, read by nobody but this module.
+//! The options of a remote. `config` fills them; only the git area reads them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,43 +14,48 @@ use crate::git::protocol::filter::Filter;
 use crate::remote_url::{BadUrl, RemoteUrl, Transport};
 use crate::submodules::Submodules;
 
-/// The remote, what to follow there and how to be let in.
+/// The remote, the ref to follow, and the credentials.
 #[derive(Clone)]
 pub struct RemoteOptions {
+    /// The address, after `insteadOf`.
     pub url: RemoteUrl,
+    /// The ref to follow.
     pub reference: Reference,
-    /// How many commits of history to fetch; 0 = all.
+    /// The number of commits of history to fetch; 0 = all.
     pub depth: u32,
-    /// The longest that one look or fetch may take, dripping servers included.
+    /// The longest that resolving the ref, or a fetch, may take, including servers that send a byte at a time.
     pub timeout: Duration,
+    /// All configured credentials.
     pub credentials: Credentials,
-    /// Which submodules are fetched, too.
+    /// Which submodules are fetched.
     pub submodules: Submodules,
-    /// Files that are not fetched before they are needed. Only over http(s) is less fetched for it.
+    /// The files to leave out until they are needed. It has an effect over HTTP only.
     pub filter: Option<Filter>,
-    /// `--lfs`; `None`: nothing of it is fetched.
+    /// `--lfs`; `None`: no LFS objects are fetched.
     pub lfs: Option<Lfs>,
+    /// The settings for reaching remotes.
     pub network: Network,
-    /// What may still be written to the volume.
+    /// The bytes that may still be written to the volume.
     pub allowance: Arc<Allowance>,
 }
 
 impl RemoteOptions {
-    /// The same for another remote, a submodule's, say: `address` as it is written, before git's `insteadOf`.
+    /// Returns the options for another remote, such as a submodule's. `address` is the written one, before git's
+    /// `insteadOf`.
     ///
     /// # Errors
-    /// [`BadUrl`] if it is no address.
+    /// [`BadUrl`] if it cannot be parsed.
     pub fn at(&self, address: &str) -> Result<Self, BadUrl> {
         Ok(Self { url: RemoteUrl::parse(&self.rewrite(address))?, ..self.clone() })
     }
 
-    /// The address that is meant by one that is written in `--repo` or `.gitmodules`.
+    /// Applies `insteadOf` to an address from `--repo` or `.gitmodules`.
     #[must_use]
     pub fn rewrite<'a>(&self, address: &'a str) -> Cow<'a, str> {
         self.network.rewrite(address)
     }
 
-    /// The way to the remote; of no use if it is not reached over http(s).
+    /// Returns the route to the remote. It means nothing unless the remote is reached over HTTP.
     pub(crate) fn route(&self) -> Route {
         Url::parse(self.url.bare()).map_or_else(|_| Route::default(), |url| self.network.route(&url))
     }
@@ -79,7 +84,7 @@ impl Lfs {
     }
 }
 
-/// What `--ref` says.
+/// The value of `--ref`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// The branch that the remote's HEAD names.
@@ -88,13 +93,13 @@ pub enum Reference {
     Name(String),
     /// A name that begins with `refs/`.
     Full(String),
-    /// A full hash: it follows nothing.
+    /// A full hash, which follows no ref.
     Hash(Oid),
 }
 
 impl Reference {
-    /// What a short name may stand for. The order is git's (gitrevisions, "refname") but for the first two: who names both
-    /// a branch and a tag so wants to follow what moves.
+    /// Returns the full names that a short name may mean. The order is git's (gitrevisions, "refname"), except that a
+    /// branch comes before a tag: a user who has both under one name wants to follow the one that moves.
     pub(crate) fn full_names(name: &str) -> [String; 3] {
         ["refs/heads/", "refs/tags/", "refs/"].map(|above| format!("{above}{name}"))
     }

@@ -1,4 +1,4 @@
-//! From what a remote advertises to the one commit that we follow.
+//! Resolves the followed ref: from the refs that a remote lists to one commit.
 
 use std::sync::Once;
 
@@ -15,7 +15,7 @@ const LONGEST_NAME: usize = 100;
 
 /// The commit that the remote's refs name for the followed ref, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct RemoteHead {
     /// The commit, peeled if the ref is an annotated tag.
     pub commit: Oid,
     /// The full name of the followed ref; `None` if a hash is configured.
@@ -24,14 +24,14 @@ pub struct Look {
     pub default_branch: Option<String>,
 }
 
-/// What names have to begin with to be of use in following `reference`. HEAD says which branch is the default.
+/// Returns the ref prefixes for following `reference`. HEAD is among them to learn the default branch.
 pub(crate) fn prefixes(reference: &Reference) -> Vec<String> {
     let mut prefixes = vec!["HEAD".to_owned()];
     match reference {
         Reference::Name(name) => {
             let [branch, tag, other] = Reference::full_names(name);
             prefixes.extend([branch, tag]);
-            // Without a slash it would be the beginning of whole folders: `p` of `refs/pull/…`.
+            // Without a slash the name would match whole folders: `p` matches `refs/pull/…`.
             prefixes.extend(name.contains('/').then_some(other));
         }
         Reference::Full(name) => prefixes.push(name.clone()),
@@ -40,28 +40,29 @@ pub(crate) fn prefixes(reference: &Reference) -> Vec<String> {
     prefixes
 }
 
-/// Every branch and tag: for telling what is there instead of a ref that is not.
+/// Returns the prefixes of all branches and tags, to suggest names in place of a missing ref.
 pub(crate) fn all_prefixes() -> Vec<String> {
     ["HEAD", "refs/heads/", "refs/tags/"].map(str::to_owned).to_vec()
 }
 
-/// Finds what `reference` means among the advertised refs. `remote` is for the errors.
-pub(crate) fn resolve(reference: &Reference, refs: &[AdvertisedRef], remote: &str) -> Result<Look, Error> {
+/// Resolves `reference` among the listed refs. `remote` is for the errors.
+pub(crate) fn resolve(reference: &Reference, refs: &[AdvertisedRef], remote: &str) -> Result<RemoteHead, Error> {
     if let Reference::Hash(commit) = reference {
-        return Ok(Look { commit: *commit, full_ref: None, default_branch: None });
+        return Ok(RemoteHead { commit: *commit, full_ref: None, default_branch: None });
     }
+    // A repository without commits lists no refs.
     if refs.is_empty() {
         return Err(Error::EmptyRepository { remote: remote.to_owned() });
     }
     let find = |name: &str| refs.iter().find(|one| one.name == name);
     let default_branch = find("HEAD").and_then(|head| head.target.clone());
     let found = match reference {
-        // A HEAD without a target is detached: it is followed itself.
+        // A HEAD without a target is detached, and is followed itself.
         Reference::Head => find("HEAD").map(|head| (head, default_branch.as_deref().unwrap_or("HEAD"))),
         Reference::Name(name) => {
             let [branch, tag, other] = Reference::full_names(name).map(|name| find(&name));
             if let (Some(branch), Some(tag)) = (branch, tag) {
-                warn_of_twins(&branch.name, &tag.name);
+                warn_of_ambiguous_name(&branch.name, &tag.name);
             }
             branch.or(tag).or(other).map(|one| (one, one.name.as_str()))
         }
@@ -75,12 +76,13 @@ pub(crate) fn resolve(reference: &Reference, refs: &[AdvertisedRef], remote: &st
         };
         return Err(Error::RefMissing { name: name.to_owned(), available: nearest(name, refs) });
     };
+    // An annotated tag is listed twice: the peeled entry is the commit.
     let commit = find(&format!("{}^{{}}", one.name)).map_or(one.id, |peeled| peeled.id);
-    Ok(Look { commit, full_ref: Some(full_ref.to_owned()), default_branch })
+    Ok(RemoteHead { commit, full_ref: Some(full_ref.to_owned()), default_branch })
 }
 
-/// Git itself would take the tag.
-fn warn_of_twins(branch: &str, tag: &str) {
+/// Warns of a branch and a tag with the same name. Git itself would resolve the tag.
+fn warn_of_ambiguous_name(branch: &str, tag: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!(
@@ -91,7 +93,7 @@ fn warn_of_twins(branch: &str, tag: &str) {
     });
 }
 
-/// The branches and tags whose names are most like the one asked for.
+/// Returns the branches and tags with the most similar names.
 fn nearest(asked: &str, refs: &[AdvertisedRef]) -> Vec<String> {
     let asked = short(asked).to_lowercase();
     let mut names: Vec<(usize, &str)> = refs
@@ -109,7 +111,7 @@ fn short(name: &str) -> &str {
     name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
 }
 
-/// How many letters have to be changed, added or taken away (Levenshtein), on the first hundred bytes.
+/// Returns the Levenshtein distance of the first hundred bytes.
 fn distance(a: &str, b: &str) -> usize {
     let a = &a.as_bytes()[..a.len().min(LONGEST_NAME)];
     let b = &b.as_bytes()[..b.len().min(LONGEST_NAME)];
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_is_like_it() {
+    fn a_missing_ref_is_reported_with_similar_names() {
         let error = resolve(&Reference::Name("trunc".into()), &refs(), "remote").unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("couldn't find remote ref trunc; it has `trunk`, "), "{text}");

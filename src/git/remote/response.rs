@@ -1,6 +1,6 @@
-//! An answer, packet by packet, and the pack in it.
+//! A response as packets, and the pack in it.
 //!
-//! It knows what ends an answer, and bounds how much of one is read; what the packets say is `ls_refs`' and `fetch`'s.
+//! It knows the end of a response, and limits how many bytes are read. `protocol` knows what the packets mean.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::git::protocol::sideband::Band;
 use crate::git::protocol::{Malformed, ProtocolError, sideband};
 use crate::git::remote::smart_http::Body;
 
-/// How long the end of an answer is waited for after its last packet: only then is the connection free again.
+/// How long to wait for the end of a response after its last packet. Only then can the connection be used again.
 const LONGEST_TAIL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Packets {
     body: Body,
     decoder: Decoder,
     left: u64,
-    /// Read, and to be read again.
+    /// A packet that was put back.
     again: Option<Packet>,
 }
 
 impl Packets {
-    /// `most` bytes are read and no more.
+    /// At most `most` bytes are read.
     pub(crate) fn new(body: Body, most: u64) -> Self {
         Self { body, decoder: Decoder::default(), left: most, again: None }
     }
 
-    /// The next packet will be this one.
+    /// Puts a packet back, so that it is the next one.
     pub(crate) fn put_back(&mut self, packet: Packet) {
         self.again = Some(packet);
     }
@@ -43,6 +43,7 @@ impl Packets {
                 return Ok(packet);
             }
             let Some(part) = self.body.chunk().await? else { return Err(Malformed("an answer without an end").into()) };
+            // The limit holds for all packets together, so that an endless list ends.
             let Some(left) = self.left.checked_sub(part.len() as u64) else {
                 return Err(Malformed("an answer longer than it may be").into());
             };
@@ -51,25 +52,25 @@ impl Packets {
         }
     }
 
-    /// To be called after the last packet.
+    /// Waits for the end of the response. To be called after the last packet.
     pub(crate) async fn finish(mut self) {
         let _ = tokio::time::timeout(LONGEST_TAIL, self.body.chunk()).await;
     }
 }
 
-/// The pack that a fetch brings.
+/// The pack in a response to `fetch`.
 pub(crate) struct Pack {
     packets: Packets,
     over: bool,
 }
 
 impl Pack {
-    /// What follows in these packets has to be a pack.
+    /// The remaining packets have to be a pack.
     pub(crate) fn new(packets: Packets) -> Self {
         Self { packets, over: false }
     }
 
-    /// The next part of the pack; `None` when it is over. May be dropped and called again.
+    /// Returns the next part of the pack; `None` at its end. The future may be dropped and the method called again.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let malformed =
             |packets: &Packets, malformed: Malformed| malformed.into_error(packets.body.remote().to_owned());
@@ -82,6 +83,7 @@ impl Pack {
             };
             match packet {
                 Packet::Data(data) => match sideband::split(data) {
+                    // A keep-alive.
                     Ok(Band::Pack(part)) if part.is_empty() => {}
                     Ok(Band::Pack(part)) => return Ok(Some(part)),
                     Ok(Band::Progress) => {}
@@ -100,7 +102,7 @@ impl Pack {
         self.packets.finish().await;
     }
 
-    /// The same when the pack is whole, and what the server still says is of no interest.
+    /// Reads and drops the rest after the pack is complete, and frees the connection.
     pub(crate) async fn drain(mut self) {
         while let Ok(Some(_)) = self.next().await {}
         self.finish().await;

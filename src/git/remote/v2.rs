@@ -1,9 +1,9 @@
-//! Our own client for git's protocol version 2 over http(s) (gitprotocol-v2, gitprotocol-http).
+//! A client for git's protocol version 2 over HTTP (gitprotocol-v2, gitprotocol-http).
 //!
-//! A look is one request that names the refs of interest, a fetch one that names one commit. Servers differ in how they
-//! want to be asked, so the ways are tried in this order, and what worked is remembered until something fails: the POST
-//! straight away; after `GET info/refs`; in version 0, if that is what the answer to the `GET` is in; not at all, which
-//! leaves the remote to libgit2. It stores nothing.
+//! Listing refs is one request that names prefixes, and a fetch one that names a commit. Servers differ in the
+//! requests that they accept, so the request modes are tried in this order, and the one that worked is remembered
+//! until a failure: a direct POST; a POST after `GET info/refs`; version 0, if the answer to the `GET` is in that
+//! version; none, which leaves the remote to libgit2. It stores nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,69 +17,70 @@ use crate::git::protocol::version0::{Advertisement, Features};
 use crate::git::protocol::{Malformed, ProtocolError, fetch, ls_refs};
 use crate::git::remote::discovery::{Discovered, LONGEST_LIST, configured_base, discover};
 use crate::git::remote::options::{Reference, RemoteOptions};
-use crate::git::remote::resolve_ref::{Look, all_prefixes, prefixes, resolve};
+use crate::git::remote::resolve_ref::{RemoteHead, all_prefixes, prefixes, resolve};
 use crate::git::remote::response::{Pack, Packets};
-use crate::git::remote::smart_http::{Caller, Http, RESULT, Reply};
+use crate::git::remote::smart_http::{Caller, RESULT, Reply, SmartHttp};
 use crate::remote_url::Transport;
 
-/// For how long a remote is left to libgit2 before version 2 is tried again: a server may learn it, a proxy may recover.
-const LONGEST_OLD: Duration = Duration::from_secs(600);
+/// How long a remote is left to version 0 or to libgit2 before version 2 is tried again: the server may be updated, a
+/// proxy may recover.
+const RETRY_V2_AFTER: Duration = Duration::from_secs(600);
 
-/// How a fetch began.
-pub(crate) enum Answered {
+/// The beginning of the response to a fetch.
+pub(crate) enum FetchResponse {
     Pack(ShallowUpdate, Box<Pack>),
-    /// The server does not give the commit out, in its own words.
-    NotOurs(Cause),
-    /// It does not speak version 2.
+    /// The server does not serve the commit, in its own words.
+    NotServed(Cause),
+    /// The server does not speak version 2.
     NotSpoken,
 }
 
 /// The client for one remote.
 pub(crate) struct Client {
-    http: Http,
-    known: Mutex<Known>,
-    /// What it can do, once that was asked; nothing if it does not speak version 2.
-    can: Mutex<Option<Capabilities>>,
-    /// What it can do in version 0, since it answered in that.
-    old: Mutex<Option<Features>>,
+    http: SmartHttp,
+    state: Mutex<RemoteState>,
+    /// The server's capabilities, once they were requested; empty if it does not speak version 2.
+    capabilities: Mutex<Option<Capabilities>>,
+    /// The server's features in version 0, if it answered in that version.
+    version0: Mutex<Option<Features>>,
 }
 
-/// What is known of the remote.
+/// The address and the request mode that worked last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    /// Its address without a slash at the end, after redirects.
+struct RemoteState {
+    /// The address after redirects, without a slash at its end.
     base: String,
-    way: Way,
+    mode: RequestMode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum RequestMode {
     Untried,
-    Straight,
+    DirectPost,
     AfterGet,
-    /// It answered in version 0 then.
+    /// The server answered in version 0 at that time.
     Version0(Instant),
-    /// Only libgit2 can talk to it, as was seen then.
-    Old(Instant),
+    /// Only libgit2 could talk to the server at that time.
+    Libgit2(Instant),
 }
 
 impl Client {
-    /// `None` for a remote that is not reached over http(s).
+    /// Returns `None` for a remote that is not reached over HTTP.
     pub(crate) fn new(options: &RemoteOptions) -> Option<Self> {
         let over_http = matches!(options.url.transport(), Transport::Http | Transport::Https);
-        // What stands behind a question mark would have to stay behind the paths that are added.
+        // Paths are appended to the address, so it must not have a query.
         if !over_http || options.url.bare().contains(['?', '#']) {
             return None;
         }
         Some(Self {
-            http: Http::new(options)?,
-            known: Mutex::new(untried(options)),
-            can: Mutex::default(),
-            old: Mutex::default(),
+            http: SmartHttp::new(options)?,
+            state: Mutex::new(untried(options)),
+            capabilities: Mutex::default(),
+            version0: Mutex::default(),
         })
     }
 
-    /// True if making one reads certificates.
+    /// Returns true if creating the client reads certificates.
     pub(crate) fn takes_time(options: &RemoteOptions) -> bool {
         match options.url.transport() {
             Transport::Https => true,
@@ -88,51 +89,52 @@ impl Client {
         }
     }
 
-    /// True if the remote is known to be libgit2's to talk to.
-    pub(crate) fn is_old(&self) -> bool {
-        matches!(self.known().way, Way::Old(since) if since.elapsed() < LONGEST_OLD)
+    /// Returns true if only libgit2 can talk to the remote, as far as is known.
+    pub(crate) fn needs_libgit2(&self) -> bool {
+        matches!(self.state().mode, RequestMode::Libgit2(since) if since.elapsed() < RETRY_V2_AFTER)
     }
 
-    /// The address that the configured one redirects to, if it does. Without user and password.
-    pub(crate) fn moved_to(&self, options: &RemoteOptions) -> Option<String> {
-        let base = self.known().base;
+    /// Returns the address that the configured one redirects to, without user and password; `None` if it does not.
+    pub(crate) fn redirected_to(&self, options: &RemoteOptions) -> Option<String> {
+        let base = self.state().base;
         (base != untried(options).base).then_some(base)
     }
 
-    /// True if it is known to answer a POST straight away.
-    pub(crate) fn is_straight(&self) -> bool {
-        self.known().way == Way::Straight
+    /// Returns true if the remote is known to accept a direct POST.
+    pub(crate) fn accepts_direct_post(&self) -> bool {
+        self.state().mode == RequestMode::DirectPost
     }
 
-    /// Libgit2 could talk to a remote that did not answer us in version 2.
-    pub(crate) fn remember_old(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).way = Way::Old(Instant::now());
+    /// Records that libgit2 reached a remote that does not answer in version 2.
+    pub(crate) fn leave_to_libgit2(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).mode = RequestMode::Libgit2(Instant::now());
     }
 
-    /// Something failed: what is known of the remote may be over.
+    /// Forgets what is known about the remote, after a failure.
     pub(crate) fn forget(&self, options: &RemoteOptions) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
-        *self.can.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.old.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.version0.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.http.forget();
     }
 
-    /// The same for a failure of ours. A server that speaks version 2, but not as we understand it, is libgit2's to talk to
-    /// next.
+    /// Forgets what is known after a failed request of this client. A server whose version 2 cannot be parsed is left
+    /// to libgit2.
     pub(crate) fn failed(&self, options: &RemoteOptions, error: &Error) {
         self.forget(options);
+        // libgit2 may understand what this client cannot parse.
         if matches!(error, Error::Protocol { .. }) {
-            self.remember_old();
+            self.leave_to_libgit2();
         }
     }
 
-    /// What our ref is; `None` if the remote does not speak version 2.
-    pub(crate) async fn look(&self, caller: Caller<'_>, reference: &Reference) -> Result<Option<Look>, Error> {
+    /// Resolves the followed ref; `None` if the remote does not speak version 2.
+    pub(crate) async fn resolve(&self, caller: Caller<'_>, reference: &Reference) -> Result<Option<RemoteHead>, Error> {
         let remote = caller.options.url.to_string();
         let Some(refs) = self.list(caller, &prefixes(reference)).await? else { return Ok(None) };
         match resolve(reference, &refs, &remote) {
             Ok(look) => Ok(Some(look)),
-            // Is there nothing, or something else?
+            // Lists all branches and tags, to tell an empty repository from a missing ref.
             Err(_) => match self.list(caller, &all_prefixes()).await? {
                 Some(refs) => resolve(reference, &refs, &remote).map(Some),
                 None => Ok(None),
@@ -141,41 +143,42 @@ impl Client {
     }
 
     async fn list(&self, caller: Caller<'_>, prefixes: &[String]) -> Result<Option<Vec<AdvertisedRef>>, Error> {
-        let known = self.usable();
+        let state = self.usable();
         let request = ls_refs::request(prefixes);
-        if !matches!(known.way, Way::AfterGet | Way::Version0(_)) {
-            match self.list_straight(caller, &known, &request).await {
+        if !matches!(state.mode, RequestMode::AfterGet | RequestMode::Version0(_)) {
+            match self.post_ls_refs(caller, &state, &request).await {
                 Ok(refs) => {
-                    self.remember(&known.base, Way::Straight);
+                    self.remember(&state.base, RequestMode::DirectPost);
                     return Ok(Some(refs));
                 }
                 Err(ProtocolError::Failed(error)) => return Err(error),
                 Err(ProtocolError::NotSpoken(_) | ProtocolError::Refused(_)) => {}
             }
         }
+        // Boxed, because this path is rare and its future is large.
         let base = match Box::pin(discover(&self.http, caller)).await? {
             Discovered::Version2(base, _) => base,
-            Discovered::Version0(base, all) => return Ok(Some(self.old_list(&base, all))),
+            Discovered::Version0(base, all) => return Ok(Some(self.use_version0(&base, all))),
             Discovered::Other => return Ok(None),
         };
-        // Who moved has not refused to be asked straight away at the new address.
-        let way = if base == known.base { Way::AfterGet } else { Way::Straight };
-        match self.list_straight(caller, &Known { base: base.clone(), way }, &request).await {
+        // After a redirect the new address has not refused a direct POST yet.
+        let mode = if base == state.base { RequestMode::AfterGet } else { RequestMode::DirectPost };
+        match self.post_ls_refs(caller, &RemoteState { base: base.clone(), mode }, &request).await {
             Ok(refs) => {
-                self.remember(&base, way);
+                self.remember(&base, mode);
                 Ok(Some(refs))
             }
-            Err(trouble) => Err(settle(caller, trouble)),
+            Err(failure) => Err(into_error(caller, failure)),
         }
     }
 
-    async fn list_straight(
+    async fn post_ls_refs(
         &self,
         caller: Caller<'_>,
-        known: &Known,
+        state: &RemoteState,
         request: &[u8],
     ) -> Result<Vec<AdvertisedRef>, ProtocolError> {
-        let mut packets = self.post(caller, known, request, LONGEST_LIST).await?;
+        let mut packets = self.post(caller, state, request, LONGEST_LIST).await?;
         let mut refs = Vec::new();
         loop {
             match packets.next().await? {
@@ -191,106 +194,105 @@ impl Client {
         Ok(refs)
     }
 
-    /// Asks for a commit, and reads the answer up to where the pack begins.
-    pub(crate) async fn fetch(&self, caller: Caller<'_>, ask: &FetchRequest) -> Result<Answered, Error> {
-        let mut known = self.usable();
-        let request = fetch::request(ask);
-        if known.way == Way::Untried {
-            match answered(self.fetch_straight(caller, &known, &request, true).await) {
+    /// Requests a commit, and parses the response up to the pack.
+    pub(crate) async fn fetch(&self, caller: Caller<'_>, wanted: &FetchRequest) -> Result<FetchResponse, Error> {
+        let mut state = self.usable();
+        let request = fetch::request(wanted);
+        if state.mode == RequestMode::Untried {
+            match fetch_response(self.post_fetch(caller, &state, &request, true).await) {
                 Err(ProtocolError::NotSpoken(_) | ProtocolError::Refused(_)) => {}
                 Err(ProtocolError::Failed(error)) => return Err(error),
                 Ok(answered) => {
-                    self.remember(&known.base, Way::Straight);
+                    self.remember(&state.base, RequestMode::DirectPost);
                     return Ok(answered);
                 }
             }
         }
-        if let Way::Version0(_) = known.way
-            && let Some(features) = self.old_features()
+        if let RequestMode::Version0(_) = state.mode
+            && let Some(features) = self.version0_features()
         {
-            return Box::pin(self.fetch_old(caller, &known, &features, ask)).await;
+            return Box::pin(self.fetch_version0(caller, &state, &features, wanted)).await;
         }
-        if known.way != Way::Straight {
-            let (base, can) = match Box::pin(discover(&self.http, caller)).await? {
-                Discovered::Version2(base, can) => (base, can),
+        if state.mode != RequestMode::DirectPost {
+            let (base, capabilities) = match Box::pin(discover(&self.http, caller)).await? {
+                Discovered::Version2(base, capabilities) => (base, capabilities),
                 Discovered::Version0(base, all) => {
-                    self.old_list(&base, all);
-                    let (known, features) = (self.known(), self.old_features().unwrap_or_default());
-                    return Box::pin(self.fetch_old(caller, &known, &features, ask)).await;
+                    self.use_version0(&base, all);
+                    let (state, features) = (self.state(), self.version0_features().unwrap_or_default());
+                    return Box::pin(self.fetch_version0(caller, &state, &features, wanted)).await;
                 }
-                Discovered::Other => return Ok(Answered::NotSpoken),
+                Discovered::Other => return Ok(FetchResponse::NotSpoken),
             };
-            if !can.shallow && (ask.deepen.is_some() || !ask.roots.is_empty()) {
-                return Ok(Answered::NotSpoken);
+            if !capabilities.shallow && (wanted.deepen.is_some() || !wanted.shallow.is_empty()) {
+                return Ok(FetchResponse::NotSpoken);
             }
-            known = Known { base, way: Way::AfterGet };
+            state = RemoteState { base, mode: RequestMode::AfterGet };
         }
-        let begun = self.fetch_straight(caller, &known, &request, true).await;
-        answered(begun).map_err(|trouble| settle(caller, trouble))
+        let response = self.post_fetch(caller, &state, &request, true).await;
+        fetch_response(response).map_err(|failure| into_error(caller, failure))
     }
 
-    /// Asks for a commit that may not be ours to have yet, if the way is known. Learns nothing from the answer, and `None` is
-    /// any answer but a pack: what a guess meets says little about the remote.
-    pub(crate) async fn fetch_ahead(
+    /// Requests a commit that the server may not serve yet, if a direct POST is known to work. A failure says little
+    /// about the remote, so nothing is learned from it, and any response but a pack is `None`.
+    pub(crate) async fn fetch_speculatively(
         &self,
         caller: Caller<'_>,
-        ask: &FetchRequest,
+        wanted: &FetchRequest,
     ) -> Option<(ShallowUpdate, Box<Pack>)> {
-        let known = self.known();
-        if known.way != Way::Straight {
+        let state = self.state();
+        if state.mode != RequestMode::DirectPost {
             return None;
         }
-        self.fetch_straight(caller, &known, &fetch::request(ask), false).await.ok()
+        self.post_fetch(caller, &state, &fetch::request(wanted), false).await.ok()
     }
 
-    /// Whether the server takes a filter. It says so only in answer to a question of its own, which is asked once, and
-    /// again after a failure.
-    pub(crate) async fn filters(&self, caller: Caller<'_>) -> Result<bool, Error> {
-        self.can(caller).await.map(|can| can.filter)
+    /// Returns whether the server supports filters. Its capabilities are requested once, and again after a failure.
+    pub(crate) async fn supports_filter(&self, caller: Caller<'_>) -> Result<bool, Error> {
+        self.capabilities(caller).await.map(|capabilities| capabilities.filter)
     }
 
-    pub(crate) fn filters_as_known(&self) -> Option<bool> {
-        self.can.lock().unwrap_or_else(PoisonError::into_inner).map(|can| can.filter)
+    pub(crate) fn known_filter_support(&self) -> Option<bool> {
+        self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).map(|capabilities| capabilities.filter)
     }
 
-    /// Whether it can be asked for a ref by its name.
-    pub(crate) async fn takes_names(&self, caller: Caller<'_>) -> Result<bool, Error> {
-        self.can(caller).await.map(|can| can.ref_in_want)
+    /// Returns whether a ref can be requested by its name.
+    pub(crate) async fn supports_want_ref(&self, caller: Caller<'_>) -> Result<bool, Error> {
+        self.capabilities(caller).await.map(|capabilities| capabilities.ref_in_want)
     }
 
-    async fn can(&self, caller: Caller<'_>) -> Result<Capabilities, Error> {
-        let known = *self.can.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(can) = known {
-            return Ok(can);
+    async fn capabilities(&self, caller: Caller<'_>) -> Result<Capabilities, Error> {
+        let known = *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(capabilities) = known {
+            return Ok(capabilities);
         }
-        let can = match Box::pin(discover(&self.http, caller)).await? {
-            Discovered::Version2(_, can) => can,
+        let capabilities = match Box::pin(discover(&self.http, caller)).await? {
+            Discovered::Version2(_, capabilities) => capabilities,
             Discovered::Version0(..) | Discovered::Other => Capabilities::default(),
         };
-        *self.can.lock().unwrap_or_else(PoisonError::into_inner) = Some(can);
-        Ok(can)
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
+        Ok(capabilities)
     }
 
-    /// `wanted_again`: the connection is, if the server says no, for another way of asking.
-    async fn fetch_straight(
+    /// `reuse_connection`: wait for the end of a refusal, so that the next request can use its connection.
+    async fn post_fetch(
         &self,
         caller: Caller<'_>,
-        known: &Known,
+        state: &RemoteState,
         request: &[u8],
-        wanted_again: bool,
+        reuse_connection: bool,
     ) -> Result<(ShallowUpdate, Box<Pack>), ProtocolError> {
-        let mut packets = self.post(caller, known, request, u64::MAX).await?;
-        let mut reader = fetch::Reader::default();
+        let mut packets = self.post(caller, state, request, u64::MAX).await?;
+        let mut parser = fetch::FetchResponseParser::default();
         loop {
             let packet = packets.next().await?;
-            match reader.take(&packet) {
+            match parser.take(&packet) {
                 Ok(Some(boundary)) => return Ok((boundary, Box::new(Pack::new(packets)))),
                 Ok(None) => {}
-                Err(trouble) => {
-                    if wanted_again && matches!(trouble, ProtocolError::Refused(_)) {
+                Err(failure) => {
+                    if reuse_connection && matches!(failure, ProtocolError::Refused(_)) {
                         packets.finish().await;
                     }
-                    return Err(trouble);
+                    return Err(failure);
                 }
             }
         }
@@ -299,98 +301,99 @@ impl Client {
     async fn post(
         &self,
         caller: Caller<'_>,
-        known: &Known,
+        state: &RemoteState,
         request: &[u8],
         most: u64,
     ) -> Result<Packets, ProtocolError> {
-        let url = format!("{}/git-upload-pack", known.base);
+        let url = format!("{}/git-upload-pack", state.base);
         match self.http.send(caller, &url, RESULT, Some(request)).await? {
-            Reply::Wanted(body) => Ok(Packets::new(body, most)),
+            Reply::Expected(body) => Ok(Packets::new(body, most)),
             Reply::Refused(refusal) => Err(match refusal.error(caller.options.url.to_string()) {
-                Some(error) if known.way != Way::Untried => ProtocolError::Failed(error),
-                // What stands before a server may let nobody POST who has not sent a GET.
+                Some(error) if state.mode != RequestMode::Untried => ProtocolError::Failed(error),
+                // A gateway may refuse a POST before a GET.
                 _ => Malformed("an unexpected status").into(),
             }),
-            Reply::Moved(_) => Err(Malformed("a redirect").into()),
-            Reply::OtherKind => Err(Malformed("an answer of another kind").into()),
+            Reply::Redirect(_) => Err(Malformed("a redirect").into()),
+            Reply::OtherContent => Err(Malformed("an answer of another kind").into()),
         }
     }
 
-    /// Remembers that the server answers in version 0, and returns its refs.
-    fn old_list(&self, base: &str, all: Advertisement) -> Vec<AdvertisedRef> {
-        *self.old.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.features);
-        self.remember(base, Way::Version0(Instant::now()));
+    /// Records that the server answers in version 0, and returns its refs.
+    fn use_version0(&self, base: &str, all: Advertisement) -> Vec<AdvertisedRef> {
+        *self.version0.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.features);
+        self.remember(base, RequestMode::Version0(Instant::now()));
         all.refs
     }
 
-    fn old_features(&self) -> Option<Features> {
-        self.old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn version0_features(&self) -> Option<Features> {
+        self.version0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for a commit in version 0.
-    async fn fetch_old(
+    /// Requests a commit in version 0.
+    async fn fetch_version0(
         &self,
         caller: Caller<'_>,
-        known: &Known,
+        state: &RemoteState,
         features: &Features,
-        ask: &FetchRequest,
-    ) -> Result<Answered, Error> {
-        if !features.suffice(ask) {
-            return Ok(Answered::NotSpoken);
+        wanted: &FetchRequest,
+    ) -> Result<FetchResponse, Error> {
+        if !features.support(wanted) {
+            return Ok(FetchResponse::NotSpoken);
         }
-        let begun = async {
-            let mut packets = self.post(caller, known, &features.request(ask), u64::MAX).await?;
-            let mut reader = features.answer(ask);
+        let response = async {
+            let mut packets = self.post(caller, state, &features.request(wanted), u64::MAX).await?;
+            let mut parser = features.response_parser(wanted);
             loop {
                 let packet = packets.next().await?;
-                if let Some(boundary) = reader.take(&packet)? {
+                if let Some(boundary) = parser.take(&packet)? {
                     packets.put_back(packet);
                     return Ok((boundary, Box::new(Pack::new(packets))));
                 }
             }
         };
-        answered(begun.await).map_err(|trouble| settle(caller, trouble))
+        fetch_response(response.await).map_err(|failure| into_error(caller, failure))
     }
 
-    /// What is known, for who asks now. What is left to libgit2, or was long ago found to be old, is tried again.
-    fn usable(&self) -> Known {
-        let mut known = self.known();
-        match known.way {
-            Way::Version0(since) if since.elapsed() < LONGEST_OLD => {}
-            Way::Old(_) | Way::Version0(_) => known.way = Way::Untried,
+    /// Returns what is known. A remote that was left to libgit2, or to version 0 for long enough, is tried again.
+    fn usable(&self) -> RemoteState {
+        let mut state = self.state();
+        match state.mode {
+            RequestMode::Version0(since) if since.elapsed() < RETRY_V2_AFTER => {}
+            RequestMode::Libgit2(_) | RequestMode::Version0(_) => state.mode = RequestMode::Untried,
             _ => {}
         }
-        known
+        state
     }
 
-    fn known(&self) -> Known {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn state(&self) -> RemoteState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, base: &str, way: Way) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Known { base: base.to_owned(), way };
+    fn remember(&self, base: &str, mode: RequestMode) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = RemoteState { base: base.to_owned(), mode };
     }
 }
 
-fn untried(options: &RemoteOptions) -> Known {
-    Known { base: configured_base(options), way: Way::Untried }
+fn untried(options: &RemoteOptions) -> RemoteState {
+    RemoteState { base: configured_base(options), mode: RequestMode::Untried }
 }
 
-fn answered(begun: Result<(ShallowUpdate, Box<Pack>), ProtocolError>) -> Result<Answered, ProtocolError> {
-    match begun {
-        Ok((boundary, pack)) => Ok(Answered::Pack(boundary, pack)),
+fn fetch_response(response: Result<(ShallowUpdate, Box<Pack>), ProtocolError>) -> Result<FetchResponse, ProtocolError> {
+    match response {
+        Ok((boundary, pack)) => Ok(FetchResponse::Pack(boundary, pack)),
+        // git's words for an object that it does not serve.
         Err(ProtocolError::Refused(words)) if words.contains("not our ref") => {
-            Ok(Answered::NotOurs(Cause::new(&words)))
+            Ok(FetchResponse::NotServed(Cause::new(&words)))
         }
-        Err(trouble) => Err(trouble),
+        Err(failure) => Err(failure),
     }
 }
 
-/// What trouble means where there is no other way left to ask.
-fn settle(caller: Caller<'_>, trouble: ProtocolError) -> Error {
+/// Returns the error where no other request mode is left.
+fn into_error(caller: Caller<'_>, failure: ProtocolError) -> Error {
     let remote = caller.options.url.to_string();
-    match trouble {
+    match failure {
         ProtocolError::Failed(error) => error,
         ProtocolError::Refused(words) => Error::from_words(remote, &words),
         ProtocolError::NotSpoken(what) => what.into_error(remote),

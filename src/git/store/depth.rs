@@ -1,6 +1,6 @@
-//! How deep the history in the store is, compared with `--depth`, which may have changed since the last process.
+//! Compares the history in the store with `--depth`, which may have changed since the last process.
 //!
-//! Reads commits and moves the ends of the history; what is missing is fetched elsewhere.
+//! It reads commits and moves the shallow boundary; missing history is fetched elsewhere.
 
 use std::collections::HashSet;
 
@@ -10,20 +10,21 @@ use crate::commit;
 use crate::git::error::Error;
 use crate::git::store::{refs, shallow};
 
-/// How the history of a commit compares with the depth that is asked for.
+/// The result of comparing a commit's history with the configured depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DepthFit {
     Right,
-    /// There is more of it at the remote.
+    /// The remote has more history.
     TooShallow,
-    /// There is more of it in the store.
+    /// The store has more history than is asked for.
     TooDeep,
 }
 
-/// Costs as many commits as `depth` says; 0, which is all of it, costs them only in a store that is shallow.
+/// Compares the history of a commit. It visits as many commits as `depth` says; for 0, which means all, only if the
+/// store is shallow.
 pub(crate) fn compare(repository: &Repository, commit: Oid, depth: u32) -> Result<DepthFit, Error> {
-    let roots = shallow::boundary(repository)?;
-    if depth == 0 && roots.is_empty() {
+    let boundary = shallow::boundary(repository)?;
+    if depth == 0 && boundary.is_empty() {
         return Ok(DepthFit::Right);
     }
     let mut level = vec![commit];
@@ -33,7 +34,7 @@ pub(crate) fn compare(repository: &Repository, commit: Oid, depth: u32) -> Resul
         let mut next = Vec::new();
         for id in level {
             let Some(parents) = commit::parents(repository, id) else { continue };
-            let ends_here = roots.contains(&id);
+            let ends_here = boundary.contains(&id);
             if depth == 0 || at < depth {
                 if ends_here {
                     return Ok(DepthFit::TooShallow);
@@ -49,7 +50,7 @@ pub(crate) fn compare(repository: &Repository, commit: Oid, depth: u32) -> Resul
     Ok(DepthFit::Right)
 }
 
-/// Cuts the history of everything that is followed to the depth. True if something was cut off.
+/// Truncates the history of all tracked refs to the depth. Returns true if something was cut off.
 pub(crate) fn truncate_all(repository: &Repository, depth: u32) -> Result<bool, Error> {
     if depth == 0 {
         return Ok(false);

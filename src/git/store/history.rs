@@ -1,6 +1,6 @@
-//! Words about commits: head lines, and the way from one to another through a history that may be shallow.
+//! Commits for people: subjects, authors, and the commits between two others in a history that may be shallow.
 //!
-//! Reads the store, never a remote. Subjects and names are hostile text; here they lose what could move a cursor.
+//! It reads the store, never a remote. Subjects and names are hostile text; control characters are replaced here.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -10,36 +10,38 @@ use jiff::Timestamp;
 use crate::commit;
 use crate::text::one_line;
 
-/// The head line of a commit.
+/// The first line of a commit, its author and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
+    /// The hash.
     pub id: Oid,
     /// First line of the message, control characters replaced, at most 300 characters.
     pub subject: String,
     /// Author's name, control characters replaced, at most 100 characters.
     pub author: String,
+    /// The committer's time; `None` if the commit has none that can be read.
     pub committed_at: Option<Timestamp>,
 }
 
-/// The way from one commit to another, as far as the store's (perhaps shallow) history tells.
+/// The commits between two others, as far as the history in the store shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// How many commits are in `new` and not in `old`; `None` if the history is too shallow to tell.
+    /// The number of commits that `new` reaches and `old` does not; `None` if the history is too shallow to tell.
     pub count: Option<u32>,
-    /// The newest of them, at most 50, newest first; at least `new` itself.
+    /// The newest of these commits, at most 50, newest first; at least `new` itself.
     pub commits: Vec<Commit>,
-    /// True if history shows that `old` is not an ancestor of `new`.
+    /// True if the history shows that `old` is not an ancestor of `new`.
     pub rewritten: bool,
     /// Whether `new` descends from `old`; `None` if the history is too shallow to tell.
     pub fast_forward: Option<bool>,
 }
 
-/// How one commit relates to another, as far as the store's (perhaps shallow) history tells.
+/// The relation of one commit to another, as far as the history in the store shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ancestry {
     /// True if the store has the commit.
     pub known: bool,
-    /// Whether the other one is it or descends from it; `None` if the history is too shallow to tell.
+    /// Whether the other commit is this one or descends from it; `None` if the history is too shallow to tell.
     pub contained: Option<bool>,
 }
 
@@ -47,7 +49,7 @@ const LONGEST_SUBJECT: usize = 300;
 const LONGEST_AUTHOR: usize = 100;
 /// How many commits a span lists.
 const MOST_LISTED: usize = 50;
-/// How many commits a span looks at before it says that it cannot tell.
+/// How many commits are visited before the result is "unknown".
 const MOST_WALKED: usize = 10_000;
 
 const NEW: u8 = 1;
@@ -66,10 +68,10 @@ pub(crate) fn describe(store: &Repository, id: Oid) -> Result<Commit, git2::Erro
     })
 }
 
-/// Which commits are in `new` and not in `old`. `shallow` are the roots whose parents the store does not have.
+/// Describes the commits that `new` reaches and `old` does not. `shallow` is the boundary of the store.
 ///
-/// The walk is git's for `old..new`: newest first from both ends, colours flowing to the parents, until nothing is left
-/// that only `new` has. So it costs what is between the two, not the history.
+/// The walk is git's for `old..new`: from both ends, newest first, marks pass to the parents until no pending commit
+/// is reached by `new` alone. So it costs the commits between the two, not the history.
 pub(crate) fn span(
     store: &Repository,
     shallow: &HashSet<Oid>,
@@ -81,23 +83,23 @@ pub(crate) fn span(
         return Ok(Span { count: None, commits: vec![head], rewritten: false, fast_forward: None });
     };
     if !commit::exists(store, old) {
-        // The parents of what is here are known all the same.
+        // The parents of present commits are known all the same.
         let fast_forward = contains(store, old, new)?;
         let rewritten = fast_forward == Some(false);
         return Ok(Span { count: None, commits: vec![head], rewritten, fast_forward });
     }
-    let mut walk = Walk { store, shallow, colours: HashMap::new(), heap: BinaryHeap::new() };
-    walk.paint(new, NEW)?;
-    walk.paint(old, OLD)?;
+    let mut walk = Walk { store, shallow, marks: HashMap::new(), heap: BinaryHeap::new() };
+    walk.add_mark(new, NEW)?;
+    walk.add_mark(old, OLD)?;
     let mut too_far = false;
     let mut ends = Vec::new();
     let mut oldest_new = i64::MAX;
     let mut steps = 0;
-    while let Some((time, id, colour)) = walk.heap.pop() {
-        if walk.colour(id) == NEW {
+    while let Some((time, id, mark)) = walk.heap.pop() {
+        if walk.mark(id) == NEW {
             oldest_new = oldest_new.min(time);
         } else if time < oldest_new && !walk.only_new_waits() {
-            // Below the oldest candidate: nothing that follows can be one of its descendants.
+            // All further commits are older than the oldest candidate, so none descends from it.
             break;
         }
         steps += 1;
@@ -105,15 +107,15 @@ pub(crate) fn span(
             too_far = true;
             break;
         }
-        if !walk.descend(id, colour)? {
+        if !walk.descend(id, mark)? {
             ends.push(id);
         }
     }
-    // A boundary below what both have hides nothing. Who has it is known at the end only: among commits of one second
-    // the parent may come before a child, and `old` reach it after `new` did.
-    let cut = too_far || ends.iter().any(|id| walk.colour(*id) == NEW);
+    // A boundary below common commits hides nothing. Only the end of the walk shows which are common: among commits of
+    // the same second a parent may come before its child, and `old` may reach it after `new` did.
+    let cut = too_far || ends.iter().any(|id| walk.mark(*id) == NEW);
     let mut ours: Vec<(i64, Oid)> =
-        walk.colours.iter().filter(|(_, (colour, _))| *colour == NEW).map(|(id, (_, time))| (*time, *id)).collect();
+        walk.marks.iter().filter(|(_, (mark, _))| *mark == NEW).map(|(id, (_, time))| (*time, *id)).collect();
     ours.sort_unstable_by_key(|(time, id)| (*id != new, std::cmp::Reverse(*time), *id));
     let mut commits = Vec::new();
     for (_, id) in ours.iter().take(MOST_LISTED) {
@@ -123,7 +125,7 @@ pub(crate) fn span(
         // `new` is `old` or one of its ancestors.
         commits.push(head);
     }
-    let found = walk.colour(old) & NEW != 0;
+    let found = walk.mark(old) & NEW != 0;
     let count = if cut { None } else { u32::try_from(ours.len()).ok() };
     let fast_forward = match (found, cut) {
         (true, _) => Some(true),
@@ -133,10 +135,11 @@ pub(crate) fn span(
     Ok(Span { count, commits, rewritten: fast_forward == Some(false), fast_forward })
 }
 
-/// Returns whether `within` is `commit` or descends from it; `None` if the history in the store ends before that is known.
+/// Returns whether `within` is `commit` or descends from it; `None` if the history in the store ends before that is
+/// known.
 ///
-/// A commit names its parents by their hashes, so an ancestor is one whether or not the `shallow` file ends the history
-/// before it. For a negative answer, whatever is missing from the store must lie below `commit`: it cannot be its own
+/// A commit names its parents by hash, so an ancestor is recognized even where the `shallow` file ends the history
+/// before it. For a negative answer, all missing commits must be ancestors of `commit`, which cannot be its own
 /// ancestor.
 pub(crate) fn contains(store: &Repository, commit: Oid, within: Oid) -> Result<Option<bool>, git2::Error> {
     if commit == within {
@@ -156,16 +159,16 @@ pub(crate) fn contains(store: &Repository, commit: Oid, within: Oid) -> Result<O
     Ok(below.is_some_and(|below| ends.is_subset(&below.known)).then_some(false))
 }
 
-/// The hashes of a commit's ancestors and its own, as far as the store has them.
+/// The hashes of a commit and its ancestors, as far as the store has them.
 struct Ancestors {
     known: HashSet<Oid>,
-    /// Those of them whose parents are not all in the store.
+    /// The commits whose parents are not all in the store.
     ends: HashSet<Oid>,
 }
 
-/// `None` if there are too many to look at.
+/// Returns `None` if there are too many.
 fn ancestors(store: &Repository, of: Oid) -> Result<Option<Ancestors>, git2::Error> {
-    // A commit that is not there has none.
+    // Fails for a commit that is missing.
     commit::tree_id(store, of)?;
     let mut all = Ancestors { known: HashSet::from([of]), ends: HashSet::new() };
     let mut next = vec![of];
@@ -190,47 +193,47 @@ fn ancestors(store: &Repository, of: Oid) -> Result<Option<Ancestors>, git2::Err
 struct Walk<'a> {
     store: &'a Repository,
     shallow: &'a HashSet<Oid>,
-    /// Who reaches a commit, and its time.
-    colours: HashMap<Oid, (u8, i64)>,
-    /// Newest first; the colour is what flows to the parents.
+    /// The marks of a commit, and its time.
+    marks: HashMap<Oid, (u8, i64)>,
+    /// Newest first; the mark passes to the parents.
     heap: BinaryHeap<(i64, Oid, u8)>,
 }
 
 impl Walk<'_> {
-    fn colour(&self, id: Oid) -> u8 {
-        self.colours.get(&id).map_or(0, |(colour, _)| *colour)
+    fn mark(&self, id: Oid) -> u8 {
+        self.marks.get(&id).map_or(0, |(mark, _)| *mark)
     }
 
     fn only_new_waits(&self) -> bool {
-        self.heap.iter().any(|(_, id, _)| self.colour(*id) == NEW)
+        self.heap.iter().any(|(_, id, _)| self.mark(*id) == NEW)
     }
 
-    /// Adds a colour; a commit that had it already is not visited again.
-    fn paint(&mut self, id: Oid, colour: u8) -> Result<(), git2::Error> {
-        let before = self.colour(id);
-        if before | colour == before {
+    /// Adds a mark. A commit that had it already is not visited again.
+    fn add_mark(&mut self, id: Oid, mark: u8) -> Result<(), git2::Error> {
+        let before = self.mark(id);
+        if before | mark == before {
             return Ok(());
         }
-        let time = match self.colours.get(&id) {
+        let time = match self.marks.get(&id) {
             Some((_, time)) => *time,
             None => commit::head(self.store, id)?.time.unwrap_or(0),
         };
-        self.colours.insert(id, (before | colour, time));
-        self.heap.push((time, id, before | colour));
+        self.marks.insert(id, (before | mark, time));
+        self.heap.push((time, id, before | mark));
         Ok(())
     }
 
-    /// Colours the parents; false if the store does not have them all.
-    fn descend(&mut self, id: Oid, colour: u8) -> Result<bool, git2::Error> {
+    /// Marks the parents. Returns false if the store lacks one of them.
+    fn descend(&mut self, id: Oid, mark: u8) -> Result<bool, git2::Error> {
         if self.shallow.contains(&id) {
             return Ok(false);
         }
         let parents = commit::parents(self.store, id).unwrap_or_default();
         let mut whole = true;
         for parent in parents {
-            // A root that left the `shallow` file when it was pruned.
+            // A parent may be missing although pruning removed its child from the `shallow` file.
             if commit::exists(self.store, parent) {
-                self.paint(parent, colour)?;
+                self.add_mark(parent, mark)?;
             } else {
                 whole = false;
             }
@@ -244,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_strangers_stays_on_its_line_and_in_its_direction() {
+    fn foreign_text_keeps_its_line_and_direction() {
         assert_eq!(one_line("a\u{1b}[2Jb\tc\r\nd", 50), "a\u{fffd}[2Jb c\u{fffd}\u{fffd}d");
         assert_eq!(one_line("x\u{202e}y\u{2069}z\u{9b}", 50), "x\u{fffd}y\u{fffd}z\u{fffd}");
         assert_eq!(one_line("éééé", 4), "éééé");
@@ -252,16 +255,17 @@ mod tests {
         assert_eq!(one_line("\n \n", 4), "");
     }
 
-    /// Among commits of one second their hashes decide in which order they are looked at.
+    /// Among commits of the same second their hashes decide the order.
     #[test]
-    fn commits_of_one_second_are_told_apart_whatever_their_hashes() {
+    fn commits_of_one_second_are_distinguished_for_any_hashes() {
         let folder = tempfile::tempdir().unwrap();
         let store = Repository::init_bare(folder.path()).unwrap();
         let tree = store.find_tree(store.treebuilder(None).unwrap().write().unwrap()).unwrap();
-        let somebody = git2::Signature::new("Ada", "ada@example.test", &git2::Time::new(1_700_000_000, 0)).unwrap();
+        let author_of_all =
+            git2::Signature::new("Ada", "ada@example.test", &git2::Time::new(1_700_000_000, 0)).unwrap();
         let make = |message: &str, parent: Option<Oid>| {
             let parent = parent.map(|id| store.find_commit(id).unwrap());
-            store.commit(None, &somebody, &somebody, message, &tree, parent.as_ref().as_slice()).unwrap()
+            store.commit(None, &author_of_all, &author_of_all, message, &tree, parent.as_ref().as_slice()).unwrap()
         };
         // Its parent was not fetched.
         let end = format!(
@@ -282,14 +286,14 @@ mod tests {
             let span = span(&store, &HashSet::from([end]), Some(old), new).unwrap();
             assert_eq!((span.count, span.rewritten, span.commits.len()), (Some(1), true, 1));
         }
-        // The end is nobody's but the new one's: then it is not known.
+        // Only the new commit reaches the end of the history: then the result is unknown.
         let stranger = make("Stranger", None);
         let span = span(&store, &HashSet::from([end, stranger]), Some(stranger), new).unwrap();
         assert_eq!((span.count, span.rewritten, span.fast_forward), (None, false, None));
     }
 
     #[test]
-    fn an_ancestor_is_known_by_its_hash_and_a_stranger_only_if_no_history_is_missing_that_could_hold_it() {
+    fn an_ancestor_is_known_by_its_hash_and_an_unrelated_commit_only_if_no_relevant_history_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let store = Repository::init_bare(folder.path()).unwrap();
         let tree = store.treebuilder(None).unwrap().write().unwrap();

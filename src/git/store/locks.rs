@@ -1,7 +1,7 @@
-//! Lock files and half-written files that a killed process left in the store.
+//! Lock files and unfinished files that a killed process left in the store.
 //!
-//! `ROOT` has one writer, so no lock in the store is anybody's for longer than a moment: neither one of ours, nor one of a
-//! git that a person ran there and killed. None of them may stop a sync. It must not know what the locks are for.
+//! `ROOT` has one writer, so a lock is held only for a moment: by this process, or by a git that was run there by
+//! hand. No lock may stop a sync. It must not know what the locks are for.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,21 +12,22 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::git::store::compact::install;
 
-/// A lock is held for milliseconds. One that is older belongs to nobody.
+/// A lock is held for milliseconds. An older one was left behind.
 const OLDEST: Duration = Duration::from_secs(1);
-/// Refs may lie in folders, not in this many.
+/// Refs may lie in nested folders, but not this deep.
 const DEEPEST: usize = 16;
 
-/// What the names of half-written packs and objects begin with: libgit2's and git's.
+/// The name prefixes of unfinished packs and objects, of libgit2 and git.
 const HALF_PACKS: [&str; 4] = ["pack_git2_", "tmp_pack_", "tmp_idx_", "tmp_rev_"];
 const HALF_OBJECTS: [&str; 2] = ["tmp_obj_", "tmp_object_"];
 
-/// Clears everything that an earlier process left. Only for the first use in a process: a thread that was abandoned may
+/// Removes everything that an earlier process left. Only for the first use in a process: later an abandoned thread may
 /// still be writing a pack.
 pub(crate) fn clear_leftovers(store: &Path) {
     for lock in locks(store) {
         let _ = fs::remove_file(lock);
     }
+    // Before anything reads the store: packs that are needed may be hidden.
     install::restore_leftovers(store);
     let objects = store.join("objects");
     let begins = |name: &str, with: &[&str]| with.iter().any(|half| name.starts_with(half));
@@ -47,19 +48,19 @@ pub(crate) fn clear_leftovers(store: &Path) {
     }
 }
 
-/// Removes the locks that are nobody's, and waits for one that may be somebody's to become such.
+/// Removes stale locks, and waits for recent ones to become stale.
 pub(crate) fn break_locks(store: &Path) {
     for lock in locks(store) {
         let Ok(meta) = fs::symlink_metadata(&lock) else { continue };
         let changed = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
-        // A time in the future is none.
+        // A time in the future counts as old.
         let age = u64::try_from(Clock::real().now().as_millisecond().saturating_sub(changed));
         sleep(OLDEST.saturating_sub(age.map_or(OLDEST, Duration::from_millis)));
         let _ = fs::remove_file(lock);
     }
 }
 
-/// `HEAD.lock`, `config.lock`, `index.lock`, `packed-refs.lock`, `shallow.lock` and those of single refs.
+/// Finds `HEAD.lock`, `config.lock`, `index.lock`, `packed-refs.lock`, `shallow.lock` and those of single refs.
 fn locks(store: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![(store.join("refs"), DEEPEST)];

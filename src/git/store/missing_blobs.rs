@@ -1,7 +1,7 @@
-//! Which files of a commit the store lacks, of those that are to be published.
+//! Finds the files of a commit that the store lacks, among those that are to be published.
 //!
-//! The store's side only: folders are all there, files may have been left out by a filter. It must not know of remotes, and
-//! it judges nothing: a tree that cannot be published is refused by who builds it.
+//! Folders are always there; a filter may have left out files. It must not know of remotes. It refuses no tree:
+//! building it does.
 
 use std::collections::HashSet;
 
@@ -14,14 +14,14 @@ use crate::sparse::{Sparse, Wanted};
 use crate::submodules::GRAFTS;
 use crate::worker::Cancel;
 
-/// How deep folders may be, and how many entries there may be in all. What is beyond cannot be published anyway.
+/// Limits for the nesting of folders and the number of entries. Larger trees cannot be published anyway.
 const DEEPEST: usize = 256;
 const MOST_ENTRIES: u64 = 5_000_000;
-/// So many are told at once, so that the memory they take is bounded.
+/// The most files that are returned at once, which bounds the memory.
 const MOST_TOLD: usize = 100_000;
 
-/// Files that are wanted and not there, each once; there may be more if there are as many as are told at once. `known` is a
-/// commit of which the same files were found to be there: what it shares with this one is passed over.
+/// Lists the wanted files that are missing, each once; if as many as are returned at once, there may be more. `known`
+/// is a commit of which the same files are known to be present: shared subtrees are skipped.
 pub(crate) fn missing(
     store: &Repository,
     commit: Oid,
@@ -43,12 +43,12 @@ pub(crate) fn missing(
     Ok(walk.missing)
 }
 
-/// The same for every commit that a ref of ours names, with its history: some of what is missing, and a commit that lacks
-/// it. `None`: nothing. What submodules need is always there.
+/// Lists missing files of all commits that our refs reach, and a commit that lacks one of them. `None`: there are
+/// none. Files of submodules are never left out.
 pub(crate) fn missing_of_all(store: &Repository, cancel: &Cancel) -> Result<Option<(Oid, Vec<Oid>)>, Error> {
     let ends = shallow::boundary(store)?;
     let refs = refs::list(store, "refs/")?.into_iter().filter(|(name, _)| !name.starts_with(GRAFTS));
-    // Each with a commit that was looked at before, which it mostly shares everything with.
+    // Each commit with one that was checked before and shares most of its tree.
     let mut pending: Vec<(Oid, Option<Oid>)> = refs.map(|(_, commit)| (commit, None)).collect();
     let (mut seen, mut found, mut first) = (HashSet::new(), HashSet::new(), None);
     while let Some((commit, known)) = pending.pop() {
@@ -75,7 +75,7 @@ struct Walk<'a> {
     store: &'a Repository,
     odb: Odb<'a>,
     sparse: Option<&'a Sparse>,
-    /// True if objects of LFS are fetched: where from stands in a file of the top folder.
+    /// True if LFS objects are fetched: `.lfsconfig` in the top folder is needed then.
     lfs: bool,
     cancel: &'a Cancel,
     entries: u64,
@@ -84,7 +84,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// True if something in the folder is wanted, or may be: what is shared with the known commit is not looked at.
+    /// Returns true if the folder contains a wanted file, or may contain one: what it shares with the known commit is
+    /// not visited.
     fn folder(&mut self, tree: &Tree<'_>, known: Option<&Tree<'_>>, path: &[u8], depth: usize) -> Result<bool, Error> {
         let wanted = self.sparse.map_or(Wanted::All, |sparse| sparse.folder(path));
         if wanted == Wanted::Nothing || depth > DEEPEST {
@@ -111,9 +112,10 @@ impl Walk<'_> {
                     let twin = twin.and_then(|twin| self.store.find_tree(twin.id()).ok());
                     holds |= self.folder(&inner, twin.as_ref(), &join(path, name), depth + 1)?;
                 }
-                // A submodule: its files come with its commit. Its folder is in this one, whatever is wanted.
+                // The files of a submodule come with its own commit. Its folder counts as wanted.
                 Some(ObjectType::Commit) => holds = true,
-                // Read by us, wanted or not: one says what the files in the folder become, the other where submodules are.
+                // These files are always read here: attributes decide how files are written, and `.gitmodules` lists
+                // the submodules.
                 _ if name == b".gitattributes" => attributes = Some(entry.id()),
                 _ if path.is_empty() && name == b".gitmodules" => self.note(entry.id()),
                 _ if path.is_empty() && self.lfs && name == b".lfsconfig" => self.note(entry.id()),
@@ -146,13 +148,13 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
-/// True if the store has all of these.
+/// Returns true if the store has all of these objects.
 pub(crate) fn all_present(store: &Repository, mut files: impl Iterator<Item = Oid>) -> Result<bool, Error> {
     let odb = store.odb().map_err(|error| Error::from_store(store.path(), &error))?;
     Ok(files.all(|id| odb.exists(id)))
 }
 
-/// True if the commit is what one of our refs names, so that its files are kept.
+/// Returns true if a tracked ref names the commit, so that a compaction keeps its files.
 pub(crate) fn is_tracked(store: &Repository, commit: Oid) -> Result<bool, Error> {
     for name in refs::TRACKED {
         if refs::read(store, name)? == Some(commit) {

@@ -7,6 +7,7 @@ pub(crate) mod compact;
 pub(crate) mod completeness;
 pub(crate) mod depth;
 pub(crate) mod flattened;
+pub(crate) mod handle;
 pub(crate) mod history;
 pub(crate) mod locks;
 pub(crate) mod missing_blobs;

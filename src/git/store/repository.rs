@@ -1,7 +1,8 @@
-//! The bare repository on the volume: made on demand, opened only if it is ours, moved away when damaged.
+//! The bare repository on the volume: created on demand, opened only if this program created it, moved aside when
+//! damaged.
 //!
-//! Others can write the volume. So its configuration is compared with our own words instead of being trusted, no hooks
-//! or filters exist for us, and objects from elsewhere (alternates) are refused. Knows no remote.
+//! Other processes can write the volume. So the configuration has to be exactly the one that is written here, there
+//! are no hooks or filters, and objects from elsewhere (alternates) are refused. It must not know of remotes.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,12 +15,12 @@ use crate::commit;
 use crate::git::error::Error;
 use crate::git::store::{refs, shallow};
 
-/// The whole configuration. `followRedirects = false` means to libgit2: never to another host; the call that lists refs
-/// takes this from nowhere else. The last section is how we know the store as ours.
+/// The whole configuration. `followRedirects = false` makes libgit2 refuse redirects to another host; listing refs has
+/// no other option for it. The last section marks the store as created by this program.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\
                       [http]\n\tfollowRedirects = false\n[pushsync]\n\tstore = 1\n";
 
-/// Opens the store, making it first if there is nothing.
+/// Opens the store, and creates it if it is missing.
 pub(crate) fn open(store: &Path) -> Result<Repository, Error> {
     if let Err(error) = fs::symlink_metadata(store)
         && error.kind() == ErrorKind::NotFound
@@ -29,7 +30,7 @@ pub(crate) fn open(store: &Path) -> Result<Repository, Error> {
     open_existing(store)
 }
 
-/// The same for who must not make one.
+/// Opens the store if it exists.
 pub(crate) fn open_existing(store: &Path) -> Result<Repository, Error> {
     match fs::symlink_metadata(store) {
         Err(error) => return Err(Error::from_disk(store, &error)),
@@ -41,16 +42,18 @@ pub(crate) fn open_existing(store: &Path) -> Result<Repository, Error> {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(Error::from_disk(store, &error)),
         _ => return Err(Error::Foreign { store: store.to_owned() }),
     }
+    // Alternates would bring in objects from outside of the store.
     if fs::symlink_metadata(store.join("objects/info/alternates")).is_ok() {
         return Err(Error::Foreign { store: store.to_owned() });
     }
     let repository = Repository::open_bare(store).map_err(|error| Error::from_store(store, &error))?;
-    // libgit2 would stumble over a broken one in the middle of a fetch and blame the remote.
+    // libgit2 would fail at a broken file in the middle of a fetch, and blame the remote.
     shallow::boundary(&repository)?;
     Ok(repository)
 }
 
-/// Made beside its place and renamed, so that a kill leaves either nothing or a whole store.
+/// Creates the store under a temporary name and renames it, so that a killed process leaves nothing or a complete
+/// store.
 fn create(store: &Path) -> Result<(), Error> {
     let on_disk = |error: std::io::Error| Error::from_disk(store, &error);
     let half = sibling(store, "new");
@@ -59,9 +62,10 @@ fn create(store: &Path) -> Result<(), Error> {
         fs::create_dir_all(parent).map_err(on_disk)?;
     }
     let mut options = RepositoryInitOptions::new();
+    // A template could bring hooks and configuration.
     options.bare(true).no_reinit(true).external_template(false);
     Repository::init_opts(&half, &options).map_err(|error| match Error::from_store(store, &error) {
-        // A place where nothing can be made is no damaged store.
+        // A folder in which nothing can be created is no damaged store.
         Error::Damaged { store, source } => Error::StoreAccess { store, source },
         other => other,
     })?;
@@ -69,7 +73,7 @@ fn create(store: &Path) -> Result<(), Error> {
     fs::rename(&half, store).map_err(on_disk)
 }
 
-/// Moves the store out of the way. One damaged store is kept for whoever wants to look into it.
+/// Moves the store aside. One damaged store is kept for inspection.
 pub(crate) fn discard(store: &Path) -> Result<(), Error> {
     let on_disk = |error: std::io::Error| Error::from_disk(store, &error);
     let aside = sibling(store, "damaged");
@@ -80,12 +84,13 @@ pub(crate) fn discard(store: &Path) -> Result<(), Error> {
     }
 }
 
-/// Frees what a discarded store takes, once its successor is whole.
+/// Removes the damaged store, once its successor is complete.
 pub(crate) fn remove_discarded(store: &Path) {
     let _ = remove(&sibling(store, "damaged"));
 }
 
-/// The same for a process that was killed before it came to that: a store that keeps a commit was whole since.
+/// Removes the damaged store if an earlier process was killed before that: a store with a tracked commit has been
+/// complete.
 pub(crate) fn remove_outlived(store: &Path) {
     if fs::symlink_metadata(sibling(store, "damaged")).is_err() {
         return;
@@ -112,7 +117,8 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The one commit whose hash begins with `prefix`, of those that are not foreign; none if there is none or more than one.
+/// Finds the one commit whose hash begins with `prefix` and that is not foreign. `None` if there is none, or more than
+/// one.
 pub(crate) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet<Oid>) -> Result<Option<Oid>, Error> {
     if !(4..=40).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
@@ -124,7 +130,7 @@ pub(crate) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet
     match odb.exists_prefix(short, prefix.len()) {
         Ok(id) => Ok((!foreign.contains(&id) && commit::exists(store, id)).then_some(id)),
         Err(error) if error.code() == git2::ErrorCode::Ambiguous => {
-            // Trees and blobs share the prefix: look for commits only.
+            // Trees and blobs share the prefix, so only commits are counted.
             let prefix = prefix.to_ascii_lowercase();
             let mut found = Vec::new();
             odb.foreach(|id| {

@@ -1,7 +1,7 @@
 //! The store's `shallow` file: the commits whose parents the store does not have.
 //!
-//! libgit2 only ever adds to it, one root for each fetch, and sends all of them with each fetch. Here it is cut back to
-//! the roots that something kept still reaches (gitformat: one hash a line).
+//! libgit2 only adds to it, one entry for each fetch, and sends all of them with each fetch. Here it is pruned to the
+//! entries that a ref reaches (gitformat: one hash a line).
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::commit::{self, parents};
 use crate::git::error::Error;
 use crate::git::store::{flattened, refs};
 
-/// The roots in the file; empty for a store with its whole history.
+/// Returns the entries of the file; none for a store with its whole history.
 pub(crate) fn boundary(repository: &Repository) -> Result<HashSet<Oid>, Error> {
     match fs::read_to_string(repository.path().join("shallow")) {
         Ok(text) => text
@@ -28,16 +28,16 @@ pub(crate) fn boundary(repository: &Repository) -> Result<HashSet<Oid>, Error> {
     }
 }
 
-/// Leaves only the roots that a kept ref reaches, and puts back one that was taken out and is reached again.
+/// Removes the entries that no ref reaches, and restores one that is reached again.
 ///
-/// Costs the history between those refs and the roots; nothing in a store that was never shallow, unless `moved_back`
-/// says that a ref was set to a commit that no fetch brought just now.
+/// It visits the history between the refs and the boundary; nothing in a store that was never shallow, unless
+/// `moved_back` says that a ref was set to a commit that no fetch brought just now.
 pub(crate) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Error> {
-    let roots = boundary(repository)?;
-    // Of a submodule only the commit itself is kept, so its root is known without a walk.
-    let grafted = if roots.is_empty() { HashSet::new() } else { flattened::commits(repository)? };
-    let mut needed: HashSet<Oid> = roots.intersection(&grafted).copied().collect();
-    if needed.len() == roots.len() && !moved_back {
+    let entries = boundary(repository)?;
+    // Only the commit itself is kept of a submodule, so its entry is needed without a walk.
+    let flattened_commits = if entries.is_empty() { HashSet::new() } else { flattened::commits(repository)? };
+    let mut needed: HashSet<Oid> = entries.intersection(&flattened_commits).copied().collect();
+    if needed.len() == entries.len() && !moved_back {
         return Ok(());
     }
     let mut seen = HashSet::new();
@@ -46,7 +46,7 @@ pub(crate) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Err
         if !seen.insert(id) {
             continue;
         }
-        if roots.contains(&id) && commit::exists(repository, id) {
+        if entries.contains(&id) && commit::exists(repository, id) {
             needed.insert(id);
         } else if let Some(parents) = parents(repository, id) {
             if parents.iter().all(|parent| seen.contains(parent) || commit::exists(repository, *parent)) {
@@ -56,13 +56,13 @@ pub(crate) fn prune(repository: &Repository, moved_back: bool) -> Result<(), Err
             }
         }
     }
-    if needed != roots {
+    if needed != entries {
         write(repository, &needed).map_err(|error| Error::from_disk(repository.path(), &error))?;
     }
     Ok(())
 }
 
-/// Moves the boundary as a server said that it moved with the pack it sent.
+/// Applies the changes that a server sent with its pack.
 pub(crate) fn update(repository: &Repository, shallow: &[Oid], unshallow: &[Oid]) -> Result<(), Error> {
     let before = boundary(repository)?;
     let mut after = before.clone();
@@ -76,14 +76,14 @@ pub(crate) fn update(repository: &Repository, shallow: &[Oid], unshallow: &[Oid]
     Ok(())
 }
 
-/// Makes the history of each of these end there.
+/// Makes the history of each of these commits end there.
 pub(crate) fn end_at(repository: &Repository, commits: &[Oid]) -> Result<(), Error> {
     let has_parents = |id: &&Oid| parents(repository, **id).is_some_and(|parents| !parents.is_empty());
     let ends: Vec<Oid> = commits.iter().filter(has_parents).copied().collect();
     update(repository, &ends, &[])
 }
 
-/// Finds the ends of the history anew, from what is there of it, after more of it came in a way that tells no ends.
+/// Recomputes the file from the commits that are there, after a copy that brings no boundary.
 pub(crate) fn recompute(repository: &Repository) -> Result<(), Error> {
     let mut ends = HashSet::new();
     let mut seen = HashSet::new();
@@ -105,7 +105,7 @@ pub(crate) fn recompute(repository: &Repository) -> Result<(), Error> {
     write(repository, &ends).map_err(|error| Error::from_disk(repository.path(), &error))
 }
 
-/// Makes the history of `commit` end after `depth` commits, whatever more of it is in the store.
+/// Makes the history of `commit` end after `depth` commits, even if the store has more of it.
 pub(crate) fn truncate(repository: &Repository, commit: Oid, depth: u32) -> Result<(), Error> {
     let known = boundary(repository)?;
     let mut level = HashSet::from([commit]);
@@ -120,18 +120,18 @@ pub(crate) fn truncate(repository: &Repository, commit: Oid, depth: u32) -> Resu
     end_at(repository, &level.into_iter().collect::<Vec<_>>())
 }
 
-fn write(repository: &Repository, roots: &HashSet<Oid>) -> std::io::Result<()> {
+fn write(repository: &Repository, entries: &HashSet<Oid>) -> std::io::Result<()> {
     let path = repository.path().join("shallow");
-    if roots.is_empty() {
+    if entries.is_empty() {
         return fs::remove_file(path);
     }
-    // The name that git locks the file by.
+    // The name of git's lock for the file.
     let new = repository.path().join("shallow.lock");
     let mut file = fs::File::create(&new)?;
-    let mut sorted: Vec<_> = roots.iter().collect();
+    let mut sorted: Vec<_> = entries.iter().collect();
     sorted.sort_unstable();
-    for root in sorted {
-        writeln!(file, "{root}")?;
+    for entry in sorted {
+        writeln!(file, "{entry}")?;
     }
     drop(file);
     fs::rename(new, path)

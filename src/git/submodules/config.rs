@@ -1,12 +1,13 @@
-//! Reading `.gitmodules` (gitmodules, gitconfig "Syntax"), which whoever may push has written.
+//! Parses `.gitmodules` (gitmodules, gitconfig "Syntax"), which is hostile input: every author of a push can change
+//! it.
 //!
-//! Pure. Git's own reader follows `include` and knows hundreds of keys; this one knows three, of one section, and opens
-//! nothing. What it cannot read is told with its line and never guessed at.
+//! Pure. Git's own parser follows `include` and knows hundreds of keys; this one knows three, of one section, and
+//! opens no file. An error names its line; nothing is guessed.
 
-/// The largest file that is read; a thousand submodules take a tenth of it.
+/// The largest file that is read. A thousand submodules take a tenth of it.
 pub(crate) const LARGEST: usize = 1 << 20;
 
-/// One `[submodule "name"]`. Of a key that stands there twice, the last counts, as with git.
+/// One `[submodule "name"]`. The last value of a key counts, as with git.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Module {
     pub name: Vec<u8>,
@@ -16,32 +17,34 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// Names become folders below `.git/modules` with git, which therefore ignores such; it is no honest name here either.
+    /// Returns true for a name that git ignores: names become folders below `.git/modules`, and this one would leave
+    /// it.
     pub(crate) fn has_odd_name(&self) -> bool {
         self.name.is_empty() || self.name.split(|&byte| matches!(byte, b'/' | b'\\')).any(|part| part == b"..")
     }
 }
 
-/// Why a file is none, and where.
+/// The reason why a file cannot be parsed, and the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
+pub(crate) struct ConfigError {
     pub line: usize,
     pub what: &'static str,
 }
 
-pub(crate) fn parse(text: &[u8]) -> Result<Vec<Module>, Malformed> {
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<Module>, ConfigError> {
+    // git skips a byte order mark, too.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut reader = Reader { rest: text, line: 1 };
+    let mut parser = ConfigParser { rest: text, line: 1 };
     let mut modules: Vec<Module> = Vec::new();
-    // The module whose section this is; none in a section that is not ours.
+    // The module of the current section; `None` in other sections.
     let mut current = None;
     let mut in_section = false;
-    while let Some(byte) = reader.next() {
+    while let Some(byte) = parser.next() {
         match byte {
             b' ' | b'\t' | b'\n' => {}
-            b'#' | b';' => reader.skip_line(),
+            b'#' | b';' => parser.skip_line(),
             b'[' => {
-                let name = reader.section()?.submodule();
+                let name = parser.section()?.submodule();
                 in_section = true;
                 current = name.map(|name| {
                     modules.iter().position(|module| module.name == name).unwrap_or_else(|| {
@@ -51,74 +54,74 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Module>, Malformed> {
                 });
             }
             byte if byte.is_ascii_alphabetic() && in_section => {
-                let key = reader.word(byte);
-                let value = reader.value()?;
+                let key = parser.word(byte);
+                let value = parser.value()?;
                 let Some(module) = current.and_then(|at: usize| modules.get_mut(at)) else { continue };
                 match (key.as_slice(), value) {
-                    (b"path" | b"url" | b"update", None) => return Err(reader.malformed("a key without a value")),
+                    (b"path" | b"url" | b"update", None) => return Err(parser.error("a key without a value")),
                     (b"path", Some(value)) => module.path = value,
                     (b"url", Some(value)) => module.url = value,
                     (b"update", Some(value)) => module.update = value,
                     _ => {}
                 }
             }
-            _ => return Err(reader.malformed("neither a section nor a key")),
+            _ => return Err(parser.error("neither a section nor a key")),
         }
     }
     Ok(modules)
 }
 
-/// What a file of the same syntax says for a key of a section without a name inside it, as `[lfs] url`. The last one counts.
-pub(crate) fn setting(text: &[u8], section: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+/// Returns the value of a key in a section without a subsection, such as `[lfs] url`. The last value counts.
+pub(crate) fn setting(text: &[u8], section: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, ConfigError> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut reader = Reader { rest: text, line: 1 };
+    let mut parser = ConfigParser { rest: text, line: 1 };
     let mut current = None;
     let mut found = None;
-    while let Some(byte) = reader.next() {
+    while let Some(byte) = parser.next() {
         match byte {
             b' ' | b'\t' | b'\n' => {}
-            b'#' | b';' => reader.skip_line(),
-            b'[' => current = Some(reader.section()?),
+            b'#' | b';' => parser.skip_line(),
+            b'[' => current = Some(parser.section()?),
             byte if byte.is_ascii_alphabetic() && current.is_some() => {
-                let is_it = reader.word(byte) == key
+                let is_it = parser.word(byte) == key
                     && current.as_ref().is_some_and(|current| current.name == section && current.inner.is_none());
-                let value = reader.value()?;
+                let value = parser.value()?;
                 if is_it {
-                    found = Some(value.ok_or(reader.malformed("a key without a value"))?);
+                    found = Some(value.ok_or(parser.error("a key without a value"))?);
                 }
             }
-            _ => return Err(reader.malformed("neither a section nor a key")),
+            _ => return Err(parser.error("neither a section nor a key")),
         }
     }
     Ok(found)
 }
 
-/// The line that begins a section.
+/// The header of a section.
 struct Section {
-    /// In small letters.
+    /// The name in lower case.
     name: Vec<u8>,
-    /// What stands in quotes.
+    /// The quoted subsection.
     inner: Option<Vec<u8>>,
 }
 
 impl Section {
-    /// The name of the submodule that it is of.
+    /// Returns the name of the submodule that the section is about.
     fn submodule(self) -> Option<Vec<u8>> {
         match self.inner {
             Some(inner) => (self.name == b"submodule").then_some(inner),
-            // The old form, `[submodule.name]`, is without case.
+            // The old form, `[submodule.name]`, has no case.
             None => self.name.strip_prefix(b"submodule.").map(<[u8]>::to_vec),
         }
     }
 }
 
-struct Reader<'a> {
+struct ConfigParser<'a> {
     rest: &'a [u8],
     line: usize,
 }
 
-impl Reader<'_> {
-    /// The next byte; the two that end a line on Windows are one.
+impl ConfigParser<'_> {
+    /// Returns the next byte. The two bytes of a Windows line ending count as one.
     fn next(&mut self) -> Option<u8> {
         if self.rest.starts_with(b"\r\n") {
             self.rest = &self.rest[1..];
@@ -129,44 +132,44 @@ impl Reader<'_> {
         Some(byte)
     }
 
-    fn malformed(&self, what: &'static str) -> Malformed {
-        Malformed { line: self.line, what }
+    fn error(&self, what: &'static str) -> ConfigError {
+        ConfigError { line: self.line, what }
     }
 
     fn skip_line(&mut self) {
         while self.next().is_some_and(|byte| byte != b'\n') {}
     }
 
-    /// What follows `[`.
-    fn section(&mut self) -> Result<Section, Malformed> {
+    /// Parses a section header after `[`.
+    fn section(&mut self) -> Result<Section, ConfigError> {
         let broken = "a section without its end";
         let mut name = Vec::new();
         loop {
-            match self.next().ok_or(self.malformed(broken))? {
+            match self.next().ok_or(self.error(broken))? {
                 b']' => return Ok(Section { name, inner: None }),
                 b' ' | b'\t' => break,
                 byte if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-') => {
                     name.push(byte.to_ascii_lowercase());
                 }
-                _ => return Err(self.malformed("a section whose name is none")),
+                _ => return Err(self.error("a section whose name is none")),
             }
         }
         let quote = loop {
-            match self.next().ok_or(self.malformed(broken))? {
+            match self.next().ok_or(self.error(broken))? {
                 b' ' | b'\t' => {}
                 byte => break byte,
             }
         };
         let mut inner = Vec::new();
         if quote != b'"' {
-            return Err(self.malformed("a section whose name is none"));
+            return Err(self.error("a section whose name is none"));
         }
         loop {
-            match self.next().ok_or(self.malformed(broken))? {
+            match self.next().ok_or(self.error(broken))? {
                 b'"' => break,
-                b'\n' => return Err(self.malformed(broken)),
-                b'\\' => match self.next().ok_or(self.malformed(broken))? {
-                    b'\n' => return Err(self.malformed(broken)),
+                b'\n' => return Err(self.error(broken)),
+                b'\\' => match self.next().ok_or(self.error(broken))? {
+                    b'\n' => return Err(self.error(broken)),
                     byte => inner.push(byte),
                 },
                 byte => inner.push(byte),
@@ -174,11 +177,11 @@ impl Reader<'_> {
         }
         match self.next() {
             Some(b']') => Ok(Section { name, inner: Some(inner) }),
-            _ => Err(self.malformed(broken)),
+            _ => Err(self.error(broken)),
         }
     }
 
-    /// The rest of a key, in small letters.
+    /// Parses the rest of a key, in lower case.
     fn word(&mut self, first: u8) -> Vec<u8> {
         let mut word = vec![first.to_ascii_lowercase()];
         while let Some(&byte) = self.rest.first() {
@@ -191,23 +194,23 @@ impl Reader<'_> {
         word
     }
 
-    /// What follows a key: `None` if that is nothing, which means "true".
-    fn value(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
+    /// Parses the value of a key. `None`: the key has none, which means "true".
+    fn value(&mut self) -> Result<Option<Vec<u8>>, ConfigError> {
         loop {
             match self.next() {
                 Some(b' ' | b'\t') => {}
                 Some(b'=') => break,
                 Some(b'\n') | None => return Ok(None),
-                Some(_) => return Err(self.malformed("a key without `=`")),
+                Some(_) => return Err(self.error("a key without `=`")),
             }
         }
         let mut value = Vec::new();
-        // What stands behind this place is blank so far, and not quoted.
+        // The length without trailing unquoted blanks.
         let mut solid = 0;
         let mut quoted = false;
         loop {
             match self.next() {
-                None | Some(b'\n') if quoted => return Err(self.malformed("a quote without its end")),
+                None | Some(b'\n') if quoted => return Err(self.error("a quote without its end")),
                 None | Some(b'\n') => break,
                 Some(b'#' | b';') if !quoted => {
                     self.skip_line();
@@ -226,7 +229,7 @@ impl Reader<'_> {
                         Some(b'n') => value.push(b'\n'),
                         Some(b't') => value.push(b'\t'),
                         Some(b'b') => value.push(8),
-                        _ => return Err(self.malformed("an escape that is none")),
+                        _ => return Err(self.error("an escape that is none")),
                     }
                     solid = value.len();
                 }
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_writes_is_read() {
+    fn files_that_git_writes_are_parsed() {
         let text = "[submodule \"lib/x\"]\n\tpath = lib/x\n\turl = ../x.git\n\
                     [submodule \"a \\\"b\\\\\"]\n\tpath = \"a \\\"b\\\\\"\n\turl = https://git.test/b\n\tupdate = none\n";
         let mut second = module("a \"b\\", "a \"b\\", "https://git.test/b");
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_told_with_its_line() {
+    fn errors_name_their_line() {
         for (text, line) in [
             ("[submodule \"x\n\"]", 2),
             ("[submodule \"x\"", 1),

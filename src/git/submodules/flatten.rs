@@ -1,7 +1,8 @@
-//! The tree that a commit with submodules is published as: their files in place of their empty folders.
+//! Flattens a commit's submodules: builds the tree in which the files of each submodule replace its empty folder.
 //!
-//! Trees are made of trees, so this takes a few new objects for each submodule and no copy of anything; a folder without
-//! submodules is the same object as before. It is the store's side only: what is missing is told, and fetched by others.
+//! A tree refers to other trees, so this takes a few new objects for each submodule and copies nothing; a folder
+//! without submodules stays the same object. It works on the store only: it returns the missing commits, and
+//! `submodules::fetch` fetches them.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -19,29 +20,29 @@ use crate::remote_url::RemoteUrl;
 use crate::submodules::{GRAFTS, Submodules, encode, lines};
 use crate::text::one_line;
 
-/// How many submodules a commit may have in all, and how deep they may be in each other.
-const MOST: usize = 1000;
-const DEEPEST: usize = 16;
-/// How deep folders may be; what is deeper cannot be published anyway.
+/// The most submodules of a commit, and their deepest nesting.
+const MOST_SUBMODULES: usize = 1000;
+const DEEPEST_NESTING: usize = 16;
+/// The deepest nesting of folders. Deeper ones cannot be published anyway.
 const DEEPEST_FOLDER: usize = 256;
 const LONGEST_PATH: usize = 200;
 
-/// A submodule's commit that the store does not have.
+/// A submodule's commit that the store lacks.
 #[derive(Clone, Debug)]
-pub(crate) struct Needed {
+pub(crate) struct MissingSubmodule {
     pub path: String,
     pub url: RemoteUrl,
     pub commit: Oid,
 }
 
 pub(crate) enum Flattened {
-    /// What a person should know about it.
+    /// The remarks for the log and the record.
     Done(Vec<String>),
-    Missing(Vec<Needed>),
+    Missing(Vec<MissingSubmodule>),
 }
 
-/// Makes the graft of a commit and lets go of those that nothing kept needs any more. `keep` are commits besides those that
-/// the store keeps by itself.
+/// Writes the flattened tree of a commit, and drops those that no kept commit needs any more. `keep` are commits
+/// besides those of the tracked refs.
 pub(crate) fn flatten(
     store: &Repository,
     options: &RemoteOptions,
@@ -64,9 +65,9 @@ pub(crate) fn flatten(
     let known = kept.iter().filter(|kept| **kept != commit).find_map(|kept| known(store, mode, *kept, &tree));
     let mut walk = Walk::new(store, options, known.as_ref())?;
     let modules = walk.modules(&tree, b"")?;
-    let place = Place { url, modules: &modules, level: 0 };
+    let repository = RepositoryLevel { url, modules: &modules, level: 0 };
     let twin = known.as_ref().map(|known| (known.plain, known.grafted));
-    let root = walk.folder(&place, &tree, Vec::new(), Vec::new(), 0, twin)?;
+    let root = walk.folder(&repository, &tree, Vec::new(), Vec::new(), 0, twin)?;
     if !walk.missing.is_empty() {
         return Ok(Flattened::Missing(walk.missing));
     }
@@ -88,44 +89,48 @@ pub(crate) fn flatten(
     Ok(Flattened::Done(walk.notes))
 }
 
-/// The notes of a commit that came just now, if there is no more to it: no submodule is listed, and none was before.
-pub(crate) fn nothing_to_do(store: &Repository, options: &RemoteOptions, commit: Oid) -> Option<Vec<String>> {
+/// Returns the remarks about a commit that was just fetched, if it and its predecessors have no submodules.
+pub(crate) fn notes_without_submodules(
+    store: &Repository,
+    options: &RemoteOptions,
+    commit: Oid,
+) -> Option<Vec<String>> {
     options.submodules.graft(commit)?;
     let tree = commit::tree(store, commit).ok()?;
     if listing(&tree).is_some() || !refs::list(store, GRAFTS).ok()?.is_empty() {
         return None;
     }
-    // Whatever is wrong is found again, and told, by who asks for the graft.
+    // Any error occurs again, and is reported, when the flattened tree is requested.
     match flatten(store, options, commit, &[]).ok()? {
         Flattened::Done(notes) => Some(notes),
         Flattened::Missing(_) => None,
     }
 }
 
-/// A commit whose graft is known, so that only what differs from it has to be walked.
-struct Known {
+/// A commit whose flattened tree is known, so that only the differences have to be visited.
+struct KnownCommit {
     plain: Oid,
     grafted: Oid,
     used: Vec<FlattenedSubmodule>,
 }
 
-/// `None` if it is no help: not grafted itself, or by another `.gitmodules`.
-fn known(store: &Repository, mode: Submodules, commit: Oid, tree: &Tree<'_>) -> Option<Known> {
+/// Returns `None` if the commit is no help: it has no flattened tree, or another `.gitmodules`.
+fn known(store: &Repository, mode: Submodules, commit: Oid, tree: &Tree<'_>) -> Option<KnownCommit> {
     let before = commit::tree(store, commit).ok()?;
     let listed = listing(&before);
     if listed != listing(tree) {
         return None;
     }
     if listed.is_none() {
-        return Some(Known { plain: before.id(), grafted: before.id(), used: Vec::new() });
+        return Some(KnownCommit { plain: before.id(), grafted: before.id(), used: Vec::new() });
     }
     let graft = store.refname_to_id(&mode.graft(commit)?).ok()?;
     let graft = store.find_commit(graft).ok()?;
     let used = lines(graft.message().ok()?).filter_map(FlattenedSubmodule::from_line).collect();
-    Some(Known { plain: before.id(), grafted: graft.tree_id(), used })
+    Some(KnownCommit { plain: before.id(), grafted: graft.tree_id(), used })
 }
 
-/// What `.gitmodules` of a tree is, if there is one.
+/// Returns the hash of a tree's `.gitmodules`, if it has one.
 fn listing(tree: &Tree<'_>) -> Option<Oid> {
     tree.get_name(".gitmodules").map(|entry| entry.id())
 }
@@ -148,8 +153,8 @@ fn write(
             commits.push(*commit);
         }
     }
-    // Before anything walks from the graft to what its submodules' commits descend from, which is not here, or shall not
-    // be kept. An older commit of our own repository may be one whose history is wanted.
+    // The boundary has to be set before anything walks from the flattened commit to ancestors of the submodules'
+    // commits, which are missing or shall not be kept. An older commit of the main repository keeps its history.
     let is_ours = |commit: &Oid| used.iter().any(|used| used.commit == *commit && used.address == ours);
     let (ours, theirs): (Vec<Oid>, Vec<Oid>) = commits.iter().partition(|commit| is_ours(commit));
     let lacks_parent = |id: &Oid| {
@@ -159,19 +164,19 @@ fn write(
     let ours = ours.into_iter().filter(lacks_parent);
     shallow::end_at(store, &theirs.into_iter().chain(ours).collect::<Vec<_>>())?;
     let graft = (|| {
-        // Not through libgit2, which would have to parse each parent.
+        // libgit2's own function would have to parse each parent.
         let parents: Vec<String> = commits.iter().map(|id| format!("parent {id}\n")).collect();
-        let nobody = "pushsync <pushsync> 0 +0000";
-        let text = format!("tree {root}\n{}author {nobody}\ncommitter {nobody}\n\n{message}", parents.concat());
+        let identity = "pushsync <pushsync> 0 +0000";
+        let text = format!("tree {root}\n{}author {identity}\ncommitter {identity}\n\n{message}", parents.concat());
         store.odb()?.write(ObjectType::Commit, text.as_bytes())
     })();
     refs::write(store, name, graft.map_err(in_store)?)
 }
 
-/// One repository on the way down: the main one, or a submodule.
-struct Place<'a> {
+/// One repository of the walk: the main one, or a submodule.
+struct RepositoryLevel<'a> {
     url: &'a RemoteUrl,
-    /// By path.
+    /// The submodules by path.
     modules: &'a HashMap<Vec<u8>, Module>,
     level: usize,
 }
@@ -180,22 +185,22 @@ struct Walk<'a> {
     store: &'a Repository,
     options: &'a RemoteOptions,
     known: &'a [FlattenedSubmodule],
-    /// Commits that were found whole before.
+    /// Commits that were found complete before.
     whole: HashSet<Oid>,
-    /// Commits that were looked for in this walk.
+    /// The result for commits that were checked in this walk.
     looked: HashMap<Oid, bool>,
-    /// What a commit at an address became, and the submodules in it; so that what is there twice is walked once.
+    /// The tree for a commit at an address, and the submodules in it, so that a repeated submodule is visited once.
     done: HashMap<(String, Oid), (Oid, Vec<FlattenedSubmodule>)>,
-    /// Folders without a submodule anywhere in them.
+    /// Folders without a submodule at any depth.
     plain: HashSet<Oid>,
     lines: Vec<FlattenedSubmodule>,
-    missing: Vec<Needed>,
+    missing: Vec<MissingSubmodule>,
     notes: Vec<String>,
     links: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(store: &'a Repository, options: &'a RemoteOptions, known: Option<&'a Known>) -> Result<Self, Error> {
+    fn new(store: &'a Repository, options: &'a RemoteOptions, known: Option<&'a KnownCommit>) -> Result<Self, Error> {
         Ok(Self {
             store,
             options,
@@ -211,11 +216,11 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What a folder becomes. `inner` is its path in its repository, `path` that in the published tree, and `twin` the same
-    /// folder of a commit whose graft is known: before and after.
+    /// Returns the flattened tree of a folder. `inner` is its path in its repository, `path` that in the published
+    /// tree, and `twin` the same folder of a known commit: before and after flattening.
     fn folder(
         &mut self,
-        place: &Place<'_>,
+        repository: &RepositoryLevel<'_>,
         tree: &Tree<'_>,
         inner: Vec<u8>,
         path: Vec<u8>,
@@ -248,18 +253,18 @@ impl<'a> Walk<'a> {
                         Some((before.get_name_bytes(name)?.id(), after.get_name_bytes(name)?.id()))
                     });
                     match twin {
-                        // Not even read: a push must not cost what it does not change.
+                        // An unchanged folder is not read: a push must not cost what it does not change.
                         Some((before, after)) if before == entry.id() => {
                             self.carry_over(&path)?;
                             after
                         }
                         _ => {
                             let inside = self.store.find_tree(entry.id()).map_err(|error| self.damaged(&error))?;
-                            self.folder(place, &inside, inner, path.clone(), depth + 1, twin)?
+                            self.folder(repository, &inside, inner, path.clone(), depth + 1, twin)?
                         }
                     }
                 }
-                Some(ObjectType::Commit) => match self.link(place, entry.id(), &inner, &path, depth + 1)? {
+                Some(ObjectType::Commit) => match self.link(repository, entry.id(), &inner, &path, depth + 1)? {
                     Some(tree) => tree,
                     None => continue,
                 },
@@ -277,6 +282,7 @@ impl<'a> Walk<'a> {
                     .map_err(|_| refused(&path, "its folder has a name that git does not allow"))?;
             }
         }
+        // Remembered by its hash, since the same folder may occur in many places.
         if self.links == links_before {
             self.plain.insert(tree.id());
         }
@@ -286,17 +292,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The tree for a submodule; `None` if its folder stays empty, or if that cannot be told before more was fetched.
+    /// Returns the tree for a submodule; `None` if its folder stays empty, or if its commit has to be fetched first.
     fn link(
         &mut self,
-        place: &Place<'_>,
+        repository: &RepositoryLevel<'_>,
         commit: Oid,
         inner: &[u8],
         path: &[u8],
         depth: usize,
     ) -> Result<Option<Oid>, Error> {
         self.count(1, path)?;
-        let Some(module) = place.modules.get(inner) else {
+        let Some(module) = repository.modules.get(inner) else {
             let path = shown(path);
             self.notes.push(format!("`{path}` is a submodule without an entry in .gitmodules: its folder stays empty"));
             return Ok(None);
@@ -304,16 +310,19 @@ impl<'a> Walk<'a> {
         if module.has_odd_name() {
             return Err(refused(path, "its name in .gitmodules is none that git accepts"));
         }
+        // `update = !command` would make git run a program.
         match module.update.as_slice() {
             b"none" => return Ok(None),
             b"" | b"checkout" | b"rebase" | b"merge" => {}
             _ => return Err(refused(path, "`update` in .gitmodules is none of checkout, rebase, merge and none")),
         }
-        if place.level >= DEEPEST {
+        // A repository may contain itself.
+        if repository.level >= DEEPEST_NESTING {
             return Err(refused(path, "submodules are nested more than 16 deep"));
         }
-        let url =
-            url::resolve(&module.url, place.url, &self.options.url, |text| self.options.rewrite(text).into_owned());
+        let url = url::resolve(&module.url, repository.url, &self.options.url, |text| {
+            self.options.rewrite(text).into_owned()
+        });
         let url = url.map_err(|why| refused(path, &why))?;
         let key = (url.bare().to_owned(), commit);
         let prefix = encode(path);
@@ -330,7 +339,7 @@ impl<'a> Walk<'a> {
         let address = address_id(&url)?;
         if !self.is_whole(commit, address)? {
             if !self.missing.iter().any(|needed| needed.commit == commit && needed.url.bare() == url.bare()) {
-                self.missing.push(Needed { path: shown(path), url, commit });
+                self.missing.push(MissingSubmodule { path: shown(path), url, commit });
             }
             return Ok(None);
         }
@@ -340,8 +349,8 @@ impl<'a> Walk<'a> {
         let tree = tree.map_err(|error| self.damaged(&error))?;
         let becomes = if self.options.submodules == Submodules::Recursive {
             let modules = self.modules(&tree, path)?;
-            let place = Place { url: &url, modules: &modules, level: place.level + 1 };
-            self.folder(&place, &tree, Vec::new(), path.to_vec(), depth, None)?
+            let repository = RepositoryLevel { url: &url, modules: &modules, level: repository.level + 1 };
+            self.folder(&repository, &tree, Vec::new(), path.to_vec(), depth, None)?
         } else {
             tree.id()
         };
@@ -353,7 +362,7 @@ impl<'a> Walk<'a> {
         Ok(Some(becomes))
     }
 
-    /// The submodules in a folder that did not change.
+    /// Adds the submodules of an unchanged folder.
     fn carry_over(&mut self, path: &[u8]) -> Result<(), Error> {
         let known = self.known;
         let below = if path.is_empty() { String::new() } else { format!("{}/", encode(path)) };
@@ -365,7 +374,7 @@ impl<'a> Walk<'a> {
 
     fn count(&mut self, more: usize, path: &[u8]) -> Result<(), Error> {
         self.links += more;
-        if self.links > MOST {
+        if self.links > MOST_SUBMODULES {
             return Err(refused(path, "there are more than 1,000 submodules in all"));
         }
         Ok(())
@@ -385,7 +394,7 @@ impl<'a> Walk<'a> {
         Ok(whole)
     }
 
-    /// What `.gitmodules` of a tree says, by path.
+    /// Parses `.gitmodules` of a tree into submodules by path.
     fn modules(&self, tree: &Tree<'_>, path: &[u8]) -> Result<HashMap<Vec<u8>, Module>, Error> {
         let file = join(path, b".gitmodules");
         let Some(entry) = tree.get_name(".gitmodules") else { return Ok(HashMap::new()) };

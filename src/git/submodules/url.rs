@@ -1,22 +1,19 @@
-//! Where a submodule is fetched from: its address in `.gitmodules`, seen from its parent's, or why it is refused.
+//! Resolves the address of a submodule in `.gitmodules` relative to its parent's, or refuses it.
 //!
-//! Pure. What stands there was written by whoever may push, so it may name another server, but never a program, a file of
-//! this machine (unless the parent is one), or anything that some program might take for an option.
+//! Pure. The address is hostile input. It may name another server, but no program, no file of this machine (unless the
+//! parent is one), and nothing that a program might take for an option.
 
 use crate::git::http::origin::same_origin;
 use crate::remote_url::{RemoteUrl, Transport};
 
-/// Why an address is refused.
-pub(crate) type Refusal = String;
-
-/// The address that `text` means in a repository at `parent`. `main` is the repository that `--repo` names, and `rewrite` the
-/// operator's `insteadOf`.
+/// Resolves `text` in a repository at `parent`. `main` is the repository of `--repo`, and `rewrite` the operator's
+/// `insteadOf`.
 pub(crate) fn resolve(
     text: &[u8],
     parent: &RemoteUrl,
     main: &RemoteUrl,
     rewrite: impl Fn(&str) -> String,
-) -> Result<RemoteUrl, Refusal> {
+) -> Result<RemoteUrl, String> {
     let text = std::str::from_utf8(text).map_err(|_| "its address is not UTF-8")?;
     if text.is_empty() {
         return Err("it has no url in .gitmodules".to_owned());
@@ -24,6 +21,7 @@ pub(crate) fn resolve(
     harmless(text)?;
     let relative = text.starts_with("./") || text.starts_with("../");
     let address = if relative { join(parent.bare(), text)? } else { text.to_owned() };
+    // Joining may have changed the beginning of the address.
     harmless(&address)?;
     let url = RemoteUrl::parse(&rewrite(&address)).map_err(|wrong| format!("its address is none: {wrong}"))?;
     if url.transport() == Transport::Local {
@@ -43,19 +41,20 @@ pub(crate) fn resolve(
     Ok(if shares_login(&url, parent) { url.with_login_of(parent) } else { url })
 }
 
-/// What the address of the parent holds itself (`https://user:password@…`) counts for its whole server, as with git.
+/// Returns true if the login in the parent's address (`https://user:password@…`) counts for this address: as with git,
+/// it counts for its whole server.
 fn shares_login(url: &RemoteUrl, parent: &RemoteUrl) -> bool {
     let over_http = |url: &RemoteUrl| matches!(url.transport(), Transport::Http | Transport::Https);
-    let names_nobody = url.user().is_none() && url.password().is_none();
+    let has_no_login = url.user().is_none() && url.password().is_none();
     over_http(url)
         && over_http(parent)
-        && names_nobody
+        && has_no_login
         && parent.password().is_some()
         && same_origin(parent.bare(), url.bare())
 }
 
-/// What git refuses or would hand to a helper program, whatever else it means.
-fn harmless(text: &str) -> Result<(), Refusal> {
+/// Refuses addresses that git refuses, or would hand to a helper program.
+fn harmless(text: &str) -> Result<(), String> {
     if text.starts_with('-') {
         return Err("its address begins with `-`, as an option does".to_owned());
     }
@@ -63,6 +62,7 @@ fn harmless(text: &str) -> Result<(), Refusal> {
         return Err("its address contains a control character".to_owned());
     }
     let lower = text.to_ascii_lowercase();
+    // git refuses these: a credential helper would take them for line breaks.
     if ["%0a", "%0d", "%00"].iter().any(|encoded| lower.contains(encoded)) {
         return Err("its address contains an encoded control character".to_owned());
     }
@@ -73,8 +73,9 @@ fn harmless(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Git's rule for `./` and `../` ("git submodule add"): each `../` takes one part off the parent's address.
-fn join(parent: &str, text: &str) -> Result<String, Refusal> {
+/// Joins relative addresses by git's rule for `./` and `../` ("git submodule add"): each `../` removes one part of the
+/// parent's address.
+fn join(parent: &str, text: &str) -> Result<String, String> {
     let mut base = parent.strip_suffix('/').unwrap_or(parent).to_owned();
     let mut rest = text;
     let mut separator = '/';
@@ -95,7 +96,7 @@ fn join(parent: &str, text: &str) -> Result<String, Refusal> {
             break;
         }
     }
-    // What is left of `https://host` after that is no address of the parent's server any more.
+    // What remains of `https://host` then would no longer be on the parent's server.
     if parent.contains("://") && base.find("://").is_none_or(|at| base.len() <= at + "://".len()) {
         return Err("its address has more `../` than its parent's has parts".to_owned());
     }
@@ -109,14 +110,14 @@ mod tests {
 
     use super::*;
 
-    fn resolved(parent: &str, text: &str) -> Result<String, Refusal> {
+    fn resolved(parent: &str, text: &str) -> Result<String, String> {
         let parent = RemoteUrl::parse(parent).unwrap();
         resolve(text.as_bytes(), &parent, &parent, str::to_owned).map(|url| url.to_string())
     }
 
     #[test]
     fn relative_addresses_are_gits() {
-        // Each is what `git submodule init` (2.47) wrote.
+        // Expected values are those of `git submodule init` (2.47).
         for (parent, text, expected) in [
             ("https://git.test/acme/site.git", "../lib.git", "https://git.test/acme/lib.git"),
             ("https://git.test/acme/site.git/", "../../x/lib", "https://git.test/x/lib"),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_rewrites_is_judged_as_rewritten() {
+    fn rewritten_addresses_are_checked_after_the_rewrite() {
         let parent = RemoteUrl::parse("https://git.test/site").unwrap();
         let to = |prefix: &'static str| move |text: &str| text.replace("https://git.test", prefix);
         let mirror = resolve(b"../lib", &parent, &parent, to("https://mirror.test")).unwrap();

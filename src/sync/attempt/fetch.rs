@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::Phase;
 use crate::error::SyncError;
-use crate::git::{Early, Fetched, Want};
+use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::sync::queue::is_fast_forward;
 
 use super::Attempt;
@@ -18,14 +18,14 @@ impl Attempt<'_> {
             self.enter(Phase::Fetch);
         }
         let mut when = "";
-        let fetched = match std::mem::replace(&mut self.early, Early::Nothing) {
-            Early::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
+        let fetched = match std::mem::replace(&mut self.early, SpeculativeFetch::Nothing) {
+            SpeculativeFetch::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
                 when = ", while the remote was looked at";
                 fetched
             }
             early => {
                 let started = Instant::now();
-                let from = self.fast_forward_from(&want).filter(|_| early != Early::TooMuch);
+                let from = self.fast_forward_from(&want).filter(|_| early != SpeculativeFetch::TooLarge);
                 let fetched = self.fetch_with_room(want, from).await;
                 self.add_fetch_time(started);
                 fetched?

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Phase, TriggerKind};
 use crate::error::SyncError;
-use crate::git::{Ahead, Early, Look};
+use crate::git::{ExpectedCommit, RemoteHead, SpeculativeFetch};
 use crate::sync::board::Followed;
 use crate::sync::chase::{self, Heard};
 use crate::sync::queue::{is_expected, is_fast_forward};
@@ -17,7 +17,7 @@ use crate::sync::queue::{is_expected, is_fast_forward};
 use super::Attempt;
 
 impl Attempt<'_> {
-    pub(super) async fn look(&mut self) -> Result<Look, SyncError> {
+    pub(super) async fn look(&mut self) -> Result<RemoteHead, SyncError> {
         let started = Instant::now();
         self.looked_at = Some(started);
         self.phase = Phase::Look;
@@ -25,8 +25,8 @@ impl Attempt<'_> {
         let engine = &self.tools.engine;
         let looked = async {
             match ahead {
-                Some(ahead) => engine.look_ahead(ahead, self.tools.expect_push(self.deadline)).await,
-                None => Ok((engine.look().await?, Early::Nothing)),
+                Some(ahead) => Box::pin(engine.resolve_and_fetch(ahead, self.tools.expect_push(self.deadline))).await,
+                None => Ok((engine.ls_remote().await?, SpeculativeFetch::Nothing)),
             }
         };
         let looked = self.tools.ask_git(Phase::Look, self.deadline, looked).await;
@@ -35,18 +35,18 @@ impl Attempt<'_> {
         self.early = early;
         let followed = Followed { full_ref: look.full_ref.clone(), hash: look.full_ref.is_none() };
         self.tools.board.set_followed(followed);
-        self.tools.board.set_moved_to(self.tools.engine.moved_to());
+        self.tools.board.set_moved_to(self.tools.engine.redirected_to());
         self.saw(look.commit);
         Ok(look)
     }
 
     /// What the look is expected to find: news that leads on from what is published. A replay, or a push from anywhere else,
     /// is worth a look and no more.
-    fn ahead(&mut self) -> Option<Ahead> {
+    fn ahead(&mut self) -> Option<ExpectedCommit> {
         let (commit, old) = (self.news.take()?, self.live()?);
         let announced = &self.request.announced;
         let from = is_fast_forward(announced, old, commit).then_some(old);
-        is_expected(announced, old, commit).then_some(Ahead { commit, from })
+        is_expected(announced, old, commit).then_some(ExpectedCommit { commit, from })
     }
 
     /// Notes what the remote has under our ref.
@@ -56,7 +56,7 @@ impl Attempt<'_> {
     }
 
     /// A poll found a new commit: says why no webhook led to it, if one should have.
-    pub(super) fn judge_webhook(&mut self, look: &Look) {
+    pub(super) fn judge_webhook(&mut self, look: &RemoteHead) {
         let webhooks = self.tools.board.read(|snapshot| snapshot.webhook.enabled);
         // Forges announce branches and tags only: not `refs/pull/…`, for instance.
         let announceable = |name: &String| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
@@ -86,7 +86,7 @@ impl Attempt<'_> {
 
     /// Looks again while a webhook has announced what the remote does not show yet, and there is nothing else to do.
     /// `None`: there is.
-    pub(super) async fn look_until_announced(&mut self) -> Result<Option<Look>, SyncError> {
+    pub(super) async fn look_until_announced(&mut self) -> Result<Option<RemoteHead>, SyncError> {
         let mut look = self.look().await?;
         let mut pause = chase::FIRST;
         let mut next = Instant::now() + pause;
@@ -120,7 +120,7 @@ impl Attempt<'_> {
         Ok(Some(look))
     }
 
-    fn still_to_come(&self, look: &Look) -> bool {
+    fn still_to_come(&self, look: &RemoteHead) -> bool {
         self.heard().still_to_come(look.commit, Instant::now()).is_some()
     }
 

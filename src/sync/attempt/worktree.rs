@@ -30,7 +30,7 @@ impl Attempt<'_> {
     /// Gives the history of what is published the configured depth. What goes wrong is no failure of the sync.
     pub(super) async fn fit_depth(&mut self, live: Want) {
         let started = Instant::now();
-        let Some(more) = self.tools.engine.fit(live, self.deadline).await else { return };
+        let Some(more) = self.tools.engine.adjust_depth(live, self.deadline).await else { return };
         self.add_fetch_time(started);
         let Fetched { commit, bytes, objects } = more;
         self.story.info(format!("fetched more of the history for --depth: {objects} objects, {bytes} bytes"));

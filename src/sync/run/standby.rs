@@ -122,7 +122,7 @@ impl SyncLoop {
 
     /// The commit that the remote has under our ref.
     async fn wanted(&self) -> Option<Oid> {
-        match self.tools.engine.look().await {
+        match self.tools.engine.ls_remote().await {
             Ok(look) => Some(look.commit),
             Err(error) => {
                 tracing::warn!("the wanted commit is not known: {error}");

@@ -1,7 +1,8 @@
-//! Puts a new pack in the place of the old ones, so that a process that is killed in between leaves a whole store.
+//! Replaces the old packs with the new one, so that a killed process leaves a complete store.
 //!
-//! The new pack first, then the old indexes are renamed: what they list is out of sight, but nothing is lost. If all that
-//! the refs name is still there, the old packs go. If not, or if the process dies before, they are taken back.
+//! First the new pack is moved in. Then the indexes of the old packs are renamed: git no longer sees these packs, but
+//! they can be restored. If everything that the refs need is still there, the old packs are removed. If not, or if the
+//! process dies before, they are restored.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -19,33 +20,38 @@ use crate::git::store::compact::pack_files;
 use crate::git::store::compact::pack_files::{Pack, file, pack_folder, remove_pack};
 use crate::git::store::compact::plan::Plan;
 use crate::git::store::compact::temporary::TemporaryStore;
-use crate::git::store::compact::write::{Written, listed};
+use crate::git::store::compact::write::{NewPack, listed};
 use crate::git::store::{completeness, refs, repository, shallow};
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
+    /// The number of packs before.
     pub packs_before: usize,
+    /// The number of packs now.
     pub packs_after: usize,
-    /// Bytes of the packs.
+    /// Bytes of the packs with their indexes.
     pub bytes_before: u64,
+    /// The same now.
     pub bytes_after: u64,
-    /// What the whole store takes on the volume now.
+    /// Bytes that the whole store takes on the volume now.
     pub store_bytes: u64,
-    /// True if what is not kept was dropped.
+    /// True if unreachable objects were dropped.
     pub full: bool,
+    /// The time for all three steps.
     pub took: Duration,
 }
 
 /// The suffix of an index whose pack is out of use, but not removed yet.
 pub(crate) const ASIDE: &str = ".aside";
 
-/// Takes the new pack in, and removes what it replaces. On the git thread: no ref moves meanwhile.
-pub(crate) fn install(plan: &Plan, written: Written) -> Result<Compacted, Error> {
-    put_in_place(plan, &written)?;
-    drop(written);
+/// Moves the new pack in, and removes the packs that it replaces. It runs on the git thread, so no ref moves
+/// meanwhile.
+pub(crate) fn install(plan: &Plan, new_pack: NewPack) -> Result<Compacted, Error> {
+    replace_packs(plan, &new_pack)?;
+    drop(new_pack);
     let bytes = |packs: &[Pack]| packs.iter().map(|pack| pack.bytes).sum();
-    let before: Vec<Pack> = plan.chosen.iter().chain(&plan.others).cloned().collect();
+    let before: Vec<Pack> = plan.replaced.iter().chain(&plan.others).cloned().collect();
     let after = pack_files::packs(&plan.store).map_err(|error| Error::from_disk(&plan.store, &error))?;
     Ok(Compacted {
         packs_before: before.len(),
@@ -58,23 +64,23 @@ pub(crate) fn install(plan: &Plan, written: Written) -> Result<Compacted, Error>
     })
 }
 
-fn put_in_place(plan: &Plan, written: &Written) -> Result<(), Error> {
+fn replace_packs(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
     let on_disk = |error: io::Error| Error::from_disk(&plan.store, &error);
     let same = fs::symlink_metadata(&plan.store).is_ok_and(|meta| (meta.dev(), meta.ino()) == plan.identity);
     if !same {
         return Err(Error::Compaction { source: Cause::new("the store was replaced meanwhile") });
     }
-    if plan.full && names_what_goes(plan, written)? {
-        return Err(used_meanwhile());
+    if plan.full && needs_dropped_commit(plan, new_pack)? {
+        return Err(in_use_error());
     }
-    take_in(plan, written).map_err(on_disk)?;
+    move_in(plan, new_pack).map_err(on_disk)?;
     let folder = pack_folder(&plan.store);
-    let new: OsString = written.stem.clone().into();
-    let old: Vec<&OsString> = plan.chosen.iter().map(|pack| &pack.stem).filter(|stem| **stem != new).collect();
+    let new: OsString = new_pack.stem.clone().into();
+    let old: Vec<&OsString> = plan.replaced.iter().map(|pack| &pack.stem).filter(|stem| **stem != new).collect();
     let hidden = hide(&folder, &old).map_err(on_disk);
-    let whole = hidden.and_then(|()| still_whole(plan, written));
+    let whole = hidden.and_then(|()| check_still_complete(plan, new_pack));
     if let Err(error) = whole {
-        // A rename that fails here is done by the next start.
+        // If a rename fails here, the next start of the process does it.
         let _ = restore(&plan.store);
         return Err(error);
     }
@@ -84,24 +90,25 @@ fn put_in_place(plan: &Plan, written: &Written) -> Result<(), Error> {
     }
     for path in &plan.loose {
         let _ = fs::remove_file(path);
-        // Fails while there is something in it.
+        // Fails while the folder has entries.
         let _ = path.parent().map(fs::remove_dir);
     }
     crate::flush::folder(&folder).map_err(on_disk)
 }
 
-fn take_in(plan: &Plan, written: &Written) -> io::Result<()> {
-    let (from, to) = (written.folder(), pack_folder(&plan.store));
-    let stem = written.stem.clone().into();
-    // Made by git in a partial clone: what is missing beside such a pack can be had from the remote.
-    if plan.chosen.iter().any(|pack| file(&to, &pack.stem, "promisor").exists()) {
+fn move_in(plan: &Plan, new_pack: &NewPack) -> io::Result<()> {
+    let (from, to) = (new_pack.folder(), pack_folder(&plan.store));
+    let stem = new_pack.stem.clone().into();
+    // Git writes this marker in a partial clone: objects that are missing beside such a pack can be fetched from the
+    // remote.
+    if plan.replaced.iter().any(|pack| file(&to, &pack.stem, "promisor").exists()) {
         fs::write(file(&to, &stem, "promisor"), "")?;
     }
-    // The index last: a pack is there when its index is.
+    // The index last: a pack is visible once its index is there.
     for ending in ["pack", "idx"] {
         fs::rename(file(&from, &stem, ending), file(&to, &stem, ending))?;
     }
-    // Made by git, and about packs and commits that are about to go.
+    // Files that git wrote about packs and commits which are about to be removed.
     for stale in [to.join("multi-pack-index"), plan.store.join("objects/info/commit-graph")] {
         match fs::remove_file(stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -119,25 +126,25 @@ fn hide(folder: &Path, stems: &[&OsString]) -> io::Result<()> {
     stems.iter().try_for_each(|stem| fs::rename(file(folder, stem, "idx"), aside(folder, stem)))
 }
 
-/// Did a ref go back, since the plan was made, to a commit that is about to be dropped? Known before anything is hidden:
-/// whoever made it go back may be building its tree right now.
-fn names_what_goes(plan: &Plan, written: &Written) -> Result<bool, Error> {
+/// Returns true if a ref has returned to a commit that is about to be dropped, since the plan was made. It is checked
+/// before any index is renamed, since the commit's tree may be being built right now.
+fn needs_dropped_commit(plan: &Plan, new_pack: &NewPack) -> Result<bool, Error> {
     let mut back = refs::tips(&repository::open(&plan.store)?)?;
-    back.retain(|root| !plan.roots.contains(root) && !written.commits.contains(root));
+    back.retain(|root| !plan.tips.contains(root) && !new_pack.commits.contains(root));
     if back.is_empty() {
         return Ok(false);
     }
-    let going = listed(plan, &plan.chosen)?;
+    let going = listed(plan, &plan.replaced)?;
     Ok(back.iter().any(|root| going.binary_search(root).is_ok()))
 }
 
-fn used_meanwhile() -> Error {
+fn in_use_error() -> Error {
     Error::Compaction { source: Cause::new("a fetch made use of what was about to be dropped") }
 }
 
-/// Are the commits that our refs name by now whole without the old packs? What they named at first is in the new one, as
-/// was checked; since then a fetch may have brought another, or found an old one in what was about to go.
-fn still_whole(plan: &Plan, written: &Written) -> Result<(), Error> {
+/// Fails unless the commits of the current refs are complete without the old packs. `write` checked those of the plan;
+/// since then a fetch may have brought another commit, or found an old one in a pack that is about to be removed.
+fn check_still_complete(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
     let repository = repository::open(&plan.store)?;
     let roots = refs::tips(&repository)?;
     if !plan.full {
@@ -145,10 +152,10 @@ fn still_whole(plan: &Plan, written: &Written) -> Result<(), Error> {
         return Ok(());
     }
     let shallow = shallow::boundary(&repository)?;
-    // One that was there before may lead further back by now. What is no commit leads nowhere.
-    for root in roots.iter().filter(|root| !plan.roots.contains(root) || written.commits.contains(root)) {
-        if !is_reachable(&repository, *root, plan, written, &shallow)? {
-            return Err(used_meanwhile());
+    // A ref of the plan may lead to more history by now. An object that is no commit leads nowhere.
+    for root in roots.iter().filter(|root| !plan.tips.contains(root) || new_pack.commits.contains(root)) {
+        if !is_reachable(&repository, *root, plan, new_pack, &shallow)? {
+            return Err(in_use_error());
         }
     }
     Ok(())
@@ -158,17 +165,17 @@ fn is_reachable(
     repository: &Repository,
     root: Oid,
     plan: &Plan,
-    written: &Written,
+    new_pack: &NewPack,
     shallow: &HashSet<Oid>,
 ) -> Result<bool, Error> {
-    // Otherwise what was an end of the history when the new pack was planned may be none any more: a ref that went back
-    // found its parents in the old packs, and they are not in the new one.
+    // Otherwise a shallow commit of the plan may have its parents by now: a ref that went back found them in the old
+    // packs, and they are not in the new one.
     let has_no_ends = plan.depth == 0 && plan.shallow.is_empty();
-    let known = written.commits.iter().next().copied();
+    let known = new_pack.commits.iter().next().copied();
     let mut seen = HashSet::new();
     let mut pending = vec![(root, known)];
     while let Some((id, known)) = pending.pop() {
-        let is_written = written.commits.contains(&id);
+        let is_written = new_pack.commits.contains(&id);
         if !seen.insert(id) || is_written && has_no_ends {
             continue;
         }
@@ -184,8 +191,8 @@ fn is_reachable(
     Ok(true)
 }
 
-/// What a killed process left of a compaction or a fetch: unfinished new packs go, hidden old ones come back. Only for the
-/// first use in a process, as nobody else makes packs then.
+/// Cleans up after a process that was killed during a compaction or a fetch: removes unfinished packs, and restores
+/// hidden ones. Only for the first use in a process, when no other pack is being written.
 pub(crate) fn restore_leftovers(store: &Path) {
     if let Ok(entries) = fs::read_dir(store) {
         for entry in entries.flatten() {
@@ -197,7 +204,7 @@ pub(crate) fn restore_leftovers(store: &Path) {
     let _ = restore(store).and_then(|()| remove_halves(&pack_folder(store)));
 }
 
-/// Shows the hidden packs again.
+/// Makes the hidden packs visible again.
 fn restore(store: &Path) -> io::Result<()> {
     for entry in fs::read_dir(pack_folder(store))? {
         let path = entry?.path();
@@ -208,14 +215,14 @@ fn restore(store: &Path) -> io::Result<()> {
         if index.with_extension("pack").exists() {
             fs::rename(&path, &index)?;
         } else {
-            // Its pack went, because the new one is whole.
+            // Its pack was removed because the new one is complete.
             fs::remove_file(&path)?;
         }
     }
     Ok(())
 }
 
-/// Removes packs without an index and indexes without a pack: nobody sees what they hold.
+/// Removes packs without an index and indexes without a pack, which are not visible.
 fn remove_halves(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,6 +1,6 @@
-//! The files of the store that a compaction deals with: packs, their indexes and loose objects.
+//! The files that a compaction deals with: packs, their indexes and loose objects.
 //!
-//! Reads and removes; what may go is decided elsewhere.
+//! It reads and removes files; other modules decide which.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
-/// What may lie beside a pack under its name (gitformat-pack, git-repack). The index goes first: without it the pack is
-/// not seen any more.
+/// The files of one pack, by their suffix (gitformat-pack, git-repack). The index is removed first: without it the
+/// pack is not visible.
 const COMPANIONS: [&str; 6] = ["idx", "pack", "rev", "bitmap", "mtimes", "promisor"];
 
 /// One pack with its index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pack {
-    /// `pack-…`, without an ending.
+    /// The file name without its suffix: `pack-…`.
     pub stem: OsString,
-    /// Of the pack and its index.
+    /// Bytes of the pack and its index.
     pub bytes: u64,
     pub objects: u64,
 }
@@ -35,7 +35,7 @@ pub(crate) fn file(folder: &Path, stem: &OsString, ending: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// Every pack that is ours to replace: one that somebody marked with `.keep` is not.
+/// Lists the packs that may be replaced. A `.keep` file protects a pack.
 pub(crate) fn packs(store: &Path) -> io::Result<Vec<Pack>> {
     let folder = pack_folder(store);
     let mut packs = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn packs(store: &Path) -> io::Result<Vec<Pack>> {
     Ok(packs)
 }
 
-/// The objects that an index lists (gitformat-pack, version 2), in the order of their hashes.
+/// Returns the objects in an index (gitformat-pack, version 2), in the order of their hashes.
 pub(crate) fn ids(index: &Path) -> io::Result<Vec<Oid>> {
     ids_of(index, false).map(|(_, ids)| ids)
 }
@@ -68,9 +68,10 @@ fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
     let size = file.metadata()?.len();
     let mut head = [0; HEADER.len() + FANOUT];
     file.read_exact(&mut head)?;
+    // The last entry of the fan-out table is the number of objects.
     let last = head.last_chunk().ok_or_else(wrong)?;
     let count = u32::from_be_bytes(*last) as usize;
-    // Believed only as far as the file goes.
+    // The count is trusted only as far as the file is long.
     if head[..HEADER.len()] != HEADER || (count as u64).saturating_mul(20) > size {
         return Err(wrong());
     }
@@ -87,7 +88,7 @@ fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
     Ok((count, ids))
 }
 
-/// The files of objects that are in no pack.
+/// Lists the files of loose objects.
 pub(crate) fn loose(store: &Path) -> io::Result<Vec<PathBuf>> {
     let hex = |name: &std::ffi::OsStr, length| {
         name.len() == length && name.as_encoded_bytes().iter().all(|byte| b"0123456789abcdef".contains(byte))
@@ -108,7 +109,7 @@ pub(crate) fn loose(store: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes a pack, the index first. The first failure is told; what is left of the pack is seen by nobody.
+/// Removes a pack, its index first. It stops at the first failure; the rest of the pack is not visible then.
 pub(crate) fn remove_pack(store: &Path, stem: &OsString) -> io::Result<()> {
     let folder = pack_folder(store);
     for ending in COMPANIONS {
@@ -120,7 +121,7 @@ pub(crate) fn remove_pack(store: &Path, stem: &OsString) -> io::Result<()> {
     Ok(())
 }
 
-/// What the store takes on the volume.
+/// Returns the bytes that the store takes on the volume.
 pub(crate) fn store_bytes(store: &Path) -> u64 {
     let mut bytes = 0;
     let mut pending = vec![store.to_owned()];

@@ -1,9 +1,10 @@
-//! Which packs are worth to be made one, and what of them is kept.
+//! Chooses the packs to combine, and the objects to keep.
 //!
-//! Sizes in a geometric row: a pack stays out of it while it is at least twice what all smaller ones have together. So a
-//! large history is not written anew for each push, and there are few packs. When the largest is caught up with, there
-//! may be as much garbage as there is content: then everything is written anew, and what is not kept is dropped. Small
-//! pushes come up to a small pack soon in bytes; it is let be until they do so in objects, too, since each object costs.
+//! Sizes form a geometric series: a pack is left alone while it is at least twice as large as all smaller ones
+//! together. So a large history is not rewritten for each push, and the number of packs stays small. Once the others
+//! reach the size of the largest, there may be as much garbage as content: then everything is rewritten, and
+//! unreachable objects are dropped. Small pushes soon reach the size of a small pack in bytes; it is left alone until they
+//! reach it in objects as well, since each object costs time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,56 +21,58 @@ use crate::git::store::compact::pack_files;
 use crate::git::store::compact::pack_files::Pack;
 use crate::git::store::{refs, repository, shallow};
 
-/// Fewer packs than this are looked up as quickly as one.
+/// Up to this number of packs lookups are as fast as in one.
 const MOST_PACKS: usize = 24;
-/// Packs beside the largest one are let be as long as they are no more than it, or than this.
+/// Packs beside the largest one are left alone while they are no larger than it in all, or than this.
 const MOST_REST: u64 = 8 * 1024 * 1024;
-/// The largest pack is not written anew for fewer objects than this part of its own.
+/// The largest pack is not rewritten while the others together have fewer than this fraction of its objects: one in 16.
 const WORTHY_PART: u64 = 16;
-/// What one pack is made of at most. libgit2 needs some hundred bytes of memory for each.
+/// The most objects for one pack. libgit2 needs some hundred bytes of memory for each.
 const MOST_OBJECTS: u64 = 1_000_000;
-/// Left on the volume for everybody else.
+/// Space on the volume that is left to other users.
 const MOST_NEEDED_BY_OTHERS: u64 = 16 * 1024 * 1024;
 
-/// How far one compaction goes.
+/// The extent of one compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// As far as it is worth it.
+    /// Only as far as the gain is worth the cost.
     Worthwhile,
-    /// Everything becomes one pack, and what is not kept is dropped.
+    /// All packs become one, and unreachable objects are dropped.
     Full,
 }
 
-/// What a compaction is to do. Made on the git thread, where no ref moves meanwhile.
+/// A planned compaction. It is made on the git thread, where no ref moves meanwhile.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub store: PathBuf,
-    /// The store's folder itself, so that another one in its place is noticed.
+    /// Device and inode of the store's folder, so that a replaced store is noticed.
     pub identity: (u64, u64),
-    /// What our refs name.
-    pub roots: HashSet<Oid>,
-    /// Other commits to keep, with as much of their history as there is of `depth`.
+    /// The targets of our refs.
+    pub tips: HashSet<Oid>,
+    /// Other commits to keep, with their history up to `depth`.
     pub keep: Vec<Oid>,
     pub depth: u32,
-    /// Where the history ends.
+    /// The shallow boundary.
     pub shallow: HashSet<Oid>,
-    /// The packs to be replaced; all others stay.
-    pub(crate) chosen: Vec<Pack>,
+    /// The packs to replace. All others stay.
+    pub(crate) replaced: Vec<Pack>,
     pub(crate) others: Vec<Pack>,
-    /// True if only what is kept is taken over. Then loose objects are, too.
+    /// True if only reachable objects are kept. Then loose objects are packed as well.
     pub full: bool,
     pub loose: Vec<PathBuf>,
-    /// What the new pack is counted by as it is written.
-    pub(super) allowance: Arc<Allowance>,
+    /// Counts the new pack while it is written.
+    pub(crate) allowance: Arc<Allowance>,
 }
 
-/// `None` if there is nothing to gain. `due`: there is garbage that the sizes do not show.
+/// Returns `None` if there is nothing to gain. `has_garbage`: there is garbage that the sizes do not show. `allowance`
+/// counts the new pack.
 pub(crate) fn plan(
     path: &Path,
     effort: Effort,
-    due: bool,
+    has_garbage: bool,
     keep: Vec<Oid>,
-    (depth, allowance): (u32, &Arc<Allowance>),
+    depth: u32,
+    allowance: Arc<Allowance>,
 ) -> Result<Option<Plan>, Error> {
     let on_disk = |error: std::io::Error| Error::from_disk(path, &error);
     let meta = match fs::symlink_metadata(path) {
@@ -79,24 +82,25 @@ pub(crate) fn plan(
     let packs = pack_files::packs(path).map_err(on_disk)?;
     let wanted = match effort {
         Effort::Full => true,
-        Effort::Worthwhile => due || is_worth_it(&packs),
+        Effort::Worthwhile => has_garbage || is_worth_it(&packs),
     };
     if !wanted {
         return Ok(None);
     }
     let repository = repository::open(path)?;
-    let roots = refs::tips(&repository)?;
-    if roots.is_empty() {
+    let tips = refs::tips(&repository)?;
+    // Nothing has been fetched yet.
+    if tips.is_empty() {
         return Ok(None);
     }
-    let everything = effort == Effort::Full || due;
-    let (chosen, others, full) = choose(packs, everything, largest_allowed());
+    let everything = effort == Effort::Full || has_garbage;
+    let (replaced, others, full) = choose(packs, everything, largest_allowed());
     let loose = if full { pack_files::loose(path).map_err(on_disk)? } else { Vec::new() };
-    if chosen.len() + loose.len() < 2 && !full {
+    if replaced.len() + loose.len() < 2 && !full {
         return Ok(None);
     }
-    let needed = chosen.iter().map(|pack| pack.bytes).sum();
-    // What is dropped is not written again: how much that is, a full compaction finds out as it writes.
+    let needed = replaced.iter().map(|pack| pack.bytes).sum();
+    // A full compaction does not write what it drops, and finds out how much that is only as it writes.
     if !full && allowance.left().is_some_and(|left| left < needed) {
         let source = Cause::new("a second copy of the packs would cross the volume's limit");
         return Err(Error::Compaction { source });
@@ -106,8 +110,7 @@ pub(crate) fn plan(
     }
     let shallow = shallow::boundary(&repository)?;
     let (store, identity) = (path.to_owned(), (meta.dev(), meta.ino()));
-    let allowance = Arc::clone(allowance);
-    Ok(Some(Plan { allowance, store, identity, roots, keep, depth, shallow, chosen, others, full, loose }))
+    Ok(Some(Plan { store, identity, tips, keep, depth, shallow, replaced, others, full, loose, allowance }))
 }
 
 fn is_worth_it(packs: &[Pack]) -> bool {
@@ -116,7 +119,7 @@ fn is_worth_it(packs: &[Pack]) -> bool {
     packs.len() > MOST_PACKS || rest > largest.max(MOST_REST)
 }
 
-/// Splits into those to be replaced and those that stay; true if the garbage is to be dropped.
+/// Splits the packs into those to replace and those that stay. Returns true if unreachable objects are to be dropped.
 fn choose(mut packs: Vec<Pack>, everything: bool, largest: u64) -> (Vec<Pack>, Vec<Pack>, bool) {
     packs.sort_by_key(|pack| std::cmp::Reverse(pack.bytes));
     let objects = |packs: &[Pack]| packs.iter().map(|pack| pack.objects).sum::<u64>();
@@ -129,28 +132,30 @@ fn choose(mut packs: Vec<Pack>, everything: bool, largest: u64) -> (Vec<Pack>, V
         }
     }
     let full = stay == 0;
-    // What is too large to be written anew is let be: most of it is the history of something large, which is kept anyway.
+    // Packs that are too large to rewrite stay. Most of their objects are history, which is kept anyway.
     while objects(&packs[stay..]) > MOST_OBJECTS || packs.get(stay).is_some_and(|pack| pack.bytes > largest) {
         stay += 1;
     }
-    let chosen = packs.split_off(stay);
-    (chosen, packs, full && stay == 0)
+    let replaced = packs.split_off(stay);
+    (replaced, packs, full && stay == 0)
 }
 
-/// True if a pack has so many more objects than all others together that writing it anew would cost more than they did.
+/// Returns true if a pack has so many more objects than all others together that rewriting it would cost more than they
+/// did.
 fn outweighs(largest: &Pack, others: &[Pack]) -> bool {
     let objects: u64 = others.iter().map(|pack| pack.objects).sum();
     let bytes: u64 = others.iter().map(|pack| pack.bytes).sum();
     largest.objects > objects.saturating_mul(WORTHY_PART) && bytes <= largest.bytes.max(MOST_REST)
 }
 
-/// Of what size a pack may be taken. libgit2 holds each file that it packs in memory, and a file may be nearly all of its
-/// pack: a container with a memory limit must not be ended for that. Garbage in what is let be stays.
+/// Returns the size up to which a pack may be rewritten. libgit2 holds each file that it packs in memory, and a file
+/// may be nearly all of its pack: a container with a memory limit must not be killed for that. Garbage in larger packs
+/// stays.
 fn largest_allowed() -> u64 {
     memory::limit().map_or(u64::MAX, |limit| limit / 4)
 }
 
-/// True if as much as the new pack may take is free. A file system that does not say is believed to have room.
+/// Returns true if there is room for the new pack. A file system that reports no sizes is assumed to have room.
 fn has_room(store: &Path, needed: u64) -> bool {
     let Ok(stat) = rustix::fs::statvfs(store) else { return true };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn few_small_packs_are_let_be() {
+    fn few_small_packs_are_left_alone() {
         assert!(!is_worth_it(&packs(&[1_000; MOST_PACKS])));
         assert!(is_worth_it(&packs(&[1_000; MOST_PACKS + 1])));
         assert!(!is_worth_it(&packs(&[90 << 20, 80 << 20])));
@@ -186,41 +191,41 @@ mod tests {
 
     #[test]
     fn a_large_pack_is_not_written_anew_for_small_ones() {
-        let (chosen, others, full) = choose(packs(&[10, 10, 100_000, 10]), false, u64::MAX);
-        assert_eq!((sizes(&chosen), sizes(&others), full), (vec![10, 10, 10], vec![100_000], false));
-        let (chosen, others, full) = choose(packs(&[10, 1_000, 100_000, 10]), false, u64::MAX);
-        // Two equal ones are no row, three sizes are.
-        assert_eq!((sizes(&chosen), sizes(&others), full), (vec![10, 10], vec![100_000, 1_000], false));
-        let (chosen, others, full) = choose(packs(&[60_000, 10, 100_000]), false, u64::MAX);
-        assert_eq!((chosen.len(), others.len(), full), (3, 0, true));
-        let (chosen, others, full) = choose(packs(&[10, 100_000]), true, u64::MAX);
-        assert_eq!((chosen.len(), others.len(), full), (2, 0, true));
+        let (replaced, others, full) = choose(packs(&[10, 10, 100_000, 10]), false, u64::MAX);
+        assert_eq!((sizes(&replaced), sizes(&others), full), (vec![10, 10, 10], vec![100_000], false));
+        let (replaced, others, full) = choose(packs(&[10, 1_000, 100_000, 10]), false, u64::MAX);
+        // Two equal packs are no series, three sizes are.
+        assert_eq!((sizes(&replaced), sizes(&others), full), (vec![10, 10], vec![100_000, 1_000], false));
+        let (replaced, others, full) = choose(packs(&[60_000, 10, 100_000]), false, u64::MAX);
+        assert_eq!((replaced.len(), others.len(), full), (3, 0, true));
+        let (replaced, others, full) = choose(packs(&[10, 100_000]), true, u64::MAX);
+        assert_eq!((replaced.len(), others.len(), full), (2, 0, true));
     }
 
     #[test]
-    fn many_objects_are_not_written_anew_for_a_few() {
+    fn many_objects_are_not_rewritten_for_a_few() {
         let pack = |stem: &str, bytes, objects| Pack { stem: stem.into(), bytes, objects };
         // 20,000 small files, and pushes that bring a large folder each.
         let pushes = |count: u64| {
             let pushed = (0..count).map(|number| pack(&format!("push-{number}"), 200_000, 4));
             [pack("first", 1_600_000, 20_300)].into_iter().chain(pushed).collect::<Vec<_>>()
         };
-        let (chosen, others, full) = choose(pushes(24), false, u64::MAX);
-        assert_eq!((chosen.len(), others.len(), full), (24, 1, false));
-        let (chosen, others, full) = choose(pushes(320), false, u64::MAX);
-        assert_eq!((chosen.len(), others.len(), full), (321, 0, true), "so much garbage goes, whatever it costs");
-        // With few objects in it the pack is written anew as soon as there may be as much garbage.
+        let (replaced, others, full) = choose(pushes(24), false, u64::MAX);
+        assert_eq!((replaced.len(), others.len(), full), (24, 1, false));
+        let (replaced, others, full) = choose(pushes(320), false, u64::MAX);
+        assert_eq!((replaced.len(), others.len(), full), (321, 0, true), "so much garbage goes, whatever it costs");
+        // A pack with few objects is rewritten as soon as there may be as much garbage.
         let few = [pack("first", 1_600_000, 300)].into_iter().chain(pushes(24).into_iter().skip(1)).collect();
         assert!(choose(few, false, u64::MAX).2);
     }
 
     #[test]
-    fn what_is_too_large_stays_and_then_nothing_is_dropped() {
-        let (chosen, others, full) = choose(packs(&[MOST_OBJECTS * 100 + 100, 500, 500]), true, u64::MAX);
-        assert_eq!((chosen.len(), others.len(), full), (2, 1, false));
+    fn large_packs_stay_and_then_nothing_is_dropped() {
+        let (replaced, others, full) = choose(packs(&[MOST_OBJECTS * 100 + 100, 500, 500]), true, u64::MAX);
+        assert_eq!((replaced.len(), others.len(), full), (2, 1, false));
     }
 
-    /// Pushes of one size for ever: how much is written in all, and how many packs there are at most.
+    /// Measures endless pushes of one size: the bytes written in all, and the most packs at once.
     #[test]
     fn the_work_grows_little_faster_than_what_is_pushed() {
         let mut row = packs(&[10_000_000]);
@@ -229,8 +234,8 @@ mod tests {
             row.extend(packs(&[100]));
             most = most.max(row.len());
             if is_worth_it(&row) {
-                let (chosen, mut others, _) = choose(row, false, u64::MAX);
-                let sum = sizes(&chosen).iter().sum();
+                let (replaced, mut others, _) = choose(row, false, u64::MAX);
+                let sum = sizes(&replaced).iter().sum();
                 written += sum;
                 others.extend(packs(&[sum]));
                 row = others;

@@ -1,6 +1,6 @@
-//! An empty repository in a folder of its own inside the store, where packs are made that are not in use yet.
+//! A temporary repository in a folder of the store, in which packs are written that are not in use yet.
 //!
-//! What a killed process leaves of it is removed by the next one. It must not know what the packs are for.
+//! The next process removes the folder of a killed one. It must not know what the packs are for.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,21 +11,21 @@ use git2::{Repository, RepositoryInitOptions};
 use crate::git::error::Error;
 use crate::git::store::compact::pack_files::{file, pack_folder, packs};
 
-/// libgit2 compares each object with ten others to store only what differs. That takes memory for all of them, so large
-/// ones are stored as they are. (`deltaCacheSize` is the limit of both: libgit2 reads the size from which an object is
-/// large out of the same key.)
+/// libgit2 compares each object with ten others to store differences, and holds all of them in memory. So large
+/// objects are stored as they are. (`deltaCacheSize` is both limits: libgit2 reads the size from which an object is
+/// large from the same key.)
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
                       [pack]\n\tdeltaCacheSize = 8m\n\twindowMemory = 32m\n";
 
 /// The name prefix of temporary folders in the store.
 const PREFIX: &str = "pushsync-compact-";
 
-/// The same where only some packs become one: each object is looked at again and again over the years, so it has to be
-/// cheap, and a later compaction of everything finds what is alike.
+/// The configuration where only some packs become one. Each of their objects is rewritten again and again over the years, so
+/// that has to be cheap; a later full compaction finds the similarities.
 const CONFIG_OF_PART: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
                               [pack]\n\tdeltaCacheSize = 256k\n\twindowMemory = 8m\n";
 
-/// Dropped, the folder goes.
+/// The temporary repository. Dropping it removes the folder.
 #[derive(Debug)]
 pub(crate) struct TemporaryStore(PathBuf);
 
@@ -53,12 +53,12 @@ impl TemporaryStore {
         &self.0
     }
 
-    /// Moves the packs that were made here into the store.
+    /// Moves the packs of this repository into the store.
     pub(crate) fn hand_over(&self, store: &Repository) -> Result<(), Error> {
         let on_disk = |error: std::io::Error| Error::from_disk(store.path(), &error);
         let (from, to) = (pack_folder(&self.0), pack_folder(store.path()));
         for pack in packs(&self.0).map_err(on_disk)? {
-            // The index last: a pack is there when its index is.
+            // The index last: a pack is visible once its index is there.
             for ending in ["pack", "idx"] {
                 fs::rename(file(&from, &pack.stem, ending), file(&to, &pack.stem, ending)).map_err(on_disk)?;
             }
@@ -73,7 +73,7 @@ impl TemporaryStore {
 
 impl Drop for TemporaryStore {
     fn drop(&mut self) {
-        // What cannot be removed now is a leftover for the next start.
+        // If that fails, the next start of the process removes the folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

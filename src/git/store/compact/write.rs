@@ -1,6 +1,6 @@
-//! The long part: one new pack, written and checked in a folder of its own beside the store's packs.
+//! The long step: writes and checks one new pack in a temporary folder.
 //!
-//! Nothing in the store changes here. It may be cancelled at any time, and runs at the lowest priority.
+//! Nothing in the store changes here. It can be cancelled at any time, and runs at the lowest priority.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,48 +16,50 @@ use crate::git::store::compact::plan::Plan;
 use crate::git::store::compact::temporary::TemporaryStore;
 use crate::worker::Cancel;
 
-/// A new pack that is not in the store yet. Dropped, its folder goes.
+/// A new pack that is not in the store yet. Dropping it removes its folder.
 #[derive(Debug)]
-pub(crate) struct Written {
-    workshop: TemporaryStore,
-    /// `pack-…`
+pub(crate) struct NewPack {
+    temporary: TemporaryStore,
+    /// The file name without its suffix: `pack-…`.
     pub stem: String,
-    /// The commits that are in it.
+    /// The commits in the pack.
     pub commits: HashSet<Oid>,
 }
 
-impl Written {
+impl NewPack {
     pub(crate) fn folder(&self) -> PathBuf {
-        pack_folder(self.workshop.path())
+        pack_folder(self.temporary.path())
     }
 }
 
-/// Writes the pack; `None` if there is nothing to be written.
-pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Error> {
+/// Writes the pack; `None` if it would be empty.
+pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<NewPack>, Error> {
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
     let on_disk = |error: std::io::Error| Error::from_disk(&plan.store, &error);
-    let workshop = TemporaryStore::make(&plan.store)?;
+    let temporary = TemporaryStore::make(&plan.store)?;
     if !plan.full {
-        workshop.spare_comparisons().map_err(on_disk)?;
+        temporary.spare_comparisons().map_err(on_disk)?;
     }
     let store = Repository::open_bare(&plan.store).map_err(in_store)?;
-    // A repository of its own, because the limits above are taken from the configuration of the one that packs.
-    let packer = workshop.open()?;
+    // A repository of its own, because the limits are read from the configuration of the one that packs.
+    let packer = temporary.open()?;
     let objects = plan.store.join("objects");
     let odb = packer.odb().map_err(in_store)?;
+    // The packer reads the objects of the store, and writes nothing there.
     odb.add_disk_alternate(&objects.to_string_lossy()).map_err(in_store)?;
     let mut pack = packer.packbuilder().map_err(in_store)?;
+    // A push needs the rest of the processor.
     pack.set_threads(1);
-    let told = cancel.clone();
-    pack.set_progress_callback(move |_, _, _| !told.is_cancelled()).map_err(in_store)?;
+    let cancelled = cancel.clone();
+    pack.set_progress_callback(move |_, _, _| !cancelled.is_cancelled()).map_err(in_store)?;
     let mut commits = HashSet::new();
     if plan.full {
         Walk { store: &store, pack: &mut pack, commits: &mut commits, cancel }.all(plan)?;
     } else {
         let elsewhere = listed(plan, &plan.others)?;
-        for id in listed(plan, &plan.chosen)? {
+        for id in listed(plan, &plan.replaced)? {
             if elsewhere.binary_search(&id).is_err() {
-                stop_if(cancel)?;
+                check_cancelled(cancel)?;
                 pack.insert_object(id, None).map_err(in_store)?;
             }
         }
@@ -65,22 +67,22 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Err
     if pack.object_count() == 0 {
         return Ok(None);
     }
-    let folder = pack_folder(workshop.path());
+    let folder = pack_folder(temporary.path());
     let mut indexer = Indexer::new(None, &folder, 0o444, false).map_err(in_store)?;
-    let (mut trouble, mut over_limit) = (None, None);
+    let (mut failure, mut over_limit) = (None, None);
     let packed = pack.foreach(|part| {
         over_limit = plan.allowance.take(part.len() as u64).err();
         if over_limit.is_none() {
-            trouble = indexer.write_all(part).err();
+            failure = indexer.write_all(part).err();
         }
-        trouble.is_none() && over_limit.is_none() && !cancel.is_cancelled()
+        failure.is_none() && over_limit.is_none() && !cancel.is_cancelled()
     });
-    stop_if(cancel)?;
+    check_cancelled(cancel)?;
     if let Some(exceeded) = over_limit {
         return Err(Error::Compaction { source: Cause::new(&exceeded.to_string()) });
     }
-    if let Some(trouble) = trouble {
-        return Err(on_disk(trouble));
+    if let Some(failure) = failure {
+        return Err(on_disk(failure));
     }
     packed.map_err(in_store)?;
     let stem = format!("pack-{}", indexer.commit().map_err(in_store)?);
@@ -88,12 +90,12 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<Written>, Err
         let path = file(&folder, &stem.clone().into(), ending);
         fs::File::open(path).and_then(|file| crate::flush::file(&file)).map_err(on_disk)?;
     }
-    let written = Written { workshop, stem, commits };
+    let written = NewPack { temporary, stem, commits };
     check(plan, &store, &written, cancel)?;
     Ok(Some(written))
 }
 
-/// The objects of some packs, sorted, each once.
+/// Returns the objects of some packs, sorted and without duplicates.
 pub(crate) fn listed(plan: &Plan, packs: &[Pack]) -> Result<Vec<Oid>, Error> {
     let folder = pack_folder(&plan.store);
     let mut all = Vec::new();
@@ -105,14 +107,13 @@ pub(crate) fn listed(plan: &Plan, packs: &[Pack]) -> Result<Vec<Oid>, Error> {
     Ok(all)
 }
 
-fn stop_if(cancel: &Cancel) -> Result<(), Error> {
+fn check_cancelled(cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_cancelled() { Err(Error::Internal { source: crate::worker::Lost::Deadline }) } else { Ok(()) }
 }
 
-/// Everything that the roots reach goes into the pack. The pack itself knows what it has already.
+/// Adds all objects that are reachable from the refs to the pack. The pack builder ignores duplicates.
 ///
-/// What is not there is passed over: whole by the rules of the store is another's question, and here nothing is made less
-/// whole than it was.
+/// Missing objects are skipped: `store::completeness` checks for them, and nothing becomes less complete here.
 struct Walk<'a, 'repo> {
     store: &'a Repository,
     pack: &'a mut PackBuilder<'repo>,
@@ -122,7 +123,7 @@ struct Walk<'a, 'repo> {
 
 impl Walk<'_, '_> {
     fn all(&mut self, plan: &Plan) -> Result<(), Error> {
-        let mut roots: Vec<Oid> = plan.roots.iter().copied().collect();
+        let mut roots: Vec<Oid> = plan.tips.iter().copied().collect();
         roots.sort_unstable();
         for root in roots {
             if let Some(commit) = self.peel(root)? {
@@ -136,7 +137,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// The commit behind a ref; a tag on the way is kept, and so is what is no commit.
+    /// Returns the commit behind a ref. Tags on the way are added, and so is an object that is no commit.
     fn peel(&mut self, mut id: Oid) -> Result<Option<Oid>, Error> {
         loop {
             // By its header: libgit2 does not parse each commit that git follows.
@@ -160,20 +161,20 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Level by level, so that `depth` is what git means by it.
+    /// Walks level by level, as git counts `depth`.
     fn history(&mut self, first: Oid, depth: u32, shallow: &HashSet<Oid>) -> Result<(), Error> {
         let mut level = vec![first];
         let mut seen = HashSet::from([first]);
         for _ in 0..depth {
             let mut next = Vec::new();
             for id in level {
-                stop_if(self.cancel)?;
+                check_cancelled(self.cancel)?;
                 let Ok(tree) = commit::tree_id(self.store, id) else { continue };
                 if self.commits.insert(id) {
                     self.insert(id, None)?;
                     self.tree(tree)?;
                 } else if depth == u32::MAX {
-                    // Another root came this way, and went on from here.
+                    // The walk from another ref came here, and continued.
                     continue;
                 }
                 if !shallow.contains(&id) {
@@ -195,10 +196,10 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         while let Some(id) = pending.pop() {
-            stop_if(self.cancel)?;
+            check_cancelled(self.cancel)?;
             let Ok(tree) = self.store.find_tree(id) else { continue };
             for entry in &tree {
-                // A submodule's commits are kept by refs of their own.
+                // Refs of their own keep the commits of submodules.
                 if entry.kind() == Some(ObjectType::Commit) {
                     continue;
                 }
@@ -211,7 +212,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// True if the object is there and was not in the pack. The name helps libgit2 to find what is alike.
+    /// Returns true if the object exists and was not in the pack yet. The name helps libgit2 to find similar objects.
     fn insert(&mut self, id: Oid, name: Option<&str>) -> Result<bool, Error> {
         let before = self.pack.object_count();
         match self.pack.insert_object(id, name) {
@@ -222,29 +223,29 @@ impl Walk<'_, '_> {
     }
 }
 
-/// The new pack by itself, without the old ones, must have all that is wanted of it. libgit2 has compared the hash of each
-/// object in it when it made the index; here each name in them is followed.
-fn check(plan: &Plan, store: &Repository, written: &Written, cancel: &Cancel) -> Result<(), Error> {
+/// Checks that the new pack by itself has everything that is to be kept. libgit2 compared the hash of each object when
+/// it wrote the index; here each reference in them is followed.
+fn check(plan: &Plan, store: &Repository, written: &NewPack, cancel: &Cancel) -> Result<(), Error> {
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
-    // Not the handle that packed: that one sees the store.
-    let alone = written.workshop.open()?;
+    // Not the handle that packed, which sees the objects of the store as well.
+    let alone = written.temporary.open()?;
     let odb = alone.odb().map_err(in_store)?;
     let before = store.odb().map_err(in_store)?;
     let index = file(&written.folder(), &written.stem.clone().into(), "idx");
     let inside = ids(&index).map_err(|error| Error::from_disk(&plan.store, &error))?;
     if !plan.full {
         let elsewhere = listed(plan, &plan.others)?;
-        let all = listed(plan, &plan.chosen)?;
+        let all = listed(plan, &plan.replaced)?;
         let there = |id: &Oid| inside.binary_search(id).is_ok() || elsewhere.binary_search(id).is_ok();
         return if all.iter().all(there) { Ok(()) } else { Err(incomplete()) };
     }
     let flags = OdbLookupFlags::NO_REFRESH;
     let there = |id: Oid| inside.binary_search(&id).is_ok() || !before.exists_ext(id, flags);
-    if !plan.roots.iter().chain(&plan.keep).chain(&written.commits).all(|id| there(*id)) {
+    if !plan.tips.iter().chain(&plan.keep).chain(&written.commits).all(|id| there(*id)) {
         return Err(incomplete());
     }
     for id in &inside {
-        stop_if(cancel)?;
+        check_cancelled(cancel)?;
         if !names_in(&odb, &alone, *id).map_err(in_store)?.into_iter().all(&there) {
             return Err(incomplete());
         }
@@ -252,7 +253,7 @@ fn check(plan: &Plan, store: &Repository, written: &Written, cancel: &Cancel) ->
     Ok(())
 }
 
-/// What an object needs to be whole. (Of the parents of a commit the walk has decided.)
+/// Returns the objects that an object refers to. (The walk has decided about the parents of a commit.)
 fn names_in(odb: &Odb<'_>, alone: &Repository, id: Oid) -> Result<Vec<Oid>, git2::Error> {
     Ok(match odb.read_header(id)?.1 {
         ObjectType::Tree => {
