@@ -8,6 +8,25 @@ use std::path::{Path, PathBuf};
 /// A module's path below `src`, such as `git::lfs::batch`.
 type Module = String;
 
+/// The layers of the git area, lowest first. A module belongs to the layer with its longest prefix.
+pub const GIT_LAYERS: &[&[&str]] = &[
+    &["git::error"],
+    &["git::deadline"],
+    &["git::protocol"],
+    &["git::http"],
+    &["git::libgit2"],
+    &["git::auth"],
+    &["git::store"],
+    &["git::remote"],
+    // Flattening works on the store; fetching submodules is a layer of its own below.
+    &["git::submodules::config", "git::submodules::url", "git::submodules::flatten"],
+    &["git::fetch"],
+    &["git::lfs"],
+    &["git::submodules::fetch"],
+    &["git::maintenance"],
+    &["git::engine"],
+];
+
 /// Which modules each module of an area imports.
 pub struct Imports {
     edges: BTreeMap<Module, BTreeSet<Module>>,
@@ -51,6 +70,29 @@ impl Imports {
             }
         }
         circles.into_iter().collect()
+    }
+
+    /// The imports that lead from a lower layer to a higher one, and modules that belong to no layer. A module with nothing
+    /// but declarations of others belongs to none.
+    pub fn upward(&self, layers: &[&[&str]]) -> Vec<String> {
+        let is_in = |module: &str, prefix: &str| {
+            module.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let layer = |module: &str| {
+            let prefixes = layers.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |name| (at, *name)));
+            prefixes.filter(|(_, name)| is_in(module, name)).max_by_key(|(_, name)| name.len()).map(|(at, _)| at)
+        };
+        let mut wrong = Vec::new();
+        for (from, targets) in &self.edges {
+            for to in targets {
+                match (layer(from), layer(to)) {
+                    (Some(lower), Some(higher)) if lower < higher => wrong.push(format!("{from} imports {to}")),
+                    (Some(_), Some(_)) => {}
+                    _ => wrong.push(format!("{from} or {to} belongs to no layer")),
+                }
+            }
+        }
+        wrong
     }
 
     /// How many imports run inside circles: the least number that has to go is at most this.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::Imports;
+use imports::{GIT_LAYERS, Imports};
 
 /// The permitted imports between areas (ARCHITECTURE.md, "Who may import whom"). An area may always import itself.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -260,6 +260,49 @@ fn a_forbidden_edge_is_found_in_every_form_of_import() {
     }
     fs::write(folder.path().join("dashboard/model.rs"), "use crate::api::{Record, Event};").unwrap();
     assert_eq!(forbidden(folder.path()), Vec::<String>::new());
+}
+
+/// The modules of an area, read from a folder.
+fn imports_of(area: &str, src: &Path) -> Imports {
+    let mut files = Vec::new();
+    sources(src, &mut files);
+    let texts: Vec<_> = files.into_iter().map(|file| (file.clone(), fs::read_to_string(&file).unwrap())).collect();
+    Imports::of(area, src, &texts)
+}
+
+#[test]
+fn imports_inside_the_git_area_run_one_way() {
+    let imports = imports_of("git", &src());
+    assert_eq!(imports.upward(GIT_LAYERS), Vec::<String>::new());
+    assert_eq!((imports.circles(), imports.inside_circles()), (Vec::new(), 0));
+}
+
+#[test]
+fn an_upward_import_inside_the_git_area_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let path = folder.path().join("git").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("mod.rs", "mod engine;\nmod store;\npub use engine::Engine;\n");
+    write("store/mod.rs", "pub(crate) mod refs;\n");
+    write("engine.rs", "use super::store::refs;\npub struct Engine;\n");
+    for (text, wrong) in [
+        ("use std::fs;\n", 0),
+        ("use crate::git::Engine;\n", 1),
+        ("use crate::git::{engine::Engine};\n", 1),
+        ("fn f() { crate::git::engine::start(); }\n", 1),
+    ] {
+        write("store/refs.rs", text);
+        let upward = imports_of("git", folder.path()).upward(GIT_LAYERS);
+        assert_eq!(upward.len(), wrong, "{text}: {upward:?}");
+    }
+    write("store/refs.rs", "use crate::git::Engine;\n");
+    assert_eq!(imports_of("git", folder.path()).circles().len(), 1);
+    write("store/refs.rs", "");
+    write("elsewhere.rs", "use super::store::refs;\n");
+    assert_eq!(imports_of("git", folder.path()).upward(GIT_LAYERS).len(), 1, "it belongs to no layer");
 }
 
 #[test]

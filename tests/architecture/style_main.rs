@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::Imports;
+use imports::{GIT_LAYERS, Imports};
 
 const RIDDLES: [&str; 4] = ["what", "who", "whoever", "whatever"];
 const NOBODY: [&str; 5] = ["somebody", "nobody", "whoever", "everybody", "anew"];
@@ -103,6 +103,10 @@ fn main() {
         for circle in imports.circles() {
             count += 1;
             lines.push(format!("    {area} ({}): {}", circle.len(), circle.join(", ")));
+        }
+        if area == "git" {
+            let upward = imports.upward(GIT_LAYERS).len();
+            lines.push(format!("    git: {upward} imports from a lower layer to a higher one   (target 0)"));
         }
         let inside = imports.inside_circles();
         if inside > 0 {
