@@ -80,6 +80,11 @@ async fn no_word_of_a_repository_steers_the_terminal_of_whoever_looks() {
     let mut pty = Pty::start(160, 40, &["--url".to_owned(), admin], &[]);
     pty.shows("ends here");
     pty.keys("\r");
+    pty.shows("Log of its sync");
+    pty.shows("Eve ");
+    pty.keys("2");
+    pty.shows("Syncs on all replicas");
+    pty.keys("\r");
     pty.shows("History");
     pty.keys("\r");
     pty.shows("Log of this sync");
