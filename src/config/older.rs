@@ -51,7 +51,7 @@ pub(super) fn read_environment(environment: &HashMap<OsString, OsString>, given:
 
 /// True if a variable of git-sync v4 says the same, as in charts that serve both releases.
 fn says_nothing_new(older: &Older, variable: &str, value: &OsStr, environment: &HashMap<OsString, OsString>) -> bool {
-    let now = older.now().map_or_else(|| variable.replace(GIT_SYNC_3, GIT_SYNC), |now| variable_of(now));
+    let now = older.now().map_or_else(|| variable.replace(GIT_SYNC_3, GIT_SYNC), variable_of);
     let Some(there) = environment.get(OsStr::new(&now)) else { return false };
     match older.became {
         Became::Seconds { .. } => {

@@ -53,14 +53,11 @@ pub fn address(model: &mut Model) -> Vec<Effect> {
         model.say("no commit here", true);
         return Vec::new();
     };
-    match forge::commit_page(&remote, &commit) {
-        Some(address) => {
-            model.address = Some(address.clone());
-            vec![Effect::Copy(address)]
-        }
-        None => {
-            model.say(format!("{} is no address of a forge", text::clean(&remote)), true);
-            Vec::new()
-        }
+    if let Some(address) = forge::commit_page(&remote, &commit) {
+        model.address = Some(address.clone());
+        vec![Effect::Copy(address)]
+    } else {
+        model.say(format!("{} is no address of a forge", text::clean(&remote)), true);
+        Vec::new()
     }
 }

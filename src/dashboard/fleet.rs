@@ -293,9 +293,10 @@ fn commits_between(model: &Model, from: &str, to: &str) -> Option<u32> {
 pub fn worst_first(model: &Model) -> Vec<&Pod> {
     // Worked out once for each repository and ref, not once for each replica.
     let mut heads: Vec<(&Snapshot, Option<&str>)> = Vec::new();
-    let mut newest = |like| match heads.iter().find(|(known, _)| same_source(known, like)) {
-        Some((_, newest)) => *newest,
-        None => {
+    let mut newest = |like| {
+        if let Some((_, newest)) = heads.iter().find(|(known, _)| same_source(known, like)) {
+            *newest
+        } else {
             let newest = newest_commit(model, like);
             heads.push((like, newest));
             newest

@@ -63,12 +63,11 @@ fn palette_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Enter => {
             let chosen = palette.chosen(screen).map(|binding| binding.action);
             model.palette = None;
-            return match chosen {
-                Some(action) => carry_out(model, action),
-                None => {
-                    model.say("no command has this name", true);
-                    Vec::new()
-                }
+            return if let Some(action) = chosen {
+                carry_out(model, action)
+            } else {
+                model.say("no command has this name", true);
+                Vec::new()
             };
         }
         KeyCode::Esc => model.palette = None,

@@ -157,13 +157,14 @@ pub fn diffstat(model: &mut Model) {
             Some(commit) => enter(model, View::Commit(commit)),
             None => return,
         },
-        _ => match cursor::current_record(model) {
-            Some(row) => open_detail(model, row.pod, row.record.id.clone(), false),
-            None => {
+        _ => {
+            if let Some(row) = cursor::current_record(model) {
+                open_detail(model, row.pod, row.record.id.clone(), false)
+            } else {
                 model.say("choose a sync first (Tab)", true);
                 return;
             }
-        },
+        }
     }
     model.diffstat = !model.diffstat;
     model.detail_pane = if model.diffstat { Pane::Second } else { Pane::First };

@@ -96,7 +96,7 @@ struct Run {
     stop: CancellationToken,
 }
 
-/// Why a program was stop_reason to exit.
+/// Why a program was made to exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StopReason {
     TimedOut,

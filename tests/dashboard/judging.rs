@@ -65,7 +65,7 @@ fn each_state_has_one_verdict() {
         pinned(OLD)(snapshot);
     };
     // State, model, the newest, NEW asked for, words of the first.
-    let table: [(&str, Model, Kind, Kind, &str); 13] = [
+    let table: Vec<(&str, Model, Kind, Kind, &str)> = vec![
         ("in sync", one(NEW, nothing), Kind::Live, Kind::Live, "1 of 1"),
         ("behind", one(OLD, nothing), Kind::NotLive, Kind::Unknown, "0 of 1  1 behind"),
         ("syncing, newest heard of", one(NEW, syncing), Kind::Unknown, Kind::Live, "1 of 1  1 syncing"),

@@ -178,7 +178,10 @@ fn the_documentation_shows_every_picture_in_both_colors() {
         }
     }
     for (text, base) in texts.iter().zip([root.to_owned(), root.join("docs")]) {
-        let shown = text.split(['"', '(', ')', ' ']).filter(|word| word.contains("images/") && word.ends_with(".svg"));
+        let shown = text.split(['"', '(', ')', ' ']).filter(|word| {
+            word.contains("images/")
+                && std::path::Path::new(word).extension().is_some_and(|extension| extension == "svg")
+        });
         for path in shown {
             assert!(base.join(path).is_file(), "{path} is not there");
         }

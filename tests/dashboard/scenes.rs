@@ -69,7 +69,7 @@ pub fn arriving() -> Model {
                 newest.trigger = Trigger { kind: TriggerKind::Peer, ..Trigger::default() };
             }
             next.published.as_mut().unwrap().commit = sha("de93cb7");
-            next.published.as_mut().unwrap().subject = "Fix pricing table on mobile".to_owned();
+            "Fix pricing table on mobile".clone_into(&mut next.published.as_mut().unwrap().subject);
             next.recent.insert(0, newest);
         } else {
             next.state = State::Syncing;
@@ -211,8 +211,8 @@ pub fn several() -> Model {
         let mut next = live(index, name);
         match index {
             0..=3 => {}
-            4 | 5 => next.reference = "next".to_owned(),
-            _ => next.repo = "https://github.com/acme/docs.git".to_owned(),
+            4 | 5 => "next".clone_into(&mut next.reference),
+            _ => "https://github.com/acme/docs.git".clone_into(&mut next.repo),
         }
         if index == 7 {
             next.recent.remove(0);

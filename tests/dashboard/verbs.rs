@@ -103,7 +103,8 @@ impl Fleet {
         let mut script = "case \"$*\" in\n".to_owned();
         for (name, (_, address)) in names.iter().zip(&self.replicas) {
             let port = address.rsplit(':').next().unwrap();
-            script += &format!("*pod/{name}\\ :9180) echo 'Forwarding from 127.0.0.1:{port} -> 9180' ;;\n");
+            let arm = format!("*pod/{name}\\ :9180) echo 'Forwarding from 127.0.0.1:{port} -> 9180' ;;\n");
+            script.push_str(&arm);
         }
         kubectl.forward(&(script + "esac\nexec sleep 600\n"));
         kubectl

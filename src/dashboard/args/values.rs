@@ -97,15 +97,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn minutes(text: &str) -> Result<u32, String> {
     let allowed =
         || format!("a pause lasts whole minutes, from 1m to 168h: say 30m, 1h, or a number of minutes, not {text}");
-    let minutes = match text.parse::<u32>() {
-        Ok(minutes) => minutes,
-        Err(_) => {
-            let duration = duration(text).map_err(|_| allowed())?;
-            if duration.subsec_nanos() != 0 || !duration.as_secs().is_multiple_of(60) {
-                return Err(allowed());
-            }
-            u32::try_from(duration.as_secs() / 60).map_err(|_| allowed())?
+    let minutes = if let Ok(minutes) = text.parse::<u32>() {
+        minutes
+    } else {
+        let duration = duration(text).map_err(|_| allowed())?;
+        if duration.subsec_nanos() != 0 || !duration.as_secs().is_multiple_of(60) {
+            return Err(allowed());
         }
+        u32::try_from(duration.as_secs() / 60).map_err(|_| allowed())?
     };
     if (1..=LONGEST_PAUSE).contains(&minutes) { Ok(minutes) } else { Err(allowed()) }
 }

@@ -93,12 +93,11 @@ impl Lines {
             held.push(format!("pinned at {}{}", text::short(commit), by(&snapshot.pinned_by)));
         }
         let now = held.join(", ");
-        let before = match self.states.iter_mut().find(|(known, _)| known == id) {
-            Some((_, known)) => std::mem::replace(known, now.clone()),
-            None => {
-                self.states.push((id.clone(), now.clone()));
-                String::new()
-            }
+        let before = if let Some((_, known)) = self.states.iter_mut().find(|(known, _)| known == id) {
+            std::mem::replace(known, now.clone())
+        } else {
+            self.states.push((id.clone(), now.clone()));
+            String::new()
         };
         match (before == now, now.is_empty()) {
             (true, _) => None,

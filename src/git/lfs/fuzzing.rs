@@ -20,7 +20,7 @@ pub(crate) fn lfs_answer(data: &[u8]) {
         for said in said {
             match said {
                 ObjectResponse::Unavailable(words) => {
-                    assert!(!words.to_string().chars().any(crate::text::is_deceptive))
+                    assert!(!words.to_string().chars().any(crate::text::is_deceptive));
                 }
                 ObjectResponse::Download(download) => {
                     let scheme = download.href.scheme();
