@@ -159,7 +159,7 @@ pub fn diffstat(model: &mut Model) {
         },
         _ => {
             if let Some(row) = cursor::current_record(model) {
-                open_detail(model, row.pod, row.record.id.clone(), false)
+                open_detail(model, row.pod, row.record.id.clone(), false);
             } else {
                 model.say("choose a sync first (Tab)", true);
                 return;
