@@ -84,7 +84,7 @@ async fn an_address_is_told_by_one_header_and_no_body_until_it_answers_as_expect
     }
     let counted = |status: &str| format!("git_sync_hook_run_count_total{{name=\"webhook\",status=\"{status}\"}}");
     eventually(PATIENCE, || {
-        site.sidecar.as_ref().unwrap().log().iter().filter(|l| l.contains("was told")).count() == 2
+        site.sidecar.as_ref().unwrap().log().iter().filter(|l| l.contains("the hook succeeded")).count() == 2
     })
     .await;
     assert_eq!(metric(&site, &counted("error")).await, Some(3));
