@@ -1,5 +1,5 @@
-//! What a push costs in all: processor time, bytes and files written, with everything that goes on in the background until
-//! the next push. Beside it what `git pull` takes, and a peer that polls.
+//! Measures the whole cost of a push: processor time, bytes and files written, with all background work until the next push,
+//! beside `git pull` and a peer that polls.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;

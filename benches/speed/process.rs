@@ -76,7 +76,7 @@ pub fn cpu_ms(pid: u32) -> f64 {
     nanoseconds / 1e6
 }
 
-/// What a process has used so far.
+/// The processor time and the written bytes of a process so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
     /// Of all threads, those that have ended included.
