@@ -245,7 +245,7 @@ fn a_screen_visits_more_pods_than_links_in_turn_and_says_how_old_each_is() {
     let mut pty = Pty::start(120, 32, &arguments, &[("PATH", path.to_str().unwrap())]);
     pty.shows("8 of 8");
     pty.shows("LIVE EVERYWHERE");
-    pty.keys("2");
+    pty.press("2");
     pty.shows("seen ");
     let running = || {
         let pids = fs::read_to_string(kubectl.path().join("forwards")).unwrap();
@@ -257,7 +257,7 @@ fn a_screen_visits_more_pods_than_links_in_turn_and_says_how_old_each_is() {
         assert!(running() <= 6, "{} port-forwards", running());
         std::thread::sleep(Duration::from_millis(50));
     }
-    pty.keys("q");
+    pty.press("q");
     assert_eq!(pty.exit(), 0);
     kubectl.assert_none_left();
 }

@@ -367,7 +367,8 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     tmux.run(&["send-keys", "Enter"]);
     tmux.shows("2/2 pods");
     for _ in 0..2 {
-        tmux.run(&["send-keys", "C-z"]);
+        std::thread::sleep(PAUSE);
+        tmux.press("C-z");
         tmux.shows("Stopped");
         tmux.run(&["send-keys", "-l", "stty -a | grep -o -- '-*icanon'; echo shell=$((20+3))"]);
         tmux.run(&["send-keys", "Enter"]);
@@ -378,14 +379,14 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
         tmux.shows("2/2 pods");
         fakes[0].publish("feedbee", "After it went on");
         tmux.shows("After it went on");
-        tmux.run(&["send-keys", "3"]);
+        tmux.press("3");
         tmux.shows("What this dashboard did");
-        tmux.run(&["send-keys", "1"]);
+        tmux.press("1");
         tmux.shows("2 replicas");
         fakes[1].publish("feedbee", "After it went on");
         tmux.shows("2/2 pods");
     }
-    tmux.run(&["send-keys", "q"]);
+    tmux.press("q");
     eventually_for("the shell's screen is back", || !tmux.text().contains("2 replicas"));
     tmux.run(&["send-keys", "-l", "echo left=$((40+2))"]);
     tmux.run(&["send-keys", "Enter"]);

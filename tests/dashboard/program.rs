@@ -85,7 +85,7 @@ fn a_killed_server_leaves_old_rows_that_say_so_and_comes_back_by_itself() {
     pty.shows("NOT REACHABLE");
     pty.shows("everything below is old");
     pty.shows("retry");
-    pty.keys("2");
+    pty.press("2");
     pty.shows("stale");
     pty.shows("Fix pricing table");
     // The countdown moves by itself.
@@ -113,7 +113,7 @@ fn eight_replicas_in_one_view() {
     pty.shows("8/8 pods");
     pty.shows("8 of 8");
     pty.shows("████████ 8/8");
-    pty.keys("2");
+    pty.press("2");
     for last in 1..=8 {
         pty.shows(&format!("web-{last}"));
     }
@@ -129,12 +129,12 @@ fn ten_thousand_records_are_paged_in_and_walked_through() {
     let fakes = [fake];
     let mut pty = Pty::start(120, 32, &urls(&fakes), &[]);
     pty.shows("LIVE");
-    pty.keys("2");
+    pty.press("2");
     pty.shows("Syncs on all replicas");
-    pty.keys("\r");
+    pty.press("\r");
     pty.shows("loaded");
     let start = Instant::now();
-    pty.keys("G");
+    pty.press("G");
     // However long all of them take: each page within its time.
     let mut last = (0, Instant::now());
     while !pty.text().contains("10000 of 10000 loaded, all") {
@@ -153,7 +153,7 @@ fn ten_thousand_records_are_paged_in_and_walked_through() {
     pty.keys(&"k".repeat(300));
     pty.shows("9700 of 10000 loaded");
     println!("300 rows up after {:?}", start.elapsed());
-    pty.keys("g");
+    pty.press("g");
     pty.shows("Change number 10000");
 }
 
@@ -181,7 +181,7 @@ fn no_kubectl_outlives_it_however_it_ends() {
         pty.shows("LIVE");
         let start = Instant::now();
         match way {
-            "q" => pty.keys("q"),
+            "q" => pty.press("q"),
             "Ctrl-c" => pty.keys("\x03"),
             "TERM" => signal(&pty, Signal::TERM),
             "HUP" => signal(&pty, Signal::HUP),

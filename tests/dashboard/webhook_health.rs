@@ -93,9 +93,9 @@ fn who_acts_is_sent_along() {
     let arguments = ["--url".to_owned(), fake.url()];
     let mut pty = crate::support::pty::Pty::start(120, 32, &arguments, &[("USER", "ada")]);
     pty.shows("LIVE EVERYWHERE");
-    pty.keys("2");
+    pty.press("2");
     pty.shows("Syncs on all replicas");
-    pty.keys("S");
+    pty.press("S");
     crate::support::eventually_for("it is asked", || !fake.inner().changes.is_empty());
     let (path, body) = fake.inner().changes[0].clone();
     let host = Command::new("uname").arg("-n").stderr(Stdio::null()).output().unwrap().stdout;
