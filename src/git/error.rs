@@ -64,6 +64,9 @@ pub enum Error {
     HostKeyRevoked { host: String, key_type: String, fingerprint: String },
     #[error("{remote} did not finish within {after:?}")]
     Timeout { remote: String, after: Duration },
+    /// The connection was not established, TLS handshake included.
+    #[error("{remote} did not take a connection in time")]
+    ConnectTimeout { remote: String },
     /// `after` is the pause that the server asks for.
     #[error("{remote} answered with an error of its own")]
     Server { remote: String, source: Cause, after: Option<Duration> },
@@ -148,7 +151,7 @@ impl Error {
             Self::Dns { .. } => "dns",
             Self::Tls { .. } => "tls",
             Self::HostKeyUnknown { .. } | Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => "host_key",
-            Self::Timeout { .. } => "timeout",
+            Self::Timeout { .. } | Self::ConnectTimeout { .. } => "timeout",
             Self::Server { .. } => "server_error",
             Self::Protocol { .. } => "protocol",
             Self::RefMissing { .. } | Self::NotACommit { .. } => "ref_missing",
@@ -188,6 +191,7 @@ impl Error {
             | Self::Askpass { .. }
             | Self::AppToken { .. }
             | Self::Timeout { .. }
+            | Self::ConnectTimeout { .. }
             | Self::Server { .. }
             | Self::Protocol { .. }
             | Self::NotInStore { .. }
@@ -234,6 +238,8 @@ impl Error {
             Self::ObjectFormat { remote }
         } else if local && words.contains(&*store.to_string_lossy()) {
             Self::from_store(store, error)
+        } else if code == ErrorCode::Timeout && says(&["failed to connect"]) {
+            Self::ConnectTimeout { remote }
         } else if matches!(code, ErrorCode::User | ErrorCode::Timeout) || says(&["cancelled", "timed out", "Timeout"]) {
             Self::Timeout { remote, after }
         } else if code == ErrorCode::Auth || says(&["status code: 401", "status code: 403", "authentication replays"]) {

@@ -35,7 +35,9 @@ impl Error {
             Self::NotFound { .. } => {
                 "check the path in --repo; forges also say this for a private repository without credentials"
             }
-            Self::Network { .. } => "check host and port in --repo, network policies, and whether the server is up",
+            Self::Network { .. } | Self::ConnectTimeout { .. } => {
+                "check host and port in --repo, network policies, and whether the server is up"
+            }
             Self::Dns { .. } => "check the host name in --repo and the pod's DNS",
             Self::CookieFile { .. } => {
                 "write each cookie as seven fields with tabs between: domain, TRUE or FALSE, path, TRUE or FALSE, end, name, value"
@@ -139,6 +141,7 @@ impl Error {
             | Self::Redirected { .. }
             | Self::Misled { .. }
             | Self::Network { .. }
+            | Self::ConnectTimeout { .. }
             | Self::Dns { .. }
             | Self::Protocol { .. } => {
                 "check the submodule's url in .gitmodules and whether it is reached from here, or leave submodules out with --submodules=off"

@@ -98,7 +98,10 @@ fn messages(first: &(dyn StdError + 'static)) -> Cause {
 /// the chain.
 pub(crate) fn into_remote_error(remote: String, after: Duration, error: TransportError) -> Error {
     if error.timeout {
-        return Error::Timeout { remote, after };
+        return match error.connect {
+            true => Error::ConnectTimeout { remote },
+            false => Error::Timeout { remote, after },
+        };
     }
     let source = error.source;
     let words = source.to_string();
@@ -113,5 +116,22 @@ pub(crate) fn into_remote_error(remote: String, after: Duration, error: Transpor
         Error::Protocol { remote, source }
     } else {
         Error::Network { remote, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_not_taken_is_no_reason_to_raise_the_limit_of_a_sync() {
+        let late = |connect| TransportError { connect, ..TransportError::timed_out() };
+        let told = |connect| into_remote_error("https://git.test/a".into(), Duration::from_secs(120), late(connect));
+        let (connecting, answering) = (told(true), told(false));
+        assert_eq!((connecting.kind(), answering.kind()), ("timeout", "timeout"));
+        assert_eq!(connecting.to_string(), "https://git.test/a did not take a connection in time");
+        assert!(connecting.hint().is_some_and(|hint| !hint.contains("--sync-timeout")), "{:?}", connecting.hint());
+        assert_eq!(answering.to_string(), "https://git.test/a did not finish within 120s");
+        assert!(answering.hint().is_some_and(|hint| hint.contains("--sync-timeout")), "{:?}", answering.hint());
     }
 }
