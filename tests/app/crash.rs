@@ -3,15 +3,9 @@
 use std::time::Duration;
 
 use super::site::{Site, assert_same};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, entries_below, eventually, eventually_while_fewer};
 
 const ROUNDS: usize = 50;
-
-/// The number of files in a folder and below, as far as they are still there.
-fn files_below(folder: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
-}
 
 #[tokio::test]
 async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
@@ -58,21 +52,13 @@ async fn fifty_kills_in_the_middle_of_a_sync_leave_a_whole_tree_each_time() {
     // A standby tree may be in the making now, under the name of what is unfinished. The trees of the killed processes are removed
     // at leisure, so the wait is as long as there are fewer and fewer files.
     let trees = site.root().join(".worktrees");
-    let (mut fewest, mut since) = (usize::MAX, std::time::Instant::now());
-    loop {
+    let at_rest = || {
         let names = std::fs::read_dir(&trees).unwrap().map(|entry| entry.unwrap().file_name());
         let (spares, others): (Vec<_>, Vec<_>) =
             names.filter(|name| name.len() != 40).partition(|name| name.to_string_lossy().starts_with(".spare-"));
-        if (1..=2).contains(&spares.len()) && others.is_empty() {
-            break;
-        }
-        let files = files_below(&trees);
-        if files < fewest {
-            (fewest, since) = (files, std::time::Instant::now());
-        }
-        assert!(since.elapsed() < PATIENCE, "{spares:?} and {others:?} stay");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        (1..=2).contains(&spares.len()) && others.is_empty()
+    };
+    eventually_while_fewer(|| entries_below(&trees), at_rest).await;
     let (incremental, fresh) = site.incremental_and_fresh().await;
     println!("{incremental} publishes brought a spare, {fresh} wrote a whole tree");
     assert!(incremental > 0);

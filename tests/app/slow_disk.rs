@@ -9,7 +9,7 @@ use pushsync::api::{Outcome, Record};
 
 use super::site::{Site, assert_same, published};
 use crate::support::tracer::{Plan, Traced, permitted};
-use crate::support::{PATIENCE, eventually, skip};
+use crate::support::{PATIENCE, entries_below, eventually, eventually_while_fewer, skip};
 
 /// A file of the tree is some four calls, so 400 of them take some ten times the timeout, also by two writers.
 const PER_CALL: Duration = Duration::from_millis(60);
@@ -112,6 +112,7 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     assert_same(&site.link(), &site.repo, &third);
     program.slow_down(Duration::ZERO);
     // Nothing that was given up stays: the tree, its predecessor for a moment, and two standby trees that take turns.
-    eventually(PATIENCE, || worktrees(&site.root()) <= 3).await;
+    let trees = site.root().join(".worktrees");
+    eventually_while_fewer(|| entries_below(&trees), || worktrees(&site.root()) <= 3).await;
     assert!(!program.has_ended(), "{}", log(&site));
 }

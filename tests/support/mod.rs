@@ -3,6 +3,7 @@
 //! It must not know what is being tested; each part says in its head what it stands in for.
 #![allow(dead_code, reason = "each test module uses its own share")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub mod control_group;
@@ -41,7 +42,43 @@ pub fn eventually<F: FnMut() -> bool>(deadline: Duration, condition: F) -> impl 
     }
 }
 
-/// The same for tests without a runtime.
+/// Polls a condition until it holds, for as long as there are fewer and fewer of what `left` counts: work that gives way to
+/// everything else takes as long as a busy machine lets it.
+#[track_caller]
+pub fn eventually_while_fewer<L: FnMut() -> usize, F: FnMut() -> bool>(
+    left: L,
+    condition: F,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let (mut left, mut condition) = (left, condition);
+    async move {
+        let (mut fewest, mut since) = (usize::MAX, Instant::now());
+        while !condition() {
+            let count = left();
+            if count < fewest {
+                (fewest, since) = (count, Instant::now());
+            }
+            let waited = since.elapsed();
+            assert!(
+                waited < PATIENCE,
+                "the condition at {caller} does not hold, and there are {count} left since {waited:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// The number of files and folders below a folder.
+pub fn entries_below(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let entries = entries.flatten().map(|entry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        1 + if is_folder { entries_below(&entry.path()) } else { 0 }
+    });
+    entries.sum()
+}
+
+/// [`eventually`] for tests without a runtime.
 #[track_caller]
 pub fn eventually_blocking<F: FnMut() -> bool>(deadline: Duration, mut condition: F) {
     let end = Instant::now() + deadline;
