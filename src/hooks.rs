@@ -10,25 +10,25 @@ mod exec;
 mod http;
 mod output;
 mod processes;
+mod run;
 mod teller;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
 pub use error::Error;
 pub use exec::Exec;
 pub use http::{Address, Webhook};
+pub use run::Publication;
 
 use exec::Program;
 use http::Caller;
-use processes::Processes;
+use run::{HookRuns, count};
 use teller::{Hook, notify_until_delivered};
 
 /// How long [`Hooks::stop`] waits before it kills: a little longer than [`exec::STOP_GRACE`], which running hooks
@@ -46,24 +46,13 @@ pub struct Options {
     pub webhook: Option<Webhook>,
 }
 
-/// A built or published commit, as hooks receive it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    /// The commit.
-    pub hash: String,
-    /// Its tree, absolute.
-    pub tree: PathBuf,
-    /// How often a published tree was put back by this process: in a new tree of the same commit the hooks run again.
-    pub put_back: u64,
-}
-
 /// The configured hooks and their running processes.
 #[derive(Debug)]
 pub struct Hooks {
     gate: Option<Program>,
     after: Vec<Arc<Hook>>,
     metrics: Arc<Metrics>,
-    shared: Shared,
+    runs: HookRuns,
     /// The newest publication for each hook in `after`. Empty until the first publication.
     newest: Mutex<Vec<watch::Sender<Publication>>>,
     /// The trees in which a program has run to its end, whether it succeeded or not.
@@ -71,29 +60,19 @@ pub struct Hooks {
     has_run: mpsc::UnboundedSender<Publication>,
 }
 
-/// The parts that every run shares.
-#[derive(Clone, Debug)]
-struct Shared {
-    processes: Arc<Processes>,
-    /// Cancelled on shutdown: no hook starts any more, running ones are stopped.
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
 impl Hooks {
     #[must_use]
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Self {
-        let shared =
-            Shared { processes: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::default() };
-        let program = |exec: Exec| Program::new(exec, shared.clone());
+        let runs = HookRuns::default();
+        let program = |exec: Exec| Program::new(exec, runs.clone());
         let exec = options.exec.map(|exec| Hook::Exec(program(exec)));
-        let webhook = options.webhook.map(|webhook| Hook::Webhook(Caller::new(webhook, shared.stop.clone())));
+        let webhook = options.webhook.map(|webhook| Hook::Webhook(Caller::new(webhook, runs.stop.clone())));
         let (has_run, ran) = mpsc::unbounded_channel();
         Self {
             gate: options.gate.map(program),
             after: exec.into_iter().chain(webhook).map(Arc::new).collect(),
             metrics,
-            shared,
+            runs,
             newest: Mutex::default(),
             ran: Mutex::new(Some(ran)),
             has_run,
@@ -103,13 +82,13 @@ impl Hooks {
     /// Stops running hooks once `stop` is cancelled. If the process is the first one of a container, it also reaps
     /// orphaned processes.
     pub fn watch(&self, stop: CancellationToken) {
-        let stopping = self.shared.stop.clone();
+        let stopping = self.runs.stop.clone();
         tokio::spawn(async move {
             stop.cancelled().await;
             stopping.cancel();
         });
         if std::process::id() == 1 {
-            tokio::spawn(processes::watch_orphans(self.shared.processes.clone()));
+            tokio::spawn(processes::watch_orphans(self.runs.processes.clone()));
         }
     }
 
@@ -146,7 +125,7 @@ impl Hooks {
     /// Notifies all hooks in the background. A hook that has not received the previous publication yet receives only
     /// this one; a hook that has already received this one is not called again.
     pub fn tell(&self, published: Publication) {
-        if self.after.is_empty() || self.shared.stop.is_cancelled() {
+        if self.after.is_empty() || self.runs.stop.is_cancelled() {
             return;
         }
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,9 +133,9 @@ impl Hooks {
             for hook in &self.after {
                 let (sender, receiver) = watch::channel(published.clone());
                 newest.push(sender);
-                let (hook, metrics, stop) = (hook.clone(), self.metrics.clone(), self.shared.stop.clone());
+                let (hook, metrics, stop) = (hook.clone(), self.metrics.clone(), self.runs.stop.clone());
                 let has_run = self.has_run.clone();
-                self.shared
+                self.runs
                     .tasks
                     .spawn(async move { notify_until_delivered(&hook, receiver, &metrics, &has_run, &stop).await });
             }
@@ -182,22 +161,13 @@ impl Hooks {
 
     /// Stops running hooks with SIGTERM and kills what is left after [`LAST_WAIT`].
     pub async fn stop(&self) {
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        let _ = tokio::time::timeout(LAST_WAIT, self.shared.tasks.wait()).await;
-        self.shared.processes.kill_all();
+        self.runs.stop.cancel();
+        self.runs.tasks.close();
+        let _ = tokio::time::timeout(LAST_WAIT, self.runs.tasks.wait()).await;
+        self.runs.processes.kill_all();
     }
 
     fn count(&self, name: &str, failed: Option<&Error>) {
         count(&self.metrics, name, failed);
-    }
-}
-
-/// Counts a run. A run that was stopped because its result is no longer needed counts as neither success nor error.
-fn count(metrics: &Metrics, name: &str, failed: Option<&Error>) {
-    match failed {
-        None => metrics.hook_run(name, "success"),
-        Some(Error::Stopped) => {}
-        Some(_) => metrics.hook_run(name, "error"),
     }
 }

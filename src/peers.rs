@@ -8,9 +8,11 @@
 mod door;
 mod fan_out;
 mod fate;
+mod fleet;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod message;
+mod name;
 mod names;
 mod network;
 mod spread;
@@ -18,112 +20,48 @@ mod standing;
 mod tally;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::task::TaskTracker;
 
 use crate::api::PeerResult;
-use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 use door::Door;
-use fan_out::unique;
-use names::Names;
+use fleet::Fleet;
+use standing::Answered;
 
 pub use door::{Admitted, Refused};
+pub use fan_out::News;
 pub use fate::{Disagreement, Fate};
+pub use fleet::{Options, Secrets, Surroundings};
 pub use message::{LARGEST, Message, NO_SECRET_CODE, SIGNATURE, seal};
+pub use name::Name;
 pub use network::{Answer, Network, Post, Tcp};
 pub use spread::window;
 pub use standing::{Agreed, BELOW, Standing};
 
 /// How long resolving names may take at the start, because the first sync waits for it.
 const RESOLVE_AT_START: Duration = Duration::from_secs(1);
-/// The most connections of all fan-outs together.
-const CONNECTIONS: usize = 256;
 /// The most fan-outs at their first attempt. While that many wait for dead peers, new pushes are merged into the next
 /// fan-out.
 const FAN_OUTS: usize = 16;
 /// How long a fan-out occupies its slot at least.
 const FAN_OUT_AT_LEAST: Duration = Duration::from_secs(1);
-/// The most fan-outs at their second or third attempt. Any more make only a first attempt.
-const RETRIES: usize = 64;
-
-/// A host and port as configured. A host name is resolved for each delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
-    /// Without the brackets of an IPv6 address.
-    pub host: String,
-    pub port: u16,
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// The addresses of the other replicas, and what all replicas follow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Empty: no messages are sent, but received ones are accepted.
-    pub names: Vec<Name>,
-    /// The remote, redacted, and the ref, both as configured.
-    pub repo: String,
-    pub reference: String,
-}
-
-/// The content of a webhook that is forwarded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    pub after: Option<String>,
-    pub before: Option<String>,
-    pub delivery: Option<String>,
-}
-
-/// Returns the secrets in use, the current one first.
-pub type Secrets = Arc<dyn Fn() -> Vec<Secret> + Send + Sync>;
 
 /// The results so far. The channel closes when no more will follow.
 pub type Telling = watch::Receiver<Vec<PeerResult>>;
 
-/// The environment of this replica.
-pub struct Surroundings {
-    /// The address on which this replica receives peer messages.
-    pub own: Option<SocketAddr>,
-    /// The path that peers listen on.
-    pub path: String,
-    pub secrets: Secrets,
-    pub network: Arc<dyn Network>,
-    pub metrics: Arc<Metrics>,
-    pub clock: Clock,
-    /// The tasks that a process that is about to end waits for, up to a limit.
-    pub tasks: TaskTracker,
-}
-
 /// Sends messages to the other replicas and checks theirs.
 pub struct Peers {
-    names: Vec<Name>,
-    known: Names,
-    /// The template of outgoing messages.
-    own: Message,
+    fleet: Arc<Fleet>,
     door: Door,
-    around: Surroundings,
     slots: Mutex<Slots>,
-    retries: Arc<Semaphore>,
-    connections: Semaphore,
-    answered: standing::Answered,
+    answered: Answered,
 }
 
 /// The fan-outs at their first attempt, and the one that waits for a slot.
@@ -136,19 +74,9 @@ struct Slots {
 impl Peers {
     #[must_use]
     pub fn new(options: Options, around: Surroundings) -> Self {
-        let from = unique();
-        let own = Message::new(&options.repo, &options.reference, &from);
-        Self {
-            names: options.names,
-            known: Names::default(),
-            door: Door::new(own.clone()),
-            own,
-            around,
-            slots: Mutex::default(),
-            retries: Arc::new(Semaphore::new(RETRIES)),
-            connections: Semaphore::new(CONNECTIONS),
-            answered: standing::Answered::default(),
-        }
+        let fleet = Arc::new(Fleet::new(options, around));
+        let door = Door::new(fleet.own.clone());
+        Self { fleet, door, slots: Mutex::default(), answered: Answered::default() }
     }
 
     /// Checks a received message. It must be authentic, recent and not received before.
@@ -161,7 +89,7 @@ impl Peers {
 
     /// Notifies every other replica in the background. Returns `None` if there are none.
     pub fn tell(self: &Arc<Self>, news: News) -> Option<Telling> {
-        if self.names.is_empty() {
+        if self.fleet.names.is_empty() {
             return None;
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,9 +105,13 @@ impl Peers {
         }
         slots.running += 1;
         drop(slots);
-        let first = self.around.tasks.spawn(Arc::clone(self).once(news, results));
+        let first = self.start(news, results);
         tokio::spawn(Arc::clone(self).keep_slot(first));
         Some(telling)
+    }
+
+    fn start(&self, news: News, results: watch::Sender<Vec<PeerResult>>) -> JoinHandle<()> {
+        self.fleet.around.tasks.spawn(fan_out::fan_out(Arc::clone(&self.fleet), news, results))
     }
 
     /// Waits for a fan-out's first attempt, then starts the fan-out that has been waiting. A slot starts at most one
@@ -196,14 +128,35 @@ impl Peers {
                 slots.running -= 1;
                 return;
             };
-            fan_out = self.around.tasks.spawn(Arc::clone(&self).once(news, results));
+            fan_out = self.start(news, results);
         }
+    }
+
+    /// Answers another replica's question with the decisions of this one. Returns the body.
+    ///
+    /// # Errors
+    /// [`Refused`], as for any other message.
+    pub fn answer_standing(
+        &self,
+        header: &[u8],
+        body: &[u8],
+        secrets: &[Secret],
+        now: Timestamp,
+        standing: Option<Standing>,
+    ) -> Result<Vec<u8>, Refused> {
+        self.answered.answer(&self.fleet.own, header, body, secrets, now, standing)
+    }
+
+    /// Asks some of the other replicas for the pin and the pause in force. `None`: there are none, or none of them knows
+    /// its own. Takes [`standing::LIMIT`] at most.
+    pub async fn standing(&self) -> Option<Agreed> {
+        standing::ask(&self.fleet).await
     }
 
     /// Returns how long the first sync should wait: not at all in a small fleet, a random part of the window in a
     /// large one.
     pub async fn start_delay(&self) -> Duration {
-        let replicas = self.count(RESOLVE_AT_START).await;
+        let replicas = self.fleet.count(RESOLVE_AT_START).await;
         let delay = spread::delay(replicas);
         if !delay.is_zero() {
             tracing::info!(replicas, "a large fleet: the first sync starts after {} ms", delay.as_millis());
@@ -214,7 +167,7 @@ impl Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Peers").field("names", &self.fleet.names).finish_non_exhaustive()
     }
 }
 

@@ -17,9 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::error::Error;
 use super::output::Output;
 use super::processes::Running;
-use super::{Error, Publication, Shared};
+use super::run::{HookRuns, Publication};
 use crate::text::one_line;
 use crate::worker::{Lost, Worker};
 
@@ -49,14 +50,14 @@ pub struct Exec {
 #[derive(Debug)]
 pub(super) struct Program {
     exec: Exec,
-    shared: Shared,
+    runs: HookRuns,
     /// Starting a program reads its file, which can hang on a network file system, so it happens on this thread.
     starter: Arc<Worker>,
 }
 
 impl Program {
-    pub(super) fn new(exec: Exec, shared: Shared) -> Self {
-        Self { exec, shared, starter: Arc::new(Worker::new("hook")) }
+    pub(super) fn new(exec: Exec, runs: HookRuns) -> Self {
+        Self { exec, runs, starter: Arc::new(Worker::new("hook")) }
     }
 
     pub(super) fn backoff(&self) -> Duration {
@@ -65,7 +66,7 @@ impl Program {
 
     /// Runs the program in the tree and waits for its end. Dropping the returned future stops it.
     pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
-        let wanted = self.shared.stop.child_token();
+        let wanted = self.runs.stop.child_token();
         let _until_dropped = wanted.clone().drop_guard();
         let run = Run {
             shown: one_line(&self.exec.command.to_string_lossy(), 200),
@@ -74,7 +75,7 @@ impl Program {
             stop: wanted,
         };
         // A separate task, so that a run whose caller is gone is still stopped and reaped properly.
-        let running = self.shared.tasks.spawn(run.carry_out(self.shared.clone(), self.starter.clone()));
+        let running = self.runs.tasks.spawn(run.carry_out(self.runs.clone(), self.starter.clone()));
         running.await.unwrap_or(Err(Error::Stopped))
     }
 }
@@ -104,7 +105,7 @@ enum StopReason {
 }
 
 impl Run {
-    async fn carry_out(self, shared: Shared, starter: Arc<Worker>) -> Result<(), Error> {
+    async fn carry_out(self, runs: HookRuns, starter: Arc<Worker>) -> Result<(), Error> {
         let Self { shown, mut command, timeout, stop } = self;
         if stop.is_cancelled() {
             return Err(Error::Stopped);
@@ -116,7 +117,7 @@ impl Run {
         let (reading, writing) = std::io::pipe().map_err(failed)?;
         command.stdout(writing.try_clone().map_err(failed)?).stderr(writing);
         let mut output = Output::new(reading.into()).map_err(failed)?;
-        let processes = shared.processes.clone();
+        let processes = runs.processes.clone();
         // The command moves into the job, which also closes our copies of the pipe's writing end. Wait for the start
         // even during shutdown, because a program that starts unobserved could outlive this process.
         let started = starter.run(deadline, move |_| processes.start(&mut command)).await;

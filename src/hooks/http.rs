@@ -12,7 +12,8 @@ use reqwest::{Client, Method, Url, redirect};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Publication};
+use super::error::Error;
+use super::run::Publication;
 use crate::proxy::Proxies;
 use crate::secret::{Secret, scrub};
 use crate::text::one_line;

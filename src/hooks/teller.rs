@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::error::Error;
 use super::exec::Program;
 use super::http::Caller;
-use super::{Error, Publication, count};
+use super::run::{Publication, count};
 use crate::metrics::Metrics;
 
 /// The longest pause that results from doubling.

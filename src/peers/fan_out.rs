@@ -19,11 +19,12 @@ use crate::api::PeerResult;
 use crate::secret::Secret;
 
 use super::fate::{Fate, of_answer, of_failure};
+use super::fleet::{Fleet, replicas, unique};
 use super::message::{Message, seal};
+use super::name::Name;
 use super::names::NoAddress;
 use super::network::Post;
 use super::tally::Tally;
-use super::{Name, News, Peers};
 
 /// The longest time for one attempt, from connecting to the end of the response.
 pub(super) const TRY: Duration = Duration::from_secs(1);
@@ -41,8 +42,17 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// delay the next push.
 const FIRST_TRY: Duration = Duration::from_secs(3);
 
+/// The content of a webhook that is forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    pub after: Option<String>,
+    pub before: Option<String>,
+    pub delivery: Option<String>,
+}
+
 /// The state of one delivery to all peers.
 struct FanOut {
+    fleet: Arc<Fleet>,
     message: Message,
     end: Instant,
     progress: Mutex<Progress>,
@@ -75,31 +85,32 @@ struct Target {
 /// Held while an address or name is at its first attempt.
 type First = mpsc::Sender<Infallible>;
 
-impl Peers {
-    /// Contacts all peers and returns after the first attempt for each. Unresolved names and failed addresses are
-    /// retried in the background.
-    pub(super) async fn once(self: Arc<Self>, news: News, results: watch::Sender<Vec<PeerResult>>) {
-        let fan_out = self.begin(news, results);
-        let (first, mut firsts) = mpsc::channel(1);
-        let peers = Arc::clone(&self);
-        self.around.tasks.spawn(async move {
-            let legs: Vec<_> =
-                peers.names.iter().map(|name| peers.notify_name(&fan_out, name, first.clone())).collect();
-            drop(first);
-            join_all(legs).await;
-            fan_out.log();
-        });
-        // Nothing is ever sent on this channel; it closes when every sender has been dropped.
-        let _ = timeout(FIRST_TRY, firsts.recv()).await;
-    }
+/// Contacts all peers and returns after the first attempt for each. Unresolved names and failed addresses are retried
+/// in the background.
+pub(super) async fn fan_out(fleet: Arc<Fleet>, news: News, results: watch::Sender<Vec<PeerResult>>) {
+    let tasks = fleet.around.tasks.clone();
+    let fan_out = FanOut::begin(fleet, news, results);
+    let (first, mut firsts) = mpsc::channel(1);
+    tasks.spawn(async move {
+        let names = fan_out.fleet.names.iter();
+        let legs: Vec<_> = names.map(|name| fan_out.notify_name(name, first.clone())).collect();
+        drop(first);
+        join_all(legs).await;
+        fan_out.log();
+    });
+    // Nothing is ever sent on this channel; it closes when every sender has been dropped.
+    let _ = timeout(FIRST_TRY, firsts.recv()).await;
+}
 
-    fn begin(&self, news: News, results: watch::Sender<Vec<PeerResult>>) -> FanOut {
+impl FanOut {
+    fn begin(fleet: Arc<Fleet>, news: News, results: watch::Sender<Vec<PeerResult>>) -> Self {
         let News { after, before, delivery } = news;
-        let message = Message { id: unique(), after, before, delivery, ..self.own.clone() };
+        let message = Message { id: unique(), after, before, delivery, ..fleet.own.clone() };
         let mut progress = Progress::default();
         // Count the replicas before the first message is sent, because messages contain the number.
-        progress.replicas.extend(self.names.iter().flat_map(|name| self.known.at_hand(name)).take(MOST_PEERS));
-        FanOut {
+        progress.replicas.extend(fleet.names.iter().flat_map(|name| fleet.known.at_hand(name)).take(MOST_PEERS));
+        Self {
+            fleet,
             message,
             end: Instant::now() + ALL,
             progress: Mutex::new(progress),
@@ -111,55 +122,49 @@ impl Peers {
 
     /// Contacts all addresses of one name. If resolving takes long, the addresses of the last delivery are contacted
     /// in the meantime, and additional ones once the answer arrives.
-    async fn notify_name(&self, fan_out: &FanOut, name: &Name, first: First) {
+    async fn notify_name(&self, name: &Name, first: First) {
         let host = name.to_string();
-        let lookup = self.known.find(&self.around.network, name, fan_out.end);
+        let lookup = self.fleet.known.find(&self.fleet.around.network, name, self.end);
         tokio::pin!(lookup);
         if let Ok(Ok(addresses)) = timeout(HEAD_START, &mut lookup).await {
-            let failed = self.notify_all(fan_out, &host, addresses, Some(first)).await;
-            self.conclude_all(fan_out, failed);
+            let failed = self.notify_all(&host, addresses, Some(first)).await;
+            self.conclude_all(failed);
             return;
         }
-        let remembered = self.known.at_hand(name);
+        let remembered = self.fleet.known.at_hand(name);
         let first = (!remembered.is_empty()).then_some(first);
-        let meanwhile = self.notify_all(fan_out, &host, remembered, first);
+        let meanwhile = self.notify_all(&host, remembered, first);
         let looked = async {
             let addresses = lookup.await?;
-            let failed = self.notify_all(fan_out, &host, addresses.clone(), None).await;
-            self.conclude_all(fan_out, failed);
+            let failed = self.notify_all(&host, addresses.clone(), None).await;
+            self.conclude_all(failed);
             Ok::<_, NoAddress>(addresses)
         };
         let (failed, looked) = join(meanwhile, looked).await;
         for target in failed {
             // A replica that no longer exists needs no message.
             if looked.as_ref().map_or(true, |addresses| addresses.contains(&target.address)) {
-                self.conclude(fan_out, target.address.to_string(), target.fate);
+                self.conclude(target.address.to_string(), target.fate);
             }
         }
         match looked {
             Ok(_) => {}
-            Err(NoAddress::NoSuchName) => self.conclude(fan_out, host, Fate::Unresolved),
-            Err(NoAddress::NoAnswer) => self.conclude(fan_out, host, Fate::NoDnsAnswer),
+            Err(NoAddress::NoSuchName) => self.conclude(host, Fate::Unresolved),
+            Err(NoAddress::NoAnswer) => self.conclude(host, Fate::NoDnsAnswer),
         }
     }
 
     /// Contacts addresses that have not been contacted yet, in up to three attempts. Returns those that failed.
-    async fn notify_all(
-        &self,
-        fan_out: &FanOut,
-        host: &str,
-        addresses: Vec<SocketAddr>,
-        first: Option<First>,
-    ) -> Vec<Target> {
+    async fn notify_all(&self, host: &str, addresses: Vec<SocketAddr>, first: Option<First>) -> Vec<Target> {
         let (mut left, replicas) = {
-            let mut progress = fan_out.progress();
+            let mut progress = self.progress();
             let mut left = Vec::new();
             for address in addresses {
                 if progress.replicas.len() < MOST_PEERS {
                     progress.replicas.insert(address);
                 }
                 let counts = progress.replicas.contains(&address) && progress.notified.insert(address);
-                if counts && !self.is_own(address) {
+                if counts && !self.fleet.is_own(address) {
                     left.push(Target { address, host: host.to_owned(), secret: 0, fate: Fate::NotTried });
                 }
             }
@@ -167,25 +172,25 @@ impl Peers {
         };
         // In random order, so that two fan-outs do not contact the same peers last.
         fastrand::shuffle(&mut left);
-        let message = Message { replicas, ..fan_out.message.clone() };
-        left = self.try_each(fan_out, left, &message).await;
+        let message = Message { replicas, ..self.message.clone() };
+        left = self.try_each(left, &message).await;
         drop(first);
         for pause in PAUSES {
-            if left.is_empty() || !fan_out.may_retry(&self.retries) {
+            if left.is_empty() || !self.may_retry() {
                 break;
             }
             sleep(pause).await;
-            left = self.try_each(fan_out, left, &message).await;
+            left = self.try_each(left, &message).await;
         }
         left
     }
 
     /// Tries each target once and returns those for which another attempt may succeed.
-    async fn try_each(&self, fan_out: &FanOut, targets: Vec<Target>, message: &Message) -> Vec<Target> {
-        let secrets = (self.around.secrets)();
+    async fn try_each(&self, targets: Vec<Target>, message: &Message) -> Vec<Target> {
+        let secrets = (self.fleet.around.secrets)();
         let mut left = Vec::new();
         let mut tried: FuturesUnordered<_> =
-            targets.into_iter().map(|target| self.attempt(fan_out, target, message, &secrets)).collect();
+            targets.into_iter().map(|target| self.attempt(target, message, &secrets)).collect();
         while let Some(target) = tried.next().await {
             let may_succeed = match target.fate {
                 Fate::TimedOut | Fate::Unreachable | Fate::BadAnswer => true,
@@ -195,52 +200,52 @@ impl Peers {
             if may_succeed {
                 left.push(target);
             } else {
-                self.conclude(fan_out, target.address.to_string(), target.fate);
+                self.conclude(target.address.to_string(), target.fate);
             }
         }
         left
     }
 
     /// Records the final result of one address or name.
-    fn conclude(&self, fan_out: &FanOut, address: String, fate: Fate) {
-        self.around.metrics.peer_message(fate.word());
+    fn conclude(&self, address: String, fate: Fate) {
+        self.fleet.around.metrics.peer_message(fate.word());
         let results = {
-            let mut progress = fan_out.progress();
+            let mut progress = self.progress();
             progress.tally.add(address, fate);
             progress.tally.results()
         };
-        fan_out.results.send_replace(results);
+        self.results.send_replace(results);
     }
 
-    fn conclude_all(&self, fan_out: &FanOut, targets: Vec<Target>) {
+    fn conclude_all(&self, targets: Vec<Target>) {
         for target in targets {
-            self.conclude(fan_out, target.address.to_string(), target.fate);
+            self.conclude(target.address.to_string(), target.fate);
         }
     }
 
-    async fn attempt(&self, fan_out: &FanOut, mut target: Target, message: &Message, secrets: &[Secret]) -> Target {
+    async fn attempt(&self, mut target: Target, message: &Message, secrets: &[Secret]) -> Target {
         let Some(secret) = secrets.get(target.secret.min(secrets.len().saturating_sub(1))) else {
             target.fate = Fate::NoSecret;
             return target;
         };
-        let permits = async { (fan_out.places.acquire().await, self.connections.acquire().await) };
+        let permits = async { (self.places.acquire().await, self.fleet.connections.acquire().await) };
         // Neither semaphore is ever closed, so an error can be treated as a timeout.
-        let Ok((Ok(_place), Ok(_connection))) = timeout_at(fan_out.end, permits).await else {
+        let Ok((Ok(_place), Ok(_connection))) = timeout_at(self.end, permits).await else {
             target.fate = Fate::NotTried;
             return target;
         };
-        if Instant::now() >= fan_out.end {
+        if Instant::now() >= self.end {
             target.fate = Fate::NotTried;
             return target;
         }
         let message = Message { nonce: unique(), ..message.clone() };
         let body = serde_json::to_vec(&message).expect("a message is numbers and texts, which JSON can hold");
-        let seal = seal(secret, self.around.clock.now().as_second(), &body);
-        let post = Post { host: target.host.clone(), path: self.around.path.clone(), seal, body };
-        target.fate = match timeout(TRY, self.around.network.post_dated(target.address, post)).await {
+        let seal = seal(secret, self.fleet.around.clock.now().as_second(), &body);
+        let post = Post { host: target.host.clone(), path: self.fleet.around.path.clone(), seal, body };
+        target.fate = match timeout(TRY, self.fleet.around.network.post_dated(target.address, post)).await {
             Err(_elapsed) => Fate::TimedOut,
             Ok(Err(error)) => of_failure(&error),
-            Ok(Ok((answer, date))) => of_answer(&answer, date.as_deref(), self.around.clock.now().as_second()),
+            Ok(Ok((answer, date))) => of_answer(&answer, date.as_deref(), self.fleet.around.clock.now().as_second()),
         };
         if matches!(target.fate, Fate::Refused(_)) {
             target.secret += 1;
@@ -248,22 +253,6 @@ impl Peers {
         target
     }
 
-    /// Counts the replicas that the names resolve to within `patience`.
-    pub(super) async fn count(&self, patience: Duration) -> u32 {
-        let end = Instant::now() + patience;
-        let asked = self.names.iter().map(|name| self.known.find(&self.around.network, name, end));
-        let found: HashSet<SocketAddr> = join_all(asked).await.into_iter().flatten().flatten().collect();
-        replicas(&found)
-    }
-
-    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
-        let Some(own) = self.around.own else { return false };
-        own.port() == address.port()
-            && (own.ip() == address.ip() || (own.ip().is_unspecified() && self.around.network.is_local(address.ip())))
-    }
-}
-
-impl FanOut {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,18 +271,7 @@ impl FanOut {
     }
 
     /// Returns true if this fan-out is among those that may retry.
-    fn may_retry(&self, all: &Arc<Semaphore>) -> bool {
-        self.retries.get_or_init(|| Arc::clone(all).try_acquire_owned().ok()).is_some()
+    fn may_retry(&self) -> bool {
+        self.retries.get_or_init(|| Arc::clone(&self.fleet.retries).try_acquire_owned().ok()).is_some()
     }
-}
-
-/// Counts replicas. In a dual-stack fleet each replica has two addresses.
-fn replicas(addresses: &HashSet<SocketAddr>) -> u32 {
-    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
-    u32::try_from(v4.max(addresses.len() - v4)).unwrap_or(u32::MAX)
-}
-
-/// Returns a different value each time. It need not be unpredictable, because messages are signed.
-pub(super) fn unique() -> String {
-    format!("{:032x}", fastrand::u128(..))
 }

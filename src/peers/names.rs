@@ -14,7 +14,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Name, Network};
+use super::name::Name;
+use super::network::Network;
 
 /// The pauses between two queries for one name; the last one repeats.
 const PAUSES: [Duration; 4] =

@@ -16,10 +16,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::secret::Secret;
 
 use super::door::Refused;
-use super::fan_out::{TRY, unique};
-use super::message::{SKEW, Seal, seal_for};
+use super::fan_out::TRY;
+use super::fleet::{Fleet, unique};
+use super::message::{Message, SKEW, Seal, seal_for};
+use super::name::Name;
 use super::network::Post;
-use super::{Name, Peers};
 
 /// The rest of the path below that of other messages.
 pub const BELOW: &str = "/standing";
@@ -91,17 +92,19 @@ pub struct Agreed {
 }
 
 /// Seals of questions that were answered, with their times.
-pub(super) type Answered = Mutex<HashMap<[u8; 32], i64>>;
+#[derive(Debug, Default)]
+pub(super) struct Answered(Mutex<HashMap<[u8; 32], i64>>);
 /// More of them than this are not remembered: the oldest questions are a minute old.
 const REMEMBERED: usize = 1024;
 
-impl Peers {
+impl Answered {
     /// Answers a question with the decisions of this replica. Returns the body.
     ///
     /// # Errors
     /// [`Refused`], as for any other message.
-    pub fn answer_standing(
+    pub fn answer(
         &self,
+        own: &Message,
         header: &[u8],
         body: &[u8],
         secrets: &[Secret],
@@ -118,10 +121,10 @@ impl Peers {
             return Err(Refused::Unauthentic);
         }
         let question: Question = serde_json::from_slice(body).map_err(|_| Refused::NotOurs)?;
-        if question.v != VERSION || question.repo != self.own.repo || question.reference != self.own.reference {
+        if question.v != VERSION || question.repo != own.repo || question.reference != own.reference {
             return Err(Refused::NotOurs);
         }
-        let standing = standing.filter(|_| question.from != self.own.from);
+        let standing = standing.filter(|_| question.from != own.from);
         let reply = Reply { v: VERSION, nonce: question.nonce, standing };
         let reply = serde_json::to_string(&reply).expect("a reply is numbers and texts, which JSON can hold");
         let seal = seal_for(REPLY, &secrets[secret], now, reply.as_bytes());
@@ -129,81 +132,81 @@ impl Peers {
     }
 
     fn is_new_question(&self, seal: Seal, now: i64) -> bool {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if answered.len() >= REMEMBERED {
             answered.retain(|_, time| (now - *time).abs() <= SKEW);
         }
         // Full of questions of this minute: each is signed, and the answer is no secret to the holder of the secret.
         answered.len() >= REMEMBERED || answered.insert(seal.mac, seal.time).is_none()
     }
+}
 
-    /// Asks some of the other replicas for their standing decisions. `None`: there are none, or none of them knows.
-    /// Takes [`LIMIT`] at most.
-    pub async fn standing(&self) -> Option<Agreed> {
-        let secrets = (self.around.secrets)();
-        if self.names.is_empty() || secrets.is_empty() {
-            return None;
-        }
-        let end = Instant::now() + LIMIT;
-        let (known, asked) = (Mutex::new(Vec::new()), Mutex::new(HashSet::new()));
-        let mut names: Vec<&Name> = self.names.iter().collect();
-        // By chance, so that the same few are not asked by all.
-        fastrand::shuffle(&mut names);
-        // A name that stays silent must not hold up the others, nor what they answer.
-        let (known_here, asked_here, secrets) = (&known, &asked, &secrets);
-        let legs = names.into_iter().map(|name| async move {
-            let mut addresses = self.known.find(&self.around.network, name, end).await.unwrap_or_default();
-            fastrand::shuffle(&mut addresses);
-            addresses.retain(|address| {
-                let mut asked = asked_here.lock().unwrap_or_else(PoisonError::into_inner);
-                asked.len() < ASKED && !self.is_own(*address) && asked.insert(*address)
-            });
-            let questions = addresses.into_iter().map(|address| async move {
-                let answer = self.ask_standing(address, name.to_string(), secrets).await;
-                known_here.lock().unwrap_or_else(PoisonError::into_inner).extend(answer);
-            });
-            join_all(questions).await;
+/// Asks some of the other replicas for their standing decisions. `None`: there are none, or none of them knows.
+/// Takes [`LIMIT`] at most.
+pub(super) async fn ask(fleet: &Fleet) -> Option<Agreed> {
+    let secrets = (fleet.around.secrets)();
+    if fleet.names.is_empty() || secrets.is_empty() {
+        return None;
+    }
+    let end = Instant::now() + LIMIT;
+    let (known, asked) = (Mutex::new(Vec::new()), Mutex::new(HashSet::new()));
+    let mut names: Vec<&Name> = fleet.names.iter().collect();
+    // By chance, so that the same few are not asked by all.
+    fastrand::shuffle(&mut names);
+    // A name that stays silent must not hold up the others, nor what they answer.
+    let (known_here, asked_here, secrets) = (&known, &asked, &secrets);
+    let legs = names.into_iter().map(|name| async move {
+        let mut addresses = fleet.known.find(&fleet.around.network, name, end).await.unwrap_or_default();
+        fastrand::shuffle(&mut addresses);
+        addresses.retain(|address| {
+            let mut asked = asked_here.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.len() < ASKED && !fleet.is_own(*address) && asked.insert(*address)
         });
-        // The answers that are there by then count.
-        let _ = timeout_at(end, join_all(legs)).await;
-        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (!known.is_empty()).then(|| agree(&known, self.around.clock.now()))
-    }
+        let questions = addresses.into_iter().map(|address| async move {
+            let answer = ask_one(fleet, address, name.to_string(), secrets).await;
+            known_here.lock().unwrap_or_else(PoisonError::into_inner).extend(answer);
+        });
+        join_all(questions).await;
+    });
+    // The answers that are there by then count.
+    let _ = timeout_at(end, join_all(legs)).await;
+    let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (!known.is_empty()).then(|| agree(&known, fleet.around.clock.now()))
+}
 
-    async fn ask_standing(&self, address: SocketAddr, host: String, secrets: &[Secret]) -> Option<Standing> {
-        for secret in secrets {
-            let question = Question {
-                v: VERSION,
-                repo: self.own.repo.clone(),
-                reference: self.own.reference.clone(),
-                from: self.own.from.clone(),
-                nonce: unique(),
-            };
-            let body = serde_json::to_vec(&question).expect("a question is texts, which JSON can hold");
-            let seal = seal_for(QUESTION, secret, self.around.clock.now().as_second(), &body);
-            let post = Post { host: host.clone(), path: format!("{}{BELOW}", self.around.path), seal, body };
-            let answer = timeout(TRY, self.around.network.post(address, post)).await.ok()?.ok()?;
-            match answer.status {
-                200 => return self.read_reply(&answer.body, &question.nonce, secrets),
-                // It may hold another one of the secrets.
-                401 => {}
-                _ => return None,
-            }
+async fn ask_one(fleet: &Fleet, address: SocketAddr, host: String, secrets: &[Secret]) -> Option<Standing> {
+    for secret in secrets {
+        let question = Question {
+            v: VERSION,
+            repo: fleet.own.repo.clone(),
+            reference: fleet.own.reference.clone(),
+            from: fleet.own.from.clone(),
+            nonce: unique(),
+        };
+        let body = serde_json::to_vec(&question).expect("a question is texts, which JSON can hold");
+        let seal = seal_for(QUESTION, secret, fleet.around.clock.now().as_second(), &body);
+        let post = Post { host: host.clone(), path: format!("{}{BELOW}", fleet.around.path), seal, body };
+        let answer = timeout(TRY, fleet.around.network.post(address, post)).await.ok()?.ok()?;
+        match answer.status {
+            200 => return read_reply(fleet, &answer.body, &question.nonce, secrets),
+            // It may hold another one of the secrets.
+            401 => {}
+            _ => return None,
         }
-        None
     }
+    None
+}
 
-    /// The reply, if a holder of a secret of ours made it for this very question, and lately.
-    fn read_reply(&self, body: &[u8], nonce: &str, secrets: &[Secret]) -> Option<Standing> {
-        let sealed: Sealed = serde_json::from_slice(body).ok()?;
-        let seal = Seal::read(sealed.seal.as_bytes())?;
-        seal.fits_for(REPLY, sealed.reply.as_bytes(), secrets)?;
-        if (self.around.clock.now().as_second() - seal.time).abs() > SKEW {
-            return None;
-        }
-        let reply: Reply = serde_json::from_str(&sealed.reply).ok()?;
-        (reply.v == VERSION && reply.nonce == nonce).then_some(reply.standing).flatten().map(sane)
+/// The reply, if a holder of a secret of ours made it for this very question, and lately.
+fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Option<Standing> {
+    let sealed: Sealed = serde_json::from_slice(body).ok()?;
+    let seal = Seal::read(sealed.seal.as_bytes())?;
+    seal.fits_for(REPLY, sealed.reply.as_bytes(), secrets)?;
+    if (fleet.around.clock.now().as_second() - seal.time).abs() > SKEW {
+        return None;
     }
+    let reply: Reply = serde_json::from_str(&sealed.reply).ok()?;
+    (reply.v == VERSION && reply.nonce == nonce).then_some(reply.standing).flatten().map(sane)
 }
 
 /// Labels of a bearable length, and hashes that are some.

@@ -2,12 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
 
 use super::fan_out::{ALL, AT_A_TIME, TRY};
+use super::fleet::{CONNECTIONS, RETRIES};
 use super::*;
 
 /// The simulated behavior of one address.
@@ -157,7 +161,7 @@ async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
     let (_, question) = network.posts.lock().unwrap()[0].clone();
     let (other, _) = peers(Fake::default(), &[], None);
     let standing = Standing { pinned: Some("a".repeat(40)), ..Standing::default() };
-    let now = other.around.clock.now();
+    let now = other.fleet.around.clock.now();
     let reply =
         other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, Some(standing)).unwrap();
     let again = other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, None);
@@ -168,7 +172,7 @@ async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
 #[tokio::test(start_paused = true)]
 async fn a_question_is_no_doorbell_and_a_doorbell_is_no_question() {
     let (asker, question, _) = asked_and_answered().await;
-    let now = asker.around.clock.now();
+    let now = asker.fleet.around.clock.now();
     assert_eq!(question.path, "/webhook/peer/standing");
     assert_eq!(asker.admit(question.seal.as_bytes(), &question.body, &secrets(), now), Err(Refused::Unauthentic));
     let (teller, network) = peers(fleet(&[Behaviour::Hears]), &["fleet"], None);
@@ -253,7 +257,7 @@ async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
     }
     assert_eq!(results["nobody:8080"], "unresolved");
     assert_eq!(results["stuck:8080"], "no_dns_answer");
-    let metrics = peers.around.metrics.render();
+    let metrics = peers.fleet.around.metrics.render();
     for sample in [
         "{result=\"told\"} 3",
         "{result=\"self\"} 1",
@@ -413,7 +417,10 @@ async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_told() {
     finished(peers.tell(news(50)).unwrap()).await;
     sleep(FAN_OUT_AT_LEAST).await;
     assert_eq!(peers.slots.lock().unwrap().running, 0);
-    assert_eq!((peers.retries.available_permits(), peers.connections.available_permits()), (RETRIES, CONNECTIONS));
+    assert_eq!(
+        (peers.fleet.retries.available_permits(), peers.fleet.connections.available_permits()),
+        (RETRIES, CONNECTIONS)
+    );
 }
 
 #[tokio::test(start_paused = true)]
