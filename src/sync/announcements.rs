@@ -1,6 +1,6 @@
-//! The newest commit that was announced and is still to come.
+//! The newest commit that was announced and is not published yet.
 //!
-//! It is shown only: a look at the remote is the same with and without it. It must not know of requests, looks and records.
+//! It is shown only and does not change how the remote is queried. It must not know requests, syncs or records.
 
 use std::collections::VecDeque;
 
@@ -18,12 +18,12 @@ const MOST_BEFORE: usize = 64;
 /// The commits that this replica knows to be where.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
-    /// What the remote showed last.
+    /// The commit that the remote showed last.
     pub head: Option<Oid>,
     pub published: Option<Oid>,
 }
 
-/// What an announcement changed.
+/// The effect of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is the newest one now.

@@ -1,4 +1,5 @@
-//! One attempt: what is there, look, fetch, build, publish. In this order, and nothing visible before the last step.
+//! One sync: read the link, list the remote's refs, fetch, build, publish. In this order; readers see nothing before the
+//! last step.
 
 mod fetch;
 mod gate;
@@ -27,7 +28,7 @@ use super::state::Decisions;
 use super::story::Story;
 use super::tools::{Standing, Tools};
 
-/// What an attempt has found out and done so far. The record is made of it, also when it fails half way.
+/// The findings and results of a sync so far. Its record is made of them, also when it fails half way.
 pub struct Attempt<'a> {
     tools: &'a Arc<Tools>,
     pub request: Request,
@@ -37,17 +38,17 @@ pub struct Attempt<'a> {
     deadline: Instant,
     pub phase: Phase,
     pub phases: Phases,
-    /// What the link named, and what it should name.
+    /// The commit that the link named before, and the one that it should name.
     pub old: Option<Oid>,
     pub new: Option<Oid>,
     pub fetched: Option<Fetched>,
     pub chased: u32,
     pub missed_webhook: bool,
-    /// Why the delivery of the commit that a poll found had been ignored.
+    /// Why the delivery of a commit that a poll found was ignored.
     pub ignored_webhook: Option<String>,
-    /// What the remote has and a pin keeps from being published.
+    /// The remote's commit, if a pin keeps it from being published.
     pub withheld: Option<Oid>,
-    /// When a pause or pin ended last. A request's wait for that is not the latency of a push.
+    /// When a pause or pin ended last. The time that a request waited for this does not count as latency.
     pub released_at: Option<Instant>,
     /// When the last look began.
     looked_at: Option<Instant>,
@@ -55,7 +56,7 @@ pub struct Attempt<'a> {
     pub go_on: bool,
     /// The newest announcement, until it was asked for ahead of a look: once, and only if it is news.
     news: Option<Oid>,
-    /// What was fetched beside the look that found it.
+    /// The commit that was fetched while the refs were still being listed.
     early: SpeculativeFetch,
     /// True if git cannot work in the published tree, because the store was lost. The tree itself is whole.
     git_is_lost: bool,
@@ -70,9 +71,9 @@ pub struct Attempt<'a> {
 pub enum Done {
     Published,
     Unchanged,
-    /// The gate refused this commit not long ago, and nobody asked for it anew: nothing was done.
+    /// The pre-publish hook refused this commit recently and no new request names it, so nothing was done.
     RefusedStill,
-    /// A person's decision or a newer request came in between: the request goes back into the queue.
+    /// A person's decision or a newer request interrupted the sync. The request goes back into the queue.
     GaveWay,
 }
 
@@ -132,13 +133,13 @@ impl<'a> Attempt<'a> {
             let is_news = self.heard().note(*announced, received, known);
             self.news = is_news.then_some(announced.after);
         }
-        // A poll that finds nothing is no news, and a retry is a poll that keeps its trigger: while a failure stands, the
-        // state would flicker with each of them.
+        // A poll that finds nothing changes no state. A retry is treated like a poll, because otherwise the state would
+        // flicker with each retry while a failure lasts.
         if self.request.trigger.kind != TriggerKind::Poll && !self.request.retry {
             self.enter(Phase::Look);
         }
         if self.put_back(live).await? {
-            // A record of its own; what the remote has is the next attempt's business.
+            // The repair has a record of its own. The next sync handles the remote's commit.
             self.go_on = true;
             return Ok(Done::Published);
         }
@@ -152,7 +153,7 @@ impl<'a> Attempt<'a> {
         Ok(done)
     }
 
-    /// Sees to it that the link names what it named last, whatever became of it. Needs no network.
+    /// Restores the link and its tree if either was removed or damaged. Needs no network.
     async fn put_back(&mut self, live: Live) -> Result<bool, SyncError> {
         let gone = match live {
             Live::Tree(commit) => {
@@ -163,7 +164,7 @@ impl<'a> Attempt<'a> {
                 Some(commit)
             }
             Live::Dangling(commit) => Some(commit),
-            // Only what this process vouched for: a link of another name or repository may have been here before.
+            // Restores only a commit that this process has verified: the link may have belonged to another repository.
             Live::Nothing | Live::Foreign => {
                 self.tools.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok())
             }
@@ -190,9 +191,9 @@ impl<'a> Attempt<'a> {
                 self.old = Some(commit);
                 Ok(true)
             }
-            // Somebody decided something meanwhile, which is the rest of this attempt's business.
+            // A person's decision arrived meanwhile; the rest of this sync carries it out.
             Ok(_) => Ok(false),
-            // What the remote has may be publishable all the same; if not, that error will be told.
+            // The remote's commit may be publishable all the same; if it is not, that error is reported.
             Err(error) => {
                 self.story.warn(format!("it cannot be put back from what is here: {}", error.message()));
                 Ok(false)
@@ -200,7 +201,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// A person chose a commit: publish that, and only keep up with what the remote has.
+    /// Publishes the pinned commit. The remote's newest commit is fetched as well, but not published.
     async fn stay_at(&mut self, pinned: Oid) -> Result<Done, SyncError> {
         if self.live() != Some(pinned) {
             self.new = Some(pinned);
@@ -217,7 +218,7 @@ impl<'a> Attempt<'a> {
         if misfit {
             self.fit_depth(Want::Seen(look.clone())).await;
         }
-        // So that unpinning is quick, and works while the remote is down.
+        // With the remote's commit in the store, unpinning is quick and works while the remote is down.
         self.fetch(Want::Seen(look)).await?;
         if self.tools.outdated.load(Ordering::Relaxed) {
             return self.renew(Want::Commit(pinned)).await;
@@ -263,12 +264,12 @@ impl<'a> Attempt<'a> {
         Ok(done)
     }
 
-    /// What the link names now, unless it is not to be trusted.
+    /// Returns the commit that the link names now; `None` if its tree may differ from the commit.
     fn live(&self) -> Option<Oid> {
         self.old.filter(|_| !self.tools.suspect.load(Ordering::Relaxed))
     }
 
-    /// True if a person decided something since this attempt began.
+    /// True if a person made a decision since this sync began.
     fn overtaken(&self) -> bool {
         self.tools.decisions() != self.decisions
     }
@@ -351,7 +352,7 @@ impl<'a> Attempt<'a> {
         heard.saw(commit);
     }
 
-    /// Goes on to a phase and shows it. The first one shown gives the sync its id.
+    /// Enters a phase and shows it. The first phase shown gives the sync its id.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let id = self.id.get_or_insert_with(|| self.tools.history.next_id()).clone();

@@ -11,8 +11,8 @@ const SPREAD: f64 = 0.1;
 /// The pause before the next attempt after `failures` (1 or more) in a row. `dice` in 0..1 spreads the replicas of a
 /// fleet by a tenth to either side, so that they do not strike a recovering remote together.
 ///
-/// The poll is the promise, so a backoff only ever shortens the wait to it. The exception is a server that says when it
-/// may be asked again (`Retry-After`): asking sooner would only prolong its refusal.
+/// A poll each period is promised, so a backoff only shortens the wait until the next one. The exception is a server that
+/// says when it may be asked again (`Retry-After`): an earlier request would only prolong its refusal.
 pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
     let dice = dice.clamp(0.0, 1.0);
     let spread = |wait: Duration| wait.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * dice).min(period);
@@ -20,7 +20,7 @@ pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Durati
     match retry {
         Retry::NextPoll => spread(period),
         Retry::Soon => spread(soon),
-        // Later than the server said is no offence, sooner is.
+        // The server accepts a later request than it said, but no earlier one.
         Retry::After(pause) => spread(soon).max(pause.mul_f64(1.0 + SPREAD * dice)),
     }
 }

@@ -1,4 +1,4 @@
-//! What everybody may know about this replica right now, and the stream of its changes.
+//! The replica's current state as the API shows it, and the stream of its changes.
 //!
 //! One lock guards the state and the numbering of events, so a reader who takes a snapshot and a subscription together
 //! misses nothing and sees nothing twice. Nothing here waits or touches the disk.
@@ -24,7 +24,7 @@ const EVENT_BACKLOG: usize = 256;
 /// Records in a snapshot.
 const RECENT: usize = 50;
 
-/// What the remote resolved our ref to at the last look; what a delivery is compared with.
+/// The ref's full name and the remote's answer for it at the last sync. Deliveries are compared with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
     /// The full name of the ref; `None` before the first look, or if a hash is configured.
@@ -33,15 +33,15 @@ pub struct Followed {
     pub hash: bool,
 }
 
-/// What the probes ask.
+/// The facts that the probes need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
     /// A first tree was published (by this process or one before it) and seen whole.
     pub started: bool,
     /// The link names a tree that exists.
     pub ready: bool,
-    /// Since when the sync loop has been asked to come round and has not; `None`: nobody waits for it. It has no pulse of
-    /// its own, which would wake an idle process for nobody.
+    /// Since when the sync loop has not answered a request for a sign of life; `None`: none is open. The loop has no
+    /// heartbeat timer, which would wake an idle process without need.
     pub asked: Option<Instant>,
 }
 
@@ -158,20 +158,20 @@ impl Board {
         change(&mut self.lock().health);
     }
 
-    /// Changes anything of the snapshot and tells the readers. The state word is worked out anew.
+    /// Changes the snapshot, derives the state word from it, and notifies the readers.
     pub fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut inner = self.lock();
         change(&mut inner.snapshot);
         self.told(&mut inner);
     }
 
-    /// Works the state word out anew and tells the readers.
+    /// Derives the state word again and notifies the readers.
     fn told(&self, inner: &mut Inner) {
         inner.snapshot.state = state_of(&inner.snapshot);
         self.send(inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
-    /// Changes the snapshot without telling anybody (what a look that found nothing leaves behind).
+    /// Changes the snapshot without an event, for a poll that found nothing.
     pub fn change_quietly(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut inner = self.lock();
         change(&mut inner.snapshot);
@@ -230,7 +230,8 @@ impl Board {
     fn send(&self, inner: &mut Inner, event: impl FnOnce(&Snapshot) -> Event) {
         inner.snapshot.seq += 1;
         inner.snapshot.now = self.clock.now();
-        // Mostly nobody listens, and an event is a copy of the state. Who comes later takes a snapshot, under this lock.
+        // An event is a copy of the state, so none is made without a listener. A later reader takes a snapshot under
+        // this lock.
         if self.events.receiver_count() > 0 {
             inner.snapshot.webhook.day = inner.deliveries.day(inner.snapshot.now);
             let _ = self.events.send((inner.snapshot.seq, event(&inner.snapshot)));
@@ -242,7 +243,7 @@ impl Board {
     }
 }
 
-/// The one word for a replica, by precedence: what a person did, what runs, what went wrong, what is missing.
+/// The one word for a replica, by precedence: a person's decision, a running sync, a failure, a missing tree.
 fn state_of(snapshot: &Snapshot) -> State {
     let published = snapshot.published.as_ref().map(|published| &published.commit);
     let head = snapshot.head.as_ref().map(|head| &head.commit);

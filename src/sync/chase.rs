@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::queue::Announced;
 
-/// How long after the ring an announced commit is looked for.
+/// How long after its webhook an announced commit is waited for.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The same for an announcement that does not begin at what the remote shows: the delivery of the push before it was lost, or
-/// the branch was made anew. It may also be a replay, so it is waited for less long.
+/// The same for an announcement that does not start at the commit which the remote shows: the delivery of the push before
+/// it was lost, or the branch was created again. It may also be a replay, so the wait is shorter.
 const UNCONNECTED: Duration = Duration::from_secs(5);
 /// The first pause between two looks; it doubles up to [`SLOWEST`].
 pub const FIRST: Duration = Duration::from_millis(250);
@@ -22,7 +22,7 @@ pub const SLOWEST: Duration = Duration::from_secs(2);
 /// How many announcements are remembered.
 const REMEMBERED: usize = 256;
 
-/// What webhooks announced to this process, oldest first.
+/// The webhooks' announcements to this process, oldest first.
 #[derive(Debug, Default)]
 pub struct Heard(VecDeque<Push>);
 
@@ -37,8 +37,8 @@ struct Push {
 }
 
 impl Heard {
-    /// Notes an announcement, and says whether it is news. One that was heard before is a redelivery or a replay: it is not
-    /// waited for again, nor fetched ahead of the look.
+    /// Notes an announcement and returns whether it is new. A repeated one is a redelivery or a replay: it is neither
+    /// waited for again nor fetched speculatively.
     ///
     /// `old` is true if the history knows the commit.
     pub fn note(&mut self, announced: Announced, at: Instant, old: bool) -> bool {
@@ -75,7 +75,7 @@ impl Heard {
             if push.announced.before == Some(shown) {
                 return Some(push.at + LONGEST);
             }
-            // What a later push moved on from will not be shown any more.
+            // A commit that a later push replaced will not be shown any more.
             let is_over = push.old || self.0.iter().any(|later| later.announced.before == Some(push.announced.after));
             (!is_over).then(|| push.at + UNCONNECTED)
         });
@@ -113,7 +113,7 @@ mod tests {
             ("two pushes, neither there yet", &[push(2, 3), push(3, 4)], &[2], whole),
             ("two pushes, the first one's webhook is late", &[push(3, 4), push(2, 3)], &[2], whole),
             ("two pushes, the first one's webhook was lost", &[push(3, 4)], &[2], some),
-            ("a branch that was made anew", &[created], &[2], some),
+            ("a branch that was created again", &[created], &[2], some),
             ("a rollback to a commit we had", &[push(3, 2)], &[2, 3], whole),
             ("a push that was seen, and undone", &[push(2, 3)], &[3, 2], none),
             ("nothing announced", &[], &[2], none),
@@ -123,7 +123,7 @@ mod tests {
             for push in announced {
                 heard.note(*push, now, false);
             }
-            // What the remote showed before the rollback was announced is not what was announced.
+            // The remote showed this commit before the rollback was announced, so it is not the announced one.
             for commit in shown.iter().filter(|_| name != "a rollback to a commit we had") {
                 heard.saw(oid(*commit));
             }
@@ -162,9 +162,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against a list of everything that was ever said: what is waited for was announced, once, and has not been seen since;
-        /// within half a minute if from exactly what the remote shows, else within some seconds, if nothing was announced
-        /// to follow it.
+        /// Compares with a list of all announcements: an awaited commit was announced once and has not been seen since,
+        /// within half a minute if the push started at the commit that the remote shows, otherwise within some seconds if
+        /// no later push was announced.
         #[test]
         fn what_is_waited_for_was_announced_and_not_seen_since(
             steps in proptest::collection::vec((0u8..3, 0u8..4, 0u8..4, 0u64..20_000), 0..40),

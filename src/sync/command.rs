@@ -1,6 +1,6 @@
-//! What a person may change: sync now, pause with an end, resume, pin to a commit, unpin.
+//! A person's commands: sync now, pause until a time, resume, pin to a commit, unpin.
 //!
-//! Only decisions are changed here, durably; the next attempt carries them out.
+//! A command changes only the stored decisions; the next sync carries them out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,11 @@ const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 /// How long a prefix may be looked up: the git thread may be busy with a slow remote.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
 
-/// Carries a command out, beside whatever else goes on, and answers it.
+/// Carries out a command while other work goes on, and answers it.
 pub fn answer(tools: &Arc<Tools>, order: Order) {
     let tools = tools.clone();
     tokio::spawn(async move {
-        // Nobody waits for the answer if the request was dropped.
+        // The receiver is gone if the request was dropped.
         let _ = order.answer.send(obey(&tools, order.command, order.by).await);
     });
 }
@@ -63,8 +63,8 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             Ok(accepted(tools, Some(ring(tools, Action::Resume, by))))
         }
         Command::Pin { commit } => {
-            // Also while paused: a bad commit is rolled back first and looked into later. The pause goes on, and the pin
-            // outlasts it.
+            // A pin is possible during a pause, because a bad commit is rolled back first and examined later. The pause
+            // continues, and the pin outlasts it.
             let pinned = Some(resolve(tools, &commit).await?);
             decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions }).await?;
             tracing::info!(commit = %commit, by, "pinned by hand");
@@ -82,7 +82,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
     }
 }
 
-/// Writes to the volume that a pause is over, which it is already.
+/// Writes the end of a pause to the volume. It is already in force.
 pub async fn store_end_of_pause(tools: Arc<Tools>) {
     let _one_at_a_time = tools.deciding.lock().await;
     if let Err(error) = tools.store_decisions(tools.decisions()).await {
@@ -99,7 +99,7 @@ fn ring(tools: &Tools, action: Action, by: Option<String>) -> String {
     tools.queue.push(request).unwrap_or(id)
 }
 
-/// A decision that a restart would forget is not taken.
+/// A decision that cannot be stored is refused, because a restart would forget it.
 async fn decide(tools: &Tools, decisions: Decisions) -> Result<(), Refusal> {
     tools.store_decisions(decisions.clone()).await.map_err(|error| {
         let message = format!("the decision cannot be written to the volume: {error}");
@@ -116,7 +116,7 @@ fn not_paused(decisions: &Decisions) -> Result<(), Refusal> {
     }
 }
 
-/// Finds the one commit that is meant: by its full hash, or by a prefix that history or the store makes unique.
+/// Resolves a full hash, or a prefix that is unique in the history and the store, to a commit.
 async fn resolve(tools: &Tools, text: &str) -> Result<Oid, Refusal> {
     let text = text.to_ascii_lowercase();
     if !(4..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -4,9 +4,9 @@ use crate::error::{NO_THREAD, NO_THREAD_HINT, Phase, Retry, SyncError};
 use crate::worker::Lost;
 use crate::{git, hooks, publish};
 
-/// The kind that makes an attempt throw the object store away and fetch anew, once.
+/// The kind of error after which the object store is removed and fetched again, once in a sync.
 pub const STORE_DAMAGED: &str = "store_damaged";
-/// What is published was published when other submodules were wanted.
+/// Reported while the published tree lacks submodules that the configuration now asks for.
 pub const NO_SUBMODULES: &str = "no_submodules";
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,8 @@ pub fn timeout(phase: Phase) -> SyncError {
     }
 }
 
-/// The gate said no, or could not be asked, which is the same to it. When it is asked again is the gate's own affair.
+/// The pre-publish hook refused the commit, or could not be run, which counts the same. The next run follows the hook's
+/// own backoff.
 pub fn gate(error: hooks::Error) -> SyncError {
     let (kind, hint) = (error.kind(), error.hint());
     SyncError { phase: Phase::Gate, kind, retry: Retry::Soon, hint, source: Box::new(error) }

@@ -1,4 +1,4 @@
-//! What the rest of the process may do with the sync loop: ask, watch, read the history.
+//! The interface of the sync loop for the rest of the process: requests, commands, the state and the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Handle {
         self.engine.as_ref()
     }
 
-    /// Asks for a look. Never waits, never fails; merged with what is pending.
+    /// Requests a sync. Never waits and never fails; the request is merged with a pending one.
     pub fn ring(&self, request: Request) {
         for push in &request.announced {
             self.board.announce(*push, &request.trigger);
@@ -101,7 +101,7 @@ impl Handle {
         self.queue.push(request);
     }
 
-    /// Notes an authentic delivery on the board. Returns true if its id was seen before.
+    /// Notes an authentic delivery in the state. Returns true if its id was seen before.
     #[must_use]
     pub fn delivery(&self, delivery: Delivery<'_>) -> bool {
         self.board.delivery(delivery)
@@ -135,7 +135,7 @@ impl Handle {
         self.board.health()
     }
 
-    /// Asks the sync loop to come round. False if it was asked before and has not for so long: it hangs.
+    /// Asks the sync loop for a sign of life. False if it has not answered an earlier request for too long: it hangs.
     #[must_use]
     pub fn turns(&self, patience: Duration) -> bool {
         self.board.set_health(|health| health.asked = health.asked.or_else(|| Some(Instant::now())));
@@ -175,7 +175,7 @@ impl Handle {
         self.clock.now()
     }
 
-    /// Has a command carried out and returns what became of it. `by` is what the caller says of the person who asks.
+    /// Has a command carried out and returns the result. `by` is the caller's label for the person who asks.
     ///
     /// # Errors
     /// A [`Refusal`] with the reason, or with the code `stopping` if the process is about to end.

@@ -1,7 +1,7 @@
-//! Decisions of the other replicas that one which starts takes over: the pin and the pause in force.
+//! The pin and the pause that a starting replica takes over from the others.
 //!
-//! They count only on a volume where nothing was ever decided; a decision of its own is never replaced. It must not know
-//! how the others are asked.
+//! They count only on a volume without decisions; a replica's own decision is never replaced. It must not know how the
+//! others are asked.
 
 use std::sync::PoisonError;
 
@@ -14,7 +14,7 @@ use crate::text::one_line;
 use super::state::{Decisions, LONGEST_LABEL};
 use super::tools::Tools;
 
-/// What the other replicas agree on.
+/// The decisions that the other replicas agree on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
     pub pinned: Option<Oid>,
@@ -22,9 +22,9 @@ pub struct Inherited {
     pub pinned_by: Option<String>,
     pub paused_until: Option<Timestamp>,
     pub paused_by: Option<String>,
-    /// What they publish while they are paused.
+    /// The commit that they publish while they are paused.
     pub published: Option<Oid>,
-    /// How many of them were heard.
+    /// How many of them answered.
     pub replicas: usize,
 }
 
@@ -44,7 +44,7 @@ impl Inherited {
 }
 
 impl Tools {
-    /// Keeps what the other replicas said until the volume is open.
+    /// Keeps the other replicas' decisions until the volume is open.
     pub fn offer(&self, inherited: Option<Inherited>) {
         *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = inherited;
     }

@@ -61,7 +61,7 @@ impl Handle {
         }
     }
 
-    /// What is published, if the link is known to name it.
+    /// The published commit, if the link is known to name it.
     fn published(&self) -> Option<Oid> {
         self.board()
             .health()
@@ -152,7 +152,7 @@ enum Named {
     CannotTell,
 }
 
-/// What the history tells of a commit.
+/// The history's knowledge of a commit.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     contained: Option<bool>,
@@ -166,7 +166,7 @@ struct Told {
 }
 
 impl Told {
-    /// Reads the records, newest first. `live` is what is published now.
+    /// Reads the records, newest first. `live` is the published commit.
     fn by(records: &[Record], commit: &str, live: Option<&str>) -> Self {
         let is = |text: &Option<String>| text.as_deref() == Some(commit);
         let published = |record: &&Record| record.outcome == Outcome::Published && record.old != record.new;

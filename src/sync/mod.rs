@@ -1,7 +1,7 @@
-//! The only writer of the volume: decides when to look, and takes one commit after the other from the remote to the readers.
+//! The only writer of the volume: decides when to sync, and brings one commit after the other from the remote to the readers.
 //!
-//! `server` and the poll only ask, through a [`Handle`]; `git`, `publish`, `history` and `hooks` are its tools. It must not know of
-//! http.
+//! `server` and the poll send requests through a [`Handle`]; `git`, `publish`, `history` and `hooks` do the work. It must
+//! not know HTTP.
 
 mod announcements;
 mod attempt;
@@ -43,7 +43,7 @@ pub use inherit::Inherited;
 pub use queue::{Announced, Queue, Request, Told};
 pub use run::{Ending, SyncLoop};
 
-/// When to look, how long to try, and when to give up.
+/// When to sync, how long to try, and when to give up.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Pause between polls.
@@ -58,9 +58,9 @@ pub struct Options {
     pub max_failures: i64,
     /// The same before the first success, if it differs.
     pub init_max_failures: Option<i64>,
-    /// A signal (by number) that means "look now".
+    /// The number of a signal that requests a sync.
     pub sync_on_signal: Option<i32>,
-    /// Looks a second that webhooks may cause, sustained; 0 = no limit.
+    /// The syncs a second that webhooks may cause, sustained; 0 = no limit.
     pub hook_rate: f64,
     /// True if a webhook secret is configured.
     pub webhooks: bool,
@@ -74,9 +74,9 @@ pub struct Options {
     pub repo: String,
     /// The replica's name (its host name).
     pub replica: String,
-    /// Who is told of a publish, and who may refuse one.
+    /// The hooks: they are notified of a publish, and the pre-publish hook may refuse one.
     pub hooks: hooks::Options,
-    /// Files that tell of a publish, and of what is wrong.
+    /// The touch file and the error file.
     pub notices: notices::Options,
 }
 

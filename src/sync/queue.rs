@@ -1,6 +1,6 @@
 //! One running, one pending: requests that arrive during a sync are merged into the next one, never lost, never piled up.
 //!
-//! A token bucket defers the syncs that strangers-with-a-secret can cause; it refuses nothing.
+//! A token bucket defers syncs that webhooks and peers request; it refuses none.
 
 mod request;
 
@@ -21,7 +21,7 @@ pub struct Queue {
     filled: Notify,
     /// For a running attempt, which gives way.
     nudged: Notify,
-    /// For the loop, which is to come round once more.
+    /// Wakes the loop, which has to give a sign of life.
     asked: Notify,
 }
 
@@ -114,7 +114,7 @@ impl Queue {
         self.nudged.notified()
     }
 
-    /// Has the loop come round, for whoever wants to see that it can. Nothing else changes: a probe puts nothing off.
+    /// Asks the loop for a sign of life, for the liveness probe. It delays nothing.
     pub fn ask(&self) {
         self.asked.notify_waiters();
     }
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!((merged.newest_announced(), merged.announced.len()), (Some(oid(17)), 16));
         assert!(!merged.announces(oid(1)) && merged.announces(oid(2)));
         assert_eq!(merged.id.as_deref(), Some("promised"));
-        // What neither delivery announced is what the person asked for.
+        // Neither delivery announced this commit, so the person's trigger counts.
         assert_eq!(merged.trigger_of(Some(oid(99))).kind, TriggerKind::Manual);
     }
 

@@ -1,4 +1,4 @@
-//! From a finished attempt to the record that is kept and the one log line that tells it all.
+//! Makes the record of a finished sync, and its one log line.
 
 use git2::Oid;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::attempt::{Attempt, Done, millis};
 use super::queue::Told;
 use super::tools::Tools;
 
-/// Describing what was published must not hold up the next sync for long.
+/// The longest time for reading a published commit's details, because the next sync waits for it.
 const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Merged fan-outs to a large fleet that changes between them could add up.
@@ -78,7 +78,7 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
             && outcome == Outcome::Published
             && !attempt.new.is_some_and(|new| tools.board.was_announced(new)),
         ignored_webhook: attempt.ignored_webhook.filter(|_| outcome == Outcome::Published),
-        // A person chose another commit; nobody rewrote anything.
+        // A person chose another commit, so this is no rewritten history.
         rewritten: !by_action && span.as_ref().is_some_and(|span| span.rewritten),
         fast_forward: span.as_ref().filter(|_| attempt.old != attempt.new).and_then(|span| span.fast_forward),
         pinned: pinned.map(|commit| commit.to_string()),
@@ -117,7 +117,7 @@ async fn name_action(tools: &Tools, attempt: &Attempt<'_>, pinned: Option<Oid>) 
     trigger
 }
 
-/// What the other replicas answered so far: one result for each, the latest if several webhooks were merged.
+/// The other replicas' answers so far: one result for each, the latest if several webhooks were merged.
 pub fn peers(told: &[Told]) -> Vec<PeerResult> {
     let mut all: Vec<PeerResult> = Vec::new();
     for results in told {
@@ -146,7 +146,7 @@ async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, O
 
 fn commits(span: &Span, old: Option<Oid>) -> Option<Commits> {
     let newest = span.commits.first()?;
-    // The first publish brings a whole history, which nobody wants counted as news.
+    // The first publish brings the whole history, which is not counted as new commits.
     let count = span.count.filter(|_| old.is_some());
     Some(Commits { count, subject: newest.subject.clone(), author: newest.author.clone() })
 }
@@ -169,7 +169,7 @@ fn file((path, kind): (String, Kind)) -> FileChange {
     FileChange { path, change }
 }
 
-/// One line at info (or error) for each sync: readable alone, with fields for machines.
+/// Logs one line for each sync at info or error level, readable on its own and with fields for machines.
 fn log(record: &Record) {
     let short = |commit: &Option<String>| commit.as_deref().map_or("nothing", |commit| &commit[..7]).to_owned();
     let (old, new) = (short(&record.old), short(&record.new));

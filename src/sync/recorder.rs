@@ -41,14 +41,14 @@ impl Tools {
         }
     }
 
-    /// Adds what the peers answered to a record, if it is still kept.
+    /// Adds the peers' answers to a record, if it is still kept.
     pub(super) fn amend(&self, id: &str, peers: Vec<PeerResult>) {
         if let Some(record) = self.history.amend(id, peers) {
             self.board.amended(record);
         }
     }
 
-    /// Shows what waits for the disk, until the process stops.
+    /// Shows the number of records that wait for the disk, until the process stops.
     pub(super) fn watch_history(self: &Arc<Self>, stop: CancellationToken) {
         let tools = Arc::clone(self);
         tokio::spawn(async move {
@@ -69,7 +69,7 @@ impl Tools {
                 now = *waiting.borrow_and_update();
             }
             if now.loads != loads {
-                // Read late: what it held was not known when the volume was opened.
+                // The file was read late: its records were not known when the volume was opened.
                 loads = now.loads;
                 self.board.restore(self.history.page(None, 50));
             }

@@ -1,6 +1,6 @@
-//! Which commit the gate refused last, and how long it is left alone.
+//! The commit that the pre-publish hook refused last, and when it is tried again.
 //!
-//! Kept in memory only: a new process asks the gate anew. It must not know why it was refused.
+//! Kept in memory only: a new process runs the hook again. It must not know why the commit was refused.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,10 +22,10 @@ struct Refused {
 }
 
 impl Refusal {
-    /// Notes that the gate said no. Returns how often it did so for this commit in a row.
+    /// Notes a refusal. Returns the number of refusals of this commit in a row.
     ///
-    /// The commit is left alone for `backoff` at first, twice as long each time after that, and at most for `longest`
-    /// unless the backoff is longer.
+    /// The commit is tried again after `backoff`, then after twice as long each time, up to `longest` or the backoff itself
+    /// if that is longer.
     pub fn note(&self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
         let mut refused = self.lock();
         let times = refused.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
@@ -35,7 +35,7 @@ impl Refusal {
         times
     }
 
-    /// True while this commit is to be left alone.
+    /// True while this commit is not to be tried.
     pub fn stands(&self, commit: Oid, now: Instant) -> bool {
         self.lock().as_ref().is_some_and(|refused| refused.commit == commit && now < refused.again_at)
     }
@@ -50,7 +50,7 @@ impl Refusal {
         self.lock().as_ref().map(|refused| (refused.again_at, refused.error.clone()))
     }
 
-    /// Something else is wanted now, or it passed. True if there was a refusal.
+    /// Forgets the refusal, because another commit is wanted or this one passed. Returns true if there was one.
     pub fn clear(&self) -> bool {
         self.lock().take().is_some()
     }

@@ -1,4 +1,4 @@
-//! The loop: one attempt after the other, commands and timers in between.
+//! The sync loop: one sync after the other, with commands and timers in between.
 
 mod failures;
 mod refused;
@@ -29,25 +29,25 @@ use super::{Options, backoff, command, failure, record};
 /// How often the end of a pause is looked at: it is a time of day, and clocks are set.
 const PAUSE_CHECK: Duration = Duration::from_secs(10);
 
-/// How long a swap may go on after the process was told to stop.
+/// How long a swap of the link may continue after the request to stop.
 const LAST_SWAP: Duration = Duration::from_millis(300);
 
-/// How long records and the files that tell of a sync may take at the end of a process that was told to stop.
+/// How long records, the touch file and the error file may take at the end of a process that was asked to stop.
 const LAST_WRITES: Duration = Duration::from_millis(400);
 
-/// The same if it ends by itself: whoever started it reads them next.
+/// The same if the process ends by itself: its caller reads them next.
 const LAST_WRITES_BY_ITSELF: Duration = Duration::from_secs(10);
 
 /// Why the loop ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// It was told to.
+    /// It was asked to stop.
     Stopped,
     /// `--one-time`: a commit is published.
     Done,
     /// As many failures in a row as `--max-failures`.
     GaveUp,
-    /// `--one-time`: a commit is published, but not every hook has heard of it.
+    /// `--one-time`: a commit is published, but not every hook succeeded.
     NotTold,
     /// `--one-time`, and the volume says that a person paused it.
     Paused,
@@ -56,7 +56,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// What the process tells its parent. Says why if that is a failure.
+    /// The process's exit code. Logs the reason if it is a failure.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -89,13 +89,13 @@ pub struct SyncLoop {
     limit: Limit,
     succeeded: bool,
     next_poll: Instant,
-    /// What the next poll is to repeat, if the attempt before it failed.
+    /// The request that the next poll repeats, if the sync before it failed.
     retry: Option<Request>,
     next_sweep: Option<Instant>,
     /// Since when another process has been found to own the volume.
     standby: Option<Instant>,
     grace: Duration,
-    /// `--one-time`: the store has grown, or was left with what nobody wants.
+    /// `--one-time`: the store has grown, or holds objects that are not needed.
     compact_at_end: bool,
 }
 
@@ -117,9 +117,8 @@ impl SyncLoop {
         }
     }
 
-    /// Runs until it is stopped, or has done or given up what it was started for. Never ends because a sync failed.
-    /// The first look may be put off by what `delay` says, and waits for what the other replicas decided; neither may take
-    /// long.
+    /// Runs until it is stopped, or until a limit such as `--one-time` or `--max-failures` ends it. A failed sync alone
+    /// never ends it. The first sync waits for `delay` and for the other replicas' decisions; both are short.
     pub async fn run(
         mut self,
         delay: impl Future<Output = Duration> + Send,
@@ -186,7 +185,7 @@ impl SyncLoop {
         }
     }
 
-    /// Who runs once comes back for nothing: what earlier runs left and is over its grace goes now, or never would.
+    /// In one-time mode nothing runs later, so trees of earlier runs whose grace is over are removed now.
     async fn tidy_up(&self, ending: &Ending) {
         if self.options().one_time && matches!(ending, Ending::Done | Ending::NotTold | Ending::GaveUp) {
             let removed = self.tools.sweep_at_end().await;
@@ -194,7 +193,7 @@ impl SyncLoop {
         }
     }
 
-    /// Who runs once leaves nothing for later.
+    /// In one-time mode compaction and removal happen before the process ends.
     async fn leave(&self, ending: &Ending) {
         if matches!(ending, Ending::Done)
             && let Err(error) = self.tools.write_through(Instant::now() + self.options().timeout).await
@@ -203,7 +202,7 @@ impl SyncLoop {
         }
     }
 
-    /// Runs an attempt while people's commands go on being answered. A panic in it is a failure like any other.
+    /// Runs a sync while commands are still answered. A panic in it counts as a failed sync.
     async fn attend(commands: &mut Commands, tools: &Arc<Tools>, attempt: &mut Attempt<'_>) -> Result<Done, SyncError> {
         let running = AssertUnwindSafe(attempt.run()).catch_unwind();
         tokio::pin!(running);
@@ -220,7 +219,7 @@ impl SyncLoop {
         }
     }
 
-    /// Waits for the next reason to look; answers commands, ends pauses and sweeps meanwhile.
+    /// Waits for the next reason to sync; answers commands, ends pauses and sweeps meanwhile.
     async fn wait(&mut self, stop: &CancellationToken) -> Option<Request> {
         if self.standby.is_some() && !self.options().one_time {
             return self.wait_for_owner(stop).await;
@@ -245,7 +244,7 @@ impl SyncLoop {
                 () = stop.cancelled() => return None,
                 Some(order) = self.commands.recv() => command::answer(&self.tools, order),
                 request = self.tools.queue.next(), if !paused => {
-                    // What failed before it is part of it: it is older.
+                    // The failed request is merged into this one, as the older part.
                     let Some(retry) = self.retry.take() else { return Some(request) };
                     return Some(retry.followed_by(request));
                 }
@@ -257,11 +256,11 @@ impl SyncLoop {
                     }
                 }
                 () = sleep_until(self.next_sweep.unwrap_or(pause_check)), if self.next_sweep.is_some() => {
-                    // What has its grace still before it says so when the sweep has ended.
+                    // The sweep's result says when the next tree's grace is over.
                     self.next_sweep = None;
                     self.tools.sweep();
                 }
-                // Somebody decided something: a resumed loop must not sleep on.
+                // A decision changed: a resumed loop must not go on sleeping.
                 () = nudged => {}
                 () = asked => {}
                 () = sleep_until(pause_check), if paused => {}
@@ -285,7 +284,7 @@ impl SyncLoop {
         tokio::spawn(command::store_end_of_pause(self.tools.clone()));
     }
 
-    /// Records how an attempt ended, tells everybody, and works out when the next one is due.
+    /// Records how a sync ended, reports it, and determines when the next one is due.
     async fn settle(&mut self, attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
         let polled = attempt.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || attempt.request.retry;
@@ -342,11 +341,11 @@ impl SyncLoop {
             }
             Err(error) => {
                 if self.failures == 0 && !self.succeeded {
-                    // The remote may be down for long; what an earlier process left must be looked at all the same.
+                    // The remote may be down for a long time, so the tree of an earlier process is compared now.
                     self.tools.follow_up();
                 }
                 if attempt.phases.build_ms.is_some() {
-                    // A tree that no link could be set to is to go like any other that is not wanted.
+                    // A tree whose link could not be set is removed like any other that is not needed.
                     self.sweep_later();
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -376,7 +375,7 @@ impl SyncLoop {
         self.tools.keep(record.clone(), detail).await;
         self.tell(record, published, polled).await;
         if published || refused {
-            // After the record: nobody waits for anything now.
+            // After the record, because a compaction must not delay it.
             self.tools.follow_up();
             if self.options().one_time {
                 self.compact_at_end = true;
@@ -424,7 +423,7 @@ impl SyncLoop {
     }
 }
 
-/// Waits for the word to stop. A swap that has begun then is let finish, so that its record is not lost.
+/// Waits for the request to stop. A swap that has begun is finished, so that its record is not lost.
 async fn stopped(stop: &CancellationToken, tools: &Tools) {
     stop.cancelled().await;
     if tools.is_swapping() {

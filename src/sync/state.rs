@@ -1,4 +1,4 @@
-//! What a person decided and must survive a restart: the pause and the pin, in `.pushsync/state.json`.
+//! The decisions that survive a restart: the pause and the pin, in `.pushsync/state.json`.
 //!
 //! Written by rename, so it is either the old or the new decision. A file that cannot be read is reported and treated
 //! as no decision: following the ref is what the sidecar is there for.
@@ -50,7 +50,7 @@ impl Decisions {
     /// # Errors
     /// If there is a file and it cannot be understood.
     pub fn load(path: &Path) -> io::Result<Option<Self>> {
-        // Never through a symlink, and never waiting for the writer of a pipe, that somebody put there.
+        // Another process can write to the volume, so a symlink is not followed and a pipe is not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,4 +1,4 @@
-//! What happened during one attempt, in lines that go to the log and stay with its record.
+//! The events of one sync, in lines that go to the log and stay with its record.
 
 use crate::api::LogLine;
 use crate::clock::Clock;
@@ -24,14 +24,14 @@ impl Story {
         self.push("info", message);
     }
 
-    /// Something that a person should look at although the sync goes on.
+    /// A warning: the sync continues.
     pub fn warn(&mut self, message: String) {
         tracing::warn!("{message}");
         self.push("warn", message);
     }
 
     pub fn error(&mut self, message: String) {
-        // The line that tells the whole sync is logged by the loop; an error is logged once.
+        // The loop logs one line for the whole sync, so that an error is logged once.
         self.push("error", message);
     }
 

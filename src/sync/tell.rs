@@ -1,6 +1,6 @@
-//! Telling others what became of a sync: the touch file and the hooks after a publish, the error file while something fails.
+//! Reports the result of a sync to others: the touch file and the hooks after a publish, the error file while syncs fail.
 //!
-//! None of it can make a sync fail, and of all of it only the last run of `--one-time` is waited for.
+//! None of this can make a sync fail. Only `--one-time` waits for it, at its end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -64,13 +64,13 @@ impl Tools {
         if let Some(touch) = &self.notices.touch {
             touch.ask(());
         }
-        // With --one-time they are told once, at the end.
+        // With --one-time the hooks run once, at the end.
         if let (false, Some(publication)) = (self.options.one_time, self.publication(commit)) {
             self.hooks.tell(publication);
         }
     }
 
-    /// Tells the hooks what is published and waits for one attempt of each. True if all of them heard it.
+    /// Runs each hook once for the published commit and waits. True if all of them succeeded.
     pub async fn announce_once(&self) -> bool {
         let live = self.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok());
         let Some((commit, publication)) = live.and_then(|commit| Some((commit, self.publication(commit)?))) else {
@@ -89,7 +89,8 @@ impl Tools {
         Some(Publication { hash: commit.to_string(), tree, put_back })
     }
 
-    /// Takes what hooks make of tracked files for published, as each of them ends. Runs until the process does.
+    /// After each hook's run, accepts its changes to tracked files as part of the published tree. Runs until the process
+    /// ends.
     pub fn follow_hooks(self: &Arc<Self>) {
         let Some(mut runs) = self.hooks.take_runs() else { return };
         let tools = Arc::downgrade(self);
@@ -110,7 +111,7 @@ impl Tools {
         }
     }
 
-    /// A hook ran in the tree of a commit: what it made of tracked files counts as published from now on.
+    /// Accepts the changes that a hook made to tracked files in the tree of a commit: they count as published from now on.
     ///
     /// # Errors
     /// If the tree cannot be read.
@@ -133,7 +134,7 @@ impl Tools {
         Ok(())
     }
 
-    /// Keeps the error file true: there while syncs fail, gone after one that did not.
+    /// Writes the error file after a failed sync, and removes it after a successful one.
     pub fn tell_in_file(&self, failure: Option<(&SyncError, u32)>) {
         if let Some(file) = &self.notices.error {
             file.ask(failure.map(|(error, failures)| notice(error, failures)));

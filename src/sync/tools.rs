@@ -1,4 +1,4 @@
-//! What every attempt works with: the volume, the git engine, the threads for blocking work, the decisions in force.
+//! The parts that every sync uses: the volume, the git engine, the threads for blocking work, the decisions in force.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ use super::state::Decisions;
 use super::tell::Notices;
 use super::{Options, queue::Queue};
 
-/// Writing a decision is a few hundred bytes; a disk that takes longer is stuck.
+/// The longest wait for a decision to be written. It has a few hundred bytes, so a disk that takes longer is stuck.
 pub(super) const DECISION_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Tools {
@@ -41,27 +41,27 @@ pub struct Tools {
     pub clock: Clock,
     pub options: Options,
     pub decisions: Mutex<Decisions>,
-    /// What the other replicas said at the start, until the volume is open.
+    /// The other replicas' decisions as received at the start, until the volume is open.
     pub(super) inherited: Mutex<Option<Inherited>>,
-    /// What they publish during a pause that was taken over from them.
+    /// The commit that the others publish, during a pause that was taken over from them.
     pub(super) first: Mutex<Option<Oid>>,
-    /// When a pause or pin ended last: what waited for that is not the latency of a push.
+    /// When a pause or pin ended last. The time that a push waited for this does not count as latency.
     pub released_at: Mutex<Option<Instant>>,
     pub heard: Mutex<Heard>,
-    /// What the remote had when an attempt last ended well: what a poll finds beyond it, somebody should have announced.
+    /// The remote's commit at the last successful sync. A poll that finds a later one has found a missed webhook.
     pub settled_head: Mutex<Option<Oid>>,
-    /// Commands change decisions one after the other.
+    /// Held while a command changes the decisions, so that commands are carried out one at a time.
     pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
     pub suspect: AtomicBool,
-    /// Set while other submodules are wanted of what is published than were when it was. It is whole, and stays, until
-    /// those are there.
+    /// Set while the published tree lacks submodules that the configuration now asks for. The tree is complete otherwise
+    /// and stays live until they have been fetched.
     pub outdated: AtomicBool,
-    /// True while what an earlier process published has not been vouched for.
+    /// True while a tree that an earlier process published has not been verified.
     unadopted: AtomicBool,
     pub hooks: Hooks,
     pub refusal: Refusal,
-    /// What was built and may become visible, so that no sweep takes it away while the gate looks at it.
+    /// The tree that was built and may become visible. No sweep removes it while the pre-publish hook runs in it.
     pub candidate: Mutex<Option<Oid>>,
     /// True if there may be objects of LFS on the volume that no tree needs.
     pub objects_due: AtomicBool,
@@ -75,15 +75,15 @@ pub struct Tools {
     pub(super) spare: Worker,
     /// Checks replaced trees and brings them to the live commit, at the lowest priority.
     pub(super) rotating: Worker,
-    /// Removes what nobody needs any more.
+    /// Removes trees and objects that are no longer needed.
     pub(super) sweeper: Worker,
     /// True while an attempt is under way.
     pub(super) busy: AtomicBool,
     /// True while it is to do so, and has not begun.
     pub(super) sweep_waits: AtomicBool,
-    /// What goes on behind a publish.
+    /// The background work after a publish.
     pub(super) preparing: Mutex<Option<AbortHandle>>,
-    /// True while a spare is being made.
+    /// True while a standby tree is being written.
     pub(super) making: watch::Sender<bool>,
     pub(super) said_no_room: AtomicBool,
     /// Compares trees after hooks ran in them.
@@ -100,7 +100,7 @@ pub struct Tools {
     pub(super) deciding_disk: Worker,
 }
 
-/// What stands on the volume, as far as each look has to know.
+/// The state of the volume, as far as each sync has to know it.
 #[derive(Debug)]
 pub struct Standing {
     pub live: Live,
@@ -173,7 +173,7 @@ impl Tools {
         }
     }
 
-    /// Trees that neither a sweep nor the making of a spare may take, though no link names them.
+    /// Trees that neither a sweep nor the preparation of a standby tree may use, although no link names them.
     pub fn kept(&self) -> Vec<Oid> {
         let candidate = *self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
         self.decisions().pinned.into_iter().chain(candidate).chain(self.refusal.commit()).collect()
@@ -194,8 +194,8 @@ impl Tools {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens the volume on the first call that can, and takes over what an earlier process left on it. Says what stands
-    /// there: of an open volume by one question to the disk, since each look asks it.
+    /// Opens the volume on the first call that succeeds, and takes over what an earlier process left on it. Returns the
+    /// volume's state; for an open volume that is one system call, because each sync asks for it.
     pub async fn open_volume(&self, deadline: Instant) -> Result<Standing, SyncError> {
         if self.volume().is_some() {
             let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| Standing::of(volume)).transpose();
@@ -238,8 +238,8 @@ impl Tools {
         failure::publish(Phase::Publish, observed.await)
     }
 
-    /// Opens the volume, or takes the one that an attempt before this began to open and did not wait for: on a slow disk that
-    /// may take longer than a sync may. A second try beside it would find the first one's lock, and take us for another.
+    /// Opens the volume, or waits for an earlier sync's attempt to open it, which may take longer than a sync on a slow
+    /// disk. A second attempt at the same time would find the first one's lock and take this process for another one.
     async fn take_volume(&self, deadline: Instant) -> Result<Volume, SyncError> {
         let late = || failure::publish(Phase::Publish, Err(Lost::Deadline));
         let turn = || timeout_at(deadline, self.opening.clone().lock_owned());
@@ -256,7 +256,7 @@ impl Tools {
         turn().await.ok().and_then(|mut opened| opened.take()).map_or_else(late, Ok)
     }
 
-    /// What an earlier process left unfinished: who runs once removes it now, all others in the background.
+    /// Removes unfinished files of an earlier process: at once with `--one-time`, otherwise in the background.
     async fn clear_leftovers(&self, volume: &Volume, deadline: Instant) {
         if !volume.has_leftovers() {
             return;
@@ -271,12 +271,12 @@ impl Tools {
         }
     }
 
-    /// Lets go of a volume that was emptied or exchanged under us; the next attempt opens what is there now.
+    /// Closes a volume that was emptied or replaced while it was open; the next sync opens the new one.
     fn close_volume(&self) {
-        tracing::warn!("the volume was emptied or exchanged: opening it anew");
+        tracing::warn!("the volume was emptied or replaced; opening it again");
         let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.history.detach();
-        // Its files are closed where a disk that hangs stops no probe.
+        // The files are closed on the disk's thread, where a disk that hangs stops no probe.
         self.disk.post(move || drop(volume));
     }
 
@@ -289,12 +289,12 @@ impl Tools {
         Ok(())
     }
 
-    /// Checks the tree that an earlier process published before it is vouched for.
+    /// Verifies the tree that an earlier process published.
     async fn try_to_adopt(&self, volume: &Arc<Volume>, deadline: Instant) -> Result<(), SyncError> {
         let Live::Tree(commit) = self.on_disk(Phase::Publish, deadline, |volume, _| volume.live()).await? else {
             return Ok(());
         };
-        // Whoever runs once has to be sure before he ends; all others look while readers are served already.
+        // With --one-time the tree is compared before the process ends; otherwise in the background, while readers use it.
         let survived = self.on_disk(Phase::Publish, deadline, move |volume, _| Ok(volume.survived(commit))).await?;
         if survived && !self.options.one_time {
             volume.believe_for_now(commit);
@@ -319,7 +319,7 @@ impl Tools {
         Ok(())
     }
 
-    /// The link names a commit since this moment: readers, probes and the metrics must know before anybody describes it.
+    /// Reports that the link names a commit since `at`. Readers, probes and metrics see this before its details are read.
     pub fn went_live(&self, commit: Oid) {
         let text = commit.to_string();
         self.metrics.published(&text);
@@ -334,7 +334,7 @@ impl Tools {
         self.board.is_live(commit);
     }
 
-    /// Vouches for a commit that an earlier process published: to the probes, in the metrics, on the board.
+    /// Reports a commit that an earlier process published as live: to the probes, in the metrics and in the state.
     async fn tell_adopted(&self, commit: Oid) {
         let text = commit.to_string();
         let record = self
@@ -348,7 +348,7 @@ impl Tools {
         self.board.change(|snapshot| snapshot.published = Some(published));
     }
 
-    /// A published commit as the board shows it.
+    /// A published commit as the state shows it.
     pub async fn describe(&self, commit: Oid, published_at: Option<Timestamp>) -> Published {
         let described = self.engine.commit(commit).await.ok();
         Published {
@@ -360,7 +360,7 @@ impl Tools {
         }
     }
 
-    /// Puts decisions in force; what they mean for the next attempt is up to it.
+    /// Puts decisions in force. The next sync acts on them.
     pub fn decide(&self, decisions: Decisions) {
         let mut in_force = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *in_force, decisions.clone());
@@ -392,7 +392,7 @@ impl Tools {
         stored.map_err(std::io::Error::other).flatten()
     }
 
-    /// The push that was expected did not come, or is over. What was opened for it is closed on the disk's thread.
+    /// Ends the expectation of a push. Files that were opened for it are closed on the disk's thread.
     pub fn expect_nothing(&self) {
         if let Some(volume) = self.volume().filter(|volume| volume.expects_push()) {
             self.disk.post(move || volume.expect_nothing());
@@ -429,7 +429,7 @@ impl Tools {
         self.board.read(|snapshot| snapshot.running.as_ref().is_some_and(|running| running.phase == Phase::Publish))
     }
 
-    /// An attempt ended well: what the remote shows now is nobody's missed webhook any more.
+    /// Notes the remote's commit after a successful sync: finding it again is no missed webhook.
     pub fn settle_head(&self) {
         let head = self.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
         *self.settled_head.lock().unwrap_or_else(PoisonError::into_inner) = head;

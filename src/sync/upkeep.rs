@@ -1,6 +1,6 @@
 //! Keeping the object store small: after a publish, and when replaced trees went.
 //!
-//! Decides when and what is kept; how it is done is `git`'s business. Nobody waits for it.
+//! Decides when the store is compacted and which commits stay; `git` carries it out. It runs in the background.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::git::{Compaction, Effort};
 use super::tools::Tools;
 
 impl Tools {
-    /// Something was published: looks in the background whether the store is worth to be compacted, and whether it lacks
-    /// what a filter left out that is not asked for any more.
+    /// After a publish: checks in the background whether the store should be compacted, and whether it lacks objects that
+    /// a filter left out which is no longer configured.
     pub fn compact_soon(self: &Arc<Self>) {
         let tools = self.clone();
         tokio::spawn(async move {
@@ -29,12 +29,12 @@ impl Tools {
 
     /// The same for a process that ends now.
     pub async fn compact_at_end(&self, changed: bool) {
-        // There is no later: what another --ref or --depth left over goes now. Without a change there is mostly nothing.
+        // This process does no more, so objects that another --ref or --depth left over are removed now.
         let effort = if changed && self.options.compaction != Compaction::Off { Effort::Full } else { self.effort() };
         self.compact(effort).await;
     }
 
-    /// Replaced trees were removed: nobody goes back to their commits.
+    /// After the removal of replaced trees: their commits are no longer needed.
     pub async fn compact_after_sweep(&self) {
         self.compact(self.effort()).await;
     }
@@ -43,7 +43,7 @@ impl Tools {
         if self.options.compaction == Compaction::Always { Effort::Full } else { Effort::Worthwhile }
     }
 
-    /// Failures are no reason to tell anybody but who looks for them: the store is as it was.
+    /// Failures are logged at debug level only, because the store is as it was.
     async fn compact(&self, effort: Effort) {
         if self.options.compaction == Compaction::Off {
             return;

@@ -1,4 +1,4 @@
-//! The fetch: the commit, what a filter left out of it, and its submodules.
+//! The fetch: the commit, the objects that a filter left out of it, and its submodules.
 //!
 //! It must not know when a fetch is due.
 
@@ -41,7 +41,7 @@ impl Attempt<'_> {
         Ok(commit)
     }
 
-    /// What a filter left out and the tree needs; nothing, at no cost, in a store that is whole.
+    /// Fetches the objects that a filter left out and the tree needs. In a complete store this does nothing, at no cost.
     pub(super) async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
         let tools = self.tools;
         if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
@@ -64,7 +64,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What the commit's submodules need, which is nothing for most pushes.
+    /// Fetches the objects that the commit's submodules need; for most pushes there are none.
     async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
         let started = Instant::now();
         let fetch = self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
@@ -82,7 +82,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// What we have, if the webhooks say that the wanted commit descends from it. A hint, no more.
+    /// The commit in the store, if the webhooks say that the wanted one descends from it. It is only a hint.
     fn fast_forward_from(&self, want: &Want) -> Option<Oid> {
         let Want::Seen(look) = want else { return None };
         self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))

@@ -1,7 +1,7 @@
-//! The gate, as one step of an attempt: what was built and is not visible yet is shown to a program that may refuse it.
+//! The pre-publish hook as one step of a sync: a program that runs in the built tree and may refuse it.
 //!
-//! A refused commit is left alone until somebody asks, until the ref moves on, or until its backoff is over. A repair does
-//! not pass here: what it puts back was published before.
+//! A refused commit is tried again when a person asks, when the ref moves, or when its backoff is over. A repair does not
+//! pass here, because it restores a commit that was published before.
 
 use git2::Oid;
 use tokio::time::Instant;
@@ -14,13 +14,13 @@ use super::{Attempt, Done, millis};
 use crate::sync::failure;
 
 impl Attempt<'_> {
-    /// True if the gate refused this commit not long ago and nobody asks for it anew.
+    /// True if the hook refused this commit recently and no new request asks for it.
     pub(super) fn is_refused_still(&self, commit: Oid) -> bool {
         let polled = matches!(self.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
         (polled || self.request.retry) && self.tools.refusal.stands(commit, Instant::now())
     }
 
-    /// Has the gate look at a built tree. `Some`: a person decided otherwise meanwhile.
+    /// Runs the hook in a built tree. `Some`: a person's decision interrupted it.
     pub(super) async fn pass_gate(&mut self, commit: Oid) -> Result<Option<Done>, SyncError> {
         if self.tools.hooks.gate_backoff().is_none() {
             return Ok(None);
@@ -31,7 +31,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         let passed = self.ask_gate(Publication { hash: commit.to_string(), tree, put_back: 0 }).await;
         self.phases.gate_ms = Some(millis(started.elapsed()));
-        // The gate has a time-out of its own.
+        // The hook has a time limit of its own.
         self.deadline = Instant::now() + self.tools.options.timeout;
         match passed {
             None => return Ok(Some(Done::GaveWay)),
@@ -43,7 +43,7 @@ impl Attempt<'_> {
                 return Err(failure::gate(error));
             }
         }
-        // What it made of tracked files counts as published, and what it added stays.
+        // The hook's changes to tracked files count as published, and files that it added stay.
         if let Err(error) = self.tools.try_to_accept(commit).await {
             self.story.warn(format!("the gate took the tree away, which is written again: {}", error.message()));
             self.build(commit).await?;

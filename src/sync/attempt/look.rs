@@ -1,4 +1,4 @@
-//! The look at the remote: once, or again while an announced commit is still to come.
+//! Lists the remote's refs: once, or repeatedly while an announced commit is not shown yet.
 //!
 //! It must not know what is done with the commit that is found.
 
@@ -40,8 +40,8 @@ impl Attempt<'_> {
         Ok(look)
     }
 
-    /// What the look is expected to find: news that leads on from what is published. A replay, or a push from anywhere else,
-    /// is worth a look and no more.
+    /// The commit that the listing is expected to show: a new one that descends from the published commit. A replay, or a
+    /// push from another commit, causes a listing and no speculative fetch.
     fn ahead(&mut self) -> Option<ExpectedCommit> {
         let (commit, old) = (self.news.take()?, self.live()?);
         let announced = &self.request.announced;

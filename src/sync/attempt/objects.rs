@@ -28,7 +28,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         self.phase = Phase::Fetch;
-        // From here on nobody takes away what it needs.
+        // From here on no sweep removes objects that this tree needs.
         *tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
         let started = Instant::now();
         let brought = self.bring_objects(commit).await;
@@ -52,7 +52,7 @@ impl Attempt<'_> {
             if lacking.is_empty() {
                 return Ok((objects, bytes));
             }
-            // What pushes left that never came to be published would add up.
+            // Objects of pushes that were never published would add up.
             tools.drop_objects(self.deadline).await;
             tools.objects_due.store(true, Ordering::Relaxed);
             let full_ref = tools.board.followed().full_ref;

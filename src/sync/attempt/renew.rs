@@ -1,7 +1,7 @@
-//! The published commit once more, with other submodules.
+//! Publishes the same commit again with other submodules.
 //!
-//! What stands is whole and stays, and the probes with it, until the new tree is. Where there is a gate this is not done:
-//! there is no second name under which it could look at the tree beside its readers.
+//! The old tree stays live, and the probes green, until the new one is complete. With a pre-publish hook this is not done,
+//! because the new tree would need a second name for the hook to run in it beside the readers.
 
 use crate::error::SyncError;
 use crate::git::Want;
@@ -9,7 +9,7 @@ use crate::git::Want;
 use super::{Attempt, Done};
 
 impl Attempt<'_> {
-    /// Brings what is wanted now of the live commit, and puts that tree in the place of the one that stands.
+    /// Fetches the submodules that are wanted now, builds the tree again, and replaces the old one.
     pub(super) async fn renew(&mut self, want: Want) -> Result<Done, SyncError> {
         let commit = self.fetch(want).await?;
         if self.live() != Some(commit) {

@@ -1,6 +1,6 @@
-//! What whoever runs git in the published tree needs besides its files: a store, and as much history as `--depth` says.
+//! The store and the history that git needs in the published tree (`--worktree-git`, `--depth`).
 //!
-//! Both may be lacking though the remote has nothing new: the store may be lost, and another process asked for another depth.
+//! Both may be missing although the remote has nothing new: the store may be lost, or an earlier process had another depth.
 
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Gives the history of what is published the configured depth. What goes wrong is no failure of the sync.
+    /// Gives the history of the published commit the configured depth. An error here does not fail the sync.
     pub(super) async fn fit_depth(&mut self, live: Want) {
         let started = Instant::now();
         let Some(more) = self.tools.engine.adjust_depth(live, self.deadline).await else { return };

@@ -38,7 +38,7 @@ pub struct Delivery<'a> {
     pub push: Option<(Option<&'a str>, Oid)>,
 }
 
-/// What this process remembers of deliveries.
+/// The deliveries that this process remembers.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     ids: VecDeque<String>,

@@ -10,7 +10,7 @@ use super::request::MOST_ANNOUNCED;
 use super::*;
 use crate::api::TriggerKind;
 
-/// What happens to the queue.
+/// An event for the queue.
 #[derive(Clone, Debug)]
 enum Step {
     /// The ref moves on, and the delivery that says so arrives.
@@ -249,7 +249,7 @@ async fn play(rate: f64, steps: Vec<Step>) {
         story.step(number, step).await;
     }
     if story.waits {
-        // What waits is taken in the end, and within the time that its reasons to wait give.
+        // A waiting request is taken in the end, within the time that its reasons to wait allow.
         let longest = Duration::from_secs(5) + Duration::from_secs_f64(if rate > 0.0 { 1.0 / rate } else { 0.0 });
         let longest = longest + Duration::from_millis(10);
         let last = tokio::time::timeout(longest, story.queue.next()).await.expect("not forgotten");

@@ -21,15 +21,16 @@ pub struct Request {
     pub received: Instant,
     /// When it was put into the queue.
     pub queued: Instant,
-    /// What webhooks said has moved, the newest last: compared with what the remote has, never kept on its word alone.
+    /// The pushes that webhooks announced, the newest last. They are compared with the remote's refs and never trusted on
+    /// their own.
     pub announced: Vec<Announced>,
     /// True if an attempt for the same reason failed before.
     pub retry: bool,
-    /// A large fleet spreads its looks: this one should not begin earlier, unless another trigger comes.
+    /// The sync should not begin earlier, unless another trigger comes: a large fleet spreads its requests.
     pub not_before: Option<Instant>,
     /// Which other replicas were notified, as far as that is known. Nothing waits for it.
     pub told: Vec<Told>,
-    /// True while every merged trigger is one that strangers-with-a-secret can pull: these wait for a token.
+    /// True while every merged trigger is a webhook or a peer's message: these wait for a token.
     pub(super) limited: bool,
     /// The deliveries that announced the pushes in `announced`.
     names: Vec<Name>,
@@ -61,7 +62,7 @@ struct Name {
     received: Instant,
 }
 
-/// What adding an announcement to others did.
+/// The effect of adding an announcement to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Added {
     New,

@@ -1,4 +1,4 @@
-//! What failures in a row amount to: an end of the process, and how many of them are recorded.
+//! Counts failures in a row: when they end the process, and which of them are recorded.
 //!
 //! It must not know what failed, or how long the next wait is.
 

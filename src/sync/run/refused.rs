@@ -1,4 +1,4 @@
-//! The loop's part in a refusal: when the commit is tried again, and that its tree goes when nobody wants it any more.
+//! The loop's part in a refusal by the pre-publish hook: when the commit is tried again, and when its tree is removed.
 //!
 //! It must not know what the gate is.
 

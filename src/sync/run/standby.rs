@@ -75,7 +75,7 @@ impl SyncLoop {
         }
     }
 
-    /// An attempt had the volume to itself.
+    /// Ends the standby state, because this process owned the volume for a sync.
     pub(super) fn took_over(&mut self) {
         if self.standby.take().is_some() {
             tracing::info!("the other process has ended: this one owns the volume now");
