@@ -42,6 +42,8 @@ pub mod ping;
 
 pub mod dashboard;
 
+pub mod cli;
+
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

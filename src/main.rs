@@ -12,7 +12,7 @@ use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::metrics::Metrics;
 use pushsync::notices::Notice;
-use pushsync::{dashboard, git, log, notices, ping, publish, server, signals, sync};
+use pushsync::{cli, dashboard, git, log, notices, ping, publish, server, signals, sync};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,10 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     // kubectl finds its plugins by name: `kubectl pushsync deploy/web` runs `kubectl-pushsync deploy/web`.
     let plugin = Path::new(&called_as).file_stem().is_some_and(|name| name == "kubectl-pushsync");
+    let args = match cli::run(&called_as, args, plugin) {
+        Ok(code) => return ExitCode::from(code),
+        Err(args) => args,
+    };
     let word = args.first().and_then(|first| first.to_str());
     if let Some(verb) = word.and_then(dashboard::Verb::of) {
         return ExitCode::from(dashboard::verb(verb, args.into_iter().skip(1).collect(), plugin));

@@ -13,6 +13,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub use arguments::command;
+
 use crate::log::printable;
 use crate::proxy::Proxies;
 use crate::secret::{Secret, scrub};

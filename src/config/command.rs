@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::flags::{
     APP_KEYS, FLAGS, Fallback, Flag, GIT_SYNC, GIT_SYNC_3, Group, Kind, OURS, Older, PASSWORDS, flag, older,
@@ -21,24 +21,66 @@ const TEMPLATE: &str = "\
 {about}
 
 Usage: pushsync [run] --repo URL --root DIR [flags]
-       pushsync dashboard [deploy/NAME | pod/NAME | svc/NAME | -l SELECTOR] [-n NAMESPACE] | --url URL
+       pushsync dashboard | status | wait | sync | pause | resume | pin | unpin TARGET [flags]
        pushsync ping --url URL --secret-file FILE [--push]
 
 Commands:
-  run        Keep a folder in step with a repository: the sidecar. May be left out before a flag
-  dashboard  Watch and steer the replicas of a deployment from a terminal
-  ping       Send a signed test delivery to a webhook and print the answer
+  run         Keep a folder in step with a repository: the sidecar. May be left out before a flag
+  dashboard   Watch and steer the replicas of a deployment from a terminal
+  status      Print the replicas, and whether the newest commit is live on all of them
+  wait        Wait until the newest commit, or a given one, is live on all replicas
+  sync        Make replicas fetch and publish what the remote has now
+  pause       Pause replicas until a time
+  resume      End the pause of replicas
+  pin         Publish one commit on replicas and keep it there: a rollback
+  unpin       Let pinned replicas follow their ref again
+  ping        Send a signed test delivery to a webhook and print the answer
+  completion  Print the completion script for bash, zsh or fish
+  man         Print the man page, or write all of them to a folder
+  help        Explain a command: pushsync help pin
 
 {all-args}{after-help}
 ";
 
+/// The words that name a command.
+pub const COMMANDS: [&str; 13] = [
+    "run",
+    "dashboard",
+    "status",
+    "wait",
+    "sync",
+    "pause",
+    "resume",
+    "pin",
+    "unpin",
+    "ping",
+    "completion",
+    "man",
+    "help",
+];
+
+/// The end of `-h`.
+const EXAMPLES: &str = "\
+Examples:
+  pushsync --repo=https://github.com/OWNER/NAME.git --root=/git --link=current
+                                    a sidecar that polls every minute
+  pushsync --repo=... --root=/git --link=current --hook-secret-file=/etc/hook/current
+                                    the same, and at once for GitHub's webhook on port 8080
+  pushsync --repo=... --ref=v1.2.3 --root=/git --link=current --one-time
+                                    one publish, as an init container or in a Job
+  pushsync dashboard deploy/web -n prod
+                                    what the replicas of a deployment publish, and since when
+
+These are the usual flags; `pushsync --help` explains all of them.";
+
+/// The end of `--help`.
 const AFTER: &str = "\
 Every flag has a variable: --sync-timeout is PUSHSYNC_SYNC_TIMEOUT. Where git-sync has the same flag,
 its variable (GITSYNC_SYNC_TIMEOUT) is read as well, and GIT_REPO stands for --repo. Flags beat
 variables. Durations are written 60s, 1m30s or 10ms. A password is given in a file or in
 PUSHSYNC_PASSWORD, never as an argument.
 `pushsync --man` says all of this at length, and which names of git-sync v3 are taken.
-`pushsync dashboard --help` and `pushsync ping --help` explain those commands.";
+`pushsync help COMMAND` explains the other commands.";
 
 /// The action that the arguments request.
 pub(super) enum Asked {
@@ -49,12 +91,15 @@ pub(super) enum Asked {
     Nothing,
 }
 
-fn command() -> Command {
+/// The flags of `pushsync run`, which may also stand without that word.
+#[must_use]
+pub fn command() -> Command {
     let mut command = Command::new("pushsync")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Gets a git push into running pods: syncs when a signed webhook arrives, and every 60 seconds.")
         .help_template(TEMPLATE)
-        .after_help(AFTER)
+        .after_help(EXAMPLES)
+        .after_long_help(AFTER)
         .no_binary_name(true)
         .args_override_self(true)
         .disable_help_flag(true)
@@ -75,10 +120,17 @@ fn command() -> Command {
                 .short_alias('?')
                 .long("help")
                 .action(ArgAction::Help)
-                .help("Print this")
+                .help("Print help: the usual flags with -h, all flags with --help")
                 .help_heading("Other"),
         )
-        .arg(Arg::new("man").long("man").action(ArgAction::SetTrue).help("Print the manual").help_heading("Other"))
+        .arg(
+            Arg::new("man")
+                .long("man")
+                .action(ArgAction::SetTrue)
+                .hide_short_help(true)
+                .help("Print the manual as plain text")
+                .help_heading("Other"),
+        )
         .arg(
             Arg::new("version")
                 .short('V')
@@ -97,8 +149,11 @@ fn argument(flag: &'static Flag) -> Arg {
     let argument = Arg::new(flag.name)
         .long(flag.name)
         .value_parser(ValueParser::os_string())
+        .value_hint(value_hint(flag))
         .allow_negative_numbers(true)
-        .help(format!("{}{default}", flag.help));
+        .help(format!("{}{default}", flag.help.split(". ").next().unwrap_or_default()))
+        .long_help(format!("{}{default}\n[variable: {}]", manual::text(flag), flag.variables().join(", ")))
+        .hide_short_help(!flag.is_common());
     let argument = match flag.short {
         Some(letter) => argument.short(letter),
         None => argument,
@@ -117,6 +172,18 @@ fn argument(flag: &'static Flag) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
+    }
+}
+
+/// The kind of value, for the completion of shells.
+fn value_hint(flag: &Flag) -> ValueHint {
+    match flag.value {
+        "FILE" => ValueHint::FilePath,
+        "DIR" => ValueHint::DirPath,
+        "PATH" => ValueHint::AnyPath,
+        "PROGRAM" => ValueHint::ExecutablePath,
+        _ if flag.name == "cookie-file" || flag.name == "repo" => ValueHint::FilePath,
+        _ => ValueHint::Other,
     }
 }
 

@@ -3,15 +3,17 @@
 //!
 //! It contains only texts. Values are checked where they are used.
 
-mod accepted;
-mod credentials;
+mod access;
+mod checkout;
+mod compatibility;
+mod endpoints;
+mod hooks;
 mod older;
-mod place;
-mod rung_by;
-mod seen_at;
-mod tells;
-mod what;
-mod when;
+mod peers;
+mod polling;
+mod repository;
+mod volume;
+mod webhook;
 
 use std::sync::LazyLock;
 
@@ -46,39 +48,45 @@ pub enum Fallback {
 /// The headings of `--help`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    What,
-    Where,
-    When,
-    RungBy,
-    Tells,
-    Credentials,
-    SeenAt,
-    Accepted,
+    Repository,
+    Checkout,
+    Volume,
+    Polling,
+    Webhook,
+    Peers,
+    Hooks,
+    Access,
+    Endpoints,
+    Compatibility,
 }
 
 impl Group {
-    pub const ALL: [Self; 8] = [
-        Self::What,
-        Self::Where,
-        Self::When,
-        Self::RungBy,
-        Self::Tells,
-        Self::Credentials,
-        Self::SeenAt,
-        Self::Accepted,
+    pub const ALL: [Self; 10] = [
+        Self::Repository,
+        Self::Checkout,
+        Self::Volume,
+        Self::Polling,
+        Self::Webhook,
+        Self::Peers,
+        Self::Hooks,
+        Self::Access,
+        Self::Endpoints,
+        Self::Compatibility,
     ];
 
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {
-            Self::What => "What",
-            Self::Where => "Where",
-            Self::When => "When",
-            Self::RungBy => "Rung by",
-            Self::Tells => "Tells",
-            Self::Credentials => "Credentials",
-            Self::SeenAt => "Seen at",
-            Self::Accepted => "Accepted without effect, for git-sync's container specs",
+            Self::Repository => "Repository",
+            Self::Checkout => "Checkout",
+            Self::Volume => "Volume",
+            Self::Polling => "Polling and limits",
+            Self::Webhook => "Webhook",
+            Self::Peers => "Peers",
+            Self::Hooks => "Hooks and notifications",
+            Self::Access => "Access to the repository",
+            Self::Endpoints => "Endpoints and logging",
+            Self::Compatibility => "Compatibility with git-sync (accepted without effect)",
         }
     }
 }
@@ -118,12 +126,50 @@ impl Flag {
         names
     }
 
+    /// The words that the value may be, if these are all there are.
+    #[must_use]
+    pub fn choices(&self) -> &'static [&'static str] {
+        match self.name {
+            "submodules" => &["recursive", "shallow", "off"],
+            "durability" => &["normal", "full"],
+            "git-gc" => &["auto", "always", "aggressive", "off"],
+            "log-format" => &["json", "text"],
+            // Also a path.
+            "cookie-file" => &[],
+            _ if self.kind == Kind::Switch => &["true", "false"],
+            _ => &[],
+        }
+    }
+
+    /// True if `-h` shows the flag. `--help` shows every flag.
+    #[must_use]
+    pub fn is_common(&self) -> bool {
+        COMMON.contains(&self.name)
+    }
+
     /// The name that the flag had in an earlier release, which is still taken.
     #[must_use]
     pub fn earlier_name(&self) -> Option<&'static str> {
         (self.name == "standby-trees").then_some("spare-trees")
     }
 }
+
+/// The flags that most container specs need.
+const COMMON: [&str; 13] = [
+    "repo",
+    "ref",
+    "root",
+    "link",
+    "period",
+    "one-time",
+    "hook-secret-file",
+    "peers",
+    "pre-publish-exechook-command",
+    "exechook-command",
+    "password-file",
+    "ssh-key-file",
+    "http-bind",
+];
 
 /// The prefix of our variables.
 pub const OURS: &str = "PUSHSYNC_";
@@ -160,14 +206,16 @@ const fn shared(flag: Flag) -> Flag {
 /// Every flag of `pushsync run`, in the order of `--help`.
 pub static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
     [
-        what::FLAGS,
-        place::FLAGS,
-        when::FLAGS,
-        rung_by::FLAGS,
-        tells::FLAGS,
-        credentials::FLAGS,
-        seen_at::FLAGS,
-        accepted::FLAGS,
+        repository::FLAGS,
+        checkout::FLAGS,
+        volume::FLAGS,
+        polling::FLAGS,
+        webhook::FLAGS,
+        peers::FLAGS,
+        hooks::FLAGS,
+        access::FLAGS,
+        endpoints::FLAGS,
+        compatibility::FLAGS,
     ]
     .concat()
 });
@@ -191,6 +239,9 @@ mod tests {
         let order: Vec<usize> =
             FLAGS.iter().filter_map(|flag| Group::ALL.iter().position(|group| *group == flag.group)).collect();
         assert!(order.is_sorted() && order.len() == FLAGS.len());
+        for name in COMMON {
+            assert!(flag(name).is_some(), "{name} is no flag");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! `--man`: the manual, made from the table of flags so that the two cannot differ.
+//! `--man`: the manual as plain text, made from the table of flags so that the two cannot differ.
 //!
-//! The parts before and after the flags are text files beside this one. It must not know what values mean.
+//! The parts before and after the flags are text files beside this one; the man page of `pushsync run` has them as well.
+//! It must not know what values mean.
 
 use std::fmt::Write as _;
 
@@ -25,22 +26,19 @@ const MORE: &[(&str, &str)] = &[
         "depth",
         "It may be changed between runs. The published tree is the same at any depth; only the amount of history in the store and in the records changes.",
     ),
-    (
-        "period",
-        "The pause between the end of one sync and the next poll. At least 10ms. git-sync's default is 10s; here a webhook triggers a sync at once, and the poll is only the fallback.",
-    ),
+    ("period", "It begins at the end of a sync. At least 10ms. git-sync's default is 10s."),
     (
         "max-failures",
-        "The number of consecutive failures that end the process with exit code 1. 0 and 1 both mean the first failure. Any negative number means never, which is the default here but not in git-sync, because the published tree is useful during an outage of the remote.",
+        "The exit code is 1. 0 and 1 both mean the first failure. Any negative number means never, which is the default here but not in git-sync, because the published tree is useful during an outage of the remote.",
     ),
-    ("init-period", "Until the first success. At least 10ms."),
+    ("init-period", "At least 10ms."),
     (
         "one-time",
         "For Jobs and init containers. The exit code is 0 if a tree is published, whether this process wrote it or one before it.",
     ),
     (
         "sync-on-signal",
-        "With or without SIG, in any case, or a number. A signal during a sync causes one more right after it, however often it was sent. Signals that mean something else (TERM, INT) or cannot be caught are refused.",
+        "Names are taken in any case. A signal during a sync causes one more right after it, however often it was sent. Signals that mean something else (TERM, INT) or cannot be caught are refused.",
     ),
     (
         "stale-worktree-timeout",
@@ -69,7 +67,7 @@ pub(super) fn render() -> String {
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {
             describe(flag, &mut text);
         }
-        if group == Group::Credentials {
+        if group == Group::Access {
             let _ = writeln!(text, "\n    {}", PASSWORDS.map(|name| format!("${name}")).join(", "));
             wrap(
                 &mut text,
@@ -78,7 +76,7 @@ pub(super) fn render() -> String {
             );
         }
     }
-    text.push_str("\n  Other:\n\n    -h, -?, --help\n            A short list of the flags.\n\n    --man\n            This manual.\n");
+    text.push_str("\n  Other:\n\n    -h, -?, --help\n            The usual flags; with --help, all flags.\n\n    --man\n            This manual.\n");
     text.push_str("\n    -V, --version\n            The version.\n\nNAMES OF GIT-SYNC V3\n\n");
     wrap(
         &mut text,
@@ -104,6 +102,12 @@ pub(super) fn render() -> String {
     text
 }
 
+/// The parts before and after the flags: headings in the first column, paragraphs that are indented by four.
+#[must_use]
+pub fn parts() -> (&'static str, &'static str) {
+    (HEAD, TAIL)
+}
+
 fn describe(flag: &Flag, text: &mut String) {
     let value = match flag.kind {
         Kind::Switch => String::new(),
@@ -118,9 +122,14 @@ fn describe(flag: &Flag, text: &mut String) {
         Fallback::None => String::new(),
         Fallback::Value(value) | Fallback::Rule(value) => format!(" Default: {value}."),
     };
+    wrap(text, 12, &format!("{}{default}", self::text(flag)));
+}
+
+/// The meaning of a flag, at length.
+pub(super) fn text(flag: &Flag) -> String {
     let more = MORE.iter().find(|(name, _)| *name == flag.name).map(|(_, more)| format!(" {more}")).unwrap_or_default();
-    let stop = if flag.help.ends_with('.') { "" } else { "." };
-    wrap(text, 12, &format!("{}{stop}{more}{default}", flag.help));
+    let stop = if flag.help.ends_with(['.', ':']) { "" } else { "." };
+    format!("{}{stop}{more}", flag.help)
 }
 
 /// Adds a paragraph, broken between words.

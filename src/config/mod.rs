@@ -33,8 +33,10 @@ use crate::git::{Credentials, RemoteOptions};
 use crate::publish::{Shape, VolumeOptions};
 use crate::{log, server, sync};
 
+pub use command::{COMMANDS, command};
 pub use flags::{FLAGS, Fallback, Flag, Group, Kind, older as older_flags, older_variables};
-pub use problem::Exit;
+pub use manual::parts as manual_parts;
+pub use problem::{Exit, nearest};
 pub use reference::render as render_reference;
 
 use command::Asked;
@@ -77,7 +79,6 @@ pub fn parse(
         Some("run") => {
             arguments.remove(0);
         }
-        Some("help") => return parse([OsString::from("--help")], []),
         Some(word) if !word.starts_with('-') && !word.is_empty() => return Err(unknown_command(word)),
         _ => {}
     }
@@ -107,11 +108,10 @@ fn refused(given: &Given) -> Exit {
 }
 
 fn unknown_command(word: &str) -> Exit {
-    let known = ["run", "dashboard", "ping", "help"];
-    let hint = problem::nearest(word, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    let hint = problem::nearest(word, COMMANDS).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
     let problem = problem::Problem {
         origin: format!("`{word}`"),
-        message: format!("is not a command of pushsync; the commands are run, dashboard and ping{hint}"),
+        message: format!("is not a command of pushsync; `pushsync -h` lists the commands{hint}"),
         unknown: false,
     };
     Exit::listing(&[problem], "pushsync --help")

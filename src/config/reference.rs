@@ -21,7 +21,7 @@ not given.
 * A password has no flag, because every process of the machine can read arguments: use `--password-file`, or the variable
   `PUSHSYNC_PASSWORD` (or `GITSYNC_PASSWORD`). git-sync's old `--password` is taken, and warned of.
 * A variable that begins with `PUSHSYNC_`, `GITSYNC_` or `GIT_SYNC_` and stands for nothing here is warned of at the start.
-* `pushsync --man` prints the same at length. [from-git-sync.md](from-git-sync.md) says what differs from git-sync.
+* `pushsync --help` and `pushsync --man` print the same at length, `pushsync -h` the usual flags, and `pushsync man DIR` writes man pages. [from-git-sync.md](from-git-sync.md) says what differs from git-sync.
 
 The exit code is 2 for an unknown flag and 1 for any other mistake. All mistakes are listed at once, before a port is opened or a
 file is written.

@@ -16,12 +16,15 @@ A push makes the sidecar check its remote. Without --after the push announces a 
 not exist, and the sidecar checks for it for up to 30 s, which is harmless.
 The exit code is 0 if a pushsync accepted the delivery. It is 1 for any other response, including a 2xx of another server.";
 
-fn command() -> Command {
+/// The command line.
+#[must_use]
+pub fn command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).action(ArgAction::Set)
     };
-    Command::new("pushsync ping")
-        .about("Sends a signed test delivery to a webhook and prints the answer.")
+    Command::new("ping")
+        .bin_name("pushsync ping")
+        .about("Sends a signed test delivery to a webhook and prints the answer")
         .override_usage("pushsync ping --url URL --secret-file FILE [--push --repo REPO [flags]]")
         .after_help(AFTER)
         .no_binary_name(true)

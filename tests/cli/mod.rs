@@ -1,6 +1,8 @@
 //! The real program on its command line: help, mistakes, exit codes, and what must never be printed.
 
+mod completion;
 mod git_sync;
+mod man;
 mod older;
 mod ping;
 mod reference;
@@ -39,12 +41,38 @@ fn refusal(code: i32, arguments: &[&str], environment: &[(&str, &str)]) -> Strin
 }
 
 #[test]
-fn help_is_grouped_and_names_the_three_commands() {
+fn the_long_help_is_grouped_and_has_every_command_and_flag() {
     let output = pushsync(&["--help"], &[]);
     assert!(output.status.success() && output.stderr.is_empty());
     assert_snapshot!("help", stdout(&output));
-    for arguments in [&["-h"][..], &["help"], &["run", "--help"], &["--repo", "x", "--help"]] {
+    for arguments in [&["help"][..], &["help", "run"], &["run", "--help"], &["--repo", "x", "--help"]] {
         assert_eq!(stdout(&pushsync(arguments, &[])), stdout(&output), "{arguments:?}");
+    }
+    for flag in pushsync::config::FLAGS.iter() {
+        assert!(stdout(&output).contains(&format!("--{}", flag.name)), "{}", flag.name);
+    }
+}
+
+#[test]
+fn the_short_help_fits_a_screen_and_has_examples() {
+    let output = pushsync(&["-h"], &[]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_snapshot!("help_short", stdout(&output));
+    assert!(stdout(&output).lines().count() <= 72, "{}", stdout(&output).lines().count());
+    for arguments in [&["run", "-h"][..], &["-?"]] {
+        assert_eq!(stdout(&pushsync(arguments, &[])), stdout(&output), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_explains_each_command() {
+    for command in pushsync::config::COMMANDS {
+        let (help, long) = (pushsync(&["help", command], &[]), pushsync(&[command, "--help"], &[]));
+        assert!(help.status.success() && help.stderr.is_empty(), "{command}: {}", stderr(&help));
+        if command != "help" {
+            assert_eq!(stdout(&help), stdout(&long), "{command}");
+        }
+        assert!(stdout(&help).contains("Usage: pushsync"), "{command}: {}", stdout(&help));
     }
 }
 

@@ -77,6 +77,7 @@ impl Emulator {
         match character {
             Some('\r') => self.x = 0,
             Some('\n') => self.y += 1,
+            Some('\u{8}') => self.x = self.x.saturating_sub(1),
             Some(character) if !character.is_control() => {
                 if let Some(cell) = self.cells.get_mut(self.y).and_then(|row| row.get_mut(self.x)) {
                     *cell = character;
@@ -130,8 +131,6 @@ pub struct Pty {
 
 impl Pty {
     pub fn start(width: u16, height: u16, args: &[String], environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_pushsync"));
         command.arg("dashboard");
         command.args(args);
@@ -141,6 +140,13 @@ impl Pty {
         for (name, value) in environment {
             command.env(name, value);
         }
+        Self::run(width, height, command)
+    }
+
+    /// Any program, such as a shell.
+    pub fn run(width: u16, height: u16, command: CommandBuilder) -> Self {
+        let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
         let before = format!("{:?}", pair.master.get_termios());
         let screen = Arc::new(Mutex::new(Emulator::new(width.into(), height.into())));
         let mut reader = pair.master.try_clone_reader().unwrap();

@@ -3,33 +3,33 @@
 //! Texts only; values are checked where they are used.
 
 use super::Fallback::{None as Absent, Rule, Value};
-use super::Group::SeenAt;
+use super::Group::Endpoints;
 use super::{Flag, Kind, one, shared, switch};
 
 pub(super) const FLAGS: &[Flag] = &[
-    shared(one(SeenAt, "http-bind", "ADDRESS", Rule("none"), "Address of the probes: / /livez /readyz /startupz")),
-    shared(switch(SeenAt, "http-metrics", "false", "Serve /metrics on that address, too")),
+    shared(one(Endpoints, "http-bind", "ADDRESS", Rule("none"), "Address of the probes: / /livez /readyz /startupz")),
+    shared(switch(Endpoints, "http-metrics", "false", "Serve /metrics on that address, too")),
     one(
-        SeenAt,
+        Endpoints,
         "admin-bind",
         "ADDRESS",
         Rule("127.0.0.1:9180, or the next free port up to 9189"),
         "Address of the admin API for the dashboard, or off",
     ),
     one(
-        SeenAt,
+        Endpoints,
         "admin-token-file",
         "FILE",
         Absent,
         "A file with the token for the admin API, 16 to 512 bytes. Required if the address is not loopback",
     ),
-    one(SeenAt, "history-limit", "NUMBER", Value("1000"), "The number of records that the history keeps"),
-    one(SeenAt, "log-format", "FORMAT", Rule("text on a terminal, else json"), "json or text, on stderr"),
+    one(Endpoints, "history-limit", "NUMBER", Value("1000"), "The number of records that the history keeps"),
+    one(Endpoints, "log-format", "FORMAT", Rule("text on a terminal, else json"), "json or text, on stderr"),
     Flag {
         short: Some('v'),
         kind: Kind::Level,
         ..shared(one(
-            SeenAt,
+            Endpoints,
             "verbose",
             "LEVEL",
             Value("0"),
