@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use pushsync::api::{Action, Outcome, Record, Snapshot};
+use pushsync::api::{Action, Outcome, Record, Snapshot, TriggerKind};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -151,6 +151,36 @@ async fn a_change_of_several_replicas_needs_all_and_counts_when_each_has_done_it
     assert_eq!(again.code, Some(0));
     assert!(again.out.contains(&format!("web-1  {} is live already", &second[..7])), "{}", again.out);
     kubectl.assert_none_left();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_is_merged_with_a_webhook_has_a_record_of_its_own() {
+    let mut site = Site::new();
+    // Five deliveries are looked at, the sixth waits for its time, and is merged with what comes meanwhile.
+    site.set("hook-rate", "0.001").start_in_sync().await;
+    let head = site.repo.head();
+    site.barrier().await;
+    for number in 0..6 {
+        assert_eq!(site.ring(&"0".repeat(40), &head).await.status, 202);
+        let end = std::time::Instant::now() + PATIENCE;
+        // The first one leaves a record. The others found the same nothing, and are only counted.
+        while number < 5 && site.snapshot().await.poll.unchanged < number {
+            assert!(std::time::Instant::now() < end, "delivery {number}: {:#?}", site.snapshot().await);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        if number == 0 {
+            site.wait_record(|record| record.trigger.kind == TriggerKind::Webhook).await;
+        }
+    }
+    let address = site.listens("admin").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
+    command.args(["sync", "--url", &address, "--timeout", "20s", "-o", "json"]);
+    let synced = tokio::task::spawn_blocking(move || run(command, &[])).await.unwrap();
+    assert_eq!(synced.code, Some(0), "{}{}", synced.out, synced.err);
+    let record = site.snapshot().await.recent.first().cloned().unwrap();
+    assert_eq!(synced.document()["replicas"][0]["sync"], json!(record.id));
+    assert_eq!((record.trigger.action, record.outcome), (Some(Action::Sync), Outcome::Unchanged));
+    assert!(record.trigger.by.as_ref().unwrap().starts_with("ada@"), "{record:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,11 +51,14 @@ impl SyncLoop {
         });
     }
 
-    /// A replayed delivery must not flush the history: of the same nothing, rung again and again, one row is kept.
+    /// True if the newest record says the same of a webhook. A replayed delivery must not flush the history, so of
+    /// deliveries that find nothing new only the first is kept. A user whose request was merged with a delivery waits for
+    /// the record that was promised, so that one is always kept.
     pub(super) fn is_said_already(&self, attempt: &Attempt<'_>) -> bool {
         let text = |commit: Option<Oid>| commit.map(|commit| commit.to_string());
         let (new, withheld) = (text(attempt.new), text(attempt.withheld));
         attempt.request.trigger.kind == TriggerKind::Webhook
+            && attempt.request.trigger.action.is_none()
             && attempt.chased == 0
             && self.tools.history.page(None, 1).first().is_some_and(|last| {
                 last.outcome == Outcome::Unchanged
