@@ -2,6 +2,7 @@
 //!
 //! Each way may fail without a word, so it is said which of them was taken.
 
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ async fn give(program: Program, text: &str) -> Result<(), String> {
     let work = async {
         let mut child = command.spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(text.as_bytes()).await?;
+            // A program that ends without reading says more by its exit status.
+            stdin.write_all(text.as_bytes()).await.or_else(unless_closed)?;
         }
         child.wait().await
     };
@@ -83,6 +85,10 @@ async fn give(program: Program, text: &str) -> Result<(), String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no answer".to_owned()),
     }
+}
+
+fn unless_closed(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]
