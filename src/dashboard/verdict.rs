@@ -139,11 +139,13 @@ pub enum Why {
     },
     /// A sync that may bring a newer commit is running.
     Syncing,
-    /// A paused replica looks for no newer commit. `news`: one is known all the same.
+    /// A paused replica looks for no newer commit. `news`: one is known all the same. `pinned`: the commit that holds it
+    /// away from the one in question, also when the pause ends.
     Paused {
         left: Option<SignedDuration>,
         by: Option<String>,
         news: bool,
+        pinned: Option<String>,
     },
     Pinned {
         commit: String,
@@ -419,15 +421,16 @@ fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> O
     })
 }
 
-/// What is wrong with a replica whatever the commit is. A pause comes first: while it lasts, nothing else can change.
+/// The problem of a replica, whatever the commit is. A pause comes first: while it lasts, nothing else can change. A pin
+/// is named beside it, and beside failures, because either would still be there after the other has ended.
 fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<Why> {
+    let pinned = snapshot.pinned.clone().filter(|_| news);
     if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
         let left = snapshot.paused_until.map(|until| pod.to_ours(until).duration_since(model.now));
-        return Some(Why::Paused { left, by: snapshot.paused_by.clone(), news });
+        return Some(Why::Paused { left, by: snapshot.paused_by.clone(), news, pinned });
     }
     if snapshot.failures_in_row > 0 || snapshot.state == State::Failed {
         let message = snapshot.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
-        let pinned = snapshot.pinned.clone().filter(|_| news);
         return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message, pinned });
     }
     if snapshot.state == State::Standby {

@@ -64,6 +64,10 @@ fn each_state_has_one_verdict() {
         failed(snapshot);
         pinned(OLD)(snapshot);
     };
+    let held = |snapshot: &mut Snapshot| {
+        pinned(OLD)(snapshot);
+        paused(snapshot);
+    };
     // State, model, the newest, NEW asked for, words of the first.
     let table: Vec<(&str, Model, Kind, Kind, &str)> = vec![
         ("in sync", one(NEW, nothing), Kind::Live, Kind::Live, "1 of 1"),
@@ -77,6 +81,13 @@ fn each_state_has_one_verdict() {
         ("failed", one(NEW, failed), Kind::Unknown, Kind::Live, "1 of 1  1 failed"),
         ("failed and behind", one(OLD, failed), Kind::NotLive, Kind::NotLive, "0 of 1  1 failed"),
         ("failed and pinned elsewhere", one(OLD, stuck), Kind::NotLive, Kind::NotLive, "1 failed, pinned at 41d07be"),
+        (
+            "paused and pinned elsewhere",
+            one(OLD, held),
+            Kind::NotLive,
+            Kind::NotLive,
+            "0 of 1  1 paused (59m), pinned at 41d07be",
+        ),
         ("starting", one(OLD, empty), Kind::NotLive, Kind::NotLive, "0 of 1  1 starting"),
         ("a state of a newer release", one(NEW, strange), Kind::Unknown, Kind::Live, "1 cannot say"),
     ];
@@ -100,6 +111,19 @@ fn a_pin_is_named_also_where_syncs_fail() {
     assert_eq!(words::sentence(&failed(None)), "the last 4 syncs failed: Connection refused");
     let held = words::sentence(&failed(Some(&sha(OLD))));
     assert_eq!(held, "pinned at 41d07be, and the last 4 syncs failed: Connection refused");
+}
+
+#[test]
+fn a_pin_is_named_also_where_syncs_are_paused() {
+    let paused = |pinned: Option<&str>| Why::Paused {
+        left: Some(SignedDuration::from_mins(59)),
+        by: Some("ada".to_owned()),
+        news: true,
+        pinned: pinned.map(str::to_owned),
+    };
+    assert_eq!(words::sentence(&paused(None)), "paused by ada, 59m 00s left: a newer commit is known");
+    let held = words::sentence(&paused(Some(&sha(OLD))));
+    assert_eq!(held, "paused by ada, 59m 00s left, and pinned at 41d07be: a newer commit is known");
 }
 
 #[test]

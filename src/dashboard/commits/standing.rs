@@ -149,7 +149,13 @@ fn judge(
         return Standing::Contained { by: live.unwrap_or_default() };
     }
     match (about_it, why) {
-        (true, Some(Why::Failed { message, .. })) => return Standing::Failed(message),
+        (true, Some(Why::Failed { message, pinned: None, .. })) => return Standing::Failed(message),
+        (true, Some(Why::Failed { message, pinned: Some(commit), .. })) => {
+            return Standing::Failed(format!(
+                "pinned at {}, and the last sync failed: {message}",
+                text::short(&commit)
+            ));
+        }
         (true, Some(why)) => return Standing::Lacking(why),
         _ => {}
     }
@@ -160,12 +166,13 @@ fn judge(
     if let Some(error) = failed.and_then(|record| record.error.as_ref()) {
         return Standing::Failed(format!("{} failed: {}", error.phase, error.message));
     }
-    if let Some(pinned) = &snapshot.pinned {
-        return Standing::Lacking(Why::Pinned { commit: pinned.clone(), by: snapshot.pinned_by.clone() });
-    }
+    let pinned = snapshot.pinned.clone();
     if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
         let left = snapshot.paused_until.map(|until| pod.to_ours(until).duration_since(model.now));
-        return Standing::Lacking(Why::Paused { left, by: snapshot.paused_by.clone(), news: false });
+        return Standing::Lacking(Why::Paused { left, by: snapshot.paused_by.clone(), news: false, pinned });
+    }
+    if let Some(commit) = pinned {
+        return Standing::Lacking(Why::Pinned { commit, by: snapshot.pinned_by.clone() });
     }
     Standing::Skipped { live }
 }

@@ -142,11 +142,12 @@ fn short(why: &Why) -> String {
     match why {
         Why::Behind { .. } => "behind".to_owned(),
         Why::Syncing => "syncing".to_owned(),
-        Why::Paused { left: Some(left), news, .. } => {
-            let news = if *news { ", a newer commit is known" } else { "" };
-            format!("paused ({}{news})", text::age_short(*left))
+        Why::Paused { left, news, pinned, .. } => {
+            let news = if *news && pinned.is_none() { ", a newer commit is known" } else { "" };
+            let left = left.map(|left| format!(" ({}{news})", text::age_short(left))).unwrap_or_default();
+            let pinned = pinned.as_deref().map(|commit| format!(", pinned at {}", text::short(commit)));
+            format!("paused{left}{}", pinned.unwrap_or_default())
         }
-        Why::Paused { left: None, .. } => "paused".to_owned(),
         Why::Pinned { commit, .. } => format!("pinned at {}", text::short(commit)),
         Why::Failed { pinned: Some(commit), .. } => format!("failed, pinned at {}", text::short(commit)),
         Why::Failed { pinned: None, .. } => "failed".to_owned(),
@@ -169,10 +170,11 @@ pub fn sentence(why: &Why) -> String {
         Why::Behind { commits: Some(count) } => format!("{count} commits behind"),
         Why::Behind { commits: None } => "behind".to_owned(),
         Why::Syncing => "a sync is running".to_owned(),
-        Why::Paused { left, by, news } => {
+        Why::Paused { left, by, news, pinned } => {
             let left = left.map(|left| format!(", {} left", text::age(left))).unwrap_or_default();
+            let pinned = pinned.as_deref().map(|commit| format!(", and pinned at {}", text::short(commit)));
             let news = if *news { ": a newer commit is known" } else { ": it looks for no newer commit" };
-            format!("paused{}{left}{news}", person(by.as_ref()))
+            format!("paused{}{left}{}{news}", person(by.as_ref()), pinned.unwrap_or_default())
         }
         Why::Pinned { commit, by } => format!("pinned at {}{}", text::short(commit), person(by.as_ref())),
         Why::Failed { times, message, pinned } => {
