@@ -1,6 +1,7 @@
 //! How the webhook fares over all replicas: each delivery reaches one of them, and each missed push counts once.
 //!
-//! Pure functions of the model, for the header, the plain table and the JSON document.
+//! Pure functions of the model, for the header, the plain table and the JSON document. Only replicas that answer now are
+//! counted: what a lost one said last may have changed since, so it must not raise an alarm or call the webhook healthy.
 
 use std::collections::HashSet;
 
@@ -10,6 +11,7 @@ use crate::api::{DeliveryResult, Webhook};
 
 use super::model::{Model, Pod};
 use super::text;
+use super::verdict::is_current;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Refused signatures of this time are worth an alert.
@@ -18,9 +20,10 @@ const LATELY: SignedDuration = SignedDuration::from_mins(2);
 /// The sum over all replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// A replica has answered.
+    /// A replica answers now. Otherwise nothing is counted.
     pub known: bool,
     pub enabled: bool,
+    /// The newest one that any replica told of, also one that is lost: that it arrived stays true.
     pub last: Option<Delivery>,
     /// In the last 24 hours, as the two below.
     pub received: u64,
@@ -40,6 +43,8 @@ pub struct Delivery {
     pub event: String,
     /// Why nothing followed from it; `None` if something did.
     pub ignored: Option<String>,
+    /// The replica that received it answers now.
+    pub current: bool,
 }
 
 /// Adds up what the replicas say.
@@ -52,21 +57,24 @@ pub fn health(model: &Model) -> Health {
     let mut counted = 0;
     let webhooks = || model.pods.iter().filter_map(|pod| Some((pod, &pod.snapshot.as_ref()?.webhook)));
     for (pod, webhook) in webhooks() {
-        sum.known = true;
         sum.enabled |= webhook.enabled;
-        sum.received += webhook.day.received;
-        sum.bad_signature += webhook.day.bad_signature;
-        sum.refused_lately += lately(model, pod);
-        let delivery = last(pod, webhook);
+        let delivery = last(pod, webhook).map(|last| Delivery { current: is_current(model, pod), ..last });
         if delivery.as_ref().is_some_and(|new| sum.last.as_ref().is_none_or(|known| known.at < new.at)) {
             sum.last = delivery;
         }
+    }
+    let current = || webhooks().filter(|(pod, _)| is_current(model, pod));
+    for (pod, webhook) in current() {
+        sum.known = true;
+        sum.received += webhook.day.received;
+        sum.bad_signature += webhook.day.bad_signature;
+        sum.refused_lately += lately(model, pod);
         counted = counted.max(webhook.day.missed);
         let today = webhook.missed_pushes.iter().filter(|it| model.now.duration_since(pod.to_ours(it.found_at)) < DAY);
         missed.extend(today.map(|it| it.commit.as_str()));
     }
     let last = sum.last.as_ref().map(|delivery| delivery.at);
-    for (pod, webhook) in webhooks() {
+    for (pod, webhook) in current() {
         let newer = |at: Timestamp| last.is_none_or(|last| pod.to_ours(at) > last);
         let since = webhook.missed_pushes.iter().filter(|it| newer(it.found_at));
         missed_since.extend(since.map(|it| it.commit.as_str()).filter(|commit| missed.contains(commit)));
@@ -88,13 +96,13 @@ pub fn last(pod: &Pod, webhook: &Webhook) -> Option<Delivery> {
             DeliveryResult::Queued | DeliveryResult::Pong => None,
             result => Some(last.reason.clone().unwrap_or_else(|| result.to_string())),
         };
-        return Some(Delivery { at: pod.to_ours(last.at), event: last.event.clone(), ignored });
+        return Some(Delivery { at: pod.to_ours(last.at), event: last.event.clone(), ignored, current: pod.live() });
     }
     // A sidecar of an older release has only the text.
     let result = webhook.last_result.as_deref().unwrap_or_default();
     let ignored = result.strip_prefix("ignored").map(|rest| rest.trim_start_matches([':', ' ']).to_owned());
     let event = webhook.last_event.clone().unwrap_or_default();
-    Some(Delivery { at: pod.to_ours(webhook.last_delivery_at?), event, ignored })
+    Some(Delivery { at: pod.to_ours(webhook.last_delivery_at?), event, ignored, current: pod.live() })
 }
 
 /// Notes how many signatures a replica has refused since it was heard last.
@@ -132,6 +140,6 @@ pub fn alert(model: &Model) -> Option<String> {
         };
         return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}"));
     }
-    let reason = health.last?.ignored?;
+    let reason = health.last.filter(|last| last.current)?.ignored?;
     Some(format!("WEBHOOK IGNORED: {}", text::cut(&reason, 200, "..")))
 }

@@ -1,16 +1,21 @@
 //! How the webhook fares over all replicas: what counts, what counts once, and what is news at once.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use pushsync::api::{Action, DeliveryResult, Event, LastDelivery, MissedPush, Snapshot};
 use pushsync::dashboard::fleet;
-use pushsync::dashboard::message::News;
-use pushsync::dashboard::model::Model;
+use pushsync::dashboard::message::{Msg, News};
+use pushsync::dashboard::model::{Model, Problem};
+use pushsync::dashboard::plain::lines::Lines;
+use pushsync::dashboard::theme::Theme;
 use pushsync::dashboard::webhooks;
+use ratatui::buffer::Cell;
 
 use super::fake::Fake;
 use super::sample::{self, ago, sha, tell};
+use super::screens::render;
 
 fn of(changes: [&dyn Fn(&mut Snapshot); 2]) -> Model {
     let mut model = sample::model_of(&["web-1", "web-2"]);
@@ -73,6 +78,90 @@ fn refused_signatures_are_news_at_once_and_for_two_minutes() {
     assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the one in the forge?");
     model.now += SignedDuration::from_mins(3);
     assert_eq!(webhooks::alert(&model), None);
+}
+
+fn lose(model: &mut Model, name: &str) {
+    let problem = Problem::new("lost connection to pod");
+    tell(model, name, News::Lost { problem, attempt: 1, retry_in: Duration::from_secs(1) });
+}
+
+#[test]
+fn a_replica_that_is_lost_is_not_counted_and_raises_no_alarm() {
+    let bad = |snapshot: &mut Snapshot| {
+        snapshot.webhook.day.received = 10;
+        snapshot.webhook.day.bad_signature = 7;
+        snapshot.webhook.day.missed = 1;
+        snapshot.webhook.missed_pushes = vec![MissedPush { commit: sha("aaaaaaa"), found_at: ago(20) }];
+    };
+    let good = |snapshot: &mut Snapshot| {
+        snapshot.webhook.day.received = 5;
+        snapshot.webhook.day.bad_signature = 0;
+    };
+    let mut model = of([&bad, &good]);
+    assert!(webhooks::alert(&model).unwrap().starts_with("WEBHOOKS MISSED"));
+    lose(&mut model, "web-1");
+    let health = webhooks::health(&model);
+    assert_eq!((health.received, health.bad_signature, health.missed, health.missed_since), (5, 0, 0, 0));
+    assert_eq!(webhooks::alert(&model), None);
+
+    // Without any link nothing is healthy either.
+    lose(&mut model, "web-2");
+    let health = webhooks::health(&model);
+    assert_eq!((health.known, health.received), (false, 0));
+    let screen = render(&sample::at_home(model), &Theme::new(false, false), 120, 32);
+    let rows = screen.content().chunks(120).map(|row| row.iter().map(Cell::symbol).collect::<String>());
+    let line = rows.into_iter().find(|row| row.starts_with(" webhook  ")).unwrap();
+    assert!(!line.contains("● ok") && line.contains("last delivery 38s ago") && !line.contains("24h"), "{line}");
+}
+
+#[test]
+fn a_delivery_to_a_replica_that_is_lost_did_arrive() {
+    let missed = |snapshot: &mut Snapshot| {
+        snapshot.webhook.missed_pushes = vec![MissedPush { commit: sha("aaaaaaa"), found_at: ago(120) }];
+        (snapshot.webhook.last_delivery_at, snapshot.webhook.last_result) = (None, None);
+    };
+    let newer = |snapshot: &mut Snapshot| {
+        snapshot.webhook.last_delivery_at = Some(ago(38));
+        snapshot.webhook.last_result = Some("ignored: another ref".to_owned());
+    };
+    let mut model = of([&missed, &newer]);
+    assert_eq!(webhooks::alert(&model).as_deref(), Some("WEBHOOK IGNORED: another ref"));
+    lose(&mut model, "web-2");
+    assert_eq!(webhooks::alert(&model), None, "missed before that delivery, and what was ignored is old news");
+}
+
+#[test]
+fn the_text_of_watch_says_that_webhooks_arrive_again_only_if_one_did() {
+    let missed = |snapshot: &mut Snapshot| {
+        snapshot.webhook.missed_pushes = vec![MissedPush { commit: sha("aaaaaaa"), found_at: ago(20) }];
+    };
+    let mut model = of([&missed, &|_| {}]);
+    let mut lines = Lines::default();
+    let tick = Msg::Tick;
+    let said = |lines: &mut Lines, model: &Model| lines.text(model, model.now, &tick).join("\n");
+    assert!(said(&mut lines, &model).contains("WEBHOOKS MISSED: the last commit came by poll."));
+    lose(&mut model, "web-1");
+    let lost = said(&mut lines, &model);
+    assert!(!lost.contains("webhooks arrive"), "{lost}");
+
+    let mut model = of([&missed, &|_| {}]);
+    let mut lines = Lines::default();
+    assert!(said(&mut lines, &model).contains("WEBHOOKS MISSED"));
+    model.now += SignedDuration::from_secs(5);
+    let mut webhook = model.pods[1].snapshot.as_ref().unwrap().webhook.clone();
+    webhook.last_delivery_at = Some(ago(-4));
+    tell(&mut model, "web-2", News::Event(Event::Delivery(webhook)));
+    assert!(said(&mut lines, &model).contains("webhooks arrive again"));
+
+    // Refused deliveries that have become old are no delivery that arrived.
+    let mut model = of([&|_| {}, &|_| {}]);
+    let mut lines = Lines::default();
+    let mut webhook = model.pods[0].snapshot.as_ref().unwrap().webhook.clone();
+    webhook.bad_signature += 1;
+    tell(&mut model, "web-1", News::Event(Event::Delivery(webhook)));
+    assert!(said(&mut lines, &model).contains("WEBHOOKS REFUSED: 1 bad signature"));
+    model.now += SignedDuration::from_mins(3);
+    assert!(!said(&mut lines, &model).contains("webhooks arrive"));
 }
 
 #[test]

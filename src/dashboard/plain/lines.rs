@@ -14,7 +14,8 @@ use crate::dashboard::webhooks;
 #[derive(Debug, Default)]
 pub struct Lines {
     verdict: Vec<String>,
-    alert: Option<String>,
+    /// The alert in force, and since when.
+    alert: Option<(String, Timestamp)>,
     states: Vec<(PodId, String)>,
 }
 
@@ -61,15 +62,7 @@ impl Lines {
             }
             _ => {}
         }
-        let alert = webhooks::alert(model);
-        if alert != self.alert {
-            // The age in it changes by itself, which is no news.
-            let kind = |alert: &Option<String>| alert.as_ref().and_then(|it| it.split(':').next().map(str::to_owned));
-            if kind(&alert) != kind(&self.alert) {
-                said.push(alert.clone().unwrap_or_else(|| "webhooks arrive again".to_owned()));
-            }
-            self.alert = alert;
-        }
+        said.extend(self.webhook(model));
         let verdict = verdict::judge(model);
         // The time that a pause has left is in the words, and changes by itself.
         let facts = facts(&verdict);
@@ -79,6 +72,29 @@ impl Lines {
         }
         let time = at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string();
         said.into_iter().map(|words| format!("{time} {}", text::clean(&words))).collect()
+    }
+
+    /// An alert about webhooks that began, or that deliveries ended. One that ends because its replica is lost, or because
+    /// refused deliveries have become old, is no good news.
+    fn webhook(&mut self, model: &Model) -> Option<String> {
+        // The age in it changes by itself, which is no news.
+        let kind = |alert: &str| alert.split(':').next().map(str::to_owned);
+        match (webhooks::alert(model), self.alert.take()) {
+            (None, None) => None,
+            (Some(alert), Some((before, since))) if kind(&alert) == kind(&before) => {
+                self.alert = Some((alert, since));
+                None
+            }
+            (Some(alert), _) => {
+                self.alert = Some((alert.clone(), model.now));
+                Some(alert)
+            }
+            (None, Some((_, since))) => {
+                let last = webhooks::health(model).last;
+                let arrived = last.is_some_and(|last| last.current && last.ignored.is_none() && last.at >= since);
+                arrived.then(|| "webhooks arrive again".to_owned())
+            }
+        }
     }
 
     /// A pause or pin that began or ended.

@@ -136,6 +136,8 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
             }
             None => piece("no delivery yet", Role::Dim),
         });
+    }
+    if all.known && all.enabled {
         left.push(piece(format!("   24h: {} received, ", all.received), Role::Dim));
         let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
         left.push(piece(format!("{} bad signature, ", all.bad_signature), role));
