@@ -69,6 +69,10 @@ pub struct Snapshot {
     /// The user who pinned it, if known.
     #[serde(default)]
     pub pinned_by: Option<String>,
+    /// True if it takes pins and pauses over from other replicas when it starts on an empty volume (`--peers`). Absent in
+    /// earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<bool>,
     /// A description of the process that owns the volume, while it is not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<String>,

@@ -162,6 +162,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             sync_on_signal: timing.sync_on_signal,
             hook_rate: hook_rate?,
             webhooks: server.hook.as_ref().is_some_and(server::HookOptions::has_secret),
+            peers: server.hook.as_ref().is_some_and(|hook| !hook.peers.names.is_empty()),
             history_limit: timing.history_limit,
             compaction: compaction?,
             reference: reference_text,

@@ -4,7 +4,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent};
 
-use crate::api::{Outcome, State};
+use crate::api::{Outcome, Snapshot, State};
 
 use super::answers;
 use super::cursor;
@@ -207,6 +207,55 @@ fn step(minutes: u32, longer: bool) -> u32 {
 pub fn addressed(model: &Model, dialog: &Dialog) -> Vec<PodId> {
     let one = |pod: &&Pod| if dialog.all { belongs(model, dialog, pod) } else { pod.id == dialog.pod };
     model.pods.iter().filter(one).filter(|pod| pod.live()).map(|pod| pod.id.clone()).collect()
+}
+
+/// How long a pin lasts, as far as replicas say whether they have peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlasts {
+    /// A replica that starts on an empty volume takes it over from those that run.
+    Pods,
+    /// It would, but too few replicas have the pin.
+    PodsIfShared,
+    /// A replica that starts on an empty volume does not know of it.
+    Restarts,
+}
+
+impl Outlasts {
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Pods => {
+                "the pin outlives restarts, and new pods take it over from the running ones (--peers), unless all are \
+                 replaced at once"
+            }
+            Self::PodsIfShared => {
+                "fewer than half of the replicas would have the pin, so a new pod does not take it over: choose all (A), \
+                 or revert in git"
+            }
+            Self::Restarts => {
+                "the pin is kept on the volume: it outlives restarts, but a pod with a new volume does not have it. To \
+                 make it last, revert in git"
+            }
+        }
+    }
+}
+
+/// How long a pin to a commit would last.
+#[must_use]
+pub fn outlasts(model: &Model, dialog: &Dialog, commit: &str) -> Outlasts {
+    let asked = addressed(model, dialog);
+    let snapshots = || {
+        let there = model.pods.iter().filter(|pod| !pod.gone() && belongs(model, dialog, pod));
+        there.filter_map(|pod| Some((pod, pod.snapshot.as_deref()?)))
+    };
+    // Each replica that starts asks the others, so all of them must be able to. Earlier releases do not say.
+    if !snapshots().all(|(_, snapshot)| snapshot.peers == Some(true)) {
+        return Outlasts::Restarts;
+    }
+    let has_it =
+        |(pod, snapshot): &(&Pod, &Snapshot)| asked.contains(&pod.id) || snapshot.pinned.as_deref() == Some(commit);
+    let enough = snapshots().filter(has_it).count() * 2 >= snapshots().count();
+    if enough { Outlasts::Pods } else { Outlasts::PodsIfShared }
 }
 
 /// True for a replica of what was chosen; for a pin also only of the repository and ref that the commit is of.

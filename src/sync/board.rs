@@ -95,6 +95,7 @@ impl Board {
             paused_by: None,
             pinned: None,
             pinned_by: None,
+            peers: Some(options.peers),
             standby: None,
             recent: Vec::new(),
             history: crate::api::HistoryState::default(),

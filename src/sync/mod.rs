@@ -64,6 +64,8 @@ pub struct Options {
     pub hook_rate: f64,
     /// True if a webhook secret is configured.
     pub webhooks: bool,
+    /// True if other replicas are named, so that a pin is taken over by a replica that starts.
+    pub peers: bool,
     /// How many records the history keeps.
     pub history_limit: usize,
     /// When the object store is compacted.

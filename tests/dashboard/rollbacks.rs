@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use pushsync::api::{Accepted, Event, Refusal, State, Trigger, TriggerKind};
+use pushsync::dashboard::act::{Outlasts, outlasts};
 use pushsync::dashboard::message::{Change, Effect, Msg, News, Order};
 use pushsync::dashboard::model::{Model, PodId, Problem, Question};
 use pushsync::dashboard::rollback::earlier;
@@ -126,6 +127,37 @@ fn a_paused_replica_can_be_rolled_back() {
     let effects = press(&mut model, "B41d07be<Enter>");
     let pin = Change::Pin { commit: sha("41d07be") };
     assert_eq!(effects, [Effect::Order(PodId::new(GOOD), Order::Change(pin))]);
+}
+
+#[test]
+fn the_dialog_says_what_the_pin_outlives_as_far_as_the_replicas_have_peers() {
+    let asked = |keys: &str, peers: [Option<bool>; 4]| {
+        let mut model = fleet();
+        let names: Vec<String> = model.pods.iter().map(|pod| pod.name.clone()).collect();
+        for (name, peers) in names.iter().zip(peers) {
+            let mut state = model.pod(&PodId::new(name)).unwrap().snapshot.as_deref().unwrap().clone();
+            state.peers = peers;
+            tell(&mut model, name, News::Event(Event::State(Box::new(state))));
+        }
+        choose(&mut model, GOOD);
+        press(&mut model, keys);
+        let dialog = model.dialog.clone().unwrap();
+        outlasts(&model, &dialog, &sha("41d07be"))
+    };
+    let all = [Some(true); 4];
+    assert_eq!(asked("BA", all), Outlasts::Pods);
+    assert_eq!(asked("B", all), Outlasts::PodsIfShared, "one of four");
+    assert_eq!(asked("BA", [Some(false); 4]), Outlasts::Restarts);
+    assert_eq!(asked("BA", [Some(true), Some(true), Some(true), None]), Outlasts::Restarts, "an older release");
+
+    // Two of four have the pin already with this one.
+    let mut model = fleet();
+    pinned(&mut model, BROKEN, 500, "9f3c2ab", "41d07be");
+    choose(&mut model, GOOD);
+    press(&mut model, "B");
+    let dialog = model.dialog.clone().unwrap();
+    assert_eq!(outlasts(&model, &dialog, &sha("41d07be")), Outlasts::Pods);
+    assert_eq!(outlasts(&model, &dialog, &sha("c0ffee1")), Outlasts::PodsIfShared);
 }
 
 fn accepted(sync: Option<&str>) -> Accepted {

@@ -164,6 +164,7 @@ pub fn snapshot(name: &str, published: &str, recent: Vec<Record>) -> Snapshot {
         paused_by: None,
         pinned: None,
         pinned_by: None,
+        peers: Some(true),
         standby: None,
         recent,
         history: pushsync::api::HistoryState::default(),

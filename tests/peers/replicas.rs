@@ -147,6 +147,12 @@ impl Replica {
         request.send().await.unwrap().status().as_u16()
     }
 
+    /// The address of the admin API.
+    pub fn admin(&self) -> String {
+        let log = self.sidecar.log();
+        log.iter().find_map(|line| listening(line, "admin")).expect("it listens")
+    }
+
     /// The pod is replaced: told to end, and started again on an empty volume. Returns once it is ready.
     pub async fn replace(&mut self) {
         self.sidecar.terminate();

@@ -1,6 +1,7 @@
 //! Pins and pauses that outlive a pod: what a replica that starts on an empty volume takes over from real sidecars.
 
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pushsync::api::Snapshot;
@@ -35,6 +36,18 @@ async fn pin(fleet: &Fleet, replicas: &[usize], commit: &str) {
     }
 }
 
+/// The exit code and the last line of the real program, about all replicas.
+fn verdict(fleet: &Fleet, word: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
+    command.arg(word).args(arguments).stdin(Stdio::null());
+    for replica in &fleet.replicas {
+        command.args(["--url", &replica.admin()]);
+    }
+    let output = command.output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), out.lines().last().unwrap_or_default().to_owned())
+}
+
 /// The commits that a replica ever published on its volume.
 async fn published(replica: &Replica) -> Vec<String> {
     replica.history().await.into_iter().filter_map(|record| record.new).collect()
@@ -56,6 +69,13 @@ async fn a_rollback_of_all_survives_that_every_pod_is_replaced_one_by_one() {
         // The bad commit was never seen by a reader of the new pod.
         assert!(!published(replica).await.contains(&bad));
     }
+    // The verdict names the pin of replicas that took it over as that of the others.
+    let (code, last) = verdict(&fleet, "dashboard", &["--check"]);
+    let expected = format!("NOT LIVE EVERYWHERE  {} a change  0 of 3  3 pinned at {}", &bad[..7], &good[..7]);
+    assert_eq!((code, last.as_str()), (Some(3), expected.as_str()));
+    let (code, last) = verdict(&fleet, "status", &["--commit", &good]);
+    assert_eq!(code, Some(0), "{last}");
+    assert!(last.starts_with("LIVE EVERYWHERE") && last.contains("3 of 3"), "{last}");
     // It is the replica's own decision now: it outlives a restart of the container, too, with nobody to ask.
     for at in [0, 1] {
         fleet.replicas[at].sidecar.kill();

@@ -87,6 +87,7 @@ pub fn sync_options() -> pushsync::sync::Options {
         sync_on_signal: None,
         hook_rate: 0.0,
         webhooks: true,
+        peers: false,
         history_limit: 1000,
         compaction: pushsync::git::Compaction::Auto,
         reference: "main".into(),

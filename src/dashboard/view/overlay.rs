@@ -261,17 +261,17 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     // The subject yields: what stands in brackets decides.
     let told = |mark: &str, commit: &str, subject: &str, bracket: &str| {
         let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket) + text::width(mark));
-        format!("{mark}{}  {}  {bracket}", text::short(commit), text::cut(subject, room, ".."))
+        let subject = text::cut(subject, room, "..");
+        let parts = [text::short(commit), subject, bracket.to_owned()];
+        format!("{mark}{}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  "))
     };
     if let Some(published) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()) {
         let bracket = format!("({})", live_on(model, &published.commit));
         lines.push(line("now", told("", &published.commit, &published.subject, &bracket)));
     }
     let mut below: Vec<Vec<Piece>> = Vec::new();
-    let effects = [
-        "new pushes are fetched, NOT published, until unpin (U)",
-        "the pin lives in the volume: it survives a container restart, not a new pod. To make it last, revert in git",
-    ];
+    let effects =
+        ["new pushes are fetched, NOT published, until unpin (U)", act::outlasts(model, dialog, commit).words()];
     let effects = effects.iter().flat_map(|sentence| text::wrap(sentence, columns - LABEL));
     below.extend(effects.enumerate().map(|(index, words)| line(if index == 0 { "effect" } else { "" }, words)));
     if pod.snapshot.as_ref().is_some_and(|snapshot| snapshot.paused_until.is_some()) {
