@@ -221,10 +221,10 @@ impl Verdict {
         if self.reachable == 0 {
             return Kind::Unreachable;
         }
-        let lacking = || self.groups.iter().flat_map(|group| &group.lacking).chain(&self.unplaced);
-        if lacking().any(Lack::definite) {
+        let group_lacks = self.groups.iter().any(Group::lacks_it);
+        if group_lacks || self.unplaced.iter().any(Lack::definite) {
             Kind::NotLive
-        } else if lacking().next().is_some() || self.groups.iter().any(|group| group.target.is_none()) {
+        } else if self.groups.iter().any(|group| group.kind() != Kind::Live) || !self.unplaced.is_empty() {
             Kind::Unknown
         } else {
             Kind::Live
@@ -240,10 +240,16 @@ impl Verdict {
 }
 
 impl Group {
+    /// True if a replica is known not to have the commit. One that is pinned may have it while it is not known.
+    fn lacks_it(&self) -> bool {
+        let known = |why: &Why| self.target.is_some() || matches!(why, Why::Starting | Why::NotReady { .. });
+        self.lacking.iter().any(|lack| lack.definite() && known(&lack.why))
+    }
+
     /// The verdict of this group alone. `Kind::Unreachable` is about a whole view and never given here.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        if self.lacking.iter().any(Lack::definite) {
+        if self.lacks_it() {
             Kind::NotLive
         } else if self.lacking.is_empty() && self.target.is_some() {
             Kind::Live
@@ -357,7 +363,22 @@ fn lack(model: &Model, pod: &Pod, target: Option<&Target>) -> Option<Lack> {
             let has_it = snapshot.published.as_ref().is_some_and(|published| published.commit == target.commit);
             about_newest(model, pod, snapshot, has_it).map(|why| lack(has_it, why))
         }
-        (None, None) => Some(lack(false, trouble(model, pod, snapshot, false).unwrap_or(Why::Starting))),
+        (None, None) => Some(lack(false, before_the_first_look(model, pod, snapshot))),
+    }
+}
+
+/// Why a replica cannot count while no replica has seen or heard of the newest commit.
+fn before_the_first_look(model: &Model, pod: &Pod, snapshot: &Snapshot) -> Why {
+    if let Some(mut why) = trouble(model, pod, snapshot, false) {
+        if let Why::Paused { pinned, .. } | Why::Failed { pinned, .. } = &mut why {
+            pinned.clone_from(&snapshot.pinned);
+        }
+        return why;
+    }
+    match &snapshot.pinned {
+        Some(commit) => pinned(snapshot, commit),
+        None if snapshot.running.is_some() => Why::Syncing,
+        None => Why::CannotSay { reason: "it has not looked at its remote yet".to_owned() },
     }
 }
 

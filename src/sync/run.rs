@@ -323,7 +323,10 @@ impl SyncLoop {
                         self.tools.compact_soon();
                     }
                 }
-                self.next_poll = Instant::now() + self.options().period;
+                // A pin that was taken over from other replicas is published without a look at the remote. The replica
+                // could not say what it is behind until the next poll, so that one is made now.
+                let blind = *done == Done::Published && self.tools.board.read(|snapshot| snapshot.head.is_none());
+                self.next_poll = Instant::now() + if blind { Duration::ZERO } else { self.options().period };
                 self.tools.settle_head();
                 self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
                 let live = if *done == Done::Published { attempt.new } else { attempt.old };

@@ -127,6 +127,25 @@ fn a_pin_is_named_also_where_syncs_are_paused() {
 }
 
 #[test]
+fn before_a_replica_has_looked_at_its_remote_a_pin_is_named_and_nothing_is_claimed() {
+    let blind = |change: &dyn Fn(&mut Snapshot)| {
+        let mut model = one(OLD, |_| {});
+        let mut snapshot = model.pods[0].snapshot.as_deref().unwrap().clone();
+        snapshot.head = None;
+        change(&mut snapshot);
+        tell(&mut model, "web-1", News::Snapshot(Box::new(snapshot)));
+        judged(&model, None)
+    };
+    let pinned = |snapshot: &mut Snapshot| snapshot.pinned = Some(sha(OLD));
+    let expected = "UNKNOWN  the newest commit is not known yet  0 of 1  1 pinned at 41d07be";
+    assert_eq!(blind(&pinned), (Kind::Unknown, expected.to_owned()));
+    let (kind, line) = blind(&|_| {});
+    assert_eq!((kind, line.contains("0 of 1  1 cannot say")), (Kind::Unknown, true), "{line}");
+    let (kind, line) = blind(&|snapshot| snapshot.published = None);
+    assert_eq!((kind, line.contains("0 of 1  1 starting")), (Kind::NotLive, true), "{line}");
+}
+
+#[test]
 fn a_replica_that_is_not_there_now_is_never_green() {
     let mut model = one(NEW, |_| {});
     let problem = Problem::new("nothing answers");

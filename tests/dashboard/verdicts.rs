@@ -211,6 +211,9 @@ async fn every_state_in_every_way() {
         (&third, "what it is pinned to"),
         &red(0, "1 pinned at"),
     );
+    assert_eq!(site.post("pause", &json!({"minutes": 60})).await.0, 202);
+    table.row("paused and pinned elsewhere", &one, (&news, "the newest"), &red(3, "0 of 1  1 paused (59m), pinned at"));
+    assert_eq!(site.post("resume", &json!({})).await.0, 202);
     assert_eq!(site.post("unpin", &json!({})).await.0, 202);
     idle(&site, &news).await;
 

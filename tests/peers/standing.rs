@@ -69,9 +69,14 @@ async fn a_rollback_of_all_survives_that_every_pod_is_replaced_one_by_one() {
         // The bad commit was never seen by a reader of the new pod.
         assert!(!published(replica).await.contains(&bad));
     }
-    // The verdict names the pin of replicas that took it over as that of the others.
+    // The verdict names the pin of replicas that took it over as that of the others. None of them has looked at the remote
+    // before it published, so each does it right after.
+    for replica in &fleet.replicas {
+        settled(replica, |snapshot| snapshot.head.as_ref().is_some_and(|head| head.commit == bad)).await;
+    }
     let (code, last) = verdict(&fleet, "dashboard", &["--check"]);
-    let expected = format!("NOT LIVE EVERYWHERE  {} a change  0 of 3  3 pinned at {}", &bad[..7], &good[..7]);
+    // No replica has a record of the bad commit, so its subject is not known.
+    let expected = format!("NOT LIVE EVERYWHERE  {}  0 of 3  3 pinned at {}", &bad[..7], &good[..7]);
     assert_eq!((code, last.as_str()), (Some(3), expected.as_str()));
     let (code, last) = verdict(&fleet, "status", &["--commit", &good]);
     assert_eq!(code, Some(0), "{last}");

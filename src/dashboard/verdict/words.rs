@@ -98,7 +98,7 @@ fn about(group: &Group, kind: Kind) -> Line {
         facts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
     }
     let (commit, subject) = match &group.target {
-        None => ("no commit is known yet".to_owned(), String::new()),
+        None => ("the newest commit is not known yet".to_owned(), String::new()),
         Some(target) => (text::short(&target.commit), subject(target)),
     };
     Line { headline: headline(kind), commit, subject, facts }
