@@ -4,6 +4,7 @@
 //! misses nothing and sees nothing twice. Nothing here waits or touches the disk.
 
 mod deliveries;
+mod webhook;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

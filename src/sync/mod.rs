@@ -13,7 +13,9 @@ mod command;
 mod failure;
 mod handle;
 mod inherit;
+mod inherited;
 mod lookup;
+mod notice_files;
 mod queue;
 mod record;
 mod recorder;
@@ -39,7 +41,7 @@ use crate::publish::VolumeOptions;
 
 pub use board::{Board, Delivery, Followed, Health};
 pub use handle::{Command, Commands, Handle, Order, Subscription};
-pub use inherit::Inherited;
+pub use inherited::Inherited;
 pub use queue::{Announced, Queue, Request, Told};
 pub use run::{Ending, SyncLoop};
 

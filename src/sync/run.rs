@@ -21,7 +21,7 @@ use crate::error::{Phase, SyncError};
 use self::failures::{Limit, worth_a_record};
 use super::attempt::{Attempt, Done};
 use super::handle::Commands;
-use super::inherit::Inherited;
+use super::inherited::Inherited;
 use super::queue::Request;
 use super::tools::Tools;
 use super::{Options, backoff, command, failure, record};

@@ -2,7 +2,6 @@
 //!
 //! None of this can make a sync fail. Only `--one-time` waits for it, at its end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,59 +10,15 @@ use tokio::time::Instant;
 
 use crate::error::{Phase, SyncError};
 use crate::hooks::Publication;
-use crate::notices::{self, Notice};
-use crate::worker::{Cancel, Newest};
+use crate::worker::Cancel;
 
 use super::failure;
 use super::tools::Tools;
 
-/// The touch file and the error file, each written by a thread of its own: they may be on different disks, and a sync waits
-/// for neither.
-#[derive(Debug)]
-pub(super) struct Notices {
-    touch: Option<Newest<()>>,
-    error: Option<Newest<Option<Notice>>>,
-}
-
-impl Notices {
-    pub fn new(options: &notices::Options) -> Self {
-        let touch = options.touch.clone().map(|path| Newest::new("touch-file", move |()| touch(&path)));
-        let error = options.error.clone().map(|path| Newest::new("error-file", move |notice| write(&path, notice)));
-        Self { touch, error }
-    }
-
-    async fn done(&self, deadline: Instant) {
-        if let Some(touch) = &self.touch {
-            touch.done(deadline).await;
-        }
-        if let Some(error) = &self.error {
-            error.done(deadline).await;
-        }
-    }
-}
-
-fn touch(path: &Path) {
-    if let Err(error) = notices::touch(path) {
-        tracing::warn!(%error, path = %path.display(), "the touch file could not be touched");
-    }
-}
-
-fn write(path: &Path, notice: Option<Notice>) {
-    let written = match notice {
-        Some(notice) => notices::tell(path, &notice),
-        None => notices::clear(path),
-    };
-    if let Err(error) = written {
-        tracing::warn!(%error, path = %path.display(), "the error file could not be written or removed");
-    }
-}
-
 impl Tools {
     /// A commit was published, or found published at the start.
     pub fn announce(&self, commit: Oid) {
-        if let Some(touch) = &self.notices.touch {
-            touch.ask(());
-        }
+        self.notices.published();
         // With --one-time the hooks run once, at the end.
         if let (false, Some(publication)) = (self.options.one_time, self.publication(commit)) {
             self.hooks.tell(publication);
@@ -136,9 +91,7 @@ impl Tools {
 
     /// Writes the error file after a failed sync, and removes it after a successful one.
     pub fn tell_in_file(&self, failure: Option<(&SyncError, u32)>) {
-        if let Some(file) = &self.notices.error {
-            file.ask(failure.map(|(error, failures)| notice(error, failures)));
-        }
+        self.notices.failure(failure);
     }
 
     /// Waits until records and files are written, or the deadline is over.
@@ -148,16 +101,4 @@ impl Tools {
             self.history.written(deadline).await;
         }
     }
-}
-
-fn notice(error: &SyncError, failures: u32) -> Notice {
-    let mut notice = Notice::new("sync failed", error.message());
-    let args = &mut notice.args;
-    args.insert("phase".to_owned(), error.phase.to_string().into());
-    args.insert("kind".to_owned(), error.kind.into());
-    args.insert("failCount".to_owned(), failures.into());
-    if let Some(hint) = error.hint {
-        args.insert("hint".to_owned(), hint.into());
-    }
-    notice
 }

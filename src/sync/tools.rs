@@ -23,10 +23,10 @@ use crate::worker::{Cancel, Lost, Worker};
 use super::board::Board;
 use super::chase::Heard;
 use super::failure;
-use super::inherit::Inherited;
+use super::inherited::Inherited;
+use super::notice_files::NoticeFiles;
 use super::refusal::Refusal;
 use super::state::Decisions;
-use super::tell::Notices;
 use super::{Options, queue::Queue};
 
 /// The longest wait for a decision to be written. It has a few hundred bytes, so a disk that takes longer is stuck.
@@ -95,7 +95,7 @@ pub struct Tools {
     /// When the last sweep wants the next one.
     pub(super) sweep_due: Mutex<Option<Instant>>,
     /// The touch file and the error file; `None` if there is none to be.
-    pub(super) notices: Notices,
+    pub(super) notices: NoticeFiles,
     /// Writes decisions; apart from builds, which may be stuck.
     pub(super) deciding_disk: Worker,
 }
@@ -129,7 +129,7 @@ impl Tools {
         volume_options: VolumeOptions,
     ) -> Self {
         let hooks = Hooks::new(options.hooks.clone(), metrics.clone());
-        let notices = Notices::new(&options.notices);
+        let notices = NoticeFiles::new(&options.notices);
         Self {
             engine,
             board,
