@@ -14,7 +14,7 @@ use super::model::{Model, Pod, PodId, Presence, SyncRow, View};
 use super::names;
 use super::sorting::PodOrder;
 use super::text;
-use super::verdict::Source;
+use super::verdict::{self, Source};
 
 /// Rows of the fleet's list of syncs; a replica's own history is not cut.
 const FLEET_ROWS: usize = 1000;
@@ -399,6 +399,7 @@ pub fn settle(model: &mut Model) {
 /// Works out again what the lists show.
 pub fn refresh(model: &mut Model) {
     model.stale = false;
+    model.current = verdict::current(model);
     names::name_pods(model);
     find_sources(model);
     let mut commits = commits::rows(model);

@@ -234,6 +234,8 @@ pub struct Model {
     pub details: VecDeque<((PodId, String), Loaded)>,
     /// What is below has to be worked out again before it is read. Replicas report more often than a screen is drawn.
     pub stale: bool,
+    /// The replicas that were current when it was worked out.
+    pub current: Vec<bool>,
     /// What the replicas follow: derived by [`super::fleet::refresh`], as all that is below.
     pub sources: Vec<Source>,
     /// In the chosen order.
@@ -300,6 +302,7 @@ impl Model {
             noted: 0,
             details: VecDeque::new(),
             stale: false,
+            current: Vec::new(),
             sources: Vec::new(),
             all_commits: Vec::new(),
             commit_rows: Vec::new(),

@@ -18,7 +18,7 @@ use super::names;
 use super::pasted;
 use super::text;
 use super::turns;
-use super::webhooks;
+use super::{verdict, webhooks};
 
 /// How long a pod that is gone stays on screen.
 const GONE_STAYS: SignedDuration = SignedDuration::from_secs(60);
@@ -118,7 +118,11 @@ fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
             }
             Vec::new()
         }
-        Msg::Tick => Vec::new(),
+        Msg::Tick => {
+            // What a replica said on a visit becomes old by itself.
+            model.stale |= verdict::current(model) != model.current;
+            Vec::new()
+        }
         Msg::Pods(Ok(found)) => pods(model, found),
         Msg::Pods(Err(problem)) => {
             if model.listing_problem.as_ref() != Some(&problem) {
@@ -227,7 +231,10 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
         return Vec::new();
     }
     match news {
-        News::Connecting => pod.link = Link::Connecting,
+        News::Connecting => {
+            pod.link = Link::Connecting;
+            model.stale = true;
+        }
         News::Heartbeat => pod.heard_at = Some(now),
         News::Line(line) => model.note(Some(id), "kubectl", line, true),
         News::Snapshot(snapshot) => live(model, id, snapshot),
@@ -245,6 +252,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             pod.records.loading = false;
             let reason = problem.reason.clone();
             pod.link = Link::Retry { attempt, at, problem };
+            model.stale = true;
             model.details.retain(|((owner, _), loaded)| owner != id || !matches!(loaded, Loaded::Waiting));
             // The same reason ten times is one piece of news.
             if !told {

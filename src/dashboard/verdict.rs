@@ -301,6 +301,12 @@ pub fn is_current(model: &Model, pod: &Pod) -> bool {
     pod.snapshot.is_some() && (pod.live() || (pod.visited && pod.problem.is_none() && lately()))
 }
 
+/// Which of the replicas are current, in their order.
+#[must_use]
+pub fn current(model: &Model) -> Vec<bool> {
+    model.pods.iter().map(|pod| is_current(model, pod)).collect()
+}
+
 fn group(model: &Model, source: Option<Source>, pods: &[&Pod]) -> Group {
     let like = pods.iter().find_map(|pod| pod.snapshot.as_deref());
     let newest = like.and_then(|snapshot| fleet::newest_head(model, snapshot)).map(|head| Target {

@@ -127,7 +127,7 @@ pub fn alert(model: &Model) -> Option<String> {
     if health.refused_lately > 0 {
         let count = health.refused_lately;
         let noun = if count == 1 { "bad signature" } else { "bad signatures" };
-        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the one in the forge?"));
+        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the forge's?"));
     }
     if health.missed_since > 0 {
         let what = match health.missed_since {

@@ -7,7 +7,7 @@ use pushsync::api::{CommitHow, CommitStatus, Event, Head, State};
 use pushsync::dashboard::commits::{self, standing};
 use pushsync::dashboard::fleet as facts;
 use pushsync::dashboard::message::{Change, Effect, Msg, News, Order};
-use pushsync::dashboard::model::{Model, PodId, View};
+use pushsync::dashboard::model::{Link, Model, PodId, Problem, View};
 use pushsync::dashboard::theme::Theme;
 use pushsync::dashboard::update::{settle, update};
 use pushsync::dashboard::verdict::{self, Kind, words};
@@ -39,6 +39,28 @@ fn all_replicas_with_one_commit_are_one_row() {
     assert_eq!(newest.how.words(), "webhook+peers");
     assert!(model.commit_rows[2].how.missed);
     assert_eq!(lines(&model), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_counts_as_live_once_its_link_is_lost_or_its_last_visit_is_long_ago() {
+    let shown = |model: &Model| (model.commit_rows[0].live, model.commit_rows[0].last_known);
+    let mut model = healthy();
+    model.setup.kubernetes = false;
+    let lost = News::Lost { problem: Problem::new("x"), attempt: 1, retry_in: Duration::from_secs(1) };
+    tell(&mut model, "web-6f9c-zz81t", lost);
+    assert_eq!(shown(&model), (7, 1));
+    tell(&mut model, "web-6f9c-zz81t", News::Connecting);
+    assert_eq!(shown(&model), (7, 1));
+    // A visit counts for a while after it has ended.
+    let visited = PodId::new("web-6f9c-4kq2x");
+    let pod = model.pod_mut(&visited).unwrap();
+    (pod.link, pod.visited) = (Link::Idle, true);
+    for (seconds, expected) in [(50, (7, 1)), (70, (6, 2))] {
+        let later = sample::now() + SignedDuration::from_secs(seconds);
+        let _ = update(&mut model, later, Msg::Tick);
+        let _ = settle(&mut model);
+        assert_eq!(shown(&model), expected, "after {seconds} s");
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn refused_signatures_are_news_at_once_and_for_two_minutes() {
     webhook.day.bad_signature += 3;
     tell(&mut model, "web-1", News::Event(Event::Delivery(webhook)));
     let alert = webhooks::alert(&model).unwrap();
-    assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the one in the forge?");
+    assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the forge's?");
     model.now += SignedDuration::from_mins(3);
     assert_eq!(webhooks::alert(&model), None);
 }

@@ -86,7 +86,9 @@ fn summary(
     canvas.rule(y, &title, &[piece(format!("live on {live} of {}", on_all.len()), role)]);
     let wide = canvas.area.width >= 100;
     let label = |name: &str| piece(format!("{name:<8} "), Role::Dim);
-    let mut lines: Vec<Vec<Piece>> = vec![vec![label("commit"), piece(commit, Role::Accent)]];
+    let narrow = canvas.area.width < 72;
+    let shown = if narrow { commit.get(..12).unwrap_or(commit) } else { commit };
+    let mut lines: Vec<Vec<Piece>> = vec![vec![label("commit"), piece(shown, Role::Accent)]];
     if let Some(row) = row {
         if let Some(author) = &row.author {
             lines[0].push(piece(format!("  by {author}"), Role::Plain));
@@ -94,11 +96,13 @@ fn summary(
         let age = text::age(model.now.duration_since(row.heard_at));
         let utc = row.heard_at.to_zoned(TimeZone::UTC);
         let at = if wide { utc.strftime("%Y-%m-%d %H:%M:%S UTC") } else { utc.strftime("%H:%M:%S UTC") };
-        let mut heard = vec![label("heard"), piece(format!("{age} ago  ({at})  "), Role::Plain)];
-        heard.extend(commits::how(&row.how, true));
+        let at = if narrow { String::new() } else { format!("  ({at})") };
+        let mut heard = vec![label("heard"), piece(format!("{age} ago{at}  "), Role::Plain)];
+        heard.extend(commits::how(&row.how, !narrow));
         if let (Some(first), Some(last)) = (row.first_ms, row.last_ms) {
             let arrow = canvas.glyphs().arrow;
-            let span = format!("   live after {} {arrow} {}", text::took(first), text::took(last));
+            let words = if narrow { "" } else { "live after " };
+            let span = format!("   {words}{} {arrow} {}", text::took(first), text::took(last));
             heard.push(piece(span, Role::Plain));
         }
         lines.push(heard);

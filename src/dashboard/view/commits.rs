@@ -176,7 +176,9 @@ fn span(glyphs: &Glyphs, row: &CommitRow) -> String {
 /// What brought it: the triggers, then what is to be known about them.
 #[must_use]
 pub fn how(how: &How, wide: bool) -> Vec<Piece> {
-    let mut pieces = vec![piece(how.words(), Role::Plain)];
+    // In a narrow column a person's decision says more than what brought the commit first.
+    let triggers = if wide || how.action.is_none() { how.words() } else { String::new() };
+    let mut pieces = vec![piece(triggers, Role::Plain)];
     if let Some((action, by)) = &how.action {
         let word = match action {
             Action::Rollback => "rollback",

@@ -140,13 +140,14 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     if all.known && all.enabled {
         left.push(piece(format!("   24h: {} received, ", all.received), Role::Dim));
         let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
-        left.push(piece(format!("{} bad signature, ", all.bad_signature), role));
+        let noun = if all.bad_signature == 1 { "bad signature" } else { "bad signatures" };
+        left.push(piece(format!("{} {noun}, ", all.bad_signature), role));
         left.push(piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }));
         if let (Some(row), true) = (&model.last_missed, all.missed > 0)
             && let Some(pod) = model.pod(&row.pod)
         {
             let age = text::age(fleet::age(model, pod, row.record.finished_at));
-            left.push(piece(format!(" {} found by poll {age} ago", canvas.glyphs().arrow), Role::Dim));
+            left.push(piece(format!(" (polled {age} ago)"), Role::Dim));
         }
     } else if all.known {
         left.push(piece("   no secret was given, so only polls find pushes", Role::Dim));

@@ -254,7 +254,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     let Question::Pin { commit, typed, choices } = &dialog.question else { return };
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let short = text::short(commit);
-    lines.push(vec![piece(format!("Publish {short} on {whom} and stay there?"), Role::Strong)]);
+    lines.push(vec![piece(format!("Publish {short} on {whom} and pin it?"), Role::Strong)]);
     lines.push(Vec::new());
     let columns = columns.max(LABEL + 1);
     let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];

@@ -42,12 +42,16 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
         }
     }
     let most = folders.values().map(|counts| counts.iter().sum()).max().unwrap_or(0usize).max(1);
+    // Name and count, then bars of at most so many signs.
+    let name_columns = usize::from(area.width).saturating_sub(34).clamp(12, 40);
+    let columns = usize::from(area.width).saturating_sub(name_columns + 13).clamp(6, 24);
     let named = folders.iter().map(|(folder, counts)| {
         let count: usize = counts.iter().sum();
         let name = format!("{folder}/");
-        let bar = |count: usize| (count * 24).div_ceil(most);
+        let bar = |count: usize| (count * columns).div_ceil(most);
+        let name = text::cut(&name, name_columns, "..");
         vec![
-            piece(format!("{:<40} {count:>5}  ", text::cut(&name, 40, "..")), Role::Plain),
+            piece(format!("{name:<name_columns$} {count:>5}  "), Role::Plain),
             piece("+".repeat(bar(counts[0])), Role::Good),
             piece("-".repeat(bar(counts[1])), Role::Bad),
             piece("~".repeat(bar(counts[2])), Role::Accent),
