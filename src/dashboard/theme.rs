@@ -156,7 +156,8 @@ pub struct Glyphs {
     /// Eight heights, then what a failure and a gap look like.
     pub levels: [&'static str; 8],
     pub lost: &'static str,
-    /// The part of a bar that is not filled.
+    /// The filled and the other part of a bar. A full block would look like a hole in the selected row.
+    pub full: &'static str,
     pub empty: &'static str,
     pub up_down: &'static str,
     pub left_right: &'static str,
@@ -188,7 +189,8 @@ static UNICODE: Glyphs = Glyphs {
     origin: "└",
     levels: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     lost: "×",
-    empty: "░",
+    full: "■",
+    empty: "□",
     up_down: "↑↓",
     left_right: "←/→",
 };
@@ -219,6 +221,7 @@ static ASCII: Glyphs = Glyphs {
     origin: "+",
     levels: ["_", "_", ".", ".", "-", "=", "+", "#"],
     lost: "x",
+    full: "#",
     empty: ".",
     up_down: "up/down",
     left_right: "</>",

@@ -2,6 +2,7 @@
 //! real pseudo-terminal.
 
 mod commits;
+mod copies;
 mod fake;
 mod judging;
 mod keyboard;

@@ -51,7 +51,7 @@ pub const PLACES: &[Place] = &[
     place("pause dialog", &["P"], "Pause syncing on"),
     place("pause dialog, armed", &["P", "\t"], "> Pause 1h <"),
     place("pause dialog, all", &["P", "A"], "Pause syncing on ALL"),
-    place("sync dialog", &["A"], "Look at the remote now"),
+    place("sync dialog", &["A"], "Sync ALL"),
     place("sync dialog, armed", &["A", "\t"], "> Sync <"),
     place("rollback dialog", &["B"], "Type the short sha"),
     place("rollback dialog in the history", &["\r", "B"], "Type the short sha"),

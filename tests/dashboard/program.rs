@@ -112,7 +112,7 @@ fn eight_replicas_in_one_view() {
     let mut pty = Pty::start(120, 32, &urls(&fakes), &[]);
     pty.shows("8/8 pods");
     pty.shows("8 of 8");
-    pty.shows("████████ 8/8");
+    pty.shows("■■■■■■■■ 8/8");
     pty.press("2");
     for last in 1..=8 {
         pty.shows(&format!("web-{last}"));

@@ -102,8 +102,12 @@ fn summary(
         if let (Some(first), Some(last)) = (row.first_ms, row.last_ms) {
             let arrow = canvas.glyphs().arrow;
             let words = if narrow { "" } else { "live after " };
-            let span = format!("   {words}{} {arrow} {}", text::took(first), text::took(last));
-            heard.push(piece(span, Role::Plain));
+            let span = if first == last {
+                text::took(first)
+            } else {
+                format!("{} {arrow} {}", text::took(first), text::took(last))
+            };
+            heard.push(piece(format!("   {words}{span}"), Role::Plain));
         }
         lines.push(heard);
         if let Some(reason) = &row.how.ignored {

@@ -130,7 +130,7 @@ fn subject(row: &CommitRow) -> Cell {
     }
 }
 
-/// `██████░░ 6/8` while any replica publishes it or is to; `replaced (8/8)` afterwards.
+/// `■■■■■■□□ 6/8` while any replica publishes it or is to; `replaced (8/8)` afterwards.
 fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
     let count = format!("{}/{}", row.live, row.total);
     let all = row.live == row.total;
@@ -160,7 +160,7 @@ fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
         (live, total) if live == total => BAR,
         (live, total) => (live * BAR / total).clamp(1, BAR - 1),
     };
-    let gauge = format!("{}{} {count}", glyphs.levels[7].repeat(full), glyphs.empty.repeat(BAR - full));
+    let gauge = format!("{}{} {count}", glyphs.full.repeat(full), glyphs.empty.repeat(BAR - full));
     vec![piece(gauge, role)]
 }
 

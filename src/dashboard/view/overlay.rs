@@ -183,7 +183,7 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     let wrapped = |text: &str| text::wrap(text, columns).into_iter().map(plain).collect::<Vec<_>>();
     let (title, go) = match &dialog.question {
         Question::Sync => {
-            lines.push(plain(format!("Look at the remote now on {whom}?")));
+            lines.push(plain(format!("Sync {whom} now?")));
             ("Sync now", "y".to_owned())
         }
         Question::Resume => {
