@@ -170,7 +170,7 @@ static UNICODE: Glyphs = Glyphs {
     behind: "▲",
     failed: "✗",
     paused: "‖",
-    pinned: "⚲",
+    pinned: "◆",
     starting: "○",
     unknown: "○",
     unchanged: "=",

@@ -115,7 +115,7 @@ fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {
     canvas.line(y, &left, &[piece(right, Role::Bad)]);
 }
 
-/// `‖ web-3 paused 59m by ada@laptop   ⚲ 2 pinned at a506e4d`
+/// `‖ web-3 paused 59m by ada@laptop   ◆ 2 pinned at a506e4d`
 fn hold_pieces(glyphs: &Glyphs, held: &[Hold], wide: bool) -> Vec<Piece> {
     let words = held.iter().map(|hold| {
         let glyph = match hold.kind {
