@@ -24,7 +24,7 @@ pub fn name_pods(model: &mut Model) {
         };
     }
     let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
-    let prefix = text::common_prefix(&names);
+    let prefix = naming(&names, text::common_prefix(&names));
     let port = shared_port(&names).map(str::to_owned);
     for pod in &mut model.pods {
         // Addresses that differ only in the host: the host is the name, and its last number alone would be none.
@@ -34,9 +34,28 @@ pub fn name_pods(model: &mut Model) {
         }
         let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
         // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
-        let rest = if names_one_pod(&prefix, pod) { rest.rsplit('-').next().unwrap_or(rest) } else { rest };
+        let rest = if names_one_pod(&prefix, pod) { last_part(rest) } else { rest };
         pod.short = rest.to_owned();
     }
+}
+
+/// The part of the prefix that may be left out. A number alone, as the pods of a `StatefulSet` would have, is no name: they keep
+/// the word before it.
+fn naming(names: &[&str], prefix: String) -> String {
+    let is_number = |name: &&str| name[prefix.len()..].bytes().all(|byte| byte.is_ascii_digit());
+    if names.len() < 2 || !names.iter().all(is_number) {
+        return prefix;
+    }
+    let word = prefix.trim_end_matches('-').rfind('-').map_or(0, |at| at + 1);
+    prefix[..word].to_owned()
+}
+
+/// The last part of a name, with the word before it if it is a number.
+fn last_part(name: &str) -> &str {
+    let before = |end: usize| name[..end].rfind('-').map_or(0, |at| at + 1);
+    let last = before(name.len());
+    let is_number = name[last..].bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && last > 0 { &name[before(last - 1)..] } else { &name[last..] }
 }
 
 /// `:9180` if all names are short IPv4 addresses with this port.
@@ -52,4 +71,26 @@ fn shared_port<'a>(names: &[&'a str]) -> Option<&'a str> {
 
 fn names_one_pod(prefix: &str, pod: &Pod) -> bool {
     prefix.is_empty() && pod.namespace.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_no_name() {
+        let short = |names: &[&str]| {
+            let prefix = naming(names, text::common_prefix(names));
+            names.iter().map(|name| name[prefix.len()..].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(short(&["web-6f9c-4kq2x", "web-6f9c-8d7vm"]), ["4kq2x", "8d7vm"]);
+        assert_eq!(short(&["web-0", "web-1"]), ["web-0", "web-1"]);
+        assert_eq!(short(&["shop-web-0", "shop-web-10"]), ["web-0", "web-10"]);
+        assert_eq!(short(&["web-7d4b9-00", "web-7d4b9-x1"]), ["00", "x1"]);
+        for (name, last) in
+            [("web-6f9c-4kq2x", "4kq2x"), ("web-0", "web-0"), ("shop-web-0", "web-0"), ("web", "web"), ("7", "7")]
+        {
+            assert_eq!(last_part(name), last);
+        }
+    }
 }
