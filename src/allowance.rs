@@ -73,6 +73,12 @@ impl Allowance {
         taken.map(drop).map_err(|_| Exceeded { limit })
     }
 
+    /// Takes removed bytes out of the count.
+    pub fn give_back(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     /// Sets the used bytes after a measurement of the volume.
     pub fn measured(&self, used: u64) {
         self.used.store(used, Ordering::Relaxed);
@@ -93,6 +99,10 @@ mod tests {
         assert_eq!(allowance.take(u64::MAX), Err(Exceeded { limit: 100 }));
         allowance.measured(10);
         assert_eq!(allowance.left(), Some(90));
+        allowance.give_back(4);
+        assert_eq!(allowance.left(), Some(94));
+        allowance.give_back(50);
+        assert_eq!(allowance.left(), Some(100));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::lfs::Lacking;
 use crate::sparse::Sparse;
+use crate::worker::Cancel;
 
 use super::error::Error;
 use super::fetch::commit::fetch_commit;
@@ -27,7 +28,7 @@ use super::store::compact::install::Compacted;
 use super::store::compact::plan::Effort;
 use super::store::handle::Store;
 use super::store::history::{self, Ancestry, Commit, Span};
-use super::store::{flattened, repository, shallow};
+use super::store::{flattened, keep, repository, shallow};
 use super::submodules::fetch::{Modules, SubmoduleRemotes, fetch_submodules};
 
 /// The git engine for one repository. Cheap to clone; all clones share one thread.
@@ -168,6 +169,14 @@ impl Engine {
     /// end.
     pub async fn compact(&self, effort: Effort, keep: Vec<Oid>) -> Result<Option<Compacted>, Error> {
         self.0.maintenance.compact(&self.0.store, &self.0.remote, effort, keep).await
+    }
+
+    /// Drops the refs that keep other commits than these, before a compaction on a full volume. The followed ref goes back to
+    /// `live` then: what was fetched after that was never published.
+    pub async fn keep_only(&self, keep: Vec<Oid>, live: Option<Oid>) -> Result<(), Error> {
+        let submodules = self.options().submodules;
+        let keep = move |path: &Path, _: &Cancel| keep::keep_only(path, &keep, live, submodules);
+        self.0.store.run(&self.0.remote.deadline(), keep).await
     }
 
     /// Returns true if the history may have another depth than `--depth`: an earlier process filled the store, and this one

@@ -28,6 +28,8 @@ use crate::worker::Worker;
 const FULL_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The pause after a failed compaction, which costs more than it gains.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
+/// The most steps of one compaction.
+const MOST_STEPS: usize = 8;
 /// The longest that writing one new pack may take.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
@@ -111,6 +113,36 @@ impl Maintenance {
     }
 
     async fn compact_now(
+        &self,
+        store: &Store,
+        remote: &Remote,
+        effort: Effort,
+        has_garbage: bool,
+        keep: Vec<Oid>,
+    ) -> Result<Option<Compacted>, Error> {
+        let mut done: Option<Compacted> = None;
+        // On a tight volume each step frees room for the next one.
+        for _ in 0..MOST_STEPS {
+            let step = self.compact_step(store, remote, effort, has_garbage, keep.clone()).await;
+            let step = match (step, &done) {
+                // What was gained before stays.
+                (Err(error), Some(_)) => {
+                    tracing::debug!(%error, "the compaction ends before its last step");
+                    break;
+                }
+                (step, _) => step?,
+            };
+            let Some(step) = step else { break };
+            let goes_on = step.goes_on;
+            done = Some(done.map_or(step, |before| before.followed_by(step)));
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn compact_step(
         &self,
         store: &Store,
         remote: &Remote,

@@ -19,7 +19,7 @@ use super::link::commit_named;
 use super::removal::{self, Outcome};
 use super::room::Size;
 use super::standby::SPARE;
-use super::sweep::DOOMED;
+use super::sweep::{DOOMED, EXCHANGED};
 use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
 use crate::worker::Cancel;
@@ -54,7 +54,16 @@ impl Volume {
     /// # Errors
     /// The first thing whose name could not be taken.
     pub fn doom_old(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
-        self.doom_all(&is_kept, &|_| false)
+        self.doom_all(&is_kept, &|_| false, false)
+    }
+
+    /// A push does not fit beside the old trees: takes their names, also of those whose readers have some of their grace left.
+    /// `is_kept` and the live tree stay. To be followed by [`Volume::make_room`].
+    ///
+    /// # Errors
+    /// The first thing whose name could not be taken.
+    pub fn doom_in_grace(&self, is_kept: impl Fn(Oid) -> bool) -> Result<(), Error> {
+        self.doom_all(&is_kept, &|_| false, true).map(drop)
     }
 
     /// The same, but of trees that may become standby trees as many as are lacking stay for a moment. Answers in how long there is more to do.
@@ -68,13 +77,14 @@ impl Volume {
             lacking.set(lacking.get().saturating_sub(usize::from(stays)));
             stays
         };
-        self.doom_all(&is_kept, &may_rotate)
+        self.doom_all(&is_kept, &may_rotate, false)
     }
 
     fn doom_all(
         &self,
         is_kept: &dyn Fn(Oid) -> bool,
         may_rotate: &dyn Fn(Oid) -> bool,
+        in_grace_too: bool,
     ) -> Result<Option<Duration>, Error> {
         self.warm.close();
         // Nothing goes before what took its place would outlive a loss of power.
@@ -82,7 +92,7 @@ impl Volume {
         let trees = self.trees_folder()?;
         let (mut first_failure, mut next) = (None, None);
         for name in self.names(&trees)? {
-            match self.doom(&trees, &name, is_kept, may_rotate) {
+            match self.doom(&trees, &name, is_kept, may_rotate, in_grace_too) {
                 Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
                 Ok(Fate::Goes | Fate::Stays) => {}
                 Err(error) => {
@@ -228,6 +238,7 @@ impl Volume {
         name: &[u8],
         is_kept: &dyn Fn(Oid) -> bool,
         may_rotate: &dyn Fn(Oid) -> bool,
+        in_grace_too: bool,
     ) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
         // What is under any other name is not ours, and goes like a replaced tree, once nothing in the folder itself was
@@ -248,6 +259,7 @@ impl Volume {
             None => {}
             // Whoever builds it removes it or gives it its place.
             Some(Duration::MAX) => return Ok(Fate::Stays),
+            Some(_) if in_grace_too && (commit.is_some() || name.starts_with(EXCHANGED.as_bytes())) => {}
             Some(left) => return Ok(Fate::Waits(left)),
         }
         ages.forget(name);

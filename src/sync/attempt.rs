@@ -309,7 +309,7 @@ impl<'a> Attempt<'a> {
         let started = Instant::now();
         let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
         self.tools.make_way(self.deadline).await;
-        let built = self.tools.on_disk(Phase::Build, self.deadline, build).await;
+        let built = self.with_room(|| self.tools.on_disk(Phase::Build, self.deadline, build)).await;
         self.phases.build_ms = Some(millis(started.elapsed()));
         let built = built?;
         if let Some(why) = &built.note {

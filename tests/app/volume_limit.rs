@@ -121,6 +121,45 @@ async fn a_push_that_fits_without_the_standby_tree_is_published() {
 }
 
 #[tokio::test]
+async fn pushes_without_end_fit_where_one_does_and_one_that_does_not_heals() {
+    // Nothing goes by its age, and everything that pushes leave has to go for the next one.
+    for (compaction, files, limit) in [("always", 1, 24), ("auto", 8, 34)] {
+        let mut site = Site::new();
+        site.set("volume-limit", &format!("{limit}Mi")).set("git-gc", compaction);
+        site.set("stale-worktree-timeout", "1h").set("period", "1s");
+        let size = if files == 1 { 3 * MIB } else { MIB };
+        (0..files).for_each(|file| site.repo.write(&format!("file{file}"), noise(size)));
+        site.repo.push_file("number", "0", "first");
+        let watch = Watch::begin(&site);
+        site.start_in_sync().await;
+        for number in 1..=15 {
+            site.repo.write(&format!("file{}", number % files), noise(size));
+            let commit = site.push_and_ring("number", &number.to_string()).await;
+            site.wait_published(&commit).await;
+            if number % 5 == 0 {
+                site.assert_whole(&commit);
+            }
+        }
+        println!("{compaction}, {files} files: peak {} KiB", watch.peak() >> 10);
+        assert!(watch.peak() <= limit << 20, "{} bytes", watch.peak());
+
+        let live = site.published().unwrap();
+        site.repo.write("large", noise(20 * MIB));
+        let large = site.push_and_ring("number", "with 20 MiB").await;
+        let record = site.wait_record(|record| record.new.as_deref() == Some(&large) && record.error.is_some()).await;
+        assert_eq!(record.error.unwrap().kind, "disk_full");
+        site.assert_whole(&live);
+        assert_eq!(site.probe("/readyz").await.0, 200);
+        // Without a webhook: the next poll finds that it fits.
+        site.repo.remove("large");
+        let after = site.repo.push_file("number", "without", "without");
+        site.wait_published(&after).await;
+        site.assert_whole(&after);
+        assert!(watch.peak() <= limit << 20, "{} bytes", watch.peak());
+    }
+}
+
+#[tokio::test]
 async fn an_object_of_lfs_that_does_not_fit_is_given_up_before_the_limit() {
     let mut kept = Kept::new();
     kept.site.set("volume-limit", "30Mi").set("stale-worktree-timeout", "200ms");

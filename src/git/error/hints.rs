@@ -78,7 +78,7 @@ impl Error {
             }
             Self::EmptyRepository { .. } => "push a first commit",
             Self::NoSuchCommit { .. } => {
-                "check the hash; some servers give only commits that a ref names (uploadpack.allowReachableSHA1InWant)"
+                "check the hash: the server has no such commit, or none that a ref of it leads to"
             }
             Self::NoContents { .. } => {
                 "the server lost them (`git fsck` there tells), or does not give files out by their hash: then leave out --filter and empty the volume's .pushsync/repo.git"

@@ -42,7 +42,7 @@ pub(crate) async fn fetch_commit(
     let fetched = store.run(&deadline, move |path, cancel| {
         let store = repository::open(path)?;
         let link = Libgit2Remote { store: &store, options: for_job.options(), auth: &auth, cancel };
-        let fetched = libgit2::fetch(&link, &want, depth_is_adjusted, &state.depth)?;
+        let fetched = libgit2::fetch(&link, &want, depth_is_adjusted, &state)?;
         if fetched.objects > 0 {
             repository::remove_discarded(path);
         }

@@ -1,11 +1,12 @@
 //! Fetches one commit through libgit2, for remotes that do not speak protocol v2.
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
 
 use crate::commit;
-use crate::git::error::{Cause, Error};
-use crate::git::fetch::history_depth::HistoryDepth;
+use crate::git::error::Error;
+use crate::git::fetch::by_hash::{self, LastSearch};
 use crate::git::fetch::local_copy::{self, Extent};
+use crate::git::fetch::state::FetchState;
 use crate::git::fetch::want::{Fetched, Want, target};
 use crate::git::remote::local;
 use crate::git::remote::resolve_ref::RemoteHead;
@@ -16,18 +17,19 @@ use crate::git::store::{advance, completeness, depth, locks, partial_clone, refs
 use crate::remote_url::Transport;
 
 /// Fetches a commit, unless the store has all of it. `depth_is_adjusted` is false while `--depth` may have changed
-/// since the store was filled; a failed attempt to adjust the depth is recorded in `history`.
+/// since the store was filled; a failed attempt to adjust the depth is recorded in `state`.
 pub(crate) fn fetch(
     link: &Libgit2Remote<'_>,
     want: &Want,
     depth_is_adjusted: bool,
-    history: &HistoryDepth,
+    state: &FetchState,
 ) -> Result<Fetched, Error> {
     locks::break_locks(link.store.path());
     if let Want::Module(commit) = want {
-        return module(link, *commit);
+        return module(link, *commit, &state.last_search);
     }
     let (commit, kept_as) = target(want);
+    let last_search = &state.last_search;
     // libgit2 would receive deltas against files that the store lacks. A new store lacks none.
     let partial = partial_clone::is_partial(link.store.path());
     if completeness::has(link.store, commit)? {
@@ -40,8 +42,8 @@ pub(crate) fn fetch(
             return Ok(there);
         }
         // Missing history is no reason to withhold a commit.
-        return Ok(deepen(link, want).unwrap_or_else(|error| {
-            history.record_failure(Some(&error));
+        return Ok(deepen(link, want, last_search).unwrap_or_else(|error| {
+            state.depth.record_failure(Some(&error));
             there
         }));
     }
@@ -50,14 +52,14 @@ pub(crate) fn fetch(
     }
     let ask = |link: &Libgit2Remote<'_>| match want {
         Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(link, full_ref),
-        _ => by_hash(link, commit),
+        _ => by_hash::fetch(link, commit, last_search).map(|received| (commit, received)),
     };
     let asked = if is_counted(link) {
         local_copy::copy(link, commit, Extent::Missing).map(|received| (commit, received))
     } else if can_negotiate(link.store)? {
         ask(link)
     } else {
-        whole_copy(link, want)
+        whole_copy(link, want, last_search)
     };
     let (mut commit, mut received) = match asked {
         Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
@@ -79,7 +81,7 @@ pub(crate) fn fetch(
     {
         // Between two local repositories libgit2 leaves out the objects that our refs reach over there, though we may
         // have dropped them.
-        (commit, received) = match whole_copy(link, want) {
+        (commit, received) = match whole_copy(link, want, last_search) {
             Err(error) if !is_ours(&error) => {
                 (commit, local_copy::copy(link, commit, Extent::Whole).map_err(|_| error)?)
             }
@@ -102,15 +104,15 @@ pub(crate) fn fetch(
 }
 
 /// Fetches more history of a commit that the store has.
-fn deepen(link: &Libgit2Remote<'_>, want: &Want) -> Result<Fetched, Error> {
+fn deepen(link: &Libgit2Remote<'_>, want: &Want, last_search: &LastSearch) -> Result<Fetched, Error> {
     let (_, kept_as) = target(want);
     let (commit, received) = if is_local(link) {
-        whole_copy(link, want)?
+        whole_copy(link, want, last_search)?
     } else {
         match want {
             Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(link, full_ref)?,
             Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => {
-                by_hash(link, *commit)?
+                (*commit, by_hash::fetch(link, *commit, last_search)?)
             }
         }
     };
@@ -127,7 +129,7 @@ fn deepen(link: &Libgit2Remote<'_>, want: &Want) -> Result<Fetched, Error> {
 
 /// Copies everything from a local path into an empty temporary store, and moves the pack over. libgit2 would copy only
 /// what our refs do not reach over there, and supports no depth.
-fn whole_copy(link: &Libgit2Remote<'_>, want: &Want) -> Result<(Oid, Received), Error> {
+fn whole_copy(link: &Libgit2Remote<'_>, want: &Want, last_search: &LastSearch) -> Result<(Oid, Received), Error> {
     if is_counted(link) {
         let (commit, _) = target(want);
         return local_copy::copy(link, commit, Extent::Whole).map(|received| (commit, received));
@@ -137,7 +139,9 @@ fn whole_copy(link: &Libgit2Remote<'_>, want: &Want) -> Result<(Oid, Received), 
     let into = Libgit2Remote { store: &empty, ..*link };
     let (commit, received) = match want {
         Want::Seen(RemoteHead { full_ref: Some(full_ref), .. }) => by_name(&into, full_ref)?,
-        Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => by_hash(&into, *commit)?,
+        Want::Seen(RemoteHead { commit, .. }) | Want::Commit(commit) | Want::Module(commit) => {
+            (*commit, by_hash::fetch(&into, *commit, last_search)?)
+        }
     };
     beside.hand_over(link.store)?;
     shallow::recompute(link.store)?;
@@ -186,37 +190,15 @@ fn by_name(link: &Libgit2Remote<'_>, full_ref: &str) -> Result<(Oid, Received), 
     }
 }
 
-fn by_hash(link: &Libgit2Remote<'_>, commit: Oid) -> Result<(Oid, Received), Error> {
-    refs::delete(link.store, refs::INCOMING)?;
-    let refused = |source| Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source };
-    let received = match link.get(&commit.to_string(), refs::INCOMING) {
-        Ok(received) => received,
-        Err(Error::Protocol { source, .. } | Error::Network { source, .. }) if says_no(&source) => {
-            return Err(refused(Some(source)));
-        }
-        Err(other) => return Err(other),
-    };
-    match link.store.odb().and_then(|odb| odb.read_header(commit)) {
-        Ok((_, ObjectType::Commit)) => Ok((commit, received)),
-        Ok(_) => Err(Error::NotACommit { name: commit.to_string() }),
-        Err(_) => Err(refused(None)),
-    }
-}
-
-/// Fetches a submodule's commit. If the server serves no hashes, a ref may name the commit, or lead to it.
-fn module(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Fetched, Error> {
+/// Fetches a submodule's commit.
+fn module(link: &Libgit2Remote<'_>, commit: Oid, last_search: &LastSearch) -> Result<Fetched, Error> {
     if completeness::is_complete_with_blobs(link.store, commit, None)? {
         return Ok(Fetched { commit, bytes: 0, objects: 0 });
     }
-    let asked = if is_counted(link) {
-        local_copy::copy(link, commit, Extent::Missing).map(|received| (commit, received))
+    let received = if is_counted(link) {
+        local_copy::copy(link, commit, Extent::Missing)
     } else {
-        by_hash(link, commit)
-    };
-    let received = match asked {
-        Ok((_, received)) => Ok(received),
-        Err(Error::NoSuchCommit { .. }) => by_any_name(link, commit),
-        Err(error) => Err(error),
+        by_hash::fetch(link, commit, last_search)
     };
     refs::delete(link.store, refs::INCOMING)?;
     let received = received?;
@@ -224,33 +206,7 @@ fn module(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Fetched, Error> {
         return Err(Error::Timeout { remote: link.options.url.to_string(), after: link.options.timeout });
     }
     if !completeness::is_complete_with_blobs(link.store, commit, None)? {
-        return Err(no_such(link, commit));
+        return Err(Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source: None });
     }
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
-}
-
-fn by_any_name(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Received, Error> {
-    let refs = link.list()?;
-    if let Some(named) = refs.iter().find(|one| one.id == commit) {
-        return link.get(named.name.trim_end_matches("^{}"), refs::INCOMING);
-    }
-    let received = link.get_all(refs::ARRIVING);
-    refs::delete_all(link.store, refs::ARRIVING)?;
-    let received = received?;
-    if !commit::exists(link.store, commit) {
-        return Err(no_such(link, commit));
-    }
-    Ok(received)
-}
-
-fn no_such(link: &Libgit2Remote<'_>, commit: Oid) -> Error {
-    Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source: None }
-}
-
-/// Returns true for the messages of libgit2 and git about a hash that is not served. The last one is libgit2's for
-/// git's `ERR upload-pack: not our ref` in place of the shallow commits.
-fn says_no(source: &Cause) -> bool {
-    let words = source.to_string();
-    let parts = ["specific object", "not our ref", "no such remote ref", "unadvertised", "unexpected packet type"];
-    parts.iter().any(|part| words.contains(part))
 }

@@ -27,10 +27,20 @@ pub(crate) enum Extent {
 
 /// Copies `wanted` with as much history as `--depth` asks for. Each part is counted before it is written.
 pub(crate) fn copy(link: &Libgit2Remote<'_>, wanted: Oid, extent: Extent) -> Result<Received, Error> {
+    let theirs = local::open(link.options.url.bare()).map_err(|error| unreadable(link, &error))?;
+    copy_from(&theirs, link, wanted, extent)
+}
+
+/// The same out of another repository than that of the remote.
+pub(crate) fn copy_from(
+    theirs: &Repository,
+    link: &Libgit2Remote<'_>,
+    wanted: Oid,
+    extent: Extent,
+) -> Result<Received, Error> {
     let remote = || link.options.url.to_string();
-    let unreadable = |error: &git2::Error| Error::Server { remote: remote(), source: Cause::from(error), after: None };
-    let theirs = local::open(link.options.url.bare()).map_err(|error| unreadable(&error))?;
-    if !commit::exists(&theirs, wanted) {
+    let unreadable = |error: &git2::Error| unreadable(link, error);
+    if !commit::exists(theirs, wanted) {
         return Err(Error::NoSuchCommit { commit: wanted, remote: remote(), source: None });
     }
     let in_store = |error: git2::Error| Error::from_store(link.store.path(), &error);
@@ -46,13 +56,13 @@ pub(crate) fn copy(link: &Libgit2Remote<'_>, wanted: Oid, extent: Extent) -> Res
             if link.cancel.is_cancelled() {
                 return Err(Error::Timeout { remote: remote(), after: link.options.timeout });
             }
-            let tree = commit::tree_id(&theirs, id).map_err(|error| unreadable(&error))?;
+            let tree = commit::tree_id(theirs, id).map_err(|error| unreadable(&error))?;
             builder
                 .insert_object(id, None)
-                .and_then(|()| insert_tree(&mut builder, &theirs, tree, &is_there))
+                .and_then(|()| insert_tree(&mut builder, theirs, tree, &is_there))
                 .map_err(|error| unreadable(&error))?;
-            let parents = commit::parents(&theirs, id).unwrap_or_default();
-            if depth == deepest && !parents.is_empty() || parents.iter().any(|parent| !commit::exists(&theirs, *parent))
+            let parents = commit::parents(theirs, id).unwrap_or_default();
+            if depth == deepest && !parents.is_empty() || parents.iter().any(|parent| !commit::exists(theirs, *parent))
             {
                 ends.push(id);
             } else {
@@ -80,6 +90,10 @@ pub(crate) fn copy(link: &Libgit2Remote<'_>, wanted: Oid, extent: Extent) -> Res
     odb.refresh().map_err(in_store)?;
     shallow::update(link.store, &ends, &[])?;
     Ok(Received { bytes, objects: builder.object_count() as u64 })
+}
+
+fn unreadable(link: &Libgit2Remote<'_>, error: &git2::Error) -> Error {
+    Error::Server { remote: link.options.url.to_string(), source: Cause::from(error), after: None }
 }
 
 /// Inserts a tree with everything in it into a pack, without the objects that are there.

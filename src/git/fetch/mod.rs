@@ -2,6 +2,7 @@
 //!
 //! It must not know of LFS objects, of submodules beyond a single commit, or of compaction.
 
+pub(crate) mod by_hash;
 pub(crate) mod commit;
 pub(crate) mod filter_state;
 pub(crate) mod history_depth;

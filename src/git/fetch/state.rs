@@ -6,6 +6,7 @@ use git2::Oid;
 
 use crate::git::store::handle::Store;
 
+use super::by_hash::LastSearch;
 use super::filter_state::FilterState;
 use super::history_depth::HistoryDepth;
 use super::plan::PackRequest;
@@ -17,6 +18,8 @@ pub(crate) struct FetchState {
     pub depth: HistoryDepth,
     /// `--filter` and the files that it left out.
     pub filter: FilterState,
+    /// The last search for a commit behind the refs of the remote.
+    pub last_search: LastSearch,
     /// The request for a push that continues from the followed ref, and the store's count of changes when it was planned.
     prepared: Mutex<Option<(u64, PackRequest)>>,
     /// The last fetched commit, if it needs no submodules, with the notes about it.

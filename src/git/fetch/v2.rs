@@ -122,6 +122,8 @@ impl<'a> V2Fetch<'a> {
             {
                 Ok(None)
             }
+            // In version 0 a server may serve only what its refs name: libgit2 looks for the commit behind these.
+            Ok(Download::NotServed(_)) if !partial && self.client.may_hide_commits(options) => Ok(None),
             Ok(Download::NotServed(source)) => {
                 Err(Error::NoSuchCommit { commit, remote: options.url.to_string(), source: Some(source) })
             }

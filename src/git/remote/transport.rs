@@ -83,10 +83,14 @@ impl Libgit2Remote<'_> {
         self.bring(&[format!("+{source}:{target}")], self.depth()?)
     }
 
-    /// Fetches all branches and tags with their history into refs below `target`, which ends in a slash.
-    pub(crate) fn get_all(&self, target: &str) -> Result<Received, Error> {
-        let depth = if self.options.url.transport() == Transport::Local { 0 } else { UNSHALLOW };
-        self.bring(&["heads", "tags"].map(|kind| format!("+refs/{kind}/*:{target}{kind}/*")), depth)
+    /// Fetches all refs that match the patterns (`refs/heads/*`) into refs below `target`, which ends in a slash, with
+    /// `depth` commits of their history. `None`: the whole of it.
+    pub(crate) fn get_all(&self, patterns: &[&str], target: &str, depth: Option<i32>) -> Result<Received, Error> {
+        let is_local = self.options.url.transport() == Transport::Local;
+        let depth = if is_local { 0 } else { depth.unwrap_or(UNSHALLOW) };
+        let within = |pattern: &str| format!("{target}{}", pattern.trim_start_matches("refs/"));
+        let refspecs: Vec<String> = patterns.iter().map(|pattern| format!("+{pattern}:{}", within(pattern))).collect();
+        self.bring(&refspecs, depth)
     }
 
     fn bring(&self, refspecs: &[String], depth: i32) -> Result<Received, Error> {

@@ -100,6 +100,13 @@ impl Client {
         (base != untried(options).base).then_some(base)
     }
 
+    /// Returns true if the remote may have a commit that it does not serve by its hash: it answers in version 0, and libgit2
+    /// can reach it.
+    pub(crate) fn may_hide_commits(&self, options: &RemoteOptions) -> bool {
+        let libgit2_can = options.route().proxy.is_none() || options.url.transport() == Transport::Https;
+        libgit2_can && matches!(self.state().mode, RequestMode::Version0(_))
+    }
+
     /// Returns true if the remote is known to accept a direct POST.
     pub(crate) fn accepts_direct_post(&self) -> bool {
         self.state().mode == RequestMode::DirectPost
@@ -382,12 +389,17 @@ fn untried(options: &RemoteOptions) -> RemoteState {
 fn fetch_response(response: Result<(ShallowUpdate, Box<Pack>), ProtocolError>) -> Result<FetchResponse, ProtocolError> {
     match response {
         Ok((boundary, pack)) => Ok(FetchResponse::Pack(boundary, pack)),
-        // git's words for an object that it does not serve.
-        Err(ProtocolError::Refused(words)) if words.contains("not our ref") => {
+        // The words of git and of JGit for an object that they do not serve.
+        Err(ProtocolError::Refused(words)) if words.contains("not our ref") || is_jgits_refusal(&words) => {
             Ok(FetchResponse::NotServed(Cause::new(&words)))
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// JGit, and so Gerrit, says "want HASH not valid".
+fn is_jgits_refusal(words: &str) -> bool {
+    words.contains("want ") && words.contains(" not valid")
 }
 
 /// Returns the error where no other request mode is left.

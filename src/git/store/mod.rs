@@ -9,6 +9,7 @@ pub(crate) mod depth;
 pub(crate) mod flattened;
 pub(crate) mod handle;
 pub(crate) mod history;
+pub(crate) mod keep;
 pub(crate) mod locks;
 pub(crate) mod missing_blobs;
 pub(crate) mod partial_clone;

@@ -16,8 +16,7 @@ pub(crate) const PREVIOUS: &str = "refs/pushsync/previous";
 pub(crate) const PIN: &str = "refs/pushsync/pin";
 /// The target of a fetch by libgit2. It exists only while the fetch runs.
 pub(crate) const INCOMING: &str = "refs/pushsync/incoming";
-/// All branches and tags of a submodule's remote, fetched when its commit cannot be requested by hash. They exist only
-/// while the fetch runs.
+/// The refs of a remote in a temporary store, fetched when a commit cannot be requested by its hash.
 pub(crate) const ARRIVING: &str = "refs/pushsync/arriving/";
 /// The refs that keep objects alive and `shallow` entries in place. Flattened submodules have refs of their own.
 pub(crate) const TRACKED: [&str; 3] = [HEAD, PREVIOUS, PIN];

@@ -50,7 +50,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         let files = async {
             let sparse = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.sparse()).await?;
-            tools.ask_git(Phase::Fetch, self.deadline, tools.engine.fetch_files(commit, sparse)).await
+            self.bring_with_room(|| tools.engine.fetch_files(commit, sparse.clone())).await
         };
         let files = files.await;
         self.add_fetch_time(started);
@@ -67,8 +67,8 @@ impl Attempt<'_> {
     /// Fetches the objects that the commit's submodules need; for most pushes there are none.
     async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
         let started = Instant::now();
-        let fetch = self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
-        let modules = self.tools.ask_git(Phase::Fetch, self.deadline, fetch).await;
+        let fetch = || self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
+        let modules = self.bring_with_room(fetch).await;
         self.add_fetch_time(started);
         let modules = modules?;
         for (path, commit) in &modules.fetched {

@@ -57,7 +57,7 @@ impl Attempt<'_> {
             tools.objects_due.store(true, Ordering::Relaxed);
             let full_ref = tools.board.followed().full_ref;
             let fetch = || tools.engine.fetch_objects(commit, lacking.clone(), full_ref.clone());
-            let brought = self.with_room(fetch).await?;
+            let brought = self.bring_with_room(fetch).await?;
             objects += brought.objects;
             bytes += brought.bytes;
         }

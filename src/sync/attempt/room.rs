@@ -1,41 +1,130 @@
-//! A fetch on a volume that may be full: what the volume takes is counted before it, and room is made once if it fails.
+//! Work on a volume that may be full: what the volume takes is counted before it, and room is made if it fails.
 //!
-//! It must not know how room is made.
+//! What is needed least goes first: standby trees; old trees whose grace is over, and objects that no tree needs; at a limit
+//! of the operator's also old trees in their grace. It must not know how each of them goes.
 
 use git2::Oid;
+use tokio::time::timeout_at;
 
 use crate::error::{Phase, SyncError};
-use crate::git::{self, Fetched, Want};
+use crate::git::{self, Compaction, Effort, Fetched, Want};
 use crate::publish::Volume;
+use crate::worker::Cancel;
 
 use super::Attempt;
 
+/// The steps by which room is made, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Standbys,
+    Garbage,
+    OldTrees,
+}
+
 impl Attempt<'_> {
-    /// Fetches. If the volume turns out to be full, the standby trees go and the fetch is tried once more.
+    /// Fetches a commit.
     pub(super) async fn fetch_with_room(&self, want: Want, from: Option<Oid>) -> Result<Fetched, SyncError> {
         let tools = self.tools;
         if tools.volume().is_some_and(|volume| volume.is_limited()) {
             tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         }
-        self.with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
+        self.bring_with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
     }
 
-    /// The same for anything that is brought onto the volume.
-    pub(super) async fn with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
+    /// Brings something onto the volume by the engine.
+    pub(super) async fn bring_with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
     where
         F: Future<Output = Result<T, git::Error>>,
     {
-        let tools = self.tools;
-        match tools.ask_git(Phase::Fetch, self.deadline, bring()).await {
-            Err(error) if matches!(error.kind, "disk_full" | "no_inodes" | "quota") => {
-                let made = tools.on_disk(Phase::Fetch, self.deadline, Volume::make_room).await;
-                if !made.unwrap_or(false) {
-                    return Err(error);
-                }
-                tracing::info!("the volume is full: the standby trees were dropped, and the fetch is tried again");
-                tools.ask_git(Phase::Fetch, self.deadline, bring()).await
+        self.with_room(|| self.tools.ask_git(Phase::Fetch, self.deadline, bring())).await
+    }
+
+    /// Does something that needs room on the volume. If there is none, room is made and it is tried again.
+    pub(super) async fn with_room<T, F>(&self, work: impl Fn() -> F) -> Result<T, SyncError>
+    where
+        F: Future<Output = Result<T, SyncError>>,
+    {
+        let mut done = work().await;
+        for step in [Step::Standbys, Step::Garbage, Step::OldTrees] {
+            if !done.as_ref().is_err_and(is_full) {
+                return done;
             }
-            fetched => fetched,
+            match Box::pin(self.make_room(step)).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, ?step, "no room could be made");
+                    continue;
+                }
+            }
+            tracing::info!("the volume is full: removed {}; trying again", removed(step));
+            done = work().await;
         }
+        done
+    }
+
+    /// Makes room. Returns true if something went.
+    async fn make_room(&self, step: Step) -> Result<bool, SyncError> {
+        let tools = self.tools;
+        match step {
+            Step::Standbys => tools.on_disk(Phase::Fetch, self.deadline, Volume::make_room).await,
+            Step::Garbage => {
+                let kept = tools.kept();
+                let doom = move |volume: &Volume, cancel: &Cancel| {
+                    volume.doom_old(|commit| kept.contains(&commit))?;
+                    volume.make_room(cancel)
+                };
+                let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
+                Ok(self.drop_garbage().await? || trees)
+            }
+            Step::OldTrees => {
+                if !tools.volume().is_some_and(|volume| volume.is_limited()) {
+                    return Ok(false);
+                }
+                let kept = tools.kept();
+                let doom = move |volume: &Volume, cancel: &Cancel| {
+                    volume.doom_in_grace(|commit| kept.contains(&commit))?;
+                    volume.make_room(cancel)
+                };
+                let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
+                Ok(trees && { self.drop_garbage().await? || trees })
+            }
+        }
+    }
+
+    /// Drops the objects that neither a tree on the volume nor the wanted commit needs. Returns true if some went.
+    async fn drop_garbage(&self) -> Result<bool, SyncError> {
+        let tools = self.tools;
+        if tools.options.compaction == Compaction::Off {
+            return Ok(false);
+        }
+        let mut keep = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.commits_in_use()).await?;
+        keep.extend(tools.kept().into_iter().chain(self.new).chain(self.old));
+        tools.ask_git(Phase::Fetch, self.deadline, tools.engine.keep_only(keep.clone(), self.old)).await?;
+        let compacted = timeout_at(self.deadline, tools.engine.compact(Effort::Full, keep)).await;
+        let freed = match compacted {
+            Ok(Ok(Some(done))) => done.bytes_before.saturating_sub(done.bytes_after),
+            Ok(Ok(None)) | Err(_) => 0,
+            Ok(Err(error)) => {
+                let reason = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::debug!(%error, reason, "the object store could not be made smaller");
+                0
+            }
+        };
+        tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
+        tracing::debug!(freed, "dropped objects that no tree needs");
+        Ok(freed > 0)
+    }
+}
+
+fn is_full(error: &SyncError) -> bool {
+    matches!(error.kind, "disk_full" | "no_inodes" | "quota")
+}
+
+fn removed(step: Step) -> &'static str {
+    match step {
+        Step::Standbys => "the standby trees",
+        Step::Garbage => "old trees, and objects that no tree needs",
+        Step::OldTrees => "old trees before the end of --stale-worktree-timeout",
     }
 }

@@ -36,10 +36,20 @@ pub struct Compacted {
     pub bytes_after: u64,
     /// Bytes that the whole store takes on the volume now.
     pub store_bytes: u64,
-    /// True if unreachable objects were dropped.
+    /// True if all unreachable objects were dropped.
     pub full: bool,
+    /// True if only some of the packs were replaced for want of room, and there is more to do.
+    pub(crate) goes_on: bool,
     /// The time for all three steps.
     pub took: Duration,
+}
+
+impl Compacted {
+    /// This result and that of the next step as one.
+    pub(crate) fn followed_by(self, next: Self) -> Self {
+        let (packs_before, bytes_before) = (self.packs_before, self.bytes_before);
+        Self { packs_before, bytes_before, took: self.took + next.took, ..next }
+    }
 }
 
 /// The suffix of an index whose pack is out of use, but not removed yet.
@@ -48,10 +58,14 @@ pub(crate) const ASIDE: &str = ".aside";
 /// Moves the new pack in, and removes the packs that it replaces. It runs on the git thread, so no ref moves
 /// meanwhile.
 pub(crate) fn install(plan: &Plan, new_pack: NewPack) -> Result<Compacted, Error> {
-    replace_packs(plan, &new_pack)?;
+    let replaced = replace_packs(plan, &new_pack);
+    let selection = new_pack.selection.clone();
+    let freed = if replaced.is_ok() { selection.replaced.iter().map(|pack| pack.bytes).sum() } else { new_pack.bytes };
     drop(new_pack);
+    plan.allowance.give_back(freed);
+    replaced?;
     let bytes = |packs: &[Pack]| packs.iter().map(|pack| pack.bytes).sum();
-    let before: Vec<Pack> = plan.replaced.iter().chain(&plan.others).cloned().collect();
+    let before: Vec<Pack> = selection.replaced.iter().chain(&selection.others).cloned().collect();
     let after = pack_files::packs(&plan.store).map_err(|error| Error::from_disk(&plan.store, &error))?;
     Ok(Compacted {
         packs_before: before.len(),
@@ -59,7 +73,8 @@ pub(crate) fn install(plan: &Plan, new_pack: NewPack) -> Result<Compacted, Error
         bytes_before: bytes(&before),
         bytes_after: bytes(&after),
         store_bytes: pack_files::store_bytes(&plan.store),
-        full: plan.full,
+        full: plan.full && selection.all,
+        goes_on: !selection.all,
         took: Duration::ZERO,
     })
 }
@@ -75,8 +90,9 @@ fn replace_packs(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
     }
     move_in(plan, new_pack).map_err(on_disk)?;
     let folder = pack_folder(&plan.store);
-    let new: OsString = new_pack.stem.clone().into();
-    let old: Vec<&OsString> = plan.replaced.iter().map(|pack| &pack.stem).filter(|stem| **stem != new).collect();
+    let new: Option<OsString> = new_pack.stem.clone().map(Into::into);
+    let replaced = new_pack.selection.replaced.iter().map(|pack| &pack.stem);
+    let old: Vec<&OsString> = replaced.filter(|stem| new.as_ref() != Some(*stem)).collect();
     let hidden = hide(&folder, &old).map_err(on_disk);
     let whole = hidden.and_then(|()| check_still_complete(plan, new_pack));
     if let Err(error) = whole {
@@ -88,7 +104,7 @@ fn replace_packs(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
         remove_pack(&plan.store, stem).map_err(on_disk)?;
         fs::remove_file(aside(&folder, stem)).map_err(on_disk)?;
     }
-    for path in &plan.loose {
+    for path in plan.loose.iter().filter(|_| new_pack.selection.all) {
         let _ = fs::remove_file(path);
         // Fails while the folder has entries.
         let _ = path.parent().map(fs::remove_dir);
@@ -98,15 +114,16 @@ fn replace_packs(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
 
 fn move_in(plan: &Plan, new_pack: &NewPack) -> io::Result<()> {
     let (from, to) = (new_pack.folder(), pack_folder(&plan.store));
-    let stem = new_pack.stem.clone().into();
-    // Git writes this marker in a partial clone: objects that are missing beside such a pack can be fetched from the
-    // remote.
-    if plan.replaced.iter().any(|pack| file(&to, &pack.stem, "promisor").exists()) {
-        fs::write(file(&to, &stem, "promisor"), "")?;
-    }
-    // The index last: a pack is visible once its index is there.
-    for ending in ["pack", "idx"] {
-        fs::rename(file(&from, &stem, ending), file(&to, &stem, ending))?;
+    if let Some(stem) = new_pack.stem.clone().map(Into::into) {
+        // Git writes this marker in a partial clone: objects that are missing beside such a pack can be fetched from the
+        // remote.
+        if new_pack.selection.replaced.iter().any(|pack| file(&to, &pack.stem, "promisor").exists()) {
+            fs::write(file(&to, &stem, "promisor"), "")?;
+        }
+        // The index last: a pack is visible once its index is there.
+        for ending in ["pack", "idx"] {
+            fs::rename(file(&from, &stem, ending), file(&to, &stem, ending))?;
+        }
     }
     // Files that git wrote about packs and commits which are about to be removed.
     for stale in [to.join("multi-pack-index"), plan.store.join("objects/info/commit-graph")] {
@@ -134,7 +151,7 @@ fn needs_dropped_commit(plan: &Plan, new_pack: &NewPack) -> Result<bool, Error> 
     if back.is_empty() {
         return Ok(false);
     }
-    let going = listed(plan, &plan.replaced)?;
+    let going = listed(plan, &new_pack.selection.replaced)?;
     Ok(back.iter().any(|root| going.binary_search(root).is_ok()))
 }
 

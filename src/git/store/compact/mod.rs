@@ -7,6 +7,7 @@
 pub(crate) mod install;
 mod pack_files;
 pub(crate) mod plan;
+mod selection;
 pub(crate) mod temporary;
 pub(crate) mod write;
 

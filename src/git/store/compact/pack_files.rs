@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,54 @@ fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
         ids.push(Oid::from_bytes(&hash).map_err(|_| wrong())?);
     }
     Ok((count, ids))
+}
+
+/// Returns the objects of a pack, each with the bytes that it takes in there, in the order of their hashes.
+pub(crate) fn sizes(folder: &Path, pack: &Pack) -> io::Result<Vec<(Oid, u64)>> {
+    const BEFORE_IDS: u64 = 8 + 256 * 4;
+    const CHECKSUM: u64 = 20;
+    let index = file(folder, &pack.stem, "idx");
+    let ids = ids(&index)?;
+    let count = ids.len() as u64;
+    let mut reader = fs::File::open(&index)?;
+    // The hashes are followed by a CRC and then an offset for each object.
+    reader.seek(io::SeekFrom::Start(BEFORE_IDS + count * (20 + 4)))?;
+    let mut reader = io::BufReader::new(reader);
+    let mut offsets = Vec::with_capacity(ids.len());
+    let mut word = [0; 4];
+    for _ in 0..ids.len() {
+        reader.read_exact(&mut word)?;
+        offsets.push(u64::from(u32::from_be_bytes(word)));
+    }
+    // With the highest bit the number is an entry of the table of large offsets.
+    const LARGE: u64 = 1 << 31;
+    let mut large = Vec::new();
+    for _ in 0..offsets.iter().filter(|offset| **offset >= LARGE).count() {
+        let mut word = [0; 8];
+        reader.read_exact(&mut word)?;
+        large.push(u64::from_be_bytes(word));
+    }
+    for offset in &mut offsets {
+        if *offset >= LARGE {
+            let at = usize::try_from(*offset - LARGE).unwrap_or(usize::MAX);
+            *offset = *large.get(at).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        }
+    }
+    let end = fs::metadata(file(folder, &pack.stem, "pack"))?.len().saturating_sub(CHECKSUM);
+    let mut starts = offsets.clone();
+    starts.push(end);
+    starts.sort_unstable();
+    let size = |offset: u64| {
+        let next = starts.partition_point(|start| *start <= offset);
+        starts.get(next).map_or(0, |next| next - offset)
+    };
+    Ok(ids.into_iter().zip(offsets).map(|(id, offset)| (id, size(offset))).collect())
+}
+
+/// Returns the object that is stored in a file of [`loose`].
+pub(crate) fn loose_id(path: &Path) -> Option<Oid> {
+    let folder = path.parent()?.file_name()?.to_str()?;
+    format!("{folder}{}", path.file_name()?.to_str()?).parse().ok()
 }
 
 /// Lists the files of loose objects.

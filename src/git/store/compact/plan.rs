@@ -99,14 +99,9 @@ pub(crate) fn plan(
     if replaced.len() + loose.len() < 2 && !full {
         return Ok(None);
     }
-    let needed = replaced.iter().map(|pack| pack.bytes).sum();
-    // A full compaction does not write what it drops, and finds out how much that is only as it writes.
-    if !full && allowance.left().is_some_and(|left| left < needed) {
-        let source = Cause::new("a second copy of the packs would cross the volume's limit");
-        return Err(Error::Compaction { source });
-    }
-    if !has_room(path, needed) {
-        return Err(Error::Compaction { source: Cause::new("there is no room for a second copy of the packs") });
+    // A full compaction does not write what it drops. How much that is it finds out by itself, see `selection`.
+    if !full && room(path, &allowance) < replaced.iter().map(|pack| pack.bytes).sum() {
+        return Err(no_room());
     }
     let shallow = shallow::boundary(&repository)?;
     let (store, identity) = (path.to_owned(), (meta.dev(), meta.ino()));
@@ -155,11 +150,17 @@ fn largest_allowed() -> u64 {
     memory::limit().map_or(u64::MAX, |limit| limit / 4)
 }
 
-/// Returns true if there is room for the new pack. A file system that reports no sizes is assumed to have room.
-fn has_room(store: &Path, needed: u64) -> bool {
-    let Ok(stat) = rustix::fs::statvfs(store) else { return true };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    stat.f_blocks == 0 || free >= needed.saturating_add(MOST_NEEDED_BY_OTHERS)
+/// Returns how many bytes a new pack may take. A file system that reports no sizes is assumed to have room.
+pub(crate) fn room(store: &Path, allowance: &Allowance) -> u64 {
+    let free = rustix::fs::statvfs(store).ok().filter(|stat| stat.f_blocks > 0).map(|stat| {
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        free.saturating_sub(MOST_NEEDED_BY_OTHERS)
+    });
+    free.into_iter().chain(allowance.left()).min().unwrap_or(u64::MAX)
+}
+
+pub(crate) fn no_room() -> Error {
+    Error::Compaction { source: Cause::new("there is no room for a second copy of the packs") }
 }
 
 #[cfg(test)]

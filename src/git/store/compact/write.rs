@@ -11,18 +11,23 @@ use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, PackBuilder, Repositor
 
 use crate::commit;
 use crate::git::error::{Cause, Error};
-use crate::git::store::compact::pack_files::{Pack, file, ids, pack_folder};
+use crate::git::store::compact::pack_files::{self, Pack, file, ids, pack_folder};
 use crate::git::store::compact::plan::Plan;
+use crate::git::store::compact::selection::{Selection, select};
 use crate::git::store::compact::temporary::TemporaryStore;
 use crate::worker::Cancel;
 
-/// A new pack that is not in the store yet. Dropping it removes its folder.
+/// The result of one step of a compaction, which is not in the store yet. Dropping it removes its folder.
 #[derive(Debug)]
 pub(crate) struct NewPack {
     temporary: TemporaryStore,
-    /// The file name without its suffix: `pack-…`.
-    pub stem: String,
-    /// The commits in the pack.
+    /// The file name without its suffix: `pack-…`. `None`: the replaced packs hold nothing that is kept.
+    pub stem: Option<String>,
+    /// Bytes of the new pack.
+    pub bytes: u64,
+    /// The packs that it replaces, and those that stay.
+    pub selection: Selection,
+    /// The commits that are kept, in this pack or in others.
     pub commits: HashSet<Oid>,
 }
 
@@ -32,7 +37,7 @@ impl NewPack {
     }
 }
 
-/// Writes the pack; `None` if it would be empty.
+/// Writes the pack; `None` if it would be empty and replace nothing.
 pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<NewPack>, Error> {
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
     let on_disk = |error: std::io::Error| Error::from_disk(&plan.store, &error);
@@ -47,32 +52,60 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<NewPack>, Err
     let odb = packer.odb().map_err(in_store)?;
     // The packer reads the objects of the store, and writes nothing there.
     odb.add_disk_alternate(&objects.to_string_lossy()).map_err(in_store)?;
-    let mut pack = packer.packbuilder().map_err(in_store)?;
-    // A push needs the rest of the processor.
-    pack.set_threads(1);
-    let cancelled = cancel.clone();
-    pack.set_progress_callback(move |_, _, _| !cancelled.is_cancelled()).map_err(in_store)?;
-    let mut commits = HashSet::new();
+    let mut pack = builder(plan, &packer, cancel)?;
+    let (mut commits, mut kept) = (HashSet::new(), Vec::new());
+    let mut selection = Selection::all(plan);
     if plan.full {
-        Walk { store: &store, pack: &mut pack, commits: &mut commits, cancel }.all(plan)?;
-    } else {
-        let elsewhere = listed(plan, &plan.others)?;
-        for id in listed(plan, &plan.replaced)? {
-            if elsewhere.binary_search(&id).is_err() {
+        Walk { store: &store, pack: &mut pack, commits: &mut commits, kept: &mut kept, cancel }.all(plan)?;
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        kept.sort_unstable();
+        selection = select(plan, &kept)?;
+    }
+    if !(plan.full && selection.all) {
+        pack = builder(plan, &packer, cancel)?;
+        let elsewhere = listed(plan, &selection.others)?;
+        for id in listed(plan, &selection.replaced)? {
+            let is_kept = !plan.full || kept.binary_search(&id).is_ok();
+            if is_kept && elsewhere.binary_search(&id).is_err() {
                 check_cancelled(cancel)?;
                 pack.insert_object(id, None).map_err(in_store)?;
             }
         }
     }
-    if pack.object_count() == 0 {
+    if pack.object_count() == 0 && !plan.full {
         return Ok(None);
     }
-    let folder = pack_folder(temporary.path());
+    let mut written = NewPack { temporary, stem: None, bytes: 0, selection, commits };
+    if pack.object_count() > 0 {
+        write_pack(plan, &mut pack, &mut written, cancel).inspect_err(|_| plan.allowance.give_back(written.bytes))?;
+    }
+    check(plan, &store, &written, cancel).inspect_err(|_| plan.allowance.give_back(written.bytes))?;
+    Ok(Some(written))
+}
+
+fn builder<'repo>(plan: &Plan, packer: &'repo Repository, cancel: &Cancel) -> Result<PackBuilder<'repo>, Error> {
+    let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
+    let mut pack = packer.packbuilder().map_err(in_store)?;
+    // A push needs the rest of the processor.
+    pack.set_threads(1);
+    let cancelled = cancel.clone();
+    pack.set_progress_callback(move |_, _, _| !cancelled.is_cancelled()).map_err(in_store)?;
+    Ok(pack)
+}
+
+/// Writes the objects of the builder into the temporary folder. Each part is counted before it is written.
+fn write_pack(plan: &Plan, pack: &mut PackBuilder<'_>, written: &mut NewPack, cancel: &Cancel) -> Result<(), Error> {
+    let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
+    let on_disk = |error: std::io::Error| Error::from_disk(&plan.store, &error);
+    let folder = written.folder();
     let mut indexer = Indexer::new(None, &folder, 0o444, false).map_err(in_store)?;
     let (mut failure, mut over_limit) = (None, None);
     let packed = pack.foreach(|part| {
         over_limit = plan.allowance.take(part.len() as u64).err();
         if over_limit.is_none() {
+            written.bytes += part.len() as u64;
             failure = indexer.write_all(part).err();
         }
         failure.is_none() && over_limit.is_none() && !cancel.is_cancelled()
@@ -90,9 +123,8 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<NewPack>, Err
         let path = file(&folder, &stem.clone().into(), ending);
         fs::File::open(path).and_then(|file| crate::flush::file(&file)).map_err(on_disk)?;
     }
-    let written = NewPack { temporary, stem, commits };
-    check(plan, &store, &written, cancel)?;
-    Ok(Some(written))
+    written.stem = Some(stem);
+    Ok(())
 }
 
 /// Returns the objects of some packs, sorted and without duplicates.
@@ -118,6 +150,8 @@ struct Walk<'a, 'repo> {
     store: &'a Repository,
     pack: &'a mut PackBuilder<'repo>,
     commits: &'a mut HashSet<Oid>,
+    /// All objects in the pack.
+    kept: &'a mut Vec<Oid>,
     cancel: &'a Cancel,
 }
 
@@ -216,31 +250,46 @@ impl Walk<'_, '_> {
     fn insert(&mut self, id: Oid, name: Option<&str>) -> Result<bool, Error> {
         let before = self.pack.object_count();
         match self.pack.insert_object(id, name) {
-            Ok(()) => Ok(self.pack.object_count() > before),
+            Ok(()) => {
+                let is_new = self.pack.object_count() > before;
+                self.kept.extend(is_new.then_some(id));
+                Ok(is_new)
+            }
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(false),
             Err(error) => Err(Error::from_store(self.store.path(), &error)),
         }
     }
 }
 
-/// Checks that the new pack by itself has everything that is to be kept. libgit2 compared the hash of each object when
-/// it wrote the index; here each reference in them is followed.
+/// Checks that the new pack, with the packs that stay, has everything that is to be kept. libgit2 compared the hash of
+/// each object when it wrote the index; here each reference in them is followed.
 fn check(plan: &Plan, store: &Repository, written: &NewPack, cancel: &Cancel) -> Result<(), Error> {
     let in_store = |error: git2::Error| Error::from_store(&plan.store, &error);
     // Not the handle that packed, which sees the objects of the store as well.
     let alone = written.temporary.open()?;
     let odb = alone.odb().map_err(in_store)?;
     let before = store.odb().map_err(in_store)?;
-    let index = file(&written.folder(), &written.stem.clone().into(), "idx");
-    let inside = ids(&index).map_err(|error| Error::from_disk(&plan.store, &error))?;
+    let inside = match &written.stem {
+        Some(stem) => ids(&file(&written.folder(), &stem.into(), "idx")),
+        None => Ok(Vec::new()),
+    };
+    let inside = inside.map_err(|error| Error::from_disk(&plan.store, &error))?;
+    let mut elsewhere = listed(plan, &written.selection.others)?;
+    let is_somewhere =
+        |elsewhere: &[Oid], id: &Oid| inside.binary_search(id).is_ok() || elsewhere.binary_search(id).is_ok();
     if !plan.full {
-        let elsewhere = listed(plan, &plan.others)?;
-        let all = listed(plan, &plan.replaced)?;
-        let there = |id: &Oid| inside.binary_search(id).is_ok() || elsewhere.binary_search(id).is_ok();
-        return if all.iter().all(there) { Ok(()) } else { Err(incomplete()) };
+        let all = listed(plan, &written.selection.replaced)?;
+        return if all.iter().all(|id| is_somewhere(&elsewhere, id)) { Ok(()) } else { Err(incomplete()) };
+    }
+    if written.selection.all {
+        // Everything is to be in the new pack.
+        elsewhere.clear();
+    } else {
+        elsewhere.extend(plan.loose.iter().filter_map(|path| pack_files::loose_id(path)));
+        elsewhere.sort_unstable();
     }
     let flags = OdbLookupFlags::NO_REFRESH;
-    let there = |id: Oid| inside.binary_search(&id).is_ok() || !before.exists_ext(id, flags);
+    let there = |id: Oid| is_somewhere(&elsewhere, &id) || !before.exists_ext(id, flags);
     if !plan.tips.iter().chain(&plan.keep).chain(&written.commits).all(|id| there(*id)) {
         return Err(incomplete());
     }
