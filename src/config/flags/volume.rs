@@ -26,7 +26,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "volume-limit",
         "SIZE",
         Absent,
-        "The most that root may take (900Mi, 10G, bytes). What would cross it drops the standby trees first, then fails as disk_full with the old tree live. Give 90 % of an emptyDir's sizeLimit: a pod that crosses that is evicted",
+        "The most that root may take (900Mi, 10G, bytes). What would cross it drops the standby trees first, then old trees and objects that no tree needs, then fails as disk_full with the old tree live. Give 90 % of an emptyDir's sizeLimit: a pod that crosses that is evicted",
     ),
     one(
         Volume,
