@@ -35,6 +35,11 @@ impl Git {
         Self { full, shallow, pulled, tree }
     }
 
+    /// The repository that [`Git::fetch`] fetches into.
+    pub fn bare(&self) -> &str {
+        &self.full
+    }
+
     pub fn fetch(&self, remote: &Remote) -> Duration {
         let took = git(remote.home(), &["-C", &self.full, "fetch", "-q", "origin", "main:main"]);
         assert_eq!(run_git(remote.home(), Path::new(&self.full), &["rev-parse", "main"]), remote.head);
@@ -56,7 +61,8 @@ impl Git {
     /// The processor time of a pull, programs that it runs included.
     pub fn pull_cpu(&self, remote: &Remote, changed: &Changed) -> Duration {
         let git = git_command(remote.home());
-        let mut shell = Command::new("sh");
+        // bash counts milliseconds, other shells ticks of ten.
+        let mut shell = Command::new("bash");
         shell.env_clear().envs(git.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let output = shell.args(["-c", "git pull -q >&2; times"]).current_dir(&self.pulled).output().unwrap();
         check(Path::new(&self.pulled), changed);

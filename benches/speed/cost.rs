@@ -8,25 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::contestants::{Git, Peer};
 use crate::figures::{self, Series};
-use crate::options::Options;
+use crate::options::{Options, Pace};
 use crate::ours::{Ours, check};
 use crate::process::{self, Used};
 use crate::remote::Remote;
 
-/// How many files a push changes.
-const CHANGED: [usize; 2] = [1, 100];
-
-/// The grace of replaced trees, as it is by default.
-const GRACE: u64 = 60;
-
 /// Pushes that are measured.
 const ROUNDS: usize = 15;
-
-/// Seconds between two pushes and the grace. All after the first grace is over: the steady state.
-struct Pace {
-    gap: u64,
-    grace: u64,
-}
 
 pub fn run(options: &Options) {
     println!(
@@ -48,16 +36,15 @@ pub fn run(options: &Options) {
         "push -> published",
     ]);
     for files in options.files_or(&[2_000, 20_000, 100_000]) {
-        for gap in options.gaps() {
-            for changed in CHANGED.into_iter().filter(|changed| *changed <= files) {
-                one(files, changed, &Pace { gap, grace: GRACE }, options);
+        for pace in options.gaps() {
+            for changed in options.changed().into_iter().filter(|changed| *changed <= files) {
+                one(files, changed, pace, options);
             }
         }
-        one(files, 1, &Pace { gap: 7, grace: 4 }, options);
     }
 }
 
-fn one(files: usize, changed: usize, pace: &Pace, options: &Options) {
+fn one(files: usize, changed: usize, pace: Pace, options: &Options) {
     let mut remote = Remote::new(files);
     let grace = format!("--stale-worktree-timeout={}s", pace.grace);
     let mut flags = options.flags();

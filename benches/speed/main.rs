@@ -14,6 +14,7 @@ mod cost;
 mod fan_out;
 mod figures;
 mod hook;
+mod limit;
 mod look;
 mod memory;
 mod options;
@@ -57,4 +58,5 @@ const PARTS: [(&str, fn(&Options)); options::PARTS.len()] = [
     ("start", start::run),
     ("memory", memory::run),
     ("cost", cost::run),
+    ("limit", limit::run),
 ];

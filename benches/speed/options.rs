@@ -2,15 +2,39 @@
 
 use std::path::PathBuf;
 
-pub const PARTS: [&str; 8] = ["push", "clone", "look", "hook", "fan-out", "start", "memory", "cost"];
+pub const PARTS: [&str; 9] = ["push", "clone", "look", "hook", "fan-out", "start", "memory", "cost", "limit"];
+
+/// Parts that take long, and are measured only if `--only` names them.
+const LONG: [&str; 2] = ["cost", "limit"];
 
 pub const USAGE: &str =
-    "usage: scripts/bench [--only push,clone,look,hook,fan-out,start,memory,cost] [--quick] [--rounds N] \
-                         [--files N,N] [--gaps N,N] [--durability full]
-`cost` takes minutes for each row and is measured only if --only names it; --gaps are the seconds between its pushes.
+    "usage: scripts/bench [--only push,clone,look,hook,fan-out,start,memory,cost,limit] [--quick] [--rounds N] \
+                         [--files N,N] [--changed N,N] [--gaps N,N/N] [--durability full]
+`cost` (the whole cost of a push) and `limit` (pushes under a CPU limit of 100m, root only) take minutes for each row and are
+measured only if --only names them. --gaps are the seconds between the pushes of `cost`, each with the grace of replaced trees
+behind a slash if that is not 60; --changed is how many files they change.
 PEER=/path/to/git-sync measures another program with git-sync's flags beside ours,
 PUSHSYNC=/path/to/pushsync another build of ours, such as the static one.
 BENCH_DIR=/var/tmp puts repositories and trees there instead of into memory.";
+
+/// The grace of replaced trees, as it is by default.
+const GRACE: u64 = 60;
+
+/// Seconds between two pushes and the grace of replaced trees.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub gap: u64,
+    pub grace: u64,
+}
+
+impl Pace {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (gap, grace) = text.split_once('/').unwrap_or((text, "60"));
+        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        let pace = number(gap).zip(number(grace)).map(|(gap, grace)| Self { gap, grace });
+        pace.ok_or_else(|| format!("{text} is no number of seconds, or two with a slash between them"))
+    }
+}
 
 pub struct Options {
     only: Vec<String>,
@@ -18,7 +42,8 @@ pub struct Options {
     pub quick: bool,
     rounds: Option<usize>,
     files: Vec<usize>,
-    gaps: Vec<usize>,
+    gaps: Vec<Pace>,
+    changed: Vec<usize>,
     /// What the program whose pushes are measured is told, if not its default.
     durability: Option<String>,
     /// Another program that takes git-sync's flags.
@@ -34,6 +59,7 @@ impl Options {
             rounds: None,
             files: Vec::new(),
             gaps: Vec::new(),
+            changed: Vec::new(),
             durability: None,
             peer,
         };
@@ -48,7 +74,8 @@ impl Options {
                 "--durability" => options.durability = Some(format!("--durability={}", value()?)),
                 "--rounds" => options.rounds = Some(number(&value()?)?.max(1)),
                 "--files" => options.files = value()?.split(',').map(number).collect::<Result<_, _>>()?,
-                "--gaps" => options.gaps = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+                "--changed" => options.changed = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+                "--gaps" => options.gaps = value()?.split(',').map(Pace::parse).collect::<Result<_, _>>()?,
                 _ => return Err(format!("unknown option {flag}")),
             }
         }
@@ -59,7 +86,7 @@ impl Options {
     }
 
     pub fn has(&self, part: &str) -> bool {
-        (self.only.is_empty() && part != "cost") || self.only.iter().any(|only| only == part)
+        (self.only.is_empty() && !LONG.contains(&part)) || self.only.iter().any(|only| only == part)
     }
 
     /// Flags of ours that are not the usual ones.
@@ -77,10 +104,18 @@ impl Options {
         if self.files.is_empty() { usual.to_vec() } else { self.files.clone() }
     }
 
-    /// Seconds between two pushes whose whole cost is measured. The longer ones take half an hour for each row.
-    pub fn gaps(&self) -> Vec<u64> {
-        let gaps = self.gaps.iter().filter_map(|gap| u64::try_from(*gap).ok().filter(|gap| *gap > 0));
-        if self.gaps.is_empty() { vec![3] } else { gaps.collect() }
+    /// The paces of pushes whose whole cost is measured. Pushes 90 s apart take half an hour for each row.
+    pub fn gaps(&self) -> Vec<Pace> {
+        if self.gaps.is_empty() {
+            vec![Pace { gap: 3, grace: GRACE }, Pace { gap: 7, grace: 4 }]
+        } else {
+            self.gaps.clone()
+        }
+    }
+
+    /// How many files such a push changes.
+    pub fn changed(&self) -> Vec<usize> {
+        if self.changed.is_empty() { vec![1, 100] } else { self.changed.clone() }
     }
 
     /// How many files the repositories have that pushes go into.
