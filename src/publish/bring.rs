@@ -53,8 +53,16 @@ pub(super) struct Work<'a> {
     pub durability: Durability,
     /// Whose content and times the files that are written take over, if they are the same there.
     pub model: Option<Model>,
-    /// True if what is changed is marked, for which folders are listed again. A push has no time for that.
-    pub settle: bool,
+    pub marks: Marking,
+}
+
+/// What of that which is changed is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marking {
+    /// Files and links that are written.
+    Written,
+    /// Folders, too, for which they are listed again. A push has no time for that.
+    All,
 }
 
 /// From so many steps on, several threads are faster than one.
@@ -183,7 +191,7 @@ impl Plan {
                 written: Written::default(),
                 open: few.then(Vec::new),
                 marks: Vec::new(),
-                settle: how.settle,
+                marking: how.marks,
             };
             let doubtful = walk.work(self.steps, &mut one)?;
             (doubtful, one.written, one.open, Some(one.marks))
@@ -235,7 +243,7 @@ struct One<'a> {
     /// What is to be flushed one by one.
     open: Option<Vec<Arc<OwnedFd>>>,
     marks: Marks,
-    settle: bool,
+    marking: Marking,
 }
 
 impl Hands for One<'_> {
@@ -249,14 +257,12 @@ impl Hands for One<'_> {
         }
         let (bytes, file) = write_entry(self.view, &at.folder, path, &entry, at.model.as_ref(), &|| self.check())?;
         self.written.file(bytes);
-        if self.settle {
-            let stat = match &file {
-                Some(file) => rustix::fs::fstat(file),
-                None => rustix::fs::statat(&*at.folder, &*entry.name, AtFlags::SYMLINK_NOFOLLOW),
-            };
-            let stat = stat.map_err(|errno| failed("look at", path, &entry.name, errno))?;
-            self.marks.push((inside(path, &entry.name), Mark::of(&stat)));
-        }
+        let stat = match &file {
+            Some(file) => rustix::fs::fstat(file),
+            None => rustix::fs::statat(&*at.folder, &*entry.name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let stat = stat.map_err(|errno| failed("look at", path, &entry.name, errno))?;
+        self.marks.push((inside(path, &entry.name), Mark::of(&stat)));
         if let (Some(open), Some(file)) = (&mut self.open, file) {
             open.push(Arc::new(file));
         }
@@ -268,7 +274,7 @@ impl Hands for One<'_> {
     }
 
     fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error> {
-        if at.changed && self.settle {
+        if at.changed && self.marking == Marking::All {
             let names = self.view.tree(at.tree, path)?;
             let mark = mark_folder(&at.folder, names.iter().map(|entry| entry.name.as_slice()));
             let mark = mark.map_err(|errno| failed("look at", path, b"", errno))?;

@@ -21,13 +21,15 @@ pub(super) struct Model {
     path: Arc<[u8]>,
     /// What this does not hold is not taken over.
     baseline: Baseline,
+    /// The same for times.
+    times: Baseline,
     /// Set when the file system has no reflinks: one refusal is enough.
     useless: Arc<AtomicBool>,
 }
 
 impl Model {
-    pub(super) fn new(top: OwnedFd, baseline: Baseline) -> Self {
-        Self { folder: Arc::new(top), path: Arc::default(), baseline, useless: Arc::default() }
+    pub(super) fn new(top: OwnedFd, baseline: Baseline, times: Baseline) -> Self {
+        Self { folder: Arc::new(top), path: Arc::default(), baseline, times, useless: Arc::default() }
     }
 
     /// False once the file system has refused to share content.
@@ -62,7 +64,7 @@ impl Model {
     pub(super) fn give_times(&self, name: &[u8], folder: &OwnedFd, file: Option<&OwnedFd>) {
         let Ok(Some(stat)) = folder::look(&*self.folder, name) else { return };
         let wanted = if file.is_some() { FileType::RegularFile } else { FileType::Symlink };
-        if folder::kind(&stat) != wanted || !self.baseline.holds(&self.path, name, &stat) {
+        if folder::kind(&stat) != wanted || !self.times.holds(&self.path, name, &stat) {
             return;
         }
         let times = times(&stat);

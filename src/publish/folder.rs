@@ -4,6 +4,7 @@
 //! tree nor one that somebody plants while we work can lead out of it, and `PATH_MAX` does not apply. Nothing here
 //! recurses: the depth of what lies on a volume is not ours to choose. It must not know of git.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -158,6 +159,66 @@ pub(super) fn names(folder: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
         }
     }
     Ok(names)
+}
+
+/// The names in folders that are walked through one after the other, kept without a piece of memory for each.
+#[derive(Default)]
+pub(super) struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    #[cfg(target_os = "linux")]
+    buffer: Vec<std::mem::MaybeUninit<u8>>,
+}
+
+impl Names {
+    /// Lists a folder that was just opened, instead of the one before.
+    #[cfg(target_os = "linux")]
+    pub(super) fn list(&mut self, folder: impl AsFd) -> Result<(), Errno> {
+        const AT_ONCE: usize = 32 * 1024;
+        self.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(AT_ONCE, std::mem::MaybeUninit::uninit());
+        let mut entries = rustix::fs::RawDir::new(folder.as_fd(), &mut buffer);
+        while let Some(entry) = entries.next() {
+            self.add(entry?.file_name());
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn list(&mut self, folder: impl AsFd) -> Result<(), Errno> {
+        self.clear();
+        for entry in Dir::read_from(folder)? {
+            self.add(entry?.file_name());
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn add(&mut self, name: &CStr) {
+        if name != c"." && name != c".." {
+            self.bytes.extend_from_slice(name.to_bytes());
+            self.ends.push(self.bytes.len());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(start..*end))
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<Vec<u8>> {
+        self.iter().map(<[u8]>::to_vec).collect()
+    }
 }
 
 /// Calls `each` for everything inside a folder, at any depth, with the folder it is in. What vanishes meanwhile is left out.

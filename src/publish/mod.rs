@@ -61,6 +61,8 @@ pub use path::tidy;
 pub use shape::Shape;
 pub use volume::{Volume, VolumeOptions};
 
+use std::time::Duration;
+
 use git2::Oid;
 
 /// What the link names.
@@ -109,6 +111,8 @@ pub enum Prepared {
     Ready(usize),
     /// The volume is too full for as many as there should be.
     NoRoom,
+    /// None is ready, but the grace of a replaced tree ends in so long: not worth a fresh one.
+    Soon(Duration),
 }
 
 /// How many files differ between two commits, and the first of them.

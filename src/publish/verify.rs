@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::accepted::{Accepted, Left};
+use super::folder::Stamp;
 use super::objects::{Entry, EntryKind, View, join};
 use super::path::printable;
 use super::standby::baseline::Baseline;
@@ -72,6 +73,8 @@ pub(super) struct Look<'a> {
     pub extras: bool,
     /// What hooks made of tracked files, which counts as published.
     pub accepted: Option<&'a Accepted>,
+    /// What was changed from then on is no difference: readers had the tree.
+    pub until: Option<Stamp>,
 }
 
 /// Compares an open folder with the tree object `root`.
@@ -90,7 +93,7 @@ pub(super) fn compare(
 }
 
 fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cancel) -> Result<(), Halt> {
-    let Look { git_file, baseline, extras, accepted } = look;
+    let Look { git_file, baseline, extras, accepted, until } = look;
     let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.shape()));
     if no_git_file {
         return Err(differs(git_file::NAME, "is missing or not ours"));
@@ -127,12 +130,20 @@ fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cance
             check_accepted(&frame.folder, &entry, left, &at)?;
             continue;
         }
-        if !is_there {
+        let is_later = |stat: &Stat| until.is_some_and(|until| Stamp::of(stat) >= until);
+        let stat = if is_there { folder::look(&frame.folder, &entry.name) } else { Ok(None) };
+        let Some(stat) = stat.map_err(|errno| unreadable(&at, errno))? else {
+            let folder = rustix::fs::fstat(&frame.folder).map_err(|errno| unreadable(&at, errno))?;
+            if is_later(&folder) {
+                continue;
+            }
             return Err(differs(&at, "is missing"));
+        };
+        match check_kind(view, &stat, entry.kind, &at) {
+            Ok(()) if is_later(&stat) && folder::kind(&stat) != FileType::Directory => continue,
+            Err(_) if is_later(&stat) => continue,
+            checked => checked?,
         }
-        let stat = folder::look(&frame.folder, &entry.name).map_err(|errno| unreadable(&at, errno))?;
-        let stat = stat.ok_or_else(|| differs(&at, "is missing"))?;
-        check_kind(view, &stat, entry.kind, &at)?;
         let held = || baseline.is_some_and(|baseline| baseline.holds(&path, &entry.name, &stat));
         match entry.kind {
             EntryKind::File | EntryKind::Executable | EntryKind::Link => {

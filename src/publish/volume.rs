@@ -247,7 +247,7 @@ impl Volume {
                 }
                 let git_file = shape.worktree_git.then_some(commit);
                 let accepted = self.accepted(commit).filter(|_| extras);
-                let look = Look { git_file, baseline: None, extras, accepted: accepted.as_deref() };
+                let look = Look { git_file, extras, accepted: accepted.as_deref(), ..Look::default() };
                 verify::compare(&objects.view()?, root, top, look, cancel)
             }
             Err(errno) => match errno {

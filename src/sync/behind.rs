@@ -162,6 +162,7 @@ impl Tools {
                     tracing::info!("the volume has no room for a standby tree: each push writes a whole one");
                 }
             }
+            Ok(Prepared::Soon(left)) => self.sweep_in(left),
             Ok(prepared) => {
                 self.said_no_room.store(false, Ordering::Relaxed);
                 tracing::debug!(?prepared, "standby trees");

@@ -6,16 +6,16 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use git2::Oid;
 
 use super::baseline::Baseline;
 use super::restore::is_exact;
-use super::{Job, Known, LOOK_COUNTS, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
-use crate::publish::bring::{Brought, Plan, Work, plan};
+use super::{HandedOver, Job, Known, LOOK_COUNTS, LOOK_LATER, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
+use crate::publish::bring::{Brought, Marking, Plan, Work, plan};
 use crate::publish::build::NewTree;
-use crate::publish::folder;
+use crate::publish::folder::{self, Stamp};
 use crate::publish::git_file::Depth;
 use crate::publish::objects::{MAX_ENTRIES, Objects};
 use crate::publish::shape::Shape;
@@ -88,12 +88,14 @@ impl Volume {
         if self.spares().look_before_use { u64::MAX } else { LOOKED_AT_FIRST }
     }
 
-    /// The commit of the standby tree that the next push would use, if that is too large to be looked at as a whole.
+    /// The commit of the standby tree that the next push would use, if that is too large to be looked at as a whole, and no
+    /// change was reported in it.
     fn large_spare(&self, shape: u64) -> Option<Oid> {
         let most = self.looked_at_first();
         let spares = self.spares();
         let next = &spares.trees[spares.next(shape)?];
-        (next.entries > most).then_some(next.commit)
+        let is_disturbed = next.ready().is_some_and(Ready::is_disturbed);
+        (next.entries > most && !is_disturbed).then_some(next.commit)
     }
 
     /// Answers what is known of a standby tree after a look at all of it; `None` if it differs.
@@ -112,7 +114,12 @@ impl Volume {
         let top = folder::open(trees, &standby.name).map_err(|errno| self.failed("open", &standby.name, errno))?;
         let whole = is_exact(&objects.view()?, root, &top, Some(&ready.baseline), cancel)?;
         self.warm.keep(store, shape, objects);
-        Ok(whole.then(|| Ready { baseline: Baseline::at(now), checked: at, looked_at: Some(at) }))
+        Ok(whole.then(|| Ready {
+            baseline: Baseline::at(now),
+            checked: at,
+            looked_at: Some(at),
+            watch: ready.watch.clone(),
+        }))
     }
 
     /// Brings a standby tree to the commit and gives it its place.
@@ -155,12 +162,15 @@ impl Volume {
             }
         };
         let entries = standby.entries + plan.more;
+        // The last moment before this program changes something itself.
+        let was_quiet = ready.is_quiet();
         let Some(mut tree) = NewTree::of_spare(self, trees, &standby.name) else {
             return Ok(Used::No(Some("it is gone".to_owned())));
         };
-        let how = Work { baseline: &ready.baseline, durability: self.durability(), model: None, settle: false };
-        let written = match plan.carry_out(view, &tree.folder, root, how, cancel) {
-            Ok(Brought::Done(written, _)) => written,
+        let how =
+            Work { baseline: &ready.baseline, durability: self.durability(), model: None, marks: Marking::Written };
+        let (written, marks) = match plan.carry_out(view, &tree.folder, root, how, cancel) {
+            Ok(Brought::Done(written, marks)) => (written, marks),
             Ok(Brought::Doubtful(path)) => {
                 self.put_back(tree.park(from, standby.entries, shape, Some(ready.baseline)));
                 return Ok(Used::No(Some(changed_by_others(&path))));
@@ -181,12 +191,17 @@ impl Volume {
         tree.take_the_place_of(commit, cancel)?;
         self.tree_grew(&tree.folder, written.size());
         self.live_tree_grew(written.size());
-        // What another process did to it since its check is found now, not before: to walk through a large tree takes longer
-        // than the rest of the push.
-        let look_due = Some(Instant::now());
-        // Readers with write access may change a new file in the same tick of the clock, so none of them is marked.
+        // What another process did to a tree that is not watched is found now, not before: to walk through a large one takes
+        // longer than the rest of the push.
+        let handed_over = marks.filter(|_| was_quiet).and_then(|marks| {
+            let at = Stamp::of(&rustix::fs::fstat(&tree.folder).ok()?);
+            Some(HandedOver { at, written: ready.baseline.with(marks) })
+        });
+        let look_due = Some(Instant::now() + if handed_over.is_some() { LOOK_LATER } else { Duration::ZERO });
+        // Readers with write access may change a new file in the same tick of the clock, so none of them counts as unchanged.
         let baseline = Some(ready.baseline);
-        self.spares().known.insert(commit, Known { baseline, entries, look_due, shape, accepted: None });
+        let known = Known { baseline, entries, look_due, handed_over, shape, accepted: None };
+        self.spares().known.insert(commit, known);
         let remarks = written.remarks.words(view.shape().lfs);
         let (files, bytes) = (written.files, written.bytes);
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
@@ -220,7 +235,7 @@ impl Volume {
         };
         let stat = rustix::fs::fstat(&top).map_err(|errno| self.failed("look at", &standby.name, errno))?;
         let looked = ready.looked_at.is_some_and(|at| at.elapsed() < LOOK_COUNTS);
-        let is_due = standby.entries <= self.looked_at_first() && !looked;
+        let is_due = (standby.entries <= self.looked_at_first() || ready.is_disturbed()) && !looked;
         if (is_due || !ready.baseline.holds(b"", b"", &stat))
             && !is_exact(job.view, old, &top, Some(&ready.baseline), job.cancel)?
         {

@@ -14,6 +14,7 @@ mod demand;
 mod incremental;
 mod prepare;
 mod restore;
+mod watch;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ use git2::Oid;
 use baseline::Baseline;
 use demand::Demand;
 pub(super) use incremental::Used;
+use watch::Watch;
 
 use super::accepted::Accepted;
 use super::folder::{self, Stamp};
@@ -48,6 +50,10 @@ const LOOKED_AT_FIRST: u64 = 1_000;
 
 /// For how long such a look counts. A push that takes longer to come is slow anyway.
 const LOOK_COUNTS: Duration = Duration::from_secs(1);
+
+/// A published tree that was watched as a standby tree is compared with its commit after so long without a push. The check
+/// before its next use comes first if pushes are closer together.
+const LOOK_LATER: Duration = Duration::from_secs(120);
 
 /// A plan of more steps takes too much memory.
 const MOST_STEPS: u64 = 150_000;
@@ -83,6 +89,20 @@ pub(super) struct Ready {
     pub checked: Instant,
     /// When it was last looked at as a whole for a push that was on its way.
     pub looked_at: Option<Instant>,
+    /// Since the check; `None`: it is not watched.
+    pub watch: Option<Arc<Watch>>,
+}
+
+impl Ready {
+    /// True if nothing was changed by others since the check, as far as the kernel reports it.
+    fn is_quiet(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.is_quiet())
+    }
+
+    /// True if others were seen to change something since the check.
+    fn is_disturbed(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.is_quiet())
+    }
 }
 
 impl Standby {
@@ -102,10 +122,22 @@ pub(super) struct Known {
     pub entries: u64,
     /// When it should be compared with its commit as a whole; `None`: it was.
     pub look_due: Option<Instant>,
+    /// If that comparison comes so late that apps may have changed something since.
+    pub handed_over: Option<HandedOver>,
     /// The shape that it was written with.
     pub shape: u64,
     /// What hooks made of tracked files in it. The baseline is of before that.
     pub accepted: Option<Arc<Accepted>>,
+}
+
+/// A tree in which nothing else was changed before readers got it, as far as the kernel reported it.
+#[derive(Clone, Debug)]
+pub(super) struct HandedOver {
+    /// Readers got it later.
+    pub at: Stamp,
+    /// Holds what the push wrote as well: not for sure, since an app may change it in the same tick of the clock, but well
+    /// enough to take its times over.
+    pub written: Baseline,
 }
 
 #[derive(Debug, Default)]
@@ -194,7 +226,8 @@ impl Volume {
     /// was written in that tick of the clock is compared when there is time for it.
     pub(super) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
         let (baseline, shape, look_due) = (Some(Baseline::at(since)), shape.fingerprint(), Some(Instant::now()));
-        self.spares().known.insert(commit, Known { baseline, entries, look_due, shape, accepted: None });
+        let known = Known { baseline, entries, look_due, handed_over: None, shape, accepted: None };
+        self.spares().known.insert(commit, known);
     }
 
     /// What is known to be unchanged in a published tree.

@@ -12,8 +12,9 @@ use git2::Oid;
 
 use super::baseline::Baseline;
 use super::restore::{differences, is_exact, restore};
+use super::watch::Watch;
 use super::{Job, Known, MOST_STEPS, Ready, Standby, State};
-use crate::publish::bring::{Brought, Plan, Work, plan};
+use crate::publish::bring::{Brought, Marking, Plan, Work, plan};
 use crate::publish::build::NewTree;
 use crate::publish::clone::Model;
 use crate::publish::objects::Objects;
@@ -26,6 +27,10 @@ use crate::worker::Cancel;
 
 /// Longer than a tick of the kernel's clock.
 const TICK: Duration = Duration::from_millis(10);
+
+/// A replaced tree whose grace ends within this is waited for, instead of writing a fresh one. Pushes at a steady pace end
+/// the grace of an earlier tree just after they have used the last standby tree, if the grace is a multiple of their pace.
+const SOON: Duration = Duration::from_millis(500);
 
 /// What may be done for standby trees.
 struct Effort {
@@ -43,6 +48,8 @@ struct Candidate {
     baseline: Option<Baseline>,
     /// When all of it was checked; `None`: it has to be now.
     checked: Option<Instant>,
+    /// Since then.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Volume {
@@ -71,7 +78,7 @@ impl Volume {
     /// Leaves the comparison of a tree that an earlier process published to [`Volume::look_again`].
     pub fn believe_for_now(&self, commit: Oid) {
         let (shape, look_due) = (self.shape().fingerprint(), Some(Instant::now()));
-        let known = Known { baseline: None, entries: 0, look_due, shape, accepted: None };
+        let known = Known { baseline: None, entries: 0, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 
@@ -131,6 +138,9 @@ impl Volume {
             }
         }
         if effort.fresh && self.spares().ready() == 0 {
+            if let Some(left) = self.next_replaced(trees, live, keep)?.filter(|left| *left <= SOON) {
+                return Ok(Prepared::Soon(left));
+            }
             if !self.room(&job, live)?.is_ample() {
                 self.spares().no_room = true;
                 return Ok(Prepared::NoRoom);
@@ -206,16 +216,18 @@ impl Volume {
         std::thread::sleep(TICK);
         let since = self.now(job.trees).inspect_err(|_| self.discard(job.trees, &name))?;
         let (baseline, checked) = (Baseline::at(since), Instant::now());
-        let state = State::Ready(Ready { baseline, checked, looked_at: None });
+        let state = State::Ready(Ready { baseline, checked, looked_at: None, watch: None });
         self.put_back(Standby { name, commit: live, entries, state, shape, equal: None });
         Ok(())
     }
 
     /// The live tree, as far as it is known to hold what its commit holds.
     fn model(&self, trees: &OwnedFd, live: Oid, shape: u64) -> Option<Model> {
-        let baseline = self.baseline(live, shape)?;
+        let known = self.spares().known.get(&live).filter(|known| known.shape == shape)?.clone();
+        let baseline = known.baseline?;
         let top = self.open_tree(trees, live).ok()?;
-        Some(Model::new(top, baseline))
+        let times = known.handed_over.map_or_else(|| baseline.clone(), |handed| handed.written);
+        Some(Model::new(top, baseline, times))
     }
 
     fn room(&self, job: &Job<'_>, live: Oid) -> Result<Room, Error> {
@@ -243,6 +255,8 @@ impl Volume {
         let Some(known) = known.filter(|known| known.look_due.is_some() && known.shape == shape.fingerprint()) else {
             return Ok(Verdict::Whole);
         };
+        // What was written in the tick of the clock that is noted counts as changed later.
+        std::thread::sleep(TICK);
         let since = self.now(job.trees)?;
         let top = self.open_tree(job.trees, live)?;
         if shape.worktree_git && !git_file::is_led_to(&self.store(), live) {
@@ -251,7 +265,8 @@ impl Volume {
         let git_file = shape.worktree_git.then_some(live);
         let root = job.objects.root(live)?;
         let accepted = self.accepted(live);
-        let look = Look { git_file, baseline: known.baseline.as_ref(), extras: true, accepted: accepted.as_deref() };
+        let (baseline, until) = (known.baseline.as_ref(), known.handed_over.as_ref().map(|handed| handed.at));
+        let look = Look { git_file, baseline, extras: true, accepted: accepted.as_deref(), until };
         let exact = accepted.is_none() && is_exact(job.view, root, &top, known.baseline.as_ref(), job.cancel)?;
         let verdict = if exact { Verdict::Whole } else { verify::compare(job.view, root, top, look, job.cancel)? };
         if verdict == Verdict::Whole {
@@ -261,7 +276,7 @@ impl Volume {
             };
             // What hooks and apps changed or added is not what the commit has: the next one to use the tree has to find it.
             let baseline = if exact { Some(Baseline::at(since)) } else { known.baseline };
-            let known = Known { baseline, entries, look_due: None, shape: known.shape, accepted };
+            let known = Known { baseline, look_due: None, handed_over: None, entries, accepted, ..known };
             self.spares().known.insert(live, known);
         }
         Ok(verdict)
@@ -290,9 +305,9 @@ impl Volume {
             State::Unverified(baseline) => baseline.clone(),
         };
         let baseline = baseline.filter(|_| standby.shape == shape);
-        let checked = ready.map(|ready| ready.checked);
+        let (checked, watch) = ready.map_or((None, None), |ready| (Some(ready.checked), ready.watch));
         let Standby { commit, entries, .. } = standby;
-        self.bring_up(job, tree, Candidate { commit, entries, shape, baseline, checked }, live).map(drop)
+        self.bring_up(job, tree, Candidate { commit, entries, shape, baseline, checked, watch }, live).map(drop)
     }
 
     fn is_equal(job: &Job<'_>, from: Oid, live: Oid) -> Result<bool, Error> {
@@ -317,7 +332,7 @@ impl Volume {
             let known = self.spares().known.remove(&commit);
             let known = known.filter(|known| known.shape == shape);
             let (entries, baseline) = known.map_or((0, None), |known| (known.entries, known.baseline));
-            let candidate = Candidate { commit, entries, shape, baseline, checked: None };
+            let candidate = Candidate { commit, entries, shape, baseline, checked: None, watch: None };
             match self.bring_up(job, tree, candidate, live) {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Ok(true) => return Ok(true),
@@ -327,6 +342,22 @@ impl Volume {
             }
         }
         Ok(false)
+    }
+
+    /// In how long the grace of the next replaced tree ends.
+    fn next_replaced(&self, trees: &OwnedFd, live: Oid, keep: &[Oid]) -> Result<Option<Duration>, Error> {
+        let mut next: Option<Duration> = None;
+        for commit in self.trees()? {
+            let text = commit.to_string();
+            let name = text.as_bytes();
+            let stat = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let Some(stat) = stat.filter(share::is_ours) else { continue };
+            if commit != live && !keep.contains(&commit) {
+                let left = self.ages().owed(name, &stat, self.grace());
+                next = next.into_iter().chain(left).min();
+            }
+        }
+        Ok(next)
     }
 
     /// Makes a standby tree of a tree that no reader knows. False if it cannot be done; the tree is removed then.
@@ -341,13 +372,17 @@ impl Volume {
             }
             Err(error) => return Err(error),
         }
-        let Candidate { commit, entries, shape, baseline: Some(baseline), checked: Some(checked) } = from else {
+        let Candidate { commit, entries, shape, baseline: Some(baseline), checked: Some(checked), watch } = from else {
             return Ok(false);
         };
         let equal = (commit != live).then_some(live);
-        let (name, top) = tree.become_spare(commit, job.cancel)?;
-        let baseline = baseline.with(vec![(Vec::new(), top)]);
-        let state = State::Ready(Ready { baseline, checked, looked_at: None });
+        let top = folder::open(&tree.folder, b".").map_err(|errno| self.failed("open", &tree.name, errno))?;
+        let (name, mark) = tree.become_spare(commit, job.cancel)?;
+        let baseline = baseline.with(vec![(Vec::new(), mark)]);
+        if let Some(watch) = &watch {
+            watch.settle(&baseline, &top);
+        }
+        let state = State::Ready(Ready { baseline, checked, looked_at: None, watch });
         self.put_back(Standby { name, commit, entries, state, shape, equal });
         Ok(true)
     }
@@ -377,7 +412,7 @@ impl Volume {
         let Some(baseline) = from.baseline.clone() else { return Ok(false) };
         let entries = from.entries + plan.more;
         let model = self.model(job.trees, live, from.shape);
-        let how = Work { baseline: &baseline, durability: self.durability(), model, settle: true };
+        let how = Work { baseline: &baseline, durability: self.durability(), model, marks: Marking::All };
         let root = job.objects.root(live)?;
         match plan.carry_out(job.view, &tree.folder, root, how, job.cancel)? {
             Brought::Done(written, marks) => {
@@ -397,7 +432,9 @@ impl Volume {
     fn check(&self, job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, root: Oid) -> Result<(), Error> {
         // Before the walk: what others change from now on is later.
         let since = self.now(job.trees)?;
-        let restored = restore(job.view, root, &tree.folder, from.baseline.as_ref(), job.cancel)?;
+        let mut watch = Watch::begin(&tree.folder);
+        let baseline = from.baseline.as_ref();
+        let restored = restore(job.view, root, &tree.folder, baseline, watch.as_mut(), job.cancel)?;
         let changed = restored.removed + restored.rewritten > 0;
         if changed {
             tracing::debug!(
@@ -411,6 +448,7 @@ impl Volume {
         }
         from.baseline = Some(Baseline::at(since).with(restored.marks));
         (from.entries, from.checked) = (restored.entries, Some(Instant::now()));
+        from.watch = watch.map(Arc::new);
         Ok(())
     }
 }

@@ -13,7 +13,9 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::baseline::{Baseline, Mark, Marks, inside, mark_folder};
+use super::watch::Watch;
 use crate::publish::accepted::{Accepted, Left};
+use crate::publish::folder::Names;
 use crate::publish::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile};
 use crate::publish::write::{make_folder, write_entry};
 use crate::publish::{Error, folder, verify};
@@ -53,8 +55,12 @@ struct Walk<'a> {
     device: u64,
     path: Vec<u8>,
     content: Vec<u8>,
+    /// Of the folder that was entered last.
+    names: Names,
     restored: Restored,
     mode: OnDifference,
+    /// Every folder is watched from before it is looked at.
+    watch: Option<&'a mut Watch>,
 }
 
 /// What is done about a difference.
@@ -77,9 +83,10 @@ pub(in crate::publish) fn restore(
     root: Oid,
     top: &OwnedFd,
     baseline: Option<&Baseline>,
+    watch: Option<&mut Watch>,
     cancel: &Cancel,
 ) -> Result<Restored, Error> {
-    walk(view, root, top, baseline, OnDifference::Restore, cancel).map(|(restored, _)| restored)
+    walk(view, root, top, baseline, (OnDifference::Restore, watch), cancel).map(|(restored, _)| restored)
 }
 
 /// True if an open folder holds exactly the tree object `root`. Nothing is changed. Cheaper than [`verify::compare`], since
@@ -95,7 +102,7 @@ pub(in crate::publish) fn is_exact(
     baseline: Option<&Baseline>,
     cancel: &Cancel,
 ) -> Result<bool, Error> {
-    match walk(view, root, top, baseline, OnDifference::Compare(false), cancel) {
+    match walk(view, root, top, baseline, (OnDifference::Compare(false), None), cancel) {
         Ok((_, mode)) => Ok(matches!(mode, OnDifference::Compare(false))),
         Err(Error::Cancelled) => Err(Error::Cancelled),
         Err(_) => Ok(false),
@@ -114,7 +121,7 @@ pub(in crate::publish) fn differences(
     baseline: Option<&Baseline>,
     cancel: &Cancel,
 ) -> Result<Accepted, Error> {
-    let (_, mode) = walk(view, root, top, baseline, OnDifference::List(Accepted::default()), cancel)?;
+    let (_, mode) = walk(view, root, top, baseline, (OnDifference::List(Accepted::default()), None), cancel)?;
     Ok(if let OnDifference::List(listed) = mode { listed } else { Accepted::default() })
 }
 
@@ -123,7 +130,7 @@ fn walk(
     root: Oid,
     top: &OwnedFd,
     baseline: Option<&Baseline>,
-    mode: OnDifference,
+    (mode, watch): (OnDifference, Option<&mut Watch>),
     cancel: &Cancel,
 ) -> Result<(Restored, OnDifference), Error> {
     let stat = rustix::fs::fstat(top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
@@ -135,8 +142,10 @@ fn walk(
         device: device(&stat),
         path: Vec::new(),
         content: Vec::new(),
+        names: Names::default(),
         restored: Restored::default(),
         mode,
+        watch,
     };
     let top = folder::open(top, b".").map_err(|errno| Error::io("open", b"the top folder", errno))?;
     let mut stack = Vec::new();
@@ -166,21 +175,25 @@ impl Walk<'_> {
         self.go_on()?;
         let above = self.path.len();
         self.path = inside(&self.path, &name);
+        if let Some(watch) = &mut self.watch {
+            watch.add(&folder, &self.path);
+        }
         let stat = rustix::fs::fstat(&folder).map_err(|errno| self.failed("look at", b"", errno))?;
         let mut is_whole = self.baseline.is_some_and(|baseline| baseline.holds(&self.path, b"", &stat));
         let mut folders = Vec::new();
-        let names = folder::names(&folder).map_err(|errno| self.failed("list", b"", errno))?;
+        let mut names = std::mem::take(&mut self.names);
+        names.list(&folder).map_err(|errno| self.failed("list", b"", errno))?;
         if is_whole {
-            for name in &names {
+            for name in names.iter() {
                 match folder::look(&folder, name).map_err(|errno| self.failed("look at", name, errno))? {
                     Some(stat) if self.is_held(name, &stat) => {
                         if folder::kind(&stat) == FileType::Directory {
-                            folders.push(name.clone());
+                            folders.push(name.to_vec());
                         }
                     }
                     // A folder in which a name was changed is compared when it is entered.
                     Some(stat) if folder::kind(&stat) == FileType::Directory && device(&stat) == self.device => {
-                        folders.push(name.clone());
+                        folders.push(name.to_vec());
                     }
                     _ => {
                         is_whole = false;
@@ -192,7 +205,10 @@ impl Walk<'_> {
         self.restored.entries += names.len() as u64;
         let above_top = !stack.is_empty();
         stack.push(Frame { folder, name, above, folders, entries: None });
+        let names_if_changed = if is_whole { Vec::new() } else { names.to_vec() };
+        self.names = names;
         if !is_whole {
+            let names = names_if_changed;
             self.resolve(stack)?;
             if let Some(frame) = stack.last_mut() {
                 let entries = frame.entries.as_deref().unwrap_or_default();

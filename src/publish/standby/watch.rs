@@ -1,0 +1,301 @@
+//! Notices what others change in a tree between its check and its use as a standby tree, without a second walk.
+//!
+//! The kernel reports it by inotify(7): a write through a descriptor that was open before, a name that is made by a process
+//! whose working directory is in the tree, and what root does. It does not report writes through memory maps and through
+//! second names, nor what other machines do on a network file system, where no tree is watched therefore. So a watched tree
+//! is compared with its commit later, and one that is not watched right after it was published. It must not know of commits.
+
+use std::os::fd::OwnedFd;
+
+use super::baseline::Baseline;
+
+#[cfg(target_os = "linux")]
+pub(in crate::publish) use linux::Watch;
+#[cfg(not(target_os = "linux"))]
+pub(in crate::publish) use other::Watch;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::HashMap;
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+    use rustix::fs::{FsWord, Stat};
+    use rustix::io::Errno;
+
+    use super::{Baseline, OwnedFd};
+    use crate::publish::folder;
+
+    /// A tree of more folders is not watched: each takes about a kilobyte of the kernel's memory, and the number of watches
+    /// is limited for all processes of a user (`fs.inotify.max_user_watches`).
+    const MOST_FOLDERS: usize = 4096;
+
+    /// File systems of one machine, all of whose changes the kernel sees: tmpfs, ext4, XFS, btrfs.
+    const LOCAL: [FsWord; 4] = [0x0102_1994, 0xef53, 0x5846_5342, 0x9123_683e];
+
+    /// What is reported of a folder and of the files in it. Reading is not, and the folder may be renamed by this program.
+    const CHANGES: WatchFlags = WatchFlags::MODIFY
+        .union(WatchFlags::ATTRIB)
+        .union(WatchFlags::CREATE)
+        .union(WatchFlags::DELETE)
+        .union(WatchFlags::MOVED_FROM)
+        .union(WatchFlags::MOVED_TO)
+        .union(WatchFlags::DELETE_SELF)
+        .union(WatchFlags::ONLYDIR)
+        .union(WatchFlags::EXCL_UNLINK);
+
+    /// The folders of a tree, watched.
+    #[derive(Debug)]
+    pub(in crate::publish) struct Watch {
+        reports: OwnedFd,
+        /// Paths inside the tree.
+        folders: HashMap<i32, Vec<u8>>,
+        /// Set once others changed something, or may have done so unseen.
+        disturbed: AtomicBool,
+    }
+
+    impl Watch {
+        /// Nothing is watched yet. `None` where changes are not reported reliably, or not at all.
+        pub(in crate::publish) fn begin(top: &OwnedFd) -> Option<Self> {
+            let is_local = rustix::fs::fstatfs(top).is_ok_and(|state| LOCAL.contains(&state.f_type));
+            let reports = is_local.then(|| init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK))?.ok()?;
+            Some(Self { reports, folders: HashMap::new(), disturbed: AtomicBool::new(false) })
+        }
+
+        /// Watches an open folder, which has that path inside the tree. To be called before anything in it is looked at.
+        pub(in crate::publish) fn add(&mut self, folder: &OwnedFd, path: &[u8]) {
+            if *self.disturbed.get_mut() {
+                return;
+            }
+            let at = format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd());
+            match add_watch(&self.reports, at, CHANGES) {
+                Ok(watched) if self.folders.len() < MOST_FOLDERS => {
+                    self.folders.insert(watched, path.to_vec());
+                }
+                _ => self.give_up(),
+            }
+        }
+
+        /// A tree that is not watched as a whole is not watched at all.
+        fn give_up(&mut self) {
+            *self.disturbed.get_mut() = true;
+            self.folders = HashMap::new();
+            // The last descriptor of it: its watches go with it, and no report is kept.
+            if let Ok(empty) = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+                self.reports = empty;
+            }
+        }
+
+        /// True if nothing was changed since the last call or [`Self::settle`].
+        pub(in crate::publish) fn is_quiet(&self) -> bool {
+            if !self.is_disturbed() {
+                self.read(|_, _, _| false);
+            }
+            !self.is_disturbed()
+        }
+
+        /// Passes over the reports of what this program itself changed, which the baseline knows.
+        pub(in crate::publish) fn settle(&self, baseline: &Baseline, top: &OwnedFd) {
+            if !self.is_disturbed() {
+                self.read(|kind, path, name| {
+                    // What is in a new folder is not watched.
+                    let is_new_folder = kind.contains(ReadFlags::ISDIR)
+                        && kind.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO));
+                    !is_new_folder && is_ours(baseline, top, path, name)
+                });
+            }
+        }
+
+        fn is_disturbed(&self) -> bool {
+            self.disturbed.load(Ordering::Relaxed)
+        }
+
+        /// Reads what was reported, until something is not passed over.
+        fn read(&self, pass_over: impl Fn(ReadFlags, &[u8], &[u8]) -> bool) {
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = Reader::new(&self.reports, &mut buffer);
+            let quiet = loop {
+                match reader.next() {
+                    Ok(report) => {
+                        let name = report.file_name().map_or(&b""[..], |name| name.to_bytes());
+                        // Of a folder that this program removed.
+                        let is_end = report.events().contains(ReadFlags::IGNORED);
+                        // Without a folder: more was reported than the kernel keeps.
+                        let path = self.folders.get(&report.wd());
+                        if !is_end && !path.is_some_and(|path| pass_over(report.events(), path, name)) {
+                            break false;
+                        }
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => break errno == Errno::AGAIN,
+                }
+            };
+            if !quiet {
+                self.disturbed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// True if what stands under a path now is what this program left there: the file, or no file in a folder that is as it
+    /// was left.
+    fn is_ours(baseline: &Baseline, top: &OwnedFd, path: &[u8], name: &[u8]) -> bool {
+        let (mut path, mut name) = (path.to_vec(), name.to_vec());
+        loop {
+            match look(top, &path, &name) {
+                Ok(Some(stat)) => return baseline.holds(&path, &name, &stat),
+                Err(_) => return false,
+                Ok(None) if path.is_empty() && name.is_empty() => return false,
+                Ok(None) if name.is_empty() => {
+                    // The folder is gone: so the one above it counts.
+                    path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                }
+                Ok(None) => name.clear(),
+            }
+        }
+    }
+
+    /// What stands under a name in a folder, or the folder itself if the name is empty. No link is followed.
+    fn look(top: &OwnedFd, path: &[u8], name: &[u8]) -> Result<Option<Stat>, Errno> {
+        let mut folder = folder::open(top, b".")?;
+        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            folder = match folder::open(&folder, part) {
+                Ok(inner) => inner,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                Err(errno) => return Err(errno),
+            };
+        }
+        if name.is_empty() { rustix::fs::fstat(&folder).map(Some) } else { folder::look(&folder, name) }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::fs;
+        use std::io::Write as _;
+        use std::thread;
+        use std::time::Duration;
+
+        use super::*;
+        use crate::publish::folder::Stamp;
+        use crate::publish::standby::baseline::{Mark, mark_folder};
+
+        struct Site {
+            folder: tempfile::TempDir,
+            top: OwnedFd,
+            watch: Watch,
+            baseline: Baseline,
+        }
+
+        /// A file and a folder with a file, watched; `None` where nothing can be watched.
+        fn site() -> Option<Site> {
+            let folder = tempfile::TempDir::new().unwrap();
+            fs::create_dir(folder.path().join("d")).unwrap();
+            fs::write(folder.path().join("d/inner"), "1").unwrap();
+            fs::write(folder.path().join("file"), "1").unwrap();
+            let top = folder::open_path(&folder.path().canonicalize().unwrap()).unwrap();
+            thread::sleep(Duration::from_millis(30));
+            let baseline = Baseline::at(Stamp::now(&top, b"moment").unwrap());
+            thread::sleep(Duration::from_millis(30));
+            let mut watch = Watch::begin(&top)?;
+            watch.add(&top, b"");
+            watch.add(&folder::open(&top, b"d").unwrap(), b"d");
+            Some(Site { folder, top, watch, baseline })
+        }
+
+        #[test]
+        fn every_change_of_others_is_noticed_and_reading_is_none() {
+            let acts: [(&str, fn(&std::path::Path)); 7] = [
+                ("edits a file", |top| fs::write(top.join("d/inner"), "2").unwrap()),
+                ("makes a file", |top| fs::write(top.join("d/new"), "2").unwrap()),
+                ("removes a file", |top| fs::remove_file(top.join("file")).unwrap()),
+                ("renames a file", |top| fs::rename(top.join("file"), top.join("d/file")).unwrap()),
+                ("makes a folder", |top| fs::create_dir(top.join("new")).unwrap()),
+                ("removes a folder", |top| fs::remove_dir_all(top.join("d")).unwrap()),
+                ("changes a time", |top| {
+                    let file = fs::File::options().write(true).open(top.join("file")).unwrap();
+                    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+                }),
+            ];
+            for (what, act) in acts {
+                let Some(site) = site() else { return };
+                let top = site.folder.path();
+                fs::read(top.join("d/inner")).unwrap();
+                fs::read_dir(top).unwrap().for_each(drop);
+                assert!(site.watch.is_quiet());
+                act(top);
+                assert!(!site.watch.is_quiet(), "{what}");
+                assert!(!site.watch.is_quiet(), "{what}: it is not forgotten");
+                let Some(site) = self::site() else { return };
+                act(site.folder.path());
+                site.watch.settle(&site.baseline, &site.top);
+                assert!(!site.watch.is_quiet(), "{what}: the baseline does not know of it");
+            }
+        }
+
+        #[test]
+        fn a_descriptor_that_was_open_before_is_noticed() {
+            let folder = tempfile::TempDir::new().unwrap();
+            let mut file = fs::File::create(folder.path().join("file")).unwrap();
+            let top = folder::open_path(&folder.path().canonicalize().unwrap()).unwrap();
+            let Some(mut watch) = Watch::begin(&top) else { return };
+            watch.add(&top, b"");
+            assert!(watch.is_quiet());
+            file.write_all(b"1").unwrap();
+            assert!(!watch.is_quiet());
+        }
+
+        #[test]
+        fn what_the_baseline_knows_is_passed_over() {
+            let Some(site) = site() else { return };
+            let Site { folder, top, watch, baseline } = &site;
+            let path = folder.path();
+            fs::remove_file(path.join("d/inner")).unwrap();
+            fs::remove_file(path.join("file")).unwrap();
+            fs::write(path.join("file"), "2").unwrap();
+            let d = folder::open(top, b"d").unwrap();
+            let marks = vec![
+                (b"file".to_vec(), Mark::of(&folder::look(top, b"file").unwrap().unwrap())),
+                (Vec::new(), mark_folder(top, [&b"file"[..], b"d"]).unwrap().unwrap()),
+                (b"d".to_vec(), mark_folder(&d, []).unwrap().unwrap()),
+            ];
+            let baseline = baseline.with(marks);
+            watch.settle(&baseline, top);
+            assert!(watch.is_quiet());
+            // A removed folder, whose own reports come after it is gone.
+            fs::remove_dir(path.join("d")).unwrap();
+            let above = mark_folder(top, [&b"file"[..]]).unwrap().unwrap();
+            watch.settle(&baseline.with(vec![(Vec::new(), above)]), top);
+            assert!(watch.is_quiet());
+            fs::write(path.join("file"), "3").unwrap();
+            assert!(!watch.is_quiet());
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use super::{Baseline, OwnedFd};
+
+    /// Nothing is watched.
+    #[derive(Debug)]
+    pub(in crate::publish) enum Watch {}
+
+    impl Watch {
+        pub(in crate::publish) fn begin(_top: &OwnedFd) -> Option<Self> {
+            None
+        }
+
+        pub(in crate::publish) fn add(&mut self, _folder: &OwnedFd, _path: &[u8]) {
+            match *self {}
+        }
+
+        pub(in crate::publish) fn is_quiet(&self) -> bool {
+            match *self {}
+        }
+
+        pub(in crate::publish) fn settle(&self, _baseline: &Baseline, _top: &OwnedFd) {
+            match *self {}
+        }
+    }
+}
