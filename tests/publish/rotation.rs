@@ -397,9 +397,11 @@ fn standby(site: &Site) -> PathBuf {
     site.root().join(".worktrees").join(name)
 }
 
+type ActWithFile = (&'static str, fn(&Path, &mut fs::File));
+
 #[test]
 fn what_others_change_in_a_standby_tree_is_found_before_a_push_publishes_it() {
-    let acts: [(&str, fn(&Path, &mut fs::File)); 5] = [
+    let acts: [ActWithFile; 5] = [
         ("writes through a descriptor that it had before", |_, file| file.write_all(b"X").unwrap()),
         ("adds a name", |tree, _| fs::write(tree.join("d5/e5/added"), "X").unwrap()),
         ("removes a file", |tree, _| fs::remove_file(tree.join("d1/e1/f1")).unwrap()),

@@ -180,6 +180,8 @@ mod linux {
         use crate::publish::folder::Stamp;
         use crate::publish::standby::baseline::{Mark, mark_folder};
 
+        type Act = (&'static str, fn(&std::path::Path));
+
         struct Site {
             folder: tempfile::TempDir,
             top: OwnedFd,
@@ -205,7 +207,7 @@ mod linux {
 
         #[test]
         fn every_change_of_others_is_noticed_and_reading_is_none() {
-            let acts: [(&str, fn(&std::path::Path)); 7] = [
+            let acts: [Act; 7] = [
                 ("edits a file", |top| fs::write(top.join("d/inner"), "2").unwrap()),
                 ("makes a file", |top| fs::write(top.join("d/new"), "2").unwrap()),
                 ("removes a file", |top| fs::remove_file(top.join("file")).unwrap()),
