@@ -1,6 +1,6 @@
 //! Names of replicas on screen: unique, and short where all begin or end alike.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::model::{Model, Pod};
 use super::text;
@@ -39,9 +39,12 @@ pub fn name_pods(model: &mut Model) {
     }
 }
 
-/// The part of the prefix that may be left out. A number alone, as the pods of a `StatefulSet` would have, is no name: they keep
+/// The part of the prefix that may be left out: nothing of addresses. A number alone, as the pods of a `StatefulSet` would have, is no name: they keep
 /// the word before it.
 fn naming(names: &[&str], prefix: String) -> String {
+    if names.iter().any(|name| name.parse::<SocketAddr>().is_ok()) {
+        return String::new();
+    }
     let is_number = |name: &&str| name[prefix.len()..].bytes().all(|byte| byte.is_ascii_digit());
     if names.len() < 2 || !names.iter().all(is_number) {
         return prefix;
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(short(&["web-0", "web-1"]), ["web-0", "web-1"]);
         assert_eq!(short(&["shop-web-0", "shop-web-10"]), ["web-0", "web-10"]);
         assert_eq!(short(&["web-7d4b9-00", "web-7d4b9-x1"]), ["00", "x1"]);
+        assert_eq!(short(&["127.0.77.1:35109", "127.0.77.2:41"]), ["127.0.77.1:35109", "127.0.77.2:41"]);
         for (name, last) in
             [("web-6f9c-4kq2x", "4kq2x"), ("web-0", "web-0"), ("shop-web-0", "web-0"), ("web", "web"), ("7", "7")]
         {

@@ -66,9 +66,12 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             // A pin is possible during a pause, because a bad commit is rolled back first and examined later. The pause
             // continues, and the pin outlasts it.
             let pinned = Some(resolve(tools, &commit).await?);
-            decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions }).await?;
+            decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions.clone() }).await?;
             tracing::info!(commit = %commit, by, "pinned by hand");
-            Ok(accepted(tools, Some(ring(tools, Action::Pin, by))))
+            let sync = ring(tools, Action::Pin, by);
+            // A paused replica that publishes the commit already runs no sync before the pause ends, so none is promised.
+            let waits = decisions.paused_until.is_some() && !tools.pin_is_due();
+            Ok(accepted(tools, Some(sync).filter(|_| !waits)))
         }
         Command::Unpin => {
             not_paused(&decisions)?;
