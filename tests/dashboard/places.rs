@@ -18,9 +18,7 @@ impl Place {
             Some(&"B") => &["Type the short sha"],
             Some(&":") => &["Enter carries it out"],
             Some(&"o") => &["At the forge"],
-            Some(_) if self.words.contains("Pause") || self.words.contains("Sync <") || self.words.contains("Look") => {
-                &["Cancel"]
-            }
+            Some(_) if ["Pause ", "Sync ALL", "> Sync <"].iter().any(|words| self.words.contains(words)) => &["Cancel"],
             _ => &[],
         };
         own.contains(&words)
