@@ -12,6 +12,11 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::replace::{self, Durability};
+
+/// The end of the name of an error file that is not complete yet: the folder is the user's.
+const UNFINISHED: &str = ".pushsync-new";
+
 /// The absolute paths of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -84,40 +89,21 @@ pub fn tell_plainly(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// If the file exists and cannot be removed.
 pub fn clear(path: &Path) -> io::Result<()> {
-    remove(path)?;
+    replace::remove(path)?;
     // Also remove the temporary file that a kill during `tell` may have left.
-    beside(path).map_or(Ok(()), |beside| remove(&beside))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the path of the temporary file that replaces the file.
-fn beside(path: &Path) -> Option<PathBuf> {
-    let mut name = path.file_name()?.to_owned();
-    name.push(".pushsync-new");
-    Some(path.with_file_name(name))
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(UNFINISHED);
+    replace::remove(Path::new(&beside))
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     make_folder(path)?;
-    let beside = beside(path).ok_or_else(|| io::Error::other("the path has no name"))?;
-    // Remove what a crash may have left.
-    remove(&beside)?;
-    let mut file = File::create_new(&beside)?;
-    let written = file
-        .write_all(content)
+    replace::file(path, UNFINISHED, Durability::None, |file| {
+        file.write_all(content)?;
         // The file must be readable regardless of the umask.
-        .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_bits_truncate(0o644))?))
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
+        Ok(rustix::fs::fchmod(&*file, Mode::from_bits_truncate(0o644))?)
+    })?;
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

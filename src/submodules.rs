@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use crate::hash::is_hash;
+
 /// Where all grafts are; each mode has its own, since their trees differ.
 pub const GRAFTS: &str = "refs/pushsync/modules/";
 
@@ -60,7 +62,6 @@ pub fn lines(message: &str) -> impl Iterator<Item = Line<'_>> + '_ {
     message.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (commit, address, path) = (words.next()?, words.next()?, words.next()?);
-        let is_hash = |word: &str| word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         (is_hash(commit) && is_hash(address) && words.next().is_none()).then_some(Line { commit, address, path })
     })
 }

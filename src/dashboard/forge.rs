@@ -15,7 +15,7 @@ pub fn commit_page(remote: &str, commit: &str) -> Option<String> {
     let path = path.strip_suffix(".git").unwrap_or(path);
     let plain = |text: &str| text.chars().all(|it| it.is_ascii_alphanumeric() || "-._~/:%+".contains(it));
     let named = path.split('/').filter(|part| !part.is_empty()).count() >= 2;
-    let hash = commit.len() >= 7 && commit.chars().all(|it| it.is_ascii_hexdigit());
+    let hash = commit.len() >= 7 && crate::hash::is_hex(commit);
     if !named || !hash || host.is_empty() || !plain(&host) || !plain(path) {
         return None;
     }

@@ -112,7 +112,7 @@ pub fn paste(model: &mut Model, pasted: &str) {
     if let Some(dialog) = model.dialog.as_mut() {
         if let Question::Pin { commit, typed, .. } = &mut dialog.question
             && !line.is_empty()
-            && line.chars().all(|character| character.is_ascii_hexdigit())
+            && crate::hash::is_hex(&line)
         {
             line.chars().for_each(|character| act::type_digit(commit, typed, character));
             return;

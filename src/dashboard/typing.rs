@@ -81,7 +81,7 @@ fn keep(model: &mut Model) {
         return;
     }
     let typed = model.filter_text.trim().to_ascii_lowercase();
-    let is_hash = HASH.contains(&typed.len()) && typed.chars().all(|character| character.is_ascii_hexdigit());
+    let is_hash = HASH.contains(&typed.len()) && crate::hash::is_hex(&typed);
     model.question = is_hash.then_some(typed);
     if is_hash {
         // The newest of what matches, whatever was selected before.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Detail, Record};
+use crate::replace::{self, Durability};
 
 /// Longer lines are invalid: the longest line that is written has 500 paths, 50 commits and 200 log lines.
 const LONGEST_LINE: u64 = 4 << 20;
@@ -80,7 +81,7 @@ struct LineIn {
 impl Journal {
     /// Opens or creates the file and reads its newest `limit` records.
     pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Found)> {
-        let mut file = open_file(path, false)?;
+        let mut file = open_file(path)?;
         let mut records = std::collections::VecDeque::<(Record, Place)>::new();
         let (mut end, mut lines, mut skipped) = (0, 0, 0);
         let mut reader = BufReader::new(&mut file);
@@ -152,33 +153,24 @@ impl Journal {
 
     /// Writes the given lines to a new file that replaces this one, and returns their new positions.
     pub fn compact(&mut self, places: &[Place]) -> io::Result<Vec<Line>> {
-        let beside = self.path.with_extension("jsonl.new");
-        // Remove what a crash may have left of an earlier attempt.
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = open_file(&beside, true)?;
         let (mut end, mut lines) = (0, 0);
         let mut moved = Vec::with_capacity(places.len());
         // Keep half of the length free for new records, so that one long record does not cause a rewrite each time.
         let total: u64 = places.iter().map(|place| place.length).sum();
         let mut excess = total.saturating_sub(LONGEST_FILE / 2);
-        for place in places {
-            let line = read(&self.file, *place)?;
-            let shortened = if excess > 0 { without_detail(&line) } else { None };
-            let line = shortened.unwrap_or(line);
-            excess = excess.saturating_sub(place.length - (line.len() as u64).min(place.length));
-            file.write_all(&line)?;
-            moved.push(Place { offset: end, length: line.len() as u64 });
-            end += line.len() as u64;
-            lines += 1;
-        }
-        crate::flush::file(&file)?;
-        std::fs::rename(&beside, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            crate::flush::folder(folder)?;
-        }
+        let (file, ()) = replace::file(&self.path, replace::UNFINISHED, Durability::Full, |file| {
+            for place in places {
+                let line = read(&self.file, *place)?;
+                let shortened = if excess > 0 { without_detail(&line) } else { None };
+                let line = shortened.unwrap_or(line);
+                excess = excess.saturating_sub(place.length - (line.len() as u64).min(place.length));
+                file.write_all(&line)?;
+                moved.push(Place { offset: end, length: line.len() as u64 });
+                end += line.len() as u64;
+                lines += 1;
+            }
+            Ok(())
+        })?;
         (self.file, self.end, self.lines, self.put_off) = (Arc::new(file), end, lines, (0, 0));
         Ok(moved.into_iter().map(|place| self.line(place)).collect())
     }
@@ -210,15 +202,10 @@ fn read(file: &File, place: Place) -> io::Result<Vec<u8>> {
 }
 
 /// Never follows a symlink, because other containers may write to the volume.
-fn open_file(path: &Path, new: bool) -> io::Result<File> {
+fn open_file(path: &Path) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o664).custom_flags(no_follow);
-    if new {
-        options.create_new(true)
-    } else {
-        options.create(true).truncate(false)
-    };
+    options.read(true).write(true).create(true).truncate(false).mode(0o664).custom_flags(no_follow);
     options.open(path)
 }
 

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::hash::is_hex;
 use crate::secret::Secret;
 
 use super::door::Refused;
@@ -212,9 +213,7 @@ fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Op
 /// Labels of a bearable length, and hashes that are some.
 fn sane(standing: Standing) -> Standing {
     let label = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_LABEL);
-    let hash = |text: Option<String>| {
-        text.filter(|text| text.len() <= LONGEST_HASH && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
+    let hash = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_HASH && is_hex(text));
     Standing {
         pinned: hash(standing.pinned),
         pinned_by: label(standing.pinned_by),

@@ -91,7 +91,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<PingCommand, Exit> {
             after: text("after").unwrap_or_else(made_up),
         };
         for (name, value) in [("--before", &push.before), ("--after", &push.after)] {
-            if !matches!(value.len(), 40 | 64) || !value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            if !crate::hash::is_hash(value) {
                 return Err(refusal(&format!("{name} `{value}` is not a full commit hash")));
             }
         }

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::folder;
 use super::link::commit_named;
+use crate::replace::{self, Durability};
 
 const NAME: &str = "hook-changes";
 /// More paths than this are not kept for the next process: it rebuilds the tree and runs the hooks again.
@@ -129,10 +130,7 @@ impl Accepted {
     pub(super) fn store(&self, state: &Path, commit: Oid) -> std::io::Result<()> {
         let there = state.join(NAME);
         if self.is_empty() || self.len() > MOST_PATHS {
-            return match std::fs::remove_file(there) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return replace::remove(&there);
         }
         let mut text = format!("{commit}\n");
         for (path, left) in &self.0 {
@@ -143,15 +141,9 @@ impl Accepted {
             }
             text.push('\n');
         }
-        let beside = state.join("hook-changes.new");
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::create_new(&beside)?;
-        file.write_all(text.as_bytes())?;
-        // Not written through: after a loss of power the tree is rebuilt, and the hooks run again.
-        std::fs::rename(beside, there)
+        // Not flushed: after a loss of power the tree is rebuilt, and the hooks run again.
+        replace::file(&there, replace::UNFINISHED, Durability::None, |file| file.write_all(text.as_bytes()))?;
+        Ok(())
     }
 }
 

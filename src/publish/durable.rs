@@ -5,7 +5,7 @@
 //! before readers see it (`full`), or see to it right afterwards and compare the tree with its commit at the next start if
 //! that may not have come to its end (`normal`). It must not know of links, nor of what a tree holds.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::link::commit_named;
 use super::volume::Volume;
 use super::{Error, Live};
-use crate::flush;
+use crate::{flush, replace};
 
 /// When what was written has to be on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,15 +63,11 @@ impl Flushed {
 
     fn store(&self, state: &Path) -> std::io::Result<()> {
         let (Some(boot), Some(commit)) = (&self.boot, self.commit) else { return Ok(()) };
-        let beside = state.join("flushed.new");
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::create_new(&beside)?;
-        file.write_all(format!("{boot} {commit}\n").as_bytes())?;
-        // Not written through: should a loss of power bring the old mark back, it only makes the next start look twice.
-        std::fs::rename(&beside, state.join(MARK))
+        let mark = format!("{boot} {commit}\n");
+        // Not flushed: should a loss of power bring the old mark back, the next start only compares the tree once more.
+        let durability = replace::Durability::None;
+        replace::file(&state.join(MARK), replace::UNFINISHED, durability, |file| file.write_all(mark.as_bytes()))?;
+        Ok(())
     }
 }
 

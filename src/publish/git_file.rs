@@ -5,7 +5,7 @@
 //! is built, nor when it goes.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,6 +19,7 @@ use super::path::printable;
 use super::shape::Shape;
 use super::{Error, folder};
 use crate::flush;
+use crate::replace::{self, Durability};
 
 pub(super) const NAME: &[u8] = b".git";
 
@@ -123,18 +124,12 @@ pub(super) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> 
         // `git gc` and `git worktree prune` leave it alone, wherever the volume is mounted.
         ("locked", "pushsync removes this with the tree\n".to_owned()),
     ] {
-        replace(&inside, name, content.as_bytes()).map_err(failed(&inside.join(name)))?;
+        let path = inside.join(name);
+        replace::file(&path, replace::UNFINISHED, Durability::Content, |file| file.write_all(content.as_bytes()))
+            .map_err(failed(&path))?;
     }
     write_index(store, &inside.join("index"), commit, shape)
         .map_err(|source| Error::Inside { doing: "write the index", source })
-}
-
-fn replace(inside: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let temporary = inside.join(format!("{name}.new"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    flush::file(&file)?;
-    fs::rename(temporary, inside.join(name))
 }
 
 /// The times and sizes in it are unknown (0), so git compares contents where it wants to be sure.

@@ -154,7 +154,7 @@ async fn pin(State(api): State<Api>, request: Request) -> Response<Body> {
         Ok(pin) => pin,
         Err(refused) => return refused,
     };
-    if !(4..=40).contains(&commit.len()) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !crate::hash::is_prefix(&commit, 4) {
         return bad_request("commit", "`commit` must be 4 to 40 hexadecimal digits");
     }
     api.command(Command::Pin { commit: commit.to_ascii_lowercase() }, by).await

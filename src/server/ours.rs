@@ -6,6 +6,7 @@
 use git2::Oid;
 use url::Url;
 
+use crate::hash::is_hash;
 use crate::remote_url::forge;
 use crate::sync::{Announced, Followed};
 
@@ -220,11 +221,6 @@ fn has_moved(followed: &str, default_branch: Option<&str>) -> bool {
 /// Returns true if a relevant push is to another branch than the followed one; its commit says nothing about ours.
 fn is_of_another_branch(push: &Push, followed: &Followed) -> bool {
     followed.full_ref.as_deref().zip(push.reference.as_deref()).is_some_and(|(followed, pushed)| followed != pushed)
-}
-
-/// Returns true for a complete SHA-1 or SHA-256 hash.
-fn is_hash(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn not_paused(decisions: &Decisions) -> Result<(), Refusal> {
 /// Resolves a full hash, or a prefix that is unique in the history and the store, to a commit.
 async fn resolve(tools: &Tools, text: &str) -> Result<Oid, Refusal> {
     let text = text.to_ascii_lowercase();
-    if !(4..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !crate::hash::is_prefix(&text, 4) {
         return Err(refusal("bad_commit", "a commit is named by 4 to 40 hex digits".into(), None));
     }
     if text.len() == 40 {

@@ -30,7 +30,7 @@ impl Handle {
     /// If the text is no hash (`bad_commit`), or several commits that are known here begin with it (`ambiguous`).
     pub async fn commit(&self, text: &str) -> Result<CommitStatus, Refusal> {
         let text = text.to_ascii_lowercase();
-        if !(SHORTEST_PREFIX..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !crate::hash::is_prefix(&text, SHORTEST_PREFIX) {
             return Err(refusal("bad_commit", "a commit is named by 7 to 40 hexadecimal digits".to_owned(), None));
         }
         let deadline = Instant::now() + LONGEST_LOOKUP;

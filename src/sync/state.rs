@@ -3,7 +3,7 @@
 //! Written by rename, so it is either the old or the new decision. A file that cannot be read is reported and treated
 //! as no decision: following the ref is what the sidecar is there for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::replace::{self, Durability};
 use crate::text::one_line;
 
 /// A longer label is cut.
@@ -93,19 +94,9 @@ impl Decisions {
             pinned_by: self.pinned_by,
             pinned: self.pinned.map(|commit| commit.to_string()),
         };
-        let beside = path.with_extension("json.new");
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::create_new(&beside)?;
-        file.write_all(&serde_json::to_vec(&document)?)?;
-        crate::flush::file(&file)?;
-        std::fs::rename(&beside, path)?;
-        match path.parent() {
-            Some(folder) => crate::flush::folder(folder),
-            None => Ok(()),
-        }
+        let document = serde_json::to_vec(&document)?;
+        replace::file(path, replace::UNFINISHED, Durability::Full, |file| file.write_all(&document))?;
+        Ok(())
     }
 }
 

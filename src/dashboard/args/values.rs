@@ -112,7 +112,7 @@ pub fn minutes(text: &str) -> Result<u32, String> {
 /// # Errors
 /// Says what a commit is named by.
 pub fn commit(text: &str) -> Result<String, String> {
-    if (7..=64).contains(&text.len()) && text.chars().all(|character| character.is_ascii_hexdigit()) {
+    if (7..=64).contains(&text.len()) && crate::hash::is_hex(text) {
         Ok(text.to_ascii_lowercase())
     } else {
         Err("at least seven hexadecimal digits of a commit".to_owned())

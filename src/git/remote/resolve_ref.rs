@@ -95,13 +95,15 @@ fn warn_of_ambiguous_name(branch: &str, tag: &str) {
 
 /// Returns the branches and tags with the most similar names.
 fn nearest(asked: &str, refs: &[AdvertisedRef]) -> Vec<String> {
-    let asked = short(asked).to_lowercase();
+    // The names come from the remote, so only their beginning is compared.
+    let start = |name: &str| short(name).chars().take(LONGEST_NAME).collect::<String>().to_lowercase();
+    let asked = start(asked);
     let mut names: Vec<(usize, &str)> = refs
         .iter()
         .map(|one| one.name.as_str())
         .filter(|name| name.starts_with("refs/heads/") || name.starts_with("refs/tags/"))
         .filter(|name| !name.ends_with("^{}"))
-        .map(|name| (distance(&asked, &short(name).to_lowercase()), name))
+        .map(|name| (strsim::levenshtein(&asked, &start(name)), name))
         .collect();
     names.sort_unstable();
     names.iter().take(MOST_NAMES).map(|(_, name)| format!("`{}`", one_line(short(name), LONGEST_NAME))).collect()
@@ -109,23 +111,6 @@ fn nearest(asked: &str, refs: &[AdvertisedRef]) -> Vec<String> {
 
 fn short(name: &str) -> &str {
     name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name)
-}
-
-/// Returns the Levenshtein distance of the first hundred bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let a = &a.as_bytes()[..a.len().min(LONGEST_NAME)];
-    let b = &b.as_bytes()[..b.len().min(LONGEST_NAME)];
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -188,13 +173,5 @@ mod tests {
         let all = ["HEAD", "refs/heads/tags/v1", "refs/tags/tags/v1", "refs/tags/v1"];
         assert_eq!(prefixes(&Reference::Name("tags/v1".into())), all);
         assert_eq!(prefixes(&Reference::Head), ["HEAD"]);
-    }
-
-    #[test]
-    fn distances_count_changes() {
-        assert_eq!(distance("main", "main"), 0);
-        assert_eq!(distance("main", "mian"), 2);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("release", "releases"), 1);
     }
 }

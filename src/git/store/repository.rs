@@ -120,7 +120,7 @@ fn remove(path: &Path) -> std::io::Result<()> {
 /// Finds the one commit whose hash begins with `prefix` and that is not foreign. `None` if there is none, or more than
 /// one.
 pub(crate) fn resolve_prefix(store: &Repository, prefix: &str, foreign: &HashSet<Oid>) -> Result<Option<Oid>, Error> {
-    if !(4..=40).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !crate::hash::is_prefix(prefix, 4) {
         return Ok(None);
     }
     let damaged = |error: git2::Error| Error::from_store(store.path(), &error);
