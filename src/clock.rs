@@ -3,9 +3,10 @@
 //! Delays use `tokio::time`, which tests can pause. This module only returns the current time, for records and ages.
 //! It knows nothing of the rest of the crate.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 /// A source of the current time that can be shared, and in tests set manually.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +38,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Real => Timestamp::now(),
-            Source::Manual(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
+            Source::Manual(time) => *time.lock(),
         }
     }
 
@@ -51,7 +52,7 @@ impl Clock {
     /// Moves a manual clock forwards or backwards. Has no effect on the real one.
     pub fn advance(&self, by: SignedDuration) {
         if let Source::Manual(time) = &self.0 {
-            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut time = time.lock();
             *time = time.saturating_add(by).unwrap_or(*time);
         }
     }

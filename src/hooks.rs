@@ -13,9 +13,10 @@ mod processes;
 mod run;
 mod teller;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +95,7 @@ impl Hooks {
 
     /// The trees in which a program has run after their publish, as these runs end. To be asked for once.
     pub fn take_runs(&self) -> Option<mpsc::UnboundedReceiver<Publication>> {
-        self.ran.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.ran.lock().take()
     }
 
     /// True if a program runs in published trees, or in those that are to be published.
@@ -128,7 +129,7 @@ impl Hooks {
         if self.after.is_empty() || self.runs.stop.is_cancelled() {
             return;
         }
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         if newest.is_empty() {
             for hook in &self.after {
                 let (sender, receiver) = watch::channel(published.clone());

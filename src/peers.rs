@@ -20,10 +20,11 @@ mod standing;
 mod tally;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -92,7 +93,7 @@ impl Peers {
         if self.fleet.names.is_empty() {
             return None;
         }
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         if let Some((pending, results)) = &mut slots.pending {
             // The newest push replaces the waiting one, because replicas fetch the current state of the ref.
             *pending = news;
@@ -123,7 +124,7 @@ impl Peers {
             // If this one panicked, the next one may still succeed.
             let _ = fan_out.await;
             sleep_until(end).await;
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = self.slots.lock();
             let Some((news, results)) = slots.pending.take() else {
                 slots.running -= 1;
                 return;

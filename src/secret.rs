@@ -5,7 +5,8 @@
 //! history.
 
 use std::borrow::Cow;
-use std::sync::{PoisonError, RwLock};
+
+use parking_lot::RwLock;
 
 /// Shorter values are not scrubbed, because they also occur in harmless text.
 const SHORTEST_SCRUBBED: usize = 4;
@@ -96,7 +97,7 @@ fn learn(text: &str) {
     if text.len() < SHORTEST_SCRUBBED {
         return;
     }
-    let mut learned = LEARNED.write().unwrap_or_else(PoisonError::into_inner);
+    let mut learned = LEARNED.write();
     if learned.texts.iter().any(|(_, known)| known == text) {
         return;
     }
@@ -116,7 +117,7 @@ fn learn(text: &str) {
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut clean = scrub_urls(text);
-    let learned = LEARNED.read().unwrap_or_else(PoisonError::into_inner);
+    let learned = LEARNED.read();
     for (_, secret) in &learned.texts {
         if clean.contains(secret.as_str()) {
             // A secret with a space in it may have hidden the end of a URL's credentials.

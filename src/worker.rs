@@ -9,9 +9,10 @@ mod newest;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -175,13 +176,13 @@ impl Worker {
     /// Ends the thread unless a caller waits for one of its jobs, which also frees the memory that malloc caches for
     /// that thread. The next job gets a new thread.
     pub fn rest(&self) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         // Every waiting caller holds a clone of the mark.
         current.take_if(|thread| Arc::strong_count(&thread.mark) == 1);
     }
 
     fn send(&self, job: Job) -> Result<Arc<()>, Lost> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         let job = match current.as_ref() {
             None => job,
             Some(thread) => match thread.jobs.send(job) {
@@ -240,7 +241,7 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         if let Some(cancel) = self.cancel.take() {
             cancel.cancel();
-            let mut current = self.worker.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.worker.current.lock();
             if current.as_ref().is_some_and(|thread| Arc::ptr_eq(&thread.mark, &self.mark)) {
                 *current = None;
             }
@@ -326,7 +327,7 @@ mod tests {
         let (start, started) = oneshot::channel();
         let stuck = worker.run(later(), move |_| {
             start.send(()).expect("the test waits");
-            drop(gate.lock().map(|gate| gate.recv()));
+            let _ = gate.lock().recv();
         });
         tokio::select! {
             _ = stuck => panic!("the gate is closed"),

@@ -4,8 +4,9 @@
 //! it started goes with it. It knows process ids, not what runs in them.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The running children.
@@ -48,7 +49,7 @@ impl Children {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             // The panicking thread may hold the lock itself; then the unwinding has to do.
-            if let Ok(mut left) = children.0.try_lock() {
+            if let Some(mut left) = children.0.try_lock() {
                 kill(&mut left);
             }
             previous(info);
@@ -69,8 +70,8 @@ impl Children {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<i32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashSet<i32>> {
+        self.0.lock()
     }
 }
 

@@ -3,11 +3,12 @@
 //! It decides which thread does what, and when an attempt is skipped. It must not know when a push was published: the caller
 //! decides when maintenance is due.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use git2::Oid;
+use parking_lot::Mutex;
 
 use crate::git::deadline::Deadline;
 use crate::git::error::Error;
@@ -168,11 +169,11 @@ impl Maintenance {
     }
 
     fn times(&self) -> Times {
-        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.times.lock()
     }
 
     fn set_times(&self, change: impl FnOnce(&mut Times)) {
-        change(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.times.lock());
     }
 
     /// Adjusts the history of a published commit to the configured depth when there is nothing else to fetch. A request is

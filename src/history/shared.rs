@@ -3,8 +3,8 @@
 //! It must not know files.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::records::{Inner, Waiting};
@@ -24,7 +24,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Must not be held during a call to the disk.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Changes the records and publishes what is waiting afterwards.

@@ -178,6 +178,6 @@ impl Writer {
             tracing::warn!("the history file {failure}; records wait in memory");
         }
         let waits = |inner: &mut Inner| inner.generation == self.generation && !inner.has_news;
-        drop(self.shared.more.wait_timeout_while(self.shared.lock(), TRY_AGAIN, waits));
+        self.shared.more.wait_while_for(&mut self.shared.lock(), waits, TRY_AGAIN);
     }
 }

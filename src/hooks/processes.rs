@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -91,11 +92,11 @@ impl Processes {
     }
 
     fn starting(&self) -> MutexGuard<'_, usize> {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.starting.lock()
     }
 
     fn running(&self) -> MutexGuard<'_, HashSet<i32>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }
 

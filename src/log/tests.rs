@@ -1,8 +1,9 @@
 //! Lines as they reach stderr.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tracing::subscriber::with_default;
 
@@ -17,9 +18,9 @@ fn written_at(format: Format, colour: bool, verbosity: u8, work: impl FnOnce()) 
     let output = Arc::new(Mutex::new(String::new()));
     let sink = Arc::clone(&output);
     let clock = Clock::manual("2026-11-22T17:03:26.0426Z".parse::<Timestamp>().unwrap());
-    let layer = Lines::new(format, colour, verbosity, clock, move |line| sink.lock().unwrap().push_str(line));
+    let layer = Lines::new(format, colour, verbosity, clock, move |line| sink.lock().push_str(line));
     with_default(subscriber(layer), work);
-    output.lock().unwrap().clone()
+    output.lock().clone()
 }
 
 #[test]

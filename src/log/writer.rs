@@ -5,9 +5,11 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// The limit for waiting lines, in bytes.
 const MOST_WAITING: usize = 256 << 10;
@@ -69,7 +71,7 @@ impl Writer {
             if left.is_zero() {
                 return;
             }
-            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.0.changed.wait_for(&mut state, left);
         }
     }
 }
@@ -77,7 +79,7 @@ impl Writer {
 impl Shared {
     /// Must not be held during a write.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn write_all(&self) {
@@ -104,7 +106,7 @@ impl Shared {
                 state.is_writing = true;
                 return (self.gap)(dropped);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 }

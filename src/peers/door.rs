@@ -3,10 +3,10 @@
 //! It knows nothing of how messages arrive, nor of what a sync is.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::secret::Secret;
 
@@ -102,7 +102,7 @@ impl Door {
 
     fn is_first(&self, message: &Message) -> bool {
         let id: String = message.id.chars().take(LONGEST_ID).collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if seen.fan_outs.contains(&id) {
             return false;
         }
@@ -114,7 +114,7 @@ impl Door {
     }
 
     fn is_new(&self, seal: Seal, now: i64) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         // Older signatures are rejected because of their age, so they need not be remembered. The queue is only
         // roughly ordered by age, but every entry gets removed eventually.
         while seen.order.front().is_some_and(|oldest| now - oldest.time > SKEW) {
@@ -222,7 +222,7 @@ mod tests {
             let _ = door.admit(sealed.as_bytes(), body.as_bytes(), &secrets(), now());
         }
         let lengths = || {
-            let seen = door.seen.lock().unwrap();
+            let seen = door.seen.lock();
             (seen.order.len(), seen.all.len())
         };
         assert_eq!(lengths(), (REMEMBERED, REMEMBERED));

@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -133,7 +133,7 @@ impl Answered {
     }
 
     fn is_new_question(&self, seal: Seal, now: i64) -> bool {
-        let mut answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answered = self.0.lock();
         if answered.len() >= REMEMBERED {
             answered.retain(|_, time| (now - *time).abs() <= SKEW);
         }
@@ -160,18 +160,18 @@ pub(super) async fn ask(fleet: &Fleet) -> Option<Agreed> {
         let mut addresses = fleet.known.find(&fleet.around.network, name, end).await.unwrap_or_default();
         fastrand::shuffle(&mut addresses);
         addresses.retain(|address| {
-            let mut asked = asked_here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = asked_here.lock();
             asked.len() < ASKED && !fleet.is_own(*address) && asked.insert(*address)
         });
         let questions = addresses.into_iter().map(|address| async move {
             let answer = ask_one(fleet, address, name.to_string(), secrets).await;
-            known_here.lock().unwrap_or_else(PoisonError::into_inner).extend(answer);
+            known_here.lock().extend(answer);
         });
         join_all(questions).await;
     });
     // The answers that are there by then count.
     let _ = timeout_at(end, join_all(legs)).await;
-    let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let known = known.into_inner();
     (!known.is_empty()).then(|| agree(&known, fleet.around.clock.now()))
 }
 

@@ -61,18 +61,18 @@ fn answer(status: u16, body: &str) -> Answer {
 
 impl Fake {
     fn tries(&self, of: SocketAddr) -> usize {
-        self.posts.lock().unwrap().iter().filter(|(to, _)| *to == of).count()
+        self.posts.lock().iter().filter(|(to, _)| *to == of).count()
     }
 }
 
 impl Network for Fake {
     fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
-            *self.questions.lock().unwrap() += 1;
+            *self.questions.lock() += 1;
             if host == "stuck" {
                 std::future::pending::<()>().await;
             }
-            let planned = self.dns.lock().unwrap().pop_front();
+            let planned = self.dns.lock().pop_front();
             match planned {
                 Some(Dns::Lost) => std::future::pending().await,
                 Some(Dns::Failed) => Err(io::Error::other("the server failed")),
@@ -93,15 +93,15 @@ impl Network for Fake {
         Box::pin(async move {
             let seal = message::Seal::read(post.seal.as_bytes()).unwrap();
             let body = post.body.clone();
-            self.posts.lock().unwrap().push((to, post));
+            self.posts.lock().push((to, post));
             let tries = self.tries(to);
             {
-                let mut open = self.open.lock().unwrap();
+                let mut open = self.open.lock();
                 open.0 += 1;
                 open.1 = open.1.max(open.0);
             }
             sleep(Duration::from_millis(2)).await;
-            self.open.lock().unwrap().0 -= 1;
+            self.open.lock().0 -= 1;
             let closed = || Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             let heard = Ok(answer(202, "{\"result\":\"queued\"}"));
             match self.behaviours.get(&to).copied().unwrap_or(Behaviour::Hears) {
@@ -158,7 +158,7 @@ async fn finished(mut telling: Telling) -> HashMap<String, String> {
 async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
     let (asker, network) = peers(fleet(&[Behaviour::Silent]), &["fleet"], None);
     assert_eq!(asker.standing().await, None);
-    let (_, question) = network.posts.lock().unwrap()[0].clone();
+    let (_, question) = network.posts.lock()[0].clone();
     let (other, _) = peers(Fake::default(), &[], None);
     let standing = Standing { pinned: Some("a".repeat(40)), ..Standing::default() };
     let now = other.fleet.around.clock.now();
@@ -177,7 +177,7 @@ async fn a_question_is_no_doorbell_and_a_doorbell_is_no_question() {
     assert_eq!(asker.admit(question.seal.as_bytes(), &question.body, &secrets(), now), Err(Refused::Unauthentic));
     let (teller, network) = peers(fleet(&[Behaviour::Hears]), &["fleet"], None);
     finished(teller.tell(News::default()).unwrap()).await;
-    let (_, message) = network.posts.lock().unwrap()[0].clone();
+    let (_, message) = network.posts.lock()[0].clone();
     let answer = teller.answer_standing(message.seal.as_bytes(), &message.body, &secrets(), now, None);
     assert_eq!(answer, Err(Refused::Unauthentic));
     // A reply is neither of the two.
@@ -224,7 +224,7 @@ async fn silent_peers_and_names_without_an_answer_end_with_the_limit() {
         let started = Instant::now();
         assert_eq!(asker.standing().await, None);
         assert!(started.elapsed() <= standing::LIMIT + Duration::from_millis(10), "{:?}", started.elapsed());
-        assert!(network.posts.lock().unwrap().len() <= 8, "a large fleet is not asked in full");
+        assert!(network.posts.lock().len() <= 8, "a large fleet is not asked in full");
     }
     let (alone, _) = peers(Fake::default(), &[], None);
     let started = Instant::now();
@@ -277,11 +277,11 @@ async fn a_lost_question_is_asked_again_and_a_silent_name_delays_no_other() {
         (vec![Dns::Late(5000, Vec::new())], 2, 600),
     ] {
         let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Hears]), &["fleet"], None);
-        network.dns.lock().unwrap().extend(lost.clone());
+        network.dns.lock().extend(lost.clone());
         let started = Instant::now();
         let results = finished(peers.tell(News::default()).unwrap()).await;
         assert!(started.elapsed() < Duration::from_millis(within), "{lost:?}: {:?}", started.elapsed());
-        assert_eq!((results.len(), *network.questions.lock().unwrap()), (2, question), "{lost:?}");
+        assert_eq!((results.len(), *network.questions.lock()), (2, question), "{lost:?}");
         assert!(results.values().all(|result| result == "told"), "{lost:?}: {results:?}");
     }
     let (peers, _) = peers(fleet(&[Behaviour::Hears, Behaviour::ClosedAtFirst(2)]), &["stuck", "fleet"], None);
@@ -296,7 +296,7 @@ async fn a_lost_question_is_asked_again_and_a_silent_name_delays_no_other() {
 async fn the_addresses_of_the_last_delivery_serve_while_the_name_is_silent() {
     let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
     finished(peers.tell(News::default()).unwrap()).await;
-    network.dns.lock().unwrap().extend(std::iter::repeat_n(Dns::Lost, 10));
+    network.dns.lock().extend(std::iter::repeat_n(Dns::Lost, 10));
     let telling = peers.tell(News::default()).unwrap();
     sleep(Duration::from_millis(260)).await;
     assert_eq!(telling.borrow().iter().filter(|peer| peer.result == "told").count(), 2, "told without an answer");
@@ -308,9 +308,9 @@ async fn the_addresses_of_the_last_delivery_serve_while_the_name_is_silent() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_adds_new_replicas_and_forgets_those_that_are_gone() {
     let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
-    network.dns.lock().unwrap().push_back(Dns::Late(0, vec![address(1), address(2)]));
+    network.dns.lock().push_back(Dns::Late(0, vec![address(1), address(2)]));
     finished(peers.tell(News::default()).unwrap()).await;
-    network.dns.lock().unwrap().push_back(Dns::Late(400, vec![address(1), address(3)]));
+    network.dns.lock().push_back(Dns::Late(400, vec![address(1), address(3)]));
     let started = Instant::now();
     let results = finished(peers.tell(News::default()).unwrap()).await;
     let mut told: Vec<_> = results.into_iter().collect();
@@ -328,9 +328,9 @@ async fn a_silent_name_holds_no_more_questions_than_are_allowed_and_no_place() {
         drop(peers.tell(News::default()));
     }
     sleep(Duration::from_secs(5)).await;
-    assert!(peers.slots.lock().unwrap().running <= 1, "the places are free");
+    assert!(peers.slots.lock().running <= 1, "the places are free");
     sleep(ALL).await;
-    assert_eq!(*network.questions.lock().unwrap(), FAN_OUTS + 3);
+    assert_eq!(*network.questions.lock(), FAN_OUTS + 3);
     assert_eq!(network.tries(address(1)), FAN_OUTS);
 }
 
@@ -349,7 +349,7 @@ async fn a_message_says_what_was_announced_and_no_two_are_the_same() {
     let (peers, network) = peers(fleet(&[Behaviour::ClosedAtFirst(1), Behaviour::Hears]), &["fleet"], None);
     let news = News { after: Some("a".repeat(40)), before: Some("b".repeat(40)), delivery: Some("guid".into()) };
     finished(peers.tell(news.clone()).unwrap()).await;
-    let posts = network.posts.lock().unwrap();
+    let posts = network.posts.lock();
     let mut nonces = std::collections::HashSet::new();
     for (to, post) in posts.iter() {
         assert_eq!((post.path.as_str(), post.host.as_str()), ("/webhook/peer", "fleet:8080"), "{to}");
@@ -379,7 +379,7 @@ async fn own_addresses_are_skipped_and_each_name_is_resolved_again() {
     told.sort_unstable();
     // Another port of our own address is another replica (host network); twice named is told once.
     assert_eq!(told, ["192.0.2.1:8080", "192.0.2.2:8081", "192.0.2.3:8080"]);
-    assert_eq!(network.posts.lock().unwrap().len(), 3);
+    assert_eq!(network.posts.lock().len(), 3);
 
     let bound = fleet(&[Behaviour::Hears, Behaviour::Hears]);
     let (peers, _) = self::peers(bound, &["fleet"], Some(address(1)));
@@ -397,7 +397,7 @@ async fn many_dead_peers_are_bounded_in_number_and_time() {
     let started = Instant::now();
     let results = finished(peers.tell(News::default()).unwrap()).await;
     assert!(started.elapsed() <= ALL + TRY + Duration::from_secs(1), "{:?}", started.elapsed());
-    assert!(network.open.lock().unwrap().1 <= AT_A_TIME);
+    assert!(network.open.lock().1 <= AT_A_TIME);
     assert!(results.len() <= 101 && results.contains_key("3950 others"), "{}", results.len());
 }
 
@@ -410,13 +410,13 @@ async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_told() {
         assert_eq!(finished(telling).await.len(), 2);
     }
     assert_eq!(network.tries(address(2)), FAN_OUTS + 1);
-    let posts = network.posts.lock().unwrap().clone();
+    let posts = network.posts.lock().clone();
     let (_, last) = posts.iter().rfind(|(to, _)| *to == address(2)).unwrap();
     assert_eq!(Message::read(&last.body).unwrap().delivery.as_deref(), Some("49"));
     // All places are free again.
     finished(peers.tell(news(50)).unwrap()).await;
     sleep(FAN_OUT_AT_LEAST).await;
-    assert_eq!(peers.slots.lock().unwrap().running, 0);
+    assert_eq!(peers.slots.lock().running, 0);
     assert_eq!(
         (peers.fleet.retries.available_permits(), peers.fleet.connections.available_permits()),
         (RETRIES, CONNECTIONS)

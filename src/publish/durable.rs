@@ -9,9 +9,9 @@ use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use git2::Oid;
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -76,7 +76,7 @@ impl Volume {
     /// through, or the machine has not been down since it was written. Others may have changed it all the same.
     #[must_use]
     pub fn survived(&self, commit: Oid) -> bool {
-        let flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        let flushed = self.flushed().lock();
         flushed.commit == Some(commit) || (flushed.boot.is_some() && flushed.boot == boot_id())
     }
 
@@ -85,7 +85,7 @@ impl Volume {
     /// # Errors
     /// What the file system says. The note may be on the disk still, so the tree must not be put there.
     pub(super) fn forget_flushed(&self, commit: Oid) -> Result<(), Error> {
-        let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flushed = self.flushed().lock();
         flushed.trees += 1;
         if flushed.commit != Some(commit) {
             return Ok(());
@@ -113,7 +113,7 @@ impl Volume {
         let boot = boot_id();
         let known = |flushed: &Flushed| flushed.commit == Some(live) && flushed.boot == boot;
         let trees_before = {
-            let flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+            let flushed = self.flushed().lock();
             if known(&flushed) {
                 return Ok(());
             }
@@ -130,7 +130,7 @@ impl Volume {
             }
             self.link.flush()?;
         }
-        let mut flushed = self.flushed().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flushed = self.flushed().lock();
         if flushed.trees != trees_before {
             // Another tree may have come behind the flush, under this very name; whoever put it there sees to it.
             return Ok(());

@@ -3,7 +3,6 @@
 //! The link says which; nothing else is kept about it. It must not know how trees are made or removed.
 
 use std::os::fd::OwnedFd;
-use std::sync::PoisonError;
 
 use git2::Oid;
 use rustix::fs::FileType;
@@ -16,14 +15,14 @@ use super::{Error, folder};
 
 impl Volume {
     pub(super) fn known_target(&self, commit: Oid) -> Target {
-        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let beside = self.beside.lock().clone();
         beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit))
     }
 
     /// Notes where the link leads, for those who may not ask the disk.
     pub(super) fn note_target(&self, target: &Target) {
         let beside = Some(target.clone()).filter(|target| target.beside.is_some());
-        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+        *self.beside.lock() = beside;
     }
 
     /// Where the tree of a commit stands: where the link names it, else under its own name.

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::PoisonError;
 
 use git2::{ObjectType, Oid};
 use rustix::io::Errno;
@@ -118,7 +117,7 @@ impl Volume {
         }
         let (objects, mark) = (Objects::open(store, &shape)?, shape.fingerprint());
         let view = objects.view()?;
-        let known = *self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.whole.lock();
         let known = known.filter(|(_, of)| *of == mark).and_then(|(known, _)| objects.root(known).ok());
         let root = objects.root(commit)?;
         let place = lfs::folder_beside(store);
@@ -135,7 +134,7 @@ impl Volume {
             Ok(lacking.len() < MOST_TOLD)
         })?;
         if lacking.is_empty() {
-            *self.whole.lock().unwrap_or_else(PoisonError::into_inner) = Some((commit, mark));
+            *self.whole.lock() = Some((commit, mark));
         }
         Ok(lacking)
     }
@@ -170,8 +169,8 @@ impl Volume {
                 Err(_) => {}
             }
         }
-        let known = self.whole.lock().unwrap_or_else(PoisonError::into_inner).take();
-        *self.whole.lock().unwrap_or_else(PoisonError::into_inner) = known.filter(|(known, _)| keep.contains(known));
+        let known = self.whole.lock().take();
+        *self.whole.lock() = known.filter(|(known, _)| keep.contains(known));
         let (mut gone, mut left) = (0, 0_u64);
         for (id, whole, size) in all {
             if cancel.is_cancelled() {
@@ -188,7 +187,7 @@ impl Volume {
     }
 
     pub(super) fn forget_whole(&self) {
-        *self.whole.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.whole.lock() = None;
     }
 }
 

@@ -8,10 +8,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
+use parking_lot::MutexGuard;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -140,7 +140,7 @@ impl Volume {
     }
 
     fn stuck(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stuck.lock()
     }
 
     /// Bytes used on the volume: `(store, trees)`. A tree is measured once and then counted along with what is written into
@@ -157,7 +157,7 @@ impl Volume {
             Err(errno) => return Err(Error::io("open", self.store().as_os_str().as_bytes(), errno)),
         };
         let trees = self.trees_folder()?;
-        let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let sizes = || self.sizes.lock();
         let (mut all, mut there) = (0, HashSet::new());
         for name in self.names(&trees)? {
             let looked = folder::look(&trees, &name).map_err(|errno| self.failed("look at", &name, errno))?;
@@ -218,7 +218,7 @@ impl Volume {
     /// So much was written into a tree.
     pub(super) fn tree_grew(&self, folder: &OwnedFd, written: (u64, u64)) {
         let Ok(stat) = rustix::fs::fstat(folder) else { return };
-        if let Some(size) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&stat.st_ino) {
+        if let Some(size) = self.sizes.lock().get_mut(&stat.st_ino) {
             size.grow(written);
         }
     }

@@ -10,11 +10,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{AtFlags, FileType, RawMode, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
@@ -352,11 +353,11 @@ impl Volume {
     }
 
     pub(super) fn ages(&self) -> MutexGuard<'_, Ages> {
-        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ages.lock()
     }
 
     pub(super) fn spares(&self) -> MutexGuard<'_, Standbys> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spares.lock()
     }
 
     pub(super) fn spare_limit(&self) -> usize {
@@ -372,12 +373,12 @@ impl Volume {
     }
 
     pub(super) fn shape(&self) -> Arc<Shape> {
-        Arc::clone(&self.shape.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shape.lock())
     }
 
     /// True if the remark was not made before. So that a hostile repository cannot fill the memory, there is an end to it.
     pub(super) fn is_new(&self, remark: &str) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         said.len() < 100 && said.insert(remark.to_owned())
     }
 
@@ -394,7 +395,7 @@ impl Volume {
     /// Takes up what the sparse-checkout file says now. Trees of the shape before are not believed to be of this one.
     pub(super) fn read_shape_again(&self) -> Result<(), Error> {
         if let Some(shape) = self.shape().read_again()? {
-            *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(shape);
+            *self.shape.lock() = Arc::new(shape);
         }
         Ok(())
     }

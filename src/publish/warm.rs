@@ -7,8 +7,10 @@
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::Error;
 use super::objects::Objects;
@@ -50,7 +52,7 @@ impl Warm {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.0.lock().is_some()
     }
 
     /// Nobody came for it.
@@ -59,7 +61,7 @@ impl Warm {
     }
 
     fn replace(&self, next: Option<Opened>) -> Option<Opened> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), next)
+        std::mem::replace(&mut *self.0.lock(), next)
     }
 }
 

@@ -6,12 +6,13 @@
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use git2::Oid;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
@@ -109,12 +110,12 @@ impl Progress<'_> {
     }
 
     fn keep(&self, remarks: Remarks) {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).merge(remarks);
+        self.remarks.lock().merge(remarks);
     }
 
     /// The first failure is the one to tell; what follows from it is noise.
     fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure.lock().get_or_insert(error);
         self.stop.store(true, Ordering::Relaxed);
     }
 }
@@ -177,7 +178,7 @@ pub(super) fn with_writers<T>(
         drop(queue);
         hand_out(&batches, &progress).map_err(|error| progress.fail(error)).ok()
     });
-    match (progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner), handed_out) {
+    match (progress.failure.into_inner(), handed_out) {
         (None, Some(handed_out)) => Ok((
             handed_out,
             Written {
@@ -185,7 +186,7 @@ pub(super) fn with_writers<T>(
                 bytes: progress.bytes.into_inner(),
                 folders: progress.folders.into_inner(),
                 blocks: progress.blocks.into_inner(),
-                remarks: progress.remarks.into_inner().unwrap_or_else(PoisonError::into_inner),
+                remarks: progress.remarks.into_inner(),
             },
         )),
         (Some(error), _) => Err(error),
@@ -285,7 +286,7 @@ fn write_batches(
     let view = objects.view()?;
     view.quick.replace(Some(Reader::new(packs)));
     loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = queue.lock().recv();
         // The walker is done, or gave up.
         let Ok(batch) = next else {
             progress.keep(view.remarks.take());

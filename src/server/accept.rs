@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -296,7 +297,7 @@ struct Crowd(Mutex<(u64, HashMap<u64, Arc<Vital>>)>);
 
 impl Crowd {
     fn enter(self: &Arc<Self>, vital: &Arc<Vital>) -> Place {
-        let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crowd = self.0.lock();
         crowd.0 += 1;
         let number = crowd.0;
         crowd.1.insert(number, Arc::clone(vital));
@@ -306,7 +307,7 @@ impl Crowd {
     /// Evicts one connection, if there is a candidate: the one that has waited longest without a complete request,
     /// else the one that has been busy with one request for too long.
     fn make_room(&self, limits: &Limits) {
-        let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crowd = self.0.lock();
         let idle = crowd.1.iter().filter(|(_, vital)| !vital.is_busy()).min_by_key(|(_, vital)| vital.since());
         let chosen = idle.or_else(|| {
             let patience = limits.crowded_out_after?;
@@ -329,7 +330,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.number);
+        self.crowd.0.lock().1.remove(&self.number);
     }
 }
 

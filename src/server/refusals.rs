@@ -3,9 +3,10 @@
 //! An operator who configured a wrong secret needs a log line, but a client that sends a thousand requests a second
 //! must not be able to flood the log. This module does not decide which requests are rejected.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 /// The minimum time between two lines.
@@ -78,7 +79,7 @@ impl Refusals {
     /// others at the end of that minute. Must be called within a tokio runtime.
     pub fn note(self: &Arc<Self>, why: Why) {
         let line = {
-            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self.0.lock();
             counts.since_last[why as usize] += 1;
             if counts.quiet {
                 return;
@@ -96,7 +97,7 @@ impl Refusals {
         loop {
             sleep(EVERY).await;
             let line = {
-                let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut counts = self.0.lock();
                 let line = counts.take();
                 counts.quiet = line.is_some();
                 line
@@ -141,7 +142,7 @@ mod tests {
     async fn the_first_is_logged_at_once_and_the_others_once_a_minute() {
         let refusals = Arc::new(Refusals::default());
         let waiting = |refusals: &Refusals| {
-            let counts = refusals.0.lock().unwrap();
+            let counts = refusals.0.lock();
             (counts.quiet, counts.since_last.iter().sum::<u64>())
         };
         refusals.note(Why::WrongSignature);
@@ -152,7 +153,7 @@ mod tests {
         refusals.note(Why::Tls);
         assert_eq!(waiting(&refusals), (true, 1001), "counted");
         let (count, words) = {
-            let mut counts = refusals.0.lock().unwrap();
+            let mut counts = refusals.0.lock();
             let before = counts.since_last;
             let line = counts.take();
             counts.since_last = before;

@@ -9,8 +9,8 @@ mod renew;
 mod room;
 mod worktree;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -89,7 +89,7 @@ impl Done {
 impl<'a> Attempt<'a> {
     pub fn new(tools: &'a Arc<Tools>, request: Request) -> Self {
         let started = Instant::now();
-        let released_at = *tools.released_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let released_at = *tools.released_at.lock();
         let queued = released_at.filter(|at| *at > request.queued).unwrap_or(request.queued);
         Self {
             tools,
@@ -232,7 +232,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn follow(&mut self) -> Result<Done, SyncError> {
-        let head_before = *self.tools.settled_head.lock().unwrap_or_else(PoisonError::into_inner);
+        let head_before = *self.tools.settled_head.lock();
         let look = self.look_until_announced().await?;
         let Some(look) = look else { return Ok(Done::GaveWay) };
         self.new = Some(look.commit);
@@ -305,7 +305,7 @@ impl<'a> Attempt<'a> {
     /// True if a tree was made, and false if a whole one stood there.
     async fn build(&mut self, commit: Oid) -> Result<bool, SyncError> {
         self.enter(Phase::Build);
-        *self.tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
+        *self.tools.candidate.lock() = Some(commit);
         let started = Instant::now();
         let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
         self.tools.make_way(self.deadline).await;

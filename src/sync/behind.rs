@@ -4,8 +4,8 @@
 //! All of it gives way to a push. It must not change what readers see.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,13 +50,13 @@ impl Tools {
     fn start_preparing(self: &Arc<Self>) -> JoinHandle<()> {
         let tools = self.clone();
         let task = tokio::spawn(async move { tools.prepare().await });
-        let before = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).replace(task.abort_handle());
+        let before = self.preparing.lock().replace(task.abort_handle());
         before.inspect(AbortHandle::abort);
         task
     }
 
     fn is_preparing(&self) -> bool {
-        let preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let preparing = self.preparing.lock();
         preparing.as_ref().is_some_and(|task| !task.is_finished())
     }
 
@@ -68,7 +68,7 @@ impl Tools {
             let mut making = self.making.subscribe();
             let _ = timeout(longest, making.wait_for(|making| !making)).await;
         }
-        let under_way = self.preparing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let under_way = self.preparing.lock().take();
         under_way.inspect(AbortHandle::abort);
     }
 
@@ -286,7 +286,7 @@ impl Tools {
 
     /// Something waits for the end of its grace: the loop is to sweep again then, whatever else happens or does not.
     pub(super) fn sweep_in(&self, left: Duration) {
-        *self.sweep_due.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left + SWEEP_MARGIN);
+        *self.sweep_due.lock() = Some(Instant::now() + left + SWEEP_MARGIN);
         self.queue.nudge();
     }
 }

@@ -3,8 +3,6 @@
 //! They count only on a volume without decisions; a replica's own decision is never replaced. It must not know how the
 //! others are asked.
 
-use std::sync::PoisonError;
-
 use git2::Oid;
 use tokio::time::Instant;
 
@@ -15,12 +13,12 @@ use super::tools::Tools;
 impl Tools {
     /// Keeps the other replicas' decisions until the volume is open.
     pub fn offer(&self, inherited: Option<Inherited>) {
-        *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = inherited;
+        *self.inherited.lock() = inherited;
     }
 
     /// The volume is open, and nothing was ever decided on it: the decisions of the others are taken over, once.
     pub async fn inherit(&self, deadline: Instant) {
-        let Some(inherited) = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(inherited) = self.inherited.lock().take() else { return };
         let decisions = inherited.decisions(self.clock.now());
         if decisions == Decisions::default() {
             return;
@@ -33,7 +31,7 @@ impl Tools {
             tracing::info!(replicas, by = decisions.paused_by, "paused until {until}, as the other replicas are");
         }
         // A replica that has published nothing could not serve before the end of the pause.
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.first.lock() =
             inherited.published.filter(|_| decisions.paused_until.is_some() && decisions.pinned.is_none());
         self.decide(decisions.clone());
         if let Err(error) = self.store_decisions_by(decisions, deadline).await {
@@ -48,7 +46,7 @@ impl Tools {
         if decisions.pinned.is_some() || decisions.paused_until.is_none() {
             return decisions.pinned;
         }
-        let first = *self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *self.first.lock();
         first.filter(|_| self.board.read(|snapshot| snapshot.published.is_none()))
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Kept in memory only: a new process runs the hook again. It must not know why the commit was refused.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::api::ErrorInfo;
@@ -56,7 +56,7 @@ impl Refusal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,8 +6,8 @@ mod report;
 mod standby;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -228,7 +228,7 @@ impl SyncLoop {
         loop {
             let (nudged, asked) = (tools.queue.nudged(), tools.queue.asked());
             self.turned();
-            if let Some(due) = tools.sweep_due.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(due) = tools.sweep_due.lock().take() {
                 self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
             }
             let paused_until = tools.decisions().paused_until;

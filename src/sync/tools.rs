@@ -1,11 +1,12 @@
 //! The parts that every sync uses: the volume, the git engine, the threads for blocking work, the decisions in force.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use git2::Oid;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -175,12 +176,12 @@ impl Tools {
 
     /// Trees that neither a sweep nor the preparation of a standby tree may use, although no link names them.
     pub fn kept(&self) -> Vec<Oid> {
-        let candidate = *self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
+        let candidate = *self.candidate.lock();
         self.decisions().pinned.into_iter().chain(candidate).chain(self.refusal.commit()).collect()
     }
 
     pub fn decisions(&self) -> Decisions {
-        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.decisions.lock().clone()
     }
 
     /// True while a pinned commit is not the published one.
@@ -191,7 +192,7 @@ impl Tools {
 
     /// The open volume, if it could be opened so far.
     pub fn volume(&self) -> Option<Arc<Volume>> {
-        self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.volume.lock().clone()
     }
 
     /// Opens the volume on the first call that succeeds, and takes over what an earlier process left on it. Returns the
@@ -220,7 +221,7 @@ impl Tools {
             volume.look_before_use();
         }
         volume.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+        *self.volume.lock() = Some(volume.clone());
         if undecided {
             self.inherit(deadline).await;
         }
@@ -274,7 +275,7 @@ impl Tools {
     /// Closes a volume that was emptied or replaced while it was open; the next sync opens the new one.
     fn close_volume(&self) {
         tracing::warn!("the volume was emptied or replaced; opening it again");
-        let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let volume = self.volume.lock().take();
         self.history.detach();
         // The files are closed on the disk's thread, where a disk that hangs stops no probe.
         self.disk.post(move || drop(volume));
@@ -362,11 +363,11 @@ impl Tools {
 
     /// Puts decisions in force. The next sync acts on them.
     pub fn decide(&self, decisions: Decisions) {
-        let mut in_force = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.decisions.lock();
         let before = std::mem::replace(&mut *in_force, decisions.clone());
         drop(in_force);
         if decisions.releases(&before) {
-            *self.released_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.released_at.lock() = Some(Instant::now());
         }
         self.metrics.paused(decisions.paused_until.is_some());
         self.metrics.pinned(decisions.pinned.is_some());
@@ -432,6 +433,6 @@ impl Tools {
     /// Notes the remote's commit after a successful sync: finding it again is no missed webhook.
     pub fn settle_head(&self) {
         let head = self.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
-        *self.settled_head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        *self.settled_head.lock() = head;
     }
 }

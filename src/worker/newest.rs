@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -59,7 +60,7 @@ impl<T: Send + 'static> Newest<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn carry_out(&self) {
@@ -99,7 +100,7 @@ mod tests {
         let (began, begins) = mpsc::channel();
         let newest = Newest::new("test-newest", move |number| {
             began.send(number).unwrap();
-            let _ = gate.lock().unwrap().recv();
+            let _ = gate.lock().recv();
         });
         let later = || Instant::now() + Duration::from_secs(60);
         assert!(newest.done(later()).await, "nothing was asked for");

@@ -4,9 +4,10 @@
 //! It must not know what the credentials are for.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::{Client, StatusCode};
 use url::{Host, Url};
 
@@ -42,16 +43,16 @@ impl Askpass {
 
     /// Returns the last answer.
     pub(crate) fn last_answer(&self) -> Option<Login> {
-        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.last.lock().clone()
     }
 
     /// Calls the service.
     pub(crate) async fn ask(&self, network: &Network) -> Result<Login, Error> {
-        *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.last.lock() = None;
         let into_error =
             |source| Error::of_client(&source).unwrap_or_else(|| Error::Askpass { url: self.to_string(), source });
         let login = self.answer(network).await.map_err(into_error)?;
-        *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
+        *self.shared.last.lock() = Some(login.clone());
         Ok(login)
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
+use parking_lot::Mutex;
 use reqwest::header::ACCEPT;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -97,14 +98,14 @@ impl GithubApp {
 
     /// Returns the token while it is valid.
     pub(crate) fn valid_token(&self) -> Option<Login> {
-        let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let token = self.shared.token.lock().clone()?;
         let lives = token.expires_at.as_second() - Timestamp::now().as_second() >= RENEW_BEFORE_EXPIRY;
         lives.then(|| Login { user: USER.to_owned(), password: token.secret })
     }
 
     /// Drops the token after the server refused it: it was revoked before its expiry.
     pub(crate) fn forget(&self) {
-        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.token.lock() = None;
     }
 
     /// Requests a new token. `file` is the content of the key file.
@@ -118,7 +119,7 @@ impl GithubApp {
         let key = key.ok_or_else(|| into_error(Cause::new("the private key was not read")))?;
         let token = self.ask(&key, network).await.map_err(into_error)?;
         let login = Login { user: USER.to_owned(), password: token.secret.clone() };
-        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        *self.shared.token.lock() = Some(token);
         Ok(login)
     }
 

@@ -6,9 +6,9 @@
 //! of a search in vain stays on the volume.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
 
 use git2::{ObjectType, Oid};
+use parking_lot::Mutex;
 
 use crate::commit;
 use crate::git::error::{Cause, Error};
@@ -28,11 +28,11 @@ pub(crate) struct LastSearch(Mutex<Option<u64>>);
 
 impl LastSearch {
     fn is_in_vain(&self, search: u64) -> bool {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(search)
+        *self.0.lock() == Some(search)
     }
 
     fn set_in_vain(&self, search: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(search);
+        *self.0.lock() = Some(search);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The state of `--filter` for one remote: whether the server supports it, and the last commit that lacks no file.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::git::deadline::Deadline;
@@ -77,7 +78,7 @@ impl FilterState {
     }
 
     /// Locks the last commit that was found to lack nothing.
-    pub(crate) fn checked(&self) -> std::sync::MutexGuard<'_, Option<CheckedCommit>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn checked(&self) -> parking_lot::MutexGuard<'_, Option<CheckedCommit>> {
+        self.checked.lock()
     }
 }

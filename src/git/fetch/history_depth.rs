@@ -1,8 +1,9 @@
 //! The state of adjusting the history in the store to `--depth`: whether that is done, and when to try again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::git::error::Error;
 
@@ -70,8 +71,8 @@ impl HistoryDepth {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Failures>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Option<Failures>> {
+        self.failures.lock()
     }
 }
 

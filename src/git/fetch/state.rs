@@ -1,8 +1,7 @@
 //! The state that is kept for one remote between fetches.
 
-use std::sync::{Mutex, PoisonError};
-
 use git2::Oid;
+use parking_lot::Mutex;
 
 use crate::git::store::handle::Store;
 
@@ -63,6 +62,6 @@ impl FetchState {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }

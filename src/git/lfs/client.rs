@@ -5,10 +5,11 @@
 //! header is treated like the endpoint. A redirect to another server carries no headers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use url::Url;
@@ -81,7 +82,7 @@ impl EndpointSession<'_> {
     /// Returns the client for an address, with the configured proxy and certificates.
     async fn client(&self, url: &Url) -> Result<Client, Error> {
         let origin = url.origin().ascii_serialization();
-        let clients = || self.clients.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients = || self.clients.clients.lock();
         if let Some(client) = clients().get(&origin) {
             return Ok(client.clone());
         }

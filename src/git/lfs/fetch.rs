@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use git2::Oid;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use reqwest::Response;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -92,7 +93,7 @@ pub(crate) async fn fetch_objects(
 impl LfsClients {
     /// Returns the HTTP clients for an endpoint. Those for another one are dropped.
     fn of_endpoint(&self, options: &RemoteOptions) -> EndpointClients {
-        let mut kept = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.endpoint.lock();
         match &*kept {
             Some(clients) if clients.url == options.url.bare() => clients.clone(),
             _ => kept.insert(EndpointClients::new(options)).clone(),
@@ -344,7 +345,7 @@ struct WriterThread<'a> {
 
 impl<'a> WriterThread<'a> {
     fn take(clients: &'a LfsClients) -> Self {
-        let idle = clients.writers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = clients.writers.lock().pop();
         Self { clients, worker: Some(idle.unwrap_or_else(|| Worker::new("lfs"))) }
     }
 
@@ -362,7 +363,7 @@ impl<'a> WriterThread<'a> {
 
 impl Drop for WriterThread<'_> {
     fn drop(&mut self) {
-        let mut idle = self.clients.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.clients.writers.lock();
         // Kept for the next object. There are never more threads than downloads at once.
         let room = idle.len() < AT_ONCE;
         idle.extend(self.worker.take().filter(|_| room));

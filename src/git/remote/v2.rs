@@ -5,8 +5,9 @@
 //! until a failure: a direct POST; a POST after `GET info/refs`; version 0, if the answer to the `GET` is in that
 //! version; none, which leaves the remote to libgit2. It stores nothing.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::git::error::{Cause, Error};
 use crate::git::protocol::capabilities::Capabilities;
@@ -114,14 +115,14 @@ impl Client {
 
     /// Records that libgit2 reached a remote that does not answer in version 2.
     pub(crate) fn leave_to_libgit2(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).mode = RequestMode::Libgit2(Instant::now());
+        self.state.lock().mode = RequestMode::Libgit2(Instant::now());
     }
 
     /// Forgets what is known about the remote, after a failure.
     pub(crate) fn forget(&self, options: &RemoteOptions) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = untried(options);
-        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.version0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.state.lock() = untried(options);
+        *self.capabilities.lock() = None;
+        *self.version0.lock() = None;
         self.http.forget();
     }
 
@@ -259,7 +260,7 @@ impl Client {
     }
 
     pub(crate) fn known_filter_support(&self) -> Option<bool> {
-        self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).map(|capabilities| capabilities.filter)
+        self.capabilities.lock().map(|capabilities| capabilities.filter)
     }
 
     /// Returns whether a ref can be requested by its name.
@@ -268,7 +269,7 @@ impl Client {
     }
 
     async fn capabilities(&self, caller: Caller<'_>) -> Result<Capabilities, Error> {
-        let known = *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.capabilities.lock();
         if let Some(capabilities) = known {
             return Ok(capabilities);
         }
@@ -276,7 +277,7 @@ impl Client {
             Discovered::Version2(_, capabilities) => capabilities,
             Discovered::Version0(..) | Discovered::Other => Capabilities::default(),
         };
-        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
+        *self.capabilities.lock() = Some(capabilities);
         Ok(capabilities)
     }
 
@@ -327,13 +328,13 @@ impl Client {
 
     /// Records that the server answers in version 0, and returns its refs.
     fn use_version0(&self, base: &str, all: Advertisement) -> Vec<AdvertisedRef> {
-        *self.version0.lock().unwrap_or_else(PoisonError::into_inner) = Some(all.features);
+        *self.version0.lock() = Some(all.features);
         self.remember(base, RequestMode::Version0(Instant::now()));
         all.refs
     }
 
     fn version0_features(&self) -> Option<Features> {
-        self.version0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.version0.lock().clone()
     }
 
     /// Requests a commit in version 0.
@@ -373,11 +374,11 @@ impl Client {
     }
 
     fn state(&self) -> RemoteState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.lock().clone()
     }
 
     fn remember(&self, base: &str, mode: RequestMode) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         *state = RemoteState { base: base.to_owned(), mode };
     }
 }

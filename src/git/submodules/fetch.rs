@@ -4,11 +4,12 @@
 //! submodules of a submodule are known once its commit is there, so there is one round for each level of nesting.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
 use git2::Oid;
+use parking_lot::Mutex;
 
 use crate::git::error::Error;
 use crate::git::fetch::commit::fetch_commit;
@@ -131,7 +132,7 @@ async fn fetch_submodule(
 impl SubmoduleRemotes {
     /// Returns the remote at an address with its kept connection, unless the login in the address has changed.
     fn get(&self, store: &Store, options: RemoteOptions) -> SubmoduleRemote {
-        let mut remotes = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remotes = self.by_address.lock();
         let address = options.url.bare().to_owned();
         if remotes.len() >= MOST_REMOTES && !remotes.contains_key(&address) {
             remotes.clear();

@@ -2,9 +2,8 @@
 //!
 //! It must not know what is done with the commit that is found.
 
-use std::sync::{MutexGuard, PoisonError};
-
 use git2::Oid;
+use parking_lot::MutexGuard;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Phase, TriggerKind};
@@ -125,6 +124,6 @@ impl Attempt<'_> {
     }
 
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.tools.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tools.heard.lock()
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! `publish` knows which a tree needs, `git` gets them; neither knows the other. A push asks for what it changes only.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{Phase, SyncError};
@@ -29,7 +30,7 @@ impl Attempt<'_> {
         }
         self.phase = Phase::Fetch;
         // From here on no sweep removes objects that this tree needs.
-        *tools.candidate.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit);
+        *tools.candidate.lock() = Some(commit);
         let started = Instant::now();
         let brought = self.bring_objects(commit).await;
         self.add_fetch_time(started);
@@ -68,7 +69,7 @@ impl Attempt<'_> {
 impl Tools {
     /// False until a look succeeded: what an earlier process began to download may be just what is wanted.
     fn knows_what_is_wanted(&self) -> bool {
-        let is_known = |commit: &Mutex<Option<Oid>>| commit.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let is_known = |commit: &Mutex<Option<Oid>>| commit.lock().is_some();
         self.engine.options().lfs.is_none() || is_known(&self.candidate) || is_known(&self.settled_head)
     }
 
