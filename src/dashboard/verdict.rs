@@ -127,6 +127,8 @@ pub struct Lack {
     pub name: String,
     /// True if it publishes the target all the same: it is paused, say, and would not notice a newer commit.
     pub has_it: bool,
+    /// True if it publishes something and no replica knows yet what the newest commit is.
+    pub may_have_it: bool,
     pub why: Why,
 }
 
@@ -184,12 +186,16 @@ pub enum Why {
 }
 
 impl Lack {
+    fn of(pod: &Pod, why: Why) -> Self {
+        Self { pod: pod.id.clone(), name: pod.name.clone(), has_it: false, may_have_it: false, why }
+    }
+
     /// True if the replica is known not to have the commit. Otherwise it is only not known to have the newest.
     #[must_use]
     pub fn definite(&self) -> bool {
         let not_known =
             matches!(self.why, Why::Unreachable { .. } | Why::NotLookedAt | Why::Waiting | Why::CannotSay { .. });
-        !self.has_it && !not_known
+        !self.has_it && !self.may_have_it && !not_known
     }
 }
 
@@ -221,10 +227,10 @@ impl Verdict {
         if self.reachable == 0 {
             return Kind::Unreachable;
         }
-        let group_lacks = self.groups.iter().any(Group::lacks_it);
-        if group_lacks || self.unplaced.iter().any(Lack::definite) {
+        let lacking = || self.groups.iter().flat_map(|group| &group.lacking).chain(&self.unplaced);
+        if lacking().any(Lack::definite) {
             Kind::NotLive
-        } else if self.groups.iter().any(|group| group.kind() != Kind::Live) || !self.unplaced.is_empty() {
+        } else if lacking().next().is_some() || self.groups.iter().any(|group| group.target.is_none()) {
             Kind::Unknown
         } else {
             Kind::Live
@@ -240,16 +246,10 @@ impl Verdict {
 }
 
 impl Group {
-    /// True if a replica is known not to have the commit. One that is pinned may have it while it is not known.
-    fn lacks_it(&self) -> bool {
-        let known = |why: &Why| self.target.is_some() || matches!(why, Why::Starting | Why::NotReady { .. });
-        self.lacking.iter().any(|lack| lack.definite() && known(&lack.why))
-    }
-
     /// The verdict of this group alone. `Kind::Unreachable` is about a whole view and never given here.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        if self.lacks_it() {
+        if self.lacking.iter().any(Lack::definite) {
             Kind::NotLive
         } else if self.lacking.is_empty() && self.target.is_some() {
             Kind::Live
@@ -283,8 +283,7 @@ pub fn judge(model: &Model) -> Verdict {
         [(_, pods)] => pods.append(&mut strangers),
         _ => {}
     }
-    let stranger = |pod: &Pod| Lack { pod: pod.id.clone(), name: pod.name.clone(), has_it: false, why: absent(pod) };
-    let unplaced = strangers.into_iter().map(stranger).collect();
+    let unplaced = strangers.into_iter().map(|pod| Lack::of(pod, absent(pod))).collect();
     Verdict {
         groups: members.into_iter().map(|(source, pods)| group(model, source, &pods)).collect(),
         unplaced,
@@ -359,17 +358,19 @@ fn slowest(pods: &[&Pod], commit: &str) -> Option<u64> {
 
 /// The replica and why it does not count as live; `None` if it does.
 fn lack(model: &Model, pod: &Pod, target: Option<&Target>) -> Option<Lack> {
-    let lack = |has_it: bool, why: Why| Lack { pod: pod.id.clone(), name: pod.name.clone(), has_it, why };
     let Some(snapshot) = pod.snapshot.as_deref().filter(|_| is_current(model, pod)) else {
-        return Some(lack(false, absent(pod)));
+        return Some(Lack::of(pod, absent(pod)));
     };
     match (model.asked(), target) {
-        (Some(asked), _) => about_commit(model, pod, snapshot, asked).map(|why| lack(false, why)),
+        (Some(asked), _) => about_commit(model, pod, snapshot, asked).map(|why| Lack::of(pod, why)),
         (None, Some(target)) => {
             let has_it = snapshot.published.as_ref().is_some_and(|published| published.commit == target.commit);
-            about_newest(model, pod, snapshot, has_it).map(|why| lack(has_it, why))
+            about_newest(model, pod, snapshot, has_it).map(|why| Lack { has_it, ..Lack::of(pod, why) })
         }
-        (None, None) => Some(lack(false, before_the_first_look(model, pod, snapshot))),
+        (None, None) => {
+            let why = before_the_first_look(model, pod, snapshot);
+            Some(Lack { may_have_it: snapshot.published.is_some(), ..Lack::of(pod, why) })
+        }
     }
 }
 

@@ -354,6 +354,9 @@ fn a_day_does_not_grow_the_model() {
     for minute in 0..24 * 60i64 {
         let at = sample::now() + SignedDuration::from_mins(minute);
         let _ = update(&mut model, at, Msg::Tick);
+        if minute % 60 == 0 {
+            let _ = settle(&mut model);
+        }
         for name in &names {
             let _ = update(&mut model, at, Msg::Link(PodId::new(name), News::Heartbeat));
         }
@@ -380,11 +383,25 @@ fn a_day_does_not_grow_the_model() {
             let _ = update(&mut model, at, Msg::Link(PodId::new(&names[0]), News::Snapshot(Box::new(back))));
         }
     }
+    let _ = settle(&mut model);
     let records = model.pods.iter().map(|pod| pod.records.len()).max().unwrap();
     assert!(records <= 800, "720 pushes: {records}");
     assert!(model.events.len() <= 500 && model.details.len() <= 16 && model.held.is_empty());
     assert!(model.commit_rows.len() <= 500 && model.fleet_rows.len() <= 1000);
     assert!(model.pods.iter().all(|pod| pod.refused.is_empty()));
+}
+
+/// A replica whose first syncs fail says why on the first screen.
+#[test]
+fn an_empty_list_of_commits_says_why_nothing_is_published() {
+    let mut model = sample::model_of(&["web-1"]);
+    let mut new = snapshot("web-1", "475b7a7", Vec::new());
+    (new.published, new.head, new.state, new.failures_in_row) = (None, None, State::Failed, 3);
+    new.last_error = Some(sample::error());
+    tell(&mut model, "web-1", News::Snapshot(Box::new(new)));
+    let screen = text(&sample::at_home(model));
+    assert!(screen.contains("nothing is published yet on web-1: the last 3 syncs failed: cannot write"), "{screen}");
+    assert!(!screen.contains("no sync yet"), "{screen}");
 }
 
 /// The newest commit that a replica sees stays the first row, whatever its time.

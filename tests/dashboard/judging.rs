@@ -141,6 +141,12 @@ fn before_a_replica_has_looked_at_its_remote_a_pin_is_named_and_nothing_is_claim
     assert_eq!(blind(&pinned), (Kind::Unknown, expected.to_owned()));
     let (kind, line) = blind(&|_| {});
     assert_eq!((kind, line.contains("0 of 1  1 cannot say")), (Kind::Unknown, true), "{line}");
+    let failing = |snapshot: &mut Snapshot| {
+        (snapshot.published, snapshot.failures_in_row) = (None, 3);
+        snapshot.last_error = Some(sample::error());
+    };
+    let (kind, line) = blind(&failing);
+    assert_eq!((kind, line.contains("0 of 1  1 failed")), (Kind::NotLive, true), "{line}");
     let (kind, line) = blind(&|snapshot| snapshot.published = None);
     assert_eq!((kind, line.contains("0 of 1  1 starting")), (Kind::NotLive, true), "{line}");
 }

@@ -15,6 +15,7 @@ mod places;
 mod plain;
 mod program;
 mod rollbacks;
+mod rollout;
 mod sample;
 mod scenes;
 mod screens;

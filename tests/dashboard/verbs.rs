@@ -71,6 +71,14 @@ impl Fleet {
         self.replicas.push((sidecar, line["address"].as_str().unwrap().to_owned()));
     }
 
+    /// Stops a replica and removes its volume, as when its pod is deleted.
+    pub async fn remove(&mut self, number: usize) {
+        let sidecar = &mut self.replicas[number - 1].0;
+        sidecar.terminate();
+        sidecar.exited(PATIENCE).await;
+        std::fs::remove_dir_all(self.root(number)).unwrap();
+    }
+
     fn root(&self, number: usize) -> PathBuf {
         self.folder.path().join(format!("root-{number}"))
     }
@@ -100,6 +108,13 @@ impl Fleet {
         let kubectl = Kubectl::new();
         let names: Vec<String> = (1..=self.replicas.len()).map(|number| format!("web-{number}")).collect();
         kubectl.pods(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        self.forward(&kubectl);
+        kubectl
+    }
+
+    /// Lets port-forwards lead to the replicas that there are now.
+    pub fn forward(&self, kubectl: &Kubectl) {
+        let names: Vec<String> = (1..=self.replicas.len()).map(|number| format!("web-{number}")).collect();
         let mut script = "case \"$*\" in\n".to_owned();
         for (name, (_, address)) in names.iter().zip(&self.replicas) {
             let port = address.rsplit(':').next().unwrap();
@@ -107,7 +122,6 @@ impl Fleet {
             script.push_str(&arm);
         }
         kubectl.forward(&(script + "esac\nexec sleep 600\n"));
-        kubectl
     }
 
     pub async fn snapshot(&self, number: usize) -> Snapshot {

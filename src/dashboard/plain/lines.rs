@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Event, Outcome, Record, State};
 use crate::dashboard::message::{Msg, News};
-use crate::dashboard::model::{Model, PodId};
+use crate::dashboard::model::{Model, Pod, PodId, Presence};
 use crate::dashboard::text;
 use crate::dashboard::verdict::{self, Verdict, words};
 use crate::dashboard::webhooks;
@@ -17,6 +17,8 @@ pub struct Lines {
     /// The alert in force, and since when.
     alert: Option<(String, Timestamp)>,
     states: Vec<(PodId, String)>,
+    /// The pods and how they were; `None` before the first message.
+    pods: Option<Vec<(PodId, Presence)>>,
 }
 
 /// One JSON document for a message; `None` for what is no news.
@@ -50,7 +52,7 @@ impl Lines {
     /// The lines of text for a message that the model has taken.
     #[must_use]
     pub fn text(&mut self, model: &Model, at: Timestamp, msg: &Msg) -> Vec<String> {
-        let mut said: Vec<String> = Vec::new();
+        let mut said: Vec<String> = self.pods(model);
         match msg {
             Msg::Pods(Err(problem)) => said.push(format!("cannot list the pods: {}", problem.reason)),
             Msg::Link(id, news) => {
@@ -72,6 +74,26 @@ impl Lines {
         }
         let time = at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string();
         said.into_iter().map(|words| format!("{time} {}", text::clean(&words))).collect()
+    }
+
+    /// Pods that came, became ready or went. Those of the start are in the verdict.
+    fn pods(&mut self, model: &Model) -> Vec<String> {
+        let now: Vec<(PodId, Presence)> = model.pods.iter().map(|pod| (pod.id.clone(), pod.presence.clone())).collect();
+        let Some(before) = self.pods.replace(now) else { return Vec::new() };
+        let line = |pod: &Pod| {
+            let known = before.iter().find(|(id, _)| *id == pod.id).map(|(_, presence)| presence);
+            let words = match (known, &pod.presence) {
+                (Some(known), now) if known == now => return None,
+                (Some(Presence::Gone { .. }), Presence::Gone { .. }) => return None,
+                (None, Presence::Running) => "is new".to_owned(),
+                (None, Presence::NotReady(reason)) => format!("is new and not ready: {reason}"),
+                (_, Presence::NotReady(reason)) => format!("is not ready: {reason}"),
+                (_, Presence::Running) => "is running".to_owned(),
+                (_, Presence::Gone { .. }) => "is gone".to_owned(),
+            };
+            Some(format!("{} {words}", pod.name))
+        };
+        model.pods.iter().filter_map(line).collect()
     }
 
     /// An alert about webhooks that began, or that deliveries ended. One that ends because its replica is lost, or because
@@ -141,7 +163,7 @@ fn news_words(news: &News) -> Option<String> {
             None => "has published nothing yet".to_owned(),
         },
         News::Event(Event::SyncFinished(record)) => finished(record),
-        News::Event(Event::SyncStarted(running)) => format!("looks ({})", running.trigger),
+        News::Event(Event::SyncStarted(running)) => format!("syncs ({})", running.trigger),
         News::Event(Event::Delivery(webhook)) => {
             let word = |text: &Option<String>| text.clone().unwrap_or_default();
             format!("webhook {} {}", word(&webhook.last_event), word(&webhook.last_result))

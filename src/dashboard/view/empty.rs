@@ -43,6 +43,9 @@ pub fn no_syncs(model: &Model) -> String {
     if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
         return "waiting for the first replica to answer".to_owned();
     }
+    if let Some(words) = failing(model) {
+        return words;
+    }
     let next = model
         .pods
         .iter()
@@ -55,4 +58,19 @@ pub fn no_syncs(model: &Model) -> String {
         Some(wait) => format!("no sync yet: waiting for the first webhook or the poll in {}", text::age(wait)),
         None => "no sync yet: waiting for the first webhook or the next poll".to_owned(),
     }
+}
+
+/// A replica that has published nothing because its syncs fail.
+fn failing(model: &Model) -> Option<String> {
+    model.pods.iter().find_map(|pod| {
+        let snapshot = pod.snapshot.as_deref()?;
+        let error = snapshot.last_error.as_ref().filter(|_| snapshot.published.is_none())?;
+        let syncs = match snapshot.failures_in_row {
+            0 | 1 => "the last sync".to_owned(),
+            times => format!("the last {times} syncs"),
+        };
+        let hint = error.hint.as_ref().map(|hint| format!(" Hint: {hint}")).unwrap_or_default();
+        let (name, message) = (text::clean(&pod.name), text::clean(&error.message));
+        Some(format!("nothing is published yet on {name}: {syncs} failed: {message}.{}", text::clean(&hint)))
+    })
 }
