@@ -1,4 +1,4 @@
-# The image: one static program, the roots it trusts, and a name for its user. No shell, no libc, no package.
+# The image: one static program, CA certificates, and a name for its user. No shell, no libc, no package.
 # scripts/image makes the context and builds it. To build with nothing but Docker installed, see Dockerfile.build.
 FROM scratch
 ARG VERSION=unknown
@@ -13,7 +13,7 @@ LABEL org.opencontainers.image.title="pushsync" \
 COPY passwd group /etc/
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY pushsync /pushsync
-# For container specs of git-sync, which rely on /git, on its variable, and now and then on the program's name.
+# For container specs of git-sync, which rely on /git, on its variable, and sometimes on the program's name.
 COPY --chown=65533:65533 git-sync /
 ENV GITSYNC_ROOT=/git
 # By number, so that runAsNonRoot can be checked. Any other user works as well.

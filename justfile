@@ -1,9 +1,9 @@
-# Chores by name: `just` lists them. Each line is what you would type without just.
+# Chores by name: `just` lists them. Each line also works without just.
 
 default:
     @just --list
 
-# What must pass before anything lands, without installing anything.
+# Checks that must pass before a merge, without installing anything.
 check:
     cargo fmt --check
     cargo clippy --all-targets --locked -- -D warnings
