@@ -1,8 +1,8 @@
-//! What hooks made of tracked files in a published tree: it counts as published, also for the next process.
+//! The changes that hooks made to tracked files of a published tree. They count as published, also for the next process.
 //!
-//! A site generator may write into the files that it reads. Such a tree differs from its commit and is no damage, as long as
-//! it differs in exactly this. The list is kept for the live tree, in `.pushsync/hook-changes`: the commit, then a line for
-//! each path. It must not know what ran in the tree.
+//! A site generator may write into the files that it reads. Such a tree differs from its commit, but is not damaged as long
+//! as it differs in exactly these files. The list is kept for the live tree, in `.pushsync/hook-changes`: the commit, then
+//! a line for each path. It must not know what ran in the tree.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,20 +21,20 @@ use super::link::commit_named;
 use crate::replace::{self, Durability};
 
 const NAME: &str = "hook-changes";
-/// More paths than this are not kept for the next process: it rebuilds the tree and runs the hooks again.
+/// More paths than this are not kept for the next process, which then rebuilds the tree and runs the hooks again.
 const MOST_PATHS: usize = 100_000;
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// A tracked path as a hook left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// There is nothing.
+    /// The path does not exist.
     Missing,
     /// A file with these permission bits and content.
     File(RawMode, Oid),
     /// A link to this target.
     Link(Oid),
-    /// A folder, or something else that is neither.
+    /// A folder, or another kind of file.
     Other,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Left {
 pub(super) struct Accepted(BTreeMap<Vec<u8>, Left>);
 
 impl Left {
-    /// Looks at a name and reads what is there.
+    /// Reads the state of a name, whose `stat` is given.
     pub(super) fn of(parent: &OwnedFd, name: &[u8], stat: Option<&Stat>) -> Result<Self, Errno> {
         let Some(stat) = stat else { return Ok(Self::Missing) };
         let hashed = |content: &[u8]| Oid::hash_object(ObjectType::Blob, content).map_err(|_| Errno::IO);
@@ -65,7 +65,7 @@ impl Left {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // An abbreviated hash is read as one that ends in zeros.
+        // libgit2 would read an abbreviated hash as one that ends in zeros.
         let hash = |text: &str| Oid::from_str(text).ok().filter(|hash| hash.to_string() == text);
         match text.split_once(':') {
             Some(("link", target)) => hash(target).map(Self::Link),
@@ -103,14 +103,14 @@ impl Accepted {
         self.0.len()
     }
 
-    /// How a path was left; `None`: it should be as its commit has it.
+    /// Returns how a hook left a path; `None` if it has to be as in the commit.
     pub(super) fn get(&self, path: &[u8]) -> Option<Left> {
         if self.0.is_empty() { None } else { self.0.get(path).copied() }
     }
 
-    /// Reads what an earlier process kept for a commit. What cannot be read says nothing.
+    /// Reads the list of an earlier process for a commit. Returns `None` if it cannot be read.
     pub(super) fn load(state: &Path, commit: Oid) -> Option<Self> {
-        // Never through a symlink, and never waiting for the writer of a pipe, that another process put there.
+        // Another process may have put a symlink or a pipe there: never follow the one or wait for a writer of the other.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(state.join(NAME)).ok()?;
         let mut text = String::new();
@@ -126,7 +126,7 @@ impl Accepted {
         lines.map(entry).collect::<Option<BTreeMap<_, _>>>().map(Self)
     }
 
-    /// Keeps it for the next process, or removes what is kept if there is nothing to accept.
+    /// Stores the list for the next process, or removes the file if the list is empty.
     pub(super) fn store(&self, state: &Path, commit: Oid) -> std::io::Result<()> {
         let there = state.join(NAME);
         if self.is_empty() || self.len() > MOST_PATHS {

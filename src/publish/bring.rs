@@ -1,9 +1,9 @@
-//! From one commit's tree to another's by touching only what differs.
+//! Updates one commit's tree to another's by touching only entries that differ.
 //!
-//! First the plan, made from the store alone: what cannot be published is refused before anything is touched. Then the
-//! plan is carried out in a folder that no reader knows, one name at a time from open descriptors, without following
-//! links. A changed file is a new file: nothing is written into one that exists, so whoever has the old one open, or has
-//! linked it elsewhere, keeps what he has. It must not know where the folder stands or what becomes of it.
+//! The plan is made from the store alone, so a commit that cannot be published is refused before anything is touched. The
+//! plan is then applied in a folder that no reader knows, one name at a time from open descriptors, without following
+//! links. A changed file is a new file: an existing one is never written, so a process that has opened it or linked it
+//! elsewhere keeps its content. It must not know where the folder is or how it is used later.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,61 +21,61 @@ use super::{Durability, Error, diff};
 use crate::flush;
 use crate::worker::Cancel;
 
-/// One thing to do in the folder that was entered last.
+/// One step in the current folder.
 #[derive(Debug)]
 enum Step {
-    /// A folder of both commits, and its tree in the new one.
+    /// Enter a folder of both commits. Its tree is that of the new one.
     Enter(Vec<u8>, Oid),
-    /// A folder that the old commit does not have, and its tree.
+    /// Create and enter a folder that the old commit does not have.
     MakeAndEnter(Vec<u8>, Oid),
     Leave,
-    /// A file, a link, a submodule's folder, or a folder with all that is in it.
+    /// Remove a file, a link, a submodule's folder, or a folder with everything in it.
     Remove(Vec<u8>),
-    /// A submodule's folder.
+    /// Create a submodule's empty folder.
     Make(Vec<u8>),
-    /// A file or a link where nothing is.
+    /// Write a file or a link that does not exist.
     Write(Entry),
-    /// A file or a link in the place of another one.
+    /// Replace a file or a link.
     Replace(Entry),
 }
 
 #[derive(Debug)]
 pub(super) struct Plan {
     steps: Vec<Step>,
-    /// Entries to make: what the new tree can have more than the old one at most.
+    /// The most entries that the new tree can have in addition to the old ones.
     pub more: u64,
 }
 
-/// How a plan is carried out.
+/// How a plan is applied.
 pub(super) struct Work<'a> {
-    /// Folders that this does not hold are not worked in.
+    /// Folders that have changed since this baseline are not touched.
     pub baseline: &'a Baseline,
     pub durability: Durability,
-    /// Whose content and times the files that are written take over, if they are the same there.
+    /// A tree whose times and content the written files take over, where they are equal.
     pub model: Option<Model>,
     pub marks: Marking,
 }
 
-/// What of that which is changed is marked.
+/// The changes that are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marking {
-    /// Files and links that are written.
+    /// Written files and links.
     Written,
-    /// Folders, too, for which they are listed again. A push has no time for that.
+    /// Folders as well, which have to be listed again for it. A push has no time for that.
     All,
 }
 
-/// From so many steps on, several threads are faster than one.
+/// The number of steps from which several threads are faster than one.
 const MANY: usize = 256;
 
-/// Files of one folder that a writer gets at once. Writers in one folder wait for each other, so these are not few.
+/// The files of one folder in a batch. Writers in one folder wait for each other, so a batch is large.
 const BATCH: usize = 256;
 
-/// What was done.
+/// The outcome of applying a plan.
 pub(super) enum Brought {
-    /// What was written, and as what it was left if that was wanted; `None` if it was too much to be listed.
+    /// The written files, and their marks if they were requested; `None` if there were too many to list.
     Done(Written, Option<Marks>),
-    /// Somebody else added, removed or renamed something in a folder that had to be touched. The tree is of no use now.
+    /// Another process added, removed or renamed an entry in a folder that had to be touched. The tree cannot be used now.
     Doubtful(Vec<u8>),
 }
 
@@ -84,8 +84,8 @@ struct Frame {
     folders: std::vec::IntoIter<(Vec<u8>, Option<Oid>, Oid)>,
 }
 
-/// What has to be done to a tree of `old` to make it one of `new`; `None` if that is more than `most` steps, or if a
-/// `.gitattributes` differs, which may change files that are the same in both.
+/// Plans the steps that turn a tree of `old` into one of `new`. `None` if there are more than `most` steps, or if a
+/// `.gitattributes` differs, which may change files that are equal in both.
 ///
 /// # Errors
 /// If an object of either is missing or damaged, or if the new tree is hostile.
@@ -134,13 +134,13 @@ impl Plan {
                 (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
                     folders.push((after.name, Some(before.id), after.id));
                 }
-                // Which commit a submodule stands for is not to be seen in an empty folder.
+                // An empty folder does not show the commit of its submodule.
                 (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
                 (Some(_), Some(after)) if after.kind != EntryKind::Folder && after.kind != EntryKind::Submodule => {
                     replaced.push(Step::Replace(after));
                 }
                 (before, after) => {
-                    // All removals of a folder come first: a file and a folder may change places under one name.
+                    // All removals of a folder come first, because a file and a folder may exchange their names.
                     self.steps.extend(before.map(|before| Step::Remove(before.name)));
                     made.extend(after);
                 }
@@ -158,13 +158,13 @@ impl Plan {
         Ok(Frame { path, folders: folders.into_iter() })
     }
 
-    /// How many names are made, replaced or removed.
+    /// Returns how many names are created, replaced or removed.
     pub(super) fn changes(&self) -> usize {
         self.steps.iter().filter(|step| !matches!(step, Step::Enter(..) | Step::Leave)).count()
     }
 
-    /// Carries the plan out in `top`, whose tree object is to be `root`, and makes it durable if that is asked for: the rest
-    /// of the tree must be so already.
+    /// Applies the plan in `top`, whose tree object becomes `root`, and flushes the changes if that is configured. The rest
+    /// of the tree must be on the disk already.
     pub(super) fn carry_out(
         self,
         view: &View<'_>,
@@ -203,7 +203,7 @@ impl Plan {
         match open {
             _ if !through => {}
             None => folder::flush(top, u64::MAX).map_err(flushed)?,
-            // Everything is written before the first of them is flushed: one journal commit then serves the folders as well.
+            // Everything is written before the first flush, so that one journal commit also covers the folders.
             Some(open) => {
                 for open in &open {
                     flush::if_supported(rustix::fs::fsync(open)).map_err(flushed)?;
@@ -215,7 +215,7 @@ impl Plan {
     }
 }
 
-/// Who writes files.
+/// Writes the files of a plan.
 trait Hands {
     fn check(&self) -> Result<(), Error>;
     fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
@@ -223,7 +223,7 @@ trait Hands {
     fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error>;
 }
 
-/// The folder that was entered last.
+/// The current folder.
 struct At {
     folder: Arc<OwnedFd>,
     /// Its tree in the new commit.
@@ -231,16 +231,16 @@ struct At {
     model: Option<Model>,
     /// The length of the path of the folder above.
     above: usize,
-    /// True once a name in it was made, replaced or removed.
+    /// True once a name in it was created, replaced or removed.
     changed: bool,
 }
 
-/// The thread that walks.
+/// Writes files on the walking thread.
 struct One<'a> {
     view: &'a View<'a>,
     cancel: &'a Cancel,
     written: Written,
-    /// What is to be flushed one by one.
+    /// The files that are to be flushed one by one.
     open: Option<Vec<Arc<OwnedFd>>>,
     marks: Marks,
     marking: Marking,
@@ -287,7 +287,7 @@ impl Hands for One<'_> {
     }
 }
 
-/// Several threads, which get what is to be written folder by folder.
+/// Passes files to several threads, folder by folder.
 struct Many<'a> {
     batches: &'a Batches,
     progress: &'a Progress<'a>,
@@ -297,7 +297,7 @@ struct Many<'a> {
 impl Many<'_> {
     fn send(&mut self) -> Result<(), Error> {
         match self.pending.take() {
-            // No writer is left: one of them has told why.
+            // No writer is left; one of them has recorded the error.
             Some(batch) => self.batches.send(batch).map_err(|_| Error::Cancelled),
             None => Ok(()),
         }
@@ -337,7 +337,7 @@ impl Hands for Many<'_> {
     }
 }
 
-/// Where the steps lead.
+/// The walk through the steps of a plan.
 struct Walk<'a> {
     view: &'a View<'a>,
     top: &'a OwnedFd,
@@ -347,7 +347,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks through the steps; answers the path of a folder that another process has worked in, if there is one.
+    /// Walks through the steps. Returns the path of a folder that another process has changed, if there is one.
     fn work(self, steps: Vec<Step>, hands: &mut impl Hands) -> Result<Option<Vec<u8>>, Error> {
         let Self { view, top, root, baseline, model } = self;
         let mut path = Vec::new();
@@ -406,7 +406,7 @@ fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
     top.try_clone().map_err(|source| Error::Io { doing: "open", path: super::path::printable(path), source })
 }
 
-/// Goes on to a folder inside, and appends its name to the path.
+/// Enters a folder, and appends its name to the path.
 fn enter(at: &At, path: &mut Vec<u8>, name: &[u8], folder: OwnedFd, tree: Oid) -> At {
     let above = path.len();
     *path = inside(path, name);

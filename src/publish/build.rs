@@ -1,7 +1,7 @@
-//! A commit's tree, complete, under its own name in `.worktrees`.
+//! Builds a commit's complete tree under its own name in `.worktrees`.
 //!
-//! It is written beside, and gets its name by one rename; what fails or is cancelled before that leaves nothing. The
-//! link is not its business, except that a tree which the link names is never missing for a moment.
+//! The tree is written under a temporary name and gets its own by one rename, so a failed or cancelled build leaves
+//! nothing. It does not change the link, but never removes the tree that the link names, not even for a moment.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -23,23 +23,23 @@ use super::{Built, Durability, Error, folder, git_file, share, walk, write};
 use crate::worker::Cancel;
 
 impl Volume {
-    /// Makes the commit's tree complete under a temporary name and renames it to `.worktrees/<commit>`: from a spare, if
-    /// there is one and it is to be trusted, else fresh. A tree of that name which `verify` calls whole is used as it is;
-    /// one that differs is replaced, in one step if the link names it.
+    /// Builds the commit's complete tree under a temporary name and renames it to `.worktrees/<commit>`: from a standby
+    /// tree if a usable one exists, else fresh. An existing tree of that name is kept if `verify` finds no difference;
+    /// otherwise it is replaced, in one step if the link names it.
     ///
     /// # Errors
-    /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and its like; `store_damaged`;
-    /// `cancelled`. What is published is as it was before in each case.
+    /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and similar; `store_damaged`;
+    /// `cancelled`. The published tree is unchanged in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
         self.read_shape_again()?;
         if self.has_lost_git(commit) && self.has_tree(&self.trees_folder()?, commit)? {
-            // The store is a new one, perhaps; the tree need not be. What is wrong with either is said below.
+            // The store may be new although the tree is not. Errors of either are reported below.
             let entry = self.target(commit)?.path();
             let _ = git_file::prepare(store, commit, &entry, &self.shape());
         }
         let built = self.build_tree(store, commit, cancel);
         if let Err(Error::Object { .. }) = built {
-            // It is looked for, and fetched, anew.
+            // The missing object is looked up and fetched again.
             self.forget_whole();
         }
         let mut built = built?;
@@ -51,7 +51,8 @@ impl Volume {
         Ok(built)
     }
 
-    /// True if `--worktree-git` is given, and what the `.git` file in the commit's tree leads to is gone from the store.
+    /// Returns true if `--worktree-git` is given and the store no longer has the folder that the `.git` file in the
+    /// commit's tree names.
     pub fn has_lost_git(&self, commit: Oid) -> bool {
         self.shape().worktree_git && !git_file::is_led_to(&self.store(), commit)
     }
@@ -69,10 +70,11 @@ impl Volume {
             Used::No(note) => note,
         };
         self.measure_for_limit(&|| !cancel.is_cancelled())?;
-        // Anew: what was opened before the push came may be why the spare could not be used.
+        // Opened again: the store that was opened before the push arrived may be why the standby tree could not be used.
         let objects = Objects::open(store, &self.shape())?;
         let built = match self.build_fresh(store, &objects, &trees, commit, cancel) {
-            // A spare, or what is still to be removed, may hold the very space that is wanting. A push cannot wait.
+            // A standby tree, or trees that wait for their removal, may take the space that is needed. A push cannot wait
+            // for a sweep.
             Err(error) if error.is_want_of_space() && self.make_room(cancel)? => {
                 self.build_fresh(store, &objects, &trees, commit, cancel)
             }
@@ -101,7 +103,7 @@ impl Volume {
             folder::flush(&new.folder, entries)
                 .map_err(|errno| self.failed("flush", &new.name, errno).with_cause_from(trees))?;
         }
-        // Before readers with write access can get in.
+        // Taken before readers with write access can change the tree.
         let since = self.now(trees).ok();
         new.take_the_place_of(commit, cancel)?;
         if let Some(since) = since {
@@ -113,14 +115,14 @@ impl Volume {
     }
 }
 
-/// A tree that has no name of a commit yet. Dropped early, also by a panic, it is removed.
+/// A tree that does not have the name of a commit yet. It is removed when it is dropped early, also by a panic.
 pub(super) struct NewTree<'a> {
     volume: &'a Volume,
     trees: &'a OwnedFd,
     pub(super) name: Vec<u8>,
     pub(super) folder: OwnedFd,
     in_place: bool,
-    /// True if there may be a whole tree in it, which a push does not wait for to be removed.
+    /// True if it may contain a whole tree. A push does not wait for its removal.
     is_used: bool,
     is_parked: bool,
 }
@@ -128,7 +130,7 @@ pub(super) struct NewTree<'a> {
 impl<'a> NewTree<'a> {
     pub(super) fn make(volume: &'a Volume, trees: &'a OwnedFd) -> Result<Self, Error> {
         let name = unique(UNFINISHED);
-        // Known as ours before it exists, so that no sweep takes it for a leftover.
+        // Registered before it exists, so that no sweep removes it as a leftover.
         volume.ages().begin_build(name.clone());
         match folder::make(trees, &name, volume.shape().mode(EntryKind::Folder)) {
             Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false, is_used: false, is_parked: false }),
@@ -139,15 +141,16 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    /// A standby tree, or a parked one, without its name from here on. `None`: it is gone, or not a folder any more.
+    /// Takes over a standby tree, or a parked one, which loses its name here. `None` if it is gone, or is not a folder any
+    /// more.
     pub(super) fn of_spare(volume: &'a Volume, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
         let tree = Self::renamed(volume, trees, spare).ok();
         volume.ages().end_build(spare);
         tree
     }
 
-    /// The tree of a commit that is not live and whose grace is over, or that was never published, without its name from here
-    /// on. The caller leaves out those that are to be published.
+    /// Takes over the tree of a commit that is not live and whose grace period is over, or that was never published. It
+    /// loses its name here. The caller leaves out trees that are about to be published.
     pub(super) fn of_replaced(
         volume: &'a Volume,
         trees: &'a OwnedFd,
@@ -161,7 +164,7 @@ impl<'a> NewTree<'a> {
             return Ok(None);
         }
         let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
-        // With `--group-write` it may be another user's, whose modes are not ours to change.
+        // With `--group-write` it may belong to another user, so that we cannot change its modes.
         let Some(stat) = standing.filter(share::is_ours) else { return Ok(None) };
         if ages.owed(name, &stat, volume.grace()).is_some() {
             return Ok(None);
@@ -169,7 +172,7 @@ impl<'a> NewTree<'a> {
         ages.forget(name);
         let temporary = unique(UNFINISHED);
         ages.begin_build(temporary.clone());
-        // Under the lock: from here on nobody publishes it.
+        // The rename happens under the lock; afterwards no job can publish this tree.
         let renamed = rustix::fs::renameat(trees, name, trees, &*temporary);
         drop(ages);
         let opened = renamed
@@ -192,8 +195,8 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    /// The rename is the mark that the tree is nothing whole any more. It is not flushed by itself: a journal that has the
-    /// changes has the rename before them, and an earlier process's spare is compared with its commit before it is used.
+    /// The rename marks the tree as incomplete. It is not flushed separately: a journal that has the changes also has the
+    /// earlier rename, and the standby tree of an earlier process is compared with its commit before its use.
     fn renamed(volume: &'a Volume, trees: &'a OwnedFd, from: &[u8]) -> Result<Self, Errno> {
         let name = unique(UNFINISHED);
         volume.ages().begin_build(name.clone());
@@ -209,13 +212,14 @@ impl<'a> NewTree<'a> {
         }
     }
 
-    /// Keeps out all other users that may write to the volume: they have no business in a tree that is not published.
+    /// Removes the permissions of all other users that may write to the volume, since they must not change an unpublished
+    /// tree.
     pub(super) fn close_to_others(&self) -> Result<(), Error> {
         let alone = if self.volume.shape().group_write { 0o770 } else { 0o700 };
         folder::set_mode(&self.folder, alone).map_err(|errno| self.volume.failed("set the mode of", &self.name, errno))
     }
 
-    /// Gives the tree, which is on the disk, the name of a standby tree. Answers the name, and the mark of the folder.
+    /// Gives the tree, which is flushed already, the name of a standby tree. Returns the name, and the mark of the folder.
     pub(super) fn become_spare(mut self, commit: Oid, cancel: &Cancel) -> Result<(Vec<u8>, Mark), Error> {
         let name = unique(&format!("{SPARE}{commit}-"));
         self.close_to_others()?;
@@ -227,16 +231,16 @@ impl<'a> NewTree<'a> {
         rustix::fs::renameat(self.trees, &*self.name, self.trees, &*name)
             .map_err(|errno| failed("rename a spare to", errno))?;
         drop(ages);
-        // A rename is a change of the folder itself on most file systems.
+        // On most file systems a rename changes the folder's own ctime.
         let stat = rustix::fs::fstat(&self.folder).map_err(|errno| failed("look at", errno))?;
         self.in_place = true;
         Ok((name, Mark::of(&stat)))
     }
 
-    /// Leaves a tree under its temporary name, to go on with it later: work on it was given up. What a process leaves under
-    /// such a name when it ends goes at the next start.
+    /// Keeps an unfinished tree under its temporary name, to continue with it later. The next start removes such names of
+    /// an earlier process.
     pub(super) fn park(mut self, commit: Oid, entries: u64, shape: u64, baseline: Option<Baseline>) -> Standby {
-        // The name stays that of a build which goes on, so that no sweep takes it for a leftover.
+        // The name stays registered as that of a running build, so that no sweep removes it as a leftover.
         self.is_parked = true;
         let name = std::mem::take(&mut self.name);
         Standby { name, commit, entries, state: State::Unverified(baseline), shape, equal: None }
@@ -247,7 +251,7 @@ impl<'a> NewTree<'a> {
         let text = commit.to_string();
         let name = text.as_bytes();
         let failed = |doing| move |errno| volume.failed(doing, name, errno);
-        // From here to the end nothing else renames; a job that nobody waits for any more must not, either.
+        // Until the end no other job renames anything, and neither may this one if its caller has given up.
         let mut ages = volume.ages();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -257,13 +261,14 @@ impl<'a> NewTree<'a> {
         let mut discarded = None;
         let standing = folder::look(self.trees, name).map_err(failed("look at"))?;
         if standing.is_some() && volume.is_live(name)? {
-            // Readers are in there by way of the link: two renames would leave it dangling between them.
+            // Readers use this name through the link: with two renames the link would dangle between them.
             let exchanged = rustix::fs::renameat_with(self.trees, &*self.name, self.trees, name, RenameFlags::EXCHANGE);
             if exchanged.is_err() {
-                // NFS, SMB, CephFS and most FUSE file systems have no exchange, overlayfs none for what an image brought.
+                // NFS, SMB, CephFS and most FUSE file systems have no exchange, and overlayfs has none for folders of the
+                // image.
                 return self.stand_beside(commit, &mut ages);
             }
-            // What is under the temporary name now is the damaged tree. Its readers get their grace.
+            // The temporary name now belongs to the damaged tree. Its readers get their grace period.
             self.in_place = true;
             let old = unique(EXCHANGED);
             touch(self.trees, &self.name);
@@ -271,7 +276,7 @@ impl<'a> NewTree<'a> {
             ages.replaced(old, volume.grace());
         } else {
             if standing.is_some() {
-                // It was published before, and readers may be in it still.
+                // It was published before, and readers may still use it.
                 let in_grace = ages.is_in_grace(name);
                 let old = unique(if in_grace { EXCHANGED } else { DOOMED });
                 rustix::fs::renameat(self.trees, name, self.trees, &*old).map_err(failed("rename the old"))?;
@@ -285,7 +290,7 @@ impl<'a> NewTree<'a> {
             self.in_place = true;
             let live = volume.target(commit)?;
             if live.beside.is_some() {
-                // The tree that readers have is the damaged one, one folder deeper.
+                // Readers use the damaged tree, which is one folder deeper.
                 let beside = live.entry().into_bytes();
                 touch(self.trees, &beside);
                 let plain = Target::plain(commit);
@@ -307,9 +312,10 @@ impl<'a> NewTree<'a> {
         Ok(())
     }
 
-    /// Replaces the live tree of a commit where two folders cannot be exchanged in one step: the new tree goes to
-    /// `.worktrees/<unique>/<commit>`, where `basename $(readlink LINK)` still is the commit, and the link turns to it. The
-    /// replaced tree loses its name, which nothing may take for the commit's any more. The next push is as usual.
+    /// Replaces the live tree of a commit where two folders cannot be exchanged in one step. The new tree is put at
+    /// `.worktrees/<unique>/<commit>`, where `basename $(readlink LINK)` is still the commit, and the link is changed to
+    /// it. The replaced tree loses its name, so that it is not mistaken for the commit's. The next push is published as
+    /// usual.
     fn stand_beside(&mut self, commit: Oid, ages: &mut Ages) -> Result<(), Error> {
         let volume = self.volume;
         let text = commit.to_string();
@@ -360,7 +366,7 @@ impl Drop for NewTree<'_> {
         if !self.in_place && self.is_used {
             self.volume.discard(self.trees, &self.name);
         } else if !self.in_place {
-            // What cannot be removed now is a leftover for the next sweep.
+            // The next sweep removes the rest.
             let _ = folder::remove_all(self.trees, &self.name);
         }
         self.volume.ages().end_build(&self.name);

@@ -1,4 +1,4 @@
-//! Which files differ between two commits: a walk through the folders that differ, and no others.
+//! Finds the files that differ between two commits, by walking only the folders that differ.
 //!
 //! It must not read file contents, nor the volume.
 
@@ -13,17 +13,17 @@ use super::path::printable;
 use super::shape::Shape;
 use super::{Changes, Error, Kind, Volume};
 
-/// How many changed files are named.
+/// The most changed files that are listed by name.
 const NAMED: usize = 500;
 
 impl Volume {
-    /// Compares two commits by walking only the subtrees that differ. `old` = `None`, or not (or not wholly) in the store:
-    /// everything is added.
+    /// Compares two commits by walking only the subtrees that differ. If `old` is `None`, or not completely in the store,
+    /// all files count as added.
     ///
     /// # Errors
     /// If an object of `new` is missing or damaged, or if its tree is hostile.
     pub fn changes(&self, store: &Path, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
-        // What was pushed, not what became of it.
+        // The pushed content is compared, without conversions by attributes.
         let submodules = self.shape().submodules;
         let objects = Objects::open(store, &Arc::new(Shape { raw: true, submodules, ..Shape::default() }))?;
         let view = objects.view()?;
@@ -33,7 +33,7 @@ impl Volume {
         {
             return Ok(changes);
         }
-        // Objects of the old commit may have been pruned; if the new ones are at fault this fails again.
+        // Objects of the old commit may have been pruned. If the new ones are at fault, this fails again.
         walk(&view, None, Some(new))
     }
 }

@@ -1,9 +1,9 @@
-//! What a standby tree takes over from the live tree of the same commit: the times of its files, and their content where the
-//! file system has reflinks.
+//! Copies the times of files from the live tree of the same commit to a standby tree, and their content where the file
+//! system has reflinks.
 //!
-//! With the same times, a push changes the times of the files that it changes and of no others, so that rsync, HTTP
-//! validators and file watchers see only these. A reflink takes no time for the content and no space until one of the two is
-//! changed. Only what was not touched since the tree was known is taken over. It must not know of commits.
+//! With equal times, a push changes the times of its changed files only, so that rsync, HTTP validators and file watchers
+//! see only these. A reflink copies no content and takes no space until one of the two files is changed. Files that were
+//! touched since the tree's baseline are not used. It must not know of commits.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use super::standby::baseline::{Baseline, inside};
 pub(super) struct Model {
     folder: Arc<OwnedFd>,
     path: Arc<[u8]>,
-    /// What this does not hold is not taken over.
+    /// Files that have changed since this baseline are not used for content.
     baseline: Baseline,
     /// The same for times.
     times: Baseline,
-    /// Set when the file system has no reflinks: one refusal is enough.
+    /// Set when the file system has refused a reflink, so that no other is tried.
     useless: Arc<AtomicBool>,
 }
 
@@ -32,18 +32,18 @@ impl Model {
         Self { folder: Arc::new(top), path: Arc::default(), baseline, times, useless: Arc::default() }
     }
 
-    /// False once the file system has refused to share content.
+    /// Returns false once the file system has refused to share content.
     pub(super) fn works(&self) -> bool {
         !self.useless.load(Ordering::Relaxed)
     }
 
-    /// The same for a folder inside. `None`: there is none that could be used.
+    /// Returns the model of a folder inside. `None` if there is no usable one.
     pub(super) fn inner(&self, name: &[u8]) -> Option<Self> {
         let folder = folder::open(&*self.folder, name).ok()?;
         Some(Self { folder: Arc::new(folder), path: inside(&self.path, name).into(), ..self.clone() })
     }
 
-    /// Gives a new, empty file the content of the one with that name here. `None`: it is as empty as before.
+    /// Gives a new, empty file the content of the one with that name in this tree. `None` if it stays empty.
     pub(super) fn share(&self, name: &[u8], with: &OwnedFd) -> Option<u64> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&*self.folder, name, flags, Mode::empty()).ok()?;
@@ -52,7 +52,7 @@ impl Model {
             self.useless.store(true, Ordering::Relaxed);
             return None;
         }
-        // A process that wrote into it meanwhile has changed its time.
+        // A process that wrote into it meanwhile has changed its ctime.
         let size = self.size_if_held(&source, name);
         if size.is_none() {
             let _ = rustix::fs::ftruncate(with, 0);
@@ -60,7 +60,8 @@ impl Model {
         size
     }
 
-    /// Gives a new file or link `name` in `folder` the times of the one here. Best effort: times are no content.
+    /// Gives a new file or link `name` in `folder` the times of the one in this tree. Errors are ignored, because times are
+    /// no content.
     pub(super) fn give_times(&self, name: &[u8], folder: &OwnedFd, file: Option<&OwnedFd>) {
         let Ok(Some(stat)) = folder::look(&*self.folder, name) else { return };
         let wanted = if file.is_some() { FileType::RegularFile } else { FileType::Symlink };
@@ -98,7 +99,7 @@ fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-/// Gives an empty file the content of another one.
+/// Gives an empty file the content of another one by a reflink (ioctl_ficlone(2)).
 #[cfg(target_os = "linux")]
 pub(super) fn clone(from: impl AsFd, to: impl AsFd) -> Result<(), rustix::io::Errno> {
     rustix::fs::ioctl_ficlone(to, from)

@@ -1,7 +1,7 @@
-//! What `.gitattributes` change in a file on its way out of the store: line ends, `$Id$`, the encoding.
+//! The conversions of `.gitattributes` when a file is written: line ends, `$Id$`, the encoding.
 //!
-//! Byte for byte what git's checkout does with `core.autocrlf` and `core.eol` unset on a system whose lines end in LF, its
-//! two ways to expand `$Id$` included. It must not know where attributes come from, nor files.
+//! The result is byte for byte that of git's checkout with `core.autocrlf` and `core.eol` unset on a system whose lines end
+//! in LF, including git's two ways to expand `$Id$`. It must not know where attributes come from, nor files.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,16 @@ use git2::Oid;
 use super::encode::Encoding;
 use crate::attributes::{Attributes, State};
 
-/// What is done to a file. A file of which nothing is to be done has none.
+/// The conversion of one file. A file that is written unchanged has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conversion {
     line_ends: LineEnds,
     ident: bool,
     encoding: Option<Encoding>,
-    /// git expands `$Id$` piece by piece, and a little otherwise, where nothing has to be known of the whole file first.
+    /// If git can convert a file without knowing all of it, it expands `$Id$` piece by piece, with slightly different
+    /// results.
     by_piece: bool,
-    /// Its content in the store may be a pointer to a large file.
+    /// True if its content in the store may be a pointer to an LFS object.
     lfs: bool,
 }
 
@@ -26,11 +27,11 @@ pub(super) struct Conversion {
 enum LineEnds {
     Keep,
     Crlf,
-    /// If it looks like text that has no CR yet.
+    /// LF becomes CRLF if the content looks like text without any CR.
     CrlfIfText,
 }
 
-/// How git calls what it does with line ends.
+/// Git's classification of an attribute `text`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Text {
     Undefined,
@@ -40,7 +41,7 @@ enum Text {
     Auto,
 }
 
-/// True for what can make a file differ from what is stored: rules without it need not be looked up.
+/// Returns true for attributes that can change how a file is written: rules without them need not be looked up.
 pub(super) fn matters(name: &[u8], state: &State) -> bool {
     match (name, state) {
         (b"eol", State::Value(value)) => value == b"crlf",
@@ -52,7 +53,7 @@ pub(super) fn matters(name: &[u8], state: &State) -> bool {
 }
 
 impl Conversion {
-    /// `None`: the file is written as it is stored.
+    /// Returns the conversion for a file's attributes; `None` if it is written unchanged.
     pub(super) fn of(attributes: &Attributes) -> Option<Self> {
         let text = match text(attributes.get("text")) {
             Text::Undefined => text(attributes.get("crlf")),
@@ -78,7 +79,7 @@ impl Conversion {
         (conversion.changes() || lfs).then_some(conversion)
     }
 
-    /// The name of an encoding that is asked for and not known.
+    /// Returns the name of a requested encoding that is not supported.
     pub(super) fn unknown_encoding(&self) -> Option<&str> {
         match &self.encoding {
             Some(Encoding::Unknown(name)) => Some(name),
@@ -86,17 +87,18 @@ impl Conversion {
         }
     }
 
-    /// True if a pointer stands for an object. git hands a filter what it has encoded, and git-lfs takes no such pointers.
+    /// Returns true if a pointer is replaced by its object. Git passes the encoded content to a filter, and git-lfs
+    /// recognizes no such pointers.
     pub(super) fn takes_pointers(&self) -> bool {
         self.lfs && matches!(self.encoding, None | Some(Encoding::Unknown(_)))
     }
 
-    /// False if the content stays as it is.
+    /// Returns false if the content stays unchanged.
     pub(super) fn changes(&self) -> bool {
         self.line_ends != LineEnds::Keep || self.ident || self.encoding.is_some()
     }
 
-    /// The content as it is to be on the disk. `id` is its own in the store.
+    /// Converts the content. `id` is its hash in the store.
     pub(super) fn apply<'a>(&self, content: &'a [u8], id: Oid) -> Cow<'a, [u8]> {
         let mut content = Cow::Borrowed(content);
         if self.ident {
@@ -130,7 +132,7 @@ fn text(state: &State) -> Text {
     }
 }
 
-/// What git counts to tell text from other files.
+/// The counts by which git distinguishes text from other files (`gather_stats` in git's convert.c).
 #[derive(Default)]
 struct Stat {
     nul: usize,
@@ -164,7 +166,7 @@ impl Stat {
             at += 1;
         }
         if content.last() == Some(&26) {
-            // The end mark of old systems.
+            // Ctrl-Z at the end, the end-of-file mark of CP/M and DOS, counts as text in git.
             stat.other -= 1;
         }
         stat
@@ -192,7 +194,7 @@ fn find(byte: u8, text: &[u8]) -> Option<usize> {
     text.iter().position(|other| *other == byte)
 }
 
-/// True if there is anything that git counts as an `$Id$`.
+/// Returns true if the content has a keyword that git would expand.
 fn has_ident(content: &[u8]) -> bool {
     let mut rest = content;
     while let Some(dollar) = find(b'$', rest) {
@@ -235,7 +237,7 @@ fn expand_whole(content: &[u8], id: Oid) -> Vec<u8> {
             b':' => {
                 let Some(end) = find(b'$', &rest[3..]).map(|end| end + 3) else { break };
                 let inside = &rest[3..end];
-                // A space in the middle is another system's.
+                // A space inside means that another version control system wrote it; git leaves it unchanged.
                 let foreign = rest.get(4..end).and_then(|text| find(b' ', text)).is_some_and(|at| at + 4 + 1 < end);
                 if inside.contains(&b'\n') || foreign {
                     continue;
@@ -250,8 +252,8 @@ fn expand_whole(content: &[u8], id: Oid) -> Vec<u8> {
     expanded
 }
 
-/// What git does byte by byte. It takes `$$Id$` for no keyword, and forgets what stands between two of them in a few cases;
-/// what it publishes is what people know, so the same is done here.
+/// Git's expansion byte by byte. It does not recognize `$$Id$`, and drops the text between two keywords in a few cases;
+/// this function does the same, because the result has to equal git's checkout.
 fn expand_by_piece(content: &[u8], id: Oid) -> Vec<u8> {
     const HEAD: &[u8; 4] = b"$Id\0";
     const SKIPPING: usize = 5;
@@ -300,7 +302,7 @@ fn expand_by_piece(content: &[u8], id: Oid) -> Vec<u8> {
     expanded
 }
 
-/// A space in the middle is another system's.
+/// Returns true if the text contains a space: another version control system wrote it.
 fn is_foreign(held: &[u8]) -> bool {
     let Some(text) = held.strip_prefix(b"$Id: ") else { return false };
     let end = find(0, text).unwrap_or(text.len());

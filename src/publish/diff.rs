@@ -1,7 +1,7 @@
-//! Two folders of two commits side by side, without what is the same in both.
+//! Compares two folders of two commits, leaving out equal entries.
 //!
-//! libgit2's own diff reads every tree; comparing the hashes of folders first makes the cost follow the change. It must
-//! not read file contents, nor the volume, nor know what the difference is wanted for.
+//! libgit2's own diff reads every tree. Comparing the hashes of folders first makes the cost proportional to the change. It
+//! must not read file contents, nor the volume, nor know how the difference is used.
 
 use std::cmp::Ordering;
 
@@ -10,12 +10,12 @@ use git2::Oid;
 use super::Error;
 use super::objects::{Entry, EntryKind, MAX_ENTRIES, View, hostile};
 
-/// The same name in both commits; at least one is there, and they differ. The order of git's trees keeps a file and a
-/// folder of one name apart, so either both are folders or none is.
+/// An entry in both commits, which differs, or is missing on one side. Git's order of trees keeps a file and a folder of
+/// one name apart, so either both are folders or neither is.
 pub(super) type Pair = (Option<Entry>, Option<Entry>);
 
-/// What differs between two folders, in git's order. `None` is an empty folder. `seen` counts what a whole walk has read,
-/// so that a few kilobytes which unfold to billions of entries end it.
+/// Lists the differences of two folders, in git's order. `None` is an empty folder. `seen` counts all entries of a walk, so
+/// that a few kilobytes which unfold to billions of entries end it.
 pub(super) fn folders(
     view: &View<'_>,
     old: Option<Oid>,

@@ -1,9 +1,9 @@
-//! What of the published trees a loss of power would spare, and what is to be believed of them after one.
+//! Which published trees survive a loss of power, and whether a tree can be trusted after one.
 //!
-//! A process that dies takes nothing with it: what it wrote is the kernel's. Only when the machine stops without warning
-//! may a file be empty that was written minutes ago. Two answers, `--durability`: write everything through to the disk
-//! before readers see it (`full`), or see to it right afterwards and compare the tree with its commit at the next start if
-//! that may not have come to its end (`normal`). It must not know of links, nor of what a tree holds.
+//! A killed process loses nothing, because its writes are in the kernel. Only when the machine stops without warning may
+//! files be empty that were written minutes before. `--durability` chooses between two answers: flush everything before
+//! readers see it (`full`), or flush right afterwards, and compare the tree with its commit at the next start if that flush
+//! may not have finished (`normal`). It must not know of links, nor of the content of trees.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -20,7 +20,7 @@ use super::volume::Volume;
 use super::{Error, Live};
 use crate::{flush, replace};
 
-/// When what was written has to be on the disk.
+/// When written data has to be on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// Soon after readers see it.
@@ -31,25 +31,26 @@ pub enum Durability {
 }
 
 const MARK: &str = "flushed";
-/// A longer file is not ours.
+/// The longest file that is read: a longer one was not written by pushsync.
 const LONGEST: u64 = 1024;
 
-/// What is known to be on the disk. `.pushsync/flushed` holds it for the next process: the boot, then the commit.
+/// The flushed trees. `.pushsync/flushed` stores them for the next process: the boot, then the commit.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
-    /// The boot in which all trees were written that were not flushed before it.
+    /// The boot id under which all unflushed trees were written. While it has not changed, no write is lost.
     boot: Option<String>,
-    /// The commit whose tree was live and wholly on the disk when the mark was written.
+    /// The commit whose tree was live and completely on the disk when the mark was written.
     commit: Option<Oid>,
-    /// How many trees were put in their place by this process: what was flushed before one of them says nothing of it.
+    /// The number of trees that this process has put in place. A flush that began before one of them does not cover it.
     trees: u64,
 }
 
 impl Flushed {
-    /// Reads the mark that an earlier process left. What cannot be read says nothing.
+    /// Reads the mark of an earlier process. A mark that cannot be read counts as none.
     pub(super) fn load(state: &Path) -> Mutex<Self> {
         let read = || -> std::io::Result<Self> {
-            // Never through a symlink, and never waiting for the writer of a pipe, that somebody put there.
+            // Another process may have put a symlink or a pipe there: never follow the one or wait for a writer of the
+            // other.
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
             let mut text = String::new();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(state.join(MARK))?;
@@ -72,18 +73,18 @@ impl Flushed {
 }
 
 impl Volume {
-    /// True if the content of a tree which the link names need not be compared before it is vouched for: it was written
-    /// through, or the machine has not been down since it was written. Others may have changed it all the same.
+    /// Returns true if the tree that the link names can be trusted without a comparison of its content: it was flushed, or
+    /// the machine has not been down since. Other processes may have changed it all the same.
     #[must_use]
     pub fn survived(&self, commit: Oid) -> bool {
         let flushed = self.flushed().lock();
         flushed.commit == Some(commit) || (flushed.boot.is_some() && flushed.boot == boot_id())
     }
 
-    /// Another tree is about to stand for that commit: what was noted of the one before says nothing of it.
+    /// Removes the note about a commit, because another tree is about to replace its tree.
     ///
     /// # Errors
-    /// What the file system says. The note may be on the disk still, so the tree must not be put there.
+    /// Errors of the file system. The note may still be on the disk then, so the tree must not be put in place.
     pub(super) fn forget_flushed(&self, commit: Oid) -> Result<(), Error> {
         let mut flushed = self.flushed().lock();
         flushed.trees += 1;
@@ -104,10 +105,10 @@ impl Volume {
         Ok(())
     }
 
-    /// Sees to it that the tree which the link names, and the link, are on the disk, and notes it. Waits for the disk.
+    /// Flushes the tree that the link names, and the link, and writes the note. Waits for the disk.
     ///
     /// # Errors
-    /// What the file system says. The next call tries again.
+    /// Errors of the file system. The next call tries again.
     pub fn write_through(&self) -> Result<(), Error> {
         let Live::Tree(live) = self.live()? else { return Ok(()) };
         let boot = boot_id();
@@ -121,10 +122,10 @@ impl Volume {
         };
         let trees = self.trees_folder()?;
         if self.durability() == Durability::Normal {
-            // One call for the tree, its name and the link, if that is on the same file system.
+            // One call flushes the tree, its name and the link, if that is on the same file system.
             match flush_all(&trees) {
                 Ok(()) => {}
-                // Nothing is noted then: after a loss of power the next start compares the tree before it vouches for it.
+                // Without the note, the next start after a loss of power compares the tree.
                 Err(errno) if errno == Errno::PERM || flush::is_unsupported(errno) => return Ok(()),
                 Err(errno) => return Err(self.failed("flush", b"", errno)),
             }
@@ -132,7 +133,7 @@ impl Volume {
         }
         let mut flushed = self.flushed().lock();
         if flushed.trees != trees_before {
-            // Another tree may have come behind the flush, under this very name; whoever put it there sees to it.
+            // Another tree may have been put in place after the flush, even under the same name. Its own call flushes it.
             return Ok(());
         }
         let now = Flushed { boot, commit: Some(live), trees: trees_before };
@@ -156,7 +157,8 @@ fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
     super::folder::flush(folder, 0)
 }
 
-/// Differs after each start of the machine (random(4)); a container sees its node's. `None`: not known here.
+/// Returns the boot id, which changes with each start of the machine (random(4)); a container sees its node's. `None` if
+/// the system has none.
 fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = id.trim();

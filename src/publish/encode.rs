@@ -1,9 +1,10 @@
-//! `working-tree-encoding`: text of the store, which is UTF-8, in the encoding that somebody wants on the disk.
+//! `working-tree-encoding`: converts text of the store, which is UTF-8, to the encoding of the file.
 //!
-//! The family of UTF-16 and UTF-32 and the old one-byte ones are here, as the iconv of GNU systems writes them. Others are
-//! not converted, and said; git without an iconv that knows them does the same. It must not know attributes.
+//! UTF-16, UTF-32 and the common one-byte encodings are supported, with the same output as the iconv of GNU systems. Files
+//! with another encoding are not converted, which a remark reports; git without a suitable iconv does the same. It must not
+//! know attributes.
 
-/// A target.
+/// The encoding of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Utf16 {
@@ -16,16 +17,16 @@ pub(super) enum Encoding {
     },
     /// The first 128 or 256 characters of Unicode.
     Plain(u32),
-    /// Like the first 256, but for these.
+    /// Like the first 256 characters, with these exceptions.
     Latin(&'static [(u8, char)]),
-    /// One that is not known here: the content stays UTF-8.
+    /// An unsupported encoding: the content stays UTF-8.
     Unknown(String),
 }
 
 const LATIN_9: &[(u8, char)] =
     &[(0xa4, '€'), (0xa6, 'Š'), (0xa8, 'š'), (0xb4, 'Ž'), (0xb8, 'ž'), (0xbc, 'Œ'), (0xbd, 'œ'), (0xbe, 'Ÿ')];
 
-/// NUL marks the places that hold nothing.
+/// NUL marks unused bytes.
 const WINDOWS_1252: &[(u8, char)] = &[
     (0x80, '€'),
     (0x81, '\0'),
@@ -62,13 +63,13 @@ const WINDOWS_1252: &[(u8, char)] = &[
 ];
 
 impl Encoding {
-    /// `None` for UTF-8, which is what the store has.
+    /// Returns the encoding of that name; `None` for UTF-8, the encoding of the store.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         let name = String::from_utf8_lossy(name).to_ascii_uppercase();
         let utf = name.strip_prefix("UTF").map(|rest| rest.strip_prefix('-').unwrap_or(rest));
         Some(match (utf, name.as_str()) {
             (_, "") | (Some("8"), _) => return None,
-            // Without a byte order in the name there is a mark, and the order of these machines.
+            // Without a byte order in its name an encoding has a byte order mark and is little-endian.
             (Some("16" | "16LE-BOM"), _) => Self::Utf16 { big: false, mark: true },
             (Some("16LE"), _) => Self::Utf16 { big: false, mark: false },
             (Some("16BE"), _) => Self::Utf16 { big: true, mark: false },
@@ -86,7 +87,8 @@ impl Encoding {
         })
     }
 
-    /// `None` if the content is no UTF-8, or has a character that the encoding has not: git then leaves it as it is.
+    /// Converts the content. `None` if it is not UTF-8, or has a character that the encoding lacks: git then leaves it
+    /// unchanged.
     pub(super) fn encode(&self, content: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(content).ok()?;
         match self {

@@ -1,6 +1,6 @@
-//! One tree object: its lines, each with a name that is safe to create.
+//! Parses a tree object into entries whose names are safe to create.
 //!
-//! Trees are parsed here, not by libgit2, because what is wrong with a hostile tree has to be told apart from a damaged
+//! Trees are parsed here and not by libgit2, because errors of a hostile tree have to be distinguished from a damaged
 //! store. It must not know where the bytes come from.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub name: Vec<u8>,
     pub kind: EntryKind,
     pub id: Oid,
-    /// What `.gitattributes` change in its content; `None`: nothing.
+    /// The conversion by `.gitattributes`; `None` if there is none.
     pub conversion: Option<Arc<Conversion>>,
 }
 
@@ -41,7 +41,7 @@ impl EntryKind {
     }
 }
 
-/// A tree object is a run of `mode SP name NUL hash`.
+/// Parses a tree object, a sequence of `mode SP name NUL hash`.
 pub(super) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
     const HASH: usize = 20;
     let cut_off = || hostile(path, b"", "the tree object is cut off");
@@ -64,9 +64,9 @@ pub(super) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Err
     Ok(entries)
 }
 
-/// Old repositories have other permission bits (100664); like git, only the owner's execute bit is looked at.
+/// Parses the mode. Old repositories have other permission bits (100664); like git, only the owner's execute bit counts.
 fn kind_of(mode: &[u8]) -> Option<EntryKind> {
-    // A sign would be read as part of the number.
+    // `from_str_radix` would accept a sign.
     let digits = mode.iter().all(u8::is_ascii_digit);
     let mode = u32::from_str_radix(std::str::from_utf8(mode).ok().filter(|_| digits)?, 8).ok()?;
     match mode >> 12 {

@@ -1,4 +1,4 @@
-//! What can go wrong on the volume, or with a tree that somebody pushed, and what to do about each.
+//! The errors of the volume, and of trees that cannot be published, with their hints.
 //!
 //! Every message names the operation and the path. It must not know why a tree was wanted.
 
@@ -16,7 +16,7 @@ use crate::error::{
 /// A file operation that failed, or a tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused an operation; [`Error::kind`] tells the well-known reasons apart.
+    /// The operating system refused an operation; [`Error::kind`] distinguishes the common reasons.
     #[error("cannot {doing} {path}: {source}")]
     Io { doing: &'static str, path: String, source: io::Error },
     /// `ENOSPC` while there are free blocks: the file system has no more inodes.
@@ -25,16 +25,16 @@ pub enum Error {
     /// Another process owns `ROOT`.
     #[error("{path} is held by another process ({owner})")]
     Locked { path: String, owner: String },
-    /// The tree holds a name, mode or link that git itself would refuse to check out, or more than we are ready to write.
+    /// The tree has a name, mode or link that git itself would refuse to check out, or exceeds a limit.
     #[error("the commit cannot be published: {path}: {why}")]
     Hostile { path: String, why: &'static str },
     /// A name that no common file system can hold.
     #[error("the commit cannot be published: the name of {path} is longer than 255 bytes")]
     NameTooLong { path: String },
-    /// Two names that this file system cannot tell apart.
+    /// Two names that this file system does not distinguish.
     #[error("the commit cannot be published here: this file system takes {path} and another name beside it for one")]
     Twins { path: String },
-    /// Something that is not a link stands where the link goes.
+    /// A file or folder is at the place of the link.
     #[error("{path} is {what}, not a link: it is left alone")]
     Foreign { path: String, what: &'static str },
     /// The configured link cannot be one.
@@ -43,10 +43,10 @@ pub enum Error {
     /// `publish` was called for a tree that is not there.
     #[error("there is no tree {path} to publish")]
     NotBuilt { path: String },
-    /// `--volume-limit` would be crossed.
+    /// The write would exceed `--volume-limit`.
     #[error("cannot write {path}: {source}")]
     OverLimit { path: String, source: Exceeded },
-    /// The file system of the link has no symbolic links.
+    /// The file system of the link does not support symbolic links.
     #[error("cannot make the link {path}: this file system has no symbolic links: {source}")]
     NoSymlinks { path: String, source: io::Error },
     /// The system starts no more threads for this process.
@@ -67,7 +67,7 @@ pub enum Error {
     /// The commit is in the store, its submodules are not.
     #[error("the submodules of commit {commit} are not in the store")]
     NoSubmodules { commit: git2::Oid },
-    /// Whoever asked does not wait any more.
+    /// The caller has given up.
     #[error("cancelled")]
     Cancelled,
 }
@@ -77,7 +77,7 @@ impl Error {
         Self::Io { doing, path: printable(path.as_ref()), source: errno.into() }
     }
 
-    /// Finds out which kind of "no space" it is: only the file system knows, and only at the moment of the error.
+    /// Determines the kind of "no space": only the file system knows it, and only at the moment of the error.
     pub(super) fn with_cause_from(self, volume: impl AsFd) -> Self {
         match self {
             Self::Io { doing, path, source } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
@@ -91,12 +91,12 @@ impl Error {
         }
     }
 
-    /// True if less on the volume would have helped.
+    /// Returns true if more free space would have prevented the error.
     pub(super) fn is_want_of_space(&self) -> bool {
         matches!(self.kind(), "disk_full" | "no_inodes" | "quota")
     }
 
-    /// The stable word for machines: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
+    /// Returns the stable name of the error: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
     /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_symlinks`, `sparse_file`,
     /// `worktree_git`, `store_damaged`, `store_unreadable`, `lfs_object`, `no_submodules`, `no_descriptors`, `no_thread`,
     /// `out_of_memory`, `cancelled` or `io`.
@@ -136,8 +136,8 @@ impl Error {
         }
     }
 
-    /// A full disk may be emptied by the next sweep, and other input and output errors may pass; the rest waits for a
-    /// person or for another commit.
+    /// Returns when to retry. The next sweep may free space, and other input and output errors may pass; all others need an
+    /// operator or another commit.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.kind() {
@@ -147,7 +147,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns a hint for the operator.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.kind() {
@@ -184,10 +184,10 @@ impl Error {
         })
     }
 
-    /// True if an object was missing or unreadable in the store, so that only a new fetch helps.
+    /// Returns true if an object was missing or unreadable in the store, so that only a new fetch helps.
     ///
-    /// What the operating system says of a store that exists (no permission, too many open files) is not damage:
-    /// throwing the store away would not help.
+    /// Errors of the operating system for an existing store (no permission, too many open files) are not damage: discarding
+    /// the store would not help.
     #[must_use]
     pub fn store_is_damaged(&self) -> bool {
         match self {

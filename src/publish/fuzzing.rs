@@ -1,4 +1,4 @@
-//! What must hold for any tree object, any name in one, and any pack (see src/fuzzing.rs).
+//! Properties of the parsers of tree objects, names in them, and packs (see src/fuzzing.rs).
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use super::objects::{Entry, EntryKind, parse_tree};
 use super::packed;
 use super::path::{NAME_MAX, check_name, printable};
 
-/// A tree that is read has only names that are safe to create; written again it is the same; an error can be shown.
+/// A parsed tree has only names that are safe to create; written again it is the same; an error can be shown.
 pub(crate) fn tree_object(data: &[u8]) {
     let entries = match parse_tree(data, b"folder") {
         Ok(entries) => entries,
@@ -21,9 +21,9 @@ pub(crate) fn tree_object(data: &[u8]) {
     }
     let written: Vec<u8> = entries.iter().flat_map(write).collect();
     assert_eq!(parse_tree(&written, b"folder").ok().as_ref(), Some(&entries));
-    // Old modes are written as new ones, which are never longer but for a leading zero.
+    // Old modes are written as new ones, which are never longer except for a leading zero.
     assert!(written.len() <= data.len());
-    // Git's own modes are digits: nothing else may pass for one.
+    // Git's modes consist of digits: no other text may be accepted as one.
     assert!(mode_is_octal(data, &entries), "a mode that git would not read");
 }
 
@@ -49,7 +49,7 @@ fn write(entry: &Entry) -> Vec<u8> {
     [mode, b" ", &entry.name, b"\0", entry.id.as_bytes()].concat()
 }
 
-/// The check of one name by itself, and by what the file system would make of it.
+/// Compares the check of one name with the name that a file system could make of it.
 pub(crate) fn tree_name(data: &[u8]) {
     for link in [false, true] {
         if check_name(data, link).is_ok() {
@@ -68,12 +68,12 @@ pub(crate) fn tree_name(data: &[u8]) {
 fn assert_safe(name: &[u8], link: bool) {
     assert!(!name.is_empty() && name.len() <= NAME_MAX && name != b"." && name != b"..", "{name:?}");
     assert!(!name.contains(&b'/') && !name.contains(&0), "{name:?}");
-    // As a path it is one component, and goes nowhere else.
+    // As a path it is one component, and leads to no other folder.
     let path = std::path::Path::new(std::ffi::OsStr::new(std::str::from_utf8(name).unwrap_or("x")));
     let mut components = path.components();
     assert!(matches!((components.next(), components.next()), (Some(std::path::Component::Normal(_)), None)));
-    // What a careless file system would make of it: no case, nothing invisible, nothing behind a colon, no dots or spaces
-    // at the end.
+    // The name on a careless file system: without case, invisible characters, the part after a colon, and dots or spaces at
+    // the end.
     let text = String::from_utf8_lossy(name);
     let careless: String = text
         .chars()
@@ -91,7 +91,7 @@ fn assert_harmless(text: &str) {
     assert!(!text.chars().any(crate::text::is_deceptive), "{text:?}");
 }
 
-/// A store in memory if there is such a place. Removed with its content when dropped.
+/// A store, in memory if possible. It is removed when it is dropped.
 struct Store(PathBuf);
 
 impl Drop for Store {
@@ -109,9 +109,9 @@ fn store() -> Store {
     Store(store)
 }
 
-/// How many places of the pack the index names.
+/// The number of places of the pack that the index names.
 const PLACES: u16 = 1024;
-/// The most that is taken of one blob.
+/// The most bytes that are taken of one blob.
 const MOST: usize = 1 << 20;
 
 fn place(offset: u16) -> Oid {
@@ -120,8 +120,8 @@ fn place(offset: u16) -> Oid {
     Oid::from_bytes(&name).expect("20 bytes")
 }
 
-/// The input is a pack, with the offset of an object in its last two bytes. Whatever it holds, it is read or refused, the
-/// same each time, no more is handed out than is taken, and nothing is left behind. Deltas by name reach other objects.
+/// The input is a pack, with the offset of an object in its last two bytes. Any content is read or refused,
+/// deterministically, without more output than was taken, and without leftovers. Deltas by name reach other objects.
 pub(crate) fn packed_blob(data: &[u8]) {
     let Some((pack, offset)) = data.split_last_chunk::<2>() else { return };
     let store = store();

@@ -1,8 +1,8 @@
-//! `--worktree-git`: what git needs to work inside a published tree, which is a linked worktree of the object store.
+//! `--worktree-git`: makes a published tree a linked worktree of the object store, so that git works inside it.
 //!
-//! In the tree stands one file, `.git`, that leads to `repo.git/worktrees/<commit>` by a relative path: the volume may be
-//! mounted elsewhere, and read-only. There stand HEAD, the index and what git asks for besides. It must not know how a tree
-//! is built, nor when it goes.
+//! The tree contains one file, `.git`, which names `repo.git/worktrees/<commit>` by a relative path: the volume may be
+//! mounted elsewhere, and read-only. That folder contains HEAD, the index and git's other files (gitrepository-layout). It
+//! must not know how a tree is built, nor when it is removed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -23,7 +23,7 @@ use crate::replace::{self, Durability};
 
 pub(super) const NAME: &[u8] = b".git";
 
-/// How far below `.worktrees` the tree is.
+/// The depth of the tree below `.worktrees`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
     /// `.worktrees/<commit>`
@@ -32,14 +32,14 @@ pub(super) enum Depth {
     Beside,
 }
 
-/// What the file in the tree says.
+/// Returns the text of the file in the tree.
 fn text(commit: Oid, depth: Depth) -> String {
     let up = if depth == Depth::Beside { "../../.." } else { "../.." };
     format!("gitdir: {up}/.pushsync/repo.git/worktrees/{commit}\n")
 }
 
-/// True if a tree has the file of a linked worktree, of ours or of git-sync: it says where the repository is, and no hook or
-/// app has a reason to add it.
+/// Returns true if a tree has the `.git` file of a linked worktree, of pushsync or of git-sync: a file that says where the
+/// repository is. No hook or app has a reason to add one.
 pub(super) fn is_left(top: &OwnedFd) -> bool {
     const BEGINS: &[u8] = b"gitdir: ";
     let read = || -> Result<bool, Errno> {
@@ -71,7 +71,7 @@ pub(super) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> 
     written().map_err(|errno: Errno| Error::io("write", NAME, errno).with_cause_from(top))
 }
 
-/// Takes the file away from a tree that is to become another one.
+/// Removes the file from a tree that is to become another one.
 pub(super) fn remove(top: &OwnedFd) -> Result<(), Errno> {
     match rustix::fs::unlinkat(top, NAME, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -79,7 +79,7 @@ pub(super) fn remove(top: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// True if exactly this file is there.
+/// Returns true if the tree has exactly this file.
 pub(super) fn is_whole(top: &OwnedFd, commit: Oid, shape: &Shape) -> bool {
     [Depth::Plain, Depth::Beside].into_iter().any(|depth| says(top, &text(commit, depth), shape))
 }
@@ -101,14 +101,14 @@ fn says(top: &OwnedFd, wanted: &str, shape: &Shape) -> bool {
     read().unwrap_or(false)
 }
 
-/// True if the store has what the file leads to. Whether the index is right is not looked at: git says so itself.
+/// Returns true if the store has the folder that the file names. Errors of the index are left to git's own report.
 pub(super) fn is_led_to(store: &Path, commit: Oid) -> bool {
     let inside = store.join("worktrees").join(commit.to_string());
     let head = fs::read(inside.join("HEAD")).is_ok_and(|head| head == format!("{commit}\n").as_bytes());
     head && ["index", "commondir", "gitdir", "locked"].iter().all(|name| inside.join(name).is_file())
 }
 
-/// Makes what the file leads to, before readers see the tree. `entry` is the tree's path below `.worktrees`.
+/// Creates the folder that the file names, before readers see the tree. `entry` is the tree's path below `.worktrees`.
 pub(super) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> Result<(), Error> {
     let inside = store.join("worktrees").join(commit.to_string());
     let failed = |path: &Path| {
@@ -121,7 +121,8 @@ pub(super) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> 
         ("HEAD", format!("{commit}\n")),
         ("commondir", "../..\n".to_owned()),
         ("gitdir", tree),
-        // `git gc` and `git worktree prune` leave it alone, wherever the volume is mounted.
+        // The file `locked` keeps `git gc` and `git worktree prune` from removing the folder, wherever the volume is
+        // mounted.
         ("locked", "pushsync removes this with the tree\n".to_owned()),
     ] {
         let path = inside.join(name);
@@ -132,12 +133,12 @@ pub(super) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> 
         .map_err(|source| Error::Inside { doing: "write the index", source })
 }
 
-/// The times and sizes in it are unknown (0), so git compares contents where it wants to be sure.
+/// Writes the index. Times and sizes in it are 0 (unknown), so git compares contents where it has to.
 fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<(), git2::Error> {
     const FOLDER_LIKE: u32 = 0o160_000;
     let repository = Repository::open_bare(store)?;
     let tree = crate::commit::tree(&repository, commit)?;
-    // A crash may have left a lock; nobody else writes here.
+    // A crash may have left a lock; only this process writes here.
     let _ = fs::remove_file(path.with_extension("lock"));
     let mut index = Index::open(path)?;
     index.read_tree(&tree)?;
@@ -157,8 +158,8 @@ fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<
     index.write()
 }
 
-/// Removes the lock and the halves of files that a killed process left, of which git would say that another one is running.
-/// Only while nobody of ours writes there. Best effort.
+/// Removes the lock and partial files of a killed process, because git would refuse to work beside them. To be called only
+/// while no job of this process writes there. Errors are ignored.
 pub(super) fn clear_leftovers(store: &Path) {
     for folder in fs::read_dir(store.join("worktrees")).into_iter().flatten().flatten() {
         for entry in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
@@ -170,7 +171,7 @@ pub(super) fn clear_leftovers(store: &Path) {
     }
 }
 
-/// Removes what belongs to trees that are gone. What cannot be removed stays for the next time.
+/// Removes the folders of trees that are gone. A folder that cannot be removed is tried again the next time.
 pub(super) fn sweep(store: &Path, is_kept: impl Fn(Oid) -> bool) {
     let Ok(entries) = fs::read_dir(store.join("worktrees")) else { return };
     for entry in entries.flatten() {

@@ -1,7 +1,7 @@
-//! The `.gitattributes` on the way from the top folder to the one that is being read.
+//! The `.gitattributes` files from the top folder down to the current one.
 //!
-//! Trees are walked from the top down, so each folder's file is known before what is below it is asked for. It must not
-//! know what attributes do to a file beyond whether they matter.
+//! Trees are walked from the top down, so each folder's file is known before the entries below it are read. It must not
+//! know the effect of attributes on a file, only whether they have one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::convert::{Conversion, matters};
 use super::remarks::Remarks;
 use crate::attributes::{Rules, State, look_up};
 
-/// So many different files are kept parsed; more of them are read again.
+/// The most different files that are kept parsed; further ones are read again.
 const KEPT: usize = 1_000;
 
-/// A file that was read.
+/// A parsed `.gitattributes` file.
 #[derive(Debug)]
 pub(super) struct Level {
     rules: Rules,
-    /// False if nothing in it can change a file.
+    /// False if no rule in it can change a file.
     matters: bool,
 }
 
@@ -33,11 +33,11 @@ impl Level {
 #[derive(Debug)]
 pub(super) struct Levels {
     built_in: Rules,
-    /// By folder, only of folders that have one.
+    /// By folder; folders without such a file have no entry.
     files: BTreeMap<Vec<u8>, Arc<Level>>,
-    /// By the file's content, and whether it is the top one: the others may not define macros.
+    /// By the file's hash, and whether it is the top one: only that may define macros.
     parsed: HashMap<(Oid, bool), Arc<Level>>,
-    /// Equal ones are shared, as a tree has few kinds and many files.
+    /// Equal conversions are shared, because a tree has few kinds and many files.
     conversions: Vec<Arc<Conversion>>,
 }
 
@@ -46,14 +46,14 @@ impl Levels {
         Self { built_in: Rules::built_in(), files: BTreeMap::new(), parsed: HashMap::new(), conversions: Vec::new() }
     }
 
-    /// The folder that was read last has no such file.
+    /// Notes that the current folder has no such file.
     pub(super) fn none(&mut self, folder: &[u8]) {
         if !self.files.is_empty() {
             self.files.remove(folder);
         }
     }
 
-    /// The folder that was read last has this one; `read` is asked for its content if it is not known.
+    /// Notes the file of the current folder; `read` returns its content if it is not known.
     pub(super) fn enter<E>(
         &mut self,
         (folder, top): (&[u8], usize),
@@ -85,13 +85,13 @@ impl Levels {
         Ok(())
     }
 
-    /// True if a file in the folder may have to be changed. What is above `top`, where its repository begins, is of another
-    /// one.
+    /// Returns true if a file in the folder may have to be converted. Files above `top`, where its repository begins,
+    /// belong to another repository.
     pub(super) fn matter(&self, folder: (&[u8], usize)) -> bool {
         !self.files.is_empty() && self.on_the_way(folder).any(|(_, level)| level.matters)
     }
 
-    /// What is to be done to a file; `path` is its own.
+    /// Returns the conversion of a file; `path` is its own.
     pub(super) fn conversion(
         &mut self,
         folder: (&[u8], usize),

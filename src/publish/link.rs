@@ -1,4 +1,4 @@
-//! The one thing readers look at: a symbolic link, replaced by renaming another one over it.
+//! The link that readers follow: a symbolic link, replaced by renaming another one over it.
 //!
 //! Its target is relative, so that the volume may be mounted anywhere, and `basename $(readlink LINK)` is the commit. It
 //! must not know how trees are made.
@@ -18,30 +18,30 @@ use super::path::{printable, tidy};
 use super::{Durability, Error, folder};
 use crate::flush;
 
-/// Where the link stands: its folder as configured (it may not exist yet) and its name.
+/// The link's place: its folder as configured, which may not exist yet, and its name.
 #[derive(Debug)]
 pub(super) struct Place {
     folder: PathBuf,
     name: OsString,
-    /// Where the trees are, resolved.
+    /// The folder of the trees, resolved.
     trees: PathBuf,
-    /// What the names of our temporary links begin with. They differ between links, as several may share a folder.
+    /// The prefix of our temporary links. It differs between links, since several may share a folder.
     prefix: String,
 }
 
-/// What stands there.
+/// The state of the link's place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Nothing,
-    /// A link whose text is exactly what we would write for this tree.
+    /// A link whose text is exactly the one that pushsync writes for this tree.
     Ours(Target),
     Foreign,
 }
 
-/// What the folders begin with that hold a tree whose own name in `.worktrees` was taken: see `Volume::stand_beside`.
+/// The prefix of the folders that contain a tree one level deeper: see `Volume::stand_beside`.
 pub(super) const BESIDE: &str = ".beside-";
 
-/// Which tree a link of ours names: `.worktrees/<commit>` or `.worktrees/<beside>/<commit>`.
+/// The tree that a link of ours names: `.worktrees/<commit>` or `.worktrees/<beside>/<commit>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub commit: Oid,
@@ -53,18 +53,18 @@ impl Target {
         Self { commit, beside: None }
     }
 
-    /// The entry of `.worktrees` that goes when the tree goes.
+    /// Returns the entry of `.worktrees` that is removed with the tree.
     pub(super) fn entry(&self) -> String {
         self.beside.clone().unwrap_or_else(|| self.commit.to_string())
     }
 
-    /// Its path below `.worktrees`.
+    /// Returns its path below `.worktrees`.
     pub(super) fn path(&self) -> String {
         let commit = self.commit;
         self.beside.as_ref().map_or_else(|| commit.to_string(), |beside| format!("{beside}/{commit}"))
     }
 
-    /// `within` is what a link's text says below `.worktrees`.
+    /// Parses the part of a link's text below `.worktrees`.
     fn read(within: &Path) -> Option<Self> {
         let commit = commit_named(within.file_name())?;
         let beside = match within.parent()?.to_str()? {
@@ -77,8 +77,8 @@ impl Target {
 }
 
 impl Place {
-    /// `root` is resolved; `link` is absolute or relative to it. What `..` in it leads to is seen in its words alone, as in
-    /// git-sync: its folders need not exist yet.
+    /// `root` is resolved; `link` is absolute or relative to it. `..` in it is resolved lexically, as in git-sync, since
+    /// its folders need not exist yet.
     pub(super) fn new(root: &Path, link: &Path, trees: PathBuf) -> Result<Self, Error> {
         let path = tidy(&root.join(link));
         let bad = |why| Error::BadLink { path: shown(&path), why };
@@ -99,7 +99,7 @@ impl Place {
         Ok(Self { folder: folder.to_owned(), name: name.to_owned(), trees, prefix: prefix + "-" })
     }
 
-    /// Reads the link. Whether the tree is there is another question.
+    /// Reads the link. It does not check whether the tree exists.
     pub(super) fn read(&self) -> Result<Standing, Error> {
         let failed = |source| Error::Io { doing: "read the link", path: self.shown(), source };
         let folder = match self.folder.canonicalize() {
@@ -110,7 +110,7 @@ impl Place {
         match std::fs::read_link(folder.join(&self.name)) {
             Ok(text) => {
                 let named = text.strip_prefix(relative(&folder, &self.trees)).ok().and_then(Target::read);
-                // Spelt as we spell it: `.worktrees//<commit>` is not.
+                // Only our own spelling counts: `.worktrees//<commit>` does not.
                 let ours = named.filter(|target| text.as_os_str() == self.target(&folder, target).as_os_str());
                 Ok(ours.map_or(Standing::Foreign, Standing::Ours))
             }
@@ -120,15 +120,15 @@ impl Place {
         }
     }
 
-    /// The entry of `.worktrees` that a reader of the link ends up in, however the link is spelt.
+    /// Returns the entry of `.worktrees` that a reader of the link reaches, however the link is spelled.
     pub(super) fn leads_to(&self) -> Option<OsString> {
         let end = self.folder.join(&self.name).canonicalize().ok()?;
         let inside = end.strip_prefix(&self.trees).ok()?;
         inside.components().next().map(|first| first.as_os_str().to_owned())
     }
 
-    /// Puts the link to a tree in place; durably, if that is asked for. A link is replaced whatever it names; an empty folder, which a mount
-    /// leaves behind, gives way; anything else is somebody's data and stays.
+    /// Sets the link to a tree, and flushes it if that is configured. An existing link is replaced whatever it names, and
+    /// so is an empty folder, such as a mount leaves behind. Anything else is foreign data and stays.
     pub(super) fn set(&self, tree: &Target, durability: Durability) -> Result<(), Error> {
         let failed = |doing, source| Error::Io { doing, path: self.shown(), source };
         std::fs::create_dir_all(&self.folder).map_err(|source| failed("make the folder of the link", source))?;
@@ -162,8 +162,8 @@ impl Place {
         Ok(())
     }
 
-    /// Why no link could be made. A file system without symbolic links says so in several ways, none of which is about the
-    /// user's permissions.
+    /// Returns the reason why no link could be made. File systems without symbolic links fail with several errors, none of
+    /// which is about the user's permissions.
     fn no_link(&self, errno: Errno) -> Error {
         if errno == Errno::PERM || flush::is_unsupported(errno) {
             return Error::NoSymlinks { path: self.shown(), source: errno.into() };
@@ -171,7 +171,7 @@ impl Place {
         Error::Io { doing: "create a link beside", path: self.shown(), source: errno.into() }
     }
 
-    /// Writes the name of the link through to the disk.
+    /// Flushes the name of the link to the disk.
     pub(super) fn flush(&self) -> Result<(), Error> {
         let failed = |source| Error::Io { doing: "flush the folder of", path: self.shown(), source };
         let real = self.folder.canonicalize().map_err(failed)?;
@@ -190,8 +190,8 @@ impl Place {
         }
     }
 
-    /// Removes the temporary links that a crash left. Only links with a name of this very link's: the folder may be
-    /// anybody's. A folder that is not there or may not be read has none of ours.
+    /// Removes the temporary links that a crash left. Only names with this link's prefix are removed, because the folder
+    /// may belong to others. A missing or unreadable folder has none.
     pub(super) fn clear(&self) {
         let Ok(parent) =
             self.folder.canonicalize().map_err(|_| ()).and_then(|real| folder::open_path(&real).map_err(|_| ()))
@@ -221,14 +221,15 @@ pub(super) fn shown(path: &Path) -> String {
     printable(path.as_os_str().as_bytes())
 }
 
-/// The commit that an entry of `.worktrees` is named after.
+/// Returns the commit that an entry of `.worktrees` is named after.
 pub(super) fn commit_named(name: Option<&OsStr>) -> Option<Oid> {
     let text = name?.to_str()?;
     let is_hash = text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hash { Oid::from_str(text).ok() } else { None }
 }
 
-/// The way from one folder to another. Both must be resolved: `..` of a link is not where it seems to be.
+/// Returns the relative path from one folder to another. Both have to be resolved, because `..` after a link leads
+/// elsewhere.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(common).map(|_| Component::ParentDir);

@@ -1,6 +1,6 @@
-//! One writer per `ROOT`: an flock that the kernel lets go of when the process ends, however it ends.
+//! One writer for each `ROOT`: an flock, which the kernel releases when the process ends in any way.
 //!
-//! The file stays and its text is only for people; what counts is the lock. It must not know what is being guarded.
+//! The file is never removed, and its text is only informative; the lock is decisive. It must not know what it protects.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -20,10 +20,10 @@ use crate::flush;
 
 const NAME: &[u8] = b"lock";
 
-/// A process that just ended, or a child that has not become its program yet, may have the lock for a moment longer.
+/// A process that has just ended, or a child between fork and exec, may hold the lock for a moment longer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// True if a process has the lock of `root`. Makes nothing.
+/// Returns true if a process holds the lock of `root`. Creates nothing.
 pub fn has_owner(root: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = root.join(OsStr::from_bytes(STATE)).join(OsStr::from_bytes(NAME));
@@ -31,16 +31,16 @@ pub fn has_owner(root: &Path) -> bool {
     file.is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN))
 }
 
-/// Held until it is dropped.
+/// The lock, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: OwnedFd,
-    /// Why there is no lock: the file system has none.
+    /// The reason why there is no lock: the file system has none.
     missing: Option<Errno>,
 }
 
 impl Lock {
-    /// Takes the lock in a folder or says who has it. `shown` is the folder's path, for messages.
+    /// Takes the lock in a folder, or returns an error that names its owner. `shown` is the folder's path, for messages.
     pub(super) fn take(folder: impl AsFd, shown: &[u8]) -> Result<Self, Error> {
         let folder = folder.as_fd();
         let path = [shown, b"/", NAME].concat();
@@ -61,12 +61,12 @@ impl Lock {
                 Err(errno) => return Err(Error::io("lock", &path, errno)),
             }
         }
-        // A full disk must not keep us from starting: the text is a courtesy.
+        // A full disk must not prevent the start, and the text is only informative.
         let _ = sign(&file);
         Ok(Self { file, missing })
     }
 
-    /// What the operator has to know if the file system has no locks.
+    /// Returns a warning for the operator if the file system has no locks.
     pub(super) fn warning(&self) -> Option<String> {
         let errno = self.missing?;
         Some(format!(
@@ -74,8 +74,8 @@ impl Lock {
         ))
     }
 
-    /// True if the locked file is still the one in the folder. One that was removed guards nothing: the next process would
-    /// make and lock another.
+    /// Returns true if the locked file is still the one in the folder. If it was removed, the next process would create and
+    /// lock another one.
     pub(super) fn guards(&self, folder: impl AsFd) -> bool {
         let ours = rustix::fs::fstat(&self.file);
         let there = rustix::fs::statat(folder, NAME, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
@@ -83,12 +83,12 @@ impl Lock {
     }
 }
 
-/// NFS without a lock daemon, and file systems that know no flock.
+/// Returns true for errors of NFS without a lock daemon, and of file systems without flock.
 fn is_no_lock(errno: Errno) -> bool {
     errno == Errno::NOLCK || flush::is_unsupported(errno)
 }
 
-/// In a container the pid is often 1, so the name of the pod stands beside it.
+/// Writes the pid and the name of the pod, because in a container the pid is often 1.
 fn sign(file: &OwnedFd) -> Result<(), Errno> {
     let host = rustix::system::uname();
     let text = format!("pid {} on {}\n", std::process::id(), host.nodename().to_string_lossy());

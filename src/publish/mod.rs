@@ -1,12 +1,12 @@
-//! From a commit in the object store to a tree that readers see: build beside, check, swap one link.
+//! Publishes a commit of the object store: builds its tree beside the live one, checks it, and swaps the link.
 //!
-//! It knows nothing of remotes, of http or of history. All of it is blocking file work, called on a worker thread. Read
-//! in this order: `volume` (what there is on the disk), `build` (a commit's tree put in its place), with `objects`,
-//! `walk`, `write` and `quick` under it, then `verify`, `link`, `sweep`, `trash`, `standby` (trees for the next pushes) with
-//! `bring`, and `changes`.
+//! It must not know remotes, HTTP or the history. All of it is blocking file work, called on a worker thread. Read in this
+//! order: `volume` (what is on the disk), `build` (a commit's tree put in its place), with `objects`, `walk`, `write` and
+//! `quick` under it, then `verify`, `link`, `sweep`, `trash`, `standby` (trees for the next pushes) with `bring`, and
+//! `changes`.
 //!
-//! What holds at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry of
-//! `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
+//! These properties hold at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry
+//! of `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
 //! of a pushed tree is ever followed.
 
 mod volume;
@@ -65,16 +65,16 @@ use std::time::Duration;
 
 use git2::Oid;
 
-/// What the link names.
+/// The state of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
     /// There is no link.
     Nothing,
-    /// A tree of ours, which exists. Its content has not been compared with the commit.
+    /// An existing tree of ours. Its content has not been compared with the commit.
     Tree(Oid),
     /// A link to a tree of ours that is gone.
     Dangling(Oid),
-    /// Something that is not ours: a link elsewhere or spelt otherwise, a file, a directory.
+    /// A link elsewhere or with another spelling, a file, or a directory.
     Foreign,
 }
 
@@ -82,7 +82,7 @@ pub enum Live {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Whole,
-    /// The first difference found, in words.
+    /// The first difference that was found, as text.
     Differs(String),
 }
 
@@ -90,36 +90,37 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     pub commit: Oid,
-    /// Files and links written; 0 if the tree was there already.
+    /// The number of written files and links; 0 if the tree existed already.
     pub files: u64,
-    /// Their content, in bytes.
+    /// The size of their content in bytes.
     pub bytes: u64,
-    /// The commit of the spare that it was made from; `None` if the tree is fresh or was there.
+    /// The commit of the standby tree that it was made from; `None` if the tree is fresh or existed already.
     pub spare: Option<Oid>,
-    /// Why a spare that was there was not used.
+    /// The reason why a standby tree was not used.
     pub note: Option<String>,
-    /// What a person should know of the files: Git LFS pointers, filters that are not run.
+    /// Remarks for the operator on the files: Git LFS pointers, filters that are not run.
     pub remarks: Vec<String>,
 }
 
-/// What became of the spares.
+/// The outcome of preparing standby trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
-    /// None are wanted, or nothing is published.
+    /// No standby trees are wanted, or no tree is published.
     Nothing,
-    /// So many are ready.
+    /// This number is ready.
     Ready(usize),
-    /// The volume is too full for as many as there should be.
+    /// The volume is too full for the wanted number.
     NoRoom,
-    /// None is ready, but the grace of a replaced tree ends in so long: not worth a fresh one.
+    /// None is ready, but the grace period of a replaced tree ends in this time, so a fresh tree is not worth it.
     Soon(Duration),
 }
 
-/// How many files differ between two commits, and the first of them.
+/// The numbers of files that differ between two commits, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub added: u64,
-    /// Content or mode. A file that became a folder, or the other way round, counts as deleted and added.
+    /// Files with another content or mode. A file that became a folder, or the other way round, counts as deleted and
+    /// added.
     pub modified: u64,
     pub deleted: u64,
     /// At most 500, in tree order; paths as text with control characters escaped, at most 400 characters each.

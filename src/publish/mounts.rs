@@ -1,20 +1,20 @@
-//! Is `--root` on a volume at all? A container that writes into its own file system shows nothing to any other.
+//! Checks whether `--root` is on a volume. A container that writes into its own file system publishes nothing to others.
 //!
-//! Answered from the list of mounts (proc(5), `mountinfo`). It must not know what is published.
+//! The source is the list of mounts (proc(5), `mountinfo`). It must not know what is published.
 
 use std::path::{Path, PathBuf};
 
-/// Where mounts are the container's own business.
+/// Folders whose mounts belong to the container itself.
 const NOT_VOLUMES: [&str; 8] =
     ["/proc", "/sys", "/dev", "/etc", "/run/secrets", "/var/run/secrets", "/run/.containerenv", "/boot"];
 
-/// What the operator has to know if the root of a container is on no volume, in words. `None`: it is on one, or this is no
+/// Returns a warning for the operator if the root of a container is on no volume. `None` if it is on one, or if this is no
 /// container.
 #[must_use]
 pub fn warn_of_no_volume(root: &Path) -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    // The root may not exist yet: the first folder above it that does counts.
+    // The root may not exist yet, so the nearest existing folder above it counts.
     let real = root.ancestors().find_map(|folder| folder.canonicalize().ok())?;
     no_volume(&mounts, is_pod, root, &real)
 }
@@ -39,11 +39,11 @@ fn no_volume(mounts: &str, is_pod: bool, root: &Path, real: &Path) -> Option<Str
     ))
 }
 
-/// The mount point and the type of the file system in a line of `mountinfo`.
+/// Parses a line of `mountinfo`: the mount point and the type of the file system.
 fn mount(line: &str) -> Option<(PathBuf, &str)> {
     let at = line.split(' ').nth(4)?;
     let kind = line.split_once(" - ")?.1.split(' ').next()?;
-    // Blanks and the like are written as octal numbers.
+    // Blanks, tabs and backslashes are written as octal numbers.
     let at = at.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
     Some((at.into(), kind))
 }

@@ -1,10 +1,10 @@
-//! Reading commits, trees and blobs from the store, checked.
+//! Reads commits, trees and blobs from the store, and checks them.
 //!
-//! libgit2 compares the hash of every object that it reads with its name (its default, which nothing here turns off), so
-//! a flipped bit on the disk is an error and not a published file. It must not know of files.
+//! libgit2 compares the hash of every object that it reads with its name (its default, which nothing here turns off), so a
+//! flipped bit on the disk causes an error and is not published. It must not know of files.
 //!
-//! A known hole: libgit2 1.9.7 never returns from a loose object whose compressed data ends early (its inflate loop makes
-//! no progress and does not notice). Fetched objects are in packs; should it happen, the watchdog abandons the thread.
+//! A known gap: libgit2 1.9.7 never returns from a loose object whose compressed data ends early, because its inflate loop
+//! makes no progress. Fetched objects are in packs; if it happens, the watchdog abandons the thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,34 +25,35 @@ use super::{Error, packed};
 use crate::sparse::{Sparse, Wanted};
 use crate::submodules;
 
-/// How deep folders may be nested. Each level holds a file descriptor while a tree is written; readers give up at
-/// `PATH_MAX` (4096 bytes) long before.
+/// The deepest nesting of folders. Each level holds a file descriptor while a tree is written; readers reach `PATH_MAX`
+/// (4096 bytes) long before.
 pub(super) const MAX_DEPTH: usize = 256;
 
-/// How many entries a tree may have in all, so that a few kilobytes of nested trees cannot fill a volume with names.
+/// The most entries of a tree, so that a few kilobytes of nested trees cannot fill a volume with names.
 pub(super) const MAX_ENTRIES: u64 = 5_000_000;
 
-/// Larger files are written piece by piece. A few kilobytes of a pack can be a gigabyte of zeros.
+/// Larger files are written piece by piece: a few kilobytes of a pack can be a gigabyte of zeros.
 pub(super) const LARGE: usize = 8 * 1024 * 1024;
 
-/// A handle to the store. Each thread opens its own: libgit2's handles are not for sharing.
+/// A handle to the store. Each thread opens its own, because libgit2's handles cannot be shared.
 pub(super) struct Objects {
     repository: Repository,
     shape: Arc<Shape>,
     modules: Modules,
 }
 
-/// Where the submodules are in the trees that are read: what the repository around them says of files ends there.
+/// The places of submodules in the trees that are read. Patterns and attributes of the repository around them do not apply
+/// inside.
 #[derive(Default)]
 pub(super) struct Modules {
     folders: RefCell<BTreeSet<Vec<u8>>>,
-    /// True if two commits were looked up that do not have them in the same places.
+    /// True if two commits were looked up whose submodules are at different places.
     differ: Cell<bool>,
     known: Cell<bool>,
 }
 
-/// The trees and files of commits as they are to be on the disk. Everything that reads what a tree holds asks here, so
-/// that what a tree is made of, compared with and described by is the same.
+/// The trees and files of commits as they are to be on the disk. Every reader of trees uses it, so that building, comparing
+/// and describing a tree give the same result.
 pub(super) struct View<'a> {
     pub(super) odb: Odb<'a>,
     pub(super) store: &'a Path,
@@ -61,24 +62,27 @@ pub(super) struct View<'a> {
     levels: RefCell<Levels>,
     /// The `.gitattributes` of the folder that was read last.
     attributes: Cell<Option<Oid>>,
-    /// Set by a comparison that has seen two of them in one folder: what is equal in the store may then differ on the disk.
+    /// True once a comparison has seen two of them for one folder: entries that are equal in the store may then differ on
+    /// the disk.
     pub(super) attributes_differ: Cell<bool>,
-    /// Folders of a sparse tree of which it is known whether anything in them is wanted.
+    /// For folders of a sparse tree: whether the patterns want anything in them.
     held: RefCell<HashMap<(Oid, Vec<u8>), bool>>,
     pub(super) remarks: RefCell<Remarks>,
-    /// A way to small files that does not wait for other threads, if there is one.
+    /// Reads small files without libgit2's lock, if possible.
     pub(super) quick: RefCell<Option<Reader>>,
 }
 
 impl Objects {
-    /// `open_bare`, because it does not ask who owns the folder: with fsGroup that is often somebody else.
+    /// Opens the store by `open_bare`, which does not check the owner of the folder: with fsGroup that is often another
+    /// user.
     pub(super) fn open(store: &Path, shape: &Arc<Shape>) -> Result<Self, Error> {
         let what = || printable(store.as_os_str().as_encoded_bytes());
         let repository = Repository::open_bare(store).map_err(|source| Error::Store { what: what(), source })?;
         Ok(Self { repository, shape: Arc::clone(shape), modules: Modules::default() })
     }
 
-    /// The tree that a commit is published as. With submodules that is a graft, which was made when they were fetched.
+    /// Returns the tree that is published for a commit. With submodules it is the flattened one, which was made when they
+    /// were fetched.
     pub(super) fn root(&self, commit: Oid) -> Result<Oid, Error> {
         let unreadable = |source| Error::Store { what: format!("commit {commit}"), source };
         let plain = crate::commit::tree_id(&self.repository, commit).map_err(unreadable)?;
@@ -127,7 +131,7 @@ impl View<'_> {
         self.shape
     }
 
-    /// For threads that need a handle of their own.
+    /// Returns the shape, for threads that open their own handle.
     pub(super) fn shared_shape(&self) -> &Arc<Shape> {
         self.shape
     }
@@ -136,17 +140,18 @@ impl View<'_> {
         self.store
     }
 
-    /// Reads the folder `path` (without a slash at its end; empty for the root). No order of the entries is promised.
-    /// The folders above it must have been read before it, those of the same commit last.
+    /// Reads the folder `path` (without a slash at its end; empty for the root), in no particular order. The folders above
+    /// it must have been read before it, those of the same commit last.
     pub(super) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
         let mut entries = self.stored_tree(id, path)?;
-        // A link is not followed, but git reads its target as if it were the file: at checkout it asks the index, not the disk.
+        // A link is not followed, but git reads its target as if it were the file: at checkout git reads the index, not the
+        // disk.
         let mut file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_blob()).cloned();
         if let Some(sparse) = &self.shape.sparse
             && self.modules.around(path) == 0
             && !self.keep_wanted(sparse, &mut entries, path)?
         {
-            // Only submodules are in here, of which it says nothing. A filter may have left it out.
+            // The folder contains only submodules, to which the file does not apply. A filter may have left it out.
             file = None;
         }
         if !self.shape.raw {
@@ -155,8 +160,8 @@ impl View<'_> {
         Ok(entries)
     }
 
-    /// Drops the entries that the patterns do not want. git fills submodules whatever they say, so these stay, and what
-    /// leads to them. False if nothing else stays.
+    /// Drops the entries that the patterns do not want. Git fills submodules regardless of patterns, so submodules and the
+    /// folders above them stay. Returns false if nothing else stays.
     fn keep_wanted(&self, sparse: &Sparse, entries: &mut Vec<Entry>, path: &[u8]) -> Result<bool, Error> {
         let wanted = sparse.folder(path);
         let mut any = wanted == Wanted::All;
@@ -172,29 +177,30 @@ impl View<'_> {
         Ok(any)
     }
 
-    /// True for a folder that belongs to a submodule.
+    /// Returns true for a folder that belongs to a submodule.
     pub(super) fn is_in_submodule(&self, path: &[u8]) -> bool {
         self.modules.around(path) > 0
     }
 
-    /// True if what is equal in two trees may differ on the disk.
+    /// Returns true if entries that are equal in the store may differ on the disk.
     pub(super) fn may_mislead(&self) -> bool {
         self.attributes_differ.get() || self.modules.differ.get()
     }
 
-    /// The `.gitattributes` of the folder that was read last, also if it is not wanted itself.
+    /// Returns the `.gitattributes` of the folder that was read last, also if the patterns do not want it.
     pub(super) fn attributes(&self) -> Option<Oid> {
         self.attributes.get()
     }
 
-    /// The folder as it is stored, whatever is wanted of it.
+    /// Returns the folder as it is stored, regardless of patterns.
     pub(super) fn stored_tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
         let object = read(&self.odb, id, "tree", path)?;
         if object.kind() != ObjectType::Tree {
             return Err(hostile(path, b"", "it is not a folder, though its entry says so"));
         }
         let entries = parse_tree(object.data(), path)?;
-        // The same name twice would make the second write into the first. In most trees each is greater than the one before.
+        // With a duplicate name the second file would be written into the first. Most trees are strictly sorted, which
+        // excludes that.
         if entries.is_sorted_by(|one, next| one.name < next.name) {
             return Ok(entries);
         }
@@ -205,7 +211,7 @@ impl View<'_> {
         }
     }
 
-    /// Hands the content of a small file to `use_it`, if it can be had without libgit2.
+    /// Passes the content of a small file to `use_it`, if it can be read without libgit2.
     pub(super) fn small<T>(&self, entry: &Entry, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
         if !entry.kind.is_file() || entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
             return None;
@@ -213,7 +219,8 @@ impl View<'_> {
         self.quick.borrow_mut().as_mut()?.read(entry.id).map(use_it)
     }
 
-    /// True if a file is too large to be read as a whole: [`View::pieces`] has it then. What has to be converted is read.
+    /// Returns true if a file is too large to be read as a whole; then use [`View::pieces`]. A file with a conversion is
+    /// read as a whole.
     pub(super) fn is_large(&self, entry: &Entry, path: &[u8]) -> Result<bool, Error> {
         if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
             return Ok(false);
@@ -229,8 +236,8 @@ impl View<'_> {
         }
     }
 
-    /// Hands the content of a large file to `take`, piece by piece. Its hash is compared at the end: what was taken of a
-    /// damaged store is of no use.
+    /// Passes the content of a large file to `take`, piece by piece. Its hash is compared at the end: on an error the
+    /// caller must discard what it took.
     pub(super) fn pieces(
         &self,
         entry: &Entry,
@@ -255,14 +262,14 @@ impl View<'_> {
         match (refused, read) {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(damaged(&error.to_string())),
-            // Not in a pack: libgit2 may know where it is.
+            // It is in no pack, but libgit2 may find it elsewhere.
             (None, Ok(None)) => self.content(entry, path, |content| take(content)).map(|()| size as u64),
             (None, Ok(Some(()))) if hash.finalize().as_slice() == entry.id.as_bytes() => Ok(size as u64),
             (None, Ok(Some(()))) => Err(damaged("its content does not match its hash")),
         }
     }
 
-    /// Hands the content of a file or link in the folder `path` to `use_it`. All of it is in memory meanwhile.
+    /// Passes the content of a file or link in the folder `path` to `use_it`. All of it is in memory meanwhile.
     pub(super) fn content<T>(
         &self,
         entry: &Entry,
@@ -280,7 +287,7 @@ impl View<'_> {
         }
     }
 
-    /// `file` is the folder's `.gitattributes`.
+    /// Applies the attributes to the entries of a folder. `file` is its `.gitattributes`.
     fn note_attributes(&self, file: Option<&Entry>, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
         self.attributes.set(file.map(|entry| entry.id));
         let top = self.modules.around(path);
@@ -302,7 +309,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// True if the entry is wanted: a folder is if anything in it is, besides submodules.
+    /// Returns true if the patterns want the entry, or, for a folder, anything in it besides submodules.
     fn holds(&self, sparse: &Sparse, entry: &Entry, path: &[u8], depth: usize, seen: &mut u64) -> Result<bool, Error> {
         let path = join(path, &entry.name);
         match entry.kind {
@@ -347,7 +354,7 @@ impl Modules {
         }
     }
 
-    /// True if the entry of a folder that is in none is one, or has one below it.
+    /// Returns true if an entry is a submodule or contains one. `folder` is in no submodule.
     fn are_in(&self, entry: &Entry, folder: &[u8]) -> bool {
         let folders = self.folders.borrow();
         if folders.is_empty() || entry.kind != EntryKind::Folder {
@@ -358,7 +365,7 @@ impl Modules {
         folders.contains(&path) || folders.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
     }
 
-    /// The length of the path of the innermost submodule that a folder is in, or is; 0 if it is in none.
+    /// Returns the length of the path of the innermost submodule that a folder is in, or is; 0 if there is none.
     fn around(&self, folder: &[u8]) -> usize {
         let folders = self.folders.borrow();
         if folders.is_empty() {

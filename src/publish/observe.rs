@@ -1,11 +1,11 @@
-//! What a process that does not own a volume may see of it: whether another one does, and what the link names.
+//! The state of a volume as a process without its lock sees it: whether it has an owner, and what the link names.
 //!
-//! Nothing is made, changed or locked here. It must not know why the caller waits.
+//! It creates, changes and locks nothing. It must not know why the caller waits.
 
 use super::link::{Place, Standing};
 use super::{Error, Live, VolumeOptions, has_owner};
 
-/// What stands on a volume, seen from outside.
+/// The state of a volume, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// True while another process has the lock.
@@ -13,7 +13,8 @@ pub struct Observed {
     pub live: Live,
 }
 
-/// Looks at a volume without owning it. A tree counts as there by its name, as it does for the owner: it gets it complete.
+/// Reads the state of a volume without owning it. A tree counts as present by its name, as for the owner, since only a
+/// complete tree gets it.
 ///
 /// # Errors
 /// If the link cannot be read, or cannot be one.

@@ -1,8 +1,8 @@
-//! One large file out of the store's packs, piece by piece: libgit2 can only read it as a whole.
+//! Reads a large file from the store's packs piece by piece, because libgit2 can only read it as a whole.
 //!
-//! A pack is what git's documentation says (gitformat-pack): an index of version 2 finds the offset, the object is a
-//! compressed blob or a delta to another one. Deltas are applied from file to file, so that memory does not grow with
-//! the file. Nothing is believed: whoever asks compares the hash of what comes out. It must not know of trees.
+//! The format is that of git's documentation (gitformat-pack): an index of version 2 gives the offset, and the object is a
+//! compressed blob or a delta to another one. Deltas are applied from file to file, so that memory does not depend on the
+//! file's size. Nothing is trusted: the caller compares the hash of the result. It must not know of trees.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write};
@@ -12,30 +12,30 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::ZlibDecoder;
 use git2::Oid;
 
-/// As deep as git itself makes chains of deltas, and some more (its `pack.depth` is at most 4095, and 50 by default).
+/// The longest chain of deltas, slightly more than git itself makes (its `pack.depth` is at most 4095, and 50 by default).
 const LONGEST_CHAIN: usize = 4096;
 const PIECE: usize = 64 * 1024;
 
-/// Where an object lies.
+/// The place of an object.
 struct Place {
     pack: PathBuf,
     offset: u64,
 }
 
-/// What stands at a place.
+/// The kind of an object in a pack.
 enum Stored {
     Blob,
     Delta { base: Place },
 }
 
-/// Hands the content of a blob to `take`, piece by piece. `None`: it is in no pack that can be read this way.
+/// Passes the content of a blob to `take`, piece by piece. `None` if it is in no pack that can be read this way.
 ///
 /// # Errors
-/// What reading the pack says, what is wrong with its bytes, or what `take` says.
+/// Errors of reading the pack, invalid bytes in it, and errors of `take`.
 pub(super) fn read(store: &Path, id: Oid, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Option<()>> {
     let folder = store.join("objects/pack");
     let Some(mut place) = find(&folder, id)? else { return Ok(None) };
-    // From the object to the one that is no delta.
+    // Follows the chain from the object to one that is not a delta.
     let mut deltas = Vec::new();
     loop {
         let (stored, data, size) = open(&folder, &place)?;
@@ -47,7 +47,7 @@ pub(super) fn read(store: &Path, id: Oid, take: &mut dyn FnMut(&[u8]) -> io::Res
                 return apply_all(store, &folder, base, deltas, take).map(Some);
             }
             Stored::Delta { base } => {
-                // Opened again when its turn comes: a chain may be longer than there are descriptors.
+                // Opened again later: a chain may be longer than the number of available descriptors.
                 deltas.push(std::mem::replace(&mut place, base));
             }
         }
@@ -78,7 +78,7 @@ fn apply_all(
     Ok(())
 }
 
-/// Carries out the instructions of a delta: copy a part of the base, or take what follows.
+/// Applies a delta: its instructions copy a part of the base, or insert the following bytes.
 fn apply(base: &File, delta: Data, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut delta = BufReader::new(delta);
     let (from, to) = (size(&mut delta)?, size(&mut delta)?);
@@ -143,7 +143,7 @@ fn inflate(mut data: Data, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<
     }
 }
 
-/// Looks in each index of the folder.
+/// Finds an object by searching each index of the folder.
 fn find(folder: &Path, id: Oid) -> io::Result<Option<Place>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -194,7 +194,7 @@ fn look_up(index: &File, name: &[u8]) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Reads the head of an object and answers what it is, its data and its inflated size.
+/// Reads the header of an object, and returns its kind, its data and its inflated size.
 fn open(folder: &Path, place: &Place) -> io::Result<(Stored, Data, u64)> {
     let mut file = File::open(&place.pack)?;
     file.seek(SeekFrom::Start(place.offset))?;
@@ -210,7 +210,7 @@ fn open(folder: &Path, place: &Place) -> io::Result<(Stored, Data, u64)> {
     let stored = match (first >> 4) & 0x07 {
         3 => Stored::Blob,
         6 => {
-            // Each further byte counts from one more than the last could say.
+            // In this encoding each further byte starts one above the largest number of fewer bytes.
             let mut next = byte(&mut file)?;
             let mut back = u64::from(next & 0x7f);
             while next & 0x80 != 0 {
@@ -233,7 +233,7 @@ fn open(folder: &Path, place: &Place) -> io::Result<(Stored, Data, u64)> {
     Ok((stored, ZlibDecoder::new(file), size))
 }
 
-/// A file without a name, on the store's volume: it goes when it is closed, whatever happens.
+/// Creates a file without a name on the store's volume, which disappears when it is closed or the process ends.
 fn scratch(store: &Path) -> io::Result<File> {
     let path = store.join(format!("tmp_large_{}_{:016x}", std::process::id(), fastrand::u64(..)));
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -241,7 +241,7 @@ fn scratch(store: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A number of a delta's head: seven bits a byte, the lowest first.
+/// Reads a number of a delta's header: seven bits a byte, the lowest first.
 fn size(delta: &mut dyn Read) -> io::Result<u64> {
     let (mut size, mut shift) = (0, 0);
     loop {

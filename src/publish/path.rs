@@ -1,8 +1,8 @@
-//! Which names of a tree may become files, and how a path is shown to a person.
+//! Checks which names of a tree may become files, and makes paths safe to show.
 //!
-//! A pushed tree is hostile input: git's own programs refuse to make such names, a crafted push does not. The rules for
-//! spellings of `.git` are those of git's `core.protectHFS` and `core.protectNTFS`, always on, because a volume or its
-//! backup may be read on any system. It must not touch a file system.
+//! A pushed tree is hostile input: git's own programs refuse to create such names, but a crafted push can contain them. The
+//! rules for spellings of `.git` are those of git's `core.protectHFS` and `core.protectNTFS`, always on, because a volume
+//! or its backup may be read on any system. It must not touch a file system.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,20 +10,20 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::text::is_deceptive;
 
-/// `NAME_MAX` of every file system that a volume is likely to be.
+/// `NAME_MAX` of all common file systems.
 pub(super) const NAME_MAX: usize = 255;
 
-/// A shown path is cut after this many characters: a hostile one may have megabytes.
+/// The longest path that is shown, in characters: a hostile one may have megabytes.
 const SHOWN: usize = 400;
 
-/// Why a name may not become a file.
+/// The reason why a name may not become a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLong,
     Hostile(&'static str),
 }
 
-/// The path without `.` and `..`, by its words alone: the folders need not exist yet.
+/// Removes `.` and `..` from a path lexically, since the folders need not exist yet.
 pub fn tidy(path: &Path) -> PathBuf {
     let mut tidy = PathBuf::new();
     for part in path.components() {
@@ -38,7 +38,7 @@ pub fn tidy(path: &Path) -> PathBuf {
     tidy
 }
 
-/// Checks one name, as it stands in a tree object. `link` is true if the entry is a symbolic link.
+/// Checks one name of a tree object. `link` is true if the entry is a symbolic link.
 pub(super) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
     match name {
         b"" => return Err(Refused::Hostile("a name is empty")),
@@ -52,7 +52,7 @@ pub(super) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
         return Err(Refused::TooLong);
     }
     let plain = without_ignorable(name);
-    // A backslash separates folders on Windows, so every piece between two of them counts there.
+    // A backslash separates folders on Windows, so every part between two of them is checked.
     let mut pieces = name.split(|&byte| byte == b'\\');
     if plain.eq_ignore_ascii_case(b".git") || pieces.any(|piece| is_on_ntfs(piece, &[b".git", b"git~1"])) {
         return Err(Refused::Hostile("a name is a spelling of .git"));
@@ -63,27 +63,29 @@ pub(super) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
     Ok(())
 }
 
-/// NTFS drops trailing spaces and dots, and takes what follows a colon for the name of a stream.
+/// Compares a name as NTFS does, which drops trailing spaces and dots, and reads the part after a colon as the name of a
+/// stream.
 fn is_on_ntfs(name: &[u8], spellings: &[&[u8]]) -> bool {
     let name = name.split(|&byte| byte == b':').next().unwrap_or(name);
     let end = name.iter().rposition(|&byte| byte != b' ' && byte != b'.').map_or(0, |last| last + 1);
     spellings.iter().any(|spelling| name[..end].eq_ignore_ascii_case(spelling))
 }
 
-/// The short names that NTFS makes up for `.gitmodules`: `gitmod~1` to `~4`, then `gi7eba~N` from a hash of the name.
+/// Returns true for `.gitmodules` and the short names that NTFS makes for it: `gitmod~1` to `~4`, then `gi7eba~N` from a
+/// hash.
 fn is_gitmodules_on_ntfs(name: &[u8]) -> bool {
     const SHORT: [&[u8]; 5] = [b".gitmodules", b"gitmod~1", b"gitmod~2", b"gitmod~3", b"gitmod~4"];
     is_on_ntfs(name, &SHORT)
         || (name.len() >= 8 && name[..6].eq_ignore_ascii_case(b"gi7eba") && name[6] == b'~' && name[7].is_ascii_digit())
 }
 
-/// HFS+ ignores these code points when it compares names.
+/// Removes the code points that HFS+ ignores when it compares names.
 fn without_ignorable(name: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(name) {
         Ok(text) if !text.is_ascii() => {
             Cow::Owned(text.chars().filter(|&c| !is_ignorable(c)).collect::<String>().into())
         }
-        // HFS+ holds nothing that is not UTF-8.
+        // HFS+ has only names in UTF-8.
         _ => Cow::Borrowed(name),
     }
 }
@@ -92,8 +94,8 @@ fn is_ignorable(c: char) -> bool {
     matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The path as text that is safe in a log, a terminal and a browser: control characters, characters that are invisible
-/// or turn the direction of text, and bytes that are not UTF-8 are written as escapes; a very long path is cut.
+/// Returns the path as text that is safe in a log, a terminal and a browser: control characters, characters that are
+/// invisible or change the direction of text, and bytes that are not UTF-8 become escapes; a long path is cut.
 pub(super) fn printable(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len().min(SHOWN));
     let mut length = 0;

@@ -1,6 +1,6 @@
-//! Where the tree of a commit stands: `.worktrees/<commit>`, or one folder deeper where two names cannot be exchanged.
+//! The place of a commit's tree: `.worktrees/<commit>`, or one folder deeper where two names cannot be exchanged.
 //!
-//! The link says which; nothing else is kept about it. It must not know how trees are made or removed.
+//! Only the link records which one. It must not know how trees are made or removed.
 
 use std::os::fd::OwnedFd;
 
@@ -19,13 +19,13 @@ impl Volume {
         beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit))
     }
 
-    /// Notes where the link leads, for those who may not ask the disk.
+    /// Remembers the link's target, for callers that must not access the disk.
     pub(super) fn note_target(&self, target: &Target) {
         let beside = Some(target.clone()).filter(|target| target.beside.is_some());
         *self.beside.lock() = beside;
     }
 
-    /// Where the tree of a commit stands: where the link names it, else under its own name.
+    /// Returns the place of a commit's tree: the link's target if it names this commit, else its own name.
     pub(super) fn target(&self, commit: Oid) -> Result<Target, Error> {
         Ok(match self.link.read()? {
             Standing::Ours(target) if target.commit == commit => target,
@@ -58,15 +58,15 @@ impl Volume {
         Ok(stat.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
     }
 
-    /// While the link names a tree one folder deeper, the commit's own name belongs to a tree that was replaced. A process
-    /// that was killed between the two steps left it there.
+    /// Renames the tree under the commit's own name if the link names a tree one folder deeper: it is the replaced one,
+    /// which a process left that was killed between the two steps.
     pub(super) fn take_replaced_name(&self, trees: &OwnedFd) -> Result<(), Error> {
         if let Standing::Ours(target) = self.link.read()?
             && target.beside.is_some()
             && self.has_target(trees, &target)?
         {
             let own = target.commit.to_string();
-            // What cannot be renamed now is tried again by the next start.
+            // If the rename fails, the next start tries again.
             let _ = rustix::fs::renameat(trees, own.as_bytes(), trees, &*unique(EXCHANGED));
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! Pointers of Git LFS, and the objects in their place: which a tree needs, which nobody needs any more, how one is written.
+//! Git LFS: which objects a tree needs, which ones no tree needs any more, and writing an object in place of its pointer.
 //!
-//! Which files they are is git's rule: `filter=lfs` in `.gitattributes`, and a content that is a pointer. Objects lie on the
-//! volume already when a tree is built (`crate::lfs`); how they come there is somebody else's business.
+//! The files are those of git's rule: `filter=lfs` in `.gitattributes`, and a content that is a pointer. The objects are on
+//! the volume already when a tree is built (`crate::lfs`). It must not know where they come from.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,11 +22,11 @@ use crate::worker::Cancel;
 
 const PIECE: usize = 256 * 1024;
 
-/// So many are told at once, so that the memory they take is bounded.
+/// The most missing objects that are returned at once, which bounds the memory.
 const MOST_TOLD: usize = 10_000;
 
 impl View<'_> {
-    /// The pointer that a file's content in the store is, if its object is to be written instead.
+    /// Returns the pointer in a file's content, if its object is to be written instead.
     pub(super) fn pointer(&self, entry: &Entry, path: &[u8]) -> Result<Option<Pointer>, Error> {
         let filtered = entry.conversion.as_ref().is_some_and(|conversion| conversion.takes_pointers());
         // The objects of a submodule are on another server.
@@ -41,7 +41,8 @@ impl View<'_> {
         Ok(Pointer::parse(read(&self.odb, entry.id, "blob", at)?.data()))
     }
 
-    /// Writes the object into a new, empty file, and compares its hash: what differs is removed from among the objects.
+    /// Writes the object into a new, empty file, and compares its hash. An object with another hash is removed from the
+    /// volume.
     pub(super) fn write_object(
         &self,
         pointer: &Pointer,
@@ -59,7 +60,7 @@ impl View<'_> {
         let object = objects.get(pointer).map_err(failed("open the object of"))?;
         let Some(object) = object else { return Err(wrong("is not on the volume")) };
         let found = if clone::clone(&object, file).is_ok() {
-            // What was cloned is hashed, not what somebody may have written there since.
+            // The cloned content is hashed, not the object, which another process may have changed since.
             let copy = file.try_clone().map_err(|source| Error::Io { doing: "open", path: printable(path), source })?;
             hash(copy, path, check)?
         } else {
@@ -73,14 +74,14 @@ impl View<'_> {
     }
 }
 
-/// The hash of a file's content.
+/// Returns the hash of a file's content.
 pub(super) fn hash(file: OwnedFd, path: &[u8], check: &dyn Fn() -> Result<(), Error>) -> Result<ObjectId, Error> {
     let mut file = File::from(file);
     file.seek(SeekFrom::Start(0)).map_err(|source| Error::Io { doing: "read", path: printable(path), source })?;
     pour(file, path, check, &mut |_| Ok(()))
 }
 
-/// Reads a file piece by piece, hands each to `take`, and answers the hash of all.
+/// Reads a file piece by piece, passes each piece to `take`, and returns the hash of all.
 fn pour(
     mut from: File,
     path: &[u8],
@@ -104,8 +105,8 @@ fn pour(
 }
 
 impl Volume {
-    /// Objects that the tree of a commit needs and that are not on the volume, each once; there may be more if there are as
-    /// many as are told at once. What the commit shares with one of which nothing was lacking is not looked at.
+    /// Lists the objects that the tree of a commit needs and the volume lacks, each once. If as many are returned as fit,
+    /// there may be more. Subtrees that the commit shares with one without missing objects are skipped.
     ///
     /// # Errors
     /// If an object of the commit is missing or damaged in the store, or if its tree is hostile.
@@ -124,7 +125,7 @@ impl Volume {
         let look = |errno| Error::io("look at", b".pushsync/lfs", errno);
         let there = lfs::Objects::open(&place).map_err(look)?;
         let (mut found, mut lacking) = (HashSet::new(), Vec::new());
-        // Without the folder, nothing of the known commit is there either.
+        // If the folder is missing, so are the objects of the known commit.
         let known = known.filter(|_| there.is_some());
         each(&view, known, root, cancel, &mut |pointer, path| {
             let holds = |there: &lfs::Objects| there.holds(pointer).map_err(look);
@@ -139,11 +140,11 @@ impl Volume {
         Ok(lacking)
     }
 
-    /// Removes the objects that none of these commits needs, those that are not whole included. Answers how many went, and
-    /// the bytes of those that stay. A commit that is not in the store needs nothing.
+    /// Removes the objects that none of these commits needs, including partial ones. Returns their number, and the bytes of
+    /// those that stay. A commit that is not in the store needs none.
     ///
     /// # Errors
-    /// What the file system says. Some may be removed by then.
+    /// Errors of the file system. Some objects may have been removed then.
     pub fn drop_objects(&self, store: &Path, keep: &[Oid], cancel: &Cancel) -> Result<(usize, u64), Error> {
         let failed = |doing| move |errno| Error::io(doing, b".pushsync/lfs", errno);
         let there = lfs::Objects::open(&lfs::folder_beside(store)).map_err(failed("open"))?;
@@ -157,7 +158,7 @@ impl Volume {
         let mut before = None;
         for commit in keep {
             let Ok(root) = objects.root(*commit) else { continue };
-            // What two of them share is looked at once.
+            // Subtrees that two of them share are visited once.
             let looked = each(&objects.view()?, before, root, cancel, &mut |pointer, _| {
                 unneeded.remove(&pointer.id);
                 Ok(true)
@@ -165,7 +166,7 @@ impl Volume {
             match looked {
                 Ok(()) => before = Some(root),
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                // Nothing can be built of it as it is; what it needs is fetched when that can be.
+                // Its tree cannot be built in this state; its objects are fetched again when it can.
                 Err(_) => {}
             }
         }
@@ -191,7 +192,7 @@ impl Volume {
     }
 }
 
-/// Takes a pointer and a path; false: it has enough.
+/// Receives a pointer and its path; returns false to stop.
 type Take<'a> = dyn FnMut(&Pointer, &[u8]) -> Result<bool, Error> + 'a;
 
 struct Frame {
@@ -199,7 +200,7 @@ struct Frame {
     pairs: std::vec::IntoIter<diff::Pair>,
 }
 
-/// Hands every pointer of the tree `new` that is not the same in `old` to `take`, until that has enough.
+/// Passes every pointer of the tree `new` that differs from `old` to `take`, until it returns false.
 fn each(view: &View<'_>, old: Option<Oid>, new: Oid, cancel: &Cancel, take: &mut Take<'_>) -> Result<(), Error> {
     let mut seen = 0;
     let mut frame = |old, new, path: Vec<u8>| {
@@ -213,7 +214,7 @@ fn each(view: &View<'_>, old: Option<Oid>, new: Oid, cancel: &Cancel, take: &mut
             return Err(Error::Cancelled);
         }
         if old.is_some() && view.may_mislead() {
-            // Files that are the same in both may be pointers in one of them only.
+            // Equal files may be pointers in only one of the two trees.
             return each(view, None, new, cancel, take);
         }
         let Some((before, after)) = top.pairs.next() else {

@@ -1,9 +1,9 @@
-//! Small files straight out of the store's packs, for threads that write many of them at once.
+//! Reads small files from the store's packs without libgit2, for threads that write many of them at once.
 //!
-//! libgit2 guards all open packs of a process by one lock, which it takes several times for each object: two threads that
-//! read small files through it mostly wait for each other. Here each thread reads for itself from indexes that all of them
-//! share. Only what stands whole in a pack is read this way; whatever is missing, a delta, large or wrong in any way is
-//! left to libgit2, which knows what to say of it. Nothing is believed: the hash is compared. It must not know of trees.
+//! libgit2 protects all open packs of a process by one lock, which it takes several times for each object: two threads that
+//! read small files through it mostly wait for each other. Here each thread reads independently, with shared indexes. Only
+//! undeltified objects are read this way. Anything missing, large, deltified or invalid is left to libgit2, which reports
+//! the right error. Nothing is trusted: the hash is compared. It must not know of trees.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -16,13 +16,13 @@ use git2::Oid;
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
 
-/// Files up to this size.
+/// The largest file that is read.
 const SMALL: usize = 128 * 1024;
-/// What the indexes may take in memory: half a million objects. Larger ones are left to libgit2.
+/// The most memory for indexes: half a million objects. Larger ones are left to libgit2.
 const MOST_INDEX: u64 = 16 * 1024 * 1024;
-/// So many packs, each of which takes a descriptor.
+/// The most packs, each of which takes a descriptor.
 const MOST_PACKS: usize = 32;
-/// What is read of a pack at first: most small files are in it whole.
+/// The bytes of a pack that are read first, which contain most small files as a whole.
 const FIRST: usize = 4096;
 
 const HEAD: usize = 8;
@@ -32,13 +32,13 @@ const NAMES: usize = HEAD + 256 * 4;
 pub(super) struct Packs(Vec<Pack>);
 
 struct Pack {
-    /// Of version 2: a table of counts by first byte, the sorted names, checksums of four bytes, offsets of four bytes, and
-    /// those of eight that did not fit.
+    /// An index of version 2: a table of counts by first byte, the sorted names, checksums of four bytes, offsets of four
+    /// bytes, and those of eight that did not fit.
     index: Vec<u8>,
     file: File,
 }
 
-/// What one thread reads with.
+/// The buffers of one thread.
 pub(super) struct Reader {
     packs: Arc<Packs>,
     inflate: Decompress,
@@ -47,7 +47,7 @@ pub(super) struct Reader {
 }
 
 impl Packs {
-    /// Opens what can be read this way; that may be nothing.
+    /// Opens the packs that can be read this way, possibly none.
     pub(super) fn open(store: &Path) -> Arc<Self> {
         let mut indexes = Vec::new();
         for entry in std::fs::read_dir(store.join("objects/pack")).into_iter().flatten().flatten() {
@@ -58,7 +58,7 @@ impl Packs {
                 indexes.push((data.len(), path));
             }
         }
-        // Most of what is looked for is in the largest.
+        // The largest pack contains most of the files, so it is searched first.
         indexes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         let (mut packs, mut left) = (Vec::new(), MOST_INDEX);
         for (_, path) in indexes.into_iter().take(MOST_PACKS) {
@@ -117,7 +117,7 @@ impl Pack {
         None
     }
 
-    /// Reads up to so many bytes from an offset on; fewer at the end of the pack.
+    /// Reads up to `most` bytes from an offset on; fewer at the end of the pack.
     fn bytes(&self, offset: u64, most: usize, into: &mut Vec<u8>) -> Option<()> {
         into.resize(most, 0);
         let mut got = 0;
@@ -139,14 +139,14 @@ impl Reader {
         Self { packs, inflate: Decompress::new(true), packed: Vec::new(), content: Vec::new() }
     }
 
-    /// The content of a file. `None`: libgit2 is to be asked.
+    /// Returns the content of a file. `None` if libgit2 has to read it.
     pub(super) fn read(&mut self, id: Oid) -> Option<&[u8]> {
         let Self { packs, inflate, packed, content } = self;
         let (pack, offset) = packs.0.iter().find_map(|pack| Some((pack, pack.find(id.as_bytes())?)))?;
         pack.bytes(offset, FIRST, packed)?;
         let (size, head) = blob(packed)?;
         if !unpack(inflate, packed.get(head..)?, size, content)? {
-            // Deflate makes nothing much larger than it was.
+            // Deflate makes no content much larger than it was.
             pack.bytes(offset, head + size + size / 512 + 64, packed)?;
             if !unpack(inflate, packed.get(head..)?, size, content)? {
                 return None;
@@ -159,17 +159,17 @@ impl Reader {
     }
 }
 
-/// False if there is more of it than was read. `None`: it is wrong.
+/// Inflates an object. Returns false if it does not end within the bytes that were read, and `None` if it is invalid.
 fn unpack(inflate: &mut Decompress, packed: &[u8], size: usize, content: &mut Vec<u8>) -> Option<bool> {
     inflate.reset(true);
     content.clear();
-    // One more than it should have, so that the end is seen.
+    // One byte more than its size, so that a longer content is noticed.
     content.reserve(size + 1);
     let status = inflate.decompress_vec(packed, content, FlushDecompress::Finish).ok()?;
     Some(status == Status::StreamEnd && content.len() == size)
 }
 
-/// The size of a small blob that stands whole in a pack, and the length of what says so.
+/// Returns the size of a small undeltified blob, and the length of its header.
 fn blob(bytes: &[u8]) -> Option<(usize, usize)> {
     let first = *bytes.first()?;
     let mut size = usize::from(first & 0x0f);
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// A store with these files in one pack.
+    /// Creates a store with these files in one pack.
     fn store(files: &[Vec<u8>]) -> (TempDir, Vec<Oid>) {
         let folder = TempDir::new().unwrap();
         let repository = Repository::init_bare(folder.path()).unwrap();
@@ -252,7 +252,7 @@ mod tests {
         fn no_index_makes_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..3000), id in any::<[u8; 20]>()) {
             let head = [0xff, 0x74, 0x4f, 0x63, 0, 0, 0, 2];
             bytes.splice(0..8.min(bytes.len()), head);
-            // Counts that lead anywhere in it.
+            // Counts that point to arbitrary places of it.
             for count in bytes.iter_mut().skip(8).take(1024).step_by(4) {
                 *count = 0;
             }

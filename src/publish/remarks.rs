@@ -1,16 +1,16 @@
-//! What a person should know of a tree that was written as asked: pointers instead of large files, filters that do not run.
+//! Remarks on a tree for the operator: pointers instead of large files, filters that are not run.
 //!
-//! It must not decide anything.
+//! It only reports, and must not change how a tree is written.
 
 use std::collections::BTreeSet;
 
 use super::path::printable;
 
-/// What every pointer of Git LFS begins with; none is longer than a kilobyte.
+/// The first line of every Git LFS pointer; none is longer than a kilobyte.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 const LONGEST_POINTER: usize = 1024;
 
-/// How many odd things are kept, so that a hostile tree cannot fill the log.
+/// The most remarks that are kept, so that a hostile tree cannot fill the log.
 const MOST: usize = 8;
 
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Remarks {
 }
 
 impl Remarks {
-    /// Notes a file that was written, if it is only a pointer.
+    /// Notes a written file, if it is only a pointer.
     pub(super) fn wrote(&mut self, content: &[u8], path: impl FnOnce() -> Vec<u8>) {
         if content.len() <= LONGEST_POINTER && content.starts_with(POINTER) {
             self.pointers += 1;
@@ -51,12 +51,12 @@ impl Remarks {
         other.encodings.iter().for_each(|name| self.encoding(name));
     }
 
-    /// True for what holds of every tree until somebody changes `.gitattributes`: once is enough.
+    /// Returns true for a remark that applies to every tree until `.gitattributes` change, so that it is made only once.
     pub(super) fn is_lasting(remark: &str) -> bool {
         remark.starts_with(".gitattributes ask")
     }
 
-    /// `lfs`: true if pointers were replaced by what they stand for, where that could be done.
+    /// Returns the remarks as text. `lfs` is true if pointers were replaced by their objects where possible.
     pub(super) fn words(&self, lfs: bool) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(first) = &self.first {

@@ -1,8 +1,8 @@
-//! Removing a folder with all that is in it, by descriptors.
+//! Removes a folder with everything in it, through descriptors.
 //!
-//! One file that cannot be removed (it is immutable, something is mounted on it, its folder is locked) stops nothing else:
-//! the rest of the tree goes, and the first failure is answered at the end. No mount inside a tree is entered: what is on it
-//! is not ours. It must not know why a folder goes.
+//! A file that cannot be removed (it is immutable, a mount point, or in a locked folder) does not stop the rest: the other
+//! files are removed, and the first failure is returned at the end. Mounts inside a tree are not entered, because they
+//! belong to others. It must not know why a folder is removed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,27 +11,27 @@ use rustix::io::Errno;
 
 use super::folder::{kind, look, names, open};
 
-/// What could not be removed.
+/// The entries that could not be removed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stuck {
-    /// The first of it, below the folder that the removal was asked for in.
+    /// The path of the first one, below the folder in which the removal was requested.
     pub path: Vec<u8>,
     pub errno: Errno,
-    /// Files, links and folders that could not be removed; folders that are only not empty are not counted.
+    /// The number of files, links and folders that could not be removed; folders that are only not empty are not counted.
     pub count: usize,
 }
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Removed,
-    /// `go_on` said no.
+    /// `go_on` returned false.
     Stopped,
-    /// Something is left.
+    /// Entries are left.
     Stuck(Stuck),
 }
 
-/// Removes a file, a link (never what it names) or a folder with all that is in it. Nothing there is no error.
+/// Removes a file, a link (never its target) or a folder with everything in it. A missing one is no error.
 pub(super) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     match remove_while(parent, name, || true) {
         Outcome::Stuck(stuck) => Err(stuck.errno),
@@ -46,11 +46,11 @@ struct Frame {
     folder: OwnedFd,
     pending: Vec<Vec<u8>>,
     name: Vec<u8>,
-    /// Something in it stays, so it cannot go, either.
+    /// True if an entry in it stays, so that it cannot be removed, either.
     is_stuck: bool,
 }
 
-/// The same, for as long as `go_on` says so, which is asked before each removal.
+/// The same, as long as `go_on`, which is called before each removal, returns true.
 pub(super) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> bool) -> Outcome {
     let parent = parent.as_fd();
     let mut stuck: Option<Stuck> = None;
@@ -97,7 +97,7 @@ pub(super) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> b
     stuck.map_or(Outcome::Removed, Outcome::Stuck)
 }
 
-/// Removes what is not a folder; opens what is, and lists it.
+/// Removes a file or link. Opens a folder instead, and lists it.
 fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Listed>, Errno> {
     let Some(stat) = look(parent, name)? else { return Ok(None) };
     if kind(&stat) != FileType::Directory {
@@ -109,7 +109,8 @@ fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Listed>,
     if rustix::fs::fstat(parent)?.st_dev != stat.st_dev || is_mount(parent, name) {
         return Err(Errno::BUSY);
     }
-    // A reader that may write here can have taken our own permission away; an unreadable folder stays an error.
+    // A reader with write access can have removed our own permission, which is restored here. A folder that cannot be
+    // opened stays an error.
     match open(parent, name) {
         Ok(folder) => {
             if !Mode::from_raw_mode(stat.st_mode).contains(Mode::RWXU) {
@@ -123,7 +124,7 @@ fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Listed>,
     }
 }
 
-/// True if something is mounted there, of the same file system as well. Kernels and sandboxes that cannot say answer false.
+/// Returns true for a mount point, also of the same file system. Kernels and sandboxes that cannot tell return false.
 #[cfg(target_os = "linux")]
 fn is_mount(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
     use rustix::fs::{OFlags, ResolveFlags};

@@ -1,4 +1,4 @@
-//! Whether a volume has room for one more tree. It must not know what the tree is for.
+//! Checks whether a volume has room for one more tree. It must not know what the tree is for.
 
 use std::os::fd::OwnedFd;
 
@@ -6,31 +6,31 @@ use rustix::io::Errno;
 
 use super::folder;
 
-/// What should stay free beside trees: packs, history, other people's files.
+/// The space that should stay free beside trees: for packs, history, files of others.
 const MARGIN: u64 = 16 * 1024 * 1024;
 const MARGIN_INODES: u64 = 1_000;
 
-/// What the live tree takes: measured once, and then counted along with what is written. Each tree is made from the one
-/// before it or takes its place, so one size serves all of them.
+/// The size of the live tree: measured once, and then increased by what is written. Each tree is made from the previous one
+/// or replaces it, so one size serves all of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     measured: (u64, u64),
-    /// What was written since; what it took the place of is not known.
+    /// Written since the measurement; the size of replaced files is not known.
     more: (u64, u64),
 }
 
 impl Size {
-    /// Bytes and inodes of a tree as it was measured, or written.
+    /// Creates it from the bytes and inodes of a tree as it was measured, or written.
     pub(super) fn of(tree: (u64, u64)) -> Self {
         Self { measured: tree, more: (0, 0) }
     }
 
-    /// The next tree is this one with so much written into it.
+    /// Adds what was written into the tree to make the next one.
     pub(super) fn grow(&mut self, (bytes, inodes): (u64, u64)) {
         self.more = (self.more.0.saturating_add(bytes), self.more.1.saturating_add(inodes));
     }
 
-    /// At least what the tree takes; `None` if so much was written that it has to be measured again.
+    /// Returns at least the tree's size; `None` if so much was written that it has to be measured again.
     pub(super) fn at_most(self) -> Option<(u64, u64)> {
         let near = |more: u64, measured: u64, some: u64| more <= measured / 8 + some;
         let near =
@@ -39,7 +39,8 @@ impl Size {
     }
 }
 
-/// Measures a tree by looking at everything in it, for as long as `go_on` says so, which is asked at each. `None`: stopped.
+/// Measures a tree by reading the `stat` of each entry, while `go_on`, which is called at each, returns true. `None` if it
+/// was stopped.
 pub(super) fn measure(trees: &OwnedFd, name: &[u8], go_on: &impl Fn() -> bool) -> Result<Option<(u64, u64)>, Errno> {
     let mut tree = (0_u64, 0_u64);
     let measured = folder::visit(folder::open(trees, name)?, |_, _, stat| {
@@ -54,7 +55,7 @@ pub(super) fn measure(trees: &OwnedFd, name: &[u8], go_on: &impl Fn() -> bool) -
     }
 }
 
-/// Free blocks and inodes, and what one tree takes.
+/// The free space and inodes, and the size of one tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     free: (u64, u64),
@@ -62,7 +63,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Asks the volume of `trees`; `tree` is what one of them takes.
+    /// Reads the free space of the volume of `trees`; `tree` is the size of one tree.
     pub(super) fn of(trees: &OwnedFd, tree: (u64, u64)) -> Result<Self, Errno> {
         let state = rustix::fs::fstatvfs(trees)?;
         // File systems without a fixed number of inodes (btrfs) report 0 of 0.
@@ -70,19 +71,19 @@ impl Room {
         Ok(Self { free: (state.f_bavail.saturating_mul(state.f_frsize), inodes), tree })
     }
 
-    /// The same with no more than `left` bytes, where there is a limit besides the file system's.
+    /// Limits the free space to `left` bytes, if there is a limit besides the file system's.
     pub(super) fn within(mut self, left: Option<u64>) -> Self {
         self.free.0 = self.free.0.min(left.unwrap_or(u64::MAX));
         self
     }
 
-    /// True if a fresh tree would hardly fit any more.
+    /// Returns true if a fresh tree would hardly fit any more.
     pub(super) fn is_tight(self) -> bool {
         !self.holds(1)
     }
 
-    /// True if a fresh tree would fit even with one more beside it. Dropping a spare on a tight volume does not make it
-    /// ample, so that spares are not made and dropped in turn.
+    /// Returns true if two fresh trees would fit. Dropping one standby tree on a tight volume does not satisfy this, so
+    /// standby trees are not made and dropped in turn.
     pub(super) fn is_ample(self) -> bool {
         self.holds(2)
     }

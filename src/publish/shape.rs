@@ -1,6 +1,6 @@
-//! How the trees of commits become files: one answer for all trees of a volume.
+//! How the trees of commits are written to the disk, the same for all trees of a volume.
 //!
-//! It must not read objects or trees: what it decides follows from options, and from the sparse-checkout file, alone.
+//! It depends only on options and on the sparse-checkout file, and must not read objects or trees.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -15,41 +15,41 @@ use crate::allowance::Allowance;
 use crate::sparse::Sparse;
 use crate::submodules::Submodules;
 
-/// What is written of a commit, and how. A tree that was written with another shape differs from its commit, and is
-/// rebuilt.
+/// The parts of a commit that are written, and how. A tree that was written with another shape differs from its commit, and
+/// is rebuilt.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
-    /// `--group-write`: the group may write what the owner may write.
+    /// `--group-write`: the group gets the owner's write permission.
     pub group_write: bool,
-    /// `--submodules`: which of them are there with their files; the others are empty folders.
+    /// `--submodules`: which of them are published with their files; the others are empty folders.
     pub submodules: Submodules,
     /// `--sparse-checkout-file`: read when the volume is opened and before each build.
     pub sparse_file: Option<PathBuf>,
     /// `--worktree-git`: a `.git` file, so that git works inside the tree.
     pub worktree_git: bool,
-    /// `--lfs`: the objects of Git LFS in the place of their pointers.
+    /// `--lfs`: LFS objects replace their pointers.
     pub lfs: bool,
-    /// True if files are taken as they are stored, without what `.gitattributes` say.
+    /// True if files are written as they are stored, without conversions by `.gitattributes`.
     pub raw: bool,
-    /// True if the volume does not keep permission bits (SMB, exFAT): they are not compared then. Found out by a probe
+    /// True if the volume does not keep permission bits (SMB, exFAT), so that they are not compared. A probe detects this
     /// when the volume is opened, as git does for `core.fileMode`.
     pub fixed_modes: bool,
-    /// What may still be written to the volume.
+    /// The bytes that may still be written to the volume.
     pub allowance: Arc<Allowance>,
-    /// What the file said when it was read last.
+    /// The patterns of the sparse-checkout file when it was last read.
     pub sparse: Option<Arc<Sparse>>,
 }
 
 impl Shape {
-    /// Makes what this process creates from now on readable by all, as trees are whatever the umask: the folders that lead
-    /// to the link, the touch file, and the store for git in a published tree. With `--group-write` the group may write it,
-    /// too, or a process of another user in it could not go on. To be called once, at the start, since it counts for the
-    /// whole process and for the hooks that it runs.
+    /// Sets the umask so that all users can read what this process creates, like the trees: the folders that lead to the
+    /// link, the touch file, and the store for git in a published tree. With `--group-write` the group can write it, too,
+    /// because a process of another user in the group has to continue with it. To be called once, at the start, since it
+    /// applies to the whole process and to its hooks.
     pub fn set_umask(&self) {
         rustix::process::umask(if self.group_write { Mode::WOTH } else { Mode::WGRP | Mode::WOTH });
     }
 
-    /// The permission bits of a file or folder. They do not depend on the umask.
+    /// Returns the permission bits of a file or folder. They do not depend on the umask.
     pub(super) fn mode(&self, kind: EntryKind) -> RawMode {
         let mode = match kind {
             EntryKind::File | EntryKind::Link => 0o644,
@@ -58,15 +58,15 @@ impl Shape {
         if self.group_write { mode | 0o020 } else { mode }
     }
 
-    /// True if a file or folder may have these permission bits. Added bits for the group are no difference: the kubelet
-    /// adds them to everything on a volume at each start of a pod with `fsGroup`.
+    /// Returns true if a file or folder may have these permission bits. Added bits for the group are no difference: the
+    /// kubelet adds them to everything on a volume at each start of a pod with `fsGroup`.
     pub(super) fn accepts(&self, kind: EntryKind, found: RawMode) -> bool {
         const GROUP: RawMode = 0o070;
         let wanted = self.mode(kind);
         self.fixed_modes || (found & 0o777) | GROUP == wanted | GROUP && found & wanted == wanted
     }
 
-    /// Reads the sparse-checkout file. `None`: it says what it said before.
+    /// Reads the sparse-checkout file again. `None` if it has not changed.
     pub(super) fn read_again(&self) -> Result<Option<Self>, Error> {
         let Some(file) = &self.sparse_file else { return Ok(None) };
         let text = std::fs::read(file)
@@ -77,7 +77,7 @@ impl Shape {
         Ok(Some(Self { sparse: Some(Arc::new(Sparse::parse(&text))), ..self.clone() }))
     }
 
-    /// The same for two shapes that make the same tree of a commit.
+    /// Returns a number that is equal for shapes that make the same tree of a commit.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.group_write, self.raw, self.lfs, self.sparse.as_ref().map(|sparse| sparse.text())).hash(&mut hasher);

@@ -1,7 +1,7 @@
-//! `--group-write` on a volume that was filled without it: the folders and files beside the trees become the group's as
-//! well, or the next pod, with another user of that group, could not go on with them.
+//! `--group-write` on a volume that was filled without it: gives the group access to the folders and files beside the
+//! trees, so that the next pod, with another user of that group, can continue with them.
 //!
-//! It must not touch the trees: they have modes of their own, and are rebuilt if those differ.
+//! It must not touch the trees: they have their own modes, and are rebuilt if those differ.
 
 use std::os::fd::OwnedFd;
 
@@ -12,8 +12,9 @@ use super::folder;
 
 const GROUP: RawMode = Mode::WGRP.as_raw_mode();
 
-/// Lets the group do what the owner may do in a folder of ours at any depth, and then, as the mark that it is done, with the
-/// folder. Costs one look where that is so already. What belongs to somebody else is his to share, and is left as it is.
+/// Gives the group the owner's permissions in a folder of ours at any depth, and at last on the folder itself, which marks
+/// it as done. If it is done already this costs one `stat`. Files of other users are skipped, because only their owner can
+/// change them.
 pub(super) fn with_group(state: &OwnedFd) -> Result<(), Errno> {
     if rustix::fs::fstat(state)?.st_mode & GROUP != 0 {
         return Ok(());
@@ -25,22 +26,22 @@ pub(super) fn with_group(state: &OwnedFd) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(parent, name, flags, Mode::empty()) {
             Ok(opened) => alone_with_group(&opened),
-            // It vanished, or is another user's alone.
+            // It has vanished, or only another user can open it.
             Err(Errno::NOENT | Errno::ACCESS) => Ok(()),
             Err(errno) => Err(errno),
         }
     });
     match shared {
-        // A folder that is another user's alone: whatever else is behind it in the list stays as it is.
+        // A folder that only another user can open: the entries after it in the list stay unchanged.
         Err(Errno::ACCESS) => Ok(()),
         shared => shared.and_then(|()| alone_with_group(state)),
     }
 }
 
-/// The same for one file or folder, without what is in it.
+/// The same for one file or folder, without its content.
 pub(super) fn alone_with_group(opened: &OwnedFd) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(opened)?;
-    // A pack is nobody's to write, and a second name may be a file of somebody's outside.
+    // No process may write to a pack, and a second hard link may belong to a file of others outside.
     let is_shared = match folder::kind(&stat) {
         FileType::Directory => true,
         FileType::RegularFile => stat.st_nlink == 1 && stat.st_mode & Mode::WUSR.as_raw_mode() != 0,
@@ -56,7 +57,7 @@ pub(super) fn alone_with_group(opened: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// True if our user made it, and so may change its mode. That root may, too, is not so in most containers.
+/// Returns true if our user owns it, and so may change its mode. Root could as well, but not in most containers.
 pub(super) fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw()
 }

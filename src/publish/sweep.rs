@@ -1,7 +1,7 @@
-//! Which trees may go, and when: a replaced tree is kept for the readers that are still in it.
+//! Decides which trees may be removed, and when: a replaced tree is kept for the readers that still use it.
 //!
-//! Ages are counted on the monotonic clock, which no clock correction can move. Only for trees of an earlier process the
-//! file system's times are asked, once; a time in the future counts as now. It must not delete anything itself.
+//! Ages are measured by the monotonic clock, which clock corrections do not change. Only for trees of an earlier process
+//! the file system's times are read, once; a time in the future counts as now. It must not delete anything itself.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::clock::Clock;
 /// Names in `.worktrees` that are not trees of a commit.
 pub(super) const UNFINISHED: &str = ".tmp-";
 pub(super) const DOOMED: &str = ".trash-";
-/// A damaged tree that was exchanged for a good one while readers may have been in it.
+/// A damaged tree that was exchanged for a good one while readers may have used it.
 pub(super) const EXCHANGED: &str = ".old-";
 
-/// What this process knows of the entries of `.worktrees`.
+/// The state of the entries of `.worktrees` in this process.
 #[derive(Debug, Default)]
 pub(super) struct Ages {
-    /// When an entry's grace began, and ends.
+    /// The end of each entry's grace period.
     ends: HashMap<Vec<u8>, Instant>,
     /// Temporary folders of builds that are running now.
     building: HashSet<Vec<u8>>,
@@ -34,22 +34,22 @@ impl Ages {
         self.building.remove(name);
     }
 
-    /// The entry has just lost its readers' link.
+    /// Notes that the link no longer names the entry.
     pub(super) fn replaced(&mut self, name: Vec<u8>, grace: Duration) {
         self.ends.insert(name, after(Instant::now(), grace));
     }
 
-    /// The entry is live again, or gone.
+    /// Notes that the entry is live again, or gone.
     pub(super) fn forget(&mut self, name: &[u8]) {
         self.ends.remove(name);
     }
 
-    /// True if the entry was replaced, and its grace is not over.
+    /// Returns true if the entry was replaced, and its grace period is not over.
     pub(super) fn is_in_grace(&self, name: &[u8]) -> bool {
         self.ends.get(name).is_some_and(|end| *end > Instant::now())
     }
 
-    /// How long the entry is still owed to somebody; `None`: to nobody any more. `Duration::MAX`: until its build has ended.
+    /// Returns how long the entry has to be kept; `None` if it may be removed. `Duration::MAX`: until its build has ended.
     pub(super) fn owed(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> Option<Duration> {
         if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
             return self.building.contains(name).then_some(Duration::MAX);
@@ -61,7 +61,7 @@ impl Ages {
     }
 }
 
-/// A grace of years does not fit some clocks; a day that never ends by itself is as good.
+/// Returns the end of a grace period. One of years does not fit some clocks; it ends after a day then.
 fn after(now: Instant, grace: Duration) -> Instant {
     now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(24 * 60 * 60))
 }
@@ -75,6 +75,6 @@ fn age(stat: &Stat) -> Duration {
         reason = "not useless on all of them"
     )]
     let changed = i64::try_from(stat.st_mtime).unwrap_or(i64::MAX);
-    // A whole second less: the file system's time is cut to seconds here.
+    // One second less, because the file system's time is truncated to seconds here.
     Duration::from_secs(u64::try_from(now.saturating_sub(changed)).unwrap_or(0).saturating_sub(1))
 }

@@ -1,7 +1,7 @@
-//! Taking trees away: first their names, which is quick, and then, whenever there is time, what is in them.
+//! Removes trees in two steps: first their names, which is quick, and later their content.
 //!
-//! To remove a hundred thousand files takes seconds, and a push must not wait for that. What has lost its name is nobody's
-//! any more, so the files may go on a thread of their own, in parts, or at the next start. It must not know when that is.
+//! To remove a hundred thousand files takes seconds, and a push must not wait for that. A renamed tree is not used by
+//! anything, so its files may be removed by another thread, in parts, or at the next start. It must not know when that is.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
@@ -24,21 +24,22 @@ use super::volume::{Volume, unique};
 use super::{Error, folder, git_file, room};
 use crate::worker::Cancel;
 
-/// A tree that is to become a standby tree is looked for again after so long: a push may have stopped that.
+/// A tree that is to become a standby tree is checked again after this time, because a push may have stopped that.
 const ROTATES_SOON: Duration = Duration::from_secs(1);
 
 /// What a sweep does with an entry of `.worktrees`.
 enum Fate {
-    /// It has lost its name.
+    /// It was renamed, and will be removed.
     Goes,
-    /// Its readers have so much of their grace left.
+    /// Its readers have this much of their grace period left.
     Waits(Duration),
     Stays,
 }
 
 impl Volume {
-    /// Takes the names of trees whose grace is over, and of leftovers, and removes what is in them. Never touches the tree
-    /// that the link names, nor those that `is_kept`. `go_on` is asked before each removal. Answers how much went.
+    /// Renames the trees whose grace period is over, and leftovers, and removes their content. Never touches the tree that
+    /// the link names, nor those that `is_kept`. `go_on` is called before each removal. Returns the number of removed
+    /// entries.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
@@ -48,8 +49,8 @@ impl Volume {
         doomed.map(|_| removed)
     }
 
-    /// The first half of a sweep, which does not take longer for larger trees. Whether a tree is kept is asked at the moment
-    /// when nobody else can give it its name, or take it.
+    /// The first half of a sweep, whose time does not depend on the size of trees. `is_kept` is called while no other job
+    /// can give the tree its name, or take it. Returns the time until there is more to do.
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
@@ -57,8 +58,8 @@ impl Volume {
         self.doom_all(&is_kept, &|_| false, false)
     }
 
-    /// A push does not fit beside the old trees: takes their names, also of those whose readers have some of their grace left.
-    /// `is_kept` and the live tree stay. To be followed by [`Volume::make_room`].
+    /// Renames old trees, also in their grace period, because a push does not fit beside them. Trees that `is_kept`, and
+    /// the live tree, stay. To be followed by [`Volume::make_room`].
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
@@ -66,7 +67,8 @@ impl Volume {
         self.doom_all(&is_kept, &|_| false, true).map(drop)
     }
 
-    /// The same, but of trees that may become standby trees as many as are lacking stay for a moment. Answers in how long there is more to do.
+    /// The same, but keeps as many trees that may become standby trees as are lacking. Returns the time until there is more
+    /// to do.
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
@@ -87,7 +89,7 @@ impl Volume {
         in_grace_too: bool,
     ) -> Result<Option<Duration>, Error> {
         self.warm.close();
-        // Nothing goes before what took its place would outlive a loss of power.
+        // A tree must not be removed before its successor would survive a loss of power.
         self.write_through()?;
         let trees = self.trees_folder()?;
         let (mut first_failure, mut next) = (None, None);
@@ -104,8 +106,8 @@ impl Volume {
         first_failure.map_or(Ok(next), Err)
     }
 
-    /// The second half: removes what has lost its name. `go_on` is asked before each removal; what it stops goes the next
-    /// time. Answers how much went.
+    /// The second half: removes the renamed entries. `go_on` is called before each removal; if it stops the removal, the
+    /// next call continues. Returns the number of removed entries.
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
@@ -116,7 +118,7 @@ impl Volume {
         }
     }
 
-    /// The same, with both.
+    /// The same, but returns the number and the first failure.
     pub(super) fn remove_trash(&self, go_on: impl Fn() -> bool) -> Result<(usize, Option<Error>), Error> {
         let trees = self.trees_folder()?;
         self.removal_waits.store(false, Ordering::Relaxed);
@@ -129,7 +131,7 @@ impl Volume {
                 Outcome::Removed => removed += 1,
                 Outcome::Stopped => return Err(Error::Cancelled),
                 Outcome::Stuck(stuck) => {
-                    // It is tried again by each sweep, and told once.
+                    // Each sweep tries again, but reports it only once.
                     if self.stuck().insert(name) {
                         first_failure.get_or_insert(self.failed("remove", &stuck.path, stuck.errno));
                     }
@@ -143,11 +145,11 @@ impl Volume {
         self.stuck.lock()
     }
 
-    /// Bytes used on the volume: `(store, trees)`. A tree is measured once and then counted along with what is written into
-    /// it, so that this costs a look at each file of each fresh tree. `go_on` is asked at each.
+    /// Returns the bytes used on the volume: `(store, trees)`. A tree is measured once and then increased by what is
+    /// written into it, so the cost is a `stat` of each file of each fresh tree. `go_on` is called at each.
     ///
     /// # Errors
-    /// `cancelled` if it was stopped, or if something could not be looked at.
+    /// `cancelled` if it was stopped, or if an entry could not be read.
     pub fn usage(&self, go_on: impl Fn() -> bool) -> Result<(u64, u64), Error> {
         let store = match folder::open_path(&self.store()) {
             Ok(store) => measured(&store, b".", &go_on, |errno| {
@@ -179,7 +181,7 @@ impl Volume {
         Ok((store, all))
     }
 
-    /// Counts anew what the volume takes, if there is a limit for it. What is known of a tree is not measured again.
+    /// Measures the used space again, if there is a limit for it. Trees whose size is known are not measured again.
     pub(super) fn measure_for_limit(&self, go_on: &impl Fn() -> bool) -> Result<(), Error> {
         let shape = self.shape();
         if shape.allowance.limit().is_none() {
@@ -194,8 +196,8 @@ impl Volume {
         Ok(())
     }
 
-    /// A push found no room: drops the standby trees, and removes what has lost its name. True if something went, so that it
-    /// may be tried again. Trees in their grace stay: readers may be in them.
+    /// Makes room for a push: drops the standby trees, and removes renamed entries. Returns true if any space was freed, so
+    /// that the push may be tried again. Trees in their grace period stay, because readers may use them.
     ///
     /// # Errors
     /// If the volume cannot be read.
@@ -207,7 +209,7 @@ impl Volume {
         Ok(spares || trash.is_ok_and(|(removed, _)| removed > 0))
     }
 
-    /// A push is about to be fetched: counts what there is.
+    /// Measures the volume before a push is fetched.
     ///
     /// # Errors
     /// If the volume cannot be read.
@@ -215,7 +217,7 @@ impl Volume {
         self.measure_for_limit(&|| !cancel.is_cancelled())
     }
 
-    /// So much was written into a tree.
+    /// Adds what was written into a tree to its size.
     pub(super) fn tree_grew(&self, folder: &OwnedFd, written: (u64, u64)) {
         let Ok(stat) = rustix::fs::fstat(folder) else { return };
         if let Some(size) = self.sizes.lock().get_mut(&stat.st_ino) {
@@ -223,15 +225,15 @@ impl Volume {
         }
     }
 
-    /// The live tree is the one before it with so much written into it.
+    /// Adds what was written to the size of the live tree, which was made from the previous one.
     pub(super) fn live_tree_grew(&self, written: (u64, u64)) {
         if let Some(size) = &mut self.spares().size {
             size.grow(written);
         }
     }
 
-    /// Decides whether an entry of `.worktrees` goes, and takes its name from it if so: a folder that is half deleted
-    /// must not be called a tree.
+    /// Decides whether an entry of `.worktrees` is removed, and renames it if so, because a partly deleted folder must not
+    /// have the name of a tree.
     fn doom(
         &self,
         trees: &OwnedFd,
@@ -241,8 +243,8 @@ impl Volume {
         in_grace_too: bool,
     ) -> Result<Fate, Error> {
         let commit = commit_named(Some(OsStrExt::from_bytes(name)));
-        // What is under any other name is not ours, and goes like a replaced tree, once nothing in the folder itself was
-        // changed for as long as a replaced tree is kept. A mount point of ext4 has a lost+found.
+        // Entries with any other name do not belong to pushsync. They are removed like a replaced tree, once the folder
+        // itself has not changed for the grace period. ext4 has a lost+found in its mount point.
         let is_kept_elsewhere = [SPARE, DOOMED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
         if is_kept_elsewhere || name == b"lost+found" {
             return Ok(Fate::Stays);
@@ -257,7 +259,7 @@ impl Volume {
         match ages.owed(name, &stat, self.grace()) {
             None if is_tree && commit.is_some_and(may_rotate) => return Ok(Fate::Waits(ROTATES_SOON)),
             None => {}
-            // Whoever builds it removes it or gives it its place.
+            // Its build is still running, and will remove it or put it in place.
             Some(Duration::MAX) => return Ok(Fate::Stays),
             Some(_) if in_grace_too && (commit.is_some() || name.starts_with(EXCHANGED.as_bytes())) => {}
             Some(left) => return Ok(Fate::Waits(left)),
@@ -269,7 +271,7 @@ impl Volume {
     }
 }
 
-/// Something that goes meanwhile takes nothing.
+/// Measures an entry; 0 for one that vanishes meanwhile.
 fn measured(
     parent: &OwnedFd,
     name: &[u8],

@@ -1,8 +1,8 @@
-//! Does a tree on the disk hold exactly what its commit holds? Compared, not assumed.
+//! Compares a tree on the disk with its commit.
 //!
-//! Every name, mode, link target and the content of every file is looked at; nothing is repaired here. The disk may be
-//! changed by others meanwhile, so nothing that is found is trusted twice. A caller with a baseline saves the reading of what
-//! the file system says was not changed since; names, types and modes are compared all the same. It must not write.
+//! Every name, mode, link target and the content of every file is compared; nothing is repaired. Other processes may change
+//! the disk meanwhile, so no earlier result is reused. With a baseline, the content of files that have not changed since it
+//! is not read; names, types and modes are compared all the same. It must not write.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -29,13 +29,13 @@ struct Frame {
     folder: OwnedFd,
     above: usize,
     entries: std::vec::IntoIter<Entry>,
-    /// What is on the disk and has not been asked for yet.
+    /// The names on the disk that have not been compared yet.
     names: HashSet<Vec<u8>>,
 }
 
 impl Frame {
-    /// Of the names that should not be there, keeps those that the commit has and the patterns leave out. The others were
-    /// added by a hook or an app, which is no difference in a published tree.
+    /// Of the superfluous names, keeps those that the commit has and the patterns leave out. The others were added by a
+    /// hook or an app, which is no difference in a published tree.
     fn keep_left_out(&mut self, view: &View<'_>, path: &[u8]) -> Result<(), Error> {
         if self.names.is_empty() {
             return Ok(());
@@ -50,7 +50,7 @@ impl Frame {
     }
 }
 
-/// Why a walk ended early: a difference is an answer, an error is not.
+/// The reason why a walk ended early: a difference is a result, an error is not.
 enum Halt {
     Differs(String),
     Failed(Error),
@@ -62,18 +62,18 @@ impl From<Error> for Halt {
     }
 }
 
-/// How a tree is compared with its commit.
+/// The options of a comparison.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Look<'a> {
-    /// The commit whose `.git` file stands in the tree, if one does.
+    /// The commit whose `.git` file may be in the tree, if any.
     pub git_file: Option<Oid>,
-    /// The content of files and links that this holds is not read.
+    /// Files and links that have not changed since this baseline are not read.
     pub baseline: Option<&'a Baseline>,
     /// True if names that the commit does not have are no difference: hooks and apps may add to a published tree.
     pub extras: bool,
-    /// What hooks made of tracked files, which counts as published.
+    /// The changes of tracked files by hooks, which count as published.
     pub accepted: Option<&'a Accepted>,
-    /// What was changed from then on is no difference: readers had the tree.
+    /// Changes from this time on are no difference, because readers had the tree.
     pub until: Option<Stamp>,
 }
 
@@ -101,7 +101,7 @@ fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cance
     if git_file.is_none() && git_file::is_left(&top) {
         return Err(differs(git_file::NAME, "is not in the commit"));
     }
-    // A file of another file system, mounted over ours, has a clock of its own.
+    // A file of another file system, mounted over ours, has ctimes of another clock.
     let device = rustix::fs::fstat(&top).map_err(|errno| unreadable(b"", errno))?.st_dev;
     let mut path = Vec::new();
     let mut content = Vec::new();
@@ -172,14 +172,14 @@ fn enter(view: &View<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -
     Ok(Frame { id, folder, above, entries, names })
 }
 
-/// Compares a name with what a hook left there.
+/// Compares a name with the state in which a hook left it.
 fn check_accepted(folder: &OwnedFd, entry: &Entry, left: Left, at: &[u8]) -> Result<(), Halt> {
     let stat = folder::look(folder, &entry.name).map_err(|errno| unreadable(at, errno))?;
     let found = Left::of(folder, &entry.name, stat.as_ref()).map_err(|errno| unreadable(at, errno))?;
     if found == left { Ok(()) } else { Err(differs(at, "is not as a hook left it")) }
 }
 
-/// Reads a file or link, whose type is as it should be, and compares it with what the entry says.
+/// Reads a file or link, whose type is right, and compares it with the entry.
 fn check_file(
     view: &View<'_>,
     folder: &OwnedFd,
@@ -205,7 +205,7 @@ fn check_file(
     check_content(folder, entry, stat, content, &at)
 }
 
-/// True if a file or link of the right type has the content that the entry says. Its mode is not looked at.
+/// Returns true if a file or link of the right type has the content of the entry. Its mode is not compared.
 pub(super) fn has_content(
     view: &View<'_>,
     folder: &OwnedFd,
@@ -222,12 +222,12 @@ pub(super) fn has_content(
     }
 }
 
-/// True if what stands on the disk has the type and the permission bits of the entry.
+/// Returns true if a name on the disk has the type and the permission bits of the entry.
 pub(super) fn has_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind) -> bool {
     check_kind(view, stat, wanted, b"").is_ok()
 }
 
-/// Type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.
+/// Compares type and permission bits. A set-group-id bit on a folder comes from the volume (fsGroup) and is no difference.
 fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> Result<(), Halt> {
     let (kind, has_mode) = match wanted {
         EntryKind::File | EntryKind::Executable => (FileType::RegularFile, true),
@@ -243,7 +243,8 @@ fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> R
     Ok(())
 }
 
-/// The hash in the commit is not that of a converted file: it is made once more, and compared.
+/// Compares a converted file, whose hash differs from the commit's: the conversion is made again, and the bytes are
+/// compared.
 fn check_converted(
     view: &View<'_>,
     folder: &OwnedFd,
@@ -270,7 +271,7 @@ fn check_converted(
     if same { Ok(()) } else { Err(differs(&at, "has other content")) }
 }
 
-/// A file that stands in the place of a pointer.
+/// Compares a file that replaces an LFS pointer.
 fn check_object(
     folder: &OwnedFd,
     entry: &Entry,
@@ -294,12 +295,13 @@ fn check_object(
 fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec<u8>, path: &[u8]) -> Result<(), Halt> {
     let file = open_to_read(folder, &entry.name).map_err(|errno| unreadable(path, errno))?;
     if stat.st_size > WHOLE {
-        // libgit2 hashes piece by piece only what has a path; the path of a descriptor cannot be replaced by another file.
+        // libgit2 hashes piece by piece only a file with a path. The path of a descriptor cannot be replaced by another
+        // file.
         let numbers = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
         if let Ok(hash) = Oid::hash_file(ObjectType::Blob, format!("{numbers}/{}", file.as_raw_fd())) {
             return check_hash(Ok(hash), entry.id, path);
         }
-        // No /proc in this container: then it costs memory.
+        // Without /proc in this container the file is read as a whole.
     }
     content.clear();
     std::fs::File::from(file).read_to_end(content).map_err(|source| Error::Io {
@@ -313,7 +315,7 @@ fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec
     Ok(())
 }
 
-/// NONBLOCK: what was a file a moment ago may be a pipe now.
+/// Opens a file without blocking, because it may have been replaced by a pipe.
 fn open_to_read(folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::openat(folder, name, flags, Mode::empty())
@@ -331,7 +333,7 @@ fn differs(path: &[u8], how: &str) -> Halt {
     Halt::Differs(format!("{} {how}", printable(path)))
 }
 
-/// What somebody took away or locked against us is a difference; a failing disk is an error.
+/// A file that was removed or made unreadable is a difference; a failing disk is an error.
 fn unreadable(path: &[u8], errno: Errno) -> Halt {
     match errno {
         Errno::NOENT => differs(path, "is missing"),

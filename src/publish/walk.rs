@@ -1,7 +1,7 @@
-//! A look at a whole tree before a byte of it is written: every name, the depth, the number of entries.
+//! Surveys a whole tree before any of it is written: every name, the depth, the number of entries.
 //!
-//! It must not touch the volume. Equal subtrees are read once, so that a few kilobytes which unfold to billions of
-//! entries cost no more than their own size.
+//! It must not touch the volume. Equal subtrees are read once, so that a few kilobytes which unfold to billions of entries
+//! cost no more than their own size.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,11 @@ use super::Error;
 use super::objects::{EntryKind, MAX_DEPTH, MAX_ENTRIES, View, hostile};
 use crate::worker::Cancel;
 
-/// What a subtree unfolds to.
+/// The size of a subtree.
 #[derive(Clone, Copy)]
 struct Extent {
     entries: u64,
-    /// Levels of folders, itself included.
+    /// The levels of folders, including itself.
     height: usize,
 }
 
@@ -27,7 +27,7 @@ struct Frame {
     extent: Extent,
 }
 
-/// Reads every tree object below `root` once and answers how many entries there are. Hostile trees are refused here.
+/// Reads every tree object below `root` once and returns the number of entries. Hostile trees are refused here.
 pub(super) fn survey(view: &View<'_>, root: Oid, cancel: &Cancel) -> Result<u64, Error> {
     let mut known: HashMap<Oid, Extent> = HashMap::new();
     let mut path = Vec::new();
@@ -74,7 +74,7 @@ pub(super) fn survey(view: &View<'_>, root: Oid, cancel: &Cancel) -> Result<u64,
 }
 
 fn frame(view: &View<'_>, id: Oid, path: &[u8], above: usize) -> Result<Frame, Error> {
-    // As stored: whatever is wanted of it, a hostile tree is refused, and the counts are an upper bound.
+    // Read as stored, regardless of patterns: a hostile tree is always refused, and the counts are an upper bound.
     let entries = view.stored_tree(id, path)?;
     let extent = Extent { entries: entries.len() as u64, height: 1 };
     let folders: Vec<_> = entries

@@ -1,8 +1,8 @@
-//! The store as it was opened for a push that was on its way, for the build that follows within a moment.
+//! Keeps the store open between the announcement of a push and the build that follows within a moment.
 //!
-//! libgit2 opens every pack of the store to find the first object. That is done while the push is still being fetched; of a
-//! pack that comes later it learns by itself. It must not be kept for longer: a pack that was removed takes its space on the
-//! disk for as long as somebody has it open.
+//! libgit2 opens every pack of the store to find the first object, which is done while the push is still being fetched. It
+//! finds packs that arrive later by itself. The store must not be kept open for longer: a removed pack takes space on the
+//! disk as long as it is open.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +16,7 @@ use super::Error;
 use super::objects::Objects;
 use super::shape::Shape;
 
-/// For how long it counts. A push that takes longer to come is slow anyway.
+/// How long the open store may be used. A push that takes longer to arrive is slow anyway.
 const COUNTS: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Warm(Mutex<Option<Opened>>);
 
 struct Opened {
     at: Instant,
-    /// Which folder it is: a damaged store gives its place to a new one.
+    /// Device and inode of the folder: a damaged store is replaced by a new one.
     store: Option<(u64, u64)>,
     shape: u64,
     objects: Objects,
@@ -36,7 +36,7 @@ impl Warm {
         self.replace(Some(opened));
     }
 
-    /// What was opened a moment ago for the same store and shape, or the store, opened now.
+    /// Returns the store that was opened a moment ago with the same folder and shape, or opens it now.
     pub(super) fn take_or_open(&self, store: &Path, shape: &Arc<Shape>) -> Result<Objects, Error> {
         match self.replace(None) {
             Some(opened)
@@ -55,7 +55,7 @@ impl Warm {
         self.0.lock().is_some()
     }
 
-    /// Nobody came for it.
+    /// Closes the store, which no build used.
     pub(super) fn close(&self) {
         self.replace(None);
     }

@@ -1,7 +1,7 @@
-//! A fresh tree, written by several threads: one walks and makes the folders, the others write what is in them.
+//! Writes a fresh tree with several threads: one walks and creates the folders, the others write the files.
 //!
-//! Files are created with `O_EXCL | O_NOFOLLOW` through the descriptor of their folder, which this build itself made: a
-//! link can never be written through, wherever it points. It must not know where the tree will stand or who reads it.
+//! Files are created with `O_EXCL | O_NOFOLLOW` through the descriptor of their folder, which this build created, so no
+//! write ever follows a link. It must not know the tree's later place, nor its readers.
 
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,26 +26,26 @@ use super::{Error, folder};
 use crate::flush;
 use crate::worker::Cancel;
 
-/// Files are handed over in groups of one folder. Two writers in one folder wait for each other at each name (the kernel
-/// locks the folder), so a group is a whole folder unless that is so large that the others would have nothing to do.
+/// Files are passed to writers in groups of one folder. Two writers in one folder wait for each other at each name (the
+/// kernel locks the folder), so a group is a whole folder unless that is so large that the others would be idle.
 const BATCH: usize = 512;
 
-/// Batches that may wait. It bounds the descriptors and the memory that a fast walker can take.
+/// The most waiting batches, which bounds the descriptors and the memory that a fast walker can take.
 const WAITING: usize = 32;
 
 const BLOCK: u64 = 4096;
 
-/// Between two pieces of a large file the writer looks whether it is still wanted.
+/// After each piece of a large file the writer checks whether the file is still wanted.
 const PIECE: usize = 4 * 1024 * 1024;
 
-/// What was written.
+/// The written files and folders.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written {
-    /// Files and links.
+    /// The number of files and links.
     pub files: u64,
     pub bytes: u64,
     pub folders: u64,
-    /// About what all of it takes on the disk.
+    /// The approximate space on the disk.
     pub blocks: u64,
     pub remarks: Remarks,
 }
@@ -62,31 +62,31 @@ impl Written {
         self.blocks += BLOCK;
     }
 
-    /// Bytes and inodes.
+    /// Returns bytes and inodes.
     pub(super) fn size(&self) -> (u64, u64) {
         (self.blocks, self.files + self.folders)
     }
 }
 
-/// What a file of so many bytes takes: whole blocks, as most file systems have them.
+/// Returns the space of a file of this size: whole blocks, as in most file systems.
 fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK).max(1) * BLOCK
 }
 
-/// Files and links for one folder.
+/// The files and links of one folder for a writer.
 pub(super) struct Batch {
     pub folder: Arc<OwnedFd>,
     pub path: Arc<[u8]>,
     pub model: Option<Model>,
     pub entries: Vec<Entry>,
-    /// True if each takes the place of a file or link that has to go first.
+    /// True if each replaces a file or link that has to be removed first.
     pub replace: bool,
 }
 
-/// Where batches go.
+/// The queue of batches.
 pub(super) type Batches = SyncSender<Batch>;
 
-/// What the threads of one build share.
+/// The shared state of the threads of one build.
 pub(super) struct Progress<'a> {
     cancel: &'a Cancel,
     stop: AtomicBool,
@@ -100,7 +100,7 @@ pub(super) struct Progress<'a> {
 
 impl Progress<'_> {
     pub(super) fn check(&self) -> Result<(), Error> {
-        // `stop` means that another thread has kept the real reason.
+        // `stop` means that another thread has recorded the actual error.
         if self.cancel.is_cancelled() || self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
@@ -113,14 +113,14 @@ impl Progress<'_> {
         self.remarks.lock().merge(remarks);
     }
 
-    /// The first failure is the one to tell; what follows from it is noise.
+    /// Records an error. Only the first one is reported, because the others may be its consequences.
     fn fail(&self, error: Error) {
         self.failure.lock().get_or_insert(error);
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-/// Writes the tree object `root` into an empty folder; what a tree of the same commit has already may be shared with it.
+/// Writes the tree object `root` into an empty folder. Content may be shared with an existing tree of the same commit.
 pub(super) fn write_tree(
     store: &Path,
     objects: &Objects,
@@ -157,7 +157,8 @@ pub(super) fn with_writers<T>(
     let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4);
     let handed_out = thread::scope(|scope| {
         let (batches, queue) = sync_channel(WAITING);
-        // Only the writers hold the receiver: if all of them are gone, the walker's send fails and does not wait for ever.
+        // Only the writers hold the receiver: once all of them have ended, the walker's send fails instead of waiting
+        // forever.
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..threads {
             let queue = Arc::clone(&queue);
@@ -168,7 +169,7 @@ pub(super) fn with_writers<T>(
                 }
             };
             if let Err(source) = thread::Builder::new().name("writer".to_owned()).spawn_scoped(scope, write) {
-                // Fewer take longer. Without any the send below fails at once.
+                // With fewer threads it takes longer. Without any, the send below fails at once.
                 if number == 0 {
                     progress.fail(Error::NoThread { doing: "write files", source });
                 }
@@ -236,7 +237,7 @@ fn walk(
     Ok(())
 }
 
-/// Hands the files of a folder to the writers and keeps its folders.
+/// Sends the files of a folder to the writers, and keeps its folders.
 fn enter(
     view: &View<'_>,
     id: Oid,
@@ -258,12 +259,12 @@ fn enter(
         progress.check()?;
         let (folder, path) = (Arc::clone(&folder), Arc::clone(&shared));
         let batch = Batch { folder, path, model: model.clone(), entries, replace: false };
-        // No writer is left: one of them has told why.
+        // No writer is left; one of them has recorded the error.
         batches.send(batch).map_err(|_| Error::Cancelled)?;
     }
 }
 
-/// Counts what a file is about to take.
+/// Counts the space of a file that is about to be written.
 fn take(view: &View<'_>, bytes: u64, path: &[u8], name: &[u8]) -> Result<(), Error> {
     let taken = view.shape().allowance.take(blocks(bytes));
     taken.map_err(|source| Error::OverLimit { path: printable(&join(path, name)), source })
@@ -287,7 +288,7 @@ fn write_batches(
     view.quick.replace(Some(Reader::new(packs)));
     loop {
         let next = queue.lock().recv();
-        // The walker is done, or gave up.
+        // The walker has finished or failed.
         let Ok(batch) = next else {
             progress.keep(view.remarks.take());
             return Ok(());
@@ -306,7 +307,7 @@ fn write_batches(
     }
 }
 
-/// Removes what stands where a file is to be made anew: mostly a file, so nothing is asked before.
+/// Removes an entry that is to be replaced. It is usually a file, so its kind is not checked first.
 pub(super) fn remove(folder: &OwnedFd, path: &[u8], name: &[u8]) -> Result<(), Error> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -314,8 +315,8 @@ pub(super) fn remove(folder: &OwnedFd, path: &[u8], name: &[u8]) -> Result<(), E
     }
 }
 
-/// Creates one file or link, which must not exist, in an open folder, and answers its size and the file, still open.
-/// `check` is asked between pieces whether to go on.
+/// Creates one file or link, which must not exist, in an open folder. Returns its size and the open file. `check` is called
+/// between pieces, and stops the write by an error.
 pub(super) fn write_entry(
     view: &View<'_>,
     folder: &OwnedFd,
@@ -399,7 +400,7 @@ fn write_file(
 }
 
 fn create(folder: &OwnedFd, path: &[u8], name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
-    // Read again where its content is cloned.
+    // Opened for reading as well, because cloned content is hashed.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, name, flags, Mode::from_bits_truncate(mode))
         .map_err(|errno| refused("create", path, name, errno))?;
@@ -419,9 +420,9 @@ pub(super) fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno
     Ok(())
 }
 
-/// The target is data: it is stored as it is and never followed by us.
+/// Creates a link. Its target is data: it is written unchanged and never followed.
 fn write_link(folder: &OwnedFd, path: &[u8], name: &[u8], target: &[u8]) -> Result<(), Error> {
-    // The kernel has no words for these: it would say "no such file" and "invalid argument".
+    // The kernel's errors for these would be misleading: "no such file" and "invalid argument".
     let hostile = |why| Error::Hostile { path: printable(&join(path, name)), why };
     if target.is_empty() {
         return Err(hostile("a link with an empty target"));
@@ -440,7 +441,7 @@ fn write_link(folder: &OwnedFd, path: &[u8], name: &[u8], target: &[u8]) -> Resu
 fn refused(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {
     let path = join(path, name);
     match errno {
-        // The same name twice has been refused before: the file system folds case or composes characters.
+        // Duplicate names were refused before, so the file system folds case or composes characters.
         Errno::EXIST => Error::Twins { path: printable(&path) },
         Errno::NAMETOOLONG => Error::NameTooLong { path: printable(&path) },
         errno => Error::io(doing, path, errno),

@@ -1,8 +1,8 @@
-//! What counts as unchanged in a tree: the record that a check by `stat` alone compares with.
+//! The baseline of a tree: a check by `stat` alone compares with it to find what has changed.
 //!
 //! The kernel sets the time of an inode's last change (ctime) at each change of content, mode, owner or names, and no
-//! program can set it. Everything that was last changed before a moment at which the tree was whole is therefore as it was
-//! then. What this program itself changed later is listed one by one. It must not know of commits.
+//! program can set it. So every inode with a ctime before a time at which the tree was complete is unchanged since then.
+//! Later changes by this program are listed one by one. It must not know of commits.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::publish::folder::{self, Stamp};
 
-/// More marks than this take more memory than a walk of the tree takes time.
+/// With more marks than this, a walk of the tree is cheaper than their memory.
 const MOST_MARKS: usize = 4096;
 
 /// A file or folder as this program left it.
@@ -29,10 +29,10 @@ impl Mark {
     }
 }
 
-/// Paths inside a tree, the empty one for its top folder, and what they were left as.
+/// Paths inside a tree, the empty one for its top folder, and the state in which they were left.
 pub(in crate::publish) type Marks = Vec<(Vec<u8>, Mark)>;
 
-/// A moment at which a tree held what its commit holds, and what this program changed in it since.
+/// A time at which a tree was equal to its commit, and the changes by this program since.
 #[derive(Clone, Debug)]
 pub(in crate::publish) struct Baseline {
     since: Stamp,
@@ -44,7 +44,7 @@ impl Baseline {
         Self { since, marks: Arc::default() }
     }
 
-    /// The same tree after more changes of this program's.
+    /// Returns the baseline after more changes by this program.
     pub(in crate::publish) fn with(&self, more: Marks) -> Self {
         let mut marks = Arc::clone(&self.marks);
         if !more.is_empty() {
@@ -53,27 +53,28 @@ impl Baseline {
         Self { since: self.since, marks }
     }
 
-    /// The moment itself. Baselines of trees on one volume are in the order of these.
+    /// Returns the time itself. Baselines of trees on one volume are ordered by it.
     pub(in crate::publish) fn since(&self) -> Stamp {
         self.since
     }
 
-    /// True if the file, link or folder `name` of the folder `path` is as it was. An empty name is the folder itself.
+    /// Returns true if the file, link or folder `name` of the folder `path` is unchanged. An empty name is the folder
+    /// itself.
     pub(in crate::publish) fn holds(&self, path: &[u8], name: &[u8], stat: &Stat) -> bool {
-        // What was changed in the very tick that was noted may have been changed after it.
+        // An inode that changed in the noted tick itself may have been changed after it.
         if Stamp::of(stat) < self.since {
             return true;
         }
         !self.marks.is_empty() && self.marks.get(&inside(path, name)) == Some(&Mark::of(stat))
     }
 
-    /// True if a walk of the whole tree should replace it by a later moment.
+    /// Returns true if a walk of the whole tree should replace it by a later one.
     pub(in crate::publish) fn is_long(&self) -> bool {
         self.marks.len() > MOST_MARKS
     }
 }
 
-/// The path of a name in a folder; unlike [`super::super::objects::join`] the top folder is the empty path.
+/// Returns the path of a name in a folder; unlike [`super::super::objects::join`] the top folder is the empty path.
 pub(in crate::publish) fn inside(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() {
         name.to_vec()
@@ -84,8 +85,8 @@ pub(in crate::publish) fn inside(path: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The mark of a folder that this program has just changed. `None` if its names are not exactly the expected ones, or if
-/// another process changed it meanwhile: such a folder has to be looked at again.
+/// Returns the mark of a folder that this program has just changed. `None` if its names are not exactly the expected ones,
+/// or if another process changed it meanwhile: such a folder has to be checked again.
 pub(in crate::publish) fn mark_folder<'a>(
     folder: &OwnedFd,
     expected: impl IntoIterator<Item = &'a [u8]>,

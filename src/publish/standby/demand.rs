@@ -1,35 +1,36 @@
-//! How many standby trees there should be: as many as are allowed while pushes come, and one after ten minutes without.
+//! Decides how many standby trees there should be: the permitted number while pushes arrive, and one after ten minutes
+//! without.
 //!
-//! Two trees that take turns are enough for pushes that are further apart than a replaced tree's grace: one is ready at any
-//! time, also right after a push. It must not know what a tree is.
+//! Two standby trees that take turns suffice if pushes are further apart than a replaced tree's grace period: one is ready
+//! at any time, also right after a push. It must not know what a tree is.
 
 use std::time::{Duration, Instant};
 
-/// Without a push for so long, one standby tree is kept.
+/// After this time without a push, one standby tree is kept.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// Trees that are kept while nothing is pushed.
+/// The standby trees that are kept while there are no pushes.
 const KEPT_IDLE: usize = 1;
 
-/// When commits were published.
+/// The times of publishes.
 #[derive(Debug, Default)]
 pub(in crate::publish) struct Demand {
     last: Option<Instant>,
 }
 
 impl Demand {
-    /// Another commit than before was published.
+    /// Notes that another commit than before was published.
     pub(in crate::publish) fn note_push(&mut self) {
         self.last = Some(Instant::now());
     }
 
-    /// How many standby trees there should be now, of at most `limit`.
+    /// Returns how many standby trees there should be now, at most `limit`.
     pub(in crate::publish) fn wanted(&self, limit: usize, now: Instant) -> usize {
         let pushed = self.last.is_some_and(|last| now.saturating_duration_since(last) < IDLE);
         if pushed { limit } else { limit.min(KEPT_IDLE) }
     }
 
-    /// In how long fewer trees will be wanted, if nothing is pushed; `None`: never.
+    /// Returns the time until fewer trees are wanted, if there is no push; `None` if that does not change.
     pub(in crate::publish) fn changes_in(&self, limit: usize, now: Instant) -> Option<Duration> {
         let last = self.last.filter(|_| limit > KEPT_IDLE)?;
         let left = IDLE.saturating_sub(now.saturating_duration_since(last));

@@ -1,7 +1,6 @@
-//! A push: a standby tree is brought to the pushed commit and takes its place.
+//! Uses a standby tree for a push: updates it to the pushed commit and puts it in place.
 //!
-//! What goes wrong on this way ends in a fresh build, as if there had been no standby tree. It must not know how standby
-//! trees come about.
+//! Any failure ends in a fresh build, as if there had been no standby tree. It must not know how standby trees are made.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -24,24 +23,24 @@ use crate::publish::volume::{Volume, touch};
 use crate::publish::{Built, Error, Verdict, git_file};
 use crate::worker::Cancel;
 
-/// How an attempt to use a standby tree ended, if not in an error that ends the build.
+/// The outcome of an attempt to use a standby tree, except for an error that ends the build.
 pub(in crate::publish) enum Used {
     Built(Built),
-    /// A fresh tree has to be built; if there was a standby tree, this is why it was not used.
+    /// A fresh tree has to be built. If there was a standby tree, this is the reason why it was not used.
     No(Option<String>),
 }
 
-/// Why a standby tree is not used for a push.
+/// The reason why a standby tree is not used for a push.
 enum Unfit {
-    /// It is of no use to any push before it was checked.
+    /// No push can use it before it was checked again.
     Spoilt(String),
-    /// The commit differs too much from its own.
+    /// The pushed commit differs too much from its own.
     Far,
 }
 
 impl Volume {
-    /// Opens the store, and looks at the standby tree that a push is about to want, if it has to be looked at as a whole. To
-    /// be called while the push is still on its way. What is wrong with it is for the build to find, and to report.
+    /// Prepares for a push that is being fetched: opens the store, and checks the standby tree as a whole if that is
+    /// required. If it differs, the build finds and reports it.
     ///
     /// # Errors
     /// If the objects or the volume cannot be read. Nothing is changed then.
@@ -66,30 +65,30 @@ impl Volume {
         outcome
     }
 
-    /// True if the store was opened for a push that is expected.
+    /// Returns true if the store was opened for an expected push.
     #[must_use]
     pub fn expects_push(&self) -> bool {
         self.warm.is_open()
     }
 
-    /// The push that was expected did not come, or is over. Closes files, so it may wait for the disk.
+    /// Ends the preparation: the expected push did not arrive, or is over. Closes files, so it may wait for the disk.
     pub fn expect_nothing(&self) {
         self.warm.close();
     }
 
-    /// From now on every standby tree is looked at as a whole before it is used: hooks run in published trees, so that what is
-    /// found there later counts as made by them.
+    /// Lets every standby tree be checked as a whole before its use. Needed if hooks run in published trees, because
+    /// differences that are found there later count as made by them.
     pub fn look_before_use(&self) {
         self.spares().look_before_use = true;
     }
 
-    /// Standby trees of so many entries are looked at as a whole before they are used.
+    /// Returns up to how many entries a standby tree is checked as a whole before its use.
     fn looked_at_first(&self) -> u64 {
         if self.spares().look_before_use { u64::MAX } else { LOOKED_AT_FIRST }
     }
 
-    /// The commit of the standby tree that the next push would use, if that is too large to be looked at as a whole, and no
-    /// change was reported in it.
+    /// Returns the commit of the next standby tree, if it is too large to be checked as a whole, and no change was reported
+    /// in it.
     fn large_spare(&self, shape: u64) -> Option<Oid> {
         let most = self.looked_at_first();
         let spares = self.spares();
@@ -98,7 +97,7 @@ impl Volume {
         (next.entries > most && !is_disturbed).then_some(next.commit)
     }
 
-    /// Answers what is known of a standby tree after a look at all of it; `None` if it differs.
+    /// Checks a standby tree as a whole and returns its new state; `None` if it differs.
     fn look_at(
         &self,
         store: &Path,
@@ -122,10 +121,10 @@ impl Volume {
         }))
     }
 
-    /// Brings a standby tree to the commit and gives it its place.
+    /// Updates a standby tree to the commit and puts it in place.
     ///
     /// # Errors
-    /// `cancelled`, or what a fresh tree would not help against.
+    /// `cancelled`, or errors that a fresh tree would not avoid.
     pub(in crate::publish) fn build_from_spare(
         &self,
         objects: &Objects,
@@ -148,7 +147,7 @@ impl Volume {
                 return Ok(Used::No(Some(why)));
             }
             Ok(Err(Unfit::Far)) => {
-                // It stays for the next push, if the space is not wanted; removing it now would only take time.
+                // It stays for the next push, unless its space is needed; removing it now would only take time.
                 self.put_back(standby);
                 return Ok(Used::No(Some("too much differs".to_owned())));
             }
@@ -156,13 +155,13 @@ impl Volume {
                 self.put_back(standby);
                 return match error {
                     Error::Cancelled => Err(error),
-                    // A fresh build says what is wrong with the commit, if it is the commit.
+                    // A fresh build reports what is wrong with the commit, if it is the commit.
                     other => Ok(Used::No(Some(other.to_string()))),
                 };
             }
         };
         let entries = standby.entries + plan.more;
-        // The last moment before this program changes something itself.
+        // Read before this program changes anything itself.
         let was_quiet = ready.is_quiet();
         let Some(mut tree) = NewTree::of_spare(self, trees, &standby.name) else {
             return Ok(Used::No(Some("it is gone".to_owned())));
@@ -186,19 +185,20 @@ impl Volume {
         {
             return Ok(Used::No(Some(error.to_string())));
         }
-        // Its folder may be as old as the commits that left it alone, and a sweep goes by that until it is published.
+        // Its folder may be as old as its last change, and a sweep uses that age until the tree is published.
         touch(trees, &tree.name);
         tree.take_the_place_of(commit, cancel)?;
         self.tree_grew(&tree.folder, written.size());
         self.live_tree_grew(written.size());
-        // What another process did to a tree that is not watched is found now, not before: to walk through a large one takes
-        // longer than the rest of the push.
+        // Changes by other processes to an unwatched tree are found after the publish and not before, because walking
+        // through a large tree takes longer than the rest of the push.
         let handed_over = marks.filter(|_| was_quiet).and_then(|marks| {
             let at = Stamp::of(&rustix::fs::fstat(&tree.folder).ok()?);
             Some(HandedOver { at, written: ready.baseline.with(marks) })
         });
         let look_due = Some(Instant::now() + if handed_over.is_some() { LOOK_LATER } else { Duration::ZERO });
-        // Readers with write access may change a new file in the same tick of the clock, so none of them counts as unchanged.
+        // Readers with write access may change a new file in the same tick of the clock, so none of the new files counts as
+        // unchanged.
         let baseline = Some(ready.baseline);
         let known = Known { baseline, entries, look_due, handed_over, shape, accepted: None };
         self.spares().known.insert(commit, known);
@@ -207,7 +207,7 @@ impl Volume {
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
     }
 
-    /// The plan, if the tree is to be trusted and it is worth it. Touches nothing.
+    /// Returns the plan, if the tree can be trusted and the plan is cheaper than a fresh tree. Changes nothing.
     fn examine(
         &self,
         job: &Job<'_>,
@@ -220,7 +220,8 @@ impl Volume {
             Ok(old) => old,
             Err(error) => return spoilt(error.to_string()),
         };
-        // A changed file is removed and made, an unchanged one of a fresh tree only made.
+        // A changed file is removed and written, while in a fresh tree each file is only written. So half of the entries
+        // cost about as much as a fresh tree.
         let most = (standby.entries / 2 + 128).min(MOST_STEPS);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(plan) = plan(job.view, old, root, most, job.cancel)? else {

@@ -1,9 +1,11 @@
-//! Notices what others change in a tree between its check and its use as a standby tree, without a second walk.
+//! Watches a tree between its check and its use as a standby tree, so that changes by other processes are noticed without a
+//! second walk.
 //!
-//! The kernel reports it by inotify(7): a write through a descriptor that was open before, a name that is made by a process
-//! whose working directory is in the tree, and what root does. It does not report writes through memory maps and through
-//! second names, nor what other machines do on a network file system, where no tree is watched therefore. So a watched tree
-//! is compared with its commit later, and one that is not watched right after it was published. It must not know of commits.
+//! The source is inotify(7). It reports writes through a descriptor that was open before, names that are created by a
+//! process whose working directory is in the tree, and changes by root. It does not report writes through memory maps and
+//! through second hard links, nor changes by other machines on a network file system, where trees are therefore not
+//! watched. So a watched tree is compared with its commit later, and an unwatched one right after it was published. It must
+//! not know of commits.
 
 use std::os::fd::OwnedFd;
 
@@ -28,14 +30,14 @@ mod linux {
     use super::{Baseline, OwnedFd};
     use crate::publish::folder;
 
-    /// A tree of more folders is not watched: each takes about a kilobyte of the kernel's memory, and the number of watches
-    /// is limited for all processes of a user (`fs.inotify.max_user_watches`).
+    /// The most folders of a watched tree: each takes about a kilobyte of the kernel's memory, and the number of watches is
+    /// limited for all processes of a user (`fs.inotify.max_user_watches`).
     const MOST_FOLDERS: usize = 4096;
 
-    /// File systems of one machine, all of whose changes the kernel sees: tmpfs, ext4, XFS, btrfs.
+    /// Local file systems, all of whose changes the kernel sees: tmpfs, ext4, XFS, btrfs (statfs(2)).
     const LOCAL: [FsWord; 4] = [0x0102_1994, 0xef53, 0x5846_5342, 0x9123_683e];
 
-    /// What is reported of a folder and of the files in it. Reading is not, and the folder may be renamed by this program.
+    /// The reported changes of a folder and its files. Reads are not reported, and this program may rename the folder.
     const CHANGES: WatchFlags = WatchFlags::MODIFY
         .union(WatchFlags::ATTRIB)
         .union(WatchFlags::CREATE)
@@ -46,25 +48,25 @@ mod linux {
         .union(WatchFlags::ONLYDIR)
         .union(WatchFlags::EXCL_UNLINK);
 
-    /// The folders of a tree, watched.
+    /// The watched folders of a tree.
     #[derive(Debug)]
     pub(in crate::publish) struct Watch {
         reports: OwnedFd,
         /// Paths inside the tree.
         folders: HashMap<i32, Vec<u8>>,
-        /// Set once others changed something, or may have done so unseen.
+        /// True once other processes changed something, or may have done so without a report.
         disturbed: AtomicBool,
     }
 
     impl Watch {
-        /// Nothing is watched yet. `None` where changes are not reported reliably, or not at all.
+        /// Creates a watch without folders. `None` where changes are not reported reliably, or not at all.
         pub(in crate::publish) fn begin(top: &OwnedFd) -> Option<Self> {
             let is_local = rustix::fs::fstatfs(top).is_ok_and(|state| LOCAL.contains(&state.f_type));
             let reports = is_local.then(|| init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK))?.ok()?;
             Some(Self { reports, folders: HashMap::new(), disturbed: AtomicBool::new(false) })
         }
 
-        /// Watches an open folder, which has that path inside the tree. To be called before anything in it is looked at.
+        /// Watches an open folder with that path inside the tree. To be called before the folder's entries are read.
         pub(in crate::publish) fn add(&mut self, folder: &OwnedFd, path: &[u8]) {
             if *self.disturbed.get_mut() {
                 return;
@@ -78,17 +80,17 @@ mod linux {
             }
         }
 
-        /// A tree that is not watched as a whole is not watched at all.
+        /// Ends the watch, because a tree has to be watched completely or not at all.
         fn give_up(&mut self) {
             *self.disturbed.get_mut() = true;
             self.folders = HashMap::new();
-            // The last descriptor of it: its watches go with it, and no report is kept.
+            // Dropping the last descriptor removes its watches, and keeps no reports.
             if let Ok(empty) = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
                 self.reports = empty;
             }
         }
 
-        /// True if nothing was changed since the last call or [`Self::settle`].
+        /// Returns true if no change was reported since the last call or [`Self::settle`].
         pub(in crate::publish) fn is_quiet(&self) -> bool {
             if !self.is_disturbed() {
                 self.read(|_, _, _| false);
@@ -96,11 +98,11 @@ mod linux {
             !self.is_disturbed()
         }
 
-        /// Passes over the reports of what this program itself changed, which the baseline knows.
+        /// Skips the reports of changes by this program, which the baseline contains.
         pub(in crate::publish) fn settle(&self, baseline: &Baseline, top: &OwnedFd) {
             if !self.is_disturbed() {
                 self.read(|kind, path, name| {
-                    // What is in a new folder is not watched.
+                    // A new folder's content is not watched.
                     let is_new_folder = kind.contains(ReadFlags::ISDIR)
                         && kind.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO));
                     !is_new_folder && is_ours(baseline, top, path, name)
@@ -112,7 +114,7 @@ mod linux {
             self.disturbed.load(Ordering::Relaxed)
         }
 
-        /// Reads what was reported, until something is not passed over.
+        /// Reads the reports, until one is not skipped.
         fn read(&self, pass_over: impl Fn(ReadFlags, &[u8], &[u8]) -> bool) {
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let mut reader = Reader::new(&self.reports, &mut buffer);
@@ -120,9 +122,9 @@ mod linux {
                 match reader.next() {
                     Ok(report) => {
                         let name = report.file_name().map_or(&b""[..], |name| name.to_bytes());
-                        // Of a folder that this program removed.
+                        // The report about a folder that this program removed.
                         let is_end = report.events().contains(ReadFlags::IGNORED);
-                        // Without a folder: more was reported than the kernel keeps.
+                        // A report without a folder means that the kernel's queue overflowed.
                         let path = self.folders.get(&report.wd());
                         if !is_end && !path.is_some_and(|path| pass_over(report.events(), path, name)) {
                             break false;
@@ -138,8 +140,8 @@ mod linux {
         }
     }
 
-    /// True if what stands under a path now is what this program left there: the file, or no file in a folder that is as it
-    /// was left.
+    /// Returns true if a path is in the state in which this program left it: the file itself, or no file in an unchanged
+    /// folder.
     fn is_ours(baseline: &Baseline, top: &OwnedFd, path: &[u8], name: &[u8]) -> bool {
         let (mut path, mut name) = (path.to_vec(), name.to_vec());
         loop {
@@ -148,7 +150,7 @@ mod linux {
                 Err(_) => return false,
                 Ok(None) if path.is_empty() && name.is_empty() => return false,
                 Ok(None) if name.is_empty() => {
-                    // The folder is gone: so the one above it counts.
+                    // The folder is gone, so the one above it is checked.
                     path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
                 }
                 Ok(None) => name.clear(),
@@ -156,7 +158,7 @@ mod linux {
         }
     }
 
-    /// What stands under a name in a folder, or the folder itself if the name is empty. No link is followed.
+    /// Returns the `stat` of a name in a folder, or of the folder itself if the name is empty. No link is followed.
     fn look(top: &OwnedFd, path: &[u8], name: &[u8]) -> Result<Option<Stat>, Errno> {
         let mut folder = folder::open(top, b".")?;
         for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
@@ -189,7 +191,7 @@ mod linux {
             baseline: Baseline,
         }
 
-        /// A file and a folder with a file, watched; `None` where nothing can be watched.
+        /// Creates a watched folder with a file and a folder; `None` where watches are not available.
         fn site() -> Option<Site> {
             let folder = tempfile::TempDir::new().unwrap();
             fs::create_dir(folder.path().join("d")).unwrap();
@@ -264,7 +266,7 @@ mod linux {
             let baseline = baseline.with(marks);
             watch.settle(&baseline, top);
             assert!(watch.is_quiet());
-            // A removed folder, whose own reports come after it is gone.
+            // A removed folder's own reports arrive after it is gone.
             fs::remove_dir(path.join("d")).unwrap();
             let above = mark_folder(top, [&b"file"[..]]).unwrap().unwrap();
             watch.settle(&baseline.with(vec![(Vec::new(), above)]), top);
@@ -279,7 +281,7 @@ mod linux {
 mod other {
     use super::{Baseline, OwnedFd};
 
-    /// Nothing is watched.
+    /// No tree is watched on this system.
     #[derive(Debug)]
     pub(in crate::publish) enum Watch {}
 
