@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::api::{Outcome, Record};
+use crate::api::{Outcome, Record, Snapshot, State};
 use crate::clock::Clock;
 
 /// Bucket bounds in seconds: a poll without changes takes milliseconds, the first clone of a large repository takes
@@ -48,6 +48,17 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateName {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorKind {
+    kind: String,
+    phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CommitName {
     commit: String,
 }
@@ -58,6 +69,18 @@ struct About {
     repo: String,
     r#ref: String,
 }
+
+/// The states by the names that the API has for them.
+const STATES: [(State, &str); 8] = [
+    (State::Starting, "starting"),
+    (State::InSync, "in_sync"),
+    (State::Syncing, "syncing"),
+    (State::Behind, "behind"),
+    (State::Failed, "failed"),
+    (State::Paused, "paused"),
+    (State::Pinned, "pinned"),
+    (State::Standby, "standby"),
+];
 
 type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 type Seconds = Gauge<f64, AtomicU64>;
@@ -85,6 +108,12 @@ pub struct Metrics {
     fetched_bytes: Counter,
     peer_messages: Family<DeliveryResult, Counter>,
     volume_bytes: Family<Kind, Gauge>,
+    /// Without labels; a family, so that the series is absent without a limit.
+    volume_limit: Family<[(&'static str, &'static str); 0], Gauge>,
+    state: Family<StateName, Gauge>,
+    behind: Gauge,
+    failures_in_a_row: Gauge,
+    last_error: Family<ErrorKind, Gauge>,
     paused: Gauge,
     pinned: Gauge,
     records_waiting: Gauge,
@@ -127,6 +156,11 @@ impl Metrics {
             fetched_bytes: Counter::default(),
             peer_messages: Family::default(),
             volume_bytes: Family::default(),
+            volume_limit: Family::default(),
+            state: Family::default(),
+            behind: Gauge::default(),
+            failures_in_a_row: Gauge::default(),
+            last_error: Family::default(),
             paused: Gauge::default(),
             pinned: Gauge::default(),
             records_waiting: Gauge::default(),
@@ -167,6 +201,12 @@ impl Metrics {
         all.register("pushsync_fetch_bytes", "Bytes received by fetches", self.fetched_bytes.clone());
         all.register("pushsync_peer_messages", "Messages to other replicas by result", self.peer_messages.clone());
         all.register("pushsync_volume_bytes", "Bytes on the volume", self.volume_bytes.clone());
+        all.register("pushsync_volume_limit_bytes", "The most that the volume may take", self.volume_limit.clone());
+        all.register("pushsync_state", "1 for the replica's state, 0 for all others", self.state.clone());
+        all.register("pushsync_behind", "1 while a newer commit is known than the published one", self.behind.clone());
+        let name = "pushsync_failures_in_a_row";
+        all.register(name, "Failed syncs since the last one that succeeded", self.failures_in_a_row.clone());
+        all.register("pushsync_last_error_info", "Why the last sync failed, while it did", self.last_error.clone());
         all.register("pushsync_paused", "1 while paused", self.paused.clone());
         all.register("pushsync_pinned", "1 while pinned to a commit", self.pinned.clone());
         let name = "pushsync_history_waiting";
@@ -272,6 +312,30 @@ impl Metrics {
     pub fn published(&self, commit: &str) {
         self.published.clear();
         self.published.get_or_create(&CommitName { commit: commit.to_owned() }).set(1);
+    }
+
+    /// Sets the limit of the volume in bytes, if there is one.
+    pub fn volume_limit(&self, limit: Option<u64>) {
+        if let Some(limit) = limit {
+            self.volume_limit.get_or_create(&[]).set(i64::try_from(limit).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets the metrics that show the current state. To be called before each [`Self::render`], so that a scrape shows the
+    /// state of its own moment.
+    pub fn state(&self, now: &Snapshot) {
+        for (state, name) in STATES {
+            self.state.get_or_create(&StateName { state: name }).set(i64::from(now.state == state));
+        }
+        let published = now.published.as_ref().map(|published| &published.commit);
+        let is_newer = now.head.as_ref().is_some_and(|head| Some(&head.commit) != published);
+        self.behind.set(i64::from(is_newer || now.announced.is_some()));
+        self.failures_in_a_row.set(now.failures_in_row.into());
+        self.last_error.clear();
+        if let Some(error) = &now.last_error {
+            let labels = ErrorKind { kind: error.kind.clone(), phase: error.phase.to_string() };
+            self.last_error.get_or_create(&labels).set(1);
+        }
     }
 
     pub fn paused(&self, paused: bool) {

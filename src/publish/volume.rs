@@ -161,7 +161,13 @@ impl Volume {
     /// True if what is written has to stay below a limit of its own.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.shape().allowance.limit().is_some()
+        self.limit().is_some()
+    }
+
+    /// The most bytes that the volume may take, if there is a limit (`--volume-limit`, or memory).
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        self.shape().allowance.limit()
     }
 
     /// `ROOT/.pushsync/repo.git`

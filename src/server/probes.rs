@@ -48,6 +48,7 @@ fn probe(good: bool) -> Response<Body> {
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response<Body> {
+    handle.metrics().state(&handle.snapshot());
     let text = handle.metrics().render();
     answer::with_type(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
 }

@@ -279,6 +279,7 @@ impl Tools {
             Ok((store, trees)) => {
                 self.metrics.volume_bytes("store", store);
                 self.metrics.volume_bytes("trees", trees);
+                self.metrics.volume_limit(self.volume().and_then(|volume| volume.limit()));
             }
             Err(error) => tracing::debug!(%error, "what is on the volume could not be measured"),
         }

@@ -4,6 +4,7 @@
 
 mod custom;
 mod manifests;
+mod monitoring;
 mod overlays;
 mod pods;
 mod secret;

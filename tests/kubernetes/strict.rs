@@ -30,6 +30,7 @@ pub fn check(document: &Value) -> Result<(), String> {
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => round_trip::<rbac::v1::RoleBinding>(document),
         ("gateway.networking.k8s.io/v1", "HTTPRoute") => round_trip::<custom::HttpRoute>(document),
         ("monitoring.coreos.com/v1", "PodMonitor") => round_trip::<custom::PodMonitor>(document),
+        ("monitoring.coreos.com/v1", "PrometheusRule") => round_trip::<custom::PrometheusRule>(document),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization") => round_trip::<custom::Kustomization>(document),
         (version, kind) => Err(format!("there is no type for `{kind}` of `{version}`")),
     }

@@ -9,6 +9,7 @@ pub mod harness;
 mod hook;
 mod large;
 mod lifecycle;
+mod metrics;
 mod outgoing;
 mod pings;
 mod probes;
