@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Command, ValueHint};
 
 use crate::config::{FLAGS, Flag};
 
-/// What the shell should do, as bits.
+/// Instructions for the shell, as bits.
 const NO_SPACE: u8 = 2;
 const NO_FILES: u8 = 4;
 const FOLDERS: u8 = 16;

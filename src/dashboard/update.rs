@@ -119,7 +119,7 @@ fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Tick => {
-            // What a replica said on a visit becomes old by itself.
+            // The answers of a visited replica become old by themselves.
             model.stale |= verdict::current(model) != model.current;
             Vec::new()
         }
