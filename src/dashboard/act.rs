@@ -1,6 +1,6 @@
-//! What changes a replica: when it is possible, what is asked first, what is sent.
+//! Changes of replicas: when they are possible, the questions before them, and the requests.
 //!
-//! Part of `update`: pure. Nothing is sent without either being harmless (sync of one replica) or a dialog.
+//! Part of `update`: pure. A request is only sent after a dialog, except a sync of one replica, which is harmless.
 
 use crossterm::event::{KeyCode, KeyEvent};
 
@@ -21,7 +21,7 @@ use super::verdict::Source;
 const PAUSES: [u32; 8] = [15, 30, 60, 120, 240, 480, 720, 1440];
 const DEFAULT_PAUSE: u32 = 60;
 
-/// Why an action cannot be done now; `None` if it can.
+/// Returns the reason why an action is not possible now; `None` if it is.
 #[must_use]
 pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     if model.setup.read_only {
@@ -52,12 +52,12 @@ pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     }
 }
 
-/// True on the list of commits, which is about all replicas.
+/// Returns true on the list of commits, whose actions apply to all replicas.
 fn is_about_all(model: &Model) -> bool {
     model.view == View::Commits
 }
 
-/// The connected replicas that a change on this screen is about before a dialog widens it.
+/// Returns the connected replicas to which a change on this screen applies before a dialog extends it.
 fn meant(model: &Model) -> Vec<&Pod> {
     if is_about_all(model) {
         return model.pods.iter().filter(|pod| pod.live() && model.in_scope(pod)).collect();
@@ -73,7 +73,7 @@ fn all_paused(pods: &[&Pod]) -> bool {
     !pods.is_empty() && pods.iter().all(paused)
 }
 
-/// A capital key was pressed.
+/// Handles a capital key.
 pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
     if let Some(why) = unavailable(model, action) {
         model.say(why, true);
@@ -100,13 +100,13 @@ pub fn start(model: &mut Model, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The commits that `B` offers, the first of them chosen: that of the selected commit or sync, then what was live before the live
-/// one. The live commit is never offered.
+/// Returns the commits that `B` offers, the default first: that of the selected commit or sync, then those that were live
+/// before the live one. The live commit is never offered.
 #[must_use]
 pub fn targets(model: &Model, pod: &Pod) -> Vec<String> {
     let live = pod.snapshot.as_ref().and_then(|snapshot| snapshot.published.as_ref()).map(|it| it.commit.as_str());
     let selected = match cursor::current_commit(model) {
-        // What was never published is nothing to go back to.
+        // A commit that was never published is no target of a rollback.
         Some(commit) => {
             model.all_commits.iter().find(|row| row.commit == commit && row.had > 0).map(|row| row.commit.clone())
         }
@@ -125,7 +125,7 @@ pub fn targets(model: &Model, pod: &Pod) -> Vec<String> {
     offered
 }
 
-/// A key while a question is open.
+/// Handles a key while a question is open.
 pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(dialog) = model.dialog.as_mut() else { return Vec::new() };
     if !is_plain(key) {
@@ -170,7 +170,7 @@ pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Chooses another commit. What was typed named the one before.
+/// Selects another commit, and clears the typed digits, which named the previous one.
 fn choose(commit: &mut String, typed: &mut String, choices: &[String], by: isize) {
     let at = choices.iter().position(|choice| choice == commit).unwrap_or(0);
     let next = at.saturating_add_signed(by).min(choices.len().saturating_sub(1));
@@ -187,7 +187,7 @@ pub fn type_digit(commit: &str, typed: &mut String, character: char) {
     }
 }
 
-/// Whether enough of the hash was typed.
+/// Returns true if enough digits of the hash were typed.
 #[must_use]
 pub fn confirmed(commit: &str, typed: &str) -> bool {
     typed.len() >= SHORT && commit.starts_with(typed)
@@ -202,7 +202,7 @@ fn step(minutes: u32, longer: bool) -> u32 {
     next.copied().unwrap_or(minutes)
 }
 
-/// The replicas that a dialog is about and that can be told.
+/// Returns the replicas to which a dialog applies and to which a request can be sent.
 #[must_use]
 pub fn addressed(model: &Model, dialog: &Dialog) -> Vec<PodId> {
     let one = |pod: &&Pod| if dialog.all { belongs(model, dialog, pod) } else { pod.id == dialog.pod };
@@ -212,11 +212,11 @@ pub fn addressed(model: &Model, dialog: &Dialog) -> Vec<PodId> {
 /// How long a pin lasts, as far as replicas say whether they have peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlasts {
-    /// A replica that starts on an empty volume takes it over from those that run.
+    /// A replica that starts on an empty volume takes the pin over from the running ones.
     Pods,
     /// It would, but too few replicas have the pin.
     PodsIfShared,
-    /// A replica that starts on an empty volume does not know of it.
+    /// A replica that starts on an empty volume does not learn of the pin.
     Restarts,
 }
 
@@ -240,7 +240,7 @@ impl Outlasts {
     }
 }
 
-/// How long a pin to a commit would last.
+/// Returns how long a pin to a commit would last.
 #[must_use]
 pub fn outlasts(model: &Model, dialog: &Dialog, commit: &str) -> Outlasts {
     let asked = addressed(model, dialog);
@@ -258,7 +258,7 @@ pub fn outlasts(model: &Model, dialog: &Dialog, commit: &str) -> Outlasts {
     if enough { Outlasts::Pods } else { Outlasts::PodsIfShared }
 }
 
-/// True for a replica of what was chosen; for a pin also only of the repository and ref that the commit is of.
+/// Returns true for a replica in the dialog's scope; for a pin, only with the commit's repository and ref.
 fn belongs(model: &Model, dialog: &Dialog, pod: &Pod) -> bool {
     let like = model.pod(&dialog.pod).and_then(|pod| pod.snapshot.as_deref());
     let same = match (&dialog.question, like, pod.snapshot.as_deref()) {
@@ -301,7 +301,7 @@ pub fn pause_words(minutes: u32) -> String {
     if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
 }
 
-/// The newest thing known about a commit: subject and when it was published. The replica itself is asked first.
+/// Returns what is known of a commit: its subject, and when it was published. The records of this replica are read first.
 #[must_use]
 pub fn describe(model: &Model, pod: &Pod, commit: &str) -> Option<(String, String)> {
     let others = model.pods.iter().filter(|other| other.id != pod.id);

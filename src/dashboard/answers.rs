@@ -1,6 +1,6 @@
-//! What replicas answered to a change, added up in one line.
+//! Summarizes the answers of replicas to a change in one line.
 //!
-//! Part of `update`: pure. A replica that accepted a change has not carried it out yet: it counts once its sync has ended.
+//! Part of `update`: pure. A replica that accepted a change has not executed it yet: it counts once its sync has ended.
 
 use jiff::SignedDuration;
 
@@ -10,12 +10,12 @@ use super::message::Change;
 use super::model::{Model, PodId, Sent};
 use super::text;
 
-/// Refusals that are told in the line; the others are in the Events view.
+/// The number of refusals in the line; the others are in the Events view.
 const TOLD: usize = 2;
 /// How long the line stays if something was refused.
 const LONG: SignedDuration = SignedDuration::from_secs(20);
 
-/// Remembers that a change was sent to these replicas; the `silent` ones cannot be told.
+/// Records that a change was sent to these replicas; no request can be sent to the `silent` ones.
 pub fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId]) {
     let name = |id: &PodId| model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     let refused = silent.iter().map(|id| (name(id), "not connected".to_owned())).collect();
@@ -23,7 +23,7 @@ pub fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId
     model.sent = Some(Sent { change, total: sent.len() + silent.len(), waiting, done: 0, refused });
 }
 
-/// A replica has answered.
+/// Records the answer of a replica.
 pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Accepted, Refusal>) {
     // A sync may end before the answer that names it arrives.
     let sync = answer.as_ref().ok().and_then(|accepted| accepted.sync.clone());
@@ -48,7 +48,7 @@ pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<
     }
 }
 
-/// A sync has ended, which may be what an answer promised.
+/// Records the end of a sync, which may be the one that an answer named.
 pub fn finished(model: &mut Model, id: &PodId, record: &Record) {
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     let Some(asked) = model.sent.as_mut() else { return };
@@ -65,12 +65,12 @@ pub fn finished(model: &mut Model, id: &PodId, record: &Record) {
     tell(model);
 }
 
-/// Shows the sum. One replica's answer is shown as it is.
+/// Shows the summary. The answer of a single replica is shown unchanged.
 fn tell(model: &mut Model) {
     let Some(asked) = &model.sent else { return };
     let (text, bad) = (words(asked), !asked.refused.is_empty());
     if asked.total == 1 {
-        // The answer itself has been shown; what is new is how its sync ended.
+        // The answer itself has been shown already; the result of its sync is new.
         if asked.waiting.is_empty() && bad {
             model.say_for(LONG, text, true);
         }
@@ -104,7 +104,7 @@ pub fn words(asked: &Sent) -> String {
     parts.join("   ")
 }
 
-/// How an answer reads in the Events view.
+/// Returns the text of an answer in the Events view, and whether it is bad.
 #[must_use]
 pub fn note(change: &Change, answer: &Result<Accepted, Refusal>) -> (String, bool) {
     let words = change.words();

@@ -14,7 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, ValueHint, value_pars
 use self::replicas::{Replicas, flags, target_words};
 use self::values::{commit, duration};
 
-/// What was asked for.
+/// The parsed arguments.
 #[derive(Clone, Debug)]
 pub struct Args {
     pub replicas: Replicas,
@@ -203,7 +203,7 @@ impl Args {
     /// Reads the command line; `as_kubectl_plugin` changes only the name in the help.
     ///
     /// # Errors
-    /// What clap has to say, which may be the help.
+    /// clap's error, which may be the help.
     pub fn read(args: Vec<OsString>, as_kubectl_plugin: bool) -> Result<Self, clap::Error> {
         let name = if as_kubectl_plugin { "kubectl pushsync" } else { "pushsync dashboard" };
         let mut command = command().bin_name(name);
@@ -233,7 +233,7 @@ impl Args {
         })
     }
 
-    /// One look at the replicas, judged and printed: `status`, and `wait` with a limit.
+    /// Returns the arguments for one check of the replicas: `status`, and `wait` with a limit.
     #[must_use]
     pub fn check(replicas: Replicas, wait: Option<Duration>) -> Self {
         Self {

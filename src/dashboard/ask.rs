@@ -1,7 +1,7 @@
-//! Whether the commit that was asked for (`--commit`, or `/` on the screen) is contained in what a replica publishes, as far as the replica can say.
+//! Asks replicas whether their published commit contains the commit in question (`--commit`, or `/` on the screen).
 //!
-//! An answer holds for the published commit that it was worked out against, and is asked for again when that changes. An
-//! earlier record of the commit is no answer: a force push or a rollback may have taken it back since. Pure.
+//! An answer applies to the commit that the replica published then, and the question is repeated when that changes. An
+//! earlier record of the commit is no answer: a force push or a rollback may have replaced it since. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,29 +19,29 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 pub struct Asked {
     /// The commit that the question is about.
     pub commit: String,
-    /// What the replica published when it was asked.
+    /// The commit that the replica published when it was asked.
     pub published: String,
     pub at: Timestamp,
-    /// `None`: the answer is not here yet.
+    /// `None` until the answer arrives.
     pub answer: Option<Result<Box<CommitStatus>, Problem>>,
 }
 
-/// What a replica that publishes another commit says about the one that was asked for.
+/// The answer of a replica that publishes another commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contained {
-    /// It is an ancestor of what is published.
+    /// The commit in question is an ancestor of the published one.
     Yes,
-    /// It was published and is not in what is published now, and how that came about.
+    /// It was published earlier and is not contained in the published one, with the cause.
     Replaced(String),
     NeverSeen,
     /// The replica knows it and has not published it.
     NotYet,
-    /// The answer is not here yet.
+    /// The answer has not arrived yet.
     Asking,
     CannotSay(String),
 }
 
-/// What is known about the commit on a replica.
+/// Returns what is known about the commit on a replica.
 #[must_use]
 pub fn contained(pod: &Pod) -> Contained {
     let Some(asked) = pod.asked.as_ref().filter(|asked| published(pod) == Some(&asked.published)) else {
@@ -68,7 +68,7 @@ pub fn contained(pod: &Pod) -> Contained {
     }
 }
 
-/// True if a connected replica still has to answer.
+/// Returns true if a connected replica has not answered yet.
 #[must_use]
 pub fn is_open(model: &Model, pod: &Pod) -> bool {
     pod.live() && needs_answer(model, pod) && contained(pod) == Contained::Asking
@@ -79,7 +79,7 @@ pub fn ask(model: &mut Model) -> Vec<Effect> {
     let Some(commit) = model.asked().cloned() else { return Vec::new() };
     let now = model.now;
     for pod in &mut model.pods {
-        // An answer about another commit is none.
+        // An answer about another commit does not count.
         pod.asked = pod.asked.take().filter(|asked| asked.commit == commit);
     }
     let due = |pod: &Pod| {
@@ -98,7 +98,7 @@ pub fn ask(model: &mut Model) -> Vec<Effect> {
     for id in ids {
         let Some(pod) = model.pod_mut(&id) else { continue };
         let Some(published) = published(pod).cloned() else { continue };
-        // The answer of before stands until the next one is here.
+        // The previous answer stays until the next one arrives.
         let answer = pod.asked.take().filter(|asked| asked.published == published).and_then(|asked| asked.answer);
         pod.asked = Some(Asked { commit: commit.clone(), published, at: now, answer });
         effects.push(Effect::Order(id, Order::Commit(commit.clone())));
@@ -106,7 +106,8 @@ pub fn ask(model: &mut Model) -> Vec<Effect> {
     effects
 }
 
-/// Takes an answer. One that is about another published commit than the one that is known is not kept, and asked for again.
+/// Takes an answer. If it refers to another published commit than the known one, it is dropped and the question is
+/// repeated.
 pub fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
     let Some(asked) = pod.asked.as_mut() else { return };
     match &answer {

@@ -1,8 +1,8 @@
-//! Tells keys that a person presses from text that a terminal without bracketed paste sends as keys.
+//! Distinguishes pressed keys from text that a terminal without bracketed paste sends as keys.
 //!
-//! Pasted text arrives at once, or faster than anyone types. A key that may change something therefore waits for a
-//! moment in which no other key follows. [`super::reader`] says when there was such a moment; the times at which keys were
-//! read do not count, because a busy machine reads late. Pure: keys and moments go in. It knows no screens.
+//! Pasted text arrives at once, or faster than anyone types. A key that may change something therefore waits until no other
+//! key has followed for a moment. [`super::reader`] reports such moments; the times at which keys were read do not count,
+//! because a busy machine reads late. Pure: keys and moments are passed in. It knows no screens.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ pub const GAP: Duration = Duration::from_millis(40);
 /// pause in the middle of a pasted text, and the key after the pause would stand alone.
 pub const SETTLE: Duration = Duration::from_millis(200);
 
-/// How much a key may do, and so how certain it must be that it was pressed.
+/// The effect of a key, which decides how certain it must be that it was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// It looks or moves.
+    /// It only moves or shows something.
     Light,
     /// It quits or may change a replica: no other key may follow it or come just before it.
     Heavy,
 }
 
-/// What follows a key in the same read.
+/// The input after a key in the same read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum More {
     Nothing,
@@ -34,7 +34,7 @@ pub enum More {
     Text,
 }
 
-/// The keys that came last.
+/// The state of the last keys.
 #[derive(Debug, Default)]
 pub struct Bursts {
     /// A key came since the last gap, and one of them was text.
@@ -73,7 +73,7 @@ impl Bursts {
         held.into_iter().chain(now).collect()
     }
 
-    /// Nothing came for this long. Returns the key that waited for it.
+    /// Handles a pause of this length. Returns the key that waited for it.
     pub fn quiet(&mut self, lasted: Duration) -> Option<Msg> {
         if lasted < GAP {
             return None;

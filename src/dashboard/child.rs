@@ -1,8 +1,8 @@
-//! Starts a program so that it ends with this one and cannot write to the user's terminal.
+//! Starts a program that ends with this one and cannot write to the user's terminal.
 //!
-//! What has to happen between fork and exec (a session of its own, SIGKILL when the parent ends) cannot be done there by
-//! safe code. So this executable is started once more, does it in [`stage`], and becomes the program by exec. It knows
-//! processes, not what runs in them.
+//! Safe code cannot do the necessary steps between fork and exec (a session of its own, SIGKILL when the parent ends). So
+//! this executable is started once more, does them in [`stage`], and becomes the program by exec. It must not know the
+//! program.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,7 @@ pub const STAGE: &str = "__child";
 /// Whether the program may use the user's terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
-    /// It may: a login plugin has to ask for a password. It stays in our process group and gets Ctrl-C as we do.
+    /// It may: a login plugin has to ask for a password. It stays in our process group and gets Ctrl-C as well.
     Shared,
     /// It runs in a session of its own, without a controlling terminal.
     None,

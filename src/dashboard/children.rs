@@ -1,7 +1,7 @@
-//! Our child processes, so that none outlives us on any way out.
+//! Keeps track of child processes, so that none outlives the dashboard, however it ends.
 //!
-//! Each leads a session and with it a process group of its own: a terminal's Ctrl-C must not reach it before us, and what
-//! it started goes with it. It knows process ids, not what runs in them.
+//! Each leads its own session and process group: Ctrl-C in the terminal must not reach it before the dashboard, and its own
+//! children are signaled with it. It must not know the programs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Children {
         }
     }
 
-    /// Forgets a child that was reaped: its id may soon be another's.
+    /// Forgets a child that was reaped: another process may get its id.
     pub fn reaped(&self, id: u32) {
         if let Ok(id) = i32::try_from(id) {
             self.lock().remove(&id);
@@ -38,17 +38,17 @@ impl Children {
         self.signal(id, Signal::KILL);
     }
 
-    /// The last resort, from any thread: whatever was not reaped is killed.
+    /// Kills all children that were not reaped, from any thread, as a last resort.
     pub fn kill_all(&self) {
         kill(&mut self.lock());
     }
 
-    /// From now on a panic kills them before it goes on: one in tokio's own threads aborts the process, and nothing unwinds.
+    /// Installs a hook that kills them at a panic: one in tokio's own threads aborts the process without unwinding.
     pub fn die_with_a_panic(&self) {
         let children = self.clone();
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // The panicking thread may hold the lock itself; then the unwinding has to do.
+            // The panicking thread may hold the lock itself; then the unwinding kills them.
             if let Some(mut left) = children.0.try_lock() {
                 kill(&mut left);
             }
@@ -63,7 +63,7 @@ impl Children {
 
     fn signal(&self, id: u32, signal: Signal) {
         let Ok(id) = i32::try_from(id) else { return };
-        // Only while it is ours: the lock keeps a reaped id from being signalled.
+        // The lock keeps a reaped id from being signaled: it may belong to another process.
         let children = self.lock();
         if let (true, Some(id)) = (children.contains(&id), Pid::from_raw(id)) {
             end(id, signal);
@@ -81,14 +81,14 @@ fn kill(children: &mut HashSet<i32>) {
     }
 }
 
-/// Signals a child's group. One that was started a moment ago has none yet, and one that may use the terminal is in ours.
+/// Signals a child's group. A child that was just started has none yet, and one that may use the terminal is in ours.
 fn end(id: Pid, signal: Signal) {
     if kill_process_group(id, signal).is_err() {
         let _ = kill_process(id, signal);
     }
 }
 
-/// Kills what is left when it goes out of scope, also while a panic unwinds.
+/// Kills the remaining children when it goes out of scope, also while a panic unwinds.
 #[derive(Debug)]
 pub struct Reaper(pub Children);
 

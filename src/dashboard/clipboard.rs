@@ -1,6 +1,6 @@
-//! Copying: by the terminal (OSC 52), and by the programs of the desktop or of tmux where there are some.
+//! Copies text by the terminal (OSC 52), and by the programs of the desktop or of tmux.
 //!
-//! Each way may fail without a word, so it is said which of them was taken.
+//! Each way may fail without an error, so the result names the ways that were used.
 
 use std::io;
 use std::process::Stdio;
@@ -16,10 +16,10 @@ const MAX_TERMINAL: usize = 75_000;
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A program that reads what is to be copied from its standard input.
+/// A program that copies its standard input.
 type Program = &'static [&'static str];
 
-/// True if the terminal is asked, too.
+/// Returns true if the text is short enough for the terminal.
 #[must_use]
 pub fn fits_terminal(text: &str) -> bool {
     text.len() <= MAX_TERMINAL
@@ -44,7 +44,7 @@ pub fn here() -> Vec<Program> {
     programs(|name| std::env::var(name).ok(), on_path)
 }
 
-/// Gives the text to each program and says what came of it, and whether nothing worked.
+/// Passes the text to each program. Returns the result in words, and whether all ways failed.
 pub async fn copy(text: String, terminal: bool, programs: Vec<Program>) -> (String, bool) {
     let mut ways = Vec::new();
     let mut failed = Vec::new();
@@ -55,7 +55,7 @@ pub async fn copy(text: String, terminal: bool, programs: Vec<Program>) -> (Stri
         }
     }
     if terminal {
-        // Nothing tells whether the terminal took it.
+        // The terminal does not report whether it took the text.
         ways.push(if ways.is_empty() { "OSC 52 (the terminal must allow it)" } else { "OSC 52" }.to_owned());
     }
     let count = text.chars().count();
@@ -69,7 +69,7 @@ pub async fn copy(text: String, terminal: bool, programs: Vec<Program>) -> (Stri
 async fn give(program: Program, text: &str) -> Result<(), String> {
     let mut command = Command::new(program[0]);
     command.args(&program[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Ctrl-C in the terminal is not for it.
+    // It must not get Ctrl-C of the terminal.
     command.process_group(0).kill_on_drop(true);
     let work = async {
         let mut child = command.spawn()?;

@@ -1,6 +1,6 @@
 //! The commits of a view, newest first: one row for each, however many replicas published it.
 //!
-//! Pure functions of the model. What one replica makes of one commit is in [`standing`].
+//! Pure functions of the model. [`standing`] determines the state of one commit on one replica.
 
 pub mod standing;
 
@@ -18,7 +18,7 @@ use super::verdict::{self, Source};
 
 /// Rows of the list.
 const ROWS: usize = 500;
-/// Records of one replica that are looked at.
+/// The records of one replica that are read.
 const RECORDS: usize = 1000;
 
 /// One commit, as all replicas together saw it.
@@ -28,28 +28,28 @@ pub struct CommitRow {
     pub source: Source,
     pub subject: Option<String>,
     pub author: Option<String>,
-    /// When the first replica heard of it, by our clock.
+    /// When the first replica learned of it, by our clock.
     pub heard_at: Timestamp,
     /// It is the newest commit that any replica knows.
     pub newest: bool,
     /// A webhook announced it, and no replica has seen it in the remote.
     pub announced: bool,
-    /// Replicas that publish it now, of `total`. Only what is known from now counts.
+    /// The replicas that publish it now, of `total`. Only current states count.
     pub live: usize,
-    /// Replicas that published it when they were heard last, which is too long ago to say that they do.
+    /// The replicas that published it when they last answered, which is too long ago to count.
     pub last_known: usize,
     pub total: usize,
     /// Replicas that published it at any time, as far as their records are loaded.
     pub had: usize,
     /// Replicas whose last attempt at it failed.
     pub failed: usize,
-    /// How long it took to be live on the first and on the last replica. A pin or a rollback does not count.
+    /// The time until it was live on the first and on the last replica. A pin or a rollback does not count.
     pub first_ms: Option<u64>,
     pub last_ms: Option<u64>,
     pub how: How,
 }
 
-/// What brought a commit.
+/// The triggers of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct How {
     pub webhook: bool,
@@ -57,11 +57,11 @@ pub struct How {
     pub poll: bool,
     pub startup: bool,
     pub other: Option<TriggerKind>,
-    /// A poll found it although webhooks are on.
+    /// True if a poll found it although webhooks are on.
     pub missed: bool,
-    /// Why its webhook was ignored.
+    /// The reason why its webhook was ignored.
     pub ignored: Option<String>,
-    /// The last thing that a person did with it, and the person.
+    /// The last user action with it, and the user.
     pub action: Option<(Action, Option<String>)>,
     pub rewritten: bool,
 }
@@ -93,7 +93,7 @@ impl How {
     pub fn words(&self) -> String {
         let parts = [("webhook", self.webhook), ("peers", self.peers), ("poll", self.poll)];
         let mut words: Vec<String> = parts.iter().filter(|(_, is)| *is).map(|(word, _)| (*word).to_owned()).collect();
-        // A restart brings every commit again, which says nothing about how it came first.
+        // A restart publishes every commit again, which is not its first trigger.
         if words.is_empty() && self.startup {
             words.push("startup".to_owned());
         }
@@ -104,12 +104,12 @@ impl How {
     }
 }
 
-/// A row while it is put together.
+/// A row under construction.
 struct Draft<'a> {
     subject: Option<&'a str>,
     author: Option<&'a str>,
     heard_at: Timestamp,
-    /// Place of the replica among those that are looked at, and its time. Of one replica the oldest record counts.
+    /// The index of the replica, and its time. The oldest record of a replica counts.
     took: Vec<(usize, u64)>,
     had: Vec<usize>,
     failed: Vec<usize>,
@@ -130,7 +130,7 @@ impl Default for Draft<'_> {
     }
 }
 
-/// The rows of the view, or of the repository that was chosen in it, newest first. They are not filtered.
+/// Returns the rows of the view, or of the selected repository, newest first and unfiltered.
 #[must_use]
 pub fn rows(model: &Model) -> Vec<CommitRow> {
     let mut groups: Vec<(&Snapshot, Vec<&Pod>)> = Vec::new();
@@ -170,7 +170,7 @@ fn of_group(model: &Model, like: &Snapshot, pods: &[&Pod], silent: usize) -> Vec
             draft.subject.get_or_insert(&published.subject);
             draft.author.get_or_insert(&published.author);
             let at = published.published_at.or(published.committed_at).map_or(model.now, |at| pod.to_ours(at));
-            // Only if no record told.
+            // Used only if no record has the time.
             if draft.heard_at == Timestamp::MAX {
                 draft.heard_at = at;
             }
@@ -244,7 +244,7 @@ fn take<'a>(drafts: &mut HashMap<&'a str, Draft<'a>>, place: usize, pod: &Pod, c
     }
 }
 
-/// When a replica heard of what a sync brought, by our clock.
+/// Returns when a replica learned of a sync's commit, by our clock.
 fn heard_at(pod: &Pod, record: &Record) -> Timestamp {
     let before = record.received_to_published_ms.unwrap_or_else(|| total(record));
     let before = SignedDuration::from_millis(i64::try_from(before).unwrap_or(0));
@@ -255,12 +255,12 @@ fn total(record: &Record) -> u64 {
     text::millis_between(record.started_at, record.finished_at)
 }
 
-/// A pin, rollback or unpin is no push.
+/// Returns true for a pin, rollback or unpin, which is no push.
 fn by_hand(record: &Record) -> bool {
     matches!(record.trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin))
 }
 
-/// Where a commit stands in rows; 0 if it is not among them.
+/// Returns the index of a commit in rows; 0 if it is not among them.
 #[must_use]
 pub fn position(rows: &[CommitRow], commit: Option<&String>) -> usize {
     commit.and_then(|commit| rows.iter().position(|row| row.commit == *commit)).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! What `y` copies, and the address that `o` shows.
+//! The text that `y` copies, and the address that `o` shows.
 //!
 //! Part of `update`: pure.
 
@@ -10,7 +10,7 @@ use super::message::Effect;
 use super::model::Model;
 use super::text;
 
-/// `y` and then what: the sha, the delivery id, the error.
+/// Handles the key after `y`: the sha, the delivery id, the error.
 pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let record = current_record(model);
     let pod = current_pod(model);
@@ -36,7 +36,7 @@ pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     }
 }
 
-/// The commit that is looked at: that of the row, else what the replica publishes.
+/// Returns the selected commit: that of the row, else the one that the replica publishes.
 fn commit(model: &Model) -> Option<String> {
     let of_record = || current_record(model).and_then(|row| row.record.new.clone());
     let of_pod = || {

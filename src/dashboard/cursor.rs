@@ -1,4 +1,4 @@
-//! Where the cursor stands on each screen, what it stands on, and how it moves.
+//! The position of the cursor on each screen, the selected item, and its movements.
 //!
 //! Part of `update`: pure. Cursors of lists are ids, because rows move.
 
@@ -7,7 +7,7 @@ use super::fleet;
 use super::model::{Loaded, Model, Pane, Pod, PodId, SyncRow, View};
 use super::verdict;
 
-/// Rows that fit a list, roughly: what a page key moves by.
+/// Returns roughly how many rows fit a list: the step of a page key.
 #[must_use]
 pub fn page(model: &Model) -> isize {
     isize::try_from(model.size.1.saturating_sub(9)).unwrap_or(10).max(2)
@@ -116,7 +116,7 @@ pub fn next_pane(model: &mut Model) {
     model.diffstat = false;
 }
 
-/// Goes to the next row, or the one before, that holds what was looked for. In a list that hides other rows each row does.
+/// Moves to the next row, or the previous one, that matches the search. In a list that hides other rows each row matches.
 pub fn next_match(model: &mut Model, forward: bool) {
     if matches!(model.view, View::Commits | View::Fleet | View::History(_)) {
         if model.filter.is_empty() {
@@ -178,7 +178,7 @@ pub fn on_replicas(model: &Model) -> Vec<OnReplica<'_>> {
     }
 }
 
-/// The replica that the user looks at. On the list of commits it is the one that speaks for all: a connected one, the best.
+/// Returns the selected replica. On the list of commits it is the best connected one, which represents all.
 #[must_use]
 pub fn current_pod(model: &Model) -> Option<&Pod> {
     match &model.view {
@@ -199,7 +199,7 @@ pub fn current_pod(model: &Model) -> Option<&Pod> {
     }
 }
 
-/// The commit that the user looks at, where a list or a screen is about commits.
+/// Returns the selected commit, where a list or a screen is about commits.
 #[must_use]
 pub fn current_commit(model: &Model) -> Option<String> {
     match &model.view {
@@ -209,7 +209,7 @@ pub fn current_commit(model: &Model) -> Option<String> {
     }
 }
 
-/// The sync that the user looks at; none while the cursor is among the replicas.
+/// Returns the selected sync; none while the cursor is among the replicas.
 #[must_use]
 pub fn current_record(model: &Model) -> Option<SyncRow> {
     let (rows, cursor) = match &model.view {
@@ -234,7 +234,7 @@ pub fn current_record(model: &Model) -> Option<SyncRow> {
     rows.get(fleet::position(rows, cursor.selected.as_ref())).cloned()
 }
 
-/// The sync that tells most about a commit: one that a webhook triggered, else any.
+/// Returns the most informative sync of a commit: one that a webhook triggered, else any.
 fn record_of(model: &Model, commit: &str) -> Option<SyncRow> {
     let mine = || {
         model.pods.iter().filter(|pod| model.in_scope(pod)).flat_map(|pod| {

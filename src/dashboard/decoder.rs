@@ -29,11 +29,11 @@ const MAX_SEQUENCE: usize = 64;
 const PASTE_BEGIN: &[u8] = b"200";
 const PASTE_END: &[u8] = b"\x1b[201~";
 
-/// One thing that the terminal sent.
+/// One input from the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     Key(KeyEvent),
-    /// Text between the marks of a bracketed paste, as it came.
+    /// Text between the marks of a bracketed paste, unchanged.
     Paste(String),
     /// The answer to the question about the background color.
     Background(Background),
@@ -41,7 +41,7 @@ pub enum Input {
     Wheel(isize),
 }
 
-/// Where in a sequence the next byte stands.
+/// The state inside a sequence.
 #[derive(Debug, Default)]
 enum State {
     #[default]
@@ -235,7 +235,7 @@ impl Decoder {
             found.push(Input::Paste(String::from_utf8_lossy(&body).into_owned()));
             return;
         }
-        // What is beyond the limit is only looked at for the end.
+        // Bytes beyond the limit are read only to find the end.
         if body.len() > MAX_PASTE + 2 * PASTE_END.len() {
             body.remove(MAX_PASTE);
         }

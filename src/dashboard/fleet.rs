@@ -1,6 +1,6 @@
-//! What follows from the replicas taken together: the newest head, who has it, who lags, how fast pushes arrive.
+//! Results over all replicas: the newest head, which replicas have it, how far others lag, how fast pushes arrive.
 //!
-//! Pure functions of the model. It knows what the words mean, not how they are drawn.
+//! Pure functions of the model. It must not know how results are drawn.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -27,14 +27,14 @@ const CHAIN: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     Failed(u32),
-    /// Never reached, or gone: no state is invented from old data.
+    /// Never reached, or gone: old data is not shown as a state.
     Unknown,
     Behind,
     Starting,
     Syncing,
     Paused,
     Pinned,
-    /// It waits for the volume of another process.
+    /// It waits for a volume that another process owns.
     Standby,
     InSync,
 }
@@ -99,7 +99,7 @@ pub enum Sample {
     /// Milliseconds from push to published.
     Took(u64),
     Failed,
-    /// It changed something, but nobody measured (a poll found it).
+    /// It changed something, but the time was not measured (a poll found it).
     Gap,
 }
 
@@ -145,13 +145,13 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
         let head = snapshot.head.as_ref()?;
         Some((head.commit.as_str(), pod.to_ours(head.seen_at)))
     });
-    // What a webhook announced is newer than what was seen before it, although no replica may have fetched it.
+    // A commit that a webhook announced is newer than those seen before it, although no replica may have fetched it.
     let announced = group().filter_map(|(pod, snapshot)| {
         let announced = snapshot.announced.as_ref()?;
         Some((announced.commit.as_str(), pod.to_ours(announced.seen_at)))
     });
     let (commit, seen_at) = seen.chain(announced).max_by_key(|(_, seen_at)| *seen_at)?;
-    // The same commit is seen by every replica in turn; it is as old as the first sight of it.
+    // Every replica sees the same commit in turn; the first time counts.
     let first_seen = group()
         .filter_map(|(pod, snapshot)| {
             let head = snapshot.head.as_ref()?;
@@ -165,7 +165,7 @@ pub fn newest_head(model: &Model, like: &Snapshot) -> Option<Head> {
     });
     let told = published.or_else(|| {
         group().find_map(|(pod, _)| {
-            // A look that changed nothing names the commit, too, but does not tell about it.
+            // A sync without changes also names the commit, but contains no details of it.
             let mut records = pod.records.iter().take(100).filter(|record| record.new.as_deref() == Some(commit));
             let commits = records.find_map(|record| record.commits.as_ref())?;
             Some((commits.subject.clone(), commits.author.clone()))
@@ -186,14 +186,14 @@ pub fn head(model: &Model) -> Option<Head> {
     newest_head(model, like)
 }
 
-/// The snapshot that speaks for the fleet: repository and ref in the header.
+/// Returns the snapshot that represents the fleet: repository and ref in the header.
 #[must_use]
 pub fn lead(model: &Model) -> Option<&Snapshot> {
     let snapshots = || model.pods.iter().filter(|pod| model.in_scope(pod)).filter_map(|pod| pod.snapshot.as_deref());
     snapshots().find(|snapshot| snapshot.head.is_some()).or_else(|| snapshots().next())
 }
 
-/// True if what this replica publishes is the newest head known to any.
+/// Returns true if this replica publishes the newest head that any replica knows.
 #[must_use]
 pub fn has_newest(model: &Model, pod: &Pod) -> bool {
     let Some(snapshot) = pod.snapshot.as_deref() else { return false };
@@ -205,7 +205,7 @@ fn publishes(snapshot: &Snapshot, newest: Option<&str>) -> bool {
     snapshot.published.as_ref().is_some_and(|published| newest.is_none_or(|newest| published.commit == newest))
 }
 
-/// The hash of [`newest_head`], without what is told of it.
+/// Returns the hash of [`newest_head`], without its details.
 fn newest_commit<'a>(model: &'a Model, like: &Snapshot) -> Option<&'a str> {
     let known = |pod: &'a Pod| {
         let snapshot = pod.snapshot.as_deref().filter(|it| same_source(it, like))?;
@@ -246,7 +246,7 @@ fn state_with<'a>(pod: &'a Pod, newest: &mut dyn FnMut(&'a Snapshot) -> Option<&
     }
 }
 
-/// A pause or pin that the shown state hides: it stays in force whatever else is wrong.
+/// Returns a pause or pin that the shown state hides: it stays in force beside any other problem.
 #[must_use]
 pub fn hidden_hold(pod: &Pod, shown: Shown) -> Option<&'static str> {
     let snapshot = pod.snapshot.as_deref()?;
@@ -291,7 +291,7 @@ fn commits_between(model: &Model, from: &str, to: &str) -> Option<u32> {
 /// The replicas that the filter lets through, the worst first.
 #[must_use]
 pub fn worst_first(model: &Model) -> Vec<&Pod> {
-    // Worked out once for each repository and ref, not once for each replica.
+    // Computed once for each repository and ref, not for each replica.
     let mut heads: Vec<(&Snapshot, Option<&str>)> = Vec::new();
     let mut newest = |like| {
         if let Some((_, newest)) = heads.iter().find(|(known, _)| same_source(known, like)) {
@@ -311,7 +311,7 @@ pub fn worst_first(model: &Model) -> Vec<&Pod> {
         .collect();
     pods.sort_by(|left, right| {
         let key = |(gone, shown, pod): &(bool, Shown, &Pod)| {
-            // Nothing is wrong with a replica that was not looked at yet: it stands below those of which something is known.
+            // A replica that was not visited yet has no known problem: it is sorted below those with a known state.
             let unseen = *shown == Shown::Unknown && pod.problem.is_none() && !pod.live();
             (*gone, unseen, shown.rank(), !pod.live(), pod.name.clone())
         };
@@ -360,7 +360,7 @@ pub fn selected_pod(model: &Model) -> Option<&Pod> {
     chosen.or_else(|| order.first()).copied()
 }
 
-/// Where a cursor stands in rows; 0 if what it stood on is not shown.
+/// Returns the index of a cursor in rows; 0 if the selected item is not shown.
 #[must_use]
 pub fn position(rows: &[SyncRow], selected: Option<&(PodId, String)>) -> usize {
     selected.and_then(|(pod, id)| rows.iter().position(|row| row.pod == *pod && row.record.id == *id)).unwrap_or(0)
@@ -389,14 +389,14 @@ pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Late
     Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), samples }
 }
 
-/// Works out again what the lists show, if anything has changed.
+/// Computes the lists again, if anything has changed.
 pub fn settle(model: &mut Model) {
     if model.stale {
         refresh(model);
     }
 }
 
-/// Works out again what the lists show.
+/// Computes the lists again.
 pub fn refresh(model: &mut Model) {
     model.stale = false;
     model.current = verdict::current(model);
@@ -407,7 +407,7 @@ pub fn refresh(model: &mut Model) {
     model.commit_rows = commits.iter().filter(|row| model.filter.commit(row)).cloned().collect();
     model.all_commits = commits;
     let all = merged(model);
-    // The header speaks of everything, whatever the filter hides below it.
+    // The header covers all syncs, also those that the filter hides.
     model.fleet_latency = latency(all.iter().map(|row| row.record.as_ref()), STRIP);
     model.last_missed = all.iter().find(|row| row.record.missed_webhook).cloned();
     let mut rows = filtered(model, all);
@@ -420,7 +420,7 @@ pub fn refresh(model: &mut Model) {
     model.history_rows = owner.and_then(|id| model.pod(&id)).map(|pod| history_rows(model, pod)).unwrap_or_default();
 }
 
-/// What the replicas follow, in their order. A choice of what is gone is no choice.
+/// Lists the repositories and refs in the order of the replicas. A selected one that is gone is deselected.
 fn find_sources(model: &mut Model) {
     let mut sources: Vec<Source> = Vec::new();
     for snapshot in model.pods.iter().filter(|pod| !pod.gone()).filter_map(|pod| pod.snapshot.as_deref()) {
@@ -470,8 +470,8 @@ fn filtered(model: &Model, rows: Vec<SyncRow>) -> Vec<SyncRow> {
     rows.into_iter().filter(passes).collect()
 }
 
-/// How long until a replica looks at its remote by itself; not positive while it does, since it says nothing of a look that
-/// finds nothing. `None`: it does not look, or that is not known.
+/// Returns the time until a replica's next poll; not positive while it polls, since a poll without changes is not reported.
+/// `None` if it does not poll, or the time is not known.
 #[must_use]
 pub fn until_next_look(model: &Model, pod: &Pod) -> Option<SignedDuration> {
     let snapshot = pod.snapshot.as_ref().filter(|snapshot| snapshot.paused_until.is_none())?;

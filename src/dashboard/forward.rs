@@ -1,6 +1,6 @@
-//! A way to a replica's admin API: a URL that is there already, or one that has to be made first.
+//! A connection to a replica's admin API: an existing URL, or one that has to be created first.
 //!
-//! The seam between links and Kubernetes: a link knows only this trait.
+//! It separates links from Kubernetes: a link knows only this trait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,29 +14,29 @@ use super::model::Problem;
 /// A future that a trait object can return.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Makes ways to one replica.
+/// Opens connections to one replica.
 pub trait Forward: Send + Sync {
-    /// How many places the API may be at: see [`Forward::open`].
+    /// Returns how many places the API may be at: see [`Forward::open`].
     fn places(&self) -> usize {
         1
     }
 
-    /// Opens a way to the `place`th of them. What is said meanwhile by whoever helps goes to `lines`.
+    /// Opens a connection to place number `place`. Messages of a helper program are sent to `lines`.
     fn open(&self, place: usize, lines: mpsc::Sender<String>) -> Boxed<'_, Result<Way, Problem>>;
 }
 
-/// An open way. Dropping it closes it.
+/// An open connection. Dropping it closes it.
 #[derive(Debug)]
 pub struct Way {
     pub base: Url,
-    /// Why it ended, once it has. `None`: it has no end of its own.
+    /// The reason of its end, once it has ended. `None` if it never ends by itself.
     pub ended: Option<watch::Receiver<Option<Problem>>>,
-    /// Tells whoever keeps it open that it is not needed any more.
+    /// Ends the task that keeps it open, when it is dropped.
     pub guard: Option<DropGuard>,
 }
 
 impl Way {
-    /// Waits for its end; for ever if it has none.
+    /// Waits for its end; forever if it never ends by itself.
     pub async fn end(&mut self) -> Problem {
         let Some(ended) = self.ended.as_mut() else { return std::future::pending().await };
         match ended.wait_for(Option::is_some).await {
@@ -46,7 +46,7 @@ impl Way {
     }
 }
 
-/// A URL that somebody else keeps reachable.
+/// A URL that is reachable without help.
 #[derive(Clone, Debug)]
 pub struct Direct(pub Url);
 

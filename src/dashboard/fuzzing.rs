@@ -1,4 +1,4 @@
-//! What must hold for anything that a replica, or somebody in its place, tells the dashboard (see src/fuzzing.rs).
+//! Properties of the dashboard for any data from a replica, or from another server in its place (see src/fuzzing.rs).
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,7 +15,7 @@ use super::update::update;
 use super::view;
 use crate::api::Event;
 
-/// Chunk borders of the stream do not matter; every event becomes a screen on which no control character stands.
+/// Chunk boundaries of the stream do not matter; every event becomes a screen without control characters.
 pub(crate) fn dashboard_stream(data: &[u8]) {
     let Ok(frames) = Parser::default().push(data) else { return };
     let mut parser = Parser::default();
@@ -71,7 +71,7 @@ fn model() -> Model {
     model
 }
 
-/// Cleaned text steers nothing, is cleaned once for all, and fits where it is put.
+/// Cleaned text contains no control characters, stays the same when it is cleaned again, and fits its place.
 pub(crate) fn dashboard_text(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let cleaned = clean(&text);
@@ -84,7 +84,7 @@ pub(crate) fn dashboard_text(data: &[u8]) {
         assert!(width(&line) <= columns, "{line:?} is wider than {columns}");
         for line in wrap(&text, columns) {
             assert_harmless(&line);
-            // A wide character in a narrow column stands alone, with whatever marks are on it.
+            // A wide character in a narrow column is alone, except for its marks.
             let seen = line.chars().filter(|character| character.width().is_some_and(|columns| columns > 0)).count();
             assert!(width(&line) <= columns.max(1) || seen == 1, "{line:?} is wider than {columns}");
         }

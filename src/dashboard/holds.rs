@@ -1,18 +1,18 @@
-//! Pauses and pins in force: what keeps replicas from the newest commit by a person's decision.
+//! The pauses and pins in force, which keep replicas from the newest commit by a user's decision.
 //!
-//! Pure functions of the model. They are told on every screen, whatever else is wrong.
+//! Pure functions of the model. Every screen shows them, beside any other problem.
 
 use super::model::{Model, Pod};
 use super::text;
 use crate::api::State;
 
-/// A pause or a pin, and the replicas that it holds.
+/// A pause or a pin, and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub kind: Kind,
     /// `paused 59m`, `pinned at a506e4d`.
     pub words: String,
-    /// The person, as far as that is known and the same for all of `names`.
+    /// The user, if known and the same for all of `names`.
     pub by: Option<String>,
     /// Short names of replicas, in their order.
     pub names: Vec<String>,
@@ -24,7 +24,7 @@ pub enum Kind {
     Pinned,
 }
 
-/// What holds one replica: none, a pause, a pin, or both.
+/// Returns the pause and the pin of one replica, if any.
 #[must_use]
 pub fn of(model: &Model, pod: &Pod) -> Vec<(Kind, String)> {
     let Some(snapshot) = pod.snapshot.as_deref().filter(|_| !pod.gone()) else { return Vec::new() };

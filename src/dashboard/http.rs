@@ -1,6 +1,6 @@
-//! The client's half of the admin API: a handful of requests, each with a deadline and a bound on the answer.
+//! The client of the admin API: a few requests, each with a deadline and a limit for the response.
 //!
-//! It knows paths and headers, not links or screens. Nothing that a server answers can make it use much memory.
+//! It knows paths and headers, not links or screens. No response can make it use much memory.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Http {
     client: Client,
     token: Option<Token>,
-    /// The person who asks for changes.
+    /// The user who requests changes.
     by: Option<String>,
 }
 
@@ -53,10 +53,10 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Why a request has no good answer.
+/// The reason why a request has no good response.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No HTTP answer at all: nothing listens there, or not for long.
+    /// No HTTP response: no server listens there, or only for a moment.
     #[error("nothing answers: {0}")]
     Silent(String),
     #[error("no answer within {} s", ANSWER.as_secs())]
@@ -79,7 +79,7 @@ impl Http {
             .connect_timeout(CONNECT)
             .redirect(redirect::Policy::none())
             .user_agent(concat!("pushsync-dashboard/", env!("CARGO_PKG_VERSION")));
-        // Loopback, and so a forwarded port, is never reached through the proxy of the laptop.
+        // Loopback, and with it a forwarded port, is never reached through the laptop's proxy.
         let builder = Proxies::of_environment().apply(builder, base)?;
         let client = builder.build().map_err(|error| format!("TLS cannot be set up: {error}"))?;
         Ok(Self { client, token, by: person::label() })
@@ -124,7 +124,7 @@ impl Http {
         self.read(self.client.get(url)).await
     }
 
-    /// Whether a commit is live on the replica.
+    /// Asks whether a commit is live on the replica.
     ///
     /// # Errors
     /// Any [`Failure`]; 404 from a sidecar of an older release.
@@ -136,7 +136,7 @@ impl Http {
         self.read(self.client.get(url)).await
     }
 
-    /// Asks for a change. The header tells the server that no web page sent it.
+    /// Requests a change. The header shows the server that no web page sent it.
     ///
     /// # Errors
     /// Any [`Failure`].
@@ -196,7 +196,7 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The base may have a path of its own (an ingress); ours goes below it.
+/// Appends a path to the base, which may have a path itself (an ingress).
 fn at(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_query(None);
@@ -207,7 +207,7 @@ fn at(base: &Url, path: &str) -> Url {
     url
 }
 
-/// The last cause: "connection refused" says more than "error sending request".
+/// Returns the last cause: "connection refused" is more helpful than "error sending request".
 #[must_use]
 pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -255,7 +255,7 @@ impl Failure {
         }
     }
 
-    /// True if something else, or nothing, is behind this port.
+    /// Returns true if another server, or none, listens on this port.
     #[must_use]
     pub fn wrong_port(&self) -> bool {
         matches!(self, Self::Silent(_) | Self::Status(StatusCode::NOT_FOUND, None))

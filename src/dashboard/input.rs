@@ -1,6 +1,6 @@
-//! Keys become what they ask for: another screen, another row, text, a change.
+//! Turns keys into actions: another screen, another row, text, a change.
 //!
-//! Part of `update`: pure. What changes a replica is in [`super::act`], what is pasted in [`super::pasted`].
+//! Part of `update`: pure. Changes of replicas are in [`super::act`], pasted text in [`super::pasted`].
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -16,10 +16,10 @@ use super::palette::Palette;
 use super::typing;
 use super::update;
 
-/// One key, pressed by itself.
+/// Handles one key that was pressed by itself.
 pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     model.spilled = false;
-    // These work wherever the user is, also while something is typed.
+    // These work on every screen, also while text is typed.
     match keys::action(model.screen(), key) {
         Some(Action::Quit) if key.modifiers.contains(KeyModifiers::CONTROL) => return vec![Effect::Quit],
         Some(Action::Suspend) => return vec![Effect::Suspend],
@@ -80,7 +80,7 @@ fn palette_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Does what a key or a command stands for.
+/// Runs the action of a key or a command.
 fn carry_out(model: &mut Model, action: Action) -> Vec<Effect> {
     match action {
         Action::Quit => return vec![Effect::Quit],
@@ -144,7 +144,7 @@ fn freeze(model: &mut Model) -> Vec<Effect> {
         model.frozen = true;
         return Vec::new();
     }
-    // The clock of the last held message is close enough until the next tick.
+    // The time of the last held message is close enough until the next tick.
     let now = model.held.last().map_or(model.now, |(at, _)| *at);
     let effects = update::thaw(model, now);
     model.say("the screen goes on", false);
@@ -182,7 +182,7 @@ fn follow(model: &mut Model) {
 }
 
 fn reconnect(model: &mut Model) -> Vec<Effect> {
-    // A page that could not be read is asked for again.
+    // Requests a page again that could not be read.
     model.pods.iter_mut().for_each(|pod| pod.records.loading = false);
     let waiting: Vec<Effect> = model
         .pods

@@ -1,7 +1,7 @@
-//! The one table of keys. Dispatch, the footer and the help overlay read it, so they cannot disagree.
+//! The only table of keys. Dispatch, the footer and the help overlay read it, so they cannot disagree.
 //!
-//! Lower case looks, CAPITAL changes, but for those that only look as well (`LOOKING`). It knows actions by name, not
-//! what they do.
+//! Lower-case keys only show something, CAPITALS change something, except those in `LOOKING`. It knows actions by name, not
+//! their effects.
 
 mod table;
 
@@ -9,7 +9,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 pub use self::table::TABLE;
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Up,
@@ -54,7 +54,7 @@ pub enum Action {
     Suspend,
 }
 
-/// Where a key works.
+/// The screens on which a key works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Screen {
     /// Several repositories or refs, before one is chosen.
@@ -129,19 +129,19 @@ impl Binding {
     }
 }
 
-/// Actions of which a whole burst may be carried out: they move, and nothing stays changed when they are done.
+/// Returns true for actions that may run for each key of a burst: they move, and leave nothing changed.
 #[must_use]
 pub fn moves(action: Action) -> bool {
     TABLE.iter().any(|binding| binding.action == action && binding.group == Group::Move)
 }
 
-/// True for actions that change a replica.
+/// Returns true for actions that change a replica.
 #[must_use]
 pub fn changes(action: Action) -> bool {
     TABLE.iter().any(|binding| binding.action == action && binding.group == Group::Change)
 }
 
-/// What a key means on a screen.
+/// Returns the action of a key on a screen.
 #[must_use]
 pub fn action(screen: Screen, key: KeyEvent) -> Option<Action> {
     TABLE
@@ -179,7 +179,7 @@ impl Press {
         }
     }
 
-    /// Whether a terminal's report is this key. Shift is part of a character, so it is not looked at.
+    /// Returns true if a terminal's report is this key. Shift is part of a character, so it is not compared.
     #[must_use]
     pub fn is(self, key: KeyEvent) -> bool {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);

@@ -1,8 +1,8 @@
 //! A port-forward through a spawned `kubectl`, so that every login, proxy and context that works for the user works here.
 //!
-//! The contract with the child: ready is the line on stdout that names the local port; both pipes are drained for ever,
-//! because a full pipe would stop it; the reason of its end is the last line on stderr meant for people; it is ended and
-//! reaped when the way is dropped.
+//! The protocol with the child: the line on stdout that names the local port means ready; both pipes are always drained,
+//! because a full pipe would block it; the last line on stderr for users is the reason of its end; it is ended and reaped
+//! when the connection is dropped.
 
 pub mod follow;
 
@@ -23,16 +23,16 @@ use super::children::Children;
 use super::forward::{Boxed, Forward, Way};
 use super::model::Problem;
 
-/// How long the ready line may take: a cold login plugin is slow.
+/// The time until the ready line: a login plugin may be slow at first.
 const READY: Duration = Duration::from_secs(15);
-/// Between asking a child to end and killing it.
+/// The time between asking a child to end and killing it.
 const GRACE: Duration = Duration::from_secs(1);
-/// Lines of stderr that are remembered, and at most told to the Events view.
+/// The lines of stderr that are kept, and at most shown in the Events view.
 const LINES: usize = 50;
-/// Bytes of a line that are looked at.
+/// The bytes of a line that are read.
 const LINE: usize = 4096;
 
-/// How `kubectl` is called: the part that all calls share.
+/// The part of a `kubectl` call that all calls share.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     pub context: Option<String>,
@@ -99,7 +99,7 @@ impl Kubectl {
             if let Ok(port) = is_ready.wait_for(Option::is_some).await.map(|port| *port) {
                 return port;
             }
-            // Its stdout is closed, so it will name none; why is said in a moment, by its end.
+            // Its stdout is closed, so it will name no port; its end, which follows, has the reason.
             std::future::pending().await
         };
         let outcome = tokio::time::timeout(READY, async {
@@ -123,7 +123,7 @@ impl Kubectl {
 /// The program.
 pub const PROGRAM: &str = "kubectl";
 
-/// There is no `kubectl`.
+/// Returns the problem that there is no `kubectl`.
 #[must_use]
 pub fn not_found() -> Problem {
     Problem::new("kubectl is not on the PATH")
@@ -131,7 +131,7 @@ pub fn not_found() -> Problem {
         .word("no kubectl")
 }
 
-/// What it means that `kubectl` itself cannot run.
+/// Returns the problem that `kubectl` itself cannot run.
 #[must_use]
 pub fn cannot_start(error: &std::io::Error) -> Problem {
     Problem::new(format!("kubectl cannot be started: {error}"))
@@ -149,7 +149,7 @@ async fn supervise(
     let id = child.id().unwrap_or(0);
     children.add(id);
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        // Both were asked for, so they are there.
+        // Both pipes were requested, so they exist.
         return;
     };
     let out = tokio::spawn(drain(stdout, move |line| {
@@ -167,7 +167,7 @@ async fn supervise(
             }
             if told < LINES {
                 told += 1;
-                // A flood must not slow the child down: what does not fit is lost here and kept below.
+                // A flood of lines must not block the child: lines that do not fit are dropped here and kept below.
                 let _ = lines.try_send(line.to_owned());
             }
             kept.push_back(line.to_owned());
@@ -190,13 +190,13 @@ async fn supervise(
         }
     }
     children.reaped(id);
-    // Something that it left behind may hold the pipes open; do not wait for that.
+    // A process that it left behind may hold the pipes open; do not wait for that.
     let _ = tokio::time::timeout(Duration::from_millis(300), async { tokio::join!(out, err) }).await;
     let kept = collected.try_recv().unwrap_or_default();
     end.send_replace(Some(if stopped { Problem::new("closed") } else { explain(&kept) }));
 }
 
-/// Reads a pipe to its end and hands out its lines, cut to what is worth looking at.
+/// Reads a pipe to its end and passes on its lines, truncated to a reasonable length.
 async fn drain(mut pipe: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) {
     let mut line = Vec::new();
     let mut chunk = [0; 4096];
@@ -227,7 +227,7 @@ fn ready_port(line: &str) -> Option<u16> {
     port.parse().ok()
 }
 
-/// The reason in the words of the last line meant for people, with what to do about it.
+/// Returns the last line for users as the reason, with a hint.
 #[must_use]
 pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleEndedIterator>) -> Problem {
     let mut lines = lines.into_iter().rev().filter(|line| !line.trim().is_empty()).peekable();
@@ -235,7 +235,7 @@ pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleE
     let for_people = lines.find(|line| klog_text(line).is_none());
     let text = match (for_people, last) {
         (Some(line), _) => line.as_str(),
-        // Older releases log even the lost connection.
+        // Older releases write even the lost connection as a log line.
         (None, Some(line)) => klog_text(line).unwrap_or(line),
         (None, None) => return Problem::new("kubectl ended without a word"),
     };

@@ -1,6 +1,7 @@
-//! One task per replica: open a way, listen to the event stream, carry out orders, start over when it breaks.
+//! One task for each replica: it opens a connection, reads the event stream, executes orders, and starts over when the
+//! connection breaks.
 //!
-//! The screen never waits for it: it only reads what is sent. It gives up only when told to.
+//! The screen never waits for it, and only reads its messages. It runs until it is stopped.
 
 use std::time::Duration;
 
@@ -19,11 +20,11 @@ use super::message::{Msg, News, Order};
 use super::model::{PodId, Problem};
 use super::sse::{Frame, Parser};
 
-/// A heartbeat comes every 10 s; after a laptop's sleep a dead link looks merely quiet.
+/// A heartbeat arrives every 10 s; after a laptop's sleep a dead connection only looks quiet.
 const SILENCE: Duration = Duration::from_secs(25);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Every so many attempts all places are tried again, not only the one that worked last.
+/// After this many attempts all places are tried again, not only the last one that worked.
 const LOOK_AROUND: u32 = 4;
 /// Orders carried out at the same time.
 const AT_ONCE: usize = 8;
@@ -40,11 +41,11 @@ impl Backoff {
     pub fn failed(&mut self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
-        // Also after the dice no longer than the cap: whoever restarts a server waits no more than that for its row.
+        // The random part must not exceed the limit, because the row of a restarted server should not wait longer.
         wait.mul_f64(0.8 + 0.4 * fastrand::f64()).min(LONGEST_WAIT)
     }
 
-    /// Only a snapshot resets it: a way that opens and breaks at once is no success.
+    /// Resets the wait. Called at a snapshot only, because a connection that opens and breaks at once is no success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -65,14 +66,14 @@ pub struct Link {
     pub stop: CancellationToken,
 }
 
-/// What a carried-out order brought.
+/// The result of an order.
 type Done = News;
 
 impl Link {
-    /// Runs until it is stopped or nobody listens any more.
+    /// Runs until it is stopped or no task reads its messages any more.
     pub async fn run(mut self) {
         let stop = self.stop.clone();
-        // Dropping the future drops the way, and with it the child.
+        // Dropping the future drops the connection, and with it the child.
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.keep_alive() => {}
@@ -95,7 +96,7 @@ impl Link {
         }
     }
 
-    /// One attempt: every place that the API may be at, then the stream until it breaks.
+    /// Makes one attempt: tries every place of the API, then reads the stream until it breaks.
     async fn attempt(&mut self, backoff: &mut Backoff, place: &mut usize) -> Problem {
         let around = backoff.failures().is_multiple_of(LOOK_AROUND);
         let places = self.forward.places();
@@ -118,7 +119,7 @@ impl Link {
         first.unwrap_or_else(|| Problem::new("there is no place to connect to"))
     }
 
-    /// A way and the beginning of its stream; or the problem, and whether the API may be at another place.
+    /// Returns a connection and the beginning of its stream; or the problem, and whether the API may be at another place.
     async fn connect(&self, place: usize) -> Result<(Way, Response), (Problem, bool)> {
         let (lines, mut said) = mpsc::channel(64);
         let out = self.out.clone();
@@ -146,7 +147,7 @@ impl Link {
         let mut rereading = false;
         // Events up to here are contained in a snapshot that was read apart from the stream.
         let mut known: u64 = 0;
-        // The newest event of the stream: a snapshot that was read apart and is older would take the screen back in time.
+        // The newest event of the stream: an older snapshot, read separately, would take the screen back in time.
         let mut newest: u64 = 0;
         loop {
             tokio::select! {
@@ -211,7 +212,7 @@ impl Link {
         }
     }
 
-    /// Waits out the backoff. Returns false if nobody listens any more.
+    /// Waits for the backoff. Returns false if no task reads its messages any more.
     async fn wait(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
@@ -235,7 +236,8 @@ impl Link {
     }
 }
 
-/// A broken stream often comes a moment before its cause: the child's last words say more.
+/// Returns the reason of the end. A stream often breaks a moment before its cause is known, and the child's last line says
+/// more.
 async fn reason(way: &mut Way, problem: Problem) -> Problem {
     if way.ended.is_none() {
         return problem;
@@ -243,7 +245,7 @@ async fn reason(way: &mut Way, problem: Problem) -> Problem {
     tokio::time::timeout(Duration::from_millis(500), way.end()).await.unwrap_or(problem)
 }
 
-/// The number of an event; 0 for what has none.
+/// Returns the number of an event; 0 if it has none.
 fn number(frame: &Frame) -> u64 {
     match frame {
         Frame::Event { id: Some(id), .. } => id.parse().unwrap_or(0),
@@ -251,7 +253,7 @@ fn number(frame: &Frame) -> u64 {
     }
 }
 
-/// What a frame means, and whether the snapshot has to be read again.
+/// Returns the meaning of a frame, and whether the snapshot has to be read again.
 fn understand(frame: Frame, known: u64) -> Result<(Option<News>, bool), Problem> {
     let Frame::Event { name, data, id } = frame else { return Ok((Some(News::Heartbeat), false)) };
     let number: u64 = id.and_then(|id| id.parse().ok()).unwrap_or(u64::MAX);
@@ -308,7 +310,7 @@ async fn carry_out(http: Http, base: Url, order: Order) -> Done {
     }
 }
 
-/// The answer to an order that came too late.
+/// Returns the answer to an order that arrived too late.
 fn not_connected(order: Order) -> News {
     let problem = Problem::new("not connected");
     match order {

@@ -1,6 +1,6 @@
 //! The running links of a dashboard, and the task that lists pods.
 //!
-//! It carries out what the model asks of the outside, without ever waiting for it.
+//! It executes the model's effects, without waiting for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::message::{Effect, Msg, News, Order};
 use super::model::{Found, PodId, Presence, Problem};
 use super::pods::Lister;
 
-/// Messages that may wait for the screen; after that links wait, not memory.
+/// The most messages that wait for the screen; beyond it links wait, so that memory is bounded.
 const WAITING: usize = 256;
 /// Orders that may wait for a link.
 const ORDERS: usize = 16;
-/// How long the children may take to end.
+/// The time for children to end.
 pub const CLOSING: Duration = Duration::from_millis(1800);
 
-/// Where replicas come from.
+/// The source of the replicas.
 #[derive(Clone, Debug)]
 pub enum Source {
     Urls(Vec<Url>),
@@ -38,7 +38,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The replicas now. For a cluster this calls kubectl.
+    /// Lists the replicas. For a cluster this calls kubectl.
     ///
     /// # Errors
     /// That the pods cannot be listed, and why.
@@ -49,7 +49,7 @@ impl Source {
         }
     }
 
-    /// How one of them is reached, and an address that its HTTP client is made for. `None`: it is not one of these.
+    /// Returns how one of them is reached, and an address for its HTTP client. `None` if it is not in this source.
     #[must_use]
     pub fn forward(&self, found: &Found, children: &Children, tasks: &TaskTracker) -> Option<(Box<dyn Forward>, Url)> {
         match self {
@@ -82,12 +82,12 @@ pub struct Links {
     tasks: TaskTracker,
     stop: CancellationToken,
     relist: Arc<Notify>,
-    /// Ends the log that is followed when it is dropped.
+    /// Dropping it ends the followed log.
     log: Option<DropGuard>,
 }
 
 impl Links {
-    /// Nothing runs yet. The receiver is where everything arrives.
+    /// Creates it without running links. All messages arrive at the receiver.
     #[must_use]
     pub fn new(source: Source, token: Option<Token>, children: Children) -> (Self, mpsc::Receiver<Msg>) {
         let (out, messages) = mpsc::channel(WAITING);
@@ -105,13 +105,13 @@ impl Links {
         (links, messages)
     }
 
-    /// Where messages for the screen go.
+    /// Returns the sender of messages for the screen.
     #[must_use]
     pub fn sender(&self) -> mpsc::Sender<Msg> {
         self.out.clone()
     }
 
-    /// The replicas to begin with. For a cluster this calls kubectl.
+    /// Makes the first listing. For a cluster this calls kubectl.
     ///
     /// # Errors
     /// That the pods cannot be listed, and why.
@@ -119,7 +119,7 @@ impl Links {
         self.source.list(terminal).await
     }
 
-    /// Begins to keep the list of pods up to date after the first listing.
+    /// Starts keeping the list of pods up to date after the first listing.
     pub fn watch_pods(&self, first: Result<Vec<Found>, Problem>) {
         let Source::Cluster { lister, .. } = &self.source else { return };
         let listing = Listing::new((**lister).clone(), first, self.out.clone(), self.relist.clone());
@@ -132,7 +132,7 @@ impl Links {
         });
     }
 
-    /// Does what the model asked for; what is not about links is left to the caller.
+    /// Executes an effect; effects that do not concern links are left to the caller.
     pub fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Attach(found) => self.attach(found),
@@ -168,7 +168,7 @@ impl Links {
         self.running.insert(found.id, (orders, stop));
     }
 
-    /// Follows the log of one sidecar, instead of the one that was followed before.
+    /// Follows the log of one sidecar, instead of the previous one.
     fn open_log(&mut self, id: PodId, namespace: String, pod: String, container: Option<String>) {
         let Source::Cluster { lister, .. } = &self.source else { return };
         let (cluster, children) = (lister.cluster.clone(), self.children.clone());
@@ -180,7 +180,7 @@ impl Links {
 
     fn order(&self, id: &PodId, order: Order) {
         let Some((orders, _)) = self.running.get(id) else { return };
-        // The link is busy with sixteen others: better told than lost.
+        // The link has sixteen orders waiting: report it instead of dropping this one silently.
         if let Err(mpsc::error::TrySendError::Full(Order::Change(change))) = orders.try_send(order) {
             let message = "the link is busy, nothing was sent: try again".to_owned();
             let refusal = crate::api::Refusal { code: "busy".to_owned(), message, hint: None };

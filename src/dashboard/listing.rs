@@ -1,6 +1,6 @@
-//! The task that keeps the list of pods up to date: a watch for what changes, a listing now and then for certainty.
+//! The task that keeps the list of pods up to date: a watch for changes, and a listing from time to time.
 //!
-//! It reports lists; what becomes of them is the model's business.
+//! It reports lists. It must not know how the model uses them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::model::{Found, Problem};
 use super::pods::Lister;
 use super::pods::watch::{Change, Watch, apply};
 
-/// Between two listings while a watch reports the changes.
+/// The pause between two listings while a watch reports the changes.
 const WATCHED: Duration = Duration::from_secs(60);
-/// Between two listings without a watch while everything is as it should be. Each costs a kubectl.
+/// The pause between two listings without a watch while no pod has a problem. Each costs a kubectl.
 const CALM: Duration = Duration::from_secs(15);
-/// Between two listings without a watch after something happened.
+/// The pause between two listings without a watch after something happened.
 const BUSY: Duration = Duration::from_secs(5);
 /// Changes that come together are reported together.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 const STOOD: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
-/// Lists and watches until nothing listens any more.
+/// Lists and watches until no task reads the messages any more.
 pub struct Listing {
     pub lister: Lister,
     pub out: mpsc::Sender<Msg>,
@@ -40,7 +40,7 @@ pub struct Listing {
     last: Result<Vec<Found>, Problem>,
 }
 
-/// Why the task goes on.
+/// The reason why the task continues.
 enum Woken {
     Asked,
     Time,
@@ -66,11 +66,11 @@ impl Listing {
             wait = BUSY;
             match woken {
                 Woken::Changes(Some(changes)) => self.changed(changes).await,
-                // What changed between the end of a watch and the next one is found by a listing.
+                // A listing finds the changes between the end of a watch and the next one.
                 Woken::Changes(None) if self.watch_stood() => _ = self.list().await,
                 Woken::Changes(None) => {}
                 Woken::Asked => {
-                    // Several links break at once when a node goes.
+                    // Several links break at once when a node fails.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     self.list().await;
                 }
@@ -86,12 +86,12 @@ impl Listing {
         }
     }
 
-    /// Lists, and reports. Returns true if it is the list of before.
+    /// Lists, and reports. Returns true if the list has not changed.
     async fn list(&mut self) -> bool {
         let found = self.lister.list(Terminal::None).await;
         let same = self.last == found;
         self.last.clone_from(&found);
-        // The receiver is gone when the program ends; the loop above looks for that.
+        // The receiver is gone when the program ends; the loop above checks that.
         let _ = self.out.send(Msg::Pods(found)).await;
         same
     }
@@ -100,7 +100,7 @@ impl Listing {
         while let Ok(Some(more)) = tokio::time::timeout(TOGETHER, next(&mut self.watch)).await {
             changes.extend(more);
         }
-        // A watch begins only after a good listing. After a failed one the next good one tells it all.
+        // A watch starts only after a successful listing. After a failed one, the next listing contains all changes.
         let Ok(list) = self.last.as_mut() else { return };
         apply(list, changes);
         let list = list.clone();
@@ -121,7 +121,7 @@ impl Listing {
         }
     }
 
-    /// Forgets a watch that ended. Returns true if it had worked.
+    /// Drops a watch that ended. Returns true if it had worked.
     fn watch_stood(&mut self) -> bool {
         self.watch = None;
         let stood = self.watch_at.elapsed() >= STOOD;

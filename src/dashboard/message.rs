@@ -1,6 +1,6 @@
-//! What can happen to the model, and what the model can ask the outside for.
+//! The messages to the model, and the effects that the model requests.
 //!
-//! The words between the screen's loop, the links and `update`. No behaviour.
+//! The interface between the screen's loop, the links and `update`. It contains no behavior.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::api::{Accepted, CommitStatus, Event, Record, Refusal, Snapshot, SyncD
 
 use super::model::{Found, PodId, Problem};
 
-/// Something happened.
+/// A message to the model.
 #[derive(Clone, Debug)]
 pub enum Msg {
     /// A key that was pressed by itself.
     Key(KeyEvent),
-    /// A key of a burst, faster than anyone types: pasted text, or keys that a slow line brought together.
+    /// A key of a burst, faster than typing: pasted text, or keys that a slow line delivered together.
     Rushed {
         key: KeyEvent,
-        /// It is the first of its burst.
+        /// True for the first key of its burst.
         first: bool,
     },
     /// Text that the terminal marked as pasted.
@@ -26,24 +26,24 @@ pub enum Msg {
     Resize(u16, u16),
     /// The mouse wheel, in rows; up is negative.
     Wheel(isize),
-    /// What came of copying, and whether it failed.
+    /// The result of copying, and whether it failed.
     Copied(String, bool),
-    /// A second went by.
+    /// A second has passed.
     Tick,
-    /// The pods were listed anew. Never sent again for URLs.
+    /// A new listing of the pods. Not sent again for URLs.
     Pods(Result<Vec<Found>, Problem>),
     Link(PodId, News),
     /// A line of a sidecar's log.
     LogLine(PodId, String),
-    /// No more lines of it come, and why.
+    /// The log has ended, with the reason.
     LogEnded(PodId, String),
 }
 
-/// What a link reports.
+/// A report of a link.
 #[derive(Clone, Debug)]
 pub enum News {
     Connecting,
-    /// The first word of a stream, or what was read again after a gap.
+    /// The first event of a stream, or the snapshot that was read again after a gap.
     Snapshot(Box<Snapshot>),
     Event(Event),
     Heartbeat,
@@ -53,7 +53,7 @@ pub enum News {
         attempt: u32,
         retry_in: Duration,
     },
-    /// `kubectl` said something.
+    /// A line of `kubectl`.
     Line(String),
     Page(Result<Vec<Record>, Problem>),
     Detail(String, Result<Box<SyncDetail>, Problem>),
@@ -62,7 +62,7 @@ pub enum News {
     Answer(Change, Result<Accepted, Refusal>),
 }
 
-/// A change that a person asked for.
+/// A change that a user requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Sync,
@@ -73,7 +73,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// In the words of the Events view.
+    /// Returns its text in the Events view.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
@@ -86,7 +86,7 @@ impl Change {
     }
 }
 
-/// What the screen asks of a link. The answer comes as [`News`].
+/// A request of the screen to a link. The answer arrives as [`News`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Do not wait for the end of the backoff.
@@ -101,7 +101,7 @@ pub enum Order {
     Change(Change),
 }
 
-/// What the model wants done.
+/// An effect that the model requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Quit,

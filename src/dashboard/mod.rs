@@ -1,8 +1,8 @@
 //! The terminal dashboard: every replica's sync history over port-forwards.
 //!
-//! It runs on a laptop and knows the sidecar only by its API: of this crate it imports `api` and `clock`, nothing else.
-//! Reading order: `model` (what is known), `message`, `update` (how it changes), `view` (how it looks), `link` (where it
-//! comes from), `screen` (the loop that ties them). `model`, `update` and `view` do no input or output.
+//! It runs on a laptop and knows the sidecar only by its API: of this crate it imports `api`, `clock` and `proxy`, nothing
+//! else. Reading order: `model` (the known state), `message`, `update` (its changes), `view` (how it is drawn), `link` (the
+//! connections), `screen` (the loop that combines them). `model`, `update` and `view` do no input or output.
 
 pub mod text;
 pub mod theme;
@@ -93,7 +93,7 @@ use self::verdict::{Kind, Verdict};
 
 pub use self::verbs::Verb;
 
-/// How long a replica that is visited in turn is looked at on a screen.
+/// How long a replica that is visited in turn stays connected on a screen.
 const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Runs the dashboard with the arguments after its name. Returns the exit code: 0, 1 for a bad command line or a start
@@ -120,14 +120,14 @@ pub fn verb(verb: Verb, args: Vec<OsString>, as_kubectl_plugin: bool) -> u8 {
     }
 }
 
-/// Prints what is wrong with the command line, or the help that it asks for.
+/// Prints the error of the command line, or the requested help.
 fn refuse(error: &clap::Error) -> u8 {
-    // Nothing is left to do if even this cannot be printed.
+    // There is no other way to report that this cannot be printed.
     let _ = error.print();
     u8::from(error.use_stderr())
 }
 
-/// Runs a future that may start children, and leaves none of them behind.
+/// Runs a future that may start children, and ends all of them.
 #[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
 fn execute<F: Future<Output = anyhow::Result<u8>>>(work: impl FnOnce(Children) -> F) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -139,10 +139,10 @@ fn execute<F: Future<Output = anyhow::Result<u8>>>(work: impl FnOnce(Children) -
     };
     let children = Children::default();
     children.die_with_a_panic();
-    // Last to go: whatever happened above, also a panic, no kubectl outlives us.
+    // Dropped last, also after a panic, so that no kubectl outlives us.
     let _reaper = Reaper(children.clone());
     let outcome = runtime.block_on(work(children));
-    // A read of a terminal that is gone may never return; it must not keep us.
+    // A read of a lost terminal may never return, and must not prevent the exit.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
@@ -160,7 +160,7 @@ async fn change(request: Request, children: Children) -> anyhow::Result<u8> {
     verbs::run(request, children, signals, begun).await
 }
 
-/// The reader of our output had enough, which is no error.
+/// Returns true if the reader of our output has closed it, which is no error.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -249,15 +249,15 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         logged: 0,
         shown: None,
     };
-    // A terminal that cannot be drawn on is gone; that is a way to leave, not a failure to report to it.
+    // A terminal that cannot be drawn on is gone. That ends the program, and cannot be reported there.
     let code = running.run().await.unwrap_or(129);
-    // The prompt comes back at once; the children have their second after that.
+    // The prompt returns at once; the children have their second after that.
     drop(guard);
     links.close().await;
     Ok(code)
 }
 
-/// The pods to begin with. Without a screen the limit of the command line holds from the first call on.
+/// Makes the first listing. Without a screen, the limit of the command line includes it.
 async fn first_listing(links: &mut Links, args: &Args, screen: bool, begun: Instant) -> Result<Vec<Found>, Problem> {
     let listing = links.first(reach::terminal());
     if screen { listing.await } else { reach::within(listing, begun, args.wait.unwrap_or(args.timeout)).await }
@@ -277,7 +277,7 @@ async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8>
     }
 }
 
-/// Prints a verdict and what it was judged from. Returns the exit code.
+/// Prints a verdict and its data. Returns the exit code.
 fn report(args: &Args, model: &Model, verdict: &Verdict, now: Timestamp) -> anyhow::Result<u8> {
     let mut out = io::stdout().lock();
     if args.output == Some(Output::Json) {

@@ -1,4 +1,4 @@
-//! Everything the screen can show, as plain data: the replicas as last seen, where the user is, what is typed.
+//! The state of the dashboard as plain data: the replicas as last seen, the user's position, the typed text.
 //!
 //! Time is a field, the terminal's size is a field. It knows no terminal, no network and no clock.
 
@@ -33,12 +33,12 @@ const MAX_DETAILS: usize = 16;
 /// Columns and rows below which there is no screen.
 pub const LEAST: (u16, u16) = (40, 6);
 
-/// Where the user is.
+/// The user's screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
     /// The list of commits, or of repositories while several are in the view and none is chosen.
     Commits,
-    /// One commit on all replicas.
+    /// A commit on all replicas.
     Commit(String),
     Fleet,
     History(PodId),
@@ -82,7 +82,7 @@ pub enum TimeFormat {
     Local,
 }
 
-/// A line at the foot of the screen, for a few seconds.
+/// A line at the bottom of the screen, for a few seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flash {
     pub text: String,
@@ -90,7 +90,7 @@ pub struct Flash {
     pub until: Timestamp,
 }
 
-/// What the dashboard itself did and saw.
+/// An event of the dashboard itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub at: Timestamp,
@@ -108,7 +108,7 @@ pub struct Dialog {
     /// The replica it is about, unless `all`.
     pub pod: PodId,
     pub all: bool,
-    /// True: the button that does it has the focus, not Cancel.
+    /// True if the confirming button has the focus, and not Cancel.
     pub armed: bool,
 }
 
@@ -119,7 +119,7 @@ pub enum Question {
         minutes: u32,
     },
     Resume,
-    /// The full hash, and what was typed of its beginning.
+    /// The full hash, and the typed beginning of it.
     Pin {
         commit: String,
         typed: String,
@@ -133,7 +133,7 @@ pub enum Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     pub change: Change,
-    /// Replicas that it is about, also those that cannot be told.
+    /// The replicas of the change, also those that got no request.
     pub total: usize,
     /// Replicas that have not answered, or whose sync has not ended; with the id of that sync.
     pub waiting: Vec<(PodId, Option<String>)>,
@@ -150,10 +150,10 @@ pub enum Loaded {
     Failed(String),
 }
 
-/// What does not change during a run.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What was asked for: `prod/web`.
+    /// The target in words: `prod/web`.
     pub subject: String,
     pub read_only: bool,
     /// Replicas that are connected at the same time; the others are visited in turn.
@@ -180,11 +180,11 @@ pub struct Model {
     pub listing_problem: Option<Problem>,
     pub view: View,
     pub trail: Vec<View>,
-    /// The repository and ref that was chosen where the view holds several.
+    /// The selected repository and ref, where the view has several.
     pub scope: Option<Source>,
     /// The row of the list of repositories.
     pub source_row: usize,
-    /// The commit that the user asks about; it takes the place of `--commit`.
+    /// The commit in question; it replaces `--commit`.
     pub question: Option<String>,
     /// The selected commit. `None`: the newest.
     pub commit_cursor: Option<String>,
@@ -196,58 +196,59 @@ pub struct Model {
     pub fleet_pod: Option<PodId>,
     pub fleet_cursor: Cursor,
     pub history_cursor: Cursor,
-    /// `G` was pressed: the selection stays at the end while pages arrive.
+    /// True after `G`: the selection stays at the end while pages arrive.
     pub to_end: bool,
     pub detail_pane: Pane,
     pub detail_row: usize,
     pub events_row: usize,
     pub filter_text: String,
     pub filter: Filter,
-    /// The filter is being typed.
+    /// True while the filter is typed.
     pub typing: bool,
-    /// `y` was pressed: the next key says what to copy.
+    /// True after `y`: the next key selects the text to copy.
     pub copying: bool,
     pub help: bool,
     /// The list of all commands, while it is open.
     pub palette: Option<Palette>,
-    /// An address that is shown, to be opened or copied.
+    /// A shown address, to be opened or copied.
     pub address: Option<String>,
-    /// What `/` looks for where rows are not hidden, and `n` and `N` go to.
+    /// The search text of `/` on screens that hide no rows; `n` and `N` go to its matches.
     pub search: String,
-    /// The changed files take the whole screen.
+    /// True while the changed files take the whole screen.
     pub diffstat: bool,
     pub log: PodLog,
     pub dialog: Option<Dialog>,
-    /// The change that was sent last, and what came of it.
+    /// The last change, and its answers.
     pub sent: Option<Sent>,
-    /// Several lines were pasted into a text field as keys: what is left of that burst is dropped.
+    /// True if several lines were pasted into a text field as keys: the rest of that burst is dropped.
     pub spilled: bool,
     pub flash: Option<Flash>,
     pub frozen: bool,
-    /// What came in while the screen was frozen.
+    /// The messages that arrived while the screen was frozen.
     pub held: Vec<(Timestamp, Msg)>,
     pub time_format: TimeFormat,
     pub wide: bool,
     pub events: VecDeque<Entry>,
-    /// Entries that ever were in it.
+    /// The number of entries that ever were in it.
     pub noted: u64,
     pub details: VecDeque<((PodId, String), Loaded)>,
-    /// What is below has to be worked out again before it is read. Replicas report more often than a screen is drawn.
+    /// True if the fields below have to be computed again before they are read. Replicas report more often than a screen is
+    /// drawn.
     pub stale: bool,
-    /// The replicas that were current when it was worked out.
+    /// The replicas that were current at the last computation.
     pub current: Vec<bool>,
-    /// What the replicas follow: derived by [`super::fleet::refresh`], as all that is below.
+    /// The repositories and refs that the replicas follow: computed by [`super::fleet::refresh`], as are all fields below.
     pub sources: Vec<Source>,
     /// In the chosen order.
     pub all_commits: Vec<CommitRow>,
-    /// Those that the filter lets through.
+    /// The commits that pass the filter.
     pub commit_rows: Vec<CommitRow>,
     /// Newest first, filtered.
     pub fleet_rows: Vec<SyncRow>,
     pub history_rows: Vec<SyncRow>,
     /// Not filtered.
     pub fleet_latency: Latency,
-    /// The newest sync that a webhook should have rung, and a poll found.
+    /// The newest sync that a poll found although a webhook should have announced it.
     pub last_missed: Option<SyncRow>,
 }
 
@@ -313,7 +314,7 @@ impl Model {
         }
     }
 
-    /// The screen that is shown, as the table of keys knows it.
+    /// Returns the current screen of the table of keys.
     #[must_use]
     pub fn screen(&self) -> Screen {
         match &self.view {
@@ -334,13 +335,13 @@ impl Model {
         self.screen() == Screen::Sources
     }
 
-    /// The commit that the verdict is about, if it is not the newest.
+    /// Returns the commit of the verdict, if it is not the newest.
     #[must_use]
     pub fn asked(&self) -> Option<&String> {
         self.question.as_ref().or(self.setup.commit.as_ref())
     }
 
-    /// False for a replica that is known to follow something else than what was chosen.
+    /// Returns false for a replica that is known to follow another repository or ref than the selected one.
     #[must_use]
     pub fn in_scope(&self, pod: &Pod) -> bool {
         match (&self.scope, pod.snapshot.as_deref()) {
@@ -358,7 +359,7 @@ impl Model {
         self.pods.iter_mut().find(|pod| pod.id == *id)
     }
 
-    /// Adds to the Events view, and drops the oldest.
+    /// Adds an entry to the Events view, and drops the oldest.
     pub fn note(&mut self, pod: Option<&PodId>, kind: &'static str, text: impl Into<String>, bad: bool) {
         let pod = pod.and_then(|id| self.pod(id)).map(|pod| pod.short.clone()).unwrap_or_default();
         let text = text.into().chars().take(MAX_NOTE).collect();
@@ -367,18 +368,18 @@ impl Model {
         self.noted += 1;
     }
 
-    /// True if the terminal has no room for a screen: one line says so, and no key may act on what cannot be seen.
+    /// Returns true if the terminal is too small for a screen: one line says so, and no key may act on hidden content.
     #[must_use]
     pub fn too_small(&self) -> bool {
         self.size.0 < LEAST.0 || self.size.1 < LEAST.1
     }
 
-    /// Shows a line at the foot for six seconds.
+    /// Shows a line at the bottom for six seconds.
     pub fn say(&mut self, text: impl Into<String>, bad: bool) {
         self.say_for(SignedDuration::from_secs(6), text, bad);
     }
 
-    /// Shows a line at the foot.
+    /// Shows a line at the bottom.
     pub fn say_for(&mut self, time: SignedDuration, text: impl Into<String>, bad: bool) {
         let until = self.now.saturating_add(time).unwrap_or(self.now);
         self.flash = Some(Flash { text: text.into(), bad, until });

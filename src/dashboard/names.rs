@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::model::{Model, Pod};
 use super::text;
 
-/// Gives every replica a name that no other has. Sidecars on one host report the same name; then the address tells.
+/// Gives every replica a unique name. Sidecars on one host report the same name, so the address is used then.
 pub fn name_pods(model: &mut Model) {
     let reported: Vec<String> = model
         .pods
@@ -33,14 +33,14 @@ pub fn name_pods(model: &mut Model) {
             continue;
         }
         let rest = pod.name.strip_prefix(&prefix).unwrap_or(&pod.name);
-        // One replica has nothing to differ from; the last part of a pod's name is what people know it by.
+        // A single replica needs no prefix removed, and users know a pod by the last part of its name.
         let rest = if names_one_pod(&prefix, pod) { last_part(rest) } else { rest };
         pod.short = rest.to_owned();
     }
 }
 
-/// The part of the prefix that may be left out: nothing of addresses. A number alone, as the pods of a `StatefulSet` would have, is no name: they keep
-/// the word before it.
+/// Returns the part of the prefix that may be left out: nothing of addresses. A number alone, as with the pods of a
+/// `StatefulSet`, is no name, so they keep the word before it.
 fn naming(names: &[&str], prefix: String) -> String {
     if names.iter().any(|name| name.parse::<SocketAddr>().is_ok()) {
         return String::new();

@@ -1,4 +1,4 @@
-//! From screen to screen: opening a row, going back, the same screen of another replica.
+//! Changes screens: opening a row, going back, the same screen of another replica.
 //!
 //! Part of `update`: pure.
 
@@ -46,7 +46,7 @@ fn show(model: &mut Model, view: View) {
     fleet::refresh(model);
 }
 
-/// Escape: the filter first, then one screen back; on the first screen it says how to leave.
+/// Handles Escape: clears the filter first, then goes one screen back; on the first screen it says how to quit.
 pub fn back(model: &mut Model) -> Vec<Effect> {
     if std::mem::take(&mut model.diffstat) || typing::clear(model) {
         return Vec::new();
@@ -54,7 +54,7 @@ pub fn back(model: &mut Model) -> Vec<Effect> {
     let closes = matches!(model.view, View::Log(_));
     match model.trail.pop() {
         Some(view) => {
-            // What was selected there is still selected.
+            // The selection there has not changed.
             let pod = model.commit_pod.clone();
             show(model, view);
             model.commit_pod = pod;
@@ -108,7 +108,7 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The sync of the selected replica, or its history if it never tried.
+/// Opens the sync of the selected replica, or its history if it has none.
 fn open_on_replica(model: &mut Model) {
     let rows = cursor::on_replicas(model);
     let chosen = model.commit_pod.as_ref().and_then(|id| rows.iter().find(|it| it.pod.id == *id)).or(rows.first());
@@ -122,7 +122,7 @@ fn open_on_replica(model: &mut Model) {
     }
 }
 
-/// More replicas than links: the one that is asked for takes the place of the one that needs watching least.
+/// Connects a replica that has no link, instead of the one that needs watching least.
 fn swap_link(model: &mut Model, id: &PodId) -> Vec<Effect> {
     let victim = fleet::worst_first(model).iter().rev().find(|pod| pod.attached()).map(|pod| pod.id.clone());
     let mut effects = Vec::new();
@@ -143,7 +143,7 @@ fn open_detail(model: &mut Model, pod: PodId, id: String, replace: bool) {
         enter(model, view);
     }
     model.commit_pod = selected;
-    // What could not be read the last time is asked for again, by the end of this update.
+    // Details that could not be read the last time are requested again, by the end of this update.
     model
         .details
         .retain(|((owner, sync), loaded)| *owner != pod || *sync != id || !matches!(loaded, Loaded::Failed(_)));

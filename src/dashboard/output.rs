@@ -1,7 +1,7 @@
-//! The screen as ratatui's backend: crossterm's, but for the questions that would read from the terminal.
+//! The screen as ratatui's backend: crossterm's, without the queries that would read from the terminal.
 //!
-//! crossterm asks the terminal where its cursor is, and starts `tput` to learn its size. The reader thread owns the
-//! terminal's input, so the first would never be answered. It knows sizes and sequences, not what is drawn.
+//! crossterm queries the position of the cursor, and starts `tput` to get the size. The reader thread owns the terminal's
+//! input, so the first query would never be answered. It knows sizes and sequences, not what is drawn.
 
 use std::io::{self, BufWriter, Stdout, Write};
 
@@ -10,7 +10,7 @@ use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 
-/// The size of a terminal that does not tell.
+/// The size that is used if a terminal reports none.
 const USUAL: (u16, u16) = (80, 24);
 
 /// Standard output as a screen.
@@ -72,7 +72,7 @@ impl Backend for Output {
         self.0.show_cursor()
     }
 
-    /// The cursor is hidden, and every draw places it anew.
+    /// The cursor is hidden, and every draw sets its position.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         Ok(Position::ORIGIN)
     }

@@ -1,10 +1,10 @@
-//! The list of all commands that `:` opens: typed at, chosen from, carried out.
+//! The list of all commands that `:` opens: filtered by typed text, selected from, run.
 //!
-//! It is made from the table of keys. It knows commands by name, not what they do.
+//! It is made from the table of keys. It knows commands by name, not their effects.
 
 use super::keys::{self, Binding, Screen};
 
-/// Characters of what is typed.
+/// The most typed characters.
 const LENGTH: usize = 40;
 
 /// The open list.
@@ -36,7 +36,7 @@ impl Palette {
         self.row = self.row.saturating_add_signed(by).min(last);
     }
 
-    /// The commands of a screen that what is typed leaves: those that begin with it first.
+    /// Returns the commands of a screen that match the typed text: those that begin with it first.
     #[must_use]
     pub fn matches(&self, screen: Screen) -> Vec<&'static Binding> {
         let typed = self.text.trim().to_lowercase();

@@ -1,4 +1,4 @@
-//! Text that was pasted, marked as such by the terminal or recognized by its pace: it reaches text fields only.
+//! Handles pasted text, marked as such by the terminal or recognized by its speed: it reaches text fields only.
 //!
 //! Part of `update`: pure. A key of a burst may move the cursor, but it changes no replica, answers no question and does
 //! not quit. [`super::bursts`] decides what a burst is.
@@ -14,7 +14,7 @@ use super::message::Effect;
 use super::model::{Model, Question};
 use super::typing;
 
-/// What a key may do now: keys that change a replica, answer a question or quit must have been pressed by themselves.
+/// Returns the weight of a key: keys that change a replica, answer a question or quit must have been pressed by themselves.
 #[must_use]
 pub fn weight(model: &Model, key: KeyEvent) -> Weight {
     let action = |key| keys::action(model.screen(), key);
@@ -35,7 +35,7 @@ pub fn weight(model: &Model, key: KeyEvent) -> Weight {
     if is_heavy { Weight::Heavy } else { Weight::Light }
 }
 
-/// A key of a burst.
+/// Handles a key of a burst.
 pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
     model.spilled &= !first;
     if model.too_small() || model.spilled {
@@ -50,7 +50,7 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
     }
     if model.help || model.address.is_some() {
         model.address = None;
-        // As any key does. The rest of the burst was not meant for the screen below.
+        // As with any key. The rest of the burst was not meant for the screen below.
         model.help = false;
         model.spilled = true;
         return Vec::new();
@@ -60,7 +60,7 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
         return Vec::new();
     }
     if model.typing {
-        // The lines below the first one are no keys.
+        // The lines after the first one are no keys.
         model.spilled = key.code == KeyCode::Enter;
         typing::key(model, key);
         return Vec::new();
@@ -76,7 +76,7 @@ pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Of a burst, the list of commands takes letters. It carries nothing out.
+/// Passes letters of a burst to the list of commands. It runs no command.
 fn type_into_palette(model: &mut Model, key: KeyEvent) {
     if key.code == KeyCode::Enter {
         model.say("keys came as fast as pasted text, so no command was carried out", true);
@@ -87,7 +87,7 @@ fn type_into_palette(model: &mut Model, key: KeyEvent) {
     }
 }
 
-/// Of a burst, a dialog takes digits of a hash. It takes no answer.
+/// Passes digits of a burst to a dialog's hash. It accepts no answer.
 fn type_into_dialog(model: &mut Model, key: KeyEvent) {
     let Some(dialog) = model.dialog.as_mut() else { return };
     match (&mut dialog.question, key.code) {
@@ -103,7 +103,7 @@ fn type_into_dialog(model: &mut Model, key: KeyEvent) {
     }
 }
 
-/// Text that the terminal marked as pasted.
+/// Handles text that the terminal marked as pasted.
 pub fn paste(model: &mut Model, pasted: &str) {
     if model.too_small() {
         return;

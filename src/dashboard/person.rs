@@ -1,4 +1,4 @@
-//! The label of the person at this terminal, which a replica records with what it was asked to do.
+//! The label of the user at this terminal, which replicas record with each change.
 //!
 //! It is shown and grants nothing: a client may send any other label.
 
@@ -11,7 +11,7 @@ pub fn label() -> Option<String> {
     });
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
-    // `laptop.example.net`: the first part is what people call it.
+    // `laptop.example.net`: its first part is the usual name.
     let host = host.split('.').next().unwrap_or_default();
     match (user, host) {
         (Some(user), "") => Some(user),

@@ -1,7 +1,7 @@
-//! The dashboard without a screen: a table, a document, a stream of lines, an exit code.
+//! The dashboard without a screen: a table, a document, a stream of lines, and an exit code.
 //!
-//! A verdict is judged once, and the table or the document that is printed with it comes from the same moment. Nothing
-//! here moves a cursor, except the one line of `--wait` on a terminal.
+//! A verdict is judged once, and the table or document printed with it shows the same moment. The cursor is not moved,
+//! except in the one line of `--wait` on a terminal.
 
 pub mod document;
 pub mod lines;
@@ -32,13 +32,13 @@ pub struct Plain<'a> {
     pub links: &'a mut Links,
     pub messages: mpsc::Receiver<Msg>,
     pub signals: mpsc::Receiver<u8>,
-    /// When the program was started: every limit counts from here.
+    /// The start of the program, from which every limit counts.
     pub begun: Instant,
 }
 
-/// Why waiting ended.
+/// The reason why waiting ended.
 enum Ended {
-    /// There is enough, or the time is over.
+    /// The condition is met, or the time is over.
     Here,
     Signal(u8),
 }
@@ -58,7 +58,7 @@ impl Plain<'_> {
         }
     }
 
-    /// Waits until the verdict is good, at most until `limit` after the start, and reports on stderr what it waits for.
+    /// Waits until the verdict is good, at most until `limit` after the start, and reports the progress on stderr.
     ///
     /// # Errors
     /// The exit code of a signal that came first.
@@ -111,7 +111,7 @@ impl Plain<'_> {
         }
     }
 
-    /// Writes lines for what happens, as text or as JSON, until a signal comes. An interrupt is how it is meant to end.
+    /// Writes a line for each event, as text or as JSON, until a signal arrives. An interrupt is the normal end.
     ///
     /// # Errors
     /// The output is gone.
@@ -125,7 +125,7 @@ impl Plain<'_> {
                     Some(msg) => msg,
                     None => return Ok(0),
                 },
-                // Replicas that are visited in turn take turns by time.
+                // Replicas that are visited in turn change with time.
                 _ = tick.tick() => Msg::Tick,
                 code = self.signals.recv() => return Ok(match code { Some(130) | None => 0, Some(code) => code }),
             };
@@ -147,7 +147,7 @@ impl Plain<'_> {
     }
 }
 
-/// True if every replica has answered all that is asked of it, failed at least once, or is not there to be asked.
+/// Returns true if every replica has answered all questions, failed at least once, or does not exist any more.
 fn all_answered(model: &Model) -> bool {
     let waits = |pod: &Pod| {
         let waits_for_link = pod.snapshot.is_none() && pod.problem.is_none() && pod.presence == Presence::Running;

@@ -12,13 +12,13 @@ const LENGTH: usize = 2000;
 /// The lines that are here.
 #[derive(Clone, Debug, Default)]
 pub struct PodLog {
-    /// The replica whose log it is; `None`: none is open.
+    /// The replica of the log; `None` if none is open.
     pub pod: Option<PodId>,
     /// Oldest first.
     pub lines: VecDeque<String>,
-    /// Why no more lines come.
+    /// The reason why the log has ended.
     pub ended: Option<String>,
-    /// The selected line. `None`: the newest, whatever comes.
+    /// The selected line. `None`: the newest, also when further ones arrive.
     pub row: Option<usize>,
 }
 
@@ -37,14 +37,14 @@ impl PodLog {
         }
     }
 
-    /// Where the cursor stands.
+    /// Returns the position of the cursor.
     #[must_use]
     pub fn position(&self) -> usize {
         let last = self.lines.len().saturating_sub(1);
         self.row.map_or(last, |row| row.min(last))
     }
 
-    /// Moves the cursor; on the last line it follows what comes.
+    /// Moves the cursor; on the last line it follows new ones.
     pub fn select(&mut self, row: usize) {
         self.row = (row + 1 < self.lines.len()).then_some(row);
     }

@@ -1,6 +1,6 @@
-//! Which pods there are: asked of `kubectl`, for a workload, a service, a selector or one pod.
+//! Lists pods by `kubectl`, for a workload, a service, a selector or one pod.
 //!
-//! It knows how kubectl is called; what becomes of a pod is the model's business.
+//! It knows how kubectl is called. It must not know how the model uses pods.
 
 mod object;
 mod run;
@@ -14,7 +14,7 @@ use super::children::Children;
 use super::kubectl::Cluster;
 use super::model::{Found, Problem};
 
-/// What was asked for on the command line.
+/// The target on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Pod(String),
@@ -31,7 +31,7 @@ pub struct Lister {
     pub all_namespaces: bool,
     pub target: Target,
     children: Children,
-    /// Found out once: a workload's selector does not change.
+    /// Determined once: a workload's selector does not change.
     selector: Option<String>,
 }
 
@@ -47,10 +47,10 @@ impl Lister {
         Self { cluster, namespace, all_namespaces, target, children, selector: None }
     }
 
-    /// The pods now. With [`Terminal::Shared`] a login plugin may ask for a password.
+    /// Lists the pods. With [`Terminal::Shared`] a login plugin may ask for a password.
     ///
     /// # Errors
-    /// What kubectl said, or that it cannot be understood.
+    /// kubectl's message, or that its output cannot be understood.
     pub async fn list(&mut self, terminal: Terminal) -> Result<Vec<Found>, Problem> {
         let selector = self.selector(terminal).await?;
         let answer = self.get(&self.pods(&selector), terminal).await?;
@@ -60,7 +60,7 @@ impl Lister {
         Ok(parse::<List>(&answer)?.items.into_iter().filter_map(found).collect())
     }
 
-    /// Begins to watch the pods. `None` before the first listing, which finds out which pods they are.
+    /// Starts a watch of the pods. `None` before the first listing, which determines the selector.
     ///
     /// # Errors
     /// kubectl cannot be started.

@@ -1,6 +1,6 @@
-//! From the arguments to the replicas: where they come from, with which token, and the first listing of pods.
+//! Connects the arguments with the replicas: their source, the token, and the first listing of pods.
 //!
-//! Shared by the dashboard and the verbs. It knows arguments and links, not what is done with a replica.
+//! Shared by the dashboard and the verbs. It knows arguments and links, not how replicas are used.
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
@@ -19,10 +19,10 @@ use super::links::Source;
 use super::model::{Found, Problem};
 use super::pods::Lister;
 
-/// A token file is a line, not a disk image.
+/// The longest token file that is read.
 const MAX_TOKEN: usize = 8192;
 
-/// Where the replicas come from.
+/// Returns the source of the replicas.
 #[must_use]
 pub fn source(replicas: &Replicas, children: Children) -> Source {
     let Some(target) = replicas.pods() else { return Source::Urls(replicas.url.clone()) };
@@ -36,7 +36,7 @@ pub fn source(replicas: &Replicas, children: Children) -> Source {
     Source::Cluster { lister: Box::new(lister), ports }
 }
 
-/// The token of `--token-file`.
+/// Reads the token of `--token-file`.
 ///
 /// # Errors
 /// The file cannot be read, or holds no token.
@@ -49,7 +49,7 @@ pub fn token(replicas: &Replicas) -> anyhow::Result<Option<Token>> {
     Ok(Some(Token::new(&text)))
 }
 
-/// Whether the first `kubectl` may use the terminal: a login plugin has to ask for a password.
+/// Returns whether the first `kubectl` may use the terminal: a login plugin has to ask for a password.
 #[must_use]
 pub fn terminal() -> Terminal {
     if io::stdin().is_terminal() && io::stderr().is_terminal() { Terminal::Shared } else { Terminal::None }
@@ -68,7 +68,7 @@ pub async fn within(
     tokio::time::timeout_at(begun + limit, listing).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// True if a listing that failed for this reason fails again until a person does something.
+/// Returns true if a listing that failed for this reason fails again until the user does something.
 #[must_use]
 pub fn stays(problem: &Problem) -> bool {
     matches!(problem.word, Some("no kubectl" | "forbidden" | "log in"))

@@ -1,11 +1,11 @@
 //! Reads the terminal's bytes on a thread of its own and passes them on.
 //!
-//! A read of a terminal may block for ever, so nothing waits for this thread; it ends with the process. It knows bytes,
+//! A read of a terminal may block forever, so no other thread waits for this one; it ends with the process. It knows bytes,
 //! not keys.
 //!
-//! The thread also says when nothing came for a while. The kernel keeps no times of arrival, and on a busy machine the
-//! thread may run late, so the time between two reads says nothing of the time between their bytes. At the end of each
-//! wait the thread asks the kernel whether something has arrived meanwhile.
+//! The thread also reports pauses in the input. The kernel keeps no times of arrival, and on a busy machine the thread may
+//! run late, so the time between two reads does not show the time between their bytes. At the end of each wait the thread
+//! asks the kernel whether input has arrived meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,20 +20,20 @@ use tokio::sync::mpsc;
 const CHUNK: usize = 4096;
 /// Messages that may wait. A paste of any length is taken piece by piece, and the thread waits for the screen.
 const WAITING: usize = 64;
-/// Between two looks where the terminal cannot be polled.
+/// The pause between two checks where the terminal cannot be polled.
 const STEP: Duration = Duration::from_millis(5);
 
-/// What the terminal did.
+/// An event of the terminal's input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// What one read brought.
+    /// The bytes of one read.
     Bytes(Vec<u8>),
     /// Nothing has arrived for at least this long, and nothing is waiting to be read.
     Quiet(Duration),
 }
 
 /// Starts reading standard input. After each read, [`Heard::Quiet`] is reported once for each of `quiet`, in ascending
-/// order, until something comes. The channel closes when the terminal is gone.
+/// order, until further input. The channel closes when the terminal is gone.
 ///
 /// # Errors
 /// Standard input cannot be duplicated, or the thread cannot be started.
@@ -88,14 +88,14 @@ fn stays_quiet(input: &File, wait: Duration) -> bool {
     }
 }
 
-/// The same by looking at what is waiting, again and again.
+/// The same by checking for input repeatedly.
 fn stays_empty(input: &File, wait: Duration) -> bool {
     let end = Instant::now() + wait;
     loop {
         match ioctl_fionread(input) {
             Ok(0) if Instant::now() >= end => return true,
             Ok(0) => std::thread::sleep(STEP),
-            // The next read says what is wrong.
+            // The next read reports the error.
             Ok(_) | Err(_) => return false,
         }
     }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_was_held_up_does_not_take_the_time_for_a_pause() {
-        // Each piece is there when the thread comes to look, however late that is.
+        // Each piece has arrived when the thread checks, however late that is.
         let late = Duration::from_millis(300);
         let found = heard(&[("P", Duration::ZERO), ("A", late), ("y", late)]);
         assert_eq!(found, [bytes("P"), bytes("A"), bytes("y")]);

@@ -1,15 +1,15 @@
 //! The loaded part of one replica's history: newest first, without gaps, each sync once.
 //!
-//! It knows records and their order, not where they come from.
+//! It knows records and their order, not their source.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::api::Record;
 
-/// Records kept of one replica, however many it offers.
+/// The most records of one replica that are kept.
 pub const MAX_RECORDS: usize = 20_000;
-/// Bytes that are kept of what people write, and of names and ids. Ours are far shorter.
+/// The longest texts of users, and the longest names and ids, that are kept, in bytes. Those of pushsync are far shorter.
 const LONG: usize = 4096;
 const SHORT: usize = 256;
 /// Peers that are kept of one record.
@@ -20,9 +20,9 @@ const PEERS: usize = 64;
 pub struct Records {
     list: VecDeque<Arc<Record>>,
     ids: HashSet<String>,
-    /// The oldest kept record is loaded.
+    /// True once the oldest record of the replica is loaded.
     pub complete: bool,
-    /// A page was asked for.
+    /// True while a page is requested.
     pub loading: bool,
 }
 
@@ -43,7 +43,7 @@ impl Records {
 
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Record>> {
-        // A sync that somebody looks at is nearly always near the top.
+        // A selected sync is nearly always near the top.
         if self.ids.contains(id) { self.list.iter().find(|record| record.id == id) } else { None }
     }
 
@@ -52,7 +52,7 @@ impl Records {
         self.list.back()
     }
 
-    /// A sync ended. Returns false if it was known.
+    /// Adds an ended sync. Returns false if it was known.
     pub fn push_newest(&mut self, mut record: Record) -> bool {
         bound(&mut record);
         if !self.ids.insert(record.id.clone()) {
@@ -68,7 +68,7 @@ impl Records {
         true
     }
 
-    /// A known record has grown.
+    /// Replaces a known record by a longer version.
     pub fn replace(&mut self, mut record: Record) {
         bound(&mut record);
         if let Some(known) = self.list.iter_mut().find(|known| known.id == record.id) {
@@ -76,11 +76,11 @@ impl Records {
         }
     }
 
-    /// The newest records of a snapshot. What is older stays if the two meet; after a gap it would mislead, so it goes
-    /// and is loaded again when somebody scrolls there. Returns how many were new.
+    /// Merges the newest records of a snapshot. Older ones stay if the two overlap; after a gap they would be misleading,
+    /// so they are dropped and loaded again when the user scrolls there. Returns the number of new records.
     pub fn meet(&mut self, recent: Vec<Record>) -> usize {
         if recent.is_empty() {
-            // A replica that lost its history (a new volume) has nothing; ours would be another's.
+            // A replica that lost its history (a new volume) has none; the loaded one is from before.
             *self = Self { complete: true, ..Self::default() };
             return 0;
         }
@@ -90,7 +90,7 @@ impl Records {
         recent.into_iter().rev().filter(|record| self.push_newest(record.clone())).count()
     }
 
-    /// A page of older records, newest first.
+    /// Adds a page of older records, newest first.
     pub fn extend(&mut self, page: Vec<Record>) {
         self.loading = false;
         let before = self.list.len();
@@ -103,12 +103,12 @@ impl Records {
                 self.list.push_back(Arc::new(record));
             }
         }
-        // A server may give fewer than we asked for; only a page without anything new is the end.
+        // A server may return fewer records than requested; only a page without new ones is the end.
         self.complete = self.list.len() == before || self.list.len() >= MAX_RECORDS;
     }
 }
 
-/// Cuts what a replica might send to fill our memory.
+/// Truncates fields, so that a replica cannot fill our memory.
 fn bound(record: &mut Record) {
     let cut = |text: &mut String, most: usize| {
         if text.len() > most {

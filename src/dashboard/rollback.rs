@@ -17,19 +17,19 @@ pub const SHORT: usize = 7;
 /// Commits in the order in which they went live for the first time, oldest first.
 struct Line<'a> {
     commits: Vec<&'a str>,
-    /// Where the replica's own live commit stands. `None`: not in here, or only as the target of a pin, which says nothing
-    /// about what came before it.
+    /// The index of the replica's own live commit. `None`: it is not in the list, or only as the target of a pin, which
+    /// shows nothing about the commits before it.
     live: Option<usize>,
 }
 
-/// What went live before the live commit of this replica did, newest first: never the live commit, and never one that
-/// any replica is known to have published after it.
+/// Returns the commits that went live before the live commit of this replica, newest first: never the live commit, and
+/// never one that any replica is known to have published after it.
 #[must_use]
 pub fn earlier(model: &Model, pod: &Pod) -> Vec<String> {
     let Some(snapshot) = pod.snapshot.as_deref() else { return Vec::new() };
     let Some(live) = snapshot.published.as_ref().map(|published| published.commit.as_str()) else { return Vec::new() };
     let same = |other: &&Pod| other.snapshot.as_deref().is_some_and(|other| same_source(other, snapshot));
-    // The replica's own history first; a new pod has none, and the others know what was live before.
+    // The replica's own history is used first; a new pod has none, and the others know which commits were live before.
     let others = model.pods.iter().filter(|other| other.id != pod.id).filter(same);
     let lines: Vec<Line<'_>> = std::iter::once(pod).chain(others).map(|pod| line(pod, live)).collect();
     let newer: Vec<&str> =
@@ -81,13 +81,13 @@ fn line<'a>(pod: &'a Pod, live: &str) -> Line<'a> {
     Line { commits, live: place }
 }
 
-/// True for a sync that a person asked for and that is not known to lead forward: a rollback, as far as one can tell.
+/// Returns true for a sync by a user that is not known to be a fast-forward, and may be a rollback.
 fn may_go_back(record: &Record) -> bool {
     let forward = !record.rewritten && record.commits.as_ref().is_some_and(|commits| commits.count.is_some());
     match record.trigger.action {
         Some(Action::Rollback) => true,
         Some(Action::Sync | Action::Resume | Action::Unpin) => false,
-        // A sidecar with a shallow store cannot tell, one of an earlier version does not say.
+        // A sidecar with a shallow store cannot determine it, and one of an earlier version does not report it.
         Some(Action::Pin | Action::Unknown) | None => {
             record.trigger.kind == TriggerKind::Manual && record.old.is_some() && !forward
         }

@@ -1,6 +1,6 @@
-//! The loop between terminal, links and model: wait, take what came, draw at most twenty times a second.
+//! The loop between terminal, links and model: it waits, handles messages, and draws at most twenty times a second.
 //!
-//! It never waits for the network, and does nothing at all while nothing on screen counts time.
+//! It never waits for the network, and is idle while no time is shown on the screen.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,11 +31,11 @@ use super::view;
 const FRAME: Duration = Duration::from_millis(50);
 /// Messages taken before a frame is drawn, however many wait.
 const DRAIN: usize = 64;
-/// The lengths of quiet at which something is decided about the keys before.
+/// The pauses of the input after which the keys before them are decided.
 const QUIET: [Duration; 5] =
     [bursts::GAP, decoder::ESCAPE_WAIT, bursts::SETTLE, decoder::STRING_SILENCE, decoder::PASTE_SILENCE];
 
-/// What the loop works with.
+/// The parts of the loop.
 pub struct Loop<'a> {
     pub screen: Screen,
     pub model: Model,
@@ -46,13 +46,13 @@ pub struct Loop<'a> {
     pub signals: mpsc::Receiver<u8>,
     pub panicked: &'a Notify,
     pub log: Option<File>,
-    /// Notes of the model that are in the log already.
+    /// The number of the model's notes that are in the log already.
     pub logged: u64,
     /// The view that was drawn last.
     pub shown: Option<View>,
 }
 
-/// What lies between the terminal's bytes and messages.
+/// The stages between the terminal's bytes and messages.
 #[derive(Default)]
 struct Keyboard {
     decoder: Decoder,
@@ -80,7 +80,7 @@ impl Loop<'_> {
                 code = self.signals.recv() => return Ok(code.unwrap_or(143)),
                 () = self.panicked.notified() => return Ok(101),
                 heard = terminal.recv() => {
-                    // The end of input and an error are the same: there is no terminal any more.
+                    // The end of input and an error have the same meaning: there is no terminal any more.
                     let Some(heard) = heard else { return Ok(129) };
                     if let Some(leave) = self.typed(&mut keyboard, &heard)? {
                         dirty = true;
@@ -133,8 +133,7 @@ impl Loop<'_> {
         }
     }
 
-    /// Takes what was typed or pasted, and what a pause decides about it. Returns true if it is time to leave, `None` if
-    /// there was nothing to take.
+    /// Handles input, and decisions by a pause. Returns true to leave, and `None` if there was nothing to handle.
     fn typed(&mut self, keyboard: &mut Keyboard, heard: &Heard) -> io::Result<Option<bool>> {
         let mut taken = None;
         let inputs = match heard {
@@ -180,7 +179,7 @@ impl Loop<'_> {
         for effect in settle(&mut self.model) {
             self.links.carry_out(effect);
         }
-        // Terminals disagree about the width of some characters; what is left of them goes with the screen.
+        // Terminals disagree about the width of some characters; clearing the screen removes their remains.
         if self.shown.as_ref() != Some(&self.model.view) {
             self.shown = Some(self.model.view.clone());
             self.screen.clear()?;
@@ -196,7 +195,7 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// Returns true if it is time to leave.
+    /// Handles a message. Returns true to leave.
     fn take(&mut self, msg: Msg) -> io::Result<bool> {
         let now = self.clock.now();
         for effect in update(&mut self.model, now, msg) {
@@ -245,7 +244,7 @@ impl Loop<'_> {
     }
 }
 
-/// What an input is to the key before it.
+/// Returns the meaning of an input for the key before it.
 fn more(input: &Input) -> More {
     match input {
         Input::Key(key) if Bursts::is_text(*key) => More::Text,
@@ -254,7 +253,7 @@ fn more(input: &Input) -> More {
     }
 }
 
-/// Whether anything on screen changes by time alone.
+/// Returns true if the screen changes with time alone.
 fn counts(model: &Model) -> bool {
     !model.frozen
         && (model.flash.is_some()

@@ -1,7 +1,7 @@
 //! The meaning of complete escape sequences: keys with a name, and the answer about the background color.
 //!
-//! After xterm's ctlseqs and the function keys of rxvt, the Linux console and tmux. A sequence that is not in here has no
-//! meaning. It knows bytes and keys, not how they arrive.
+//! The sources are xterm's ctlseqs and the function keys of rxvt, the Linux console and tmux. Other sequences are ignored.
+//! It knows bytes and keys, not how they arrive.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -26,7 +26,7 @@ pub fn csi(parameters: &[u8], last: u8) -> Option<KeyEvent> {
         b'S' => KeyCode::F(4),
         b'~' => tilde(number(0)?)?,
         b'u' => unicode(number(0)?)?,
-        // Focus, mouse, positions, attributes and whatever else terminals report.
+        // Reports of focus, mouse, positions, attributes and others.
         _ => return None,
     };
     Some(KeyEvent::new(code, modifiers))

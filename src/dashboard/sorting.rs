@@ -1,4 +1,4 @@
-//! The orders of the two lists that `<` and `>` step through.
+//! The orders of the two lists, which `<` and `>` step through.
 
 use std::cmp::Reverse;
 
@@ -22,7 +22,7 @@ pub enum PodOrder {
     #[default]
     Worst,
     Name,
-    /// What was published last comes first.
+    /// The latest publish first.
     Age,
     Lag,
     /// By how long the last sync took.

@@ -1,12 +1,12 @@
 //! A bounded reader of server-sent events: bytes in, frames out.
 //!
-//! It follows the event-stream format of the HTML standard as far as servers use it. The other end is not trusted: a
-//! line or an event that never ends is an error, not a growing buffer.
+//! It implements the event-stream format of the HTML standard as far as servers use it. The server is not trusted: a line
+//! or an event without an end is an error, not a growing buffer.
 
 /// The longest event that is read. A snapshot with its 50 records is far below.
 pub const MAX_EVENT: usize = 4 << 20;
 
-/// Something that the stream said.
+/// A frame of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     Event {
@@ -19,7 +19,7 @@ pub enum Frame {
     Comment,
 }
 
-/// The stream went past [`MAX_EVENT`] without an end of event.
+/// The stream exceeded [`MAX_EVENT`] without an end of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of more than {} MiB", MAX_EVENT >> 20)]
 pub struct TooLong;

@@ -1,4 +1,4 @@
-//! The user's terminal: taken over at the start, given back on every way out.
+//! The user's terminal: taken over at the start, and restored at every end.
 //!
 //! It knows escape sequences and signals, not the model.
 
@@ -21,29 +21,29 @@ use super::children::Children;
 use super::output::Output;
 use super::theme::Background;
 
-/// How long the screen may take to leave after a signal. A terminal that is stopped (Ctrl-S) blocks every write.
+/// The time until the screen has to end after a signal. A terminal that is stopped (Ctrl-S) blocks every write.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks for the background color (xterm's OSC 11). Terminals that do not know the question ignore it.
+/// Asks for the background color (xterm's OSC 11). Terminals that do not support it ignore it.
 const ASK_BACKGROUND: &str = "\x1b]11;?\x07";
-/// Terminals that print a part of that question.
+/// Terminals that print a part of that query.
 const DEAF: [&str; 2] = ["linux", "cons25"];
-/// Terminals without the sequences that the screen is made of.
+/// Terminals without the sequences that the screen needs.
 const DUMB: [&str; 5] = ["dumb", "unknown", "vt52", "emacs", "network"];
 
-/// True while the terminal is ours and has to be given back.
+/// True while the terminal is taken over and has to be restored.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// True if the wheel was asked for.
+/// True if `--mouse` was given.
 static MOUSE: AtomicBool = AtomicBool::new(false);
-/// Presses of buttons, of which the wheel is two, with numbers of any size (SGR).
+/// Enables reports of buttons, of which the wheel is two, with numbers of any size (SGR).
 const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
 
 /// The screen.
 pub type Screen = Terminal<Output>;
 
-/// Takes the terminal over. The mouse is left to the terminal, which selects text with it, unless the wheel was asked for.
+/// Takes the terminal over. The mouse is left to the terminal, which selects text with it, unless `--mouse` was given.
 ///
 /// # Errors
 /// If it is not a terminal, or is gone.
@@ -69,28 +69,29 @@ fn enter() -> io::Result<()> {
     if MOUSE.load(Ordering::SeqCst) { execute!(io::stdout(), Print(MOUSE_ON)) } else { Ok(()) }
 }
 
-/// Takes the terminal back after the process was stopped and went on: a shell sets the modes that it wants itself.
+/// Takes the terminal over again after the process was stopped and continued, since a shell sets its own modes.
 ///
 /// # Errors
 /// The terminal is gone.
 pub fn resume() -> io::Result<()> {
-    // Off first: crossterm believes that they are still on.
+    // Disabled first, because crossterm still regards it as enabled.
     terminal::disable_raw_mode()?;
     enter()
 }
 
-/// Gives the terminal back, stops the process as Ctrl-Z does elsewhere, and takes the terminal again when it goes on.
+/// Restores the terminal, stops the process as Ctrl-Z does, and takes the terminal over again when it continues.
 ///
 /// # Errors
 /// The terminal is gone.
 pub fn suspend() -> io::Result<()> {
     restore();
-    // The whole job, as the terminal itself would do. Without a shell that could continue it, the kernel ignores this.
+    // Stops the whole process group, as the terminal itself would do. Without a shell that could continue it, the kernel
+    // ignores this.
     kill_current_process_group(Number::TSTP)?;
     resume()
 }
 
-/// Asks the terminal for its background color. The answer is read like keys, whenever it comes.
+/// Asks the terminal for its background color. The answer is read like keys, whenever it arrives.
 ///
 /// # Errors
 /// The terminal is gone.
@@ -101,7 +102,7 @@ pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Resul
     execute!(io::stdout(), Print(ASK_BACKGROUND))
 }
 
-/// The background before the terminal has answered: what the user said, else `COLORFGBG`, else it is not known.
+/// Returns the background before the terminal has answered: the user's choice, else `COLORFGBG`, else unknown.
 #[must_use]
 pub fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> Background {
     match look {
@@ -119,13 +120,13 @@ pub fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> B
     }
 }
 
-/// Whether the terminal is still ours: a panic elsewhere may have given it back.
+/// Returns true if the terminal is still taken over: a panic elsewhere may have restored it.
 #[must_use]
 pub fn taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 
-/// Gives the terminal back, once. Errors do not matter: it may be gone.
+/// Restores the terminal, once. Errors are ignored, because it may be gone.
 pub fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = terminal::disable_raw_mode();
@@ -137,7 +138,7 @@ pub fn restore() {
     }
 }
 
-/// Gives the terminal back when it goes out of scope.
+/// Restores the terminal when it goes out of scope.
 #[derive(Debug)]
 pub struct Guard;
 
@@ -147,7 +148,7 @@ impl Drop for Guard {
     }
 }
 
-/// Writes something invisible, to find out whether the terminal is still there.
+/// Writes an invisible sequence, to check whether the terminal still exists.
 ///
 /// # Errors
 /// It is gone.
@@ -167,7 +168,7 @@ pub fn copy(screen: &mut Screen, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes an address that is on the screen once more, as a link (OSC 8). Terminals that know none ignore the sequence.
+/// Writes an address on the screen once more, as a link (OSC 8). Terminals without links ignore the sequence.
 ///
 /// # Errors
 /// The terminal is gone.
@@ -185,8 +186,8 @@ pub fn link(screen: &mut Screen, lines: &[(u16, u16, String)], address: &str) ->
     out.flush()
 }
 
-/// Installs a hook that gives the terminal back before a panic is printed, and tells the screen to leave: a task's
-/// panic would otherwise leave it running on a terminal that is no longer its own.
+/// Installs a hook that restores the terminal before a panic is printed, and tells the screen to end: after a task's panic
+/// it would otherwise keep drawing on a restored terminal.
 pub fn leave_on_panic() -> Arc<Notify> {
     let panicked = Arc::new(Notify::new());
     let tell = panicked.clone();
@@ -199,19 +200,19 @@ pub fn leave_on_panic() -> Arc<Notify> {
     panicked
 }
 
-/// Whether there is a terminal to draw on and to read keys from.
+/// Returns true if there is a terminal to draw on and to read keys from.
 #[must_use]
 pub fn present() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
-/// Whether the terminal understands the sequences that the screen is made of.
+/// Returns true if the terminal supports the sequences that the screen needs.
 #[must_use]
 pub fn capable(environment: impl Fn(&str) -> Option<String>) -> bool {
     environment("TERM").is_some_and(|term| !term.is_empty() && !DUMB.contains(&term.as_str()))
 }
 
-/// Whether colours are wanted.
+/// Returns true if colors are wanted.
 #[must_use]
 pub fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> bool {
     match choice {
@@ -224,7 +225,7 @@ pub fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> boo
     }
 }
 
-/// Whether the locale can only show ASCII.
+/// Returns true if the locale can only show ASCII.
 #[must_use]
 pub fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
     let locale =
@@ -233,8 +234,8 @@ pub fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
     !(locale.contains("utf-8") || locale.contains("utf8"))
 }
 
-/// Waits for a signal to leave and reports its exit code. If the screen has not left soon after, because its terminal
-/// takes nothing any more, the process is ended from here.
+/// Waits for a signal to end, and reports its exit code. If the screen has not ended soon after, because its terminal
+/// blocks every write, this task ends the process.
 ///
 /// # Errors
 /// If signals cannot be waited for.

@@ -1,17 +1,17 @@
-//! Words for times, sizes and hostile strings: cleaned, measured in terminal columns, cut and wrapped.
+//! Text for times, sizes and hostile strings: cleaned, measured in terminal columns, cut and wrapped.
 //!
-//! Pure functions over strings and numbers. Nothing here knows the model or the terminal.
+//! Pure functions of strings and numbers, independent of the model and the terminal.
 
 use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Combining marks that may pile up on one character before the rest is dropped.
+/// The combining marks that are kept on one character; the rest is dropped.
 const MARKS_ON_ONE_CHARACTER: usize = 3;
 
-/// Makes a string from outside safe to show: what could move the cursor, colour the screen or reverse the reading
-/// order is spelled out, what has no width of its own is dropped.
+/// Makes a string from outside safe to show: characters that could move the cursor, color the screen or reverse the reading
+/// order are written as escapes, and characters without a width are dropped.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().all(harmless) {
@@ -22,8 +22,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     for character in text.chars() {
         match character {
             '\n' | '\r' | '\t' => cleaned.push(' '),
-            // Joiners and variation selectors: terminals disagree about the width of what they make. Marks around them are
-            // on one character when they are gone.
+            // Joiners and variation selectors: terminals disagree about the width of the result. Without them, marks around
+            // them are on one character.
             '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}' => {
                 continue;
             }
@@ -49,13 +49,13 @@ fn harmless(character: char) -> bool {
         || (character > '\u{9f}' && !reorders(character) && character.width().is_some_and(|width| width > 0))
 }
 
-/// Bidirectional controls and the two Unicode line ends.
+/// Returns true for bidirectional controls and the two Unicode line ends.
 fn reorders(character: char) -> bool {
     matches!(character,
         '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Columns that a cleaned string takes.
+/// Returns the columns of a cleaned string.
 #[must_use]
 pub fn width(text: &str) -> usize {
     text.width()
@@ -64,7 +64,7 @@ pub fn width(text: &str) -> usize {
 /// Cleans, and cuts to `columns` with an ellipsis as the last character.
 #[must_use]
 pub fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
-    // Nobody can see more of it, and a megabyte of subject need not be measured.
+    // More of it cannot be visible, and a subject of a megabyte need not be measured.
     let limit = columns.saturating_mul(16).saturating_add(64);
     let head = match text.char_indices().nth(limit) {
         Some((end, _)) => &text[..end],
@@ -126,8 +126,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// A reason and what to do about it in at most `room` lines of `columns`. What to do is kept: of the reason, its first
-/// words tell the most.
+/// Returns a reason and its hint in at most `room` lines of `columns`. The hint is kept; the reason is cut at its end.
 #[must_use]
 pub fn reason_and_hint(
     reason: &str,
@@ -144,7 +143,7 @@ pub fn reason_and_hint(
     [reason, hint]
 }
 
-/// Cuts to so many lines; the last one says that there was more.
+/// Cuts to this number of lines; the last one shows that there was more.
 fn shorten(lines: &mut Vec<String>, room: usize, columns: usize, ellipsis: &str) {
     if lines.len() <= room {
         return;
@@ -155,7 +154,8 @@ fn shorten(lines: &mut Vec<String>, room: usize, columns: usize, ellipsis: &str)
     }
 }
 
-/// Only ASCII characters, in as many columns: dashes and quotes become their twins, others a question mark.
+/// Converts to ASCII in the same number of columns: dashes and quotes become their ASCII form, other characters a question
+/// mark.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -177,7 +177,8 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// An age in two units at most: `38s`, `2m 05s`, `2h 11m`, `3d 4h`. A negative one is `0s`: it is a clock, not a prophet.
+/// Returns an age in two units at most: `38s`, `2m 05s`, `2h 11m`, `3d 4h`. A negative one, from clocks that differ, is
+/// `0s`.
 #[must_use]
 pub fn age(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
@@ -189,7 +190,7 @@ pub fn age(duration: SignedDuration) -> String {
     }
 }
 
-/// An age in one unit, for narrow columns.
+/// Returns an age in one unit, for narrow columns.
 #[must_use]
 pub fn age_short(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
@@ -201,7 +202,7 @@ pub fn age_short(duration: SignedDuration) -> String {
     }
 }
 
-/// How long something took: `12ms`, `930ms`, `1.9s`, `2m 05s`.
+/// Returns a duration: `12ms`, `930ms`, `1.9s`, `2m 05s`.
 #[must_use]
 pub fn took(milliseconds: u64) -> String {
     match milliseconds {
@@ -241,7 +242,7 @@ pub fn short(commit: &str) -> String {
     clean(commit).chars().take(7).collect()
 }
 
-/// How a sync is called on screen: `#412`, or the end of a long id.
+/// Returns the name of a sync on screen: `#412`, or the end of a long id.
 #[must_use]
 pub fn sync_name(id: &str) -> String {
     let id = clean(id);
@@ -256,7 +257,7 @@ pub fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0)
 }
 
-/// What all names begin with, up to the last dash or dot in it; empty for fewer than two names.
+/// Returns the common prefix of all names, up to its last dash or dot; empty for fewer than two names.
 #[must_use]
 pub fn common_prefix(names: &[&str]) -> String {
     let Some((first, rest)) = names.split_first() else { return String::new() };

@@ -1,22 +1,22 @@
-//! The only place that knows colours and glyphs.
+//! The colors and glyphs of the screen, which no other module knows.
 //!
-//! Everything on screen has a role; a role becomes one of the 16 ANSI foreground colours and modifiers, never a
-//! background: the terminal's own palette decides, so light and solarized themes stay readable. Colour is a third signal
-//! after the glyph and the word; without colours only modifiers remain.
+//! Each text has a role; a role becomes one of the 16 ANSI foreground colors and modifiers, never a background: the
+//! terminal's own palette decides, so light and solarized themes stay readable. Color is a third signal after the glyph and
+//! the word; without colors only modifiers remain.
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// What a piece of text is, for the eye.
+/// The role of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     #[default]
     Plain,
-    /// Secondary: labels, units, what is old.
+    /// Secondary: labels, units, old data.
     Dim,
-    /// Titles and what the eye should find first.
+    /// Titles and important text.
     Strong,
     Good,
-    /// A good verdict: the one green line that must not be overlooked.
+    /// A good verdict, the only green line.
     Success,
     Busy,
     Warn,
@@ -55,17 +55,17 @@ impl Role {
     }
 }
 
-/// The terminal's background, as far as it is known. Some of the 16 colours cannot be read on some backgrounds.
+/// The terminal's background, if known. Some of the 16 colors are not readable on some backgrounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
     #[default]
     Dark,
     Light,
-    /// Only colours that can be read on both are used.
+    /// Only colors that are readable on both are used.
     Unknown,
 }
 
-/// Colours and glyphs of one run.
+/// The colors and glyphs of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
     pub color: bool,
@@ -91,7 +91,7 @@ impl Theme {
         self.glyphs.ellipsis.is_ascii()
     }
 
-    /// The style of a role. It is complete: a cell that gets it keeps nothing of the style that it had.
+    /// Returns the style of a role. It is complete: it replaces the whole style of a cell.
     #[must_use]
     pub fn style(&self, role: Role) -> Style {
         // Yellow and cyan are too pale for a light background, blue is too dark for a dark one.
@@ -118,15 +118,15 @@ impl Theme {
         }
     }
 
-    /// The style of every cell of the selected row. It survives without colours and on every background, and it replaces
-    /// the colours of the cells: reversed, each of them would be a background of its own.
+    /// Returns the style of every cell of the selected row. It works without colors and on every background, and replaces
+    /// the colors of the cells: reversed, each color would become a different background.
     #[must_use]
     pub fn selected(&self) -> Style {
         Style::reset().add_modifier(Modifier::REVERSED)
     }
 }
 
-/// Characters that have an ASCII twin. Each is one column wide, except arrows and the ellipsis in ASCII.
+/// Characters with an ASCII alternative. Each is one column wide, except arrows and the ellipsis in ASCII.
 #[derive(Debug)]
 pub struct Glyphs {
     pub in_sync: &'static str,
@@ -153,7 +153,7 @@ pub struct Glyphs {
     pub axis: &'static str,
     pub tick: &'static str,
     pub origin: &'static str,
-    /// Eight heights, then what a failure and a gap look like.
+    /// Eight heights, then the signs for a failure and a gap.
     pub levels: [&'static str; 8],
     pub lost: &'static str,
     /// The filled and the other part of a bar. A full block would look like a hole in the selected row.

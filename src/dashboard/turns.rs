@@ -1,7 +1,7 @@
-//! Which replicas are connected now, when there are more of them than links (`--max-links`).
+//! Selects the replicas that are connected, if there are more than links (`--max-links`).
 //!
-//! Each replica that is not looked at by the user is visited in turn: connected, heard, disconnected, and judged by what it
-//! said until the next visit. Pure, as all of `update`.
+//! Each replica that the user has not selected is visited in turn: connected, read, disconnected, and judged by its last
+//! state until the next visit. Pure, as all of `update`.
 
 use jiff::SignedDuration;
 
@@ -10,14 +10,14 @@ use super::message::Effect;
 use super::model::{Link, Model, Pod, PodId, Presence, View};
 use super::update::attach;
 
-/// All replicas are to be visited once in this time, if the links are quick enough. Less than [`super::verdict::FRESH`].
+/// The time in which all replicas are visited once, if the links are quick enough. Less than [`super::verdict::FRESH`].
 const ROUND_MS: i64 = 40_000;
-/// About what a port-forward takes until it is ready.
+/// The approximate time until a port-forward is ready.
 const OPENING_MS: i64 = 1_500;
-/// A visit that brought neither an answer nor an error by then is over.
+/// A visit without an answer or an error ends after this time.
 const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(20);
 
-/// Connects what is to be connected now, and disconnects what had its turn.
+/// Connects the next replicas, and disconnects those whose visit is over.
 pub fn take(model: &mut Model) -> Vec<Effect> {
     let most = model.setup.max_links;
     let mut effects = Vec::new();
@@ -49,7 +49,7 @@ pub fn take(model: &mut Model) -> Vec<Effect> {
     effects
 }
 
-/// Running replicas without a link: those that never had a turn first, then the longest ago.
+/// Lists running replicas without a link: those that were never visited first, then those with the oldest visit.
 fn waiting(model: &Model) -> Vec<PodId> {
     let mut waiting: Vec<&Pod> =
         model.pods.iter().filter(|pod| pod.presence == Presence::Running && !pod.attached()).collect();
@@ -71,7 +71,7 @@ fn over(model: &Model, wanted: usize) -> Vec<PodId> {
     over.into_iter().take(wanted).map(|pod| pod.id.clone()).collect()
 }
 
-/// How long a visit lasts: without a screen no longer than the answer takes.
+/// Returns how long a visit lasts: without a screen no longer than the answer takes.
 fn stay(model: &Model) -> SignedDuration {
     let links = i64::try_from(model.setup.max_links).unwrap_or(i64::MAX);
     let pods = i64::try_from(model.pods.len()).unwrap_or(i64::MAX).max(1);
@@ -80,7 +80,7 @@ fn stay(model: &Model) -> SignedDuration {
     SignedDuration::from_millis((share - OPENING_MS).clamp(0, i64::try_from(longest).unwrap_or(i64::MAX)))
 }
 
-/// The user reads it, or has its row selected.
+/// Returns true if the user reads its screen, or has its row selected.
 fn is_looked_at(model: &Model, id: &PodId) -> bool {
     match &model.view {
         View::History(pod) | View::Detail(pod, _) | View::Log(pod) => pod == id,

@@ -1,4 +1,4 @@
-//! Text that is typed: the filter of a list, the word that is looked for elsewhere, the name of a command.
+//! Typed text: the filter of a list, the search text elsewhere, the name of a command.
 //!
 //! Part of `update`: pure.
 
@@ -10,18 +10,18 @@ use super::fleet;
 use super::keys::Screen;
 use super::model::{Model, View};
 
-/// Characters of a filter or of a word to look for.
+/// The most characters of a filter or a search text.
 const LENGTH: usize = 200;
-/// Digits of a hash from which a typed word is a question about a commit.
+/// The lengths at which a typed hash is a question about a commit.
 const HASH: std::ops::RangeInclusive<usize> = 7..=64;
 
-/// True if `/` hides the rows that do not match on this screen; elsewhere it looks for them.
+/// Returns true if `/` hides the rows that do not match on this screen; elsewhere it moves to matches.
 #[must_use]
 pub fn hides(model: &Model) -> bool {
     matches!(model.screen(), Screen::Commits | Screen::Fleet | Screen::History)
 }
 
-/// What has been typed on this screen.
+/// Returns the typed text of this screen.
 #[must_use]
 pub fn text(model: &Model) -> &str {
     if hides(model) { &model.filter_text } else { &model.search }
@@ -31,7 +31,7 @@ fn text_mut(model: &mut Model) -> &mut String {
     if hides(model) { &mut model.filter_text } else { &mut model.search }
 }
 
-/// A key while text is typed.
+/// Handles a key while text is typed.
 pub fn key(model: &mut Model, key: KeyEvent) {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if key.modifiers.contains(KeyModifiers::ALT) {
@@ -66,7 +66,7 @@ pub fn add(model: &mut Model, character: char) {
     }
 }
 
-/// Shows what the filter's text lets through.
+/// Applies the filter's text.
 pub fn apply(model: &mut Model) {
     if hides(model) {
         model.filter = Filter::parse(&model.filter_text);
@@ -74,7 +74,7 @@ pub fn apply(model: &mut Model) {
     }
 }
 
-/// The text is complete. A hash becomes the question of the verdict: is it live, and where not.
+/// Completes the text. A hash becomes the question of the verdict: is it live, and where not.
 fn keep(model: &mut Model) {
     if !hides(model) {
         cursor::next_match(model, true);
@@ -84,7 +84,7 @@ fn keep(model: &mut Model) {
     let is_hash = HASH.contains(&typed.len()) && crate::hash::is_hex(&typed);
     model.question = is_hash.then_some(typed);
     if is_hash {
-        // The newest of what matches, whatever was selected before.
+        // The newest match is selected, instead of the previous selection.
         model.commit_cursor = None;
         if model.view == View::Commits && model.commit_rows.is_empty() {
             model.say("no loaded sync has this commit: the replicas are asked whether it is in what is live", false);
@@ -93,7 +93,7 @@ fn keep(model: &mut Model) {
     fleet::refresh(model);
 }
 
-/// Forgets the filter and the question of this screen. Returns false if there was none.
+/// Clears the filter and the question of this screen. Returns false if there was none.
 pub fn clear(model: &mut Model) -> bool {
     if !hides(model) {
         return !std::mem::take(&mut model.search).is_empty();

@@ -1,7 +1,7 @@
-//! One step of the model: what happened goes in, what is to be done comes out.
+//! One step of the model: takes a message, returns effects.
 //!
 //! Pure: no input, no output, no clock (the time is an argument). Keys and dialogs are in [`super::input`] and
-//! [`super::act`]; this file is about what the outside reports.
+//! [`super::act`]; this file handles reports from outside.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,14 +20,14 @@ use super::text;
 use super::turns;
 use super::{verdict, webhooks};
 
-/// How long a pod that is gone stays on screen.
+/// The time that a deleted pod stays on screen.
 const GONE_STAYS: SignedDuration = SignedDuration::from_secs(60);
-/// Messages that are kept back while the screen is frozen; one more thaws it.
+/// The most messages that are kept while the screen is frozen; one more unfreezes it.
 const HELD: usize = 256;
 /// Rows that are still below the cursor when the next page is asked for.
 const PAGE_AHEAD: usize = 100;
 
-/// Takes a message at a time of our clock.
+/// Handles a message at a time of our clock.
 pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     if model.frozen {
         match msg {
@@ -46,7 +46,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     } else {
         model.now = now;
     }
-    // Of a flood of events, only what is drawn has to be worked out: that is done by `settle`.
+    // With many events, the lists are computed only before they are drawn, by `settle`.
     let waits = matches!(&msg, Msg::Link(_, News::Event(_) | News::Heartbeat | News::Line(_)) | Msg::LogLine(..));
     if !waits {
         fleet::settle(model);
@@ -61,7 +61,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     effects
 }
 
-/// Makes the model ready to be drawn and asks for what its screen lacks.
+/// Prepares the model for drawing, and requests data that its screen lacks.
 pub fn settle(model: &mut Model) -> Vec<Effect> {
     fleet::settle(model);
     let mut effects = Vec::new();
@@ -72,7 +72,7 @@ pub fn settle(model: &mut Model) -> Vec<Effect> {
     effects
 }
 
-/// Lets the screen go on: what was held back happens now, at the time it came.
+/// Unfreezes the screen: the kept messages are handled now, each with its own time.
 pub fn thaw(model: &mut Model, now: Timestamp) -> Vec<Effect> {
     model.frozen = false;
     let mut effects = Vec::new();
@@ -135,7 +135,7 @@ fn step(model: &mut Model, msg: Msg) -> Vec<Effect> {
     }
 }
 
-/// Drops what has been on screen long enough.
+/// Drops expired items.
 fn expire(model: &mut Model) {
     let now = model.now;
     if model.flash.as_ref().is_some_and(|flash| flash.until <= now) {
@@ -226,7 +226,7 @@ fn leave(model: &mut Model, id: &PodId, now: Timestamp, effects: &mut Vec<Effect
 fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
     let now = model.now;
     let Some(pod) = model.pod_mut(id) else { return Vec::new() };
-    // A link that was told to stop may still have said something.
+    // A stopped link may still have sent a message.
     if !pod.attached() {
         return Vec::new();
     }
@@ -254,7 +254,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             pod.link = Link::Retry { attempt, at, problem };
             model.stale = true;
             model.details.retain(|((owner, _), loaded)| owner != id || !matches!(loaded, Loaded::Waiting));
-            // The same reason ten times is one piece of news.
+            // The same reason is noted once, however often it is repeated.
             if !told {
                 let word = if was_live { "lost" } else { "not connected" };
                 model.note(Some(id), "link", format!("{word}: {reason}"), true);
@@ -269,7 +269,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
             }
         }
         News::Page(Err(problem)) => {
-            // Left as loading, so that it is not asked for again at once; the next snapshot clears it.
+            // Still marked as loading, so that it is not requested again at once; the next snapshot clears that.
             model.say(format!("older syncs cannot be read: {}", problem.reason), true);
         }
         News::Detail(sync, Ok(detail)) => model.set_detail(id, &sync, Loaded::Here(detail)),
@@ -302,7 +302,7 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     pod.offset = snapshot.now.duration_since(now);
     webhooks::note(pod, now, &snapshot.webhook);
     pod.snapshot = Some(snapshot);
-    // Before the note: a replica behind a URL tells its name only now.
+    // Before the note, because a replica behind a URL reports its name only now.
     names::name_pods(model);
     model.stale = true;
     if !was_live {
@@ -369,7 +369,7 @@ fn finished(model: &mut Model, id: &PodId, record: Record) {
     let Some(pod) = model.pod_mut(id) else { return };
     if let Some(snapshot) = pod.snapshot.as_mut() {
         snapshot.running = None;
-        // The state that says so comes next; until then the row must not deny what the list below it tells.
+        // The event with the new state follows; until then the row must not contradict the list below it.
         if let (Outcome::Published, Some(commit), Some(commits)) = (record.outcome, &record.new, &record.commits) {
             snapshot.published = Some(Published {
                 commit: commit.clone(),
@@ -378,7 +378,7 @@ fn finished(model: &mut Model, id: &PodId, record: Record) {
                 committed_at: None,
                 published_at: Some(record.finished_at),
             });
-            // What is published has been seen in the remote, and the verdict must not be about an older commit meanwhile.
+            // A published commit has been seen in the remote, and the verdict must not be about an older commit meanwhile.
             let newer = snapshot.head.as_ref().is_none_or(|head| head.seen_at < record.started_at);
             if snapshot.pinned.is_none() && newer {
                 snapshot.head = Some(Head { commit: commit.clone(), seen_at: record.started_at });
@@ -420,7 +420,7 @@ fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Acce
     fleet::refresh(model);
 }
 
-/// Asks for what the screen of one sync shows, also when the link comes back while it is looked at.
+/// Requests the data for the screen of one sync, also when the link is restored meanwhile.
 fn fill_detail(model: &mut Model, effects: &mut Vec<Effect>) {
     let (pod, id) = match model.view.clone() {
         View::Detail(pod, id) => (pod, id),
@@ -437,7 +437,7 @@ fn fill_detail(model: &mut Model, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Asks for older records while somebody is near the end of those that are loaded.
+/// Requests older records while the cursor is near the end of the loaded ones.
 fn fill_history(model: &mut Model, effects: &mut Vec<Effect>) {
     let View::History(id) = model.view.clone() else { return };
     let at = fleet::position(&model.history_rows, model.history_cursor.selected.as_ref());

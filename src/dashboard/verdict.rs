@@ -1,4 +1,4 @@
-//! The verdict of one view at one moment: is a commit live on every replica, and if not, where not and why.
+//! The verdict of a view at one moment: is a commit live on every replica, and if not, where not and why.
 //!
 //! [`judge`] is a pure function of the model. The screen's header, `--check`, `--wait`, `--once` and the JSON document all
 //! use its result, so they cannot disagree. Replicas that follow different repositories or refs are judged in groups and
@@ -14,17 +14,17 @@ use super::ask::{self, Contained};
 use super::fleet;
 use super::model::{Link, Model, Pod, PodId, Presence};
 
-/// Replicas that are visited in turn count with what they said last, if that is not older than this.
+/// Replicas that are visited in turn count with their last state, if it is not older than this.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
 
-/// The answer in one word.
+/// The answer of the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The commit in question is published at this moment on every replica.
     Live,
     /// At least one replica does not have it.
     NotLive,
-    /// No replica is known to lack it, but of at least one it is not known.
+    /// No replica is known to lack it, but for at least one it is not known.
     Unknown,
     /// There is no replica, or none of them answers.
     Unreachable,
@@ -56,7 +56,7 @@ impl Kind {
 /// The verdict of a whole view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The commit that was asked for (`--commit`), maybe abbreviated. `None`: the newest of each group.
+    /// The commit in question (`--commit`), possibly abbreviated. `None`: the newest of each group.
     pub asked: Option<String>,
     /// One for each repository and ref, in the order of the replicas.
     pub groups: Vec<Group>,
@@ -71,7 +71,7 @@ pub struct Verdict {
 /// The replicas that follow one ref of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// As the replicas say; `None` if no replica has answered.
+    /// As the replicas report it; `None` if no replica has answered.
     pub source: Option<Source>,
     /// The commit that the verdict is about; `None` if no commit is known.
     pub target: Option<Target>,
@@ -88,7 +88,7 @@ pub struct Group {
     pub took_ms: Option<u64>,
 }
 
-/// What a group follows.
+/// The repository and ref that a group follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The remote, redacted by the replica.
@@ -97,7 +97,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What a replica follows.
+    /// Returns the repository and ref that a replica follows.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
         Self { repo: snapshot.repo.clone(), reference: snapshot.reference.clone() }
@@ -125,7 +125,7 @@ pub struct Target {
 pub struct Lack {
     pub pod: PodId,
     pub name: String,
-    /// True if it publishes the target all the same: it is paused, say, and would not notice a newer commit.
+    /// True if it publishes the target all the same, but is paused, for example, and would not notice a newer commit.
     pub has_it: bool,
     /// True if it publishes something and no replica knows yet what the newest commit is.
     pub may_have_it: bool,
@@ -135,14 +135,14 @@ pub struct Lack {
 /// Why a replica does not count as live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It publishes an older commit; `commits` is how many lie between, if the records tell.
+    /// It publishes an older commit; `commits` is the number of commits in between, if the records show it.
     Behind {
         commits: Option<u32>,
     },
     /// A sync that may bring a newer commit is running.
     Syncing,
-    /// A paused replica looks for no newer commit. `news`: one is known all the same. `pinned`: the commit that holds it
-    /// away from the one in question, also when the pause ends.
+    /// A paused replica does not poll. `news`: a newer commit is known all the same. `pinned`: the commit that it is pinned
+    /// to instead of the one in question, also when the pause ends.
     Paused {
         left: Option<SignedDuration>,
         by: Option<String>,
@@ -153,7 +153,7 @@ pub enum Why {
         commit: String,
         by: Option<String>,
     },
-    /// `pinned`: the commit that holds it away from the one in question, whatever becomes of its syncs.
+    /// `pinned`: the commit that it is pinned to instead of the one in question, whether or not its syncs succeed.
     Failed {
         times: u32,
         message: String,
@@ -161,11 +161,11 @@ pub enum Why {
     },
     /// It runs and has published nothing yet.
     Starting,
-    /// Kubernetes has not started its containers, and the reason that Kubernetes gives.
+    /// Kubernetes has not started its containers, with Kubernetes' reason.
     NotReady {
         reason: String,
     },
-    /// `--commit`: the commit was taken back by a force push, or by another decision, and is not in what is live.
+    /// `--commit`: a force push or another decision replaced the commit, and the live one does not contain it.
     Replaced {
         how: String,
     },
@@ -179,7 +179,7 @@ pub enum Why {
     NotLookedAt,
     /// It is being asked.
     Waiting,
-    /// Its release cannot say what the question needs, or says what this program does not know.
+    /// Its release cannot answer the question, or its answer is unknown to this program.
     CannotSay {
         reason: String,
     },
@@ -259,7 +259,8 @@ impl Group {
     }
 }
 
-/// Judges a view, or what was chosen in it, as it is now: about the commit that was asked for, else the newest of each group.
+/// Judges the current state of a view, or of the selected part of it: about the commit in question, else the newest of each
+/// group.
 #[must_use]
 pub fn judge(model: &Model) -> Verdict {
     let asked = model.asked().cloned();
@@ -277,7 +278,7 @@ pub fn judge(model: &Model) -> Verdict {
             None => members.push((Some(source), vec![pod])),
         }
     }
-    // With one group there is only one that they can belong to.
+    // With one group they can only belong to that.
     match members.as_mut_slice() {
         [] if !strangers.is_empty() => members.push((None, std::mem::take(&mut strangers))),
         [(_, pods)] => pods.append(&mut strangers),
@@ -293,7 +294,7 @@ pub fn judge(model: &Model) -> Verdict {
     }
 }
 
-/// True if what is known of a replica is from now: a live link, or a visit a moment ago.
+/// Returns true if the state of a replica is current: over a live link, or from a recent visit.
 #[must_use]
 pub fn is_current(model: &Model, pod: &Pod) -> bool {
     let lately = || pod.heard_at.is_some_and(|heard| model.now.duration_since(heard) <= FRESH);
@@ -329,7 +330,7 @@ fn group(model: &Model, source: Option<Source>, pods: &[&Pod]) -> Group {
     Group { source, target, total: pods.len(), live, lacking, pinned, newest, took_ms }
 }
 
-/// The commit of `--commit` with what is known of it.
+/// Returns the commit of `--commit` with its known details.
 fn named(pods: &[&Pod], asked: &str) -> Target {
     let published = pods.iter().filter_map(|pod| pod.snapshot.as_ref()?.published.as_ref());
     let records = || pods.iter().flat_map(|pod| pod.records.iter().take(1000));
@@ -374,7 +375,7 @@ fn lack(model: &Model, pod: &Pod, target: Option<&Target>) -> Option<Lack> {
     }
 }
 
-/// Why a replica cannot count while no replica has seen or heard of the newest commit.
+/// Returns why a replica cannot count while no replica knows the newest commit.
 fn before_the_first_look(model: &Model, pod: &Pod, snapshot: &Snapshot) -> Why {
     if let Some(mut why) = trouble(model, pod, snapshot, false) {
         if let Why::Paused { pinned, .. } | Why::Failed { pinned, .. } = &mut why {
@@ -414,7 +415,7 @@ fn about_newest(model: &Model, pod: &Pod, snapshot: &Snapshot, has_it: bool) -> 
             None => Why::Behind { commits: fleet::lag(model, pod).and_then(|lag| lag.commits) },
         });
     }
-    // A push was heard of and what it brings is not known yet.
+    // A push has arrived, and its commit is not known yet.
     let push = |trigger| matches!(trigger, TriggerKind::Webhook | TriggerKind::Peer);
     snapshot.running.as_ref().is_some_and(|running| push(running.trigger)).then_some(Why::Syncing)
 }
@@ -423,7 +424,7 @@ fn pinned(snapshot: &Snapshot, commit: &str) -> Why {
     Why::Pinned { commit: commit.to_owned(), by: snapshot.pinned_by.clone() }
 }
 
-/// With `--commit`: it must be live at this moment, or be contained in what is.
+/// With `--commit`: it must be live now, or contained in the live commit.
 fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> Option<Why> {
     let published = snapshot.published.as_ref();
     if published.is_some_and(|published| published.commit.starts_with(asked)) {
@@ -449,8 +450,8 @@ fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> O
     })
 }
 
-/// The problem of a replica, whatever the commit is. A pause comes first: while it lasts, nothing else can change. A pin
-/// is named beside it, and beside failures, because either would still be there after the other has ended.
+/// Returns the problem of a replica, regardless of the commit. A pause comes first: while it lasts, nothing else can
+/// change. A pin is named beside it, and beside failures, because either would remain after the other has ended.
 fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<Why> {
     let pinned = snapshot.pinned.clone().filter(|_| news);
     if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
@@ -462,7 +463,7 @@ fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<
         return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message, pinned });
     }
     if snapshot.state == State::Standby {
-        // Its volume is the other process's, and what that publishes is for the other's replica to say.
+        // Another process owns its volume, and the replica of that process reports what is published there.
         let owner = snapshot.standby.clone().unwrap_or_else(|| "another process owns its volume".to_owned());
         return Some(Why::CannotSay { reason: format!("it stands by: {owner}") });
     }

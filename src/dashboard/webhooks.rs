@@ -1,7 +1,8 @@
-//! How the webhook fares over all replicas: each delivery reaches one of them, and each missed push counts once.
+//! The state of the webhook over all replicas: each delivery reaches one of them, and each missed push counts once.
 //!
 //! Pure functions of the model, for the header, the plain table and the JSON document. Only replicas that answer now are
-//! counted: what a lost one said last may have changed since, so it must not raise an alarm or call the webhook healthy.
+//! counted: the last state of a lost one may have changed since, so it must neither raise an alert nor call the webhook
+//! healthy.
 
 use std::collections::HashSet;
 
@@ -14,22 +15,22 @@ use super::text;
 use super::verdict::is_current;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// Refused signatures of this time are worth an alert.
+/// Refused signatures within this time cause an alert.
 const LATELY: SignedDuration = SignedDuration::from_mins(2);
 
 /// The sum over all replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// A replica answers now. Otherwise nothing is counted.
+    /// True if a replica answers now. Otherwise nothing is counted.
     pub known: bool,
     pub enabled: bool,
-    /// The newest one that any replica told of, also one that is lost: that it arrived stays true.
+    /// The newest one that any replica reported, also a lost one, since the delivery remains a fact.
     pub last: Option<Delivery>,
     /// In the last 24 hours, as the two below.
     pub received: u64,
     pub bad_signature: u64,
     pub missed: u64,
-    /// Refused in the last two minutes, as far as this program saw it.
+    /// Refused in the last two minutes, as far as this program has seen.
     pub refused_lately: u64,
     /// Missed pushes that are newer than the last delivery.
     pub missed_since: u64,
@@ -41,19 +42,19 @@ pub struct Delivery {
     /// By our clock.
     pub at: Timestamp,
     pub event: String,
-    /// Why nothing followed from it; `None` if something did.
+    /// The reason why it was ignored; `None` if it was not.
     pub ignored: Option<String>,
-    /// The replica that received it answers now.
+    /// True if the replica that received it answers now.
     pub current: bool,
 }
 
-/// Adds up what the replicas say.
+/// Adds up the reports of the replicas.
 #[must_use]
 pub fn health(model: &Model) -> Health {
     let mut sum = Health::default();
     let mut missed: HashSet<&str> = HashSet::new();
     let mut missed_since: HashSet<&str> = HashSet::new();
-    // A sidecar of an older release only counts.
+    // A sidecar of an older release only reports a count.
     let mut counted = 0;
     let webhooks = || model.pods.iter().filter_map(|pod| Some((pod, &pod.snapshot.as_ref()?.webhook)));
     for (pod, webhook) in webhooks() {
@@ -98,14 +99,14 @@ pub fn last(pod: &Pod, webhook: &Webhook) -> Option<Delivery> {
         };
         return Some(Delivery { at: pod.to_ours(last.at), event: last.event.clone(), ignored, current: pod.live() });
     }
-    // A sidecar of an older release has only the text.
+    // A sidecar of an older release reports only the text.
     let result = webhook.last_result.as_deref().unwrap_or_default();
     let ignored = result.strip_prefix("ignored").map(|rest| rest.trim_start_matches([':', ' ']).to_owned());
     let event = webhook.last_event.clone().unwrap_or_default();
     Some(Delivery { at: pod.to_ours(webhook.last_delivery_at?), event, ignored, current: pod.live() })
 }
 
-/// Notes how many signatures a replica has refused since it was heard last.
+/// Notes how many signatures a replica has refused since its last report.
 pub fn note(pod: &mut Pod, now: Timestamp, next: &Webhook) {
     let before = pod.snapshot.as_ref().map_or(next.bad_signature, |snapshot| snapshot.webhook.bad_signature);
     // A new process counts from zero.
@@ -120,7 +121,7 @@ fn lately(model: &Model, pod: &Pod) -> u64 {
     pod.refused.iter().filter(|(at, _)| model.now.duration_since(*at) < LATELY).map(|(_, count)| count).sum()
 }
 
-/// What is wrong with the webhook, in one sentence; `None` if nothing is known to be.
+/// Returns the problem of the webhook in one sentence; `None` if none is known.
 #[must_use]
 pub fn alert(model: &Model) -> Option<String> {
     let health = health(model);

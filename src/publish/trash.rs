@@ -27,7 +27,7 @@ use crate::worker::Cancel;
 /// A tree that is to become a standby tree is checked again after this time, because a push may have stopped that.
 const ROTATES_SOON: Duration = Duration::from_secs(1);
 
-/// What a sweep does with an entry of `.worktrees`.
+/// The decision of a sweep about an entry of `.worktrees`.
 enum Fate {
     /// It was renamed, and will be removed.
     Goes,

@@ -1,4 +1,4 @@
-//! The arguments that say which replicas are meant and how they are reached. The dashboard and all verbs share them.
+//! The arguments that select the replicas and the connection to them. The dashboard and all verbs share them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ const HEADING: &str = "Replicas";
 /// Port-forwards at a time.
 const MAX_LINKS: u16 = 12;
 
-/// Which replicas are meant.
+/// The selected replicas.
 #[derive(Clone, Debug)]
 pub struct Replicas {
     pub target: Option<Target>,
@@ -25,13 +25,13 @@ pub struct Replicas {
     pub kubeconfig: Option<OsString>,
     /// `None`: 9180, or the one of the next nine that answers.
     pub port: Option<u16>,
-    /// Not empty: these replicas and no kubectl.
+    /// If not empty: these replicas, without kubectl.
     pub url: Vec<Url>,
     pub token_file: Option<PathBuf>,
     pub max_links: u16,
 }
 
-/// Adds the flags. The words of the target are the caller's, since a verb may have words of its own behind them.
+/// Adds the flags. The caller adds the words of the target, since a verb may have further words after them.
 #[must_use]
 pub fn flags(command: Command) -> Command {
     let value = |name: &'static str, what: &'static str, help: &'static str| {
@@ -103,10 +103,10 @@ pub fn target_words() -> Arg {
 }
 
 impl Replicas {
-    /// Takes the arguments out, with the target in `words`.
+    /// Takes the arguments, with the target in `words`.
     ///
     /// # Errors
-    /// What is contradictory or missing, for the person who typed it.
+    /// Contradictory or missing arguments, in words for the user.
     pub fn take(given: &mut ArgMatches, words: &[String]) -> Result<Self, String> {
         let target = if words.is_empty() { None } else { Some(target(words)?) };
         let replicas = Self {
@@ -124,7 +124,7 @@ impl Replicas {
         if replicas.target.is_none() && replicas.selector.is_none() && replicas.url.is_empty() {
             return Err("say which replicas: deploy/NAME, pod/NAME, svc/NAME, -l LABELS or --url URL".to_owned());
         }
-        // clap does not ask for what a flag requires if that is in conflict with something else that was given.
+        // clap does not check what a flag requires if that conflicts with another given flag.
         if replicas.all_namespaces && replicas.selector.is_none() {
             return Err("--all-namespaces goes with --selector".to_owned());
         }
@@ -136,19 +136,19 @@ impl Replicas {
         Ok(replicas)
     }
 
-    /// The pods that are asked for; `None` with `--url`.
+    /// Returns the selected pods; `None` with `--url`.
     #[must_use]
     pub fn pods(&self) -> Option<Target> {
         self.target.clone().or_else(|| self.selector.clone().map(Target::Selector))
     }
 
-    /// Replicas that are connected at a time. An address costs no kubectl.
+    /// Returns how many replicas are connected at a time. Addresses need no kubectl, so all of them are.
     #[must_use]
     pub fn links_at_a_time(&self) -> usize {
         if self.url.is_empty() { usize::from(self.max_links) } else { usize::MAX }
     }
 
-    /// What the header calls them.
+    /// Returns the name of the replicas in the header.
     #[must_use]
     pub fn subject(&self) -> String {
         let place = match (&self.namespace, self.all_namespaces) {

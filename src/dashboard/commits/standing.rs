@@ -1,6 +1,6 @@
-//! What one replica makes of one commit: live there, replaced, failed, or why it never came.
+//! The state of one commit on one replica: live, replaced, failed, or why it was not published.
 //!
-//! Pure functions of the model and of the verdict of the same moment.
+//! Pure functions of the model and of a verdict of the same moment.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::dashboard::verdict::{self, Verdict, Why};
 
 use super::CommitRow;
 
-/// Records of one replica that are looked at.
+/// The records of one replica that are read.
 const RECORDS: usize = 1000;
-/// Names in a line about several replicas.
+/// The most names in a line about several replicas.
 const NAMES: usize = 3;
 
-/// The replica and the commit.
+/// The state of the commit on the replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The last attempt at it failed, and why.
+    /// The last attempt failed, with the reason.
     Failed(String),
-    /// It is to come, or is kept away by a pin or a pause.
+    /// It is not published yet, or a pin or a pause prevents it.
     Lacking(Why),
-    /// Nothing current is known.
+    /// The current state is not known.
     Unknown(Why),
     /// It publishes another commit, and no record of this one is loaded.
     Skipped {
@@ -34,7 +34,7 @@ pub enum Standing {
     Replaced {
         by: String,
     },
-    /// What it publishes contains the commit.
+    /// Its published commit contains the commit.
     Contained {
         by: String,
     },
@@ -42,7 +42,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// A word for a column.
+    /// Returns a word for a column.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Standing {
         }
     }
 
-    /// Why, as a sentence; empty for a commit that is live.
+    /// Returns the reason as a sentence; empty for a live commit.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
@@ -75,7 +75,7 @@ impl Standing {
         }
     }
 
-    /// True if the commit is live there.
+    /// Returns true if the commit is live there.
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live | Self::Contained { .. })
@@ -99,11 +99,11 @@ impl Standing {
 pub struct OnReplica<'a> {
     pub pod: &'a Pod,
     pub standing: Standing,
-    /// The sync that brought it, or tried to last.
+    /// The sync that published it, or last tried to.
     pub record: Option<&'a Arc<Record>>,
 }
 
-/// What every replica of the view makes of a commit, the worst first.
+/// Returns the state of a commit on every replica of the view, the worst first.
 #[must_use]
 pub fn all<'a>(model: &'a Model, verdict: &Verdict, commit: &str) -> Vec<OnReplica<'a>> {
     let source = model.all_commits.iter().find(|row| row.commit == commit).map(|row| &row.source);
@@ -177,7 +177,7 @@ fn judge(
     Standing::Skipped { live }
 }
 
-/// Which replicas lack a commit and why, a line for each reason.
+/// Lists the replicas that lack a commit, one line for each reason.
 #[must_use]
 pub fn lacking(model: &Model, verdict: &Verdict, row: &CommitRow) -> Vec<String> {
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();

@@ -23,7 +23,7 @@ pub struct Follow {
     pub id: PodId,
     pub namespace: String,
     pub pod: String,
-    /// `None`: the sidecar could not be told from the other containers, so all are shown with their names.
+    /// `None` if the sidecar could not be identified among the containers, so all are shown with their names.
     pub container: Option<String>,
     pub children: Children,
     pub out: mpsc::Sender<Msg>,
@@ -86,7 +86,7 @@ impl Follow {
     }
 }
 
-/// Sends each line of a pipe, cut to what is worth looking at. The pipe waits while nothing takes them.
+/// Sends each line of a pipe, truncated to a reasonable length. The pipe waits while the channel is full.
 async fn drain_to(mut pipe: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
     let mut line = Vec::new();
     let mut chunk = [0; 4096];
@@ -107,7 +107,7 @@ async fn drain_to(mut pipe: impl AsyncRead + Unpin, lines: mpsc::Sender<String>)
     }
 }
 
-/// Ends the child when it goes out of scope, whatever the reason.
+/// Ends the child when it goes out of scope, for whatever reason.
 struct Guard {
     id: u32,
     children: Children,

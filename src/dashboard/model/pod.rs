@@ -1,4 +1,4 @@
-//! One replica as far as it is known: how it was found, its connection, what it said last.
+//! The known state of one replica: how it was found, its connection, its last message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,20 +35,20 @@ pub struct Found {
     /// `None` for a URL.
     pub namespace: Option<String>,
     pub presence: Presence,
-    /// What a container of the pod waits for, as Kubernetes says it: `poll: CrashLoopBackOff`.
+    /// The reason why a container of the pod waits, in Kubernetes' words: `poll: CrashLoopBackOff`.
     pub container: Option<String>,
-    /// What works instead while the pod cannot be connected to.
+    /// Commands that work while the pod cannot be connected to.
     pub advice: Option<String>,
-    /// The name of the sidecar's container, as far as it can be told from the others.
+    /// The name of the sidecar's container, if it could be identified.
     pub sidecar: Option<String>,
 }
 
-/// Whether there is anything to connect to.
+/// Whether the pod can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Its containers run (or it is a URL, of which we cannot know).
+    /// Its containers run (or it is a URL, of which this is not known).
     Running,
-    /// It exists but cannot be reached yet, and why.
+    /// It exists but cannot be reached yet, with the reason.
     NotReady(String),
     /// It is being deleted, or is gone from the list.
     Gone { since: Timestamp },
@@ -68,7 +68,7 @@ pub enum Link {
     },
 }
 
-/// Why something did not work, and what to do about it.
+/// A problem, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub reason: String,
@@ -105,7 +105,7 @@ pub struct Pod {
     pub namespace: Option<String>,
     /// Unique on screen.
     pub name: String,
-    /// `name` without what all names begin with.
+    /// `name` without the common prefix.
     pub short: String,
     pub presence: Presence,
     /// As in [`Found`].
@@ -113,15 +113,16 @@ pub struct Pod {
     pub advice: Option<String>,
     pub sidecar: Option<String>,
     pub link: Link,
-    /// Why it was not live when it was tried last; `None` once it is.
+    /// The problem of the last attempt to connect; `None` once it is connected.
     pub problem: Option<Problem>,
     /// The last snapshot, its records moved to `records`.
     pub snapshot: Option<Box<Snapshot>>,
     /// Its clock minus ours.
     pub offset: SignedDuration,
-    /// When anything came from it last, by our clock.
+    /// When the last message from it arrived, by our clock.
     pub heard_at: Option<Timestamp>,
-    /// There are more replicas than links, so that this one is visited in turn and what it said last counts for a while.
+    /// True if there are more replicas than links, so that this one is visited in turn and its last state counts for a
+    /// while.
     pub visited: bool,
     /// When it was connected last, by our clock.
     pub turn_at: Option<Timestamp>,
@@ -173,7 +174,7 @@ impl Pod {
         self.link != Link::Idle
     }
 
-    /// A time of this replica's clock in terms of ours.
+    /// Converts a time of this replica's clock to ours.
     #[must_use]
     pub fn to_ours(&self, time: Timestamp) -> Timestamp {
         time.saturating_sub(self.offset).unwrap_or(time)

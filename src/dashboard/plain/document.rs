@@ -1,6 +1,6 @@
-//! One JSON document about everything that is known of a view, for programs.
+//! One JSON document with everything that is known of a view, for programs.
 //!
-//! Times are RFC 3339 UTC, words are the API's. The verdict in it is the one that the caller judged.
+//! Times are RFC 3339 UTC, words are the API's. The caller has judged the verdict in it.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

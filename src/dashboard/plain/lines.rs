@@ -1,4 +1,4 @@
-//! `--watch`: what happens, a line for each event, append only. As text for people and screen readers, or as JSON.
+//! `--watch`: a line for each event, append only. As text for users and screen readers, or as JSON.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::dashboard::text;
 use crate::dashboard::verdict::{self, Verdict, words};
 use crate::dashboard::webhooks;
 
-/// What has been written last about what does not come as an event of its own.
+/// The state at the last line, for changes that are not events themselves.
 #[derive(Debug, Default)]
 pub struct Lines {
     verdict: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Lines {
     pods: Option<Vec<(PodId, Presence)>>,
 }
 
-/// One JSON document for a message; `None` for what is no news.
+/// Returns a JSON document for a message; `None` for one without news.
 #[must_use]
 pub fn json(model: &Model, at: Timestamp, msg: &Msg) -> Option<Value> {
     let line = |pod: &str, event: &str, data: Value| json!({"at": at, "pod": pod, "event": event, "data": data});
@@ -66,7 +66,7 @@ impl Lines {
         }
         said.extend(self.webhook(model));
         let verdict = verdict::judge(model);
-        // The time that a pause has left is in the words, and changes by itself.
+        // The remaining time of a pause is in the words, and changes by itself.
         let facts = facts(&verdict);
         if self.verdict != facts {
             said.push(words::line(&verdict));
@@ -96,10 +96,10 @@ impl Lines {
         model.pods.iter().filter_map(line).collect()
     }
 
-    /// An alert about webhooks that began, or that deliveries ended. One that ends because its replica is lost, or because
-    /// refused deliveries have become old, is no good news.
+    /// Returns a line for an alert about webhooks that began, or that deliveries ended. An alert that ends because its
+    /// replica is lost, or because refused deliveries have become old, is not reported.
     fn webhook(&mut self, model: &Model) -> Option<String> {
-        // The age in it changes by itself, which is no news.
+        // Its age changes by itself, which is not reported.
         let kind = |alert: &str| alert.split(':').next().map(str::to_owned);
         match (webhooks::alert(model), self.alert.take()) {
             (None, None) => None,
@@ -145,7 +145,7 @@ impl Lines {
     }
 }
 
-/// What has to change for a verdict to be news.
+/// Returns the parts of a verdict whose change is reported.
 fn facts(verdict: &Verdict) -> Vec<String> {
     let lacking = verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced);
     let reasons = lacking.map(|lack| format!("{} {}", lack.pod, lack.why.word()));

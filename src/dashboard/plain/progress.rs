@@ -1,4 +1,4 @@
-//! What `--wait` waits for, on stderr: once a second in one line on a terminal, a line at each change elsewhere.
+//! The progress of `--wait` on stderr: once a second in one line on a terminal, a line at each change elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::dashboard::verdict::{Verdict, words};
 pub struct Progress {
     limit: Duration,
     terminal: bool,
-    /// The words that were written last, and the second they were written in.
+    /// The text that was written last, and the second of writing it.
     last: Option<(String, u64)>,
 }
 
@@ -22,7 +22,7 @@ impl Progress {
         Self { limit, terminal: io::stderr().is_terminal(), last: None }
     }
 
-    /// Reports the verdict if there is something new to report. That stderr is gone is no reason to stop waiting.
+    /// Reports the verdict if the report has changed. A closed stderr does not end the wait.
     pub fn show(&mut self, model: &Model, verdict: &Verdict, waited: Duration) {
         let words = match (&model.listing_problem, verdict.groups.is_empty()) {
             (Some(problem), true) => format!("cannot list the pods: {}", text::clean(&problem.reason)),
@@ -39,7 +39,7 @@ impl Progress {
         let line = format!("{words} {}", words::time(waited, self.limit));
         let mut err = io::stderr().lock();
         let _ = if self.terminal {
-            // One line that is written over; cut, because a line that wraps could not be.
+            // One line that is overwritten; it is cut, because a wrapped line could not be overwritten.
             write!(err, "\r\x1b[K{}", text::cut(&line, 100, "..")).and_then(|()| err.flush())
         } else {
             writeln!(err, "{line}")
@@ -47,7 +47,7 @@ impl Progress {
         self.last = Some((words, second));
     }
 
-    /// Leaves the line, so that what follows begins on its own.
+    /// Ends the line, so that the next output begins on its own.
     pub fn end(&mut self) {
         if self.terminal && self.last.take().is_some() {
             let _ = writeln!(io::stderr().lock());

@@ -1,4 +1,4 @@
-//! The view as aligned tables for people: no color, no cursor; the verdict is the last line.
+//! The view as aligned tables: no color, no cursor; the verdict is the last line.
 
 use std::io::{self, Write};
 
@@ -55,7 +55,7 @@ pub fn table(model: &Model, verdict: &Verdict, out: &mut impl Write) -> io::Resu
     writeln!(out, "{}", words::line(verdict))
 }
 
-/// True if a replica stands in the table of this group. Replicas that never answered stand in the only one there is.
+/// Returns true if a replica belongs to the table of this group. Replicas that never answered belong to the only one.
 fn belongs(pod: &Pod, group: &Group, groups: usize) -> bool {
     match (&pod.snapshot, &group.source) {
         (Some(snapshot), Some(source)) => snapshot.repo == source.repo && snapshot.reference == source.reference,
@@ -122,13 +122,13 @@ fn link(model: &Model, pod: &Pod) -> String {
         (Link::Idle, _) => "not looked at".to_owned(),
     };
     match &pod.container {
-        // A link that lives says that the sidecar runs; what another container waits for is worth a word all the same.
+        // A live link shows that the sidecar runs; the reason why another container waits is shown all the same.
         Some(container) => format!("{words} ({container})"),
         None => words,
     }
 }
 
-/// Errors of syncs with what to do, and hints of connections. Replicas mostly share a hint, so each stands once.
+/// Writes errors of syncs and of connections with hints. Replicas mostly share a hint, so each is written once.
 fn problems(model: &Model, out: &mut impl Write) -> io::Result<()> {
     for pod in fleet::worst_first(model) {
         let Some(error) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.last_error.as_ref()) else { continue };
@@ -177,7 +177,7 @@ fn syncs(model: &Model, out: &mut impl Write) -> io::Result<()> {
     aligned(out, &rows)
 }
 
-/// What a subject does not say: a person's doing, a webhook that did not do its part.
+/// Returns a remark that the subject does not contain: a user's action, a webhook that failed.
 fn note(record: &Record) -> Option<String> {
     let by = record.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     match (record.trigger.action, &record.ignored_webhook, &record.pinned, &record.withheld) {

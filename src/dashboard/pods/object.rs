@@ -1,6 +1,6 @@
-//! The parts of Kubernetes' JSON that say which pods there are and why one does not run.
+//! The parts of Kubernetes' JSON about pods, and the reasons why one does not run.
 //!
-//! It knows the documents of `kubectl get --output json`, not how they are had.
+//! It knows the documents of `kubectl get --output json`, not how they are obtained.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -83,7 +83,7 @@ impl Container {
         self.state.waiting.as_ref()?.reason.as_deref()
     }
 
-    /// True if this is the sidecar, judged by its name and image.
+    /// Returns true for the sidecar, which is recognized by its name and image.
     fn is_sidecar(&self) -> bool {
         self.image.contains("pushsync") || matches!(self.name.as_str(), "pushsync" | "poll" | "git-sync")
     }
@@ -103,7 +103,7 @@ struct Spec {
 }
 
 impl Owner {
-    /// The selector in the form that `--selector` takes; `None` if it selects nothing. A service and a replication
+    /// Returns the selector in the form of `--selector`; `None` if it selects nothing. A service and a replication
     /// controller have the labels themselves there, the other kinds have them in `matchLabels`.
     #[must_use]
     pub fn selector(&self) -> Option<String> {
@@ -138,23 +138,23 @@ fn expression(expression: &serde_json::Value) -> Option<String> {
     })
 }
 
-/// The id of a pod, however it is.
+/// Returns the id of a pod in any state.
 #[must_use]
 pub fn id(pod: &Pod) -> PodId {
     PodId::new(if pod.metadata.uid.is_empty() { &pod.metadata.name } else { &pod.metadata.uid })
 }
 
-/// A pod in the model's terms; `None` for pods that ran to their end (evicted, completed), which publish nothing.
+/// Converts a pod to the model; `None` for pods that have ended (evicted, completed), which publish nothing.
 #[must_use]
 pub fn found(pod: Pod) -> Option<Found> {
     let containers = || pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-    // `PodInitializing` only says that an init container is not done; another reason says more.
+    // `PodInitializing` only means that an init container has not ended; another reason is more helpful.
     let waiting = || containers().filter_map(|it| Some((it, it.waits_for()?)));
     let telling = waiting().find(|(_, reason)| *reason != "PodInitializing").or_else(|| waiting().next());
     let sidecar = containers().find(|it| it.is_sidecar()).map(|it| it.name.clone());
     let mut advice = None;
     let presence = if pod.metadata.deletion_timestamp.is_some() {
-        // The model notes by its own clock when it heard of this.
+        // The model notes the time when it learned of this, by its own clock.
         Presence::Gone { since: Timestamp::UNIX_EPOCH }
     } else {
         match pod.status.phase.as_str() {
@@ -174,7 +174,7 @@ pub fn found(pod: Pod) -> Option<Found> {
         id: id(&pod),
         namespace: Some(pod.metadata.namespace.unwrap_or_else(|| "default".to_owned())),
         name: pod.metadata.name,
-        // Of a pod that does not run the presence says it.
+        // For a pod that does not run, `presence` contains the reason.
         container: container.filter(|_| presence == Presence::Running),
         presence,
         advice,
@@ -182,7 +182,7 @@ pub fn found(pod: Pod) -> Option<Found> {
     })
 }
 
-/// What works for a sidecar that runs in a pod that is not running yet.
+/// Returns commands that work for a sidecar that runs in a pod that is not running yet.
 fn instead(pod: &Pod, sidecar: &Container) -> String {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let (name, container) = (&pod.metadata.name, &sidecar.name);

@@ -1,4 +1,4 @@
-//! One run of `kubectl get`: started, read to its end within a limit, and ended if the caller loses interest.
+//! One run of `kubectl get`: started, read to its end within a limit, and ended if the caller drops it.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::dashboard::children::Children;
 use crate::dashboard::kubectl::{PROGRAM, cannot_start, explain, not_found};
 use crate::dashboard::model::Problem;
 
-/// Answers longer than this are not read: it is thousands of pods.
+/// The longest output that is read: it is enough for thousands of pods.
 const MAX_ANSWER: u64 = 32 << 20;
 /// How long kubectl may take.
 const ANSWER: Duration = Duration::from_secs(20);
-/// The same while it may ask a person to log in.
+/// The same while it may ask the user to log in.
 const LOGIN: Duration = Duration::from_secs(300);
 
 /// A kubectl that is killed when this is dropped.
@@ -44,7 +44,7 @@ impl Running {
         Ok(Self { child, id, children: children.clone() })
     }
 
-    /// The pipe of its output, once.
+    /// Returns the pipe of its output, once.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
@@ -52,7 +52,7 @@ impl Running {
     /// Reads it to its end.
     ///
     /// # Errors
-    /// What kubectl said, or that it took too long.
+    /// kubectl's message, or that it took too long.
     pub async fn answer(mut self) -> Result<Vec<u8>, Problem> {
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let interactive = stderr.is_none();
@@ -74,7 +74,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Nothing happens if it was reaped. What it started (a login plugin) is in its group and goes, too.
+        // This has no effect if it was reaped. Its own children (a login plugin) are in its group and are ended, too.
         self.children.kill(self.id);
         self.children.reaped(self.id);
     }
@@ -84,7 +84,7 @@ impl Drop for Running {
 async fn all(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        // What could be read before an error will not parse, and that is reported.
+        // Output that was cut by an error does not parse, and that is reported.
         let _ = pipe.take(MAX_ANSWER).read_to_end(&mut bytes).await;
     }
     bytes

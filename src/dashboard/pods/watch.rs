@@ -1,6 +1,6 @@
 //! `kubectl get pods --watch`: changes of pods as they happen.
 //!
-//! The listing stays the truth: a watch only brings changes sooner, and without one the listing does.
+//! The listing is authoritative: a watch only reports changes sooner.
 
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
@@ -9,7 +9,7 @@ use super::object::{Pod, WatchEvent, found, id};
 use super::run::Running;
 use crate::dashboard::model::{Found, PodId};
 
-/// A single event that is longer than this is none.
+/// The longest event that is accepted.
 const LONGEST_EVENT: usize = 16 << 20;
 
 /// A running watch.
@@ -20,7 +20,7 @@ pub struct Watch {
     buffer: Vec<u8>,
 }
 
-/// What a watch reports.
+/// A change that a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Is(Found),
@@ -33,8 +33,8 @@ impl Watch {
         Self { _running: running, stdout, buffer: Vec::new() }
     }
 
-    /// The next changes, at least one. `None`: the watch has ended, or says what cannot be understood. May be dropped
-    /// while it waits, and called again.
+    /// Returns the next changes, at least one. `None`: the watch has ended, or its output cannot be understood. May be
+    /// dropped while it waits, and called again.
     pub async fn next(&mut self) -> Option<Vec<Change>> {
         loop {
             let changes = take(&mut self.buffer)?;
@@ -52,7 +52,7 @@ impl Watch {
     }
 }
 
-/// Takes all whole events out of the buffer. `None`: they are not events.
+/// Takes all complete events from the buffer. `None` if they are not events.
 fn take(buffer: &mut Vec<u8>) -> Option<Vec<Change>> {
     let mut events = serde_json::Deserializer::from_slice(buffer).into_iter::<WatchEvent>();
     let mut changes = Vec::new();
@@ -70,7 +70,7 @@ fn take(buffer: &mut Vec<u8>) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// What an event says about a pod; `None` for one that says nothing about any.
+/// Returns the change of an event; `None` for one without a pod.
 fn change(event: WatchEvent) -> Option<Change> {
     if !matches!(event.kind.as_str(), "ADDED" | "MODIFIED" | "DELETED") {
         return None;
@@ -83,7 +83,7 @@ fn change(event: WatchEvent) -> Option<Change> {
     })
 }
 
-/// Brings a list up to date.
+/// Applies changes to a list.
 pub fn apply(list: &mut Vec<Found>, changes: Vec<Change>) {
     for change in changes {
         match change {

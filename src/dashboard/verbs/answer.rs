@@ -1,4 +1,4 @@
-//! What replicas answered to a verb: in words, as JSON, and as an exit code.
+//! The answers of replicas to a verb: as text, as JSON, and as an exit code.
 //!
 //! Pure. It knows no connections.
 
@@ -13,13 +13,13 @@ use crate::dashboard::text;
 /// Characters of a subject and of a reason in a line.
 const SUBJECT: usize = 60;
 const REASON: usize = 300;
-/// Replicas that are named in the last line; every replica has a line of its own above it.
+/// The replicas that are named in the last line; every replica has its own line above it.
 const NAMED: usize = 3;
 
-/// What one replica did about a change.
+/// The result of a change on one replica.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It did it. The record is that of the sync that carried it out, if there was one.
+    /// It executed the change. The record is that of the sync that did so, if there was one.
     Done {
         accepted: Accepted,
         record: Option<Box<Record>>,
@@ -27,7 +27,7 @@ pub enum Answer {
     /// There was nothing to do: it is not paused, or not pinned.
     Already(Refusal),
     Refused(Refusal),
-    /// It accepted the change, and the sync that was to carry it out failed.
+    /// It accepted the change, and the sync for it failed.
     Failed {
         accepted: Accepted,
         record: Box<Record>,
@@ -36,7 +36,7 @@ pub enum Answer {
     Unreachable(Problem),
     /// Nothing was sent, because Kubernetes has not started its containers.
     NotReady(String),
-    /// It was sent, and what became of it is not known.
+    /// The change was sent, and its result is not known.
     Open(String),
 }
 
@@ -49,7 +49,7 @@ pub struct Answered {
 }
 
 impl Answer {
-    /// True if what was asked for is so.
+    /// Returns true if the requested state is reached.
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Done { .. } | Self::Already(_))
@@ -93,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// What the replica said, as half a sentence.
+    /// Returns the replica's answer as half a sentence.
     #[must_use]
     pub fn words(&self, change: &Change) -> String {
         let cut = |reason: &str| text::cut(reason, REASON, "..");
@@ -119,7 +119,7 @@ impl Answer {
     }
 }
 
-/// What is in force now.
+/// Returns the decision in force now.
 fn decision(change: &Change, accepted: &Accepted) -> String {
     match change {
         Change::Sync => String::new(),
@@ -133,7 +133,7 @@ fn decision(change: &Change, accepted: &Accepted) -> String {
     }
 }
 
-/// How a sync ended.
+/// Returns the result of a sync.
 fn outcome(record: &Record) -> String {
     let commit = record.new.as_deref().map_or("nothing".to_owned(), text::short);
     let subject = record.commits.as_ref().map(|commits| commits.subject.as_str()).filter(|subject| !subject.is_empty());
@@ -148,7 +148,7 @@ fn outcome(record: &Record) -> String {
     }
 }
 
-/// A replica's line, its name as wide as the widest.
+/// Returns a replica's line, its name padded to the widest.
 #[must_use]
 pub fn line(change: &Change, answered: &Answered, width: usize) -> String {
     let name = text::clean(&answered.name);
@@ -181,7 +181,8 @@ fn pause_words(minutes: u32) -> String {
     if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
 }
 
-/// 0: every replica did it; 2: none could be asked; 3: at least one did not, or it is not known.
+/// Returns the exit code. 0: every replica executed the change; 2: none could be asked; 3: at least one did not, or it is
+/// not known.
 #[must_use]
 pub fn exit_code(all: &[Answered]) -> u8 {
     let asked = |answered: &Answered| !matches!(answered.answer, Answer::Unreachable(_) | Answer::NotReady(_));

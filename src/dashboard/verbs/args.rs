@@ -13,14 +13,14 @@ use crate::dashboard::args::values::{commit, duration, minutes};
 use crate::dashboard::args::{ANSWER, Args, Output};
 use crate::dashboard::message::Change;
 
-/// How long replicas may take to do what they were asked, and how long `wait` waits.
+/// The time limit for replicas to execute a change, and of `wait`.
 const LIMIT: &str = "2m";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// What a verb asks for.
+/// The request of a verb.
 #[derive(Clone, Debug)]
 pub enum Asked {
-    /// The verdict, once or when it is good.
+    /// The verdict, once or as soon as it is good.
     Check(Box<Args>),
     Change(Box<Request>),
 }
@@ -30,10 +30,10 @@ pub enum Asked {
 pub struct Request {
     pub replicas: Replicas,
     pub change: Change,
-    /// Several replicas are meant.
+    /// True if several replicas may be changed.
     pub all: bool,
     pub json: bool,
-    /// The time for everything, from the start of the program.
+    /// The limit of the whole run, from the start of the program.
     pub limit: Duration,
 }
 
@@ -106,10 +106,10 @@ pub fn command(verb: Verb) -> Command {
         .after_long_help(format!("{}\n\n{}", verb.examples(), verb.explanation()))
 }
 
-/// Reads the arguments after the verb. `called` is what is written before it: `pushsync`, `kubectl pushsync`.
+/// Reads the arguments after the verb. `called` is the text before it: `pushsync`, `kubectl pushsync`.
 ///
 /// # Errors
-/// What clap has to say, which may be the help.
+/// clap's error, which may be the help.
 pub fn read(verb: Verb, args: Vec<OsString>, called: &str) -> Result<Asked, clap::Error> {
     let name = format!("{called} {}", verb.word());
     let mut command = command(verb).bin_name(&name);

@@ -1,7 +1,7 @@
 //! The verbs: one question to replicas, or one change of them, without a screen.
 //!
-//! `status` and `wait` are the dashboard's `--check`; what they print is its business. The others send a change to each
-//! replica, at most so many at a time as there are links, and print each answer as it comes.
+//! `status` and `wait` are the dashboard's `--check`, with its output. The others send a change to each replica, to as many
+//! at a time as there are links, and print each answer as it arrives.
 
 pub mod answer;
 pub mod args;
@@ -27,12 +27,12 @@ use super::text;
 use crate::clock::Clock;
 use crate::dashboard::reach;
 
-/// Connections at a time to addresses that need no `kubectl`.
+/// The connections at a time to addresses that need no `kubectl`.
 const AT_ONCE: usize = 64;
-/// Names of replicas in the refusal to change several of them.
+/// The most names of replicas in the refusal to change several of them.
 const NAMED: usize = 5;
 
-/// What can be asked for on the command line.
+/// The verbs of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Status,
@@ -136,7 +136,7 @@ impl Verb {
     }
 }
 
-/// Carries a change out. Returns the exit code.
+/// Executes a change. Returns the exit code.
 ///
 /// # Errors
 /// The token cannot be read.
@@ -173,7 +173,7 @@ struct Work {
     answers: Vec<Answered>,
     /// Columns of the widest name.
     width: usize,
-    /// The reader of the output is gone.
+    /// True once the reader of the output has closed it.
     unread: bool,
 }
 
@@ -198,7 +198,8 @@ impl Work {
         self.finish(None)
     }
 
-    /// Asks these replicas, and prints each answer as it comes. All are asked, also if the reader of the output is gone.
+    /// Sends the change to these replicas, and prints each answer as it arrives. All get it, even if the reader of the
+    /// output has closed it.
     async fn ask(&mut self, found: Vec<Found>, change: Change) {
         let at_once = self.request.replicas.links_at_a_time().min(AT_ONCE);
         let places = Semaphore::new(at_once);
@@ -221,7 +222,8 @@ impl Work {
         }
     }
 
-    /// An abbreviated commit is known to the replicas that published it. The others are told the whole hash by those.
+    /// Sends the full hash to replicas that do not know an abbreviated commit. The replicas that published it report the
+    /// hash.
     async fn ask_again_with_full_hash(&mut self, found: Vec<Found>) {
         let Change::Pin { commit } = &self.request.change else { return };
         let full = self.answers.iter().find_map(|answered| match &answered.answer {
@@ -240,7 +242,7 @@ impl Work {
         self.ask(again, Change::Pin { commit: full }).await;
     }
 
-    /// There is nothing to ask.
+    /// Reports that there are no replicas.
     #[expect(clippy::print_stderr, reason = "stderr is where words for people go")]
     fn no_replicas(&self, problem: &Problem) -> u8 {
         let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();

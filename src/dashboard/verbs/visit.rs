@@ -1,7 +1,7 @@
-//! One change of one replica: connected, asked, and followed until the sync that carries it out has ended.
+//! Executes one change on one replica: connects, sends it, and follows the sync that executes it to its end.
 //!
-//! A change is sent again after a lost connection, because each of them has the same effect twice as once. It knows no
-//! other replica and no output.
+//! A change is sent again after a lost connection, because repeating it has no further effect. It knows no other replica
+//! and no output.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::dashboard::sse::{Frame, Parser};
 
 use super::answer::Answer;
 
-/// Connections that are tried before a replica that was never asked counts as unreachable.
+/// The attempts to connect before a replica that got no request counts as unreachable.
 const TRIES: u32 = 3;
 /// The pause after a lost connection, doubled each time.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// A heartbeat comes every 10 s.
 const SILENCE: Duration = Duration::from_secs(25);
 
-/// How far it has come.
+/// The progress of the visit.
 enum Progress {
     /// No request was sent.
     Unsent,
@@ -41,12 +41,12 @@ pub struct Visit<'a> {
     pub forward: &'a dyn Forward,
     pub http: &'a Http,
     pub change: &'a Change,
-    /// The answer is given by then.
+    /// The answer is returned by this time.
     pub deadline: Instant,
 }
 
 impl Visit<'_> {
-    /// Carries the change out.
+    /// Executes the change.
     pub async fn run(&self) -> Answer {
         let mut progress = Progress::Unsent;
         let mut last = Problem::new("no answer in time");
@@ -75,11 +75,12 @@ impl Visit<'_> {
         }
     }
 
-    /// One connection: asks, unless that was done, and waits for the end. An error means that the connection was lost.
+    /// Uses one connection: sends the change, unless that was done, and waits for the end. An error means that the
+    /// connection was lost.
     async fn attempt(&self, progress: &mut Progress) -> Result<Answer, Problem> {
         let (way, response) = match self.connect().await? {
             Ok(connected) => connected,
-            // The replica is there and lets nobody read its events, so it would refuse the change as well.
+            // The replica answers but refuses to show its events, so it would refuse the change as well.
             Err(refusal) => return Ok(Answer::Refused(refusal)),
         };
         let mut stream = Stream { response, parser: Parser::default(), frames: Vec::new().into_iter(), way };
@@ -124,7 +125,7 @@ impl Visit<'_> {
     async fn connect(&self) -> Result<Result<(Way, Response), Refusal>, Problem> {
         let mut first: Option<Problem> = None;
         for place in 0..self.forward.places().max(1) {
-            // Nothing here shows what kubectl says besides its reason for ending.
+            // Only kubectl's reason for ending is shown here.
             let (lines, _unread) = mpsc::channel(1);
             let mut way = self.forward.open(place, lines).await?;
             match self.http.events(&way.base).await {
@@ -145,7 +146,7 @@ impl Visit<'_> {
     }
 }
 
-/// A broken connection often comes a moment before the last line of kubectl, which says more.
+/// Returns the reason of the end. A connection often breaks a moment before kubectl's last line, which says more.
 async fn why_ended(way: &mut Way, problem: Problem) -> Problem {
     if way.ended.is_none() {
         return problem;
@@ -162,7 +163,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// The next event that is known.
+    /// Returns the next known event.
     async fn next(&mut self) -> Result<Event, Problem> {
         loop {
             for frame in self.frames.by_ref() {
@@ -213,7 +214,7 @@ fn concluded(accepted: &Accepted, record: Record) -> Answer {
     }
 }
 
-/// A refusal is an answer; anything else is a lost connection.
+/// Returns a refusal as an answer; any other failure is a lost connection.
 fn refused(failure: Failure) -> Result<Answer, Problem> {
     match failure {
         Failure::Status(..) => {

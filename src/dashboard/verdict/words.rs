@@ -1,6 +1,6 @@
-//! The words of a verdict: one line for each group, one line for each replica that lacks the commit, one for `--wait`.
+//! The text of a verdict: one line for each group, one line for each replica that lacks the commit, one for `--wait`.
 //!
-//! Plain text without glyphs and colors. Everything that came from outside is cleaned here.
+//! Plain text without glyphs and colors. All text from outside is cleaned here.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const SUBJECT: usize = 60;
 /// Characters of a reason in a line.
 const REASON: usize = 300;
 
-/// The loud part: two or three words.
+/// Returns the headline: two or three words.
 #[must_use]
 pub fn headline(kind: Kind) -> &'static str {
     match kind {
@@ -23,11 +23,11 @@ pub fn headline(kind: Kind) -> &'static str {
     }
 }
 
-/// A verdict in parts. A narrow screen shortens the subject, which decides nothing.
+/// A verdict in parts. A narrow screen cuts the subject, which is not essential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub headline: &'static str,
-    /// The commit that it is about: a short hash, or why there is none.
+    /// The commit in question: a short hash, or why there is none.
     pub commit: String,
     /// The subject of the commit. Empty if it is not known.
     pub subject: String,
@@ -207,7 +207,7 @@ pub fn lacking(verdict: &Verdict) -> Vec<String> {
     verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced).map(line).collect()
 }
 
-/// What `--wait` waits for, without the time: `waiting for 39a033f: 2/8 live (3 behind, 1 paused)`.
+/// Returns the state of `--wait`, without the time: `waiting for 39a033f: 2/8 live (3 behind, 1 paused)`.
 #[must_use]
 pub fn waiting(verdict: &Verdict) -> String {
     let mut commits: Vec<String> = Vec::new();
@@ -227,7 +227,7 @@ pub fn waiting(verdict: &Verdict) -> String {
     format!("waiting for {}: {live}/{} live{why}", commits.join(" and "), verdict.total)
 }
 
-/// How long it has waited, of how long at most: `12s/2m`.
+/// Returns the elapsed time and the limit: `12s/2m`.
 #[must_use]
 pub fn time(waited: Duration, limit: Duration) -> String {
     let words = |duration: Duration| {

@@ -1,4 +1,4 @@
-//! The one door to the screen: text goes in cleaned and cut, always inside the area, in the style of a role.
+//! The canvas of the screen: text is cleaned and cut, always inside the area, in the style of a role.
 //!
 //! It knows cells and roles, not what is shown.
 
@@ -18,7 +18,7 @@ pub fn piece(text: impl Into<String>, role: Role) -> Piece {
     (text.into(), role)
 }
 
-/// A screen to draw on. Coordinates outside of it are ignored, so no caller can panic it.
+/// A screen to draw on. Coordinates outside of it are ignored, so that they cannot cause a panic.
 pub struct Canvas<'a> {
     buffer: &'a mut Buffer,
     pub theme: &'a Theme,
@@ -42,7 +42,7 @@ impl<'a> Canvas<'a> {
         }
         let room = columns.min(self.area.right() - x);
         let shown = text::cut(text, usize::from(room), self.theme.glyphs.ellipsis);
-        // Subjects and names, too: a terminal that cannot show a character shows something of another width.
+        // Subjects and names as well: a terminal that cannot show a character draws something of another width.
         let shown = if self.theme.ascii() { text::ascii(&shown) } else { Cow::Borrowed(shown.as_str()) };
         let (end, _) = self.buffer.set_stringn(x, y, &shown, usize::from(room), self.theme.style(role));
         end.saturating_sub(x)
@@ -68,7 +68,7 @@ impl<'a> Canvas<'a> {
         x
     }
 
-    /// A line that ends with something at the right edge; the left part yields.
+    /// Writes a line with text at the right edge; the left part is cut first.
     pub fn line(&mut self, y: u16, left: &[Piece], right: &[Piece]) {
         let edge = self.area.right().saturating_sub(1);
         let begin = if right.is_empty() { edge } else { self.right(edge, y, right).saturating_sub(2) };
@@ -85,7 +85,7 @@ impl<'a> Canvas<'a> {
         let mut end = right_edge.saturating_sub(1);
         if measure(right) > 0 {
             let wide = measure(right).saturating_add(2);
-            // A title matters more than the remark at the other end.
+            // A title is more important than the remark at the other end.
             if wide + measure(title) + 6 <= right_edge - left_edge {
                 end = right_edge.saturating_sub(1 + wide);
                 self.put(end, y, 1, " ", Role::Plain);
@@ -107,14 +107,14 @@ impl<'a> Canvas<'a> {
         self.buffer.set_style(row, self.theme.selected());
     }
 
-    /// Empties a rectangle, for what lies on top.
+    /// Clears a rectangle, for an overlay.
     pub fn clear(&mut self, area: Rect) {
         for position in area.intersection(self.area).positions() {
             self.buffer[position].reset();
         }
     }
 
-    /// An empty box with a title; returns what is inside.
+    /// Draws an empty box with a title; returns the area inside.
     pub fn framed(&mut self, area: Rect, title: &str) -> Rect {
         let area = area.intersection(self.area);
         self.clear(area);
@@ -140,7 +140,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// Columns that pieces take, before any cutting.
+/// Returns the columns of pieces, before any cutting.
 #[must_use]
 pub fn measure(pieces: &[Piece]) -> u16 {
     let columns: usize = pieces.iter().map(|(text, _)| text::width(&text::clean(text))).sum();

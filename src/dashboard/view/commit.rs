@@ -1,4 +1,4 @@
-//! One commit: a row for each replica, the files that it changed, the log of the sync that brought it.
+//! The screen of one commit: a row for each replica, the changed files, the log of the sync that published it.
 
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
@@ -30,7 +30,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         panes::diffstat(canvas, rest, model, detail, &format!(" on {}", pod.short));
         return;
     }
-    // The replicas take what they need, but leave a third to files and log where there is something to show.
+    // The replicas take the rows that they need, but leave a third to files and log if these are not empty.
     let wanted = u16::try_from(on_all.len()).unwrap_or(u16::MAX).saturating_add(2);
     let most = if rest.height >= 12 { rest.height * 2 / 3 } else { rest.height };
     let height = wanted.min(most);
@@ -66,7 +66,7 @@ fn note(canvas: &mut Canvas<'_>, area: Rect, words: &str) {
     canvas.put(area.x + 1, area.y + 1, area.width.saturating_sub(2), words, Role::Dim);
 }
 
-/// What is known of the commit itself; returns the next free row.
+/// Draws the known details of the commit; returns the next free row.
 fn summary(
     canvas: &mut Canvas<'_>,
     y: u16,
@@ -176,7 +176,7 @@ fn cells(model: &Model, glyphs: &'static Glyphs, it: &OnReplica<'_>, width: u16)
     cells
 }
 
-/// Why it is not live, and a pause or a pin in force even if it is.
+/// Returns why it is not live, and a pause or a pin in force even if it is.
 fn why(model: &Model, it: &OnReplica<'_>, role: Role) -> Cell {
     let mut pieces = vec![piece(it.standing.words(), if it.standing.is_live() { Role::Dim } else { role })];
     for (_, hold) in holds::of(model, it.pod) {

@@ -73,7 +73,7 @@ fn rows(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     table::draw_with_notes(canvas, area, &columns, &cells, Some(selected - first), titles, &notes);
 }
 
-/// Which replicas lack the selected commit and why, at most so many lines.
+/// Returns the replicas that lack the selected commit with the reasons, at most this number of lines.
 fn notes(model: &Model, verdict: &Verdict, row: &CommitRow, room: usize) -> Vec<Vec<Piece>> {
     let mut lines = standing::lacking(model, verdict, row);
     let most = REASONS.min(room);
@@ -130,7 +130,7 @@ fn subject(row: &CommitRow) -> Cell {
     }
 }
 
-/// `■■■■■■□□ 6/8` while any replica publishes it or is to; `replaced (8/8)` afterwards.
+/// `■■■■■■□□ 6/8` while any replica publishes it or will; `replaced (8/8)` afterwards.
 fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
     let count = format!("{}/{}", row.live, row.total);
     let all = row.live == row.total;
@@ -154,7 +154,7 @@ fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
     if !bar {
         return vec![piece(count, role)];
     }
-    // One that has it is visible, one that lacks it, too.
+    // A single replica that has it is visible, and so is one that lacks it.
     let full = match (row.live, row.total) {
         (0, _) | (_, 0) => 0,
         (live, total) if live == total => BAR,
@@ -173,10 +173,10 @@ fn span(glyphs: &Glyphs, row: &CommitRow) -> String {
     }
 }
 
-/// What brought it: the triggers, then what is to be known about them.
+/// Returns the triggers of a commit, then remarks about them.
 #[must_use]
 pub fn how(how: &How, wide: bool) -> Vec<Piece> {
-    // In a narrow column a person's decision says more than what brought the commit first.
+    // In a narrow column a user's action is more important than the first trigger.
     let triggers = if wide || how.action.is_none() { how.words() } else { String::new() };
     let mut pieces = vec![piece(triggers, Role::Plain)];
     if let Some((action, by)) = &how.action {

@@ -144,7 +144,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     if record.outcome == Outcome::Published && record.rewritten {
         commits.push(piece(format!("{gap}history was rewritten"), Role::Warn));
     } else if record.outcome == Outcome::Published && record.old.is_some() && counted {
-        // Whoever could count from the old commit to the new one has seen that one leads to the other.
+        // If the commits between the old and the new one could be counted, the one leads to the other.
         commits.push(piece(format!("{gap}fast-forward"), Role::Dim));
     }
     if let Some(received) = record.bytes {
@@ -152,7 +152,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     }
     let mut lines = vec![vec![label("started"), piece(started, Role::Plain)]];
     for line in [trigger_line, commits] {
-        // A low screen needs its lines for what comes below; there the end is cut.
+        // A low screen needs its lines for the panes below, so the end is cut there.
         lines.extend(if area.height >= 18 { fold(line, &gap, area.width.saturating_sub(2)) } else { vec![line] });
     }
     lines.push(vec![label("published"), published(record, glyphs)]);
@@ -247,7 +247,7 @@ fn error(canvas: &mut Canvas<'_>, y: u16, area: Rect, record: &Record) -> u16 {
     canvas.rule(y, &[piece("Error", Role::Bad)], &[piece(&error.kind, Role::Dim)]);
     y += 1;
     let width = usize::from(area.width.saturating_sub(2));
-    // What went wrong comes before what it would have brought.
+    // The error comes before the content of the sync.
     let most = (area.bottom().saturating_sub(y) * 2 / 3).max(1);
     let bottom = y.saturating_add(most).min(area.bottom());
     let hint = error.hint.as_deref();

@@ -1,11 +1,11 @@
-//! What lists say while they are empty: what would fill them.
+//! The text of empty lists.
 
 use super::canvas::Canvas;
 use crate::dashboard::model::Model;
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
-/// Why there are no replicas.
+/// Draws the reason why there are no replicas.
 pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let (words, hint) = match (&model.listing_problem, model.listed) {
         (Some(problem), _) => (format!("cannot list the pods: {}", problem.reason), problem.hint.clone()),
@@ -28,7 +28,7 @@ pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     }
 }
 
-/// What an empty list waits for.
+/// Returns what an empty list waits for.
 #[must_use]
 pub fn no_syncs(model: &Model) -> String {
     if !model.filter.is_empty() {

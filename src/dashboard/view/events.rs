@@ -1,4 +1,4 @@
-//! What the dashboard itself did and saw, newest first.
+//! The events of the dashboard itself, newest first.
 
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;

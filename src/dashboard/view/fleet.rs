@@ -22,7 +22,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     let old = notices::old_since(model).is_some();
     let order = if old { "last known" } else { model.pod_order.words() };
     let focused = model.fleet_pane == Pane::First;
-    // The replicas take what they need, but leave half to the syncs, and on a small screen room for what is wrong.
+    // The replicas take the rows that they need, but leave half to the syncs, and on a small screen room for the error.
     let shown = fleet::in_order(model).len();
     let wanted = u16::try_from(shown + 1).unwrap_or(u16::MAX);
     let inside = left.saturating_sub(1);
@@ -35,7 +35,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     y += 1;
     replicas::draw(canvas, Rect { y, height: rows, ..area }, model, focused);
     y += rows;
-    // Below it: its own rule, then that of the syncs and the newest of them.
+    // Below the list: its own rule, then that of the syncs and the newest of them.
     let left = area.bottom().saturating_sub(y + 1);
     let room = (left / 2).max(3).min(left.saturating_sub(2)).max(1);
     if let Some((title, key, lines)) = replicas::why(model, canvas.glyphs(), area.width, room) {
@@ -82,7 +82,7 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     syncs::draw(canvas, area, model, &model.fleet_rows, &model.fleet_cursor, focused, Columns::Fleet);
 }
 
-/// One line a replica, for a terminal that is hardly one.
+/// Draws one line for each replica, for a very small terminal.
 pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let top = header::overview(canvas, model, verdict);
     let glyphs = canvas.glyphs();

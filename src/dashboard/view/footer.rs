@@ -1,4 +1,4 @@
-//! The foot of the screen: what the keys do here, what is being typed, what just happened.
+//! The bottom of the screen: the keys, the typed text, the latest message.
 
 use ratatui::layout::Rect;
 
@@ -10,7 +10,7 @@ use crate::dashboard::model::Model;
 use crate::dashboard::theme::Role;
 use crate::dashboard::typing;
 
-/// Lines that the foot takes: a rule (where messages appear) and the keys, on a small screen only the keys.
+/// Returns the height of the footer: a rule (where messages appear) and the keys, on a small screen only the keys.
 pub fn height(area: Rect) -> u16 {
     if area.height >= 14 { 2 } else { 1 }
 }
@@ -68,7 +68,7 @@ fn bindings(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let changes = chosen.iter().filter(|binding| binding.group == Group::Change).map(|binding| binding.action);
     let unavailable: Vec<Action> = changes.filter(|action| act::unavailable(model, *action).is_some()).collect();
     let shown = |binding: &Binding| -> Vec<Piece> {
-        // An action that cannot be done stays where it was, dimmed; pressed, it says why.
+        // An action that is not possible stays in its place, dimmed; when pressed, it shows the reason.
         let dimmed = unavailable.contains(&binding.action);
         let (key, label) = if dimmed { (Role::Dim, Role::Dim) } else { (Role::Accent, Role::Plain) };
         let word = match binding.action {
@@ -76,7 +76,7 @@ fn bindings(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
             Action::Sync if wide => "sync now",
             _ => binding.label,
         };
-        // The help has a line for two keys; here each stands for itself.
+        // The help has one line for two keys; here each has its own.
         let press = binding.keys.split(' ').next().unwrap_or(binding.keys);
         let keys = if binding.action == Action::NextReplica { binding.keys } else { press };
         let keys = if keys.is_empty() { "?" } else { keys };

@@ -1,4 +1,4 @@
-//! The top of every screen: what is looked at, the verdict, and on lists of all replicas the webhook and the latency.
+//! The top of every screen: the position, the verdict, and on lists of all replicas the webhook and the latency.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,7 +12,7 @@ use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
 use crate::dashboard::webhooks::{self, Health};
 
-/// The right end of the first line: how many replicas are connected, what time it is, what the screen does.
+/// Returns the right end of the first line: the number of connected replicas, the time, the state of the screen.
 fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     let glyphs = canvas.glyphs();
     let expected = model.pods.iter().filter(|pod| !pod.gone()).count();
@@ -45,7 +45,7 @@ fn time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC").to_string()
 }
 
-/// Where the user is: program, repository, then the trail.
+/// Draws the user's position: program, repository, then the screens on the way.
 pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     let wide = canvas.area.width >= 100;
     let right = links(canvas, model, wide);
@@ -63,7 +63,7 @@ pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
         place.push(piece(format!("  {}  ", canvas.glyphs().crumb), Role::Dim));
         place.push(piece(step, Role::Strong));
     }
-    // What is known by heart goes first when it gets narrow: the program's name, then the repository.
+    // On a narrow screen the well-known parts are dropped first: the program's name, then the repository.
     let mut left = Vec::new();
     if wide && measure(&program) + measure(&source) + measure(&place) <= room {
         left.extend(program);
@@ -75,14 +75,14 @@ pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     canvas.line(y, &left, &right);
 }
 
-/// Draws the title and what every screen says below it. Returns the first free row.
+/// Draws the title and the notices below it. Returns the first free row.
 pub fn draw(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict, trail: &[String]) -> u16 {
     let y = canvas.area.y;
     title(canvas, y, model, trail);
     notices::draw(canvas, y + 1, model, verdict)
 }
 
-/// The header of a list of all replicas: with the webhook and the time that pushes took, where there is room.
+/// Draws the header of a list of all replicas: with the webhook and the latency, if there is room.
 pub fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u16 {
     let y = draw(canvas, model, verdict, &[]);
     match (canvas.area.width, canvas.area.height) {
@@ -99,7 +99,7 @@ pub fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u1
     }
 }
 
-/// The webhook in a word.
+/// Returns the state of the webhook in a word.
 fn webhook_word(health: &Health, canvas: &Canvas<'_>) -> Piece {
     let glyphs = canvas.glyphs();
     if !health.known {
@@ -169,7 +169,7 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
         canvas.line(y, &left, &[piece(text::clean(&waiting), Role::Warn)]);
         return;
     }
-    // Failures are news even while nothing was measured.
+    // Failures are shown even if nothing was measured.
     if latency.samples.iter().all(|sample| *sample == Sample::Gap) {
         canvas.line(y, &left, &[]);
         return;
@@ -201,7 +201,7 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     canvas.line(y, &left, &right);
 }
 
-/// The names of a replica for the trail.
+/// Returns the name of a replica in the title.
 pub fn crumb(model: &Model, id: &PodId) -> String {
     model.pod(id).map_or_else(|| "a replica that is gone".to_owned(), |pod| pod.name.clone())
 }

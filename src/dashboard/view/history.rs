@@ -67,7 +67,7 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
     let shown = fleet::state(model, pod);
     let role = if pod.live() { words::state_role(shown) } else { Role::Dim };
     let state = words::state_words(model, glyphs, pod, shown);
-    // What a replica said last need not be so any more.
+    // The last state of a replica may have changed since.
     let is_old = pod.snapshot.is_some() && !pod.live();
     let state = if is_old { format!("last known: {state}") } else { state };
     let mut left = vec![piece(format!("{} {state}", words::state_glyph(glyphs, shown)), role)];
@@ -92,7 +92,7 @@ fn status(canvas: &mut Canvas<'_>, y: u16, model: &Model, pod: &Pod) {
     canvas.line(y, &left, &right);
 }
 
-/// What changes by itself: how far behind it is, when it looks at the remote next, when a webhook came last.
+/// Returns the facts that change with time: how far behind it is, its next poll, its last webhook.
 fn standing(model: &Model, pod: &Pod, snapshot: &Snapshot, gap: &str, wide: bool) -> Vec<Piece> {
     let lag = match fleet::lag(model, pod) {
         Some(lag) => lag.commits.map_or("?".to_owned(), |count| count.to_string()),

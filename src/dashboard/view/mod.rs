@@ -1,4 +1,4 @@
-//! The model drawn: one function from what is known to cells. It changes nothing and asks nobody.
+//! Draws the model: one function from the state to cells. It changes nothing, and sends no requests.
 
 pub mod canvas;
 mod commit;
@@ -56,7 +56,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     overlay::draw(&mut canvas, model);
 }
 
-/// A sentence instead of a broken frame.
+/// Draws a sentence instead of a broken frame.
 fn too_small(canvas: &mut Canvas<'_>, model: &Model) {
     let newest = super::fleet::head(model).map(|head| super::text::short(&head.commit));
     let live = model.pods.iter().filter(|pod| super::fleet::has_newest(model, pod)).count();

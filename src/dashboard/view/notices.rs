@@ -1,4 +1,4 @@
-//! What every screen says below its title: the verdict, how old it all is, the webhook's trouble, pauses and pins.
+//! The notices below the title of every screen: the verdict, the age of old data, problems of the webhook, pauses and pins.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,9 +12,9 @@ use crate::dashboard::verdict::words::{self, Line};
 use crate::dashboard::verdict::{Kind, Verdict};
 use crate::dashboard::webhooks;
 
-/// Columns of a subject below which it is left out instead of cut.
+/// A subject is left out instead of cut to fewer columns than this.
 const LEAST_SUBJECT: u16 = 8;
-/// Replicas with the same pause or pin that are named one by one.
+/// The replicas with the same pause or pin that are named one by one.
 const NAMED: usize = 2;
 
 /// Draws the lines from `y` on and returns the first free row. A low screen has only the first of them.
@@ -74,7 +74,7 @@ fn verdict_line(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdic
     canvas.line(y, &pieces, &[]);
 }
 
-/// A verdict in so many columns: the subject is cut first, then the last reasons.
+/// Returns a verdict in this number of columns: the subject is cut first, then the last reasons.
 #[must_use]
 pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> {
     let wide = columns >= 98;
@@ -93,7 +93,7 @@ pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> 
     pieces
 }
 
-/// The latest moment at which anything was heard, if nothing is live now.
+/// Returns the time of the latest message, if nothing is live now.
 #[must_use]
 pub fn old_since(model: &Model) -> Option<Timestamp> {
     if model.pods.iter().any(Pod::live) {

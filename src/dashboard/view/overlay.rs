@@ -1,4 +1,4 @@
-//! What lies on top: the help, made from the table of keys, and the questions before a change.
+//! The overlays: the help, made from the table of keys, and the questions before a change.
 
 use ratatui::layout::Rect;
 
@@ -13,7 +13,7 @@ use crate::dashboard::theme::Role;
 
 /// Columns of the labels in the question about a pin.
 const LABEL: usize = 9;
-/// The rule of the keys.
+/// The rule for the keys, in the help.
 const CASES: &str = "lower case looks, CAPITAL changes (G N L D only look)";
 /// Columns of a box, if the screen has them.
 const WIDTH: u16 = 74;
@@ -33,7 +33,7 @@ pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
     }
 }
 
-/// The list of all commands, narrowed by what is typed.
+/// Draws the list of all commands, filtered by the typed text.
 fn commands(canvas: &mut Canvas<'_>, model: &Model, palette: &Palette) {
     let found = palette.matches(model.screen());
     let rows = narrow(found.len().clamp(1, 12));
@@ -49,7 +49,7 @@ fn commands(canvas: &mut Canvas<'_>, model: &Model, palette: &Palette) {
     let shown = super::table::window(found.len(), list, palette.row);
     for (y, at) in (inside.y + 1..).zip(shown) {
         let binding = found[at];
-        // An action that cannot be done is dimmed; chosen, it says why.
+        // An action that is not possible is dimmed; when selected, it shows the reason.
         let dimmed = binding.group == Group::Change && act::unavailable(model, binding.action).is_some();
         let role = if dimmed { Role::Dim } else { Role::Plain };
         canvas.put(inside.x + 1, y, width.saturating_sub(8), binding.command, role);
@@ -65,7 +65,7 @@ fn commands(canvas: &mut Canvas<'_>, model: &Model, palette: &Palette) {
     }
 }
 
-/// Where the address stands: the terminal is told afterwards that it is a link.
+/// Returns the area of the address, which the terminal gets as a link afterwards.
 #[must_use]
 pub fn address_area(screen: Rect, address: &str) -> Rect {
     let columns = narrow(text::width(address)).clamp(30, screen.width.saturating_sub(2).max(1));
@@ -85,7 +85,7 @@ fn forge(canvas: &mut Canvas<'_>, address: &str) {
     canvas.put(inside.x + 1, inner.bottom() + 1, inside.width.saturating_sub(2), words, Role::Dim);
 }
 
-/// A box in the middle, as tall as asked for and as there is room.
+/// Returns a box in the middle, of the requested height if there is room.
 fn centred(canvas: &Canvas<'_>, lines: u16, columns: u16) -> Rect {
     middle(canvas.area, lines, columns)
 }
@@ -142,7 +142,7 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
     }
 }
 
-/// The help on a narrow screen: the groups one below the other, in two columns as far as possible equally tall.
+/// Draws the help on a narrow screen: the groups one below the other, in two columns of about equal height.
 fn folded(canvas: &mut Canvas<'_>, title: &str, groups: &[(&str, Vec<&Binding>, u16, u16); 3]) {
     let keys = groups.iter().map(|(_, _, keys, _)| *keys).max().unwrap_or(0);
     let mut lines: Vec<[Piece; 2]> = Vec::new();
@@ -223,7 +223,7 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     }
     let area = centred(canvas, narrow(lines.len()), WIDTH);
     let inside = canvas.framed(area, title);
-    // On a low screen the question and the answers stay: no key may act on what cannot be seen.
+    // On a low screen the question and the answers stay, because no key may act on hidden content.
     let excess = lines.len().saturating_sub(usize::from(inside.height));
     lines.drain(1..(1 + excess).min(lines.len()));
     for (y, line) in (inside.y..inside.bottom()).zip(&lines) {
@@ -258,7 +258,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     lines.push(Vec::new());
     let columns = columns.max(LABEL + 1);
     let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];
-    // The subject yields: what stands in brackets decides.
+    // The subject is cut first, because the text in brackets is decisive.
     let told = |mark: &str, commit: &str, subject: &str, bracket: &str| {
         let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket) + text::width(mark));
         let subject = text::cut(subject, room, "..");
@@ -314,7 +314,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     lines.extend(below);
 }
 
-/// `on 3 of 4`: the replicas that publish a commit now.
+/// Returns how many replicas publish a commit now: `on 3 of 4`.
 fn live_on(model: &Model, commit: &str) -> String {
     let present = || model.pods.iter().filter(|pod| !pod.gone());
     let publishes = |pod: &&Pod| {

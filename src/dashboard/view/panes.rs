@@ -20,14 +20,14 @@ pub struct Content {
     pub lines: Vec<Vec<Piece>>,
 }
 
-/// The title of the changed files: how many, and of which kind.
+/// Returns the title of the changed files: their number by kind.
 #[must_use]
 pub fn files_title(detail: &SyncDetail) -> String {
     let total = detail.detail.files_total.max(detail.detail.files.len() as u64);
     format!("Files ({total})  {}", words::files(detail.record.files)).trim_end().to_owned()
 }
 
-/// The changed files over the whole room: first how many in which folder, then each of them.
+/// Draws the changed files over the whole room: first their number in each folder, then each of them.
 pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &SyncDetail, whose: &str) {
     let title = format!("Diffstat{whose}: {}", files_title(detail));
     canvas.rule(area.y, &[piece(title, Role::Strong)], &[piece("D or Esc: back", Role::Dim)]);
@@ -42,7 +42,7 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
         }
     }
     let most = folders.values().map(|counts| counts.iter().sum()).max().unwrap_or(0usize).max(1);
-    // Name and count, then bars of at most so many signs.
+    // Name and count, then bars of at most this number of signs.
     let name_columns = usize::from(area.width).saturating_sub(34).clamp(12, 40);
     let columns = usize::from(area.width).saturating_sub(name_columns + 13).clamp(6, 24);
     let named = folders.iter().map(|(folder, counts)| {
@@ -58,7 +58,7 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
         ]
     });
     let mut summary: Vec<Vec<Piece>> = named.collect();
-    // The files are what the cursor moves in; half of the room is theirs.
+    // The cursor moves in the files, which get half of the room.
     let room = usize::from(area.height.saturating_sub(2) / 2);
     if summary.len() > room {
         let hidden = summary.len() - room.saturating_sub(1);
@@ -118,9 +118,10 @@ fn one(canvas: &mut Canvas<'_>, area: Rect, model: &Model, content: &Content) {
     }
 }
 
-/// Lines for each pane, its title included: what each wants if there is room, the focused one first if not.
+/// Returns the lines for each pane, including its title: as many as each wants if there is room, else the focused one
+/// first.
 fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
-    // A pane without lines is only there while it has the focus.
+    // A pane without lines is drawn only while it has the focus.
     let wanted = wants.map(|(lines, focused)| match lines {
         0 => u16::from(focused),
         lines => u16::try_from(lines).unwrap_or(u16::MAX / 4).saturating_add(1),

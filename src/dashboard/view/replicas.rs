@@ -1,4 +1,4 @@
-//! The table of replicas, and the line that says why the selected one is not well.
+//! The table of replicas, and the line with the problem of the selected one.
 
 use ratatui::layout::Rect;
 
@@ -51,7 +51,7 @@ fn columns(width: u16) -> Vec<Column> {
 
 fn row(model: &Model, glyphs: &'static Glyphs, pod: &Pod, width: u16) -> Vec<Cell> {
     let shown = fleet::state(model, pod);
-    // Old data keeps its words and loses its colours.
+    // Old data keeps its words and loses its colors.
     let fresh = |role: Role| if pod.live() { role } else { Role::Dim };
     let role = fresh(words::state_role(shown));
     let wide = width >= 100;
@@ -91,12 +91,12 @@ fn row(model: &Model, glyphs: &'static Glyphs, pod: &Pod, width: u16) -> Vec<Cel
     row
 }
 
-/// Short if the screen is narrow or `w` asks for it.
+/// Returns the name, shortened if the screen is narrow or by `w`.
 pub fn pod_name(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool) -> String {
     if wide != model.wide {
         return pod.name.clone();
     }
-    // A port that all share is left out without a sign; a beginning that is cut is marked.
+    // A common port is left out without a sign; a cut prefix is marked.
     let cut = pod.short.len() < pod.name.len() && pod.name.ends_with(&pod.short);
     format!("{}{}", if cut { glyphs.ellipsis } else { "" }, pod.short)
 }
@@ -136,12 +136,12 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
     vec![piece(format!("{}{ago} {word}", text::age_short(fleet::age(model, pod, at))), role)]
 }
 
-/// Why the selected replica is not as it should be: a title, the key that helps, and at most `room` lines; or nothing.
+/// Returns the problem of the selected replica, if any: a title, the key that helps, and at most `room` lines.
 pub fn why(model: &Model, glyphs: &Glyphs, width: u16, room: u16) -> Option<(Vec<Piece>, Vec<Piece>, Vec<String>)> {
     let pod = cursor::current_pod(model)?;
     let Trouble { heading, reason, hint, key } = trouble(model, pod, glyphs)?;
     let columns = usize::from(width.saturating_sub(2));
-    // A reason that fits is the title; a longer one begins there with its first words and is told in full below.
+    // A reason that fits is the title; a longer one begins there with its first words and is shown in full below.
     let beside = columns.saturating_sub(text::width(&pod.short) + text::width(key) + 10);
     let fits = text::width(&text::clean(&reason)) <= beside;
     let (head, below) = if fits { (reason, String::new()) } else { (heading, reason) };
@@ -150,9 +150,9 @@ pub fn why(model: &Model, glyphs: &Glyphs, width: u16, room: u16) -> Option<(Vec
     Some((title, vec![piece(key, Role::Dim)], lines))
 }
 
-/// What is wrong with a replica, if anything is.
+/// The problem of a replica.
 struct Trouble {
-    /// For when the reason is too long for one line.
+    /// Used if the reason is too long for one line.
     heading: String,
     reason: String,
     hint: Option<String>,

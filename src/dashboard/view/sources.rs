@@ -1,4 +1,4 @@
-//! The first screen of a view with several repositories or refs: a row for each, never added up.
+//! The first screen of a view with several repositories or refs: a row for each, never combined.
 
 use ratatui::layout::Rect;
 

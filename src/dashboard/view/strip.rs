@@ -1,6 +1,6 @@
-//! Latency as bars: a one-line spark for headers and a chart for a replica's history.
+//! Latency as bars: a one-line graph for headers and a chart for a replica's history.
 //!
-//! A failure is a cross, a sync that nobody measured is a gap: neither is a zero.
+//! A failure is a cross, a sync without a measurement is a gap; neither is drawn as zero.
 
 use ratatui::layout::Rect;
 
@@ -9,7 +9,7 @@ use crate::dashboard::fleet::{Latency, Sample};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
-/// One character a sample, scaled to the largest.
+/// Draws one character for each sample, scaled to the largest.
 #[must_use]
 pub fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
     let most = most(samples);
@@ -23,7 +23,7 @@ pub fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
         .collect()
 }
 
-/// Eighths of `steps` that a value reaches, at least 1.
+/// Returns the height of a value in eighths of `steps`, at least 1.
 fn level(value: u64, most: u64, steps: u64) -> usize {
     let scaled = u128::from(value) * u128::from(steps) / u128::from(most.max(1));
     usize::try_from(scaled).unwrap_or(0).clamp(1, usize::try_from(steps).unwrap_or(8))
@@ -33,7 +33,7 @@ fn most(samples: &[Sample]) -> u64 {
     samples.iter().map(|sample| if let Sample::Took(time) = sample { *time } else { 0 }).max().unwrap_or(0).max(1)
 }
 
-/// A chart with an axis: bars over the whole height but the last line, which is the time axis.
+/// Draws a chart with an axis: bars over the whole height except the last line, which is the time axis.
 pub fn chart(canvas: &mut Canvas<'_>, area: Rect, latency: &Latency, oldest: &str) {
     const LABEL: u16 = 6;
     if area.height < 3 || area.width < LABEL + 10 {
@@ -45,7 +45,7 @@ pub fn chart(canvas: &mut Canvas<'_>, area: Rect, latency: &Latency, oldest: &st
     let width = usize::from(area.width - LABEL - 4);
     let skipped = latency.samples.len().saturating_sub(width);
     let samples = &latency.samples[skipped..];
-    // Two columns a bar if there is room: easier to tell apart.
+    // Two columns for each bar if there is room, because they are easier to distinguish.
     let step: u16 = if samples.len() * 2 <= width { 2 } else { 1 };
     for row in 0..rows {
         let y = area.y + row;

@@ -1,4 +1,4 @@
-//! Lists of syncs: of all replicas on the fleet's screen, of one on its own.
+//! Lists of syncs: of all replicas on the fleet's screen, of one on its own screen.
 
 use ratatui::layout::Rect;
 
@@ -11,7 +11,7 @@ use crate::dashboard::model::{Cursor, Model, Pod, SyncRow, TimeFormat};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
-/// What a list shows of each sync.
+/// The columns of a list of syncs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Columns {
     /// With the replica it ran on.
@@ -33,7 +33,7 @@ pub fn draw(
     let selected = fleet::position(rows, cursor.selected.as_ref());
     let titles = area.height >= 4;
     let height = area.height.saturating_sub(u16::from(titles));
-    // A list that has not the focus and is not scrolled shows its newest rows.
+    // A list without the focus that is not scrolled shows its newest rows.
     let shown = table::window(rows.len(), height, selected);
     let first = shown.start;
     let glyphs = canvas.glyphs();
@@ -110,10 +110,10 @@ fn row(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16, w
     row
 }
 
-/// `0.9+0.3+0.0 = 1.1s`, or `129+27+11 = 167ms`: the next question is always which part was slow.
+/// Returns `0.9+0.3+0.0 = 1.1s`, or `129+27+11 = 167ms`, so that the slow part is visible.
 fn split(record: &Record) -> Cell {
     let phases = record.phases;
-    // In the unit of the total: a small change takes milliseconds, a first clone minutes.
+    // In the unit of the total: a small change takes milliseconds, a first clone takes minutes.
     let small = words::total(record) < 1000;
     let total = if small { format!("{}ms", words::total(record)) } else { text::took(words::total(record)) };
     let parts = [phases.fetch_ms, add(phases.build_ms, phases.gate_ms), phases.publish_ms];

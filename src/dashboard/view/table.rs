@@ -1,6 +1,6 @@
-//! Tables that fit: columns as wide as what they hold, one that takes the rest, a window around the selected row.
+//! Tables that fit the screen: columns as wide as their content, one that takes the rest, a window around the selected row.
 //!
-//! It keeps no scroll position: the window follows from the selection, so a view is a pure function of the model.
+//! It keeps no scroll position: the window follows from the selection, so that a view is a pure function of the model.
 
 use std::ops::Range;
 
@@ -38,16 +38,16 @@ impl Column {
     }
 }
 
-/// A cell is some pieces.
+/// A cell consists of pieces.
 pub type Cell = Vec<Piece>;
 
-/// Where a line below a row begins.
+/// The indentation of a line below a row.
 const NOTE: u16 = 3;
 /// Least columns of the growing column before others are dropped.
 const LEAST: u16 = 8;
 
-/// The rows of a list of `count` that a window of `height` shows so that `selected` is among them, in the middle
-/// unless that would leave the window half empty.
+/// Returns the rows of a list of `count` that a window of `height` shows: `selected` is in the middle unless that would
+/// leave the window partly empty.
 #[must_use]
 pub fn window(count: usize, height: u16, selected: usize) -> Range<usize> {
     let height = usize::from(height);
@@ -144,7 +144,7 @@ fn widths(columns: &[Column], rows: &[Vec<Cell>], available: u16, gap: u16) -> V
             }
             return widths;
         }
-        // The last column goes first: columns stand in the order of what people ask for.
+        // The last column is dropped first, because columns are ordered by importance.
         if let Some(last) = widths.iter().rposition(|wide| *wide > 0) {
             widths[last] = 0;
         }

@@ -1,6 +1,6 @@
-//! How facts read on screen: states, links, times, commits and files, as pieces with roles.
+//! The text of facts on screen: states, links, times, commits and files, as pieces with roles.
 //!
-//! Shared by all screens. It decides wording, not places.
+//! Shared by all screens. It decides the wording, not the position.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -40,8 +40,8 @@ pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
     }
 }
 
-/// The STATE column: a word, a number where one helps, and a pause or pin that the word does not tell: those stay in
-/// force whatever else is wrong.
+/// Returns the STATE column: a word, a number where it helps, and a pause or pin that the word does not show, since those
+/// stay in force beside any other problem.
 #[must_use]
 pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
     let words = state_word(model, glyphs, pod, shown);
@@ -62,7 +62,7 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
             }
             None => "paused".to_owned(),
         },
-        // Seconds that nobody counts any more are not shown.
+        // The duration is not shown for a lost link, because it would not advance.
         (Shown::Syncing, Some(snapshot)) if pod.live() => match &snapshot.running {
             Some(running) => {
                 format!("{} {}", running.phase, text::age_short(fleet::age(model, pod, running.started_at)))
@@ -118,7 +118,7 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
     }
 }
 
-/// A time of a replica's clock in a list, as `t` says.
+/// Returns a time of a replica's clock in a list, in the format of `t`.
 #[must_use]
 pub fn when(model: &Model, pod: &Pod, time: Timestamp, wide: bool) -> String {
     match model.time_format {
@@ -181,7 +181,7 @@ pub fn commits(glyphs: &Glyphs, record: &Record) -> Vec<Piece> {
     }
 }
 
-/// What a sync brought, or why it did not.
+/// Returns the subject of a sync, or why it failed.
 #[must_use]
 pub fn subject(record: &Record) -> Vec<Piece> {
     match record.outcome {
@@ -236,13 +236,13 @@ pub fn files(files: Option<Files>) -> String {
     shown.join(" ")
 }
 
-/// From start to end of an attempt.
+/// Returns the time from start to end of an attempt.
 #[must_use]
 pub fn total(record: &Record) -> u64 {
     text::millis_between(record.started_at, record.finished_at)
 }
 
-/// `github.com/acme/site` of a remote's URL; only `acme/site` if it is to be short.
+/// Returns `github.com/acme/site` of a remote's URL, or only `acme/site`.
 #[must_use]
 pub fn repo(url: &str, short: bool) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -252,7 +252,7 @@ pub fn repo(url: &str, short: bool) -> String {
     if !short {
         return rest.to_owned();
     }
-    // With a scheme the first part is the host, whose port is nobody's name; without one a colon ends it.
+    // With a scheme the first part is the host and its port; without one a colon ends the host.
     let (path, separators): (&str, &[char]) = match url.split_once("://") {
         Some(_) => (rest.split_once('/').map_or("", |(_, path)| path), &['/']),
         None => (rest, &['/', ':']),
