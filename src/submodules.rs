@@ -1,14 +1,14 @@
 //! The values of `--submodules`, and the refs of the store that name the tree under which a commit is published.
 //!
-//! A leaf: `git` grafts and `publish` reads, and this name is all that they have to agree on. The commit behind the ref
-//! has the published tree as its tree (a submodule's files in place of its empty folder), the commits of the submodules as
-//! its parents, which keeps them in the store, and one line for each of them in its message.
+//! A leaf: `git` writes the ref and `publish` reads it, and they share only this name. The commit behind the ref has the
+//! flattened tree as its tree (a submodule's files in place of its empty folder), the commits of the submodules as its
+//! parents, which keeps them in the store, and one line for each of them in its message.
 
 use std::fmt::{self, Display, Write as _};
 
 use crate::hash::is_hash;
 
-/// Where all grafts are; each mode has its own, since their trees differ.
+/// The prefix of the refs of flattened trees; each mode has its own, since their trees differ.
 pub const GRAFTS: &str = "refs/pushsync/modules/";
 
 /// How much of the submodules is published.
@@ -24,7 +24,7 @@ pub enum Submodules {
 }
 
 impl Submodules {
-    /// The ref that names the graft of a commit; none if there are no grafts.
+    /// Returns the ref that names the flattened commit; none if submodules are off.
     #[must_use]
     pub fn graft(self, commit: impl Display) -> Option<String> {
         (self != Self::Off).then(|| format!("{GRAFTS}{self}/{commit}"))
@@ -41,23 +41,23 @@ impl Display for Submodules {
     }
 }
 
-/// The folders that submodules were grafted in, as the graft's message lists them.
+/// Returns the folders of submodules, as the flattened commit's message lists them.
 pub fn folders(message: &str) -> impl Iterator<Item = Vec<u8>> + '_ {
     lines(message).map(|line| decode(line.path))
 }
 
-/// One line of a graft's message.
+/// One line of a flattened commit's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The submodule's commit.
     pub commit: &'a str,
-    /// Stands for its address.
+    /// A fingerprint of its address.
     pub address: &'a str,
     /// Its folder, as [`encode`] writes it.
     pub path: &'a str,
 }
 
-/// The lines of a graft's message.
+/// Returns the lines of a flattened commit's message.
 pub fn lines(message: &str) -> impl Iterator<Item = Line<'_>> + '_ {
     message.lines().filter_map(|line| {
         let mut words = line.split(' ');

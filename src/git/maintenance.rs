@@ -126,7 +126,7 @@ impl Maintenance {
         for _ in 0..MOST_STEPS {
             let step = self.compact_step(store, remote, effort, has_garbage, keep.clone()).await;
             let step = match (step, &done) {
-                // What was gained before stays.
+                // Earlier steps stay done.
                 (Err(error), Some(_)) => {
                     tracing::debug!(%error, "the compaction ends before its last step");
                     break;

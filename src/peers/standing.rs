@@ -83,7 +83,7 @@ struct Sealed {
     reply: String,
 }
 
-/// What the others agree on.
+/// The decisions on which the others agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreed {
     /// The decisions to take over; both may be absent.
@@ -246,7 +246,7 @@ fn agree(known: &[Standing], now: Timestamp) -> Agreed {
     Agreed { standing, answers: known.len() }
 }
 
-/// What occurs most often, and how often.
+/// Returns the most frequent text and its count.
 fn most<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for text in texts {

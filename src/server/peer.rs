@@ -45,11 +45,11 @@ struct Heard {
     result: &'static str,
 }
 
-/// A message that arrived whole. Nothing of it is believed yet.
+/// A message that arrived completely. None of it is verified yet.
 struct Arrived {
     seal: HeaderValue,
     body: Bytes,
-    /// What each secret is called, and the secrets.
+    /// The names of the secrets, and the secrets.
     words: Vec<&'static str>,
     secrets: Vec<Secret>,
     first_byte: Instant,

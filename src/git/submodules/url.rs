@@ -96,7 +96,7 @@ fn join(parent: &str, text: &str) -> Result<String, String> {
             break;
         }
     }
-    // What remains of `https://host` then would no longer be on the parent's server.
+    // The rest of `https://host` would then no longer be on the parent's server.
     if parent.contains("://") && base.find("://").is_none_or(|at| base.len() <= at + "://".len()) {
         return Err("its address has more `../` than its parent's has parts".to_owned());
     }

@@ -1,6 +1,7 @@
-//! Between fetch and build: the objects of Git LFS that the tree needs. Nothing, at no cost, without `--lfs`.
+//! Fetches the LFS objects that a tree needs, between the fetch and the build. Without `--lfs` it does nothing.
 //!
-//! `publish` knows which a tree needs, `git` gets them; neither knows the other. A push asks for what it changes only.
+//! `publish` knows the objects of a tree, `git` downloads them; neither knows the other. For a push, only the changed files
+//! are checked.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,14 +23,14 @@ use super::Attempt;
 const MOST_ROUNDS: usize = 600;
 
 impl Attempt<'_> {
-    /// Brings the objects onto the volume that the tree of a commit lacks.
+    /// Downloads the objects that the tree of a commit needs and the volume lacks.
     pub(super) async fn fetch_objects(&mut self, commit: Oid) -> Result<(), SyncError> {
         let tools = self.tools;
         if tools.engine.options().lfs.is_none() {
             return Ok(());
         }
         self.phase = Phase::Fetch;
-        // From here on no sweep removes objects that this tree needs.
+        // From here on no sweep removes objects of this tree.
         *tools.candidate.lock() = Some(commit);
         let started = Instant::now();
         let brought = self.bring_objects(commit).await;
@@ -53,7 +54,7 @@ impl Attempt<'_> {
             if lacking.is_empty() {
                 return Ok((objects, bytes));
             }
-            // Objects of pushes that were never published would add up.
+            // Otherwise objects of pushes that were never published would accumulate.
             tools.drop_objects(self.deadline).await;
             tools.objects_due.store(true, Ordering::Relaxed);
             let full_ref = tools.board.followed().full_ref;
@@ -67,7 +68,8 @@ impl Attempt<'_> {
 }
 
 impl Tools {
-    /// False until a look succeeded: what an earlier process began to download may be just what is wanted.
+    /// Returns false before the first successful ls-refs of the process: partial downloads of an earlier process may be of
+    /// the wanted commit.
     fn knows_what_is_wanted(&self) -> bool {
         let is_known = |commit: &Mutex<Option<Oid>>| commit.lock().is_some();
         self.engine.options().lfs.is_none() || is_known(&self.candidate) || is_known(&self.settled_head)
@@ -80,7 +82,7 @@ impl Tools {
         }
         let keeper = self.clone();
         let dropped = self.on_disk(Phase::Publish, deadline, move |volume, cancel| {
-            // Asked when its turn has come: what an attempt wants was told before it looked for what is lacking.
+            // Read on the disk's thread: an attempt sets its wanted commit before it looks for missing objects there.
             let mut keep = volume.commits_in_use()?;
             keep.extend(keeper.kept());
             keep.sort();
@@ -89,7 +91,8 @@ impl Tools {
         });
         match dropped.await {
             Ok(((gone, left), commits)) => {
-                // The trees of more than one commit: what only the older ones need is garbage when they go.
+                // There are trees of several commits: objects that only the older ones need become unused when they are
+                // removed.
                 self.objects_due.fetch_or(commits > 1, Ordering::Relaxed);
                 tracing::debug!(gone, left, "LFS objects that no tree needs were removed");
                 if self.engine.options().lfs.is_some() {

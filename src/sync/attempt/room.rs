@@ -1,7 +1,7 @@
-//! Work on a volume that may be full: what the volume takes is counted before it, and room is made if it fails.
+//! Work on a volume that may be full: the used space is measured before it, and room is made if it fails.
 //!
-//! What is needed least goes first: standby trees; old trees whose grace is over, and objects that no tree needs; at a limit
-//! of the operator's also old trees in their grace. It must not know how each of them goes.
+//! The least needed data is removed first: standby trees; expired trees, and objects that no tree needs; at a
+//! `--volume-limit` also old trees in their grace period. It must not know how each of them is removed.
 
 use git2::Oid;
 use tokio::time::timeout_at;
@@ -31,7 +31,7 @@ impl Attempt<'_> {
         self.bring_with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
     }
 
-    /// Brings something onto the volume by the engine.
+    /// Downloads to the volume by the engine.
     pub(super) async fn bring_with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
     where
         F: Future<Output = Result<T, git::Error>>,
@@ -39,7 +39,7 @@ impl Attempt<'_> {
         self.with_room(|| self.tools.ask_git(Phase::Fetch, self.deadline, bring())).await
     }
 
-    /// Does something that needs room on the volume. If there is none, room is made and it is tried again.
+    /// Runs work that needs room on the volume. If there is none, room is made and the work is repeated.
     pub(super) async fn with_room<T, F>(&self, work: impl Fn() -> F) -> Result<T, SyncError>
     where
         F: Future<Output = Result<T, SyncError>>,
@@ -63,7 +63,7 @@ impl Attempt<'_> {
         done
     }
 
-    /// Makes room. Returns true if something went.
+    /// Makes room. Returns true if anything was removed.
     async fn make_room(&self, step: Step) -> Result<bool, SyncError> {
         let tools = self.tools;
         match step {
@@ -92,7 +92,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Drops the objects that neither a tree on the volume nor the wanted commit needs. Returns true if some went.
+    /// Removes the objects that neither a tree on the volume nor the wanted commit needs. Returns true if any were removed.
     async fn drop_garbage(&self) -> Result<bool, SyncError> {
         let tools = self.tools;
         if tools.options.compaction == Compaction::Off {

@@ -10,8 +10,8 @@ use crate::api::ErrorInfo;
 use crate::error::{Phase, SyncError};
 use crate::sync::backoff;
 
-/// What counts for `--max-failures`: who gives a number has the period between two failures in mind, and an outage that
-/// he means to outlive must not end the process sooner because it is tried more often here.
+/// The count for `--max-failures`. Its users assume one attempt per period, so an outage must not end the process sooner
+/// because pushsync tries more often.
 #[derive(Default)]
 pub(super) struct Limit {
     pub failures: u32,
@@ -19,7 +19,8 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Counts a failure, unless it is a try between two polls. What the gate refuses was tried because its time had come.
+    /// Counts a failure, unless it is an attempt between two polls. A commit that the pre-publish hook refuses is only
+    /// tried when it is due, so it always counts.
     pub fn count(&mut self, error: &SyncError, period: Duration, now: Instant) {
         let between = |counted| now.saturating_duration_since(counted) < backoff::shortest(period);
         if error.phase != Phase::Gate && self.counted.is_some_and(between) {
@@ -30,8 +31,8 @@ impl Limit {
     }
 }
 
-/// A remote that is down for a day must not flush a day of history: of the same failure, polled again and again, the 1st,
-/// 2nd, 4th, 8th … are recorded.
+/// Returns true if a failure is recorded: of the same failure, repeated by polls, the 1st, 2nd, 4th, 8th … A remote that is
+/// down for a day must not flush a day of history.
 pub(super) fn worth_a_record(failures: u32, error: &SyncError, last: Option<&ErrorInfo>) -> bool {
     let same = last.is_some_and(|last| last.kind == error.kind && last.phase == error.phase);
     !same || failures.is_power_of_two()

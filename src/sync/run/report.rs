@@ -12,8 +12,8 @@ use crate::sync::record;
 use super::SyncLoop;
 
 impl SyncLoop {
-    /// The record tells what the other replicas have answered by now; what slow ones answer is added when it is known.
-    /// Nobody waits for them: neither this record nor the next sync.
+    /// Adds the results of slow peers to a record once they are known. The record itself contains the results that are
+    /// there, and neither it nor the next sync waits for the others.
     pub(super) fn amend_later(&self, id: String, mut told: Vec<Told>, known: Vec<PeerResult>) {
         if told.is_empty() {
             return;
