@@ -1,15 +1,16 @@
 //! The life of the process: parse, validate, listen, sync until a signal, drain.
 
 use std::ffi::OsString;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{self, Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
+use pushsync::error::NO_THREAD_HINT;
 use pushsync::metrics::Metrics;
 use pushsync::notices::Notice;
 use pushsync::{cli, dashboard, git, log, notices, ping, publish, server, signals, sync};
@@ -25,6 +26,10 @@ const CONFIG: Duration = Duration::from_secs(30);
 const LAST_NOTICE: Duration = Duration::from_secs(2);
 /// Like the usual stack of the first thread.
 const STACK: usize = 8 << 20;
+/// The stack of a thread that only waits.
+const SMALL_STACK: usize = 64 << 10;
+/// The threads that the process begins with: tokio's worker, and the one that starts the listeners.
+const FIRST_THREADS: usize = 2;
 /// How long writing the last log lines may take.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
@@ -49,9 +54,16 @@ fn main() -> ExitCode {
     }
     git::prepare_process();
     let parsed = on_a_thread(CONFIG, || config::parse(args, std::env::vars_os()));
-    let Some(parsed) = parsed else {
-        let _ = stderr().write_all(b"pushsync: reading a file that a flag names takes too long\n");
-        return ExitCode::FAILURE;
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(not_done) => {
+            let words = match not_done {
+                NotDone::Late => "reading a file that a flag names takes too long".to_owned(),
+                NotDone::NoThread(error) => no_thread(&error),
+            };
+            let _ = stderr().write_all(format!("pushsync: {words}\n").as_bytes());
+            return ExitCode::FAILURE;
+        }
     };
     match parsed {
         Ok(Invocation::Run(config)) => run(*config),
@@ -75,13 +87,46 @@ fn send_ping(args: Vec<OsString>) -> ExitCode {
     sent.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Runs work that may hang on a disk. Returns `None` if it took longer than `within`; the thread is abandoned.
-fn on_a_thread<T: Send + 'static>(within: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Why work on a thread of its own has no result.
+enum NotDone {
+    /// It takes too long; the thread is abandoned.
+    Late,
+    NoThread(io::Error),
+}
+
+/// Runs work that may hang on a disk.
+fn on_a_thread<T: Send + 'static>(within: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, NotDone> {
     let (answer, answered) = mpsc::channel();
     let thread = std::thread::Builder::new().name("start".to_owned()).stack_size(STACK);
-    // If no thread starts, the sender is dropped, which ends the wait.
-    let _ = thread.spawn(move || answer.send(work()));
-    answered.recv_timeout(within).ok()
+    thread.spawn(move || answer.send(work())).map_err(NotDone::NoThread)?;
+    answered.recv_timeout(within).map_err(|_| NotDone::Late)
+}
+
+/// The message for a system that starts no more threads for this process.
+fn no_thread(error: &io::Error) -> String {
+    format!("the system starts no more threads ({error}): {NO_THREAD_HINT}")
+}
+
+/// Fails if the system does not start the threads that `serve` begins with. Tokio would panic.
+fn check_threads() -> anyhow::Result<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let wait = |_| {
+        let released = Arc::clone(&released);
+        let thread = std::thread::Builder::new().name("start".to_owned()).stack_size(SMALL_STACK);
+        // The lock and the channel both end with the sender.
+        thread.spawn(move || released.lock().is_ok_and(|released| released.recv().is_ok()))
+    };
+    let started: io::Result<Vec<_>> = (0..FIRST_THREADS).map(wait).collect();
+    drop(release);
+    match started {
+        Ok(threads) => {
+            // So that their places are free for the real ones.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            Ok(())
+        }
+        Err(error) => Err(anyhow::anyhow!(no_thread(&error))),
+    }
 }
 
 /// Runs a sidecar until it ends.
@@ -93,8 +138,9 @@ fn run(config: Config) -> ExitCode {
     let (root, error_file) = (config.volume.root.clone(), config.sync.notices.error.clone());
     // One worker is enough: blocking and long computations have their own threads, and two workers would mostly wake
     // each other.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let served = runtime.context("no threads or timers are available").and_then(|runtime| {
+    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = check_threads().and_then(|()| build().context("no threads or timers are available"));
+    let served = runtime.and_then(|runtime| {
         let served = runtime.block_on(serve(config));
         // A git thread that hangs in a read must not delay the exit.
         runtime.shutdown_background();
@@ -104,11 +150,13 @@ fn run(config: Config) -> ExitCode {
         tracing::error!("cannot start: {error:#}");
         // If another process owns the root, the error file belongs to that one.
         let notice = Notice::new("cannot start", format!("{error:#}"));
-        on_a_thread(LAST_NOTICE, move || {
+        let told = on_a_thread(LAST_NOTICE, move || {
             if let Some(path) = error_file.filter(|_| !publish::has_owner(&root)) {
                 let _ = notices::tell(&path, &notice);
             }
         });
+        // The log has said it already.
+        drop(told);
         1
     });
     log::flush(LAST_LINES);
@@ -124,11 +172,12 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     // Start the listeners first, because a port-forward to a closed port fails.
     let (answer, opened) = oneshot::channel();
     let (options, for_servers, runtime) = (config.server, handle.clone(), tokio::runtime::Handle::current());
-    std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+    let started = std::thread::Builder::new().name("start".to_owned()).spawn(move || {
         let _within = runtime.enter();
         // The receiver is gone if the process was stopped in the meantime.
         let _ = answer.send(server::start(&options, &for_servers));
-    })?;
+    });
+    started.map_err(|error| anyhow::anyhow!(no_thread(&error)))?;
     // The start reads secrets from disks that may hang.
     let servers = tokio::select! {
         code = endings.received() => return Ok(code),

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::git::deadline::Deadline;
-use crate::git::error::Error;
+use crate::git::error::{Cause, Error};
 use crate::git::fetch::commit::fetch_commit;
 use crate::git::fetch::state::FetchState;
 use crate::git::fetch::want::{Fetched, Want, target};
@@ -39,6 +40,10 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Maintenance {
     /// Writes packs, at the lowest priority.
     packer: Worker,
+    /// Writes packs while a push waits for the room.
+    urgent_packer: Worker,
+    /// True while a push waits for the running compaction to end. That one is given up then: it would take long.
+    urgent: watch::Sender<bool>,
     running: tokio::sync::Mutex<()>,
     /// True while a full compaction waits for the running one to end.
     waiting: AtomicBool,
@@ -57,6 +62,8 @@ impl Maintenance {
     pub(crate) fn new() -> Self {
         Self {
             packer: Worker::quiet("compact"),
+            urgent_packer: Worker::new("make room"),
+            urgent: watch::Sender::new(false),
             running: tokio::sync::Mutex::default(),
             waiting: AtomicBool::new(false),
             has_hidden_garbage: AtomicBool::new(false),
@@ -67,6 +74,7 @@ impl Maintenance {
     /// Ends the thread until the next compaction.
     pub(crate) fn rest(&self) {
         self.packer.rest();
+        self.urgent_packer.rest();
     }
 
     /// Compacts the store if it is worth the cost. All refs and the commits in `keep` are kept, with their history at the
@@ -83,6 +91,10 @@ impl Maintenance {
     ) -> Result<Option<Compacted>, Error> {
         let _running = match self.running.try_lock() {
             Ok(running) => running,
+            Err(_) if effort == Effort::Urgent => {
+                let _urgency = Urgency::begin(&self.urgent);
+                self.running.lock().await
+            }
             // The running compaction may have begun before the refs were dropped whose objects have to go. One that waits is
             // enough for all callers.
             Err(_) if effort == Effort::Full && !self.waiting.swap(true, Ordering::Relaxed) => {
@@ -158,8 +170,15 @@ impl Maintenance {
         let Some(plan) = planned.await? else { return Ok(None) };
         let plan = Arc::new(plan);
         let shared = plan.clone();
-        let written =
-            self.packer.run(tokio::time::Instant::now() + LONGEST, move |cancel| write(&shared, cancel)).await;
+        let packer = if effort == Effort::Urgent { &self.urgent_packer } else { &self.packer };
+        let writing = packer.run(tokio::time::Instant::now() + LONGEST, move |cancel| write(&shared, cancel));
+        let mut urgent = self.urgent.subscribe();
+        let written = tokio::select! {
+            written = writing => written,
+            _ = urgent.wait_for(|urgent| *urgent) => {
+                return Err(Error::Compaction { source: Cause::new("a push needs the room at once") });
+            }
+        };
         let written = written.unwrap_or_else(|lost| Err(Error::Internal { source: lost }))?;
         let Some(written) = written else { return Ok(None) };
         store.run(&remote.deadline(), move |_, _| install(&plan, written)).await.map(|mut done| {
@@ -244,5 +263,21 @@ impl Maintenance {
                 tracing::warn!(%error, "the history in the store is deeper than --depth and could not be cut");
             }
         }
+    }
+}
+
+/// Says that a push waits for a compaction, for as long as it lives: the push may be given up.
+struct Urgency<'a>(&'a watch::Sender<bool>);
+
+impl<'a> Urgency<'a> {
+    fn begin(urgent: &'a watch::Sender<bool>) -> Self {
+        urgent.send_replace(true);
+        Self(urgent)
+    }
+}
+
+impl Drop for Urgency<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }

@@ -109,3 +109,28 @@ async fn a_name_that_no_thread_can_look_up_is_no_panic() {
     let log = site.sidecar().log().join("\n");
     assert!(!log.contains("panicked") && !log.contains("defect"), "{log}");
 }
+
+#[tokio::test]
+async fn a_start_without_threads_is_told_as_what_it_is() {
+    if cannot_limit() {
+        return;
+    }
+    // The tests beside this one run processes as the other user.
+    let user = 54322;
+    let (mut site, _) = site_of_user();
+    give(&site.root(), user);
+    give(&site.path("secret"), user);
+    site.set("one-time", "true");
+    for threads in 1..=6 {
+        let mut command = Command::new("setpriv");
+        let user = user.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "prlimit"]);
+        command.arg(format!("--nproc={threads}")).arg(site.path("pushsync")).args(site.arguments());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let code = output.status.code();
+        println!("{threads} threads: exit {code:?}: {said}");
+        assert!(matches!(code, Some(0 | 1)) && !said.contains("panicked") && !said.contains("defect"), "{said}");
+        assert!(code == Some(0) || said.contains("threads") && said.contains("ulimit -u"), "{threads}: {said}");
+    }
+}

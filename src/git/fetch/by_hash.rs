@@ -121,14 +121,14 @@ fn no_such_commit(link: &Libgit2Remote<'_>, commit: Oid, source: Option<Cause>) 
     Error::NoSuchCommit { commit, remote: link.options.url.to_string(), source }
 }
 
-/// Returns true for the messages of libgit2, older servers and JGit that refuse hashes in general. A server that serves
+/// Returns true for the messages of libgit2, older servers and `JGit` that refuse hashes in general. A server that serves
 /// hashes and not this one (`not our ref`) does not have the commit: a search would download its whole history in vain.
 fn serves_no_hashes(source: &Cause) -> bool {
     let words = source.to_string();
     ["specific object", "unadvertised", "not valid"].iter().any(|part| words.contains(part))
 }
 
-/// Returns true for the messages of libgit2, git and JGit about a hash that is not served. "unexpected packet type" is
+/// Returns true for the messages of libgit2, git and `JGit` about a hash that is not served. "unexpected packet type" is
 /// libgit2's for git's `ERR upload-pack: not our ref` in place of the shallow commits.
 fn is_not_served(source: &Cause) -> bool {
     let words = source.to_string();

@@ -398,7 +398,7 @@ fn fetch_response(response: Result<(ShallowUpdate, Box<Pack>), ProtocolError>) -
     }
 }
 
-/// JGit, and so Gerrit, says "want HASH not valid".
+/// `JGit`, and so Gerrit, says "want HASH not valid".
 fn is_jgits_refusal(words: &str) -> bool {
     words.contains("want ") && words.contains(" not valid")
 }

@@ -19,6 +19,8 @@ enum Step {
     Standbys,
     Garbage,
     OldTrees,
+    /// The objects that only those trees needed.
+    TheirObjects,
 }
 
 impl Attempt<'_> {
@@ -45,7 +47,7 @@ impl Attempt<'_> {
         F: Future<Output = Result<T, SyncError>>,
     {
         let mut done = work().await;
-        for step in [Step::Standbys, Step::Garbage, Step::OldTrees] {
+        for step in [Step::Standbys, Step::Garbage, Step::OldTrees, Step::TheirObjects] {
             if !done.as_ref().is_err_and(is_full) {
                 return done;
             }
@@ -86,9 +88,9 @@ impl Attempt<'_> {
                     volume.doom_in_grace(|commit| kept.contains(&commit))?;
                     volume.make_room(cancel)
                 };
-                let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
-                Ok(trees && { self.drop_garbage().await? || trees })
+                tools.on_disk(Phase::Fetch, self.deadline, doom).await
             }
+            Step::TheirObjects => self.drop_garbage().await,
         }
     }
 
@@ -101,7 +103,7 @@ impl Attempt<'_> {
         let mut keep = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.commits_in_use()).await?;
         keep.extend(tools.kept().into_iter().chain(self.new).chain(self.old));
         tools.ask_git(Phase::Fetch, self.deadline, tools.engine.keep_only(keep.clone(), self.old)).await?;
-        let compacted = timeout_at(self.deadline, tools.engine.compact(Effort::Full, keep)).await;
+        let compacted = timeout_at(self.deadline, tools.engine.compact(Effort::Urgent, keep)).await;
         let freed = match compacted {
             Ok(Ok(Some(done))) => done.bytes_before.saturating_sub(done.bytes_after),
             Ok(Ok(None)) | Err(_) => 0,
@@ -125,6 +127,7 @@ fn removed(step: Step) -> &'static str {
     match step {
         Step::Standbys => "the standby trees",
         Step::Garbage => "old trees, and objects that no tree needs",
+        Step::TheirObjects => "objects that only those trees need",
         Step::OldTrees => "old trees before the end of --stale-worktree-timeout",
     }
 }

@@ -92,6 +92,8 @@ fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
 pub(crate) fn sizes(folder: &Path, pack: &Pack) -> io::Result<Vec<(Oid, u64)>> {
     const BEFORE_IDS: u64 = 8 + 256 * 4;
     const CHECKSUM: u64 = 20;
+    // With the highest bit an offset is an entry of the table of large offsets.
+    const LARGE: u64 = 1 << 31;
     let index = file(folder, &pack.stem, "idx");
     let ids = ids(&index)?;
     let count = ids.len() as u64;
@@ -105,8 +107,6 @@ pub(crate) fn sizes(folder: &Path, pack: &Pack) -> io::Result<Vec<(Oid, u64)>> {
         reader.read_exact(&mut word)?;
         offsets.push(u64::from(u32::from_be_bytes(word)));
     }
-    // With the highest bit the number is an entry of the table of large offsets.
-    const LARGE: u64 = 1 << 31;
     let mut large = Vec::new();
     for _ in 0..offsets.iter().filter(|offset| **offset >= LARGE).count() {
         let mut word = [0; 8];

@@ -39,6 +39,15 @@ pub enum Effort {
     Worthwhile,
     /// All packs become one, and unreachable objects are dropped.
     Full,
+    /// The same at once: a push waits for the room.
+    Urgent,
+}
+
+impl Effort {
+    /// Returns true if all unreachable objects are to be dropped.
+    pub(crate) fn is_full(self) -> bool {
+        matches!(self, Self::Full | Self::Urgent)
+    }
 }
 
 /// A planned compaction. It is made on the git thread, where no ref moves meanwhile.
@@ -81,7 +90,7 @@ pub(crate) fn plan(
     };
     let packs = pack_files::packs(path).map_err(on_disk)?;
     let wanted = match effort {
-        Effort::Full => true,
+        Effort::Full | Effort::Urgent => true,
         Effort::Worthwhile => has_garbage || is_worth_it(&packs),
     };
     if !wanted {
@@ -93,7 +102,7 @@ pub(crate) fn plan(
     if tips.is_empty() {
         return Ok(None);
     }
-    let everything = effort == Effort::Full || has_garbage;
+    let everything = effort.is_full() || has_garbage;
     let (replaced, others, full) = choose(packs, everything, largest_allowed());
     let loose = if full { pack_files::loose(path).map_err(on_disk)? } else { Vec::new() };
     if replaced.len() + loose.len() < 2 && !full {

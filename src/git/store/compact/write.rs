@@ -64,6 +64,10 @@ pub(crate) fn write(plan: &Plan, cancel: &Cancel) -> Result<Option<NewPack>, Err
         selection = select(plan, &kept)?;
     }
     if !(plan.full && selection.all) {
+        if plan.full {
+            // A push may wait for the room.
+            temporary.spare_comparisons().map_err(on_disk)?;
+        }
         pack = builder(plan, &packer, cancel)?;
         let elsewhere = listed(plan, &selection.others)?;
         for id in listed(plan, &selection.replaced)? {
