@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, SeekFrom, Stat};
 use rustix::io::Errno;
 
 pub(super) use super::removal::remove_all;
@@ -171,11 +171,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Lists a folder that was just opened, instead of the one before.
+    /// Lists a folder instead of the one before.
     #[cfg(target_os = "linux")]
     pub(super) fn list(&mut self, folder: impl AsFd) -> Result<(), Errno> {
         const AT_ONCE: usize = 32 * 1024;
         self.clear();
+        // It may have been listed before.
+        rustix::fs::seek(folder.as_fd(), SeekFrom::Start(0))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(AT_ONCE, std::mem::MaybeUninit::uninit());
         let mut entries = rustix::fs::RawDir::new(folder.as_fd(), &mut buffer);
@@ -278,3 +280,27 @@ pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
 
 /// Up to so many entries are flushed one by one.
 pub(super) const FEW: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_listed_as_a_whole_however_often() {
+        let site = tempfile::TempDir::new().expect("a folder");
+        for name in 0..3_000 {
+            std::fs::write(site.path().join(name.to_string()), "").expect("a file");
+        }
+        let folder = open_path(&site.path().canonicalize().expect("it is there")).expect("it is there");
+        let mut names = Names::default();
+        for _ in 0..2 {
+            names.list(&folder).expect("names");
+            let mut listed = names.to_vec();
+            listed.sort_unstable();
+            let mut all = super::names(&folder).expect("names");
+            all.sort_unstable();
+            assert_eq!((listed.len(), names.len()), (3_000, 3_000));
+            assert_eq!(listed, all);
+        }
+    }
+}

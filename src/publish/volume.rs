@@ -26,7 +26,7 @@ use super::objects::{EntryKind, Objects};
 use super::place::open_target;
 use super::room::Size;
 use super::shape::Shape;
-use super::standby::Standbys;
+use super::standby::{Listings, Standbys};
 use super::sweep::{Ages, DOOMED, UNFINISHED};
 use super::verify::{self, Look};
 use super::warm::Warm;
@@ -67,6 +67,8 @@ pub struct Volume {
     ages: Mutex<Ages>,
     spare_limit: usize,
     spares: Mutex<Standbys>,
+    /// So that a check lists no folder that was not changed.
+    pub(super) listings: Listings,
     durability: Durability,
     flushed: Mutex<Flushed>,
     pub(super) warm: Warm,
@@ -129,6 +131,7 @@ impl Volume {
             ages: Mutex::default(),
             spare_limit: options.spares,
             spares: Mutex::default(),
+            listings: Listings::default(),
             durability: options.durability,
             flushed,
             warm: Warm::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::site::Site;
+use super::site::{Site, resting_trees};
 use crate::support::lfs::{LfsServer, hash, pointer};
 use crate::support::sidecar::Sidecar;
 use crate::support::{PATIENCE, eventually};
@@ -258,4 +258,25 @@ async fn an_object_of_200_megabytes_takes_no_memory() {
     assert_eq!(kept.published("large.bin"), oid);
     let megabytes = peak(kept.site.sidecar());
     assert!(megabytes < 100, "{megabytes} MB");
+}
+
+#[tokio::test]
+async fn trees_with_objects_take_turns_and_none_is_written_as_a_whole() {
+    let mut kept = Kept::new();
+    kept.site.set("standby-trees", "1");
+    let first = kept.write("film.bin", 1 << 20);
+    for number in 0..5 {
+        kept.write(&format!("d/{number}.bin"), 100);
+    }
+    kept.commit();
+    kept.site.start_in_sync().await;
+    let root = kept.site.root();
+    let trees = resting_trees(&root).await;
+    for round in 0..5 {
+        let path = format!("d/{round}.bin");
+        let (commit, oid) = kept.push(&path, 200).await;
+        kept.site.wait_published(&commit).await;
+        assert_eq!((kept.published(&path), kept.published("film.bin")), (oid, first.clone()), "round {round}");
+        assert_eq!(resting_trees(&root).await, trees, "round {round}");
+    }
 }

@@ -1,7 +1,8 @@
 //! A whole installation for one test: repository, smart HTTP remote, volume, secret and the running program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -244,6 +245,28 @@ impl Site {
 }
 
 /// The commit that a link names.
+/// Waits until there is nothing but the live tree and one standby tree, and answers the inodes of their folders: where trees
+/// rotate, these are the same after each push. For a grace of nothing and one standby tree.
+pub async fn resting_trees(root: &Path) -> BTreeSet<u64> {
+    let inodes = std::cell::RefCell::default();
+    eventually(PATIENCE, || {
+        let (mut live, mut standby) = (0, 0);
+        let mut inodes: std::cell::RefMut<'_, BTreeSet<u64>> = inodes.borrow_mut();
+        inodes.clear();
+        for entry in fs::read_dir(root.join(".worktrees")).unwrap() {
+            let Ok((name, stat)) = entry.and_then(|entry| Ok((entry.file_name(), entry.metadata()?))) else {
+                return false;
+            };
+            live += usize::from(name.len() == 40);
+            standby += usize::from(name.to_string_lossy().starts_with(".spare-"));
+            inodes.insert(stat.ino());
+        }
+        (live, standby, inodes.len()) == (1, 1, 2)
+    })
+    .await;
+    inodes.into_inner()
+}
+
 pub fn published(link: &Path) -> Option<String> {
     let target = fs::read_link(link).ok()?;
     Some(target.file_name()?.to_string_lossy().into_owned())

@@ -8,6 +8,7 @@ use std::process::Command;
 use pushsync::api::Outcome;
 use tempfile::TempDir;
 
+use super::site::resting_trees;
 use crate::support::forge::Forge;
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::sidecar::Sidecar;
@@ -412,4 +413,36 @@ async fn submodules_are_there_with_patterns_that_do_not_want_them_and_a_filter()
         ("the second\n".into(), 1)
     );
     assert!(kept.history().iter().all(|record| record.outcome == Outcome::Published), "{:#?}", kept.history());
+}
+
+#[tokio::test]
+async fn trees_with_submodules_take_turns_and_none_is_written_as_a_whole() {
+    let forge = Forge::new();
+    for name in ["site", "lib"] {
+        forge.make(name);
+    }
+    forge.add("site", "lib", "vendor/lib", "../lib.git");
+    let first = forge.push("site", "with a submodule");
+    let main = GitHttp::start(&forge.root());
+    let mut kept = Kept::new(&main.url("site.git"), &["--stale-worktree-timeout=0s", "--standby-trees=1"]);
+    kept.start();
+    kept.wait_published(&first).await;
+    let root = kept.folder.path().join("root");
+    let trees = resting_trees(&root).await;
+    for round in 0..4 {
+        // The submodule and the repository around it, in turns.
+        let text = format!("round {round}\n");
+        let path = if round % 2 == 0 {
+            let bumped = forge.push_file("lib", "lib.txt", &text);
+            forge.bump("site", "vendor/lib", &bumped);
+            "vendor/lib/lib.txt"
+        } else {
+            forge.write("site", "own.txt", &text);
+            "own.txt"
+        };
+        let commit = forge.push("site", "another");
+        kept.wait_published(&commit).await;
+        assert_eq!(fs::read_to_string(kept.tree().join(path)).unwrap(), text);
+        assert_eq!(resting_trees(&root).await, trees, "round {round}");
+    }
 }

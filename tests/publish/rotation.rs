@@ -72,9 +72,9 @@ fn next(site: &Site, model: &mut Model) -> Oid {
 
 #[test]
 fn trees_take_turns_and_no_other_is_written() {
-    for spares in [1, 2] {
+    for (spares, durability) in [(1, Durability::Normal), (2, Durability::Normal), (2, Durability::Full)] {
         let site = Site::new();
-        let volume = volume(&site, spares, Durability::default());
+        let volume = volume(&site, spares, durability);
         let mut model = large();
         build(&site, &volume, commit(&site, &model));
         prepare(&site, &volume);

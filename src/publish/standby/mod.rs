@@ -12,6 +12,7 @@
 pub(super) mod baseline;
 mod demand;
 mod incremental;
+mod names;
 mod prepare;
 mod restore;
 mod watch;
@@ -27,6 +28,7 @@ use git2::Oid;
 use baseline::Baseline;
 use demand::Demand;
 pub(super) use incremental::Used;
+pub(super) use names::Listings;
 use watch::Watch;
 
 use super::accepted::Accepted;

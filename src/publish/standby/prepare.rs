@@ -13,10 +13,11 @@ use git2::Oid;
 use super::baseline::Baseline;
 use super::restore::{differences, is_exact, restore};
 use super::watch::Watch;
-use super::{Job, Known, MOST_STEPS, Ready, Standby, State};
+use super::{Job, Known, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
 use crate::publish::bring::{Brought, Marking, Plan, Work, plan};
 use crate::publish::build::NewTree;
 use crate::publish::clone::Model;
+use crate::publish::folder::Stamp;
 use crate::publish::objects::Objects;
 use crate::publish::path::printable;
 use crate::publish::room::{self, Room, Size};
@@ -28,9 +29,13 @@ use crate::worker::Cancel;
 /// Longer than a tick of the kernel's clock.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A replaced tree whose grace ends within this is waited for, instead of writing a fresh one. Pushes at a steady pace end
-/// the grace of an earlier tree just after they have used the last standby tree, if the grace is a multiple of their pace.
-const SOON: Duration = Duration::from_millis(500);
+/// The clock of a machine that is overloaded, or of another one that has the disk, may stand still for longer than a tick.
+const MOST_TICKS: usize = 20;
+
+/// A replaced tree whose grace ends within this is waited for, instead of writing a fresh one, which takes as long if it is
+/// large. Pushes at a steady pace end the grace of an earlier tree just after they have used the last standby tree, if the
+/// grace is a multiple of their pace.
+const SOON: Duration = Duration::from_millis(200);
 
 /// What may be done for standby trees.
 struct Effort {
@@ -138,7 +143,8 @@ impl Volume {
             }
         }
         if effort.fresh && self.spares().ready() == 0 {
-            if let Some(left) = self.next_replaced(trees, live, keep)?.filter(|left| *left <= SOON) {
+            let is_large = self.spares().known.get(&live).is_some_and(|known| known.entries > LOOKED_AT_FIRST);
+            if is_large && let Some(left) = self.next_replaced(trees, live, keep)?.filter(|left| *left <= SOON) {
                 return Ok(Prepared::Soon(left));
             }
             if !self.room(&job, live)?.is_ample() {
@@ -211,14 +217,27 @@ impl Volume {
         if self.durability() == Durability::Full {
             folder::flush(&tree.folder, entries).map_err(|errno| self.failed("flush", &tree.name, errno))?;
         }
+        let top = folder::open(&tree.folder, b".").map_err(|errno| self.failed("open", &tree.name, errno))?;
         let (name, _) = tree.become_spare(live, job.cancel)?;
-        // What was changed in the tick of the clock that is noted counts as changed later.
-        std::thread::sleep(TICK);
-        let since = self.now(job.trees).inspect_err(|_| self.discard(job.trees, &name))?;
+        let since = self.now_after(job.trees, &top).inspect_err(|_| self.discard(job.trees, &name))?;
         let (baseline, checked) = (Baseline::at(since), Instant::now());
         let state = State::Ready(Ready { baseline, checked, looked_at: None, watch: None });
         self.put_back(Standby { name, commit: live, entries, state, shape, equal: None });
         Ok(())
+    }
+
+    /// The present moment, later than the rename that gave a tree its name if that can be waited for: what was changed in the
+    /// tick of the clock that is noted counts as changed later.
+    fn now_after(&self, trees: &OwnedFd, top: &OwnedFd) -> Result<Stamp, Error> {
+        let renamed = rustix::fs::fstat(top).map_err(|errno| self.failed("look at", b"", errno))?;
+        for _ in 0..MOST_TICKS {
+            let now = self.now(trees)?;
+            if now > Stamp::of(&renamed) {
+                return Ok(now);
+            }
+            std::thread::sleep(TICK);
+        }
+        self.now(trees)
     }
 
     /// The live tree, as far as it is known to hold what its commit holds.
@@ -255,10 +274,8 @@ impl Volume {
         let Some(known) = known.filter(|known| known.look_due.is_some() && known.shape == shape.fingerprint()) else {
             return Ok(Verdict::Whole);
         };
-        // What was written in the tick of the clock that is noted counts as changed later.
-        std::thread::sleep(TICK);
-        let since = self.now(job.trees)?;
         let top = self.open_tree(job.trees, live)?;
+        let since = self.now_after(job.trees, &top)?;
         if shape.worktree_git && !git_file::is_led_to(&self.store(), live) {
             return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
         }
@@ -434,7 +451,7 @@ impl Volume {
         let since = self.now(job.trees)?;
         let mut watch = Watch::begin(&tree.folder);
         let baseline = from.baseline.as_ref();
-        let restored = restore(job.view, root, &tree.folder, baseline, watch.as_mut(), job.cancel)?;
+        let restored = restore(job.view, root, &tree.folder, baseline, (watch.as_mut(), &self.listings), job.cancel)?;
         let changed = restored.removed + restored.rewritten > 0;
         if changed {
             tracing::debug!(

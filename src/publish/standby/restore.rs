@@ -13,9 +13,10 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::baseline::{Baseline, Mark, Marks, inside, mark_folder};
+use super::names::{Listed, Listings};
 use super::watch::Watch;
 use crate::publish::accepted::{Accepted, Left};
-use crate::publish::folder::Names;
+use crate::publish::folder::{Names, Stamp};
 use crate::publish::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile};
 use crate::publish::write::{make_folder, write_entry};
 use crate::publish::{Error, folder, verify};
@@ -40,11 +41,14 @@ struct Frame {
     name: Vec<u8>,
     /// The length of the path of the folder above.
     above: usize,
-    /// Folders inside, to be walked through.
-    folders: Vec<Vec<u8>>,
+    /// Folders inside, to be walked through, and their tree objects.
+    folders: Vec<Inner>,
     /// Its entries in the commit, once they had to be read.
     entries: Option<Vec<Entry>>,
 }
+
+/// The name of a folder, and its tree object if it is known to have one.
+type Inner = (Vec<u8>, Option<Oid>);
 
 struct Walk<'a> {
     view: &'a View<'a>,
@@ -61,6 +65,7 @@ struct Walk<'a> {
     mode: OnDifference,
     /// Every folder is watched from before it is looked at.
     watch: Option<&'a mut Watch>,
+    listed: Option<Listed<'a>>,
 }
 
 /// What is done about a difference.
@@ -83,10 +88,12 @@ pub(in crate::publish) fn restore(
     root: Oid,
     top: &OwnedFd,
     baseline: Option<&Baseline>,
-    watch: Option<&mut Watch>,
+    help: (Option<&mut Watch>, &Listings),
     cancel: &Cancel,
 ) -> Result<Restored, Error> {
-    walk(view, root, top, baseline, (OnDifference::Restore, watch), cancel).map(|(restored, _)| restored)
+    let (watch, listings) = help;
+    let listed = baseline.and_then(|_| listings.begin(view));
+    walk(view, root, top, baseline, (OnDifference::Restore, watch, listed), cancel).map(|(restored, _)| restored)
 }
 
 /// True if an open folder holds exactly the tree object `root`. Nothing is changed. Cheaper than [`verify::compare`], since
@@ -102,7 +109,7 @@ pub(in crate::publish) fn is_exact(
     baseline: Option<&Baseline>,
     cancel: &Cancel,
 ) -> Result<bool, Error> {
-    match walk(view, root, top, baseline, (OnDifference::Compare(false), None), cancel) {
+    match walk(view, root, top, baseline, (OnDifference::Compare(false), None, None), cancel) {
         Ok((_, mode)) => Ok(matches!(mode, OnDifference::Compare(false))),
         Err(Error::Cancelled) => Err(Error::Cancelled),
         Err(_) => Ok(false),
@@ -121,7 +128,7 @@ pub(in crate::publish) fn differences(
     baseline: Option<&Baseline>,
     cancel: &Cancel,
 ) -> Result<Accepted, Error> {
-    let (_, mode) = walk(view, root, top, baseline, (OnDifference::List(Accepted::default()), None), cancel)?;
+    let (_, mode) = walk(view, root, top, baseline, (OnDifference::List(Accepted::default()), None, None), cancel)?;
     Ok(if let OnDifference::List(listed) = mode { listed } else { Accepted::default() })
 }
 
@@ -130,7 +137,7 @@ fn walk(
     root: Oid,
     top: &OwnedFd,
     baseline: Option<&Baseline>,
-    (mode, watch): (OnDifference, Option<&mut Watch>),
+    (mode, watch, listed): (OnDifference, Option<&mut Watch>, Option<Listed<'_>>),
     cancel: &Cancel,
 ) -> Result<(Restored, OnDifference), Error> {
     let stat = rustix::fs::fstat(top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
@@ -146,15 +153,16 @@ fn walk(
         restored: Restored::default(),
         mode,
         watch,
+        listed,
     };
     let top = folder::open(top, b".").map_err(|errno| Error::io("open", b"the top folder", errno))?;
     let mut stack = Vec::new();
-    walk.enter(&mut stack, top, Vec::new())?;
+    walk.enter(&mut stack, top, (Vec::new(), Some(root)))?;
     while let Some(frame) = stack.last_mut() {
         if matches!(walk.mode, OnDifference::Compare(true)) {
             break;
         }
-        let Some(name) = frame.folders.pop() else {
+        let Some((name, tree)) = frame.folders.pop() else {
             walk.path.truncate(frame.above);
             stack.pop();
             continue;
@@ -164,14 +172,17 @@ fn walk(
         }
         let Some(frame) = stack.last() else { break };
         let inner = walk.open_folder(&frame.folder, &name)?;
-        walk.enter(&mut stack, inner, name)?;
+        walk.enter(&mut stack, inner, (name, tree))?;
+    }
+    if let Some(listed) = walk.listed {
+        listed.keep();
     }
     Ok((walk.restored, walk.mode))
 }
 
 impl Walk<'_> {
     /// Looks at everything in a folder and puts right what differs, except inside of its folders.
-    fn enter(&mut self, stack: &mut Vec<Frame>, folder: OwnedFd, name: Vec<u8>) -> Result<(), Error> {
+    fn enter(&mut self, stack: &mut Vec<Frame>, folder: OwnedFd, (name, tree): Inner) -> Result<(), Error> {
         self.go_on()?;
         let above = self.path.len();
         self.path = inside(&self.path, &name);
@@ -179,30 +190,15 @@ impl Walk<'_> {
             watch.add(&folder, &self.path);
         }
         let stat = rustix::fs::fstat(&folder).map_err(|errno| self.failed("look at", b"", errno))?;
-        let mut is_whole = self.baseline.is_some_and(|baseline| baseline.holds(&self.path, b"", &stat));
-        let mut folders = Vec::new();
+        let is_held = self.baseline.is_some_and(|baseline| baseline.holds(&self.path, b"", &stat));
         let mut names = std::mem::take(&mut self.names);
-        names.list(&folder).map_err(|errno| self.failed("list", b"", errno))?;
-        if is_whole {
-            for name in names.iter() {
-                match folder::look(&folder, name).map_err(|errno| self.failed("look at", name, errno))? {
-                    Some(stat) if self.is_held(name, &stat) => {
-                        if folder::kind(&stat) == FileType::Directory {
-                            folders.push(name.to_vec());
-                        }
-                    }
-                    // A folder in which a name was changed is compared when it is entered.
-                    Some(stat) if folder::kind(&stat) == FileType::Directory && device(&stat) == self.device => {
-                        folders.push(name.to_vec());
-                    }
-                    _ => {
-                        is_whole = false;
-                        break;
-                    }
-                }
-            }
+        let seen = if is_held { self.is_unchanged(&folder, &stat, tree, &mut names)? } else { None };
+        let is_whole = seen.is_some();
+        if !is_whole {
+            names.list(&folder).map_err(|errno| self.failed("list", b"", errno))?;
         }
-        self.restored.entries += names.len() as u64;
+        let (folders, count) = seen.unwrap_or_else(|| (Vec::new(), names.len()));
+        self.restored.entries += count as u64;
         let above_top = !stack.is_empty();
         stack.push(Frame { folder, name, above, folders, entries: None });
         let names_if_changed = if is_whole { Vec::new() } else { names.to_vec() };
@@ -223,6 +219,59 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Answers the folders in a folder, which is held itself, and how many names it has, if all of them are held, too.
+    fn is_unchanged(
+        &mut self,
+        folder: &OwnedFd,
+        stat: &Stat,
+        tree: Option<Oid>,
+        names: &mut Names,
+    ) -> Result<Option<(Vec<Inner>, usize)>, Error> {
+        let (mut folders, mut count) = (Vec::new(), 0);
+        // The names in a folder that this program changed itself may have been changed by others in the same tick.
+        let is_old = self.baseline.is_some_and(|baseline| Stamp::of(stat) < baseline.since());
+        let view = self.view;
+        let listing = match (&mut self.listed, tree) {
+            (Some(listed), Some(tree)) if is_old => listed.get(view, tree, &self.path),
+            _ => None,
+        };
+        if let Some(listing) = &listing {
+            for (name, tree) in listing.iter() {
+                count += 1;
+                if !self.is_name_unchanged(folder, name, tree, &mut folders)? {
+                    return Ok(None);
+                }
+            }
+        } else {
+            names.list(folder).map_err(|errno| self.failed("list", b"", errno))?;
+            for name in names.iter() {
+                count += 1;
+                if !self.is_name_unchanged(folder, name, None, &mut folders)? {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some((folders, count)))
+    }
+
+    /// True if a file or link is held. A folder in which a name was changed is compared when it is entered.
+    fn is_name_unchanged(
+        &self,
+        folder: &OwnedFd,
+        name: &[u8],
+        tree: Option<Oid>,
+        folders: &mut Vec<Inner>,
+    ) -> Result<bool, Error> {
+        match folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))? {
+            Some(stat) if folder::kind(&stat) == FileType::Directory => {
+                folders.push((name.to_vec(), tree));
+                Ok(device(&stat) == self.device)
+            }
+            Some(stat) => Ok(self.is_held(name, &stat)),
+            None => Ok(false),
+        }
     }
 
     /// Reads the entries of the last folder, and of those on the way to it, from the top down.
@@ -258,7 +307,7 @@ impl Walk<'_> {
         entries: &[Entry],
         names: &[Vec<u8>],
         mode_changed: bool,
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    ) -> Result<Vec<Inner>, Error> {
         let before = self.restored.removed + self.restored.rewritten;
         let mut changed = mode_changed;
         let wanted: HashMap<&[u8], &Entry> = entries.iter().map(|entry| (entry.name.as_slice(), entry)).collect();
@@ -279,7 +328,7 @@ impl Walk<'_> {
                     drop(make_folder(self.view, folder, &self.path, name)?);
                     changed = true;
                 }
-                folders.push(name.clone());
+                folders.push(inner(entry));
                 continue;
             }
             match standing {
@@ -297,7 +346,7 @@ impl Walk<'_> {
     }
 
     /// Lists what differs in a folder, and answers the folders among its entries that are there.
-    fn list(&mut self, folder: &OwnedFd, entries: &[Entry]) -> Result<Vec<Vec<u8>>, Error> {
+    fn list(&mut self, folder: &OwnedFd, entries: &[Entry]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         for entry in entries {
             self.go_on()?;
@@ -306,7 +355,7 @@ impl Walk<'_> {
             let kind = standing.as_ref().map(folder::kind);
             match entry.kind {
                 EntryKind::Folder if kind == Some(FileType::Directory) => {
-                    folders.push(name.clone());
+                    folders.push(inner(entry));
                     continue;
                 }
                 EntryKind::Submodule if kind == Some(FileType::Directory) => continue,
@@ -328,7 +377,7 @@ impl Walk<'_> {
     }
 
     /// Notes whether a folder differs from its entries, and answers the folders among them.
-    fn compare(&mut self, folder: &OwnedFd, entries: &[Entry], names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+    fn compare(&mut self, folder: &OwnedFd, entries: &[Entry], names: &[Vec<u8>]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         let mut differs = names.len() != entries.len();
         for entry in entries {
@@ -343,7 +392,7 @@ impl Walk<'_> {
                 break;
             };
             if matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule) {
-                folders.push(name.clone());
+                folders.push(inner(entry));
             } else {
                 // A second name elsewhere is found again by the check before the tree is used for another commit.
                 let is_alone = stat.st_nlink == 1 && device(&stat) == self.device;
@@ -418,6 +467,11 @@ impl Walk<'_> {
     fn failed(&self, doing: &'static str, name: &[u8], errno: Errno) -> Error {
         Error::io(doing, inside(&self.path, name), errno)
     }
+}
+
+/// Of a submodule only the folder is known.
+fn inner(entry: &Entry) -> Inner {
+    (entry.name.clone(), (entry.kind == EntryKind::Folder).then_some(entry.id))
 }
 
 fn device(stat: &Stat) -> u64 {

@@ -1,0 +1,94 @@
+//! The names in the folders of a commit, kept between checks.
+//!
+//! A folder that was not changed since a moment at which it held what its commit holds has the names of its tree object
+//! still. Trees of consecutive commits share nearly all of these, so that a check need not list the folders of each tree
+//! anew, which would be a quarter of its time. It must not know what is on the disk.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use git2::Oid;
+
+use crate::publish::objects::{EntryKind, View};
+
+/// What takes more memory is listed each time.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+
+/// A folder takes so much besides its names.
+const FOLDER_BYTES: usize = 160;
+
+/// What the tree object of a folder lists.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// Each with a zero byte behind it, which no name has.
+    names: Box<[u8]>,
+    /// The tree objects of the folders among them, by their places in the list.
+    folders: Box<[(u32, Oid)]>,
+}
+
+impl Listing {
+    fn read(view: &View<'_>, id: Oid, path: &[u8]) -> Option<Self> {
+        let (mut names, mut folders) = (Vec::new(), Vec::new());
+        for (place, entry) in (0_u32..).zip(view.stored_tree(id, path).ok()?) {
+            names.extend_from_slice(&entry.name);
+            names.push(0);
+            if entry.kind == EntryKind::Folder {
+                folders.push((place, entry.id));
+            }
+        }
+        Some(Self { names: names.into(), folders: folders.into() })
+    }
+
+    /// The names, and the tree objects of those that are folders.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<Oid>)> {
+        let names = self.names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        let mut folders = self.folders.iter().peekable();
+        (0_u32..)
+            .zip(names)
+            .map(move |(place, name)| (name, folders.next_if(|folder| folder.0 == place).map(|folder| folder.1)))
+    }
+
+    fn bytes(&self) -> usize {
+        self.names.len() + size_of_val(&*self.folders) + FOLDER_BYTES
+    }
+}
+
+/// The listings of the tree that was checked last.
+#[derive(Debug, Default)]
+pub(in crate::publish) struct Listings(Mutex<HashMap<Oid, Arc<Listing>>>);
+
+/// Those of a tree that is being checked.
+pub(super) struct Listed<'a> {
+    all: &'a Listings,
+    before: HashMap<Oid, Arc<Listing>>,
+    now: HashMap<Oid, Arc<Listing>>,
+    bytes: usize,
+}
+
+impl Listings {
+    /// `None` if names on the disk are not those in the tree objects: not all of them are wanted.
+    pub(super) fn begin(&self, view: &View<'_>) -> Option<Listed<'_>> {
+        let before = || self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        view.shape().sparse.is_none().then(|| Listed { all: self, before: before(), now: HashMap::new(), bytes: 0 })
+    }
+}
+
+impl Listed<'_> {
+    /// `None` if the folder has to be listed: the store cannot say, or the tree is too large.
+    pub(super) fn get(&mut self, view: &View<'_>, id: Oid, path: &[u8]) -> Option<Arc<Listing>> {
+        let known = self.before.get(&id).cloned();
+        if self.bytes > MOST_BYTES {
+            return known;
+        }
+        let listing = known.or_else(|| Listing::read(view, id, path).map(Arc::new))?;
+        if self.now.insert(id, Arc::clone(&listing)).is_none() {
+            self.bytes += listing.bytes();
+        }
+        Some(listing)
+    }
+
+    /// The check has come to its end: what it did not ask for is forgotten.
+    pub(super) fn keep(self) {
+        *self.all.0.lock().unwrap_or_else(PoisonError::into_inner) = self.now;
+    }
+}
