@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::io::{self, Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use pushsync::clock::Clock;
 use pushsync::config::{self, Config, Invocation};
 use pushsync::error::NO_THREAD_HINT;
@@ -115,7 +116,7 @@ fn check_threads() -> anyhow::Result<()> {
         let released = Arc::clone(&released);
         let thread = std::thread::Builder::new().name("start".to_owned()).stack_size(SMALL_STACK);
         // The lock and the channel both end with the sender.
-        thread.spawn(move || released.lock().is_ok_and(|released| released.recv().is_ok()))
+        thread.spawn(move || released.lock().recv().is_ok())
     };
     let started: io::Result<Vec<_>> = (0..FIRST_THREADS).map(wait).collect();
     drop(release);

@@ -5,9 +5,10 @@
 //! anew, which would be a quarter of its time. It must not know what is on the disk.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use git2::Oid;
+use parking_lot::Mutex;
 
 use crate::publish::objects::{EntryKind, View};
 
@@ -68,7 +69,7 @@ pub(super) struct Listed<'a> {
 impl Listings {
     /// `None` if names on the disk are not those in the tree objects: not all of them are wanted.
     pub(super) fn begin(&self, view: &View<'_>) -> Option<Listed<'_>> {
-        let before = || self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = || self.0.lock().clone();
         view.shape().sparse.is_none().then(|| Listed { all: self, before: before(), now: HashMap::new(), bytes: 0 })
     }
 }
@@ -89,6 +90,6 @@ impl Listed<'_> {
 
     /// The check has come to its end: what it did not ask for is forgotten.
     pub(super) fn keep(self) {
-        *self.all.0.lock().unwrap_or_else(PoisonError::into_inner) = self.now;
+        *self.all.0.lock() = self.now;
     }
 }
