@@ -115,6 +115,7 @@ impl Place {
                 Ok(ours.map_or(Standing::Foreign, Standing::Ours))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Standing::Nothing),
+            // EINVAL: something else than a link (readlink(2)).
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Standing::Foreign),
             Err(error) => Err(failed(error)),
         }
@@ -146,9 +147,11 @@ impl Place {
             .map_err(|errno| self.no_link(errno).with_cause_from(&parent))?;
         let swap = || {
             if blocked {
+                // rename(2) replaces no folder by a link. Removing it fails unless it is empty.
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)
                     .map_err(|_| Error::Foreign { path: self.shown(), what: "a folder that is not empty" })?;
             }
+            // rename(2) replaces the old link in one step, so a reader finds either the old or the new one.
             rustix::fs::renameat(&parent, temporary.as_bytes(), &parent, name)
                 .map_err(|errno| failed("rename a link to", errno.into()))
         };

@@ -28,6 +28,7 @@ pub fn has_owner(root: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = root.join(OsStr::from_bytes(STATE)).join(OsStr::from_bytes(NAME));
     let file = rustix::fs::open(path, flags, Mode::empty());
+    // Shared, so that two observers do not take each other for an owner, who holds it exclusively (flock(2)).
     file.is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN))
 }
 

@@ -176,6 +176,7 @@ pub(super) fn with_writers<T>(
                 break;
             }
         }
+        // This thread's handle, which would keep the receiver alive.
         drop(queue);
         hand_out(&batches, &progress).map_err(|error| progress.fail(error)).ok()
     });

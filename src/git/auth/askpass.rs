@@ -48,6 +48,7 @@ impl Askpass {
 
     /// Calls the service.
     pub(crate) async fn ask(&self, network: &Network) -> Result<Login, Error> {
+        // If this call fails, a speculative fetch must not use the answer of an earlier one.
         *self.shared.last.lock() = None;
         let into_error =
             |source| Error::of_client(&source).unwrap_or_else(|| Error::Askpass { url: self.to_string(), source });

@@ -38,6 +38,7 @@ pub(crate) fn ingest(
 ) -> Result<Option<Fetched>, Error> {
     locks::break_locks(store.path());
     let remote = options.url.to_string();
+    // Before the pack: after a kill, a store with a filtered pack must have the marker.
     if wanted.request.filter.is_some() {
         partial_clone::mark(store.path())?;
     }
@@ -73,6 +74,7 @@ pub(crate) fn ingest(
     }
     completeness::warn_if_malformed(store, commit);
     let Some(target_ref) = wanted.target_ref else { return Ok(Some(Fetched { commit, bytes, objects })) };
+    // Before the ref is moved: after a kill in between, no ref reaches commits whose parents are missing.
     shallow::update(store, &update.shallow, &update.unshallow)?;
     if wanted.trusts_fast_forward() {
         shallow::truncate(store, commit, wanted.depth)?;

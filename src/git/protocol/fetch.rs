@@ -108,6 +108,7 @@ impl FetchResponseParser {
             // A flush before the pack means that there is none.
             Packet::Delimiter | Packet::Flush | Packet::End => return Err(Malformed("an answer without a pack").into()),
         };
+        // An error packet may take the place of any other (gitprotocol-pack).
         if let Some(words) = line.strip_prefix(b"ERR ") {
             return Err(ProtocolError::Refused(String::from_utf8_lossy(words).into_owned()));
         }
@@ -116,6 +117,7 @@ impl FetchResponseParser {
                 b"packfile" => return Ok(Some(std::mem::take(&mut self.update))),
                 b"shallow-info" => self.section = Section::ShallowInfo,
                 b"wanted-refs" => self.section = Section::Named,
+                // Omitted after `done` by the specification; ignored where a server sends it all the same.
                 b"acknowledgments" => self.section = Section::Other,
                 _ => return Err(Malformed("a section that was not asked for").into()),
             },

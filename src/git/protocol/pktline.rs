@@ -66,6 +66,7 @@ impl Decoder {
 fn length(head: [u8; HEAD]) -> Result<usize, Malformed> {
     let mut length = 0;
     for byte in head {
+        // Digit by digit, because `usize::from_str_radix` would accept a sign.
         let digit = char::from(byte).to_digit(16).ok_or(Malformed("a packet whose length is no number"))?;
         length = length * 16 + digit as usize;
     }
@@ -75,6 +76,7 @@ fn length(head: [u8; HEAD]) -> Result<usize, Malformed> {
 /// Appends one line. All lines are commands and hashes, far shorter than the longest packet.
 pub(crate) fn line(message: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() + HEAD < LONGEST, "our own lines are short");
+    // The length counts its own digits and the newline that ends a text line (gitprotocol-common).
     message.extend_from_slice(format!("{:04x}{text}\n", text.len() + HEAD + 1).as_bytes());
 }
 

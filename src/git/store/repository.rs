@@ -69,6 +69,7 @@ fn create(store: &Path) -> Result<(), Error> {
         Error::Damaged { store, source } => Error::StoreAccess { store, source },
         other => other,
     })?;
+    // Replaces libgit2's own configuration: `open_existing` accepts exactly this text.
     fs::write(half.join("config"), CONFIG).map_err(on_disk)?;
     fs::rename(&half, store).map_err(on_disk)
 }
