@@ -1,7 +1,7 @@
-//! What goes on behind a publish, while nobody waits: a second look at the tree, a spare for the next push, the disk, and
-//! the removal of what nobody needs any more.
+//! The background work after a publish: a second check of the tree, a standby tree for the next push, flushing to the disk,
+//! and the removal of old trees.
 //!
-//! All of it gives way to a push. It must not change what readers see.
+//! All of it yields to a push. It must not change what readers see.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use super::failure::{self, NO_SUBMODULES};
 use super::queue::Request;
 use super::tools::Tools;
 
-/// What takes longer to remove is left for the next sweep.
+/// The longest time of a sweep. The next one removes the rest.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
 
-/// How often a sweep looks whether what is prepared is done.
+/// How often a sweep checks whether the preparation of standby trees has ended.
 const POLL_PREPARING: Duration = Duration::from_millis(20);
 
-/// A thread that was let go has ended by then.
+/// A cancelled thread has ended by then.
 const LONGEST_END: Duration = Duration::from_millis(50);
 
-/// When a sweep that found the published tree in doubt is tried again.
+/// The pause before a sweep that found the published tree unverified is tried again.
 const SWEEP_IN_DOUBT: Duration = Duration::from_secs(60);
 
-/// So that a tree whose grace ends now is over it when the sweep looks.
+/// A margin, so that a tree whose grace period ends now has expired when the sweep runs.
 pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 
 impl Tools {
-    /// Sees to what a publish left for later: looks at the tree again, makes a spare for the next push, writes everything
-    /// through to the disk. In the background; what was under way is given up for it.
+    /// Starts the work that a publish left for later, in the background: checks the tree again, makes a standby tree for
+    /// the next push, and flushes everything to the disk. Earlier work of this kind is cancelled.
     pub fn follow_up(self: &Arc<Self>) {
         if !self.options.one_time {
             drop(self.start_preparing());
@@ -60,8 +60,8 @@ impl Tools {
         preparing.as_ref().is_some_and(|task| !task.is_finished())
     }
 
-    /// A push is waiting. A spare that is being made is worth waiting for: writing a whole tree instead takes longer. All
-    /// else in the background stops between two files, and nobody waits for that.
+    /// Makes way for a waiting push. It waits for a standby tree that is being made, because writing a whole tree would
+    /// take longer. All other background work stops between two files, without a wait.
     pub async fn make_way(&self, deadline: Instant) {
         if !self.volume().is_some_and(|volume| volume.has_spare()) {
             let longest = deadline.saturating_duration_since(Instant::now()) / 2;
@@ -72,7 +72,7 @@ impl Tools {
         under_way.inspect(AbortHandle::abort);
     }
 
-    /// A push is on its way: what has to be looked at before it is built is looked at while it is fetched. Best effort.
+    /// Prepares for a push that is being fetched: checks what has to be checked before its build. Errors are ignored.
     pub async fn expect_push(&self, deadline: Instant) {
         let expect = |volume: &Volume, cancel: &Cancel| volume.expect_push(&volume.store(), cancel);
         if let Err(error) = self.on_disk(Phase::Build, deadline, expect).await {
@@ -115,10 +115,10 @@ impl Tools {
         }
     }
 
-    /// What is published was published with other submodules than are wanted now.
+    /// Handles a published tree that has other submodules than those that are configured now.
     fn want_other_submodules(&self) {
         if self.hooks.gate_backoff().is_some() {
-            // It has not seen them, and cannot beside the readers: the commit has no second name.
+            // The hook has not run for them, and cannot run beside the readers, because the commit has no second name.
             tracing::warn!(
                 "other submodules are wanted than were published: they come with the next push, by the gate"
             );
@@ -128,18 +128,19 @@ impl Tools {
         }
     }
 
-    /// Waits until what is published is on the disk.
+    /// Waits until the published tree is on the disk.
     pub async fn write_through(&self, deadline: Instant) -> Result<(), SyncError> {
         let Some(volume) = self.volume() else { return Ok(()) };
         if self.suspect.load(Ordering::Relaxed) {
-            // Nobody is to believe it because it is on the disk.
+            // An unverified tree must not be noted as being on the disk.
             return Ok(());
         }
         let through = self.spare.run(deadline, move |_| volume.write_through()).await;
         failure::publish(Phase::Publish, through)
     }
 
-    /// A push waits for the first standby tree, which has the priority of a push therefore. All else is low.
+    /// Makes standby trees. A push waits for the first one, which therefore has the priority of a push; the others have a
+    /// low one.
     async fn make_spare(&self, volume: Arc<Volume>, deadline: Instant) {
         let keep = self.kept();
         let mut prepared = Ok(Prepared::Nothing);
@@ -171,29 +172,29 @@ impl Tools {
         }
     }
 
-    /// Waits until nothing is prepared any more, or a push has stopped it.
+    /// Waits until no preparation is running, or a push has stopped it.
     async fn prepared(&self, deadline: Instant) {
         while self.is_preparing() && Instant::now() < deadline {
             sleep(POLL_PREPARING).await;
         }
     }
 
-    /// Frees what nobody needs any more, in the background.
+    /// Removes old trees and unused objects, in the background.
     pub fn sweep(self: &Arc<Self>) {
         let tools = self.clone();
         tokio::spawn(async move {
             let deadline = Instant::now() + tools.options.timeout;
             tools.prepared(deadline).await;
             if tools.volume().is_some_and(|volume| volume.has_upkeep()) {
-                // Before it is removed, a tree whose grace is over may become a standby tree.
+                // An expired tree may become a standby tree instead of being removed.
                 let _ = tools.start_preparing().await;
             }
-            // Here it may take its time; where builds are, it finds nothing left to write then.
+            // The flush may take long here; the one on the build's thread finds nothing left to write then.
             if let Err(error) = tools.write_through(Instant::now() + tools.options.timeout).await {
                 tracing::debug!(%error, "what is published could not be written through before the sweep");
             }
             if tools.suspect.load(Ordering::Relaxed) {
-                // While it is in doubt what is published, nothing goes, and nobody is to believe that it is on the disk.
+                // While the published tree is unverified, no tree is removed, and none is noted as being on the disk.
                 tracing::debug!("no old tree is removed while it is in doubt whether the published one is whole");
                 return tools.sweep_in(SWEEP_IN_DOUBT);
             }
@@ -213,7 +214,7 @@ impl Tools {
             tools.drop_objects(deadline).await;
             tracing::debug!("looked for objects that no tree needs");
             tools.remove_and_measure().await;
-            // It may take its time; what it gains is told when it is done.
+            // It may take long; its result is logged at its end.
             tools.compact_after_sweep().await;
             tools.rest().await;
         });
@@ -221,7 +222,7 @@ impl Tools {
 }
 
 impl Tools {
-    /// The sweep of a process that ends now. Answers how many trees went.
+    /// The sweep of a process that ends now. Returns the number of removed trees.
     pub async fn sweep_at_end(self: &Arc<Self>) -> usize {
         if self.volume().is_none() || self.suspect.load(Ordering::Relaxed) {
             return 0;
@@ -239,7 +240,7 @@ impl Tools {
         })
     }
 
-    /// There is nothing to do until somebody rings, or the next poll.
+    /// Nothing is left to do until the next request or poll.
     async fn rest(&self) {
         if self.busy.load(Ordering::Relaxed) {
             return;
@@ -253,7 +254,7 @@ impl Tools {
         let _ = self.sweeper.run(Instant::now() + self.options.timeout, |_| git::give_back_memory()).await;
     }
 
-    /// The part of a sweep that takes long for large trees. One that waits for its turn is enough for all.
+    /// The part of a sweep that takes long for large trees. One waiting call is enough for all.
     async fn remove_and_measure(self: &Arc<Self>) {
         let Some(volume) = self.volume() else { return };
         if self.sweep_waits.swap(true, Ordering::Relaxed) {
@@ -285,25 +286,25 @@ impl Tools {
         }
     }
 
-    /// Something waits for the end of its grace: the loop is to sweep again then, whatever else happens or does not.
+    /// Schedules the next sweep for the end of a grace period, also without other events.
     pub(super) fn sweep_in(&self, left: Duration) {
         *self.sweep_due.lock() = Some(Instant::now() + left + SWEEP_MARGIN);
         self.queue.nudge();
     }
 }
 
-/// How long a sweep waits for others in all, so that it comes to its end however many pushes there are. A lower priority
-/// of its thread would not do: on a machine that is always busy old trees would pile up.
+/// The longest total wait of a sweep for others, so that it ends however many pushes there are. A lower priority of its
+/// thread would not suffice: on a machine that is always busy old trees would accumulate.
 const LONGEST_COURTESY: Duration = Duration::from_secs(5);
 
-/// A sweep works for so long at once,
+/// A sweep works for this time at once,
 const SLICE: Duration = Duration::from_millis(2);
-/// and rests for so many times what that took: a thread that a CPU limit stopped meanwhile rests all the longer, so that a
-/// push or a probe finds most of the limit unused.
+/// and rests this many times as long as that took: a thread that a CPU limit stopped meanwhile rests longer, so that a push
+/// or a probe finds most of the limit unused.
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
-/// Lets attempts go first, for so long, and leaves most of the processor to others.
+/// Lets syncs go first, for a limited time, and leaves most of the processor to others.
 struct Courtesy(Cell<Duration>, Cell<std::time::Instant>);
 
 impl Default for Courtesy {
@@ -313,7 +314,7 @@ impl Default for Courtesy {
 }
 
 impl Courtesy {
-    /// To be called before each small piece of work. Sleeps once enough was done at once.
+    /// To be called before each small piece of work. Sleeps once enough was done.
     fn rest(&self) {
         let worked = self.1.get().elapsed();
         if worked >= SLICE {
@@ -332,7 +333,7 @@ impl Courtesy {
     }
 }
 
-/// Says that a spare is being made for as long as it lives, also if whoever makes it is stopped.
+/// True in the channel while a standby tree is being made, also if the maker is stopped.
 struct Making<'a>(&'a watch::Sender<bool>);
 
 impl<'a> Making<'a> {
@@ -367,7 +368,7 @@ mod tests {
             assert!(courtesy.wait_while(&busy));
         });
         assert!(started.elapsed() >= Duration::from_millis(50) && courtesy.0.get() > Duration::ZERO);
-        // What was waited for in all counts, not each wait by itself.
+        // The total wait is limited, not each single one.
         busy.store(true, Ordering::Relaxed);
         courtesy.0.set(LONGEST_COURTESY);
         assert!(courtesy.wait_while(&busy));
@@ -387,7 +388,7 @@ mod tests {
             courtesy.rest();
         }
         assert!(started.elapsed() >= worked * 3, "{worked:?} of {:?}", started.elapsed());
-        // As if a CPU limit had stopped it.
+        // Simulates a stop by a CPU limit.
         thread::sleep(Duration::from_millis(90));
         let rest = Instant::now();
         courtesy.rest();
