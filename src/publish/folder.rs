@@ -1,8 +1,8 @@
 //! Folders as open descriptors: everything below `ROOT` is reached one name at a time from a descriptor.
 //!
-//! No path of more than one name is ever handed to the kernel and no link is followed, so that neither a link inside a
-//! tree nor one that somebody plants while we work can lead out of it, and `PATH_MAX` does not apply. Nothing here
-//! recurses: the depth of what lies on a volume is not ours to choose. It must not know of git.
+//! No path of more than one name is ever passed to the kernel and no link is followed, so that no link inside a tree, or
+//! made by another process meanwhile, can lead out of it, and `PATH_MAX` does not apply. The functions do not recurse,
+//! because the depth of folders on a volume is not limited. It must not know of git.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,13 +21,13 @@ pub(super) fn open(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(parent, name, FOLDER, Mode::empty())
 }
 
-/// Opens a folder by a path that has been resolved already.
+/// Opens a folder by a resolved path.
 pub(super) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, FOLDER, Mode::empty())
 }
 
-/// Makes a folder and opens it. It must not exist. The mode does not depend on the umask; a set-group-id bit that it
-/// inherits (fsGroup) stays.
+/// Makes a folder and opens it. It must not exist. The mode does not depend on the umask; an inherited set-group-id bit
+/// (fsGroup) stays.
 pub(super) fn make(parent: impl AsFd, name: &[u8], mode: RawMode) -> Result<OwnedFd, Errno> {
     let parent = parent.as_fd();
     rustix::fs::mkdirat(parent, name, Mode::from_bits_truncate(mode))?;
@@ -36,7 +36,7 @@ pub(super) fn make(parent: impl AsFd, name: &[u8], mode: RawMode) -> Result<Owne
     Ok(folder)
 }
 
-/// Opens a folder, and makes it if there is none. The mode of one that exists is left alone.
+/// Opens a folder, and makes it if it is missing. The mode of an existing one is not changed.
 pub(super) fn make_if_missing(parent: impl AsFd, name: &[u8], mode: RawMode) -> Result<OwnedFd, Errno> {
     let parent = parent.as_fd();
     match open(parent, name) {
@@ -48,7 +48,8 @@ pub(super) fn make_if_missing(parent: impl AsFd, name: &[u8], mode: RawMode) -> 
     }
 }
 
-/// Gives an open file or folder its permission bits, if they are not so already: a look is cheaper than a change.
+/// Sets the permission bits of an open file or folder, unless it has them already, because `fstat` is cheaper than
+/// `fchmod`.
 pub(super) fn set_mode(file: impl AsFd, mode: RawMode) -> Result<(), Errno> {
     let file = file.as_fd();
     let now = Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
@@ -57,16 +58,15 @@ pub(super) fn set_mode(file: impl AsFd, mode: RawMode) -> Result<(), Errno> {
         return Ok(());
     }
     match rustix::fs::fchmod(file, wanted | (now & (Mode::SUID | Mode::SGID | Mode::SVTX))) {
-        // Only the owner may change a mode, and this is a file of our own: the file system (SMB and exFAT with mount
-        // options, some FUSE ones) decides on owners and modes by itself. The volume's probe has found that out.
+        // Only the owner may change a mode, and this is our own file: the file system (SMB and exFAT with mount options,
+        // some FUSE ones) decides on owners and modes by itself. The volume's probe has detected that.
         Err(Errno::PERM) => Ok(()),
         Err(errno) if flush::is_unsupported(errno) => Ok(()),
         changed => changed,
     }
 }
 
-/// True if a file has the mode that it is given: asked of a file that is made for it and removed again, as git asks for
-/// `core.fileMode`.
+/// Returns true if the file system keeps a file's mode: tested with a temporary file, as git does for `core.fileMode`.
 pub(super) fn keeps_modes(folder: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
     let folder = folder.as_fd();
     let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
@@ -85,7 +85,7 @@ pub(super) fn keeps_modes(folder: impl AsFd, name: &[u8]) -> Result<bool, Errno>
     }
 }
 
-/// True if the file system keeps its files in memory (tmpfs): an emptyDir of the medium `Memory`.
+/// Returns true if the file system keeps its files in memory (tmpfs): an emptyDir of the medium `Memory`.
 #[cfg(target_os = "linux")]
 pub(super) fn is_in_memory(folder: impl AsFd) -> bool {
     const TMPFS: rustix::fs::FsWord = 0x0102_1994;
@@ -97,12 +97,12 @@ pub(super) fn is_in_memory(_: impl AsFd) -> bool {
     false
 }
 
-/// Writes the names in a folder through to the disk, where the file system can do that.
+/// Flushes the names in a folder to the disk, if the file system supports it.
 pub(super) fn flush_names(folder: impl AsFd) -> Result<(), Errno> {
     flush::if_supported(rustix::fs::fsync(folder))
 }
 
-/// What a name is, without following it; `None` if there is nothing.
+/// Returns the `stat` of a name, without following a link; `None` if it does not exist.
 pub(super) fn look(parent: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
@@ -115,8 +115,7 @@ pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// A moment on the clock of the file system that holds the tree: the time of an inode's last change (ctime), which no
-/// program can set.
+/// A time on the clock of the tree's file system: the time of an inode's last change (ctime), which no program can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stamp {
     seconds: i64,
@@ -124,7 +123,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// When this file, link or folder was last changed: content, mode, owner, or a name in it.
+    /// Returns when this file, link or folder was last changed: content, mode, owner, or a name in it.
     pub(super) fn of(stat: &Stat) -> Self {
         // The types of these fields differ between systems.
         #[allow(
@@ -133,11 +132,11 @@ impl Stamp {
             reason = "not useless on all of them"
         )]
         let number = (i64::try_from(stat.st_ctime), i64::try_from(stat.st_ctime_nsec));
-        // What does not fit is later than anything, and so never trusted.
+        // A number that does not fit becomes the latest time, which is never trusted.
         Self { seconds: number.0.unwrap_or(i64::MAX), nanoseconds: number.1.unwrap_or(i64::MAX) }
     }
 
-    /// Now, as the file system counts it: the stamp of a file that is made for it and removed again.
+    /// Returns the current time of the file system: the ctime of a temporary file.
     pub(super) fn now(folder: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
         let folder = folder.as_fd();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -148,7 +147,7 @@ impl Stamp {
     }
 }
 
-/// The names in a folder, in no order, without `.` and `..`.
+/// Returns the names in a folder, in no order, without `.` and `..`.
 pub(super) fn names(folder: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -161,7 +160,7 @@ pub(super) fn names(folder: impl AsFd) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names)
 }
 
-/// The names in folders that are walked through one after the other, kept without a piece of memory for each.
+/// The names of one folder at a time, in one buffer that is reused.
 #[derive(Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
@@ -171,7 +170,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Lists a folder instead of the one before.
+    /// Lists a folder, instead of the previous one.
     #[cfg(target_os = "linux")]
     pub(super) fn list(&mut self, folder: impl AsFd) -> Result<(), Errno> {
         const AT_ONCE: usize = 32 * 1024;
@@ -223,7 +222,7 @@ impl Names {
     }
 }
 
-/// Calls `each` for everything inside a folder, at any depth, with the folder it is in. What vanishes meanwhile is left out.
+/// Calls `each` for everything inside a folder, at any depth, with its folder. Entries that vanish meanwhile are left out.
 pub(super) fn visit(
     top: OwnedFd,
     mut each: impl FnMut(BorrowedFd<'_>, &[u8], &Stat) -> Result<(), Errno>,
@@ -251,15 +250,15 @@ pub(super) fn visit(
     Ok(())
 }
 
-/// Makes a folder's whole content durable.
+/// Flushes a folder with its whole content.
 ///
-/// On Linux one `syncfs` does it, which also waits for what others wrote to the same file system; asking for each of
-/// many files costs a journal commit each. For a few files it is the other way round.
+/// On Linux one `syncfs` does it, which also waits for other writes to the same file system; flushing many files one by one
+/// costs a journal commit each. For a few files that is cheaper.
 pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
     #[cfg(target_os = "linux")]
     if entries > FEW {
         match rustix::fs::syncfs(top) {
-            // Not offered here, or forbidden by a sandbox: each file by itself, then.
+            // Not supported, or forbidden by a sandbox: each file is flushed by itself.
             Err(errno) if errno == Errno::PERM || flush::is_unsupported(errno) => {}
             flushed => return flushed,
         }
@@ -272,13 +271,13 @@ pub(super) fn flush(top: &OwnedFd, entries: u64) -> Result<(), Errno> {
             flush::if_supported(rustix::fs::fsync(rustix::fs::openat(folder, name, flags, Mode::empty())?))
         }
         FileType::Directory => flush_names(open(folder, name)?),
-        // A link is part of its folder.
+        // A link is stored in its folder.
         _ => Ok(()),
     })?;
     flush_names(top)
 }
 
-/// Up to so many entries are flushed one by one.
+/// The most entries that are flushed one by one.
 pub(super) const FEW: u64 = 64;
 
 #[cfg(test)]

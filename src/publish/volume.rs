@@ -1,7 +1,8 @@
-//! `ROOT` and what is ours in it: `.pushsync`, `.worktrees` and the link. Everything else on the volume is left alone.
+//! `ROOT` and pushsync's own entries in it: `.pushsync`, `.worktrees` and the link. Everything else on the volume is not
+//! touched.
 //!
-//! The volume may be a mount point that somebody else owns, hold `lost+found` and other people's files, and be changed
-//! under us. Folders are therefore opened anew for each operation, by descriptor, without following links.
+//! The volume may be a mount point of another owner, contain `lost+found` and files of others, and be changed by other
+//! processes at any time. Folders are therefore opened for each operation, by descriptor, without following links.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -37,7 +38,7 @@ use crate::worker::Cancel;
 pub(super) const STATE: &[u8] = b".pushsync";
 const TREES: &[u8] = b".worktrees";
 
-/// Where trees go.
+/// The options of a volume.
 #[derive(Clone, Debug)]
 pub struct VolumeOptions {
     /// `--root`: made if it does not exist.
@@ -55,44 +56,45 @@ pub struct VolumeOptions {
 /// The one owner of `ROOT`, for as long as it lives (flock on `.pushsync/lock`).
 #[derive(Debug)]
 pub struct Volume {
-    /// Resolved.
+    /// The resolved path.
     root: PathBuf,
     grace: Duration,
-    /// Changes with the sparse-checkout file, never during a build.
+    /// It changes with the sparse-checkout file, but never during a build.
     shape: Mutex<Arc<Shape>>,
-    /// Remarks that were made.
+    /// The remarks that were logged already.
     said: Mutex<BTreeSet<String>>,
     pub(super) link: Place,
-    /// Also serialises everything that renames an entry of `.worktrees` or the link: an abandoned job may still run.
+    /// Also serializes all renames of entries of `.worktrees` and of the link, because an abandoned job may still run.
     ages: Mutex<Ages>,
     spare_limit: usize,
     spares: Mutex<Standbys>,
-    /// So that a check lists no folder that was not changed.
+    /// The names in folders of trees, so that a check need not list unchanged folders.
     pub(super) listings: Listings,
     durability: Durability,
     flushed: Mutex<Flushed>,
     pub(super) warm: Warm,
-    /// What trees were found to take, by the inode of their folder, and what was written into them since.
+    /// The measured sizes of trees by the inode of their folder, plus later writes.
     pub(super) sizes: Mutex<HashMap<u64, Size>>,
     leftovers: bool,
-    /// What the operator has to know of this volume: what its file system lacks.
+    /// Warnings for the operator about features that the file system lacks.
     warnings: Vec<String>,
-    /// The tree that stands one folder deeper than others, if the link names one.
+    /// The tree that is one folder deeper than others, if the link names one.
     pub(super) beside: Mutex<Option<Target>>,
-    /// Entries whose removal failed, and was told.
+    /// Entries whose removal failed and was reported.
     pub(super) stuck: Mutex<BTreeSet<Vec<u8>>>,
-    /// True if something has lost its name since the last removal.
+    /// True if entries were renamed for removal since the last one.
     pub(super) removal_waits: AtomicBool,
-    /// A commit, and the shape, of which no object of Git LFS was lacking.
+    /// A commit, and the shape, that lacked no LFS object.
     pub(super) whole: Mutex<Option<(Oid, u64)>>,
     lock: Lock,
 }
 
 impl Volume {
-    /// Makes `ROOT` and `.pushsync`, takes the lock, clears temporary links and the names of folders that a crash left.
+    /// Makes `ROOT` and `.pushsync`, takes the lock, and removes temporary links and the names of unfinished folders that a
+    /// crash left.
     ///
     /// # Errors
-    /// `locked` if another process has `ROOT`, `bad_link`, or what the file system says: `read_only`, `permission`, ….
+    /// `locked` if another process has `ROOT`, `bad_link`, or errors of the file system: `read_only`, `permission`, ….
     pub fn open(options: VolumeOptions) -> Result<Self, Error> {
         let root = make_root(&options.root)?;
         let link = Place::new(&root, &options.link, root.join(".worktrees"))?;
@@ -102,7 +104,7 @@ impl Volume {
         let lock = Lock::take(&state, root.join(".pushsync").as_os_str().as_bytes())?;
         let trees = own_folder(&top, &root, TREES, mode)?;
         if options.shape.group_write {
-            // The trees themselves are compared with the modes that they should have.
+            // The trees themselves are compared with their required modes.
             let shared = share::with_group(&state).and_then(|()| share::alone_with_group(&trees));
             shared.map_err(|errno| Error::io("share with the group", STATE, errno))?;
         }
@@ -116,7 +118,7 @@ impl Volume {
             "this volume does not keep permission bits: files have the modes that it gives them, which are not compared"
                 .to_owned()
         });
-        // A volume in memory counts against the container's limit, and crossing that ends the container.
+        // A volume in memory counts against the container's limit, and the kernel kills a container that exceeds it.
         if folder::is_in_memory(&state) {
             shape.allowance.is_in_memory();
         }
@@ -149,19 +151,20 @@ impl Volume {
         Ok(volume)
     }
 
-    /// True while this is the volume that was opened: its lock has not been removed, and no other volume is mounted over it.
+    /// Returns true while this is the volume that was opened: its lock has not been removed, and no other volume is mounted
+    /// over it.
     #[must_use]
     pub fn holds_lock(&self) -> bool {
         folder::open_path(&self.state_folder()).is_ok_and(|state| self.lock.guards(state))
     }
 
-    /// What the operator has to know of this volume, in words: what its file system lacks.
+    /// Returns warnings for the operator about features that the file system lacks.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// True if what is written has to stay below a limit of its own.
+    /// Returns true if there is a limit for the written data.
     #[must_use]
     pub fn is_limited(&self) -> bool {
         self.limit().is_some()
@@ -185,14 +188,14 @@ impl Volume {
         self.root.join(".pushsync")
     }
 
-    /// `ROOT/.worktrees/<commit>`, whether it is there or not; where the tree had to be put one folder deeper
-    /// (`.worktrees/<unique>/<commit>`), that. Asks the disk nothing.
+    /// Returns `ROOT/.worktrees/<commit>`, whether it exists or not, or `.worktrees/<unique>/<commit>` for a tree that is
+    /// one folder deeper. Does not access the disk.
     #[must_use]
     pub fn tree(&self, commit: Oid) -> PathBuf {
         self.root.join(".worktrees").join(self.known_target(commit).path())
     }
 
-    /// Reads the link, nothing else: cheap enough for every look.
+    /// Reads the link and nothing else, so that each sync can call it.
     pub fn live(&self) -> Result<Live, Error> {
         let target = match self.link.read()? {
             Standing::Nothing => return Ok(Live::Nothing),
@@ -204,7 +207,7 @@ impl Volume {
         Ok(if is_there { Live::Tree(target.commit) } else { Live::Dangling(target.commit) })
     }
 
-    /// The commits whose trees are on the disk, as their names say; ask [`Volume::verify`] what is in them.
+    /// Returns the commits whose trees are on the disk, by their names; [`Volume::verify`] checks their content.
     pub fn trees(&self) -> Result<Vec<Oid>, Error> {
         let trees = self.trees_folder()?;
         let mut commits = Vec::new();
@@ -218,7 +221,8 @@ impl Volume {
         Ok(commits)
     }
 
-    /// The commits of all trees, spare ones included: what readers may be in, and what the next tree may be made from.
+    /// Returns the commits of all trees, including standby trees: readers may use them, and the next tree may be made from
+    /// them.
     pub fn commits_in_use(&self) -> Result<Vec<Oid>, Error> {
         let mut commits = self.trees()?;
         commits.extend(self.spares().trees.iter().map(|standby| standby.commit));
@@ -233,8 +237,8 @@ impl Volume {
         self.compare(store, commit, true, cancel)
     }
 
-    /// True if the tree of a commit may be published as it stands. In the live one, names that the commit does not have were
-    /// added by hooks and apps, and stay; one that becomes live again holds what its commit holds.
+    /// Returns true if the tree of a commit may be published unchanged. In the live one, names that the commit does not
+    /// have were added by hooks and apps, and stay; a tree that becomes live again has to equal its commit.
     pub(super) fn is_usable(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<bool, Error> {
         let is_live = self.is_live(commit.to_string().as_bytes())?;
         Ok(self.compare(store, commit, is_live, cancel)? == Verdict::Whole)
@@ -273,7 +277,7 @@ impl Volume {
     /// Makes the link name a built tree, durably. Everything before this call is invisible to readers.
     ///
     /// # Errors
-    /// `not_built` if the tree is not there, `foreign_link` if a file or a folder with content stands where the link goes.
+    /// `not_built` if the tree is missing, `foreign_link` if a file or a folder with content is in the place of the link.
     pub fn publish(&self, commit: Oid) -> Result<(), Error> {
         let trees = self.trees_folder()?;
         let mut ages = self.ages();
@@ -284,7 +288,7 @@ impl Volume {
         let name = target.entry().into_bytes();
         let before = self.link.leads_to().map(OsStringExt::into_vec).filter(|before| *before != name);
         if let Some(before) = &before {
-            // Before the flip, so that a crash right after it does not cost the readers their grace.
+            // Before the swap, so that readers keep their grace period after a crash right behind it.
             touch(&trees, before);
         }
         self.link.set(&target, self.durability)?;
@@ -298,15 +302,15 @@ impl Volume {
         Ok(())
     }
 
-    /// Takes the names of what an earlier process left unfinished. What is in it is for a sweep: it may be much, and what
-    /// another user made is not ours to remove. True if there is something.
+    /// Renames unfinished entries of an earlier process. A sweep removes their content, which may be large, and may belong
+    /// to another user. Returns true if there are any.
     fn clear_leftovers(&self) -> Result<bool, Error> {
         self.link.clear();
         let trees = self.trees_folder()?;
         let names = self.names(&trees)?;
         self.find_spares(&trees, &names);
         for name in names.iter().filter(|name| commit_named(Some(OsStr::from_bytes(name))).is_some()) {
-            // So that it is known whose grace is over, before the first of them is used again.
+            // Determines which trees have expired, before the first of them is reused.
             if let Ok(Some(stat)) = folder::look(&trees, name)
                 && !self.is_live(name)?
             {
@@ -314,7 +318,7 @@ impl Volume {
             }
         }
         for name in names.iter().filter(|name| name.starts_with(UNFINISHED.as_bytes())) {
-            // What cannot be renamed now is tried again by each sweep.
+            // If the rename fails, each sweep tries again.
             let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(DOOMED));
         }
         self.take_replaced_name(&trees)?;
@@ -323,20 +327,20 @@ impl Volume {
         Ok(self.names(&trees)?.iter().any(|name| name.starts_with(DOOMED.as_bytes())))
     }
 
-    /// True if something was found that a sweep has to remove.
+    /// Returns true if there are entries that a sweep has to remove.
     #[must_use]
     pub fn has_leftovers(&self) -> bool {
         self.leftovers
     }
 
-    /// True if something has lost its name since the last removal.
+    /// Returns true if entries were renamed for removal since the last one.
     #[must_use]
     pub fn removal_waits(&self) -> bool {
         self.removal_waits.load(Ordering::Relaxed)
     }
 
-    /// Removes the files that were to replace another one in `.pushsync`, all of them called `NAME.new`: whoever wrote them
-    /// was killed before the rename. Best effort: the next one to write such a file does it too.
+    /// Removes files `NAME.new` in `.pushsync`, which a killed process had written to replace `NAME`. Errors are ignored,
+    /// because the next write of such a file removes it as well.
     fn clear_replacements(&self) {
         let Ok(state) = folder::open_path(&self.state_folder()) else { return };
         for name in folder::names(&state).unwrap_or_default() {
@@ -347,7 +351,7 @@ impl Volume {
         }
     }
 
-    /// True if readers of the link end up in this entry, by its text (as we write it) or by where it really leads.
+    /// Returns true if readers of the link reach this entry, by its text (as pushsync writes it) or by its actual target.
     pub(super) fn is_live(&self, name: &[u8]) -> Result<bool, Error> {
         let by_text = match self.link.read()? {
             Standing::Ours(target) => target.entry().as_bytes() == name,
@@ -356,7 +360,7 @@ impl Volume {
         Ok(by_text || self.link.leads_to().is_some_and(|entry| entry.as_bytes() == name))
     }
 
-    /// Opened each time, and made again if somebody emptied the volume.
+    /// Opens the folder of the trees each time, and creates it again if the volume was emptied.
     pub(super) fn trees_folder(&self) -> Result<OwnedFd, Error> {
         own_folder(&open_root(&self.root)?, &self.root, TREES, self.shape().mode(EntryKind::Folder))
     }
@@ -385,13 +389,14 @@ impl Volume {
         Arc::clone(&self.shape.lock())
     }
 
-    /// True if the remark was not made before. So that a hostile repository cannot fill the memory, there is an end to it.
+    /// Returns true if the remark was not made before. The number of remarks is limited, so that a hostile repository
+    /// cannot fill the memory.
     pub(super) fn is_new(&self, remark: &str) -> bool {
         let mut said = self.said.lock();
         said.len() < 100 && said.insert(remark.to_owned())
     }
 
-    /// The patterns that the next build goes by: what the sparse-checkout file says now. `None`: everything is wanted.
+    /// Reads the patterns for the next build from the sparse-checkout file. `None` if everything is wanted.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -401,7 +406,7 @@ impl Volume {
         Ok(again.as_ref().unwrap_or(&shape).sparse.clone())
     }
 
-    /// Takes up what the sparse-checkout file says now. Trees of the shape before are not believed to be of this one.
+    /// Applies the current sparse-checkout file. Trees of the previous shape do not count as trees of the new one.
     pub(super) fn read_shape_again(&self) -> Result<(), Error> {
         if let Some(shape) = self.shape().read_again()? {
             *self.shape.lock() = Arc::new(shape);
@@ -426,13 +431,13 @@ impl Volume {
     }
 }
 
-/// A name for `.worktrees` that is nobody's.
+/// Returns an unused name for `.worktrees`.
 pub(super) fn unique(prefix: &str) -> Vec<u8> {
     format!("{prefix}{:x}-{:016x}", std::process::id(), fastrand::u64(..)).into_bytes()
 }
 
-/// Readers of other users have to get in. A folder of ours whose mode was narrowed (a restored backup, another umask) is
-/// widened again; one of another owner is left as it is.
+/// Opens the folder for readers of other users. If the mode of our folder was narrowed (a restored backup, another umask),
+/// it is widened again; a folder of another owner is not changed.
 fn show_to_all(trees: &OwnedFd, mode: RawMode) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(trees)?;
     if share::is_ours(&stat) && stat.st_mode & mode != mode {
@@ -441,15 +446,18 @@ fn show_to_all(trees: &OwnedFd, mode: RawMode) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Says when an entry was replaced, for the next process. Best effort: without it the grace is shorter.
+/// Stores the time at which an entry was replaced, for the next process. Errors are ignored: the grace period is shorter
+/// then.
 pub(super) fn touch(trees: &OwnedFd, name: &[u8]) {
-    // Both: whoever may write to it may say that it is now, but only its owner may change one of the two.
+    // Both times are set to now: any user with write permission may do that, but only the owner may set one of them
+    // (utimensat(2)).
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     let _ = rustix::fs::utimensat(trees, name, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// The root, resolved. One that we make is 0775, so that a shared group may write; one that exists is left as it is.
+/// Resolves the root, and creates it if needed with mode 0775, so that a shared group may write; an existing one is not
+/// changed.
 fn make_root(path: &Path) -> Result<PathBuf, Error> {
     let failed = |doing| move |source| Error::Io { doing, path: shown(path), source };
     if let Some(above) = path.parent() {
@@ -461,7 +469,7 @@ fn make_root(path: &Path) -> Result<PathBuf, Error> {
             std::fs::set_permissions(path, shared).map_err(failed("set the mode of"))?;
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        // A mount point on a read-only file system cannot be made and need not be.
+        // A mount point on a read-only file system cannot be created and need not be.
         Err(_) if path.is_dir() => {}
         Err(error) => return Err(failed("make the folder")(error)),
     }
@@ -472,7 +480,7 @@ fn open_root(root: &Path) -> Result<OwnedFd, Error> {
     folder::open_path(root).map_err(|errno| Error::io("open the folder", root.as_os_str().as_bytes(), errno))
 }
 
-/// Opens a folder of ours and makes it if it is missing; durable in its parent before anything is put into it.
+/// Opens a folder of ours and creates it if it is missing; its name is flushed before anything is put into it.
 fn own_folder(top: &OwnedFd, root: &Path, name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
     let path = || [root.as_os_str().as_bytes(), b"/", name].concat();
     let missing = folder::look(top, name).map_err(|errno| Error::io("look at", path(), errno))?.is_none();

@@ -1,13 +1,13 @@
-//! Standby trees: complete trees that no reader knows, so that a push pays only for what it changes.
+//! Standby trees: complete trees that no reader knows, so that the cost of a push follows its change.
 //!
-//! A replaced tree whose readers had their grace is checked, cleaned and used again (`prepare`, `restore`); a fresh one is
-//! written only where there is none. A push brings one to its commit (`incremental`).
+//! A replaced tree whose grace period is over is checked, cleaned and used again (`prepare`, `restore`); a fresh one is
+//! written only if there is none. A push updates one to its commit (`incremental`).
 //!
-//! The name is the mark. `.spare-<commit>-…` is given by a rename after everything in it is on the disk, and taken away
-//! by a rename before the first touch; what is being worked on is called `.tmp-…` and goes at the next start. A process
-//! that died in between leaves one or the other, never a standby tree that is half of two commits.
+//! The name marks the state. A rename gives the name `.spare-<commit>-…` after everything in the tree is on the disk, and
+//! takes it away before the first change; a tree that is being changed is called `.tmp-…`, and the next start removes it.
+//! After a kill in between, a tree has one of the two names, and no standby tree mixes two commits.
 //!
-//! ARCHITECTURE.md says what is looked at when, and what is not caught. It must not know when a push is due.
+//! ARCHITECTURE.md lists what is checked when, and which changes are not detected. It must not know when a push is due.
 
 pub(super) mod baseline;
 mod demand;
@@ -42,22 +42,22 @@ use super::volume::{Volume, unique};
 use super::{Error, share};
 use crate::worker::Cancel;
 
-/// What the name of a standby tree begins with; the commit and something unique follow.
+/// The prefix of a standby tree's name; the commit and a unique part follow.
 pub(super) const SPARE: &str = ".spare-";
 
-/// A standby tree of at most so many entries is looked at as a whole before it is used, while the push is still being
-/// fetched: that takes some three milliseconds. Of a larger one only the folders that the push touches, and the rest right
-/// after the publish.
+/// A standby tree of at most this number of entries is checked as a whole before its use, while the push is still being
+/// fetched, which takes some three milliseconds. Of a larger one only the folders of the push are checked before, and the
+/// rest after the publish.
 const LOOKED_AT_FIRST: u64 = 1_000;
 
-/// For how long such a look counts. A push that takes longer to come is slow anyway.
+/// How long such a check counts. A push that takes longer to arrive is slow anyway.
 const LOOK_COUNTS: Duration = Duration::from_secs(1);
 
-/// A published tree that was watched as a standby tree is compared with its commit after so long without a push. The check
-/// before its next use comes first if pushes are closer together.
+/// A published tree that was watched as a standby tree is compared with its commit after this time without a push. With
+/// more frequent pushes the check before its next use comes first.
 const LOOK_LATER: Duration = Duration::from_secs(120);
 
-/// A plan of more steps takes too much memory.
+/// A plan with more steps takes too much memory.
 const MOST_STEPS: u64 = 150_000;
 
 /// A tree that is to become another commit's.
@@ -65,20 +65,20 @@ const MOST_STEPS: u64 = 150_000;
 pub(super) struct Standby {
     pub name: Vec<u8>,
     pub commit: Oid,
-    /// At least as many as there are: it saves the count of every push. 0: not known.
+    /// An upper bound of the number of entries, so that they need not be counted at each push. 0: not known.
     pub entries: u64,
     pub state: State,
-    /// The shape that it was written with (`Shape::fingerprint`).
+    /// The shape with which it was written (`Shape::fingerprint`).
     pub shape: u64,
     /// Another commit with the same tree, which was live when this was prepared.
     pub equal: Option<Oid>,
 }
 
-/// What is known of a standby tree.
+/// The state of a standby tree.
 #[derive(Debug)]
 pub(super) enum State {
-    /// It may hold anything: an earlier process left it, or its check was given up. With a baseline, what that holds is
-    /// known.
+    /// It may contain anything: an earlier process left it, or its check was cancelled. Entries that have not changed since
+    /// the baseline, if there is one, are known.
     Unverified(Option<Baseline>),
     Ready(Ready),
 }
@@ -89,19 +89,19 @@ pub(super) struct Ready {
     pub baseline: Baseline,
     /// When everything in it was checked, or written.
     pub checked: Instant,
-    /// When it was last looked at as a whole for a push that was on its way.
+    /// When it was last checked as a whole for an expected push.
     pub looked_at: Option<Instant>,
-    /// Since the check; `None`: it is not watched.
+    /// The watch since the check; `None` if it is not watched.
     pub watch: Option<Arc<Watch>>,
 }
 
 impl Ready {
-    /// True if nothing was changed by others since the check, as far as the kernel reports it.
+    /// Returns true if the kernel has reported no change by others since the check.
     fn is_quiet(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_quiet())
     }
 
-    /// True if others were seen to change something since the check.
+    /// Returns true if the kernel has reported a change by others since the check.
     fn is_disturbed(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| !watch.is_quiet())
     }
@@ -116,29 +116,29 @@ impl Standby {
     }
 }
 
-/// What this process knows of a published tree.
+/// The state of a published tree in this process.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// `None`: an earlier process left it, and nothing of it has been looked at.
+    /// `None` if an earlier process left it and it has not been checked.
     pub baseline: Option<Baseline>,
     pub entries: u64,
-    /// When it should be compared with its commit as a whole; `None`: it was.
+    /// When it should be compared with its commit as a whole; `None` if that was done.
     pub look_due: Option<Instant>,
-    /// If that comparison comes so late that apps may have changed something since.
+    /// Set if that comparison comes so late that apps may have changed something since.
     pub handed_over: Option<HandedOver>,
-    /// The shape that it was written with.
+    /// The shape with which it was written.
     pub shape: u64,
-    /// What hooks made of tracked files in it. The baseline is of before that.
+    /// The changes of tracked files by hooks. The baseline is from before them.
     pub accepted: Option<Arc<Accepted>>,
 }
 
-/// A tree in which nothing else was changed before readers got it, as far as the kernel reported it.
+/// A tree without reported changes by others before readers got it.
 #[derive(Clone, Debug)]
 pub(super) struct HandedOver {
-    /// Readers got it later.
+    /// A time before readers got it.
     pub at: Stamp,
-    /// Holds what the push wrote as well: not for sure, since an app may change it in the same tick of the clock, but well
-    /// enough to take its times over.
+    /// A baseline that also contains the push's files. An app may change one in the same tick of the clock, so it is used
+    /// only to copy times.
     pub written: Baseline,
 }
 
@@ -146,12 +146,12 @@ pub(super) struct HandedOver {
 pub(super) struct Standbys {
     pub trees: Vec<Standby>,
     pub known: HashMap<Oid, Known>,
-    /// About what the live tree takes; `None` if it has to be measured.
+    /// The approximate size of the live tree; `None` if it has to be measured.
     pub size: Option<Size>,
     demand: Demand,
     /// True while the volume has no room for standby trees.
     no_room: bool,
-    /// True if standby trees of any size are looked at as a whole before they are used.
+    /// True if standby trees of any size are checked as a whole before their use.
     look_before_use: bool,
 }
 
@@ -160,7 +160,7 @@ impl Standbys {
         self.trees.iter().filter(|standby| standby.ready().is_some()).count()
     }
 
-    /// The one that the next push uses: the one that was checked last.
+    /// Returns the index of the tree for the next push: the one that was checked last.
     fn next(&self, shape: u64) -> Option<usize> {
         let usable = self.trees.iter().enumerate().filter(|(_, standby)| standby.shape == shape);
         let checked = usable.filter_map(|(at, standby)| Some((standby.ready()?.checked, at)));
@@ -168,7 +168,7 @@ impl Standbys {
     }
 }
 
-/// What a job works with.
+/// The parts of a job.
 struct Job<'a> {
     objects: &'a Objects,
     view: &'a View<'a>,
@@ -177,26 +177,26 @@ struct Job<'a> {
 }
 
 impl Volume {
-    /// How many standby trees there should be now.
+    /// Returns how many standby trees there should be now.
     fn wanted_standbys(&self) -> usize {
         self.spares().demand.wanted(self.spare_limit(), Instant::now())
     }
 
-    /// How many standby trees there are fewer than there should be.
+    /// Returns how many standby trees are missing.
     pub(super) fn lacking_standbys(&self) -> usize {
         let wanted = self.wanted_standbys();
         let spares = self.spares();
         if spares.no_room { 0 } else { wanted.saturating_sub(spares.ready()) }
     }
 
-    /// True if the next push need not wait for a standby tree.
+    /// Returns true if the next push need not wait for a standby tree.
     #[must_use]
     pub fn has_spare(&self) -> bool {
         self.spares().ready() > 0
     }
 
-    /// True if something is to be done for the standby trees or the published tree: a standby tree is lacking, there are
-    /// more than should be, or the published tree is to be compared with its commit.
+    /// Returns true if there is work on the standby trees or the published tree: a standby tree is missing, there are too
+    /// many, or the published tree has to be compared with its commit.
     #[must_use]
     pub fn has_upkeep(&self) -> bool {
         let (wanted, now, lacking) = (self.wanted_standbys(), Instant::now(), self.lacking_standbys() > 0);
@@ -205,7 +205,7 @@ impl Volume {
         lacking || spares.trees.len() > wanted || look_due
     }
 
-    /// In how long there is something to do for the standby trees or the published tree, if nothing is pushed.
+    /// Returns the time until there is work on the standby trees or the published tree, without a push.
     #[must_use]
     pub fn next_upkeep(&self) -> Option<Duration> {
         let now = Instant::now();
@@ -216,7 +216,7 @@ impl Volume {
         look.into_iter().chain(idle).min()
     }
 
-    /// Another commit than before was published. The trees of all others are checked before they are used again.
+    /// Notes that another commit was published. The trees of all others are checked before they are used again.
     pub(super) fn note_push(&self, live: Oid) {
         let mut spares = self.spares();
         spares.demand.note_push();
@@ -224,28 +224,28 @@ impl Volume {
         others.for_each(|(_, known)| known.look_due = None);
     }
 
-    /// Notes that a tree was written by this process, and was complete at a moment at which nothing else could change it. What
-    /// was written in that tick of the clock is compared when there is time for it.
+    /// Notes that this process wrote a tree, which was complete at a time when no other process could change it. Entries
+    /// that were written in that tick of the clock are compared later.
     pub(super) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
         let (baseline, shape, look_due) = (Some(Baseline::at(since)), shape.fingerprint(), Some(Instant::now()));
         let known = Known { baseline, entries, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 
-    /// What is known to be unchanged in a published tree.
+    /// Returns the baseline of a published tree.
     pub(super) fn baseline(&self, commit: Oid, shape: u64) -> Option<Baseline> {
         let spares = self.spares();
         spares.known.get(&commit).filter(|known| known.shape == shape)?.baseline.clone()
     }
 
-    /// What hooks made of tracked files in a published tree.
+    /// Returns the changes of tracked files in a published tree by hooks.
     pub(super) fn accepted(&self, commit: Oid) -> Option<Arc<Accepted>> {
         let known = self.spares().known.get(&commit).and_then(|known| known.accepted.clone());
-        // An earlier process may have kept it.
+        // An earlier process may have stored it.
         known.or_else(|| Accepted::load(&self.state_folder(), commit).map(Arc::new))
     }
 
-    /// Another tree is about to stand for that commit, in which no hook has run so far.
+    /// Notes that another tree is about to replace that commit's, in which no hook has run yet.
     pub(super) fn forget_accepted(&self, commit: Oid) -> Result<(), Error> {
         if self.accepted(commit).is_none() {
             return Ok(());
@@ -268,7 +268,7 @@ impl Volume {
         Some((standby, ready))
     }
 
-    /// Takes out one that has to be worked on before it can serve pushes from the live commit.
+    /// Takes out a standby tree that has to be worked on before it can serve pushes from the live commit.
     fn take_unready(&self, live: Oid, shape: u64) -> Option<Standby> {
         let mut spares = self.spares();
         let unready = |standby: &Standby| {
@@ -283,12 +283,12 @@ impl Volume {
         self.spares().trees.push(standby);
     }
 
-    /// Removes all standby trees. True if there were any.
+    /// Removes all standby trees. Returns true if there were any.
     pub(super) fn drop_spares(&self, trees: &OwnedFd) -> bool {
         self.drop_more_than(0, trees)
     }
 
-    /// Removes the standby trees above a number, those that were checked last the last. True if there were any.
+    /// Removes standby trees beyond a number, the most recently checked ones last. Returns true if there were any.
     fn drop_more_than(&self, kept: usize, trees: &OwnedFd) -> bool {
         let dropped: Vec<_> = {
             let mut spares = self.spares();
@@ -302,13 +302,13 @@ impl Volume {
         !dropped.is_empty()
     }
 
-    /// Finds the standby trees that an earlier process left. They are checked before they are used; more than allowed go.
+    /// Finds the standby trees of an earlier process. They are checked before their use; superfluous ones are removed.
     pub(super) fn find_spares(&self, trees: &OwnedFd, names: &[Vec<u8>]) {
         for name in names {
             let Some(rest) = name.strip_prefix(SPARE.as_bytes()) else { continue };
             let commit =
                 rest.get(..40).and_then(|hash| commit_named(Some(std::os::unix::ffi::OsStrExt::from_bytes(hash))));
-            // With `--group-write` it may be another user's, whose modes are not ours to change.
+            // With `--group-write` it may belong to another user, so that we cannot change its modes.
             let ours = folder::look(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| share::is_ours(&stat)));
             let wanted = ours && self.spares().trees.len() < self.spare_limit();
             match commit {
@@ -321,14 +321,13 @@ impl Volume {
         }
     }
 
-    /// The present moment on the clock of the file system.
+    /// Returns the current time of the file system's clock.
     pub(super) fn now(&self, trees: &OwnedFd) -> Result<Stamp, Error> {
         let name = unique(UNFINISHED);
         Stamp::now(trees, &name).map_err(|errno| self.failed("create", &name, errno).with_cause_from(trees))
     }
 
-    /// Takes its name from a tree that is of no use any more. What is in it is for the next removal: a push does not wait
-    /// for that.
+    /// Renames a tree that is not needed any more. The next removal deletes its content, so a push does not wait for that.
     pub(super) fn discard(&self, trees: &OwnedFd, name: &[u8]) {
         if rustix::fs::renameat(trees, name, trees, &*unique(DOOMED)).is_ok() {
             self.removal_waits.store(true, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! The names in the folders of a commit, kept between checks.
 //!
-//! A folder that was not changed since a moment at which it held what its commit holds has the names of its tree object
-//! still. Trees of consecutive commits share nearly all of these, so that a check need not list the folders of each tree
-//! anew, which would be a quarter of its time. It must not know what is on the disk.
+//! An unchanged folder since a time at which its tree was complete still has the names of its tree object. Trees of
+//! consecutive commits share nearly all tree objects, so a check need not list the folders of each tree again, which would
+//! be a quarter of its time. It must not know what is on the disk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use parking_lot::Mutex;
 
 use crate::publish::objects::{EntryKind, View};
 
-/// What takes more memory is listed each time.
+/// The most memory; folders beyond it are listed each time.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 
-/// A folder takes so much besides its names.
+/// The memory of a folder besides its names.
 const FOLDER_BYTES: usize = 160;
 
-/// What the tree object of a folder lists.
+/// The names in a tree object.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// Each with a zero byte behind it, which no name has.
+    /// Each name is followed by a zero byte, which no name contains.
     names: Box<[u8]>,
-    /// The tree objects of the folders among them, by their places in the list.
+    /// The tree objects of the folders among them, by their index in the list.
     folders: Box<[(u32, Oid)]>,
 }
 
@@ -40,7 +40,7 @@ impl Listing {
         Some(Self { names: names.into(), folders: folders.into() })
     }
 
-    /// The names, and the tree objects of those that are folders.
+    /// Returns the names, with the tree objects of folders.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<Oid>)> {
         let names = self.names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
         let mut folders = self.folders.iter().peekable();
@@ -58,7 +58,7 @@ impl Listing {
 #[derive(Debug, Default)]
 pub(in crate::publish) struct Listings(Mutex<HashMap<Oid, Arc<Listing>>>);
 
-/// Those of a tree that is being checked.
+/// The listings of a tree that is being checked.
 pub(super) struct Listed<'a> {
     all: &'a Listings,
     before: HashMap<Oid, Arc<Listing>>,
@@ -67,7 +67,8 @@ pub(super) struct Listed<'a> {
 }
 
 impl Listings {
-    /// `None` if names on the disk are not those in the tree objects: not all of them are wanted.
+    /// Starts a check. `None` if names on the disk are not those of the tree objects, because patterns select only some of
+    /// them.
     pub(super) fn begin(&self, view: &View<'_>) -> Option<Listed<'_>> {
         let before = || self.0.lock().clone();
         view.shape().sparse.is_none().then(|| Listed { all: self, before: before(), now: HashMap::new(), bytes: 0 })
@@ -75,7 +76,7 @@ impl Listings {
 }
 
 impl Listed<'_> {
-    /// `None` if the folder has to be listed: the store cannot say, or the tree is too large.
+    /// Returns the names of a folder. `None` if it has to be listed: the store cannot tell, or the tree is too large.
     pub(super) fn get(&mut self, view: &View<'_>, id: Oid, path: &[u8]) -> Option<Arc<Listing>> {
         let known = self.before.get(&id).cloned();
         if self.bytes > MOST_BYTES {
@@ -88,7 +89,7 @@ impl Listed<'_> {
         Some(listing)
     }
 
-    /// The check has come to its end: what it did not ask for is forgotten.
+    /// Ends the check: listings that it did not use are dropped.
     pub(super) fn keep(self) {
         *self.all.0.lock() = self.now;
     }

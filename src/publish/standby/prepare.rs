@@ -1,7 +1,7 @@
-//! The next standby trees: made while nothing waits, from what there is already if that can be.
+//! Prepares the next standby trees in the background, preferably from existing trees.
 //!
-//! Everything here may be given up between two files, and is when a push wants to build: what is unfinished is gone on with
-//! later, what is ready stays. It must not touch what readers see.
+//! All of this can be cancelled between two files, for a push: unfinished trees are continued later, finished ones stay. It
+//! must not touch published trees.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -29,19 +29,18 @@ use crate::worker::Cancel;
 /// Longer than a tick of the kernel's clock.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The clock of a machine that is overloaded, or of another one that has the disk, may stand still for longer than a tick.
+/// On an overloaded machine, or with a disk of another machine, the clock may stand still for longer than a tick.
 const MOST_TICKS: usize = 20;
 
-/// A replaced tree whose grace ends within this is waited for, instead of writing a fresh one, which takes as long if it is
-/// large. Pushes at a steady pace end the grace of an earlier tree just after they have used the last standby tree, if the
-/// grace is a multiple of their pace.
+/// A replaced tree whose grace period ends within this time is awaited, instead of writing a fresh one. At a steady pace of
+/// pushes the grace period of an earlier tree often ends just after the last standby tree was used.
 const SOON: Duration = Duration::from_millis(200);
 
-/// What may be done for standby trees.
+/// The permitted work for standby trees.
 struct Effort {
-    /// True if one may be written where there is none.
+    /// True if a fresh one may be written.
     fresh: bool,
-    /// So many are enough; `None`: as many as there should be.
+    /// This number is enough; `None`: as many as there should be.
     enough: Option<usize>,
 }
 
@@ -51,19 +50,18 @@ struct Candidate {
     entries: u64,
     shape: u64,
     baseline: Option<Baseline>,
-    /// When all of it was checked; `None`: it has to be now.
+    /// When all of it was checked; `None` if that has to be done now.
     checked: Option<Instant>,
-    /// Since then.
+    /// The watch since then.
     watch: Option<Arc<Watch>>,
 }
 
 impl Volume {
-    /// Compares the live tree with its commit, as far as that was left for later: a tree that was published from a standby
-    /// tree, or one that an earlier process left. To be called when nothing waits for the volume, and cancelled when
-    /// something does.
+    /// Compares the live tree with its commit, if that is still due: for a tree that was published from a standby tree, or
+    /// one of an earlier process. To be called while no sync needs the volume, and cancelled when one does.
     ///
     /// # Errors
-    /// Among others `no_submodules`: it was published when other ones were wanted, or none.
+    /// Among others `no_submodules`: it was published with other submodules than those that are configured now.
     pub fn look_again(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
         self.warm.close();
         let Live::Tree(live) = self.live()? else { return Ok(Verdict::Whole) };
@@ -72,7 +70,7 @@ impl Volume {
         self.look_after(&Job { objects, view: &objects.view()?, trees, cancel }, live)
     }
 
-    /// True if [`Volume::look_again`] should be called now.
+    /// Returns true if [`Volume::look_again`] should be called now.
     #[must_use]
     pub fn look_is_due(&self) -> bool {
         let Ok(Live::Tree(live)) = self.live() else { return false };
@@ -80,15 +78,15 @@ impl Volume {
         due.is_some_and(|due| due <= Instant::now())
     }
 
-    /// Leaves the comparison of a tree that an earlier process published to [`Volume::look_again`].
+    /// Trusts a tree of an earlier process for now, and leaves its comparison to [`Volume::look_again`].
     pub fn believe_for_now(&self, commit: Oid) {
         let (shape, look_due) = (self.shape().fingerprint(), Some(Instant::now()));
         let known = Known { baseline: None, entries: 0, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 
-    /// Sees to it that there are as many standby trees as there should be, and one at least, if that has to be written. To be
-    /// called when nothing waits for the volume. `keep` are trees that no link names and that must stay.
+    /// Makes as many standby trees as there should be; at least one, even if it has to be written. To be called while no
+    /// sync needs the volume. `keep` are trees that no link names and that must stay.
     ///
     /// # Errors
     /// As for a build. The published trees are not touched.
@@ -156,8 +154,8 @@ impl Volume {
         Ok(Prepared::Ready(self.spares().ready()))
     }
 
-    /// Takes what differs in the tracked files of a published tree, or one that is to be published, for what its hooks made of
-    /// them: from now on it counts as published. Answers how many paths differ, and the first of them, if that is new.
+    /// Accepts the current differences of tracked files in a published tree, or one that is about to be published, as
+    /// changes by hooks: they count as published. Returns the number of paths and the first of them, if that is new.
     ///
     /// # Errors
     /// If the tree or the store cannot be read, or the list cannot be kept.
@@ -184,15 +182,15 @@ impl Volume {
         Ok(news)
     }
 
-    /// True if a replaced tree whose grace is over should stay until it can become a standby tree. That is only to be asked
-    /// for as many as are lacking.
+    /// Returns true if an expired tree should stay until it can become a standby tree. To be called only for as many as are
+    /// missing.
     #[must_use]
     pub fn may_rotate(&self, commit: Oid) -> bool {
-        // Without a live tree there is nothing to bring it to.
+        // Without a live tree there is no commit to update it to.
         if self.lacking_standbys() == 0 || !matches!(self.live(), Ok(Live::Tree(_))) {
             return false;
         }
-        // With `--group-write` it may be another user's, which is never used again.
+        // With `--group-write` it may belong to another user, and is then never reused.
         let name = commit.to_string();
         let look = self.trees_folder().and_then(|trees| {
             folder::look(&trees, name.as_bytes()).map_err(|errno| self.failed("look at", name.as_bytes(), errno))
@@ -200,7 +198,7 @@ impl Volume {
         look.is_ok_and(|stat| stat.is_some_and(|stat| share::is_ours(&stat)))
     }
 
-    /// What was swept is not known any more.
+    /// Drops the state of trees that were swept.
     fn forget_swept(&self, trees: &OwnedFd) {
         let known: Vec<Oid> = self.spares().known.keys().copied().collect();
         let gone: Vec<Oid> =
@@ -226,8 +224,8 @@ impl Volume {
         Ok(())
     }
 
-    /// The present moment, later than the rename that gave a tree its name if that can be waited for: what was changed in the
-    /// tick of the clock that is noted counts as changed later.
+    /// Returns the current time, later than the rename that gave a tree its name if it can wait for that: a change in the
+    /// noted tick of the clock counts as later.
     fn now_after(&self, trees: &OwnedFd, top: &OwnedFd) -> Result<Stamp, Error> {
         let renamed = rustix::fs::fstat(top).map_err(|errno| self.failed("look at", b"", errno))?;
         for _ in 0..MOST_TICKS {
@@ -240,7 +238,7 @@ impl Volume {
         self.now(trees)
     }
 
-    /// The live tree, as far as it is known to hold what its commit holds.
+    /// Returns the live tree as a model for times and content, as far as it is known to equal its commit.
     fn model(&self, trees: &OwnedFd, live: Oid, shape: u64) -> Option<Model> {
         let known = self.spares().known.get(&live).filter(|known| known.shape == shape)?.clone();
         let baseline = known.baseline?;
@@ -266,7 +264,7 @@ impl Volume {
         Room::of(job.trees, tree).map(|room| room.within(self.shape().allowance.left())).map_err(failed)
     }
 
-    /// Compares a tree that was published from a standby tree with its commit, as far as that was left for later.
+    /// Compares a tree that was published from a standby tree with its commit, if that is still due.
     fn look_after(&self, job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
         let known = self.spares().known.get(&live).cloned();
         let shape = job.view.shape();
@@ -291,7 +289,8 @@ impl Volume {
                 0 => walk::survey(job.view, root, job.cancel)?,
                 known => known,
             };
-            // What hooks and apps changed or added is not what the commit has: the next one to use the tree has to find it.
+            // Changes by hooks and apps are not part of the commit, so the check before the tree's next use has to find
+            // them.
             let baseline = if exact { Some(Baseline::at(since)) } else { known.baseline };
             let known = Known { baseline, look_due: None, handed_over: None, entries, accepted, ..known };
             self.spares().known.insert(live, known);
@@ -299,7 +298,7 @@ impl Volume {
         Ok(verdict)
     }
 
-    /// Checks a standby tree that was not checked so far, or brings one to the live commit that no push used.
+    /// Checks an unchecked standby tree, or updates an unused one to the live commit.
     fn renew(&self, job: &Job<'_>, standby: Standby, live: Oid) -> Result<(), Error> {
         let shape = job.view.shape().fingerprint();
         let ready = standby.ready().filter(|ready| standby.shape == shape && !ready.baseline.is_long()).cloned();
@@ -332,14 +331,15 @@ impl Volume {
         Ok(plan.is_some_and(|plan| plan.changes() == 0))
     }
 
-    /// Makes a standby tree of a replaced tree whose readers have had their grace. False if there is none.
+    /// Turns an expired tree into a standby tree. Returns false if there is none.
     fn rotate_one(&self, job: &Job<'_>, live: Oid, keep: &[Oid]) -> Result<bool, Error> {
         let shape = job.view.shape().fingerprint();
         let mut replaced: Vec<(bool, _, Oid)> = Vec::new();
         for commit in self.trees()? {
             if commit != live && !keep.contains(&commit) {
                 let since = self.baseline(commit, shape).map(|baseline| baseline.since());
-                // One that an earlier process left costs the most. The oldest first: its readers are the likeliest to be gone.
+                // A tree of an earlier process costs the most. The oldest comes first, because it is the least likely to
+                // have readers.
                 replaced.push((since.is_none(), since, commit));
             }
         }
@@ -353,7 +353,7 @@ impl Volume {
             match self.bring_up(job, tree, candidate, live) {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Ok(true) => return Ok(true),
-                // It is removed; another one may serve.
+                // That one is removed; another one may serve.
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, %commit, "a replaced tree cannot be used again"),
             }
@@ -361,7 +361,7 @@ impl Volume {
         Ok(false)
     }
 
-    /// In how long the grace of the next replaced tree ends.
+    /// Returns the time until the next grace period ends.
     fn next_replaced(&self, trees: &OwnedFd, live: Oid, keep: &[Oid]) -> Result<Option<Duration>, Error> {
         let mut next: Option<Duration> = None;
         for commit in self.trees()? {
@@ -377,7 +377,8 @@ impl Volume {
         Ok(next)
     }
 
-    /// Makes a standby tree of a tree that no reader knows. False if it cannot be done; the tree is removed then.
+    /// Turns a tree that no reader knows into a standby tree. Returns false if that is impossible; the tree is removed
+    /// then.
     fn bring_up(&self, job: &Job<'_>, tree: NewTree<'_>, mut from: Candidate, live: Oid) -> Result<bool, Error> {
         match self.work_on(job, &tree, &mut from, live) {
             Ok(true) => {}
@@ -404,7 +405,8 @@ impl Volume {
         Ok(true)
     }
 
-    /// Restores a tree to its commit if that was not done, then brings it to the live one. `from` says at each moment what is known of the tree, also if this is given up.
+    /// Restores a tree to its commit if that was not done, then updates it to the live one. `from` always contains the
+    /// known state of the tree, also if this is cancelled.
     fn work_on(&self, job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, live: Oid) -> Result<bool, Error> {
         tree.close_to_others()?;
         let old = job.objects.root(from.commit).ok();
@@ -413,7 +415,8 @@ impl Volume {
             let root = if let Some(old) = old.filter(|_| plan.is_some()) {
                 old
             } else {
-                // What is equal in the store may differ on the disk, or its commit is gone: everything is compared.
+                // Entries that are equal in the store may differ on the disk, or its commit is gone: everything is
+                // compared.
                 from.baseline = None;
                 job.objects.root(live)?
             };
@@ -437,7 +440,7 @@ impl Volume {
                 (from.commit, from.entries) = (live, entries);
                 match marks {
                     Some(marks) => from.baseline = Some(baseline.with(marks)),
-                    // Too many to be listed.
+                    // There are too many marks to list.
                     None => self.check(job, tree, from, root)?,
                 }
                 Ok(true)
@@ -447,7 +450,7 @@ impl Volume {
     }
 
     fn check(&self, job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, root: Oid) -> Result<(), Error> {
-        // Before the walk: what others change from now on is later.
+        // Before the walk, so that later changes by others are noticed.
         let since = self.now(job.trees)?;
         let mut watch = Watch::begin(&tree.folder);
         let baseline = from.baseline.as_ref();
@@ -470,7 +473,7 @@ impl Volume {
     }
 }
 
-/// The plan from one commit's tree to that of the live one; `None` if everything has to be compared instead.
+/// Returns the plan from one commit's tree to that of the live one; `None` if everything has to be compared instead.
 fn plan_between(job: &Job<'_>, from: Option<Oid>, live: Oid) -> Result<Option<Plan>, Error> {
     let Some(from) = from else { return Ok(None) };
     let most = usize::try_from(MOST_STEPS).unwrap_or(usize::MAX);

@@ -1,9 +1,8 @@
 //! Makes a tree that readers or apps may have written into hold exactly its commit again.
 //!
-//! One walk of `stat`s: a folder in which nothing changed since the baseline costs no read of an object, of a file, or of
-//! the commit. Only where something did change are the entries compared; names that the commit does not have are
-//! removed, and files that differ are written as new files. Without a baseline everything is compared. It must not know
-//! where the tree stands or what it is for.
+//! One walk of `stat`s: a folder that has not changed since the baseline costs no read of an object, of a file, or of the
+//! commit. Only changed folders are compared with the commit: extra names are removed, and files that differ are written as
+//! new files. Without a baseline everything is compared. It must not know the tree's place or use.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -22,28 +21,28 @@ use crate::publish::write::{make_folder, write_entry};
 use crate::publish::{Error, folder, verify};
 use crate::worker::Cancel;
 
-/// What was done.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(in crate::publish) struct Restored {
-    /// Names that the commit does not have, each with all that was in it.
+    /// The number of removed names that the commit does not have, each with its content.
     pub removed: u64,
-    /// Files and links that were missing or differed.
+    /// The number of files and links that were missing or differed.
     pub rewritten: u64,
-    /// Everything in the tree now.
+    /// The number of entries in the tree now.
     pub entries: u64,
-    /// What was changed after the walk began.
+    /// The marks of changes after the start of the walk.
     pub marks: Marks,
 }
 
-/// A folder that is being walked through.
+/// A folder of the walk.
 struct Frame {
     folder: OwnedFd,
     name: Vec<u8>,
     /// The length of the path of the folder above.
     above: usize,
-    /// Folders inside, to be walked through, and their tree objects.
+    /// Its folders that are still to be visited.
     folders: Vec<Inner>,
-    /// Its entries in the commit, once they had to be read.
+    /// Its entries in the commit, once they were needed.
     entries: Option<Vec<Entry>>,
 }
 
@@ -55,34 +54,34 @@ struct Walk<'a> {
     root: Oid,
     baseline: Option<&'a Baseline>,
     cancel: &'a Cancel,
-    /// A file of another file system, mounted over ours, has a clock of its own.
+    /// A file of another file system, mounted over ours, has ctimes of another clock.
     device: u64,
     path: Vec<u8>,
     content: Vec<u8>,
-    /// Of the folder that was entered last.
+    /// The names of the current folder.
     names: Names,
     restored: Restored,
     mode: OnDifference,
-    /// Every folder is watched from before it is looked at.
+    /// Each folder is watched before its names are read.
     watch: Option<&'a mut Watch>,
     listed: Option<Listed<'a>>,
 }
 
-/// What is done about a difference.
+/// The action at a difference.
 enum OnDifference {
-    /// It is put right.
+    /// It is repaired.
     Restore,
     /// It is listed, unless it is a name that the commit does not have.
     List(Accepted),
-    /// The walk ends at the first one. True if there was one.
+    /// The walk ends at the first difference. True if there was one.
     Compare(bool),
 }
 
 /// Restores the open folder `top` to the tree object `root`.
 ///
 /// # Errors
-/// If an object cannot be read, or if something cannot be removed or written: the tree is of no use then. `cancelled`: it
-/// can be restored by the same baseline later.
+/// If an object cannot be read, or an entry cannot be removed or written: the tree cannot be used then. `cancelled`: it can
+/// be restored by the same baseline later.
 pub(in crate::publish) fn restore(
     view: &View<'_>,
     root: Oid,
@@ -96,9 +95,9 @@ pub(in crate::publish) fn restore(
     walk(view, root, top, baseline, (OnDifference::Restore, watch, listed), cancel).map(|(restored, _)| restored)
 }
 
-/// True if an open folder holds exactly the tree object `root`. Nothing is changed. Cheaper than [`verify::compare`], since
-/// folders in which nothing changed since the baseline cost no read of an object. False says only that `verify::compare`
-/// has to be asked: something differs, a hook or an app added a name, or something cannot be read.
+/// Returns true if an open folder is exactly the tree object `root`. Nothing is changed. It is cheaper than
+/// [`verify::compare`], since folders that have not changed since the baseline cost no read of an object. False only means
+/// that `verify::compare` has to decide: there is a difference, a hook or an app added a name, or an entry cannot be read.
 ///
 /// # Errors
 /// `cancelled`.
@@ -117,7 +116,7 @@ pub(in crate::publish) fn is_exact(
 }
 
 /// Lists how the tracked files of an open folder differ from the tree object `root`, and changes nothing. Names that the
-/// commit does not have are passed over.
+/// commit does not have are ignored.
 ///
 /// # Errors
 /// If an object or the tree cannot be read.
@@ -181,7 +180,7 @@ fn walk(
 }
 
 impl Walk<'_> {
-    /// Looks at everything in a folder and puts right what differs, except inside of its folders.
+    /// Checks every entry of a folder and repairs differences, except inside of its folders.
     fn enter(&mut self, stack: &mut Vec<Frame>, folder: OwnedFd, (name, tree): Inner) -> Result<(), Error> {
         self.go_on()?;
         let above = self.path.len();
@@ -230,7 +229,7 @@ impl Walk<'_> {
         names: &mut Names,
     ) -> Result<Option<(Vec<Inner>, usize)>, Error> {
         let (mut folders, mut count) = (Vec::new(), 0);
-        // The names in a folder that this program changed itself may have been changed by others in the same tick.
+        // Other processes may have changed the names in a folder in the same tick as this program.
         let is_old = self.baseline.is_some_and(|baseline| Stamp::of(stat) < baseline.since());
         let view = self.view;
         let listing = match (&mut self.listed, tree) {
@@ -256,7 +255,7 @@ impl Walk<'_> {
         Ok(Some((folders, count)))
     }
 
-    /// True if a file or link is held. A folder in which a name was changed is compared when it is entered.
+    /// Returns true if a file or link is unchanged. A folder whose names changed is compared when it is entered.
     fn is_name_unchanged(
         &self,
         folder: &OwnedFd,
@@ -274,7 +273,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads the entries of the last folder, and of those on the way to it, from the top down.
+    /// Reads the entries of the last folder, and of those above it, from the top down.
     fn resolve(&self, stack: &mut [Frame]) -> Result<(), Error> {
         let mut path = Vec::new();
         for at in 0..stack.len() {
@@ -300,7 +299,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Makes a folder hold exactly its entries, and answers the folders among them.
+    /// Makes a folder equal to its entries, and returns the folders among them.
     fn put_right(
         &mut self,
         folder: &OwnedFd,
@@ -345,7 +344,7 @@ impl Walk<'_> {
         Ok(folders)
     }
 
-    /// Lists what differs in a folder, and answers the folders among its entries that are there.
+    /// Lists the differences in a folder, and returns its existing folders.
     fn list(&mut self, folder: &OwnedFd, entries: &[Entry]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         for entry in entries {
@@ -376,7 +375,7 @@ impl Walk<'_> {
         Ok(folders)
     }
 
-    /// Notes whether a folder differs from its entries, and answers the folders among them.
+    /// Notes whether a folder differs from its entries, and returns the folders among them.
     fn compare(&mut self, folder: &OwnedFd, entries: &[Entry], names: &[Vec<u8>]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         let mut differs = names.len() != entries.len();
@@ -394,7 +393,7 @@ impl Walk<'_> {
             if matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule) {
                 folders.push(inner(entry));
             } else {
-                // A second name elsewhere is found again by the check before the tree is used for another commit.
+                // A second hard link elsewhere is found again by the check before the tree is used for another commit.
                 let is_alone = stat.st_nlink == 1 && device(&stat) == self.device;
                 differs = !(self.is_held(name, &stat) || is_alone && self.has_content(folder, entry, &stat)?);
             }
@@ -409,10 +408,10 @@ impl Walk<'_> {
         verify::has_content(self.view, folder, entry, stat, &mut self.content, &self.path, self.cancel)
     }
 
-    /// True if a file or link has the right content; its mode is put right where only that differs.
+    /// Returns true if a file or link has the right content; if only its mode differs, that is repaired.
     fn is_as_committed(&mut self, folder: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<bool, Error> {
         let wanted = if entry.kind == EntryKind::Link { FileType::Symlink } else { FileType::RegularFile };
-        // A second name elsewhere would let its owner write into the next commit's tree.
+        // The owner of a second hard link could write into the next commit's tree.
         if folder::kind(stat) != wanted || device(stat) != self.device || stat.st_nlink > 1 {
             return Ok(false);
         }
@@ -424,13 +423,13 @@ impl Walk<'_> {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let set = rustix::fs::openat(folder, &*entry.name, flags, Mode::empty())
                 .and_then(|file| folder::set_mode(&file, view.shape().mode(entry.kind)));
-            // Not our file: a new one is.
+            // If the file is not ours, it is replaced by a new one.
             return Ok(set.is_ok());
         }
         Ok(true)
     }
 
-    /// Gives a folder inside of the tree the mode that it should have. True if it had another one.
+    /// Sets the right mode of a folder inside the tree. Returns true if it had another one.
     fn mode_was_put_right(&self, folder: &OwnedFd, stat: &Stat) -> Result<bool, Error> {
         if verify::has_kind(self.view, stat, EntryKind::Folder) {
             return Ok(false);
@@ -451,7 +450,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A reader that may write here can have taken our own permission away.
+    /// Opens a folder, whose permissions a reader with write access may have removed.
     fn open_folder(&self, parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
         folder::open(parent, name).map_err(|errno| self.failed("open the folder", name, errno))
     }
