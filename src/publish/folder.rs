@@ -41,6 +41,7 @@ pub(super) fn make_if_missing(parent: impl AsFd, name: &[u8], mode: RawMode) -> 
     let parent = parent.as_fd();
     match open(parent, name) {
         Err(Errno::NOENT) => match make(parent, name, mode) {
+            // Another process has made it meanwhile.
             Err(Errno::EXIST) => open(parent, name),
             made => made,
         },
@@ -57,6 +58,7 @@ pub(super) fn set_mode(file: impl AsFd, mode: RawMode) -> Result<(), Errno> {
     if now & (Mode::RWXU | Mode::RWXG | Mode::RWXO) == wanted {
         return Ok(());
     }
+    // The set-group-id bit that a folder inherits from a volume with fsGroup has to stay.
     match rustix::fs::fchmod(file, wanted | (now & (Mode::SUID | Mode::SGID | Mode::SVTX))) {
         // Only the owner may change a mode, and this is our own file: the file system (SMB and exFAT with mount options,
         // some FUSE ones) decides on owners and modes by itself. The volume's probe has detected that.
@@ -76,6 +78,7 @@ pub(super) fn keeps_modes(folder: impl AsFd, name: &[u8]) -> Result<bool, Errno>
         rustix::fs::fchmod(&file, Mode::from_bits_truncate(mode))?;
         Ok(rustix::fs::fstat(&file)?.st_mode & 0o777 == mode)
     };
+    // Two modes, because a file system with fixed modes may use one of them for all files.
     let kept = is_kept(0o755).and_then(|kept| Ok(kept && is_kept(0o644)?));
     let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
     match kept {

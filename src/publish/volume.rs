@@ -266,6 +266,7 @@ impl Volume {
             }
             Err(errno) => match errno {
                 rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
+                // A file or a link is in its place (open(2), `O_DIRECTORY` and `O_NOFOLLOW`).
                 rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP => {
                     Ok(Verdict::Differs("it is not a folder".to_owned()))
                 }
@@ -293,6 +294,7 @@ impl Volume {
         }
         self.link.set(&target, self.durability)?;
         self.note_target(&target);
+        // A tree that is live again must not expire.
         ages.forget(&name);
         if let Some(before) = before {
             ages.replaced(before, self.grace);
@@ -465,6 +467,7 @@ fn make_root(path: &Path) -> Result<PathBuf, Error> {
     }
     match std::fs::create_dir(path) {
         Ok(()) => {
+            // The umask has narrowed the mode of the new folder.
             let shared = std::fs::Permissions::from_mode(0o775);
             std::fs::set_permissions(path, shared).map_err(failed("set the mode of"))?;
         }

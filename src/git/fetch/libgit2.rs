@@ -127,8 +127,8 @@ fn deepen(link: &Libgit2Remote<'_>, want: &Want, last_search: &LastSearch) -> Re
     Ok(Fetched { commit, bytes: received.bytes, objects: received.objects })
 }
 
-/// Copies everything from a local path into an empty temporary store, and moves the pack over. libgit2 would copy only
-/// what our refs do not reach over there, and supports no depth.
+/// Copies everything from a local path into an empty temporary store, and moves the pack over. libgit2 would copy only the
+/// objects that our refs do not reach over there, and supports no depth.
 fn whole_copy(link: &Libgit2Remote<'_>, want: &Want, last_search: &LastSearch) -> Result<(Oid, Received), Error> {
     if is_counted(link) {
         let (commit, _) = target(want);

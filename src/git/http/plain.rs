@@ -44,11 +44,14 @@ impl PlainClient {
     pub(crate) fn new(whole: Duration) -> Self {
         // The resolver has a limit of its own, which is shorter than this one.
         let mut connector = HttpConnector::new_with_resolver(Resolver::new());
+        // Otherwise a small write may wait for the acknowledgment of the one before it (tcp(7), `TCP_NODELAY`).
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts::connect(whole)));
         connector.set_keepalive(Some(KEEPALIVE));
         connector.set_keepalive_interval(Some(KEEPALIVE));
         connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        // Ends a connection whose peer has vanished while sent data is not acknowledged, when no keepalive is sent
+        // (tcp(7)).
         connector.set_tcp_user_timeout(Some(LONGEST_UNACKNOWLEDGED));
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

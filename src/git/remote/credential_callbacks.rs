@@ -85,6 +85,7 @@ impl<'a> CredentialCallbacks<'a> {
         let mut offered = self.offered.borrow_mut();
         let url = &self.options.url;
         let remote = || url.to_string();
+        // After a redirect, the credentials of the configured server must not be sent to another one.
         if url.transport() != Transport::Ssh && !same_origin(url.bare(), address) {
             return Err(offered.stop(Error::OtherOrigin { remote: remote(), asked: origin(address) }));
         }
@@ -96,7 +97,9 @@ impl<'a> CredentialCallbacks<'a> {
         if allowed.contains(CredentialType::SSH_KEY)
             && let Some(key) = offered.keys.pop_front()
         {
+            // If the server refuses this key, libgit2 calls again, and gets the next one.
             offered.key_offered = true;
+            // Without a file for the public key: libssh2 derives it from the private one.
             return Cred::ssh_key(ssh_user, None, &key, None);
         }
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)

@@ -81,6 +81,7 @@ pub(crate) fn install(plan: &Plan, new_pack: NewPack) -> Result<Compacted, Error
 
 fn replace_packs(plan: &Plan, new_pack: &NewPack) -> Result<(), Error> {
     let on_disk = |error: io::Error| Error::from_disk(&plan.store, &error);
+    // While the pack was written, the store may have been discarded, or the volume emptied.
     let same = fs::symlink_metadata(&plan.store).is_ok_and(|meta| (meta.dev(), meta.ino()) == plan.identity);
     if !same {
         return Err(Error::Compaction { source: Cause::new("the store was replaced meanwhile") });
@@ -132,6 +133,7 @@ fn move_in(plan: &Plan, new_pack: &NewPack) -> io::Result<()> {
             _ => {}
         }
     }
+    // The names of the new pack have to be on the disk before the old packs are removed.
     crate::flush::folder(&to)
 }
 
