@@ -123,7 +123,9 @@ fn check_threads() -> anyhow::Result<()> {
     match started {
         Ok(threads) => {
             // So that their places are free for the real ones.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+            for thread in threads {
+                let _ = thread.join();
+            }
             Ok(())
         }
         Err(error) => Err(anyhow::anyhow!(no_thread(&error))),

@@ -123,20 +123,20 @@ async fn a_push_that_fits_without_the_standby_tree_is_published() {
 #[tokio::test]
 async fn pushes_without_end_fit_where_one_does_and_one_that_does_not_heals() {
     // Nothing goes by its age, and everything that pushes leave has to go for the next one.
-    for (compaction, files, limit) in [("always", 1, 24), ("auto", 8, 34)] {
+    for (compaction, files, limit) in [("always", 1, 12), ("auto", 8, 17)] {
         let mut site = Site::new();
         site.set("volume-limit", &format!("{limit}Mi")).set("git-gc", compaction);
         site.set("stale-worktree-timeout", "1h").set("period", "1s");
-        let size = if files == 1 { 3 * MIB } else { MIB };
+        let size = if files == 1 { 3 * MIB / 2 } else { MIB / 2 };
         (0..files).for_each(|file| site.repo.write(&format!("file{file}"), noise(size)));
         site.repo.push_file("number", "0", "first");
         let watch = Watch::begin(&site);
         site.start_in_sync().await;
-        for number in 1..=15 {
+        for number in 1..=12 {
             site.repo.write(&format!("file{}", number % files), noise(size));
             let commit = site.push_and_ring("number", &number.to_string()).await;
             site.wait_published(&commit).await;
-            if number % 5 == 0 {
+            if number % 4 == 0 {
                 site.assert_whole(&commit);
             }
         }
@@ -144,8 +144,8 @@ async fn pushes_without_end_fit_where_one_does_and_one_that_does_not_heals() {
         assert!(watch.peak() <= limit << 20, "{} bytes", watch.peak());
 
         let live = site.published().unwrap();
-        site.repo.write("large", noise(20 * MIB));
-        let large = site.push_and_ring("number", "with 20 MiB").await;
+        site.repo.write("large", noise(10 * MIB));
+        let large = site.push_and_ring("number", "with 10 MiB").await;
         let record = site.wait_record(|record| record.new.as_deref() == Some(&large) && record.error.is_some()).await;
         assert_eq!(record.error.unwrap().kind, "disk_full");
         site.assert_whole(&live);

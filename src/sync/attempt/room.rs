@@ -13,6 +13,9 @@ use crate::worker::Cancel;
 
 use super::Attempt;
 
+/// Less than this is no reason to download a pack again.
+const LEAST_FREED: u64 = 64 << 10;
+
 /// The steps by which room is made, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -94,7 +97,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Removes the objects that neither a tree on the volume nor the wanted commit needs. Returns true if any were removed.
+    /// Removes the objects that neither a tree on the volume nor the wanted commit needs. Returns true if that is worth another
+    /// try.
     async fn drop_garbage(&self) -> Result<bool, SyncError> {
         let tools = self.tools;
         if tools.options.compaction == Compaction::Off {
@@ -115,7 +119,7 @@ impl Attempt<'_> {
         };
         tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         tracing::debug!(freed, "dropped objects that no tree needs");
-        Ok(freed > 0)
+        Ok(freed >= LEAST_FREED)
     }
 }
 
