@@ -35,6 +35,9 @@ const LONGEST_END: Duration = Duration::from_millis(50);
 /// The pause before a sweep that found the published tree unverified is tried again.
 const SWEEP_IN_DOUBT: Duration = Duration::from_secs(60);
 
+/// The wait after a failed sweep, until it is tried again and its failure is logged again.
+const SWEEP_AFTER_FAILURE: Duration = Duration::from_secs(10 * 60);
+
 /// A margin, so that a tree whose grace period ends now has expired when the sweep runs.
 pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 
@@ -209,7 +212,11 @@ impl Tools {
                     let upkeep = tools.volume().and_then(|volume| volume.next_upkeep());
                     left.into_iter().chain(upkeep).min().inspect(|left| tools.sweep_in(*left));
                 }
-                Err(error) => tracing::warn!(%error, "old trees could not be removed"),
+                Err(error) => {
+                    tracing::warn!(%error, "old trees could not be removed");
+                    // No other sweep is due until the next publish.
+                    tools.sweep_in(SWEEP_AFTER_FAILURE);
+                }
             }
             tools.drop_objects(deadline).await;
             tracing::debug!("looked for objects that no tree needs");

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use git2::Oid;
-use pushsync::publish::{Built, Durability, Prepared, Shape, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{Built, Durability, Live, Prepared, Shape, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{Site, listing};
@@ -297,6 +297,10 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
                 change(&mut random, &mut model);
             }
             let commit = commit(&site, &model);
+            if matches!(volume.live().unwrap(), Live::Tree(live) if live == commit) {
+                // The changes took each other back: the tree stays, with what the app added.
+                continue;
+            }
             let built = build(&site, &volume, commit);
             brought += usize::from(built.spare.is_some());
             assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit), "round {round}, {built:?}");

@@ -18,7 +18,7 @@ pub(in crate::publish) use other::Watch;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, AsRawFd};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,13 +100,18 @@ mod linux {
 
         /// Skips the reports of changes by this program, which the baseline contains.
         pub(in crate::publish) fn settle(&self, baseline: &Baseline, top: &OwnedFd) {
-            if !self.is_disturbed() {
-                self.read(|kind, path, name| {
-                    // A new folder's content is not watched.
-                    let is_new_folder = kind.contains(ReadFlags::ISDIR)
-                        && kind.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO));
-                    !is_new_folder && is_ours(baseline, top, path, name)
-                });
+            if self.is_disturbed() {
+                return;
+            }
+            // Each file that is written is reported several times. Later reports are left to the next call.
+            let mut reported = HashSet::new();
+            self.read(|kind, path, name| {
+                reported.insert((path.to_vec(), name.to_vec()));
+                // The content of a new folder is not watched.
+                !kind.contains(ReadFlags::ISDIR) || !kind.intersects(ReadFlags::CREATE.union(ReadFlags::MOVED_TO))
+            });
+            if !reported.iter().all(|(path, name)| is_ours(baseline, top, path, name)) {
+                self.disturbed.store(true, Ordering::Relaxed);
             }
         }
 
@@ -115,7 +120,7 @@ mod linux {
         }
 
         /// Reads the reports, until one is not skipped.
-        fn read(&self, pass_over: impl Fn(ReadFlags, &[u8], &[u8]) -> bool) {
+        fn read(&self, mut pass_over: impl FnMut(ReadFlags, &[u8], &[u8]) -> bool) {
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let mut reader = Reader::new(&self.reports, &mut buffer);
             let quiet = loop {
