@@ -99,7 +99,7 @@ fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-/// Gives an empty file the content of another one by a reflink (ioctl_ficlone(2)).
+/// Gives an empty file the content of another one by a reflink (`ioctl_ficlone(2)`).
 #[cfg(target_os = "linux")]
 pub(super) fn clone(from: impl AsFd, to: impl AsFd) -> Result<(), rustix::io::Errno> {
     rustix::fs::ioctl_ficlone(to, from)

@@ -27,7 +27,7 @@ fn the_screens_in_the_documentation_are_those_of_today() {
         let (name, rest) = part.split_once(" -->\n").expect("the name of a snapshot");
         let rest = rest.strip_prefix("```text\n").expect("a block right after the mark");
         let (_, rest) = rest.split_once("\n```\n").expect("the end of the block");
-        renewed.push_str(&format!("{MARK}{name} -->\n```text\n{}\n```\n{rest}", snapshot(root, name)));
+        renewed.extend([MARK, name, " -->\n```text\n", &snapshot(root, name), "\n```\n", rest]);
         copies += 1;
     }
     assert!(copies >= 7, "{copies} marks");

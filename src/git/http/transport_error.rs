@@ -98,10 +98,7 @@ fn messages(first: &(dyn StdError + 'static)) -> Cause {
 /// the chain.
 pub(crate) fn into_remote_error(remote: String, after: Duration, error: TransportError) -> Error {
     if error.timeout {
-        return match error.connect {
-            true => Error::ConnectTimeout { remote },
-            false => Error::Timeout { remote, after },
-        };
+        return if error.connect { Error::ConnectTimeout { remote } } else { Error::Timeout { remote, after } };
     }
     let source = error.source;
     let words = source.to_string();
