@@ -319,8 +319,8 @@ impl<'a> Attempt<'a> {
             self.story.warn(remark.clone());
         }
         let made = match built.spare {
-            Some(from) => format!("brought the spare from {from}"),
-            None => "built fresh".to_owned(),
+            Some(from) => format!("updated the standby tree from {from}"),
+            None => "wrote a new tree".to_owned(),
         };
         self.story.info(format!("{made}: {} files, {} bytes", built.files, built.bytes));
         Ok(built.files > 0 || built.spare.is_some())

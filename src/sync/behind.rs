@@ -79,7 +79,7 @@ impl Tools {
     pub async fn expect_push(&self, deadline: Instant) {
         let expect = |volume: &Volume, cancel: &Cancel| volume.expect_push(&volume.store(), cancel);
         if let Err(error) = self.on_disk(Phase::Build, deadline, expect).await {
-            tracing::debug!(%error, "the spare could not be looked at before it is wanted");
+            tracing::debug!(%error, "the standby tree could not be checked before the push");
         }
     }
 
@@ -100,7 +100,7 @@ impl Tools {
                 }
             }
             Ok(Verdict::Differs(difference)) => {
-                tracing::warn!(difference, "somebody changed the tree that is published; it will be rebuilt");
+                tracing::warn!(difference, "another process changed the published tree; it will be rebuilt");
                 self.suspect.store(true, Ordering::Relaxed);
                 self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
                 return;
@@ -123,7 +123,7 @@ impl Tools {
         if self.hooks.gate_backoff().is_some() {
             // The hook has not run for them, and cannot run beside the readers, because the commit has no second name.
             tracing::warn!(
-                "other submodules are wanted than were published: they come with the next push, by the gate"
+                "the submodules to publish have changed: they are published with the next push, which the pre-publish hook sees"
             );
         } else if !self.outdated.swap(true, Ordering::Relaxed) {
             tracing::info!("other submodules are wanted than were published: they are fetched for the same commit");
@@ -198,7 +198,7 @@ impl Tools {
             }
             if tools.suspect.load(Ordering::Relaxed) {
                 // While the published tree is unverified, no tree is removed, and none is noted as being on the disk.
-                tracing::debug!("no old tree is removed while it is in doubt whether the published one is whole");
+                tracing::debug!("no old tree is removed while the published tree is not verified");
                 return tools.sweep_in(SWEEP_IN_DOUBT);
             }
             let deadline = Instant::now() + tools.options.timeout;

@@ -169,6 +169,18 @@ fn file((path, kind): (String, Kind)) -> FileChange {
     FileChange { path, change }
 }
 
+/// The step in which a sync failed, as a part of a sentence.
+fn during(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Look => "while listing refs",
+        Phase::Fetch => "while fetching",
+        Phase::Build => "while building the tree",
+        Phase::Gate => "in the pre-publish hook",
+        Phase::Publish => "while publishing",
+        Phase::Queue | Phase::Record | Phase::Unknown => "before it began",
+    }
+}
+
 /// Logs one line for each sync at info or error level, readable on its own and with fields for machines.
 fn log(record: &Record) {
     let short = |commit: &Option<String>| commit.as_deref().map_or("nothing", |commit| &commit[..7]).to_owned();
@@ -176,15 +188,19 @@ fn log(record: &Record) {
     let message = match (&record.outcome, &record.error) {
         (_, Some(ErrorInfo { phase, message, hint, .. })) => {
             let hint = hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+            let stays = match &record.old {
+                Some(_) => format!("{old} stays published"),
+                None => "no version is published yet".to_owned(),
+            };
             match record.outcome {
-                Outcome::Refused => format!("the gate refused {new}, {old} stays published: {message}{hint}"),
-                _ => format!("sync failed in {phase}, {old} stays published: {message}{hint}"),
+                Outcome::Refused => format!("the pre-publish hook refused {new}; {stays}: {message}{hint}"),
+                _ => format!("sync failed {}; {stays}: {message}{hint}", during(*phase)),
             }
         }
         (Outcome::Published, _) if record.trigger.action == Some(Action::Rollback) => {
             format!("rolled back to {new} (before: {old})")
         }
-        (Outcome::Published, _) => format!("published {new} (before: {old}), rung by {}", record.trigger.kind),
+        (Outcome::Published, _) => format!("published {new} (before: {old}), triggered by {}", record.trigger.kind),
         (_, _) if record.withheld.is_some() => {
             format!(
                 "pinned at {new}: {} is not published, triggered by {}",
@@ -192,7 +208,7 @@ fn log(record: &Record) {
                 record.trigger.kind
             )
         }
-        _ => format!("{new} is published already, rung by {}", record.trigger.kind),
+        _ => format!("{new} is published already, triggered by {}", record.trigger.kind),
     };
     macro_rules! tell {
         ($level:ident) => {

@@ -59,7 +59,7 @@ async fn twenty_quick_pairs_of_pushes_keep_their_deliveries_and_the_second_takes
         assert_eq!(record.trigger.delivery.as_ref(), Some(&second), "pair {pair}: {record:#?}");
         assert_eq!((record.trigger.kind, record.outcome), (TriggerKind::Webhook, Outcome::Published));
         let log = site.detail(&record.id).await.detail.log;
-        let ahead = log.iter().any(|line| line.message.ends_with("while the remote was looked at"));
+        let ahead = log.iter().any(|line| line.message.ends_with("while refs were listed"));
         assert!(ahead, "pair {pair}, late: {late}: no speculative fetch: {log:#?}");
         for fetch in &site.remote.fetches()[fetches..] {
             assert!(!fetch.contains("deepen"), "pair {pair}, late: {late}: {fetch}");

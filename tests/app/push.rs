@@ -417,7 +417,7 @@ async fn an_announced_commit_is_fetched_beside_the_look_and_a_replay_is_only_a_l
     let record = site.wait_record(|record| record.new.as_deref() == Some(&second)).await;
     assert!(record.bytes.is_some_and(|bytes| bytes > 0), "{record:?}");
     let log = site.detail(&record.id).await.detail.log;
-    assert!(log.iter().any(|line| line.message.ends_with("while the remote was looked at")), "{log:#?}");
+    assert!(log.iter().any(|line| line.message.ends_with("while refs were listed")), "{log:#?}");
     assert_eq!(requests_settle(&site, requests).await, 2);
 
     // The same delivery again, and one of the same words under a new name.

@@ -225,8 +225,9 @@ impl Site {
         let mut counted = (0, 0);
         for record in self.history().await {
             let lines = self.detail(&record.id).await.detail.log;
-            counted.0 += usize::from(lines.iter().any(|line| line.message.starts_with("brought the spare from ")));
-            counted.1 += usize::from(lines.iter().any(|line| line.message.starts_with("built fresh")));
+            counted.0 +=
+                usize::from(lines.iter().any(|line| line.message.starts_with("updated the standby tree from ")));
+            counted.1 += usize::from(lines.iter().any(|line| line.message.starts_with("wrote a new tree")));
         }
         counted
     }

@@ -313,7 +313,7 @@ async fn what_is_published_stays_and_is_ready_until_the_submodules_that_are_want
         eventually(PATIENCE, || failures() >= 3).await;
         assert_eq!(kept.ready().await, 200, "{}", kept.log());
         assert_eq!(fs::metadata(kept.tree()).unwrap().ino(), standing);
-        assert!(!kept.log().contains("somebody changed") && !kept.log().contains("putting"), "{}", kept.log());
+        assert!(!kept.log().contains("another process changed") && !kept.log().contains("putting"), "{}", kept.log());
         drop(kept.sidecar.take());
         fs::remove_file(kept.folder.path().join("root/.pushsync/history.jsonl")).unwrap();
         down.set(Mode::Serve);

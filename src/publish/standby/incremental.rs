@@ -251,5 +251,5 @@ impl Volume {
 }
 
 fn changed_by_others(path: &[u8]) -> String {
-    format!("somebody changed it: {}", crate::publish::path::printable(path))
+    format!("another process changed it: {}", crate::publish::path::printable(path))
 }

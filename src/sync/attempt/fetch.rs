@@ -20,7 +20,7 @@ impl Attempt<'_> {
         let mut when = "";
         let fetched = match std::mem::replace(&mut self.early, SpeculativeFetch::Nothing) {
             SpeculativeFetch::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
-                when = ", while the remote was looked at";
+                when = ", while refs were listed";
                 fetched
             }
             early => {

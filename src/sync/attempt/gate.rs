@@ -35,17 +35,18 @@ impl Attempt<'_> {
         self.deadline = Instant::now() + self.tools.options.timeout;
         match passed {
             None => return Ok(Some(Done::GaveWay)),
-            Some(Ok(())) => self.story.info("the gate let it pass".to_owned()),
+            Some(Ok(())) => self.story.info("the pre-publish hook accepted it".to_owned()),
             Some(Err(error)) => {
                 for line in error.printed() {
-                    self.story.info(format!("the gate said: {line}"));
+                    self.story.info(format!("the pre-publish hook printed: {line}"));
                 }
                 return Err(failure::gate(error));
             }
         }
         // The hook's changes to tracked files count as published, and files that it added stay.
         if let Err(error) = self.tools.try_to_accept(commit).await {
-            self.story.warn(format!("the gate took the tree away, which is written again: {}", error.message()));
+            self.story
+                .warn(format!("the pre-publish hook removed the tree, which is written again: {}", error.message()));
             self.build(commit).await?;
         }
         Ok(None)

@@ -87,7 +87,7 @@ impl SyncLoop {
         match self.tools.observe(Instant::now() + LOOK_DEADLINE).await {
             Ok(observed) => Some(observed),
             Err(error) => {
-                tracing::warn!(%error, "the volume of the other process cannot be looked at");
+                tracing::warn!(%error, "the volume of the other process cannot be read");
                 None
             }
         }

@@ -44,8 +44,8 @@ async fn what_the_gate_refuses_is_not_published_and_the_record_has_its_last_word
         assert!(error.message.contains(words), "{}", error.message);
     }
     let told = site.detail(&record.id).await.detail.log;
-    assert!(told.iter().any(|line| line.message == "the gate said: bad is in the tree"), "{told:?}");
-    let line = site.sidecar().wait_for_text(PATIENCE, "the gate refused").await;
+    assert!(told.iter().any(|line| line.message == "the pre-publish hook printed: bad is in the tree"), "{told:?}");
+    let line = site.sidecar().wait_for_text(PATIENCE, "the pre-publish hook refused").await;
     assert!(line.contains("bad is in the tree") && line.contains(&first[..7]), "{line}");
     // The record is on the disk before the board is told.
     let snapshot = eventually_shown(&site, |now| now.running.is_none()).await;

@@ -87,7 +87,7 @@ async fn what_hooks_build_is_there_after_each_push_and_each_restart() {
             assert_eq!(site.history().await[0].new.as_deref(), Some(commit.as_str()));
         }
         let log = site.sidecar().log().join("\n");
-        assert!(!log.contains("rebuilt") && !log.contains("built fresh"), "{log}");
+        assert!(!log.contains("rebuilt") && !log.contains("wrote a new tree"), "{log}");
     }
 }
 

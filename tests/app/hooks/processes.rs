@@ -145,7 +145,7 @@ async fn told_to_stop_it_ends_within_two_seconds_and_leaves_no_child() {
         for pid in pids[0].split(' ') {
             assert!(!is_alive(pid), "{flag}: {pid} lives");
         }
-        assert!(!site.sidecar().log().join("\n").contains("the gate refused"), "a stop is no refusal");
+        assert!(!site.sidecar().log().join("\n").contains("the pre-publish hook refused"), "a stop is no refusal");
     }
 }
 
