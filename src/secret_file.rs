@@ -24,6 +24,12 @@ pub enum BadSecretFile {
     Unreadable(#[from] io::Error),
     #[error("cannot be read: reading takes too long")]
     Silent,
+    /// Files are read on threads, because a disk may hang.
+    #[error(
+        "cannot be read: the system starts no more threads ({0}); raise the limit of processes and threads (pids.max of \
+         the container or pod, ulimit -u)"
+    )]
+    NoThread(io::Error),
     #[error("is not a file")]
     NotAFile,
     #[error("is empty; a secret has {SHORTEST} to {LONGEST} bytes, such as the output of `openssl rand -hex 32`")]

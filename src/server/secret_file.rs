@@ -245,10 +245,11 @@ fn read(path: &Path) -> Result<(Secret, Stamp), BadSecretFile> {
 fn read_in_time(path: &Path) -> Result<(Secret, Stamp), BadSecretFile> {
     let (answer, answered) = mpsc::channel();
     let file = path.to_owned();
-    thread::Builder::new().name("secret".to_owned()).spawn(move || {
+    let started = thread::Builder::new().name("secret".to_owned()).spawn(move || {
         // The receiver is gone if the caller has given up.
         let _ = answer.send(read(&file));
-    })?;
+    });
+    started.map_err(BadSecretFile::NoThread)?;
     answered.recv_timeout(PATIENCE_AT_START).unwrap_or(Err(BadSecretFile::Silent))
 }
 
