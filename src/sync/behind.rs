@@ -126,7 +126,7 @@ impl Tools {
                 "the submodules to publish have changed: they are published with the next push, which the pre-publish hook sees"
             );
         } else if !self.outdated.swap(true, Ordering::Relaxed) {
-            tracing::info!("other submodules are wanted than were published: they are fetched for the same commit");
+            tracing::info!("the submodules to publish have changed: they are fetched for the published commit");
             self.queue.push(Request::new(TriggerKind::Poll, self.clock.now()));
         }
     }

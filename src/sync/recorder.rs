@@ -64,20 +64,28 @@ impl Tools {
         let (mut shown, mut loads) = (HistoryState::default(), 0);
         while waiting.changed().await.is_ok() {
             let mut now = *waiting.borrow_and_update();
-            if now.records > 0 && shown.waiting == 0 {
+            self.take_in(now, &mut loads);
+            // Another record may be on its way each time that this looks, although the disk takes each of them.
+            while now.records > 0 && shown.waiting == 0 {
                 sleep(WORTH_SAYING).await;
-                now = *waiting.borrow_and_update();
-            }
-            if now.loads != loads {
-                // The file was read late: its records were not known when the volume was opened.
-                loads = now.loads;
-                self.board.restore(self.history.page(None, 50));
+                let before = std::mem::replace(&mut now, *waiting.borrow_and_update());
+                self.take_in(now, &mut loads);
+                if is_stuck(before, now) {
+                    break;
+                }
             }
             let state = state(now);
             if state != shown {
                 self.show(state, shown);
                 shown = state;
             }
+        }
+    }
+
+    /// Shows the records of a file that was read late: they were not known when the volume was opened.
+    fn take_in(&self, now: Waiting, loads: &mut u64) {
+        if std::mem::replace(loads, now.loads) != now.loads {
+            self.board.restore(self.history.page(None, 50));
         }
     }
 
@@ -97,6 +105,34 @@ impl Tools {
     }
 }
 
+/// True if the disk took nothing between two moments: the same record is the oldest one, or records were dropped.
+fn is_stuck(before: Waiting, now: Waiting) -> bool {
+    now.records > 0 && (now.since == before.since || now.dropped > before.dropped)
+}
+
 fn state(waiting: Waiting) -> HistoryState {
     HistoryState { waiting: waiting.records, since: waiting.since, dropped: waiting.dropped }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_stuck_only_if_it_took_none_of_the_records_that_waited() {
+        let at = |second: i64| Some(Timestamp::from_second(1_700_000_000 + second).unwrap());
+        let waiting = |records, since, dropped| Waiting { records, since, dropped, opening: false, loads: 1 };
+        let before = waiting(1, at(0), 0);
+        for (later, expected) in [
+            (waiting(0, None, 0), false),
+            (waiting(1, at(1), 0), false),
+            (waiting(1, at(0), 0), true),
+            (waiting(5, at(0), 0), true),
+            (waiting(5, at(1), 1), true),
+        ] {
+            assert_eq!(is_stuck(before, later), expected, "{later:?}");
+        }
+    }
 }

@@ -321,7 +321,7 @@ async fn what_is_published_stays_and_is_ready_until_the_submodules_that_are_want
     kept.start();
     eventually(PATIENCE, || kept.tree().join("lib/lib.txt").exists()).await;
     assert_eq!((kept.published().as_deref(), kept.ready().await), (Some(head.as_str()), 200));
-    kept.wait_log("other submodules are wanted").await;
+    kept.wait_log("the submodules to publish have changed").await;
 }
 
 #[tokio::test]
@@ -341,7 +341,7 @@ async fn with_a_gate_other_submodules_wait_for_a_push_that_it_sees() {
 
     kept.flags.extend(["--submodules=recursive", "--pre-publish-exechook-command=false"].map(str::to_owned));
     kept.start();
-    kept.wait_log("by the gate").await;
+    kept.wait_log("which the pre-publish hook sees").await;
     let looks = main.requests();
     eventually(PATIENCE, || main.requests() >= looks + 3).await;
     assert!(!kept.tree().join("lib/lib.txt").exists());

@@ -10,6 +10,7 @@ mod stage;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{on_ci, skip, tracer};
 use check::Truth;
@@ -34,6 +35,9 @@ const CI_SEED: u64 = 37;
 /// How many points of each scenario a sample has.
 const SAMPLE: usize = 3;
 
+/// How many scenarios of a sample run at a time.
+const AT_A_TIME: usize = 3;
+
 #[test]
 fn a_sample_of_the_kill_points_of_each_scenario_is_survived() {
     if let Err(why) = tracer::permitted() {
@@ -43,13 +47,23 @@ fn a_sample_of_the_kill_points_of_each_scenario_is_survived() {
     let seed = given.unwrap_or_else(|| if on_ci() { CI_SEED } else { fastrand::u64(..) });
     println!("KILL_SEED={seed}");
     let flags = flags();
-    for scenario in ALL.iter().filter(|scenario| flags.contains(scenario.needs)) {
-        let outcome = campaign(scenario, &Points::Sample { seed });
-        assert!(outcome.violations.is_empty(), "KILL_SEED={seed} {}: {:?}", scenario.name, outcome.violations);
-        assert!(outcome.points > 5, "{}: {} points", scenario.name, outcome.points);
-        assert!(outcome.kills > 0, "KILL_SEED={seed} {}: no point was reached", scenario.name);
-        println!("{}: {} of {} points", scenario.name, outcome.kills, outcome.points);
-    }
+    let scenarios: Vec<_> = ALL.iter().filter(|scenario| flags.contains(scenario.needs)).collect();
+    let next = AtomicUsize::new(0);
+    // Most of a scenario is waiting for the program.
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = campaign(scenario, &Points::Sample { seed });
+                    let name = scenario.name;
+                    assert!(outcome.violations.is_empty(), "KILL_SEED={seed} {name}: {:?}", outcome.violations);
+                    assert!(outcome.points > 5, "{name}: {} points", outcome.points);
+                    assert!(outcome.kills > 0, "KILL_SEED={seed} {name}: no point was reached");
+                    println!("{name}: {} of {} points", outcome.kills, outcome.points);
+                }
+            });
+        }
+    });
 }
 
 #[test]
