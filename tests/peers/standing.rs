@@ -131,29 +131,30 @@ async fn a_replica_with_another_secret_is_not_believed() {
     assert!(fleet.replicas[1].messages("asked").await > 0);
 }
 
+/// The time from the listeners to the first publish, by the log. Its lines arrive on a thread, perhaps later than the tree.
+async fn started(replica: &mut Replica) -> jiff::SignedDuration {
+    let mut times = Vec::new();
+    for text in ["\"listener\":\"admin\"", "\"outcome\":\"published\""] {
+        let line = replica.sidecar.wait_for_text(PATIENCE, text).await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        times.push(line["ts"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    }
+    times[1].duration_since(times[0])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_take_connections_and_say_nothing_delay_a_start_by_the_limit_at_most() {
     let mut fleet = Fleet::start(1, 2, |_| vec![SECRET]).await;
     let silent: Vec<TcpListener> = (2..=3).map(|number| TcpListener::bind(fleet.address(number)).unwrap()).collect();
-    let started = |replica: &Replica| {
-        let line = |text: &str| {
-            let log = replica.sidecar.log();
-            let line =
-                log.iter().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {}", log.join("\n")));
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["ts"].as_str().or(line["time"].as_str()).unwrap().parse::<jiff::Timestamp>().unwrap()
-        };
-        line("published").duration_since(line("\"listener\":\"admin\""))
-    };
     fleet.replicas[0].replace().await;
-    let took = started(&fleet.replicas[0]);
+    let took = started(&mut fleet.replicas[0]).await;
     println!("from listening to published with two silent peers: {took:?}");
     // Each try ends after a second, and all of it after two; the rest is the first fetch on a loaded machine.
     assert!(took < jiff::SignedDuration::from_secs(8), "{took:?}");
     drop(silent);
     // All pods are replaced at once: nobody is left to ask, and the ref is followed.
     fleet.replicas[0].replace().await;
-    let took = started(&fleet.replicas[0]);
+    let took = started(&mut fleet.replicas[0]).await;
     println!("from listening to published with closed peers: {took:?}");
     assert_eq!(snapshot(&fleet.replicas[0]).await.pinned, None);
 }
