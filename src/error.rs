@@ -32,6 +32,11 @@ pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n,
 /// The hint if a push needs more memory than is available.
 pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit, a part of which limits the unpacked size of a push; or remove the file from the push that is too large for it";
 
+/// The hint for an operation on a remote that took too long. The sync and its fetch share a deadline, and either may notice it
+/// first.
+pub const TIMEOUT_HINT: &str =
+    "the remote, the link or the disk is slow, or the repository is large: raise --sync-timeout, or lower --depth";
+
 /// The kind and hint if the system starts no more threads for this container.
 pub const NO_THREAD: &str = "no_thread";
 pub const NO_THREAD_HINT: &str = "the limit of processes and threads is reached (pids.max of the container or pod, ulimit -u): raise it (kubelet --pod-max-pids, docker --pids-limit), or find out which other program in the container starts threads";

@@ -1,6 +1,6 @@
 //! The seam: errors of git and publish become [`SyncError`]s with a phase.
 
-use crate::error::{NO_THREAD, NO_THREAD_HINT, Phase, Retry, SyncError};
+use crate::error::{NO_THREAD, NO_THREAD_HINT, Phase, Retry, SyncError, TIMEOUT_HINT};
 use crate::worker::Lost;
 use crate::{git, hooks, publish};
 
@@ -43,7 +43,7 @@ pub fn timeout(phase: Phase) -> SyncError {
         phase,
         kind: "timeout",
         retry: Retry::Soon,
-        hint: Some("the remote or the disk is slow: look at both, or raise --sync-timeout"),
+        hint: Some(TIMEOUT_HINT),
         source: Box::new(Words("not done within --sync-timeout")),
     }
 }

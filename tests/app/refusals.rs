@@ -213,7 +213,7 @@ async fn all(sshd: &Sshd) -> Vec<Row> {
     let mut site = Site::new();
     let front = TlsFront::start(site.remote.address(), Authority::new().identity("127.0.0.1", VALID)).await;
     site.set("repo", &format!("https://{}/site.git", front.address));
-    rows.push(told(&mut site, "a certificate that nobody trusted has signed", &[]).await);
+    rows.push(told(&mut site, "a certificate that no trusted authority has signed", &[]).await);
     let mut site = Site::new();
     site.repo.bare_git(&["config", "core.repositoryFormatVersion", "1"]);
     site.repo.bare_git(&["config", "extensions.refStorage", "reftable"]);

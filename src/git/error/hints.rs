@@ -1,6 +1,6 @@
 //! The hints for users, for each error of a remote or of the object store.
 
-use crate::error::{NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT};
+use crate::error::{NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, TIMEOUT_HINT};
 use crate::git::error::{Cause, Error};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::worker::Lost;
@@ -59,7 +59,7 @@ impl Error {
                 "the connection may be intercepted: compare the fingerprint with the operator's before you change known_hosts"
             }
             Self::HostKeyRevoked { .. } => "do not connect: ask the server's operator",
-            Self::Timeout { .. } => "raise --sync-timeout for a large repository or a slow link, or lower --depth",
+            Self::Timeout { .. } => TIMEOUT_HINT,
             Self::Server { source, .. } if source.says(&["quota"]) => {
                 "the repository or its owner is over a limit of the server: raise it there; it is asked again"
             }
