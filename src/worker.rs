@@ -5,6 +5,7 @@
 //! blocking pool is unsuitable, because its shutdown waits for every job. This module knows nothing of the jobs.
 
 mod newest;
+mod raised;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 pub use newest::Newest;
+pub use raised::Raised;
 
 /// Signals a job that its result is no longer needed. Jobs check it between files and in libgit2's callbacks.
 #[derive(Clone, Debug, Default)]

@@ -24,7 +24,7 @@ use crate::git::store::depth::{self, DepthFit};
 use crate::git::store::handle::Store;
 use crate::git::store::{completeness, repository};
 use crate::remote_url::Transport;
-use crate::worker::Worker;
+use crate::worker::{Raised, Worker};
 
 /// How often a compaction removes garbage that the sizes of the packs do not show.
 const FULL_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -92,7 +92,7 @@ impl Maintenance {
         let _running = match self.running.try_lock() {
             Ok(running) => running,
             Err(_) if effort == Effort::Urgent => {
-                let _urgency = Urgency::begin(&self.urgent);
+                let _urgency = Raised::raise(&self.urgent);
                 self.running.lock().await
             }
             // The running compaction may have begun before the refs were dropped whose objects have to go. One that waits is
@@ -263,21 +263,5 @@ impl Maintenance {
                 tracing::warn!(%error, "the history in the store is deeper than --depth and could not be cut");
             }
         }
-    }
-}
-
-/// Says that a push waits for a compaction, for as long as it lives: the push may be given up.
-struct Urgency<'a>(&'a watch::Sender<bool>);
-
-impl<'a> Urgency<'a> {
-    fn begin(urgent: &'a watch::Sender<bool>) -> Self {
-        urgent.send_replace(true);
-        Self(urgent)
-    }
-}
-
-impl Drop for Urgency<'_> {
-    fn drop(&mut self) {
-        self.0.send_replace(false);
     }
 }

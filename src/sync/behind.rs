@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,7 +16,7 @@ use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
 use crate::git;
 use crate::publish::{Live, Prepared, Verdict, Volume};
-use crate::worker::Cancel;
+use crate::worker::{Cancel, Raised};
 
 use super::failure::{self, NO_SUBMODULES};
 use super::queue::Request;
@@ -149,7 +148,7 @@ impl Tools {
         let mut prepared = Ok(Prepared::Nothing);
         let is_urgent = !volume.has_spare();
         if is_urgent {
-            let making = Making::begin(&self.making);
+            let making = Raised::raise(&self.making);
             let (first, keep) = (volume.clone(), keep.clone());
             let made = self.spare.run(deadline, move |cancel| first.prepare_one(&first.store(), &keep, cancel)).await;
             prepared = failure::publish(Phase::Publish, made);
@@ -337,22 +336,6 @@ impl Courtesy {
             self.0.set(self.0.get() + STEP);
         }
         true
-    }
-}
-
-/// True in the channel while a standby tree is being made, also if the maker is stopped.
-struct Making<'a>(&'a watch::Sender<bool>);
-
-impl<'a> Making<'a> {
-    fn begin(making: &'a watch::Sender<bool>) -> Self {
-        making.send_replace(true);
-        Self(making)
-    }
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        self.0.send_replace(false);
     }
 }
 

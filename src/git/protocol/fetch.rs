@@ -34,6 +34,23 @@ pub(crate) struct FetchRequest {
     pub self_contained: bool,
 }
 
+#[cfg(test)]
+impl FetchRequest {
+    /// One object, and nothing else.
+    pub(crate) fn plain(want: Oid) -> Self {
+        Self {
+            want,
+            want_ref: None,
+            more_wants: Vec::new(),
+            haves: Vec::new(),
+            shallow: Vec::new(),
+            deepen: None,
+            filter: None,
+            self_contained: false,
+        }
+    }
+}
+
 /// The lines before the pack: changes of the shallow boundary, and the value of a ref that was requested by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShallowUpdate {
@@ -193,17 +210,7 @@ mod tests {
     }
 
     fn plain() -> FetchRequest {
-        let (more_wants, haves, shallow) = (vec![], vec![], vec![]);
-        FetchRequest {
-            want: id(0x11),
-            want_ref: None,
-            more_wants,
-            haves,
-            shallow,
-            deepen: None,
-            filter: None,
-            self_contained: false,
-        }
+        FetchRequest::plain(id(0x11))
     }
 
     fn text(wanted: &FetchRequest) -> String {

@@ -234,18 +234,7 @@ mod tests {
     }
 
     fn wanted() -> FetchRequest {
-        let want = Oid::from_str(ONE).unwrap();
-        let (more_wants, haves, shallow) = (vec![], vec![], vec![]);
-        FetchRequest {
-            want,
-            want_ref: None,
-            more_wants,
-            haves,
-            shallow,
-            deepen: None,
-            filter: None,
-            self_contained: false,
-        }
+        FetchRequest::plain(Oid::from_str(ONE).unwrap())
     }
 
     #[test]
