@@ -20,7 +20,7 @@ use crate::flush;
 
 const NAME: &[u8] = b"lock";
 
-/// A process that has just ended, or a child between fork and exec, may hold the lock for a moment longer.
+/// A process that was killed may hold the lock for a moment longer, in itself or in a child between fork and exec.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Returns true if a process holds the lock of `root`. Creates nothing.
@@ -84,6 +84,13 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Unlocks by name: a child between fork and exec has a copy of the file, and closing ours would leave the lock to it.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 /// Returns true for errors of NFS without a lock daemon, and of file systems without flock.
 fn is_no_lock(errno: Errno) -> bool {
     errno == Errno::NOLCK || flush::is_unsupported(errno)
@@ -107,5 +114,21 @@ fn owner(folder: impl AsFd) -> String {
     match text.trim_ascii() {
         b"" => "it has not said which".to_owned(),
         text => printable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_dropped_is_free_although_a_child_has_a_copy_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::open(folder.path()).unwrap();
+        let lock = Lock::take(open(), b"folder").unwrap();
+        // As fork copies it.
+        let _copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        Lock::take(open(), b"folder").unwrap();
     }
 }

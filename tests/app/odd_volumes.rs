@@ -395,7 +395,6 @@ async fn trees_whose_link_could_not_be_set_and_names_of_others_go_with_a_sweep()
     fs::write(trees.join("0123456789012345678901234567890123456789"), "x").unwrap();
     fs::remove_file(site.link()).unwrap();
     site.wait_published(&before).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
     let last = site.push_and_ring("file", "last").await;
     site.wait_published(&last).await;
     eventually(PATIENCE, || {

@@ -1,14 +1,13 @@
 //! The speculative fetch: only a confirmed commit is kept, and a wrong guess costs no more than its request.
 
 use std::future::ready;
-use std::time::Duration;
 
 use pushsync::git::{Engine, ExpectedCommit, SpeculativeFetch, Want};
-use tokio::time::sleep;
 
 use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
+use crate::support::{PATIENCE, eventually};
 
 async fn synced_engine(server: &GitHttp, volume: &Volume) -> Engine {
     let engine = volume.engine(options(&server.url("site.git")));
@@ -60,7 +59,7 @@ async fn the_announced_commit_comes_with_the_look_over_two_connections_that_are_
         assert!((1..=2).contains(&shallow_lines(engine.store())));
         assert!(server.wire().0 - connections <= 1, "one more than a look needs, and it is kept");
         // The server's programs end after the pack arrived. A push at that moment would get a connection of its own.
-        sleep(Duration::from_millis(500)).await;
+        eventually(PATIENCE, || server.is_idle()).await;
     }
 }
 

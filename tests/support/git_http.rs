@@ -99,6 +99,8 @@ struct Shared {
     received: AtomicU64,
     sent: AtomicU64,
     fetched: AtomicBool,
+    /// Each program that runs holds a clone.
+    programs: Arc<()>,
     wire: Arc<wire::Count>,
 }
 
@@ -126,6 +128,7 @@ impl GitHttp {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             fetched: AtomicBool::new(false),
+            programs: Arc::default(),
             wire: Arc::default(),
         });
         let (stop, stopped) = oneshot::channel();
@@ -200,6 +203,11 @@ impl GitHttp {
     /// The first 64 KiB of the body of each `fetch` command of protocol v2 since the start.
     pub fn fetches(&self) -> Vec<String> {
         self.shared.state().fetches.clone()
+    }
+
+    /// True if no program of git runs for a request.
+    pub fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.shared.programs) == 1
     }
 
     /// Bytes of request bodies.
@@ -449,7 +457,11 @@ async fn backend(
         }
     }
     let (chunks, receiver) = mpsc::channel(4);
-    tokio::spawn(pump(child, output, chunks, mode, shared));
+    let running = Arc::clone(&shared.programs);
+    tokio::spawn(async move {
+        pump(child, output, chunks, mode, shared).await;
+        drop(running);
+    });
     let stream = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
     Ok(response.map(|()| StreamBody::new(stream).boxed_unsync()))
 }
