@@ -132,9 +132,7 @@ fn the_ports_are_those_that_are_listened_on() {
     );
     // A headless name leads to the container's port, whatever the Service's port says: both must be the same.
     assert_eq!(peers["spec"]["ports"][0]["port"].as_u64(), port(&poll, "hook"));
-    // As soon as the program can tell its peers, the manifest says who they are.
-    let expected = pods::flags().contains("peers").then(|| format!("site-peers:{}", port(&poll, "hook").unwrap()));
-    assert_eq!(flag(&poll, "peers"), expected);
+    assert_eq!(flag(&poll, "peers"), Some(format!("site-peers:{}", port(&poll, "hook").unwrap())));
 
     let monitor = document("PodMonitor", "site");
     assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], "health");
@@ -178,7 +176,7 @@ fn only_the_webhook_itself_is_routed_to_the_hook() {
 
 #[test]
 fn the_dashboards_role_is_no_larger_than_it_must_be() {
-    let role = document("Role", "pushsync-dashboard");
+    let role = document("Role", "site-dashboard");
     let rules: Vec<(String, String)> = list(&role["rules"])
         .iter()
         .map(|rule| {

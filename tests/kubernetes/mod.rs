@@ -80,10 +80,20 @@ fn port(container: &Value, name: &str) -> Option<u64> {
     list(&container["ports"]).iter().find(|port| port["name"] == name)?["containerPort"].as_u64()
 }
 
+/// A container's arguments as the program gets them: Kubernetes replaces `$(NAME)` by the variable of that name.
+fn arguments(container: &Value) -> Vec<String> {
+    let expand = |argument: &Value| {
+        list(&container["env"]).iter().fold(word(argument).to_owned(), |text, variable| {
+            text.replace(&format!("$({})", word(&variable["name"])), word(&variable["value"]))
+        })
+    };
+    list(&container["args"]).iter().map(expand).collect()
+}
+
 /// The value of a flag in a container's arguments.
 fn flag(container: &Value, name: &str) -> Option<String> {
     let start = format!("--{name}=");
-    list(&container["args"]).iter().find_map(|argument| word(argument).strip_prefix(&start).map(str::to_owned))
+    arguments(container).iter().find_map(|argument| argument.strip_prefix(&start).map(str::to_owned))
 }
 
 /// The real kubectl, or a loud skip.

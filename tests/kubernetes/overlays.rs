@@ -46,6 +46,48 @@ fn before_native_sidecars_the_same_container_stands_beside_the_app() {
     assert_eq!(pods::objections(classic), Vec::<String>::new());
 }
 
+/// Every string of a document, with where it is.
+fn strings(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) => found.push((at.to_owned(), text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, at, found)),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| strings(value, &format!("{at}.{key}"), found)),
+        _ => {}
+    }
+}
+
+/// Two sites in one namespace: whatever names, selects or mounts something of the one has nothing of the other.
+#[test]
+fn with_a_prefix_no_name_label_or_selector_of_the_base_is_left() {
+    if kubectl().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("sidecar");
+    std::fs::create_dir(&base).unwrap();
+    for entry in std::fs::read_dir(file("k8s/sidecar")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, base.join(path.file_name().unwrap())).unwrap();
+    }
+    let overlay = folder.path().join("overlay");
+    std::fs::create_dir(&overlay).unwrap();
+    // With every file of the folder that a user may add.
+    let all = ["httproute", "ingress", "networkpolicy", "podmonitor", "role"].map(|name| format!("  - {name}.yaml\n"));
+    let kustomization = text("k8s/sidecar/kustomization.yaml");
+    let kustomization = kustomization.replace("resources:\n", &format!("resources:\n{}", all.concat()));
+    std::fs::write(base.join("kustomization.yaml"), kustomization).unwrap();
+    std::fs::write(overlay.join("kustomization.yaml"), "resources: [../sidecar]\nnamePrefix: blog-\n").unwrap();
+    let documents = built(overlay.to_str().unwrap()).unwrap();
+    assert_eq!(documents.len(), 12);
+    let mut found = Vec::new();
+    documents.iter().for_each(|document| strings(document, word(&document["kind"]), &mut found));
+    let left: Vec<_> = found.iter().filter(|(_, text)| text == "site" || text.starts_with("site-")).collect();
+    // The certificate is of no file; its name is the user's to set, as the host name is.
+    assert_eq!(left, [&("Ingress.spec.tls.secretName".to_owned(), "site-tls".to_owned())]);
+    let poll = container(deployment(&documents), "poll");
+    assert_eq!(flag(&poll, "peers").as_deref(), Some("blog-site-peers:8080"));
+}
+
 #[test]
 fn nginx_takes_the_place_of_httpd_and_of_nothing_else() {
     let Some(documents) = built("k8s/overlays/nginx") else { return };

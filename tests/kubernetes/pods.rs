@@ -61,8 +61,8 @@ fn every_value_is_one_that_the_program_takes() {
 
 /// Fails if the program minds anything in this container's arguments and variables.
 pub fn assert_understood(container: &Value) {
-    let arguments = list(&container["args"]);
-    let mut arguments: Vec<&str> = arguments.iter().map(word).collect();
+    let arguments = arguments(container);
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.push("--no-such-flag");
     let environment: Vec<_> = list(&container["env"])
         .iter()
