@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs a cluster. What needs Docker is in `scripts/e2e-docker`.
 
+mod chart;
 mod custom;
 mod manifests;
 mod monitoring;
@@ -98,10 +99,15 @@ fn flag(container: &Value, name: &str) -> Option<String> {
 
 /// The real kubectl, or a loud skip.
 fn kubectl() -> Option<PathBuf> {
+    on_the_path("kubectl")
+}
+
+/// A program of that name, or a loud skip.
+fn on_the_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.is_file());
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        super::support::skip("kubectl on the PATH");
+        super::support::skip(&format!("{name} on the PATH"));
     }
     found
 }

@@ -22,6 +22,7 @@ pub fn check(document: &Value) -> Result<(), String> {
         ("apps/v1", "Deployment") => round_trip::<apps::v1::Deployment>(document),
         ("batch/v1", "Job") => round_trip::<batch::v1::Job>(document),
         ("v1", "ConfigMap") => round_trip::<core::v1::ConfigMap>(document),
+        ("v1", "Pod") => round_trip::<core::v1::Pod>(document),
         ("v1", "Service") => round_trip::<core::v1::Service>(document),
         ("networking.k8s.io/v1", "Ingress") => round_trip::<networking::v1::Ingress>(document),
         ("networking.k8s.io/v1", "NetworkPolicy") => round_trip::<networking::v1::NetworkPolicy>(document),

@@ -1,0 +1,49 @@
+//! Wrong values are refused by the chart's schema, with a message that names the value.
+
+use super::*;
+
+/// What helm says about these values.
+fn refusal(arguments: &[&str]) -> Option<String> {
+    let folder = file(CHART);
+    let output = helm(&[&["template", "site", folder.to_str().unwrap()], arguments].concat())?;
+    assert!(!output.status.success(), "{arguments:?} is accepted");
+    Some(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn each_wrong_value_is_named() {
+    for (value, place, reason) in [
+        ("replicas=two", "/replicas", "got string, want integer"),
+        ("repositry=x", "", "additional properties 'repositry' not allowed"),
+        ("image.tags=x", "/image", "additional properties 'tags' not allowed"),
+        ("webhook.enabled=yes", "/webhook/enabled", "got string, want boolean"),
+        ("webhook.path=webhook", "/webhook/path", "does not match pattern"),
+        ("private.kind=password", "/private/kind", "value must be one of 'none', 'token', 'ssh', 'app'"),
+        ("private.kind=app", "/private/appId", "minLength"),
+        ("private.appId=12345", "/private/appId", "got number, want string"),
+        ("repo=", "/repo", "minLength"),
+        ("period=often", "/period", "does not match pattern"),
+        ("name=Site", "/name", "does not match pattern"),
+        ("image.digest=abc", "/image/digest", "does not match pattern"),
+        ("volume.limit=most", "/volume/limit", "does not match pattern"),
+        ("extraArgs={verbose}", "/extraArgs/0", "does not match pattern"),
+        ("ingress.enabled=true", "/ingress/host", "minLength"),
+        ("httpRoute.enabled=true", "/httpRoute/host", "minLength"),
+        ("app.kind=own", "/app/image", "minLength"),
+        ("app.port=80", "/app/port", "value must be 8000"),
+        ("app.enabled=false", "/selectorLabels", "minProperties"),
+        ("podLabels.tier=1", "/podLabels/tier", "got number, want string"),
+    ] {
+        let Some(error) = refusal(&["--set", value]) else { return };
+        let line = error.lines().find(|line| line.contains(&format!("at '{place}': ")) && line.contains(reason));
+        assert!(line.is_some(), "{value}: {error}");
+    }
+}
+
+#[test]
+fn all_wrong_values_are_named_at_once() {
+    let Some(error) = refusal(&["--set", "replicas=two,app.kind=nginx,service.port=0"]) else { return };
+    for place in ["/replicas", "/app/kind", "/service/port"] {
+        assert!(error.contains(&format!("at '{place}'")), "{error}");
+    }
+}
