@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -80,7 +80,7 @@ mod tools;
 #[path = "git_http_wire.rs"]
 mod wire;
 
-use tools::{base64, copy_folder, program, status, whole};
+use tools::{base64, copy_folder, lie, program, status, whole};
 
 #[derive(Default)]
 struct State {
@@ -363,17 +363,6 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
         *response.body_mut() = whole(error.to_string());
         response
     })
-}
-
-fn lie(answer: &[u8], endless: &[u8]) -> Response<Body> {
-    let (answer, endless) = (Bytes::copy_from_slice(answer), Bytes::copy_from_slice(endless));
-    let times = if endless.is_empty() { 0 } else { usize::MAX };
-    let tail = stream::repeat_with(move || Ok(Frame::data(endless.clone()))).take(times);
-    let body = StreamBody::new(stream::iter([Ok(Frame::data(answer))]).chain(tail)).boxed_unsync();
-    let mut response = Response::new(body);
-    let kind = "application/x-git-upload-pack-result".parse().expect("a type");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
 }
 
 /// Runs the CGI program for one request (RFC 3875), streaming both ways.

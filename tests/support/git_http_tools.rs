@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Full};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::CONTENT_TYPE;
 use hyper::{Response, StatusCode};
 
 use super::Body;
@@ -54,5 +57,17 @@ pub fn whole(text: String) -> Body {
 pub fn status(code: StatusCode) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = code;
+    response
+}
+
+/// A false answer to a fetch, whose second part is repeated without end if there is one.
+pub fn lie(answer: &[u8], endless: &[u8]) -> Response<Body> {
+    let (answer, endless) = (Bytes::copy_from_slice(answer), Bytes::copy_from_slice(endless));
+    let times = if endless.is_empty() { 0 } else { usize::MAX };
+    let tail = stream::repeat_with(move || Ok(Frame::data(endless.clone()))).take(times);
+    let body = StreamBody::new(stream::iter([Ok(Frame::data(answer))]).chain(tail)).boxed_unsync();
+    let mut response = Response::new(body);
+    let kind = "application/x-git-upload-pack-result".parse().expect("a type");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
