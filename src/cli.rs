@@ -15,7 +15,7 @@ use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 
 use crate::config::{self, COMMANDS};
 use crate::dashboard::{self, Verb};
-use crate::ping;
+use crate::{init, ping};
 
 pub use complete::{Answer, complete};
 
@@ -81,7 +81,7 @@ pub fn tree(plugin: bool) -> Command {
     let verbs = Verb::ALL.map(dashboard::verbs::args::command);
     let root = root.subcommand(dashboard()).subcommands(verbs);
     let root = if plugin { root } else { root.subcommand(sidecar()).subcommand(ping::command().name("ping")) };
-    root.subcommands([completion(), man(), help()])
+    root.subcommands([init::command(), completion(), man(), help()])
 }
 
 /// `pushsync run`, as a command of its own.

@@ -40,6 +40,7 @@ pub mod server;
 pub mod signals;
 
 pub mod config;
+pub mod init;
 pub mod ping;
 
 pub mod dashboard;

@@ -14,7 +14,7 @@ use pushsync::config::{self, Config, Invocation};
 use pushsync::error::NO_THREAD_HINT;
 use pushsync::metrics::Metrics;
 use pushsync::notices::Notice;
-use pushsync::{cli, dashboard, git, log, notices, ping, publish, server, signals, sync};
+use pushsync::{cli, dashboard, git, init, log, notices, ping, publish, server, signals, sync};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,9 @@ fn main() -> ExitCode {
     let word = args.first().and_then(|first| first.to_str());
     if let Some(verb) = word.and_then(dashboard::Verb::of) {
         return ExitCode::from(dashboard::verb(verb, args.into_iter().skip(1).collect(), plugin));
+    }
+    if word == Some("init") {
+        return ExitCode::from(init::run(&args[1..]));
     }
     let dashboard = word == Some("dashboard");
     if plugin || dashboard {

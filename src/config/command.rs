@@ -22,7 +22,7 @@ const TEMPLATE: &str = "\
 
 Usage: pushsync [run] --repo URL --root DIR [flags]
        pushsync dashboard | status | wait | sync | pause | resume | pin | unpin TARGET [flags]
-       pushsync ping --url URL --secret-file FILE [--push]
+       pushsync init --repo URL [flags] | ping --url URL --secret-file FILE [--push]
 
 Commands:
   run         Keep a folder in step with a repository: the sidecar. May be left out before a flag
@@ -34,6 +34,7 @@ Commands:
   resume      End the pause of replicas
   pin         Publish one commit on replicas and keep it there: a rollback
   unpin       Let pinned replicas follow their ref again
+  init        Print Kubernetes manifests for a repository, or add the sidecar to a manifest
   ping        Send a signed test delivery to a webhook and print the answer
   completion  Print the completion script for bash, zsh or fish
   man         Print the man page, or write all of them to a folder
@@ -43,7 +44,7 @@ Commands:
 ";
 
 /// The words that name a command.
-pub const COMMANDS: [&str; 13] = [
+pub const COMMANDS: [&str; 14] = [
     "run",
     "dashboard",
     "status",
@@ -53,6 +54,7 @@ pub const COMMANDS: [&str; 13] = [
     "resume",
     "pin",
     "unpin",
+    "init",
     "ping",
     "completion",
     "man",

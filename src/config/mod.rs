@@ -38,6 +38,7 @@ pub use flags::{FLAGS, Fallback, Flag, Group, Kind, older as older_flags, older_
 pub use manual::parts as manual_parts;
 pub use problem::{Exit, nearest};
 pub use reference::render as render_reference;
+pub use remote::check_reference;
 
 use command::Asked;
 use given::Given;

@@ -65,6 +65,14 @@ pub(super) fn reference(given: &mut Given) -> Option<(String, Reference)> {
     Some((text, reference))
 }
 
+/// Checks a `--ref`.
+///
+/// # Errors
+/// The reason, in words that follow the value.
+pub fn check_reference(text: &str) -> Result<(), String> {
+    read_reference(text).map(drop)
+}
+
 /// Parses a ref: `HEAD`, a full hash, a full name, otherwise a short name of a branch or tag.
 fn read_reference(text: &str) -> Result<Reference, String> {
     if text == "HEAD" {

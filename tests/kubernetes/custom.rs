@@ -29,7 +29,8 @@ struct HttpRouteSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ParentReference {
     name: String,
-    namespace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -4,6 +4,8 @@
 
 mod chart;
 mod custom;
+mod init;
+mod inject;
 mod manifests;
 mod monitoring;
 mod overlays;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 
 /// The documents that a folder stands for; `None` without kubectl.
-fn built(folder: &str) -> Option<Vec<Value>> {
+pub fn built(folder: &str) -> Option<Vec<Value>> {
     let output = Command::new(kubectl()?).arg("kustomize").arg(file(folder)).output().unwrap();
     assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
     let documents = strict::documents(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn before_native_sidecars_the_same_container_stands_beside_the_app() {
 }
 
 /// Every string of a document, with where it is.
-fn strings(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
+pub fn strings(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) => found.push((at.to_owned(), text.clone())),
         Value::Array(items) => items.iter().for_each(|item| strings(item, at, found)),
@@ -80,7 +80,9 @@ fn with_a_prefix_no_name_label_or_selector_of_the_base_is_left() {
     let documents = built(overlay.to_str().unwrap()).unwrap();
     assert_eq!(documents.len(), 12);
     let mut found = Vec::new();
-    documents.iter().for_each(|document| strings(document, word(&document["kind"]), &mut found));
+    for document in &documents {
+        strings(document, word(&document["kind"]), &mut found);
+    }
     let left: Vec<_> = found.iter().filter(|(_, text)| text == "site" || text.starts_with("site-")).collect();
     // The certificate is of no file; its name is the user's to set, as the host name is.
     assert_eq!(left, [&("Ingress.spec.tls.secretName".to_owned(), "site-tls".to_owned())]);

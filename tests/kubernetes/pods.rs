@@ -61,7 +61,14 @@ fn every_value_is_one_that_the_program_takes() {
 
 /// Fails if the program minds anything in this container's arguments and variables.
 pub fn assert_understood(container: &Value) {
+    // The files of mounted Secrets are read at the start.
+    let secrets = tempfile::tempdir().unwrap();
+    for key in ["token", "private-key"] {
+        std::fs::write(secrets.path().join(key), "content").unwrap();
+    }
+    let mounted = format!("={}/", secrets.path().display());
     let arguments = arguments(container);
+    let arguments: Vec<String> = arguments.iter().map(|each| each.replace("=/etc/git/", &mounted)).collect();
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.push("--no-such-flag");
     let environment: Vec<_> = list(&container["env"])

@@ -20,6 +20,7 @@ pub fn check(document: &Value) -> Result<(), String> {
     let word = |key: &str| document[key].as_str().unwrap_or_default();
     match (word("apiVersion"), word("kind")) {
         ("apps/v1", "Deployment") => round_trip::<apps::v1::Deployment>(document),
+        ("apps/v1", "StatefulSet") => round_trip::<apps::v1::StatefulSet>(document),
         ("batch/v1", "Job") => round_trip::<batch::v1::Job>(document),
         ("v1", "ConfigMap") => round_trip::<core::v1::ConfigMap>(document),
         ("v1", "Pod") => round_trip::<core::v1::Pod>(document),

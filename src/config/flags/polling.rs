@@ -12,7 +12,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "period",
         "DURATION",
         Value("60s"),
-        "Pause between polls; with webhooks, polls are only the fallback",
+        "Pause between polls; with webhooks, polls are a fallback",
     )),
     shared(one(Polling, "init-period", "DURATION", Rule("--period"), "The same before the first success")),
     shared(one(Polling, "sync-timeout", "DURATION", Value("120s"), "The longest time that one sync may take")),

@@ -1,0 +1,280 @@
+//! The command line of `pushsync init`.
+//!
+//! Every flag but `--repo` has a default, and nothing is asked: all problems are listed at once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+
+use super::checks;
+use super::options::{Access, By, Extra, Inject, Route, Site, Task};
+use crate::config::{self, Exit};
+use crate::log::printable;
+
+/// The image as `scripts/image` names it.
+pub(super) const IMAGE: &str = concat!("pushsync:", env!("CARGO_PKG_VERSION"));
+
+const ABOUT: &str = "\
+Prints Kubernetes manifests for a website from a git repository: two replicas of a web server, each with the sidecar, \
+and the Services. With --inject, adds the sidecar to the Deployment, StatefulSet or DaemonSet in a file instead, and \
+prints the whole file with it; comments and order are kept.
+
+Nothing is asked and nothing is sent to a cluster. The next steps, with their commands, are in a comment at the head of \
+the manifests, or on stderr. All names of objects begin with --name, so several sites share a namespace.";
+
+const EXAMPLES: &str = "\
+Examples:
+  pushsync init --repo https://github.com/OWNER/NAME.git | kubectl apply -f -
+                                    a public repository, with a poll each minute
+  pushsync init --repo https://github.com/OWNER/NAME.git --private token --host site.example.com --output site/
+                                    a private one with a webhook, as a folder for kubectl apply -k
+  pushsync init --repo git@github.com:OWNER/NAME.git --name docs -n web --host docs.example.com --gateway infra/public
+                                    with a deploy key, behind the Gateway API
+  pushsync init --repo https://github.com/OWNER/NAME.git --inject app.yaml --container web --mount /srv/content
+                                    the sidecar in an app of one's own";
+
+/// The command line.
+#[must_use]
+pub fn command() -> Command {
+    let option = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help).action(ArgAction::Set)
+    };
+    let path = |argument: Arg, hint| argument.value_parser(value_parser!(PathBuf)).value_hint(hint);
+    Command::new("init")
+        .bin_name("pushsync init")
+        .about("Prints Kubernetes manifests for a repository, or adds the sidecar to a manifest")
+        .long_about(ABOUT)
+        .override_usage("pushsync init --repo URL [flags]\n       pushsync init --repo URL --inject FILE [flags]")
+        .after_help(EXAMPLES)
+        .no_binary_name(true)
+        .args_override_self(true)
+        .term_width(110)
+        .next_help_heading("Repository")
+        .arg(option("repo", "URL", "The repository, https or ssh, without a password").required(true))
+        .arg(
+            option("ref", "REF", "A branch, tag or commit [default: HEAD, the default branch]")
+                .default_value("HEAD")
+                .hide_default_value(true),
+        )
+        .arg(
+            option(
+                "private",
+                "none|token|ssh|app",
+                "The credentials, from the Secret NAME-git [default: ssh for an ssh address, else none]",
+            )
+            .value_parser(["none", "token", "ssh", "app"])
+            .hide_possible_values(true),
+        )
+        .arg(Arg::new("lfs").long("lfs").action(ArgAction::SetTrue).help("Fetch Git LFS objects"))
+        .next_help_heading("Manifests")
+        .arg(option(
+            "name",
+            "NAME",
+            "The beginning of all names [default: the repository's name; with --inject, the workload's]",
+        ))
+        .arg(
+            option("namespace", "NAMESPACE", "Written into each object [default: none, so that kubectl's counts]")
+                .short('n'),
+        )
+        .arg(option("image", "IMAGE", "The sidecar's image").default_value(IMAGE))
+        .arg(
+            option("replicas", "NUMBER", "Replicas; a PodDisruptionBudget from two on")
+                .default_value("2")
+                .value_parser(value_parser!(u32).range(1..=1000)),
+        )
+        .arg(option("host", "HOST", "Add a route for this host name: to the site, and to its webhook at /webhook"))
+        .arg(option("ingress-class", "CLASS", "The class of the route, an Ingress").default_value("nginx"))
+        .arg(option("gateway", "[NAMESPACE/]NAME", "Make the route an HTTPRoute of this gateway instead"))
+        .arg(
+            option("with", "LIST", "Further manifests: network-policy, pod-monitor, role (for the dashboard)")
+                .action(ArgAction::Append)
+                .value_delimiter(',')
+                .value_parser(["network-policy", "pod-monitor", "role"])
+                .hide_possible_values(true),
+        )
+        .arg(path(
+            option("output", "DIR", "Write a folder with a kustomization [default: standard output]"),
+            ValueHint::DirPath,
+        ))
+        .arg(
+            Arg::new("overwrite")
+                .long("overwrite")
+                .action(ArgAction::SetTrue)
+                .requires("output")
+                .help("Replace files of the folder"),
+        )
+        .next_help_heading("An app of one's own")
+        .arg(path(
+            option("inject", "FILE", "Add the sidecar to the workload in this file; `-` is standard input"),
+            ValueHint::FilePath,
+        ))
+        .arg(option("workload", "[KIND/]NAME", "The workload, if the file has several").requires("inject"))
+        .arg(
+            option("container", "NAME", "The container that reads the repository [default: the first]")
+                .requires("inject"),
+        )
+        .arg(
+            option("mount", "DIR", "Where that container mounts it; it reads DIR/current [default: /git]")
+                .requires("inject"),
+        )
+}
+
+/// The action that the arguments request.
+pub(super) enum Asked {
+    Do(Box<Task>),
+    Print(String),
+}
+
+/// Reads the arguments after the word `init`.
+pub(super) fn parse(arguments: &[OsString]) -> Result<Asked, Exit> {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Asked::Print(error.to_string())),
+        Err(error) => return Err(explain(&error)),
+    };
+    let mut problems = Vec::new();
+    let task = task(&matches, &mut problems);
+    match task {
+        Some(task) if problems.is_empty() => Ok(Asked::Do(Box::new(task))),
+        _ => Err(refusal(&problems)),
+    }
+}
+
+fn task(matches: &ArgMatches, problems: &mut Vec<String>) -> Option<Task> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let given = |name: &str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
+    let inject = matches.get_one::<PathBuf>("inject").cloned();
+    if inject.is_some() {
+        for flag in ["namespace", "replicas", "with", "output"].into_iter().filter(|flag| given(flag)) {
+            problems.push(format!("--{flag} is about a whole site and has no place with --inject"));
+        }
+    }
+    let mut check = |flag: &str, value: &str, checked: Result<(), String>| {
+        if let Err(wrong) = checked {
+            problems.push(format!("--{flag} `{value}` {wrong}"));
+        }
+    };
+    let [repo, reference, image] = ["repo", "ref", "image"].map(|name| text(name).unwrap_or_default());
+    check("ref", &reference, config::check_reference(&reference));
+    check("image", &image, checks::image(&image));
+    for (flag, is_good) in [
+        ("name", checks::site_name as fn(&str) -> Result<(), String>),
+        ("namespace", checks::label),
+        ("host", checks::host),
+        ("ingress-class", checks::object_name),
+    ] {
+        if let Some(value) = text(flag) {
+            check(flag, &value, is_good(&value));
+        }
+    }
+    let gateway = text("gateway").map(|value| {
+        let (namespace, name) = value.split_once('/').map_or((None, value.as_str()), |(ns, name)| (Some(ns), name));
+        let checked = namespace.map_or(Ok(()), checks::label).and_then(|()| checks::object_name(name));
+        check("gateway", &value, checked);
+        By::Gateway { namespace: namespace.map(str::to_owned), name: name.to_owned() }
+    });
+    let mount = text("mount").unwrap_or_else(|| "/git".to_owned());
+    let mount = checks::mount(&mount).map_err(|wrong| check("mount", &mount, Err(wrong)));
+    for flag in ["gateway", "ingress-class"].into_iter().filter(|flag| given(flag) && !given("host")) {
+        problems.push(format!("--{flag} needs --host, the name under which the site is reached"));
+    }
+    if given("gateway") && given("ingress-class") {
+        problems.push("--ingress-class and --gateway exclude each other".to_owned());
+    }
+    let url = checks::repo(&repo).map_err(|wrong| problems.push(format!("--repo {wrong}"))).ok()?;
+    let wanted = text("private").map(|word| match word.as_str() {
+        "token" => Access::Token,
+        "ssh" => Access::Ssh,
+        "app" => Access::App,
+        _ => Access::Public,
+    });
+    let access = checks::access(wanted, &url).map_err(|wrong| problems.push(format!("--private {wrong}"))).ok()?;
+    let lfs = matches.get_flag("lfs");
+    if lfs && access == Access::Ssh {
+        problems.push("--lfs needs an https address, since LFS objects are fetched over https".to_owned());
+    }
+    let name = text("name").or_else(|| checks::name_of(&url).filter(|_| inject.is_none()));
+    if name.is_none() && inject.is_none() {
+        problems.push("--name is needed: no name can be made of the repository's".to_owned());
+    }
+    let by = gateway.unwrap_or_else(|| By::Ingress { class: text("ingress-class").unwrap_or_default() });
+    let extras = matches.get_many::<String>("with").into_iter().flatten().map(|word| match word.as_str() {
+        "network-policy" => Extra::NetworkPolicy,
+        "pod-monitor" => Extra::PodMonitor,
+        _ => Extra::Role,
+    });
+    let mut extras: Vec<Extra> = extras.collect();
+    extras.sort_by_key(|extra| *extra as u8);
+    extras.dedup();
+    let is_named = name.is_some();
+    let site = Site {
+        repo,
+        reference,
+        name: name.unwrap_or_default(),
+        namespace: text("namespace"),
+        image,
+        access,
+        lfs,
+        replicas: matches.get_one("replicas").copied().unwrap_or(2),
+        route: text("host").map(|host| Route { host, by }),
+        extras,
+    };
+    Some(match inject {
+        Some(file) => {
+            let inject = Inject { file, workload: text("workload"), container: text("container"), mount: mount.ok()? };
+            Task::Inject { site, inject, is_named }
+        }
+        None => Task::Manifests {
+            site,
+            folder: matches.get_one::<PathBuf>("output").cloned(),
+            overwrite: matches.get_flag("overwrite"),
+        },
+    })
+}
+
+/// Rewords clap's error, which may repeat a value with a password in it.
+fn explain(error: &clap::Error) -> Exit {
+    let names = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => vec![name.as_str()],
+        Some(ContextValue::Strings(names)) => names.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let flags: Vec<&str> =
+        names.iter().filter_map(|name| name.split([' ', '=']).next()).filter(|name| name.starts_with('-')).collect();
+    let flags = flags.join(", ");
+    let words = match error.kind() {
+        ErrorKind::UnknownArgument if flags.is_empty() => {
+            "an argument without a flag is not shown, since it may be a secret; every value follows its flag".to_owned()
+        }
+        ErrorKind::UnknownArgument => {
+            let words = format!("{flags} is not a flag of this command");
+            return Exit { code: 2, ..refusal(&[words]) };
+        }
+        ErrorKind::MissingRequiredArgument if flags == "--repo" => {
+            "--repo is needed, the address of the repository: pushsync init --repo https://github.com/OWNER/NAME.git\n\
+             Everything else has a default"
+                .to_owned()
+        }
+        ErrorKind::MissingRequiredArgument => format!("needs {flags}"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let takes = match flags.as_str() {
+                "--private" => "takes none, token, ssh or app",
+                "--with" => "takes network-policy, pod-monitor, role, or several of them with commas between",
+                "--replicas" => "takes a number from 1 to 1000",
+                _ => "needs a value",
+            };
+            format!("{flags} {takes}")
+        }
+        _ => format!("{flags} cannot be used like this"),
+    };
+    refusal(&[words])
+}
+
+fn refusal(problems: &[String]) -> Exit {
+    let lines = problems.iter().flat_map(|problem| problem.lines());
+    let mut text = lines.map(|line| format!("pushsync init: {}\n", printable(line))).collect::<Vec<_>>().concat();
+    text.push_str("`pushsync init --help` explains the flags.\n");
+    Exit { code: 1, text, error_file: None }
+}
