@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::VolumeMount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,54 @@ pub struct Kustomization {
     patches: Vec<Patch>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     configurations: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    components: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replacements: Vec<Replacement>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Replacement {
+    source: ReplacementSource,
+    targets: Vec<ReplacementTarget>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReplacementSource {
+    kind: String,
+    field_path: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReplacementTarget {
+    select: ReplacementSelector,
+    field_paths: Vec<String>,
+    options: ReplacementOptions,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReplacementSelector {
+    kind: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReplacementOptions {
+    create: bool,
+}
+
+/// The parameters of `k8s/components/sidecar`. kustomize reads them; no cluster gets them.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SidecarMount {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    mount: VolumeMount,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -3,6 +3,7 @@
 //! Nothing here needs a cluster. What needs Docker is in `scripts/e2e-docker`.
 
 mod chart;
+mod component;
 mod custom;
 mod init;
 mod inject;

@@ -20,6 +20,7 @@ pub fn check(document: &Value) -> Result<(), String> {
     let word = |key: &str| document[key].as_str().unwrap_or_default();
     match (word("apiVersion"), word("kind")) {
         ("apps/v1", "Deployment") => round_trip::<apps::v1::Deployment>(document),
+        ("apps/v1", "DaemonSet") => round_trip::<apps::v1::DaemonSet>(document),
         ("apps/v1", "StatefulSet") => round_trip::<apps::v1::StatefulSet>(document),
         ("batch/v1", "Job") => round_trip::<batch::v1::Job>(document),
         ("v1", "ConfigMap") => round_trip::<core::v1::ConfigMap>(document),
@@ -34,6 +35,8 @@ pub fn check(document: &Value) -> Result<(), String> {
         ("monitoring.coreos.com/v1", "PodMonitor") => round_trip::<custom::PodMonitor>(document),
         ("monitoring.coreos.com/v1", "PrometheusRule") => round_trip::<custom::PrometheusRule>(document),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization") => round_trip::<custom::Kustomization>(document),
+        ("kustomize.config.k8s.io/v1alpha1", "Component") => round_trip::<custom::Kustomization>(document),
+        ("pushsync.dev/v1", "SidecarMount") => round_trip::<custom::SidecarMount>(document),
         // The configuration of kustomize's transformers has neither.
         ("", "") => round_trip::<custom::NameReferences>(document),
         (version, kind) => Err(format!("there is no type for `{kind}` of `{version}`")),

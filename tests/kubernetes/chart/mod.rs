@@ -7,7 +7,7 @@ mod same;
 mod uses;
 mod values;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn printed(output: &Output) -> String {
 }
 
 /// The documents of the release `site` of a chart, each strictly typed; `None` without helm.
-fn rendered(chart: &PathBuf, arguments: &[&str]) -> Option<Vec<Value>> {
+fn rendered(chart: &Path, arguments: &[&str]) -> Option<Vec<Value>> {
     let folder = chart.to_str().unwrap();
     let output = helm(&[&["template", "site", folder], arguments].concat())?;
     let documents: Vec<Value> = strict::documents(&printed(&output)).unwrap();

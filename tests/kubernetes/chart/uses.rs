@@ -153,7 +153,7 @@ fn a_chart_of_ones_own_includes_the_sidecar() {
     std::fs::rename(folder.path().join("charts"), folder.path().join("copy")).unwrap();
     std::fs::create_dir(folder.path().join("charts")).unwrap();
     std::fs::rename(folder.path().join("copy"), folder.path().join("charts/pushsync")).unwrap();
-    let Some(documents) = rendered(&folder.path().to_path_buf(), &[]) else { return };
+    let Some(documents) = rendered(folder.path(), &[]) else { return };
     let app = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
     assert_eq!(kinds(&documents).len(), 4, "the Deployment, two Services, and the pod of the test: {documents:?}");
     let sidecar = container(app, "poll");

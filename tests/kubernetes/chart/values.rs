@@ -3,6 +3,7 @@
 //! The comment above a value in `values.yaml` is the source. Nothing here needs helm.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn table() -> String {
             Value::Object(fields) if !fields.is_empty() => "see values.yaml".to_owned(),
             other => format!("`{other}`"),
         };
-        table.push_str(&format!("| `{path}` | {value} | {} |\n", comment.replace('|', "\\|")));
+        writeln!(table, "| `{path}` | {value} | {} |", comment.replace('|', "\\|")).unwrap();
     }
     table
 }
