@@ -10,7 +10,7 @@ use super::*;
 fn workloads() -> Vec<Value> {
     let is = |document: &Value| matches!(word(&document["kind"]), "Deployment" | "Job");
     let found: Vec<Value> = documents().into_iter().filter(is).collect();
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 5);
     found
 }
 

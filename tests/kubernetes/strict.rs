@@ -3,12 +3,13 @@
 //! The types of k8s-openapi pass over what they do not know, as a server does. So a document is read into its type and
 //! written again, and whatever did not come back was not understood. It must not know which manifests there are.
 
-use k8s_openapi::api::{apps, batch, core, networking, policy, rbac};
+use k8s_openapi::api::{admissionregistration as admission, apps, batch, core, networking, policy, rbac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::custom;
+use super::inject::types;
 
 /// A file's documents. Keys that stand twice are refused by the parser.
 pub fn documents(text: &str) -> Result<Vec<Value>, String> {
@@ -34,8 +35,21 @@ pub fn check(document: &Value) -> Result<(), String> {
         ("gateway.networking.k8s.io/v1", "HTTPRoute") => round_trip::<custom::HttpRoute>(document),
         ("monitoring.coreos.com/v1", "PodMonitor") => round_trip::<custom::PodMonitor>(document),
         ("monitoring.coreos.com/v1", "PrometheusRule") => round_trip::<custom::PrometheusRule>(document),
-        ("kustomize.config.k8s.io/v1beta1", "Kustomization") => round_trip::<custom::Kustomization>(document),
-        ("kustomize.config.k8s.io/v1alpha1", "Component") => round_trip::<custom::Kustomization>(document),
+        ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy") => {
+            round_trip::<types::MutatingAdmissionPolicy>(document)
+        }
+        ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding") => {
+            round_trip::<types::MutatingAdmissionPolicyBinding>(document)
+        }
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy") => {
+            round_trip::<admission::v1::ValidatingAdmissionPolicy>(document)
+        }
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding") => {
+            round_trip::<admission::v1::ValidatingAdmissionPolicyBinding>(document)
+        }
+        ("kustomize.config.k8s.io/v1beta1", "Kustomization") | ("kustomize.config.k8s.io/v1alpha1", "Component") => {
+            round_trip::<custom::Kustomization>(document)
+        }
         ("pushsync.dev/v1", "SidecarMount") => round_trip::<custom::SidecarMount>(document),
         // The configuration of kustomize's transformers has neither.
         ("", "") => round_trip::<custom::NameReferences>(document),
