@@ -7,6 +7,7 @@ mod component;
 mod custom;
 mod init;
 mod inject;
+mod krew;
 mod manifests;
 mod monitoring;
 mod overlays;
