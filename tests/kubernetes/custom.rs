@@ -237,6 +237,15 @@ struct Image {
 struct ConfigMapArguments {
     name: String,
     files: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    options: Option<GeneratorOptions>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GeneratorOptions {
+    labels: BTreeMap<String, String>,
+    disable_name_suffix_hash: bool,
 }
 
 #[derive(Deserialize, Serialize)]

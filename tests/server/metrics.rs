@@ -15,7 +15,8 @@ type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 fn documented() -> Families {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let section = text.split_once("\n## Metrics\n").expect("there is a section on metrics").1;
+    let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
     let of = |row: &str| {
         let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
         let labels = cells[3].split(", ").filter(|label| !label.is_empty()).map(str::to_owned).collect();
