@@ -44,6 +44,7 @@ mod ssh;
 mod standby;
 mod startup;
 mod submodules;
+mod upgrades;
 mod volume_limit;
 mod volume_matrix;
 mod way_in;
