@@ -2,8 +2,10 @@
 
 mod imports;
 mod metadata;
+mod releases;
 mod sbom;
 mod supply;
+mod workflows;
 
 use std::collections::BTreeSet;
 use std::fs;
