@@ -131,3 +131,12 @@ fn the_config_map_has_the_label_that_grafanas_sidecar_looks_for() {
     // `kubectl apply` keeps the whole object in an annotation, of which there may be 256 KiB.
     assert!(text(PATH).len() < 200 * 1024);
 }
+
+#[test]
+fn kustomize_puts_the_file_into_the_config_map_and_adds_the_alerts() {
+    let Some(documents) = overlays::built("k8s/monitoring") else { return };
+    let kinds: Vec<&str> = documents.iter().map(|document| word(&document["kind"])).collect();
+    assert_eq!(kinds, ["ConfigMap", "PrometheusRule"]);
+    assert_eq!(documents[0]["metadata"]["labels"]["grafana_dashboard"], "1");
+    assert_eq!(word(&documents[0]["data"]["pushsync.json"]), text(PATH));
+}
