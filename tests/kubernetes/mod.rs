@@ -5,12 +5,13 @@
 mod chart;
 mod component;
 mod custom;
-mod init;
-mod inject;
-mod krew;
 mod grafana;
 mod grafana_model;
 mod grafana_queries;
+mod init;
+mod init_inject;
+mod inject;
+mod krew;
 mod manifests;
 mod monitoring;
 mod overlays;
