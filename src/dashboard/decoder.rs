@@ -22,6 +22,8 @@ pub const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 pub const STRING_SILENCE: Duration = Duration::from_millis(500);
 /// A paste that pauses for so long has lost its end and is abandoned.
 pub const PASTE_SILENCE: Duration = Duration::from_secs(5);
+/// The beginning of the answer to the question about the background.
+const ANSWER: &[u8] = b"11;";
 /// Bytes that are kept of one paste.
 const MAX_PASTE: usize = 64 * 1024;
 /// Bytes that are kept of one sequence and of one string; the longest that is understood is far shorter.
@@ -98,6 +100,8 @@ impl Decoder {
         self.escaped &= lasted < STRING_SILENCE;
         let limit = match self.state {
             State::Escape(_) => ESCAPE_WAIT,
+            // A person does not type the beginning of an answer, and a slow line may bring the rest of it much later.
+            State::Text { ref body, .. } if body.starts_with(ANSWER) => PASTE_SILENCE,
             State::Text { .. } => STRING_SILENCE,
             State::Paste(_) => PASTE_SILENCE,
             _ => return Vec::new(),
