@@ -128,12 +128,11 @@ fn refuse(error: &clap::Error) -> u8 {
 }
 
 /// Runs a future that may start children, and ends all of them.
-#[expect(clippy::print_stderr, reason = "before and after the screen, stderr is where words for people go")]
 fn execute<F: Future<Output = anyhow::Result<u8>>>(work: impl FnOnce(Children) -> F) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pushsync: no runtime: {error}");
+            terminal::tell(format_args!("pushsync: no runtime: {error}"));
             return 1;
         }
     };
@@ -148,7 +147,7 @@ fn execute<F: Future<Output = anyhow::Result<u8>>>(work: impl FnOnce(Children) -
         Ok(code) => code,
         Err(error) if broken_pipe(&error) => 0,
         Err(error) => {
-            eprintln!("pushsync: {error:#}");
+            terminal::tell(format_args!("pushsync: {error:#}"));
             1
         }
     }
@@ -167,7 +166,6 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
-#[expect(clippy::print_stderr, reason = "before the screen, stderr is where words for people go")]
 async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let begun = Instant::now();
     let mut signals = terminal::signals(children.clone()).context("cannot wait for signals")?;
@@ -175,7 +173,8 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut screen = terminal::present() && !args.once && !args.watch && !args.check && args.output.is_none();
     if screen && !terminal::capable(environment) {
-        eprintln!("pushsync: this terminal (TERM={}) cannot show a screen", environment("TERM").unwrap_or_default());
+        let term = environment("TERM").unwrap_or_default();
+        terminal::tell(format_args!("pushsync: this terminal (TERM={term}) cannot show a screen"));
         screen = false;
     }
     let source = reach::source(&args.replicas, children.clone());
@@ -189,7 +188,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
         let words = format!("cannot list the pods: {}{hint}", problem.reason);
         anyhow::ensure!(!screen && !args.watch, words);
-        eprintln!("pushsync: {words}");
+        terminal::tell(format_args!("pushsync: {words}"));
     }
     let setup = Setup {
         subject: args.replicas.subject(),

@@ -68,8 +68,11 @@ impl Backend for Output {
         self.0.hide_cursor()
     }
 
+    /// Never fails: ratatui shows the cursor when the screen is dropped, and prints a failure to stderr. On a terminal that
+    /// is gone that would be a panic.
     fn show_cursor(&mut self) -> io::Result<()> {
-        self.0.show_cursor()
+        let _ = self.0.show_cursor();
+        Ok(())
     }
 
     /// The cursor is hidden, and every draw sets its position.

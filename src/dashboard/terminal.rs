@@ -200,6 +200,11 @@ pub fn leave_on_panic() -> Arc<Notify> {
     panicked
 }
 
+/// Writes a line for the user to stderr. A reader that is gone is no error, as it would be for `eprintln!`, which panics.
+pub fn tell(words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}
+
 /// Returns true if there is a terminal to draw on and to read keys from.
 #[must_use]
 pub fn present() -> bool {

@@ -187,7 +187,13 @@ fn no_kubectl_outlives_it_however_it_ends() {
             "HUP" => signal(&pty, Signal::HUP),
             _ => pty.hang_up(),
         }
-        pty.exit();
+        let code = match way {
+            "q" => 0,
+            "TERM" => 143,
+            "Ctrl-c" => 0,
+            _ => 129,
+        };
+        assert_eq!(pty.exit(), code, "{way}");
         println!("{way}: gone after {:?}", start.elapsed());
         kubectl.assert_none_left();
     }
@@ -263,4 +269,66 @@ fn idle_costs_next_to_nothing() {
     println!("idle for 10 s: {used} ticks of 1000, {}.{} % of a core", used / 10, used % 10);
     // 10 would be the promised percent; this is an unoptimised build.
     assert!(used <= 30, "{used} ticks");
+}
+
+/// Returns whether the accents of a light and of a dark background were used. There is none for an unknown background.
+fn accents(pty: &Pty) -> (bool, bool) {
+    let raw = pty.screen().raw.clone();
+    let raw = String::from_utf8_lossy(&raw);
+    // The background follows in the same sequence.
+    let has = |color: u8| raw.contains(&format!("38;5;{color};")) || raw.contains(&format!("38;5;{color}m"));
+    (has(4), has(6))
+}
+
+#[test]
+fn the_terminal_is_asked_for_its_background_and_its_answer_is_no_key() {
+    // As terminals send it, in the ways that a line may deliver it; the last with a pause that is far too long.
+    let answers: [(&[&str], u64, bool); 5] = [
+        (&["\x1b]11;rgb:fdfd/f6f6/e3e3\x07"], 0, true),
+        (&["\x1b]11;rgb:0000/2b2b/3636\x1b\\"], 0, false),
+        (&["\x1b", "]11;rgb:ff", "ff/ffff/ffff", "\x07"], 20, true),
+        (&["\x1b]1", "1;rgb:1e1e/1e1e/1e1e", "\x1b", "\\"], 45, false),
+        (&["\x1b]11;rgb:fff", "f/ffff/ff", "ff\x07"], 800, true),
+    ];
+    for (pieces, pause, light) in answers {
+        let fakes = [one()];
+        let mut pty = Pty::start(120, 32, &urls(&fakes), &[("COLORFGBG", "")]);
+        pty.shows("LIVE");
+        assert!(String::from_utf8_lossy(&pty.screen().raw).contains("\x1b]11;?\x07"), "it asks");
+        // Late: the screen has been drawn, only with colors that suit both.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(accents(&pty), (false, false), "{pieces:?}");
+        let before = pty.text();
+        for piece in pieces {
+            pty.keys(piece);
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        eventually_for("the colors change", || accents(&pty) != (false, false));
+        assert_eq!(accents(&pty), (light, !light), "{pieces:?}");
+        // None of its letters and digits was a key: no other screen, no filter, no list of commands, no message.
+        std::thread::sleep(Duration::from_millis(300));
+        let foot = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+        assert_eq!(foot(&pty.text()), foot(&before), "{pieces:?}");
+        assert!(pty.text().contains("Commits"), "{pieces:?}");
+        pty.press("q");
+        assert_eq!(pty.exit(), 0, "{pieces:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_does_not_answer_and_a_chosen_theme() {
+    let fakes = [one()];
+    for (args, expected, asks) in [
+        (&[][..], (false, false), true),
+        (&["--theme", "light"], (true, false), false),
+        (&["--theme", "dark"], (false, true), false),
+    ] {
+        let args: Vec<String> = urls(&fakes).into_iter().chain(args.iter().map(|it| (*it).to_owned())).collect();
+        let pty = Pty::start(120, 32, &args, &[("COLORFGBG", "")]);
+        pty.shows("LIVE");
+        pty.shows("9f3c2ab");
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(accents(&pty), expected);
+        assert_eq!(String::from_utf8_lossy(&pty.screen().raw).contains("]11;?"), asks);
+    }
 }

@@ -25,7 +25,7 @@ use super::message::Change;
 use super::model::{Found, Presence, Problem};
 use super::text;
 use crate::clock::Clock;
-use crate::dashboard::reach;
+use crate::dashboard::{reach, terminal};
 
 /// The connections at a time to addresses that need no `kubectl`.
 const AT_ONCE: usize = 64;
@@ -243,25 +243,23 @@ impl Work {
     }
 
     /// Reports that there are no replicas.
-    #[expect(clippy::print_stderr, reason = "stderr is where words for people go")]
     fn no_replicas(&self, problem: &Problem) -> u8 {
         let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-        eprintln!("pushsync: {}{hint}", text::clean(&problem.reason));
+        terminal::tell(format_args!("pushsync: {}{hint}", text::clean(&problem.reason)));
         self.finish(Some(problem))
     }
 
-    #[expect(clippy::print_stderr, reason = "stderr is where words for people go")]
     fn refuse_several(&self, found: &[Found]) -> u8 {
         let names: Vec<_> = found.iter().take(NAMED).map(|found| text::clean(&found.name)).collect();
         let more = if found.len() > NAMED { ", ..." } else { "" };
         let one = if self.request.replicas.url.is_empty() { "pod/NAME" } else { "a single --url" };
-        eprintln!(
+        terminal::tell(format_args!(
             "pushsync: {} has {} replicas ({}{more}): give --all to {} all of them, or name one by {one}",
             text::clean(&self.request.replicas.subject()),
             found.len(),
             names.join(", "),
             answer::verb(&self.request.change),
-        );
+        ));
         1
     }
 
