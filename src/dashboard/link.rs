@@ -75,6 +75,7 @@ impl Link {
         let stop = self.stop.clone();
         // Dropping the future drops the connection, and with it the child.
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = self.keep_alive() => {}
         }
@@ -88,6 +89,10 @@ impl Link {
                 return;
             }
             let problem = self.attempt(&mut backoff, &mut place).await;
+            // The end of a visit is no loss: the token is cancelled before the channel of orders closes.
+            if self.stop.is_cancelled() {
+                return;
+            }
             let wait = backoff.failed();
             let lost = News::Lost { problem, attempt: backoff.failures(), retry_in: wait };
             if !self.tell(lost).await || !self.wait(wait).await {
@@ -175,7 +180,7 @@ impl Link {
                             backoff.reset();
                         }
                         if let Some(news) = news && !self.tell(news).await {
-                            return Problem::new("nobody listens");
+                            return Problem::new("the link was closed");
                         }
                         if reread && !rereading {
                             rereading = true;
@@ -185,7 +190,7 @@ impl Link {
                 }
                 problem = way.end() => return problem,
                 order = self.orders.recv(), if work.len() < AT_ONCE => match order {
-                    None => return Problem::new("nobody listens"),
+                    None => return Problem::new("the link was closed"),
                     // It is live; there is nothing to reconnect.
                     Some(Order::Reconnect) => {}
                     Some(order) => { work.spawn(carry_out(self.http.clone(), way.base.clone(), order)); }
@@ -205,7 +210,7 @@ impl Link {
                         _ => {}
                     }
                     if !self.tell(news).await {
-                        return Problem::new("nobody listens");
+                        return Problem::new("the link was closed");
                     }
                 }
             }

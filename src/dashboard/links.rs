@@ -137,8 +137,10 @@ impl Links {
         match effect {
             Effect::Attach(found) => self.attach(found),
             Effect::Detach(id) => {
-                if let Some((_, stop)) = self.running.remove(&id) {
+                if let Some((orders, stop)) = self.running.remove(&id) {
+                    // In this order: a link whose orders end without this is lost.
                     stop.cancel();
+                    drop(orders);
                 }
             }
             Effect::Order(id, order) => self.order(&id, order),

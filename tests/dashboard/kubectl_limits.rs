@@ -261,3 +261,22 @@ fn a_screen_visits_more_pods_than_links_in_turn_and_says_how_old_each_is() {
     assert_eq!(pty.exit(), 0);
     kubectl.assert_none_left();
 }
+
+#[test]
+fn the_end_of_a_visit_is_no_lost_connection() {
+    let fake = Fake::local("web");
+    fake.publish("9f3c2ab", "Fix pricing table");
+    let kubectl = Kubectl::new();
+    let names: Vec<String> = (10..24).map(|number| format!("web-{number}")).collect();
+    kubectl.pods(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    kubectl.forward_to(&fake);
+    // Several times, because it was a race.
+    for _ in 0..3 {
+        let output =
+            kubectl.command(&TARGET).args(["--check", "--max-links", "5", "--timeout", "60s"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.lines().last().unwrap().contains("14 of 14"), "{text}");
+    }
+    kubectl.assert_none_left();
+}
