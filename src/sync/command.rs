@@ -115,7 +115,7 @@ async fn decide(tools: &Tools, decisions: Decisions) -> Result<(), Refusal> {
 fn not_paused(decisions: &Decisions) -> Result<(), Refusal> {
     match decisions.paused_until {
         None => Ok(()),
-        Some(end) => Err(refusal("paused", format!("it is paused until {end}"), Some("resume first"))),
+        Some(end) => Err(refusal("paused", format!("it is paused until {end:.0}"), Some("resume first"))),
     }
 }
 
