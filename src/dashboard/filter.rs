@@ -2,7 +2,7 @@
 //!
 //! Matching is a case-blind substring. It knows records, not screens.
 
-use crate::api::Record;
+use crate::api::{Action, Record, Trigger};
 
 use super::commits::CommitRow;
 
@@ -49,7 +49,7 @@ impl Filter {
             let found = match term.field {
                 Field::Pod => term.within(pod),
                 Field::State => term.within(state),
-                Field::Trigger => term.within(&record.trigger.kind.to_string()),
+                Field::Trigger => term.triggered(&record.trigger),
                 Field::Outcome => term.within(&record.outcome.to_string()),
                 Field::Author => record.commits.as_ref().is_some_and(|commits| term.within(&commits.author)),
                 Field::Any => term.anywhere(pod, record),
@@ -90,7 +90,22 @@ impl Filter {
     }
 }
 
+/// Returns what triggered a sync, in the word of the lists: a user's decision about a commit is called by its name.
+#[must_use]
+pub fn trigger(trigger: &Trigger) -> String {
+    match trigger.action {
+        Some(Action::Rollback) => "rollback".to_owned(),
+        Some(Action::Pin) => "pin".to_owned(),
+        Some(Action::Unpin) => "unpin".to_owned(),
+        _ => trigger.kind.to_string(),
+    }
+}
+
 impl Term {
+    fn triggered(&self, by: &Trigger) -> bool {
+        self.within(&by.kind.to_string()) || self.within(&trigger(by))
+    }
+
     fn parse(token: &str) -> Option<Self> {
         let (inverted, token) = match token.strip_prefix('!') {
             Some(rest) => (true, rest),
@@ -114,7 +129,7 @@ impl Term {
 
     fn anywhere(&self, pod: &str, record: &Record) -> bool {
         self.within(pod)
-            || self.within(&record.trigger.kind.to_string())
+            || self.triggered(&record.trigger)
             || self.within(&record.outcome.to_string())
             || self.within(&record.id)
             || record.new.as_deref().is_some_and(|commit| self.within(commit))

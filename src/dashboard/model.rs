@@ -350,6 +350,12 @@ impl Model {
         }
     }
 
+    /// Returns true if the view has several repositories or refs and none of them was chosen.
+    #[must_use]
+    pub fn several(&self) -> bool {
+        self.scope.is_none() && self.sources.len() > 1
+    }
+
     #[must_use]
     pub fn pod(&self, id: &PodId) -> Option<&Pod> {
         self.pods.iter().find(|pod| pod.id == *id)

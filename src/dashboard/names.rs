@@ -26,6 +26,7 @@ pub fn name_pods(model: &mut Model) {
     let names: Vec<&str> = model.pods.iter().filter(|pod| !pod.gone()).map(|pod| pod.name.as_str()).collect();
     let prefix = naming(&names, text::common_prefix(&names));
     let port = shared_port(&names).map(str::to_owned);
+    let before: Vec<String> = model.pods.iter().map(|pod| pod.short.clone()).collect();
     for pod in &mut model.pods {
         // Addresses that differ only in the host: the host is the name, and its last number alone would be none.
         if let Some(host) = port.as_ref().and_then(|port| pod.name.strip_suffix(port.as_str())) {
@@ -36,6 +37,11 @@ pub fn name_pods(model: &mut Model) {
         // A single replica needs no prefix removed, and users know a pod by the last part of its name.
         let rest = if names_one_pod(&prefix, pod) { last_part(rest) } else { rest };
         pod.short = rest.to_owned();
+    }
+    // A name that was unique until another replica answered. The list of events shows the present one.
+    for (pod, before) in model.pods.iter().zip(before).filter(|(pod, before)| pod.short != *before) {
+        let entries = model.events.iter_mut().filter(|entry| !before.is_empty() && entry.pod == before);
+        entries.for_each(|entry| entry.pod.clone_from(&pod.short));
     }
 }
 

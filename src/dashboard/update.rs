@@ -345,18 +345,18 @@ fn happened(model: &mut Model, id: &PodId, event: Event) {
             }
         }
         Event::Delivery(webhook) => {
-            let text = format!(
-                "{} {}",
-                webhook.last_event.as_deref().unwrap_or("delivery"),
-                webhook.last_result.as_deref().unwrap_or("")
-            );
+            let before = model.pod(id).and_then(|pod| pod.snapshot.as_ref()).map(|snapshot| &snapshot.webhook);
+            let refused = before.is_some_and(|before| before.bad_signature < webhook.bad_signature);
+            let text = webhooks::news(before, &webhook);
             if let Some(pod) = model.pod_mut(id) {
                 webhooks::note(pod, now, &webhook);
                 if let Some(snapshot) = pod.snapshot.as_mut() {
                     snapshot.webhook = webhook;
                 }
             }
-            model.note(Some(id), "webhook", text, false);
+            if let Some(text) = text {
+                model.note(Some(id), "webhook", text, refused);
+            }
         }
         // The link has already asked for a snapshot.
         Event::Reset => model.note(Some(id), "link", "fell behind: reading everything again", false),

@@ -15,6 +15,7 @@ use super::text;
 use super::verdict::is_current;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+const IGNORED: &str = "WEBHOOK IGNORED: ";
 /// Refused signatures within this time cause an alert.
 const LATELY: SignedDuration = SignedDuration::from_mins(2);
 
@@ -106,6 +107,24 @@ pub fn last(pod: &Pod, webhook: &Webhook) -> Option<Delivery> {
     Some(Delivery { at: pod.to_ours(webhook.last_delivery_at?), event, ignored, current: pod.live() })
 }
 
+/// Returns what a report of the webhook's state says that the one before did not: a delivery, refused signatures.
+#[must_use]
+pub fn news(before: Option<&Webhook>, now: &Webhook) -> Option<String> {
+    let mut words = Vec::new();
+    let delivery = |webhook: &Webhook| (webhook.last_delivery_at, webhook.received);
+    if before.is_none_or(|before| delivery(before) != delivery(now)) && now.last_delivery_at.is_some() {
+        let event = now.last_event.as_deref().unwrap_or("delivery");
+        words.push(format!("{event} {}", now.last_result.as_deref().unwrap_or_default()).trim_end().to_owned());
+    }
+    // A new process counts from zero.
+    match now.bad_signature.saturating_sub(before.map_or(now.bad_signature, |before| before.bad_signature)) {
+        0 => {}
+        1 => words.push("refused: bad signature".to_owned()),
+        count => words.push(format!("refused: {count} bad signatures")),
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 /// Notes how many signatures a replica has refused since its last report.
 pub fn note(pod: &mut Pod, now: Timestamp, next: &Webhook) {
     let before = pod.snapshot.as_ref().map_or(next.bad_signature, |snapshot| snapshot.webhook.bad_signature);
@@ -121,6 +140,12 @@ fn lately(model: &Model, pod: &Pod) -> u64 {
     pod.refused.iter().filter(|(at, _)| model.now.duration_since(*at) < LATELY).map(|(_, count)| count).sum()
 }
 
+/// Returns true if the alert is about the last delivery, so that its reason need not be repeated.
+#[must_use]
+pub fn alert_is_ignored(model: &Model) -> bool {
+    alert(model).is_some_and(|alert| alert.starts_with(IGNORED))
+}
+
 /// Returns the problem of the webhook in one sentence; `None` if none is known.
 #[must_use]
 pub fn alert(model: &Model) -> Option<String> {
@@ -128,7 +153,7 @@ pub fn alert(model: &Model) -> Option<String> {
     if health.refused_lately > 0 {
         let count = health.refused_lately;
         let noun = if count == 1 { "bad signature" } else { "bad signatures" };
-        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the forge's?"));
+        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the one in the forge?"));
     }
     if health.missed_since > 0 {
         let what = match health.missed_since {
@@ -139,8 +164,14 @@ pub fn alert(model: &Model) -> Option<String> {
             Some(last) => format!("Last delivery {} ago.", text::age(model.now.duration_since(last.at))),
             None => "No delivery has arrived.".to_owned(),
         };
-        return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}"));
+        // Refusals from before this program ran may be of anyone in the internet; together with a missed push they explain it.
+        let refused = match health.bad_signature {
+            0 => String::new(),
+            1 => " 1 bad signature in 24h: is the secret the one in the forge?".to_owned(),
+            count => format!(" {count} bad signatures in 24h: is the secret the one in the forge?"),
+        };
+        return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}{refused}"));
     }
     let reason = health.last.filter(|last| last.current)?.ignored?;
-    Some(format!("WEBHOOK IGNORED: {}", text::cut(&reason, 200, "..")))
+    Some(format!("{IGNORED}{}", text::cut(&reason, 200, "..")))
 }

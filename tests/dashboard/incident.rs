@@ -41,6 +41,14 @@ const GIT_SYNC_BACK: [&str; 4] = [
     "for p in $(kubectl -n prod get pods -l app=web -o name); do kubectl -n prod exec $p -c app -- readlink /git/current; done",
 ];
 
+/// Keys that a person types in a second.
+const SPEED: usize = 5;
+
+/// `36 keys (8 s)`
+fn keys(count: usize) -> String {
+    format!("{count} keys ({} s)", count.div_ceil(SPEED))
+}
+
 /// Characters, with Enter after each command.
 fn typed(commands: &[&str]) -> usize {
     commands.iter().map(|command| command.chars().count() + 1).sum()
@@ -86,23 +94,23 @@ async fn an_old_page_is_explained_without_a_key_and_a_bad_commit_rolled_back_wit
     let again = fleet.run(&["pin", &good, "--all", "--timeout", "20s"]);
     assert_eq!((again.code, again.last()), (Some(0), format!("pinned at {}: 3 of 3 ok", &good[..7]).as_str()));
 
-    let keys = back.chars().count();
+    let pressed = back.chars().count();
     let k9s = |pods: usize| K9S_PODS.chars().count() + pods * K9S_POD.chars().count() + K9S_LOG.chars().count();
     let row = |what: &str, ours: &str, commands: &[&str], k9s: String| {
-        format!("| {what} | {ours} | {} commands, {} keys | {k9s} |", commands.len(), typed(commands))
+        format!("| {what} | {ours} | {} commands, {} | {k9s} |", commands.len(), keys(typed(commands)))
     };
     let table = [
         "| incident, eight replicas | pushsync | git-sync with kubectl | git-sync with k9s |".to_owned(),
         "| --- | --- | --- | --- |".to_owned(),
         row(
             "an old page is reported: which commit is live where, and why not everywhere",
-            &format!("1 command, {} keys; then none", typed(&[START])),
+            &format!("1 command, {}; then none", keys(typed(&[START]))),
             &GIT_SYNC_LOOK,
-            format!("1 command, {} keys; then {}, and `git ls-remote`", typed(&[K9S_START]), k9s(8)),
+            format!("1 command, {}, and `git ls-remote`", keys(typed(&[K9S_START]) + k9s(8))),
         ),
         row(
             "a bad commit is live: rolled back on all, and seen to be",
-            &format!("{keys} keys in the dashboard; or 1 command, {} keys", typed(&[PIN])),
+            &format!("{} in the dashboard; or 1 command, {}", keys(pressed), keys(typed(&[PIN]))),
             &GIT_SYNC_BACK,
             "the same; then the links as above".to_owned(),
         ),

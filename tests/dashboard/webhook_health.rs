@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use pushsync::api::{Action, DeliveryResult, Event, LastDelivery, MissedPush, Snapshot};
+use pushsync::api::{Action, DeliveryResult, Event, LastDelivery, MissedPush, Snapshot, Webhook};
 use pushsync::dashboard::fleet;
 use pushsync::dashboard::message::{Msg, News};
 use pushsync::dashboard::model::{Model, Problem};
@@ -75,7 +75,7 @@ fn refused_signatures_are_news_at_once_and_for_two_minutes() {
     webhook.day.bad_signature += 3;
     tell(&mut model, "web-1", News::Event(Event::Delivery(webhook)));
     let alert = webhooks::alert(&model).unwrap();
-    assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the forge's?");
+    assert_eq!(alert, "WEBHOOKS REFUSED: 3 bad signatures in 2 min. Is the secret the one in the forge?");
     model.now += SignedDuration::from_mins(3);
     assert_eq!(webhooks::alert(&model), None);
 }
@@ -153,15 +153,30 @@ fn the_text_of_watch_says_that_webhooks_arrive_again_only_if_one_did() {
     tell(&mut model, "web-2", News::Event(Event::Delivery(webhook)));
     assert!(said(&mut lines, &model).contains("webhooks arrive again"));
 
-    // Refused deliveries that have become old are no delivery that arrived.
+    // Refused deliveries that have become old are no delivery that arrived, and none is reported when they are refused.
     let mut model = of([&|_| {}, &|_| {}]);
     let mut lines = Lines::default();
+    let id = model.pods[0].id.clone();
+    let report = |model: &mut Model, lines: &mut Lines, webhook: &Webhook| {
+        let news = || News::Event(Event::Delivery(webhook.clone()));
+        tell(model, "web-1", news());
+        lines.text(model, model.now, &Msg::Link(id.clone(), news())).join("\n")
+    };
     let mut webhook = model.pods[0].snapshot.as_ref().unwrap().webhook.clone();
+    let _ = report(&mut model, &mut lines, &webhook);
+    let before = model.events.len();
     webhook.bad_signature += 1;
-    tell(&mut model, "web-1", News::Event(Event::Delivery(webhook)));
-    assert!(said(&mut lines, &model).contains("WEBHOOKS REFUSED: 1 bad signature"));
+    let refused = report(&mut model, &mut lines, &webhook);
+    assert!(refused.contains("web-1 webhook refused: bad signature"), "{refused}");
+    assert!(refused.contains("WEBHOOKS REFUSED: 1 bad signature"), "{refused}");
+    assert!(!refused.contains("queued"), "{refused}");
+    assert_eq!((model.events.len(), model.events[0].text.as_str()), (before + 1, "refused: bad signature"));
     model.now += SignedDuration::from_mins(3);
     assert!(!said(&mut lines, &model).contains("webhooks arrive"));
+    webhook.received += 1;
+    webhook.last_delivery_at = Some(ago(0));
+    let delivered = report(&mut model, &mut lines, &webhook);
+    assert!(delivered.contains("web-1 webhook push queued"), "{delivered}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::{Event, Outcome, Record, State};
+use crate::api::{Event, Outcome, Record, State, Webhook};
 use crate::dashboard::message::{Msg, News};
 use crate::dashboard::model::{Model, Pod, PodId, Presence};
 use crate::dashboard::text;
@@ -17,6 +17,8 @@ pub struct Lines {
     /// The alert in force, and since when.
     alert: Option<(String, Timestamp)>,
     states: Vec<(PodId, String)>,
+    /// The last report about the webhook.
+    webhooks: Vec<(PodId, Webhook)>,
     /// The pods and how they were; `None` before the first message.
     pods: Option<Vec<(PodId, Presence)>>,
 }
@@ -57,10 +59,15 @@ impl Lines {
             Msg::Pods(Err(problem)) => said.push(format!("cannot list the pods: {}", problem.reason)),
             Msg::Link(id, news) => {
                 let name = model.pod(id).map(|pod| pod.name.clone()).unwrap_or_default();
-                if let Some(words) = news_words(news) {
-                    said.push(format!("{name} {words}"));
-                }
+                let words = match news {
+                    News::Event(Event::Delivery(webhook)) => {
+                        webhooks::news(self.webhook_of(id), webhook).map(|words| format!("webhook {words}"))
+                    }
+                    news => news_words(news),
+                };
+                said.extend(words.map(|words| format!("{name} {words}")));
                 said.extend(self.state(model, id, &name));
+                self.remember(model, id);
             }
             _ => {}
         }
@@ -119,6 +126,16 @@ impl Lines {
         }
     }
 
+    fn webhook_of(&self, id: &PodId) -> Option<&Webhook> {
+        self.webhooks.iter().find(|(known, _)| known == id).map(|(_, webhook)| webhook)
+    }
+
+    fn remember(&mut self, model: &Model, id: &PodId) {
+        let Some(snapshot) = model.pod(id).and_then(|pod| pod.snapshot.as_deref()) else { return };
+        self.webhooks.retain(|(known, _)| known != id);
+        self.webhooks.push((id.clone(), snapshot.webhook.clone()));
+    }
+
     /// A pause or pin that began or ended.
     fn state(&mut self, model: &Model, id: &PodId, name: &str) -> Option<String> {
         let snapshot = model.pod(id)?.snapshot.as_deref()?;
@@ -164,10 +181,6 @@ fn news_words(news: &News) -> Option<String> {
         },
         News::Event(Event::SyncFinished(record)) => finished(record),
         News::Event(Event::SyncStarted(running)) => format!("syncs ({})", running.trigger),
-        News::Event(Event::Delivery(webhook)) => {
-            let word = |text: &Option<String>| text.clone().unwrap_or_default();
-            format!("webhook {} {}", word(&webhook.last_event), word(&webhook.last_result))
-        }
         News::Lost { problem, attempt: 1, .. } => format!("lost: {}", problem.reason),
         _ => return None,
     })

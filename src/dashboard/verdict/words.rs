@@ -33,6 +33,26 @@ pub struct Line {
     pub subject: String,
     /// How many replicas have it, then the reasons of the others.
     pub facts: Vec<String>,
+    /// The same for narrower screens: without remarks, then without times and commits.
+    pub briefer: [Vec<String>; 2],
+}
+
+/// How much a reason says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Length {
+    Word,
+    Brief,
+    Full,
+}
+
+impl Line {
+    fn empty(headline: &'static str) -> Self {
+        Self { headline, commit: String::new(), subject: String::new(), facts: Vec::new(), briefer: Default::default() }
+    }
+
+    fn with(self, facts: impl Fn(Length) -> Vec<String>) -> Self {
+        Self { facts: facts(Length::Full), briefer: [facts(Length::Brief), facts(Length::Word)], ..self }
+    }
 }
 
 /// The parts of a verdict.
@@ -41,16 +61,17 @@ pub fn parts(verdict: &Verdict) -> Line {
     let kind = verdict.kind();
     let headline = headline(kind);
     match verdict.groups.as_slice() {
-        [] => Line { headline, commit: "no replicas".to_owned(), subject: String::new(), facts: Vec::new() },
+        [] => Line { commit: "no replicas".to_owned(), ..Line::empty(headline) },
         [group] => about(group, kind),
         groups => {
             let good = groups.iter().filter(|group| group.kind() == Kind::Live).count();
-            let mut facts = vec![format!("{good} of {} repositories and refs", groups.len())];
-            if !verdict.unplaced.is_empty() {
-                facts.extend(reasons(&verdict.unplaced, verdict.unplaced.len()));
-            }
+            let facts = |length| {
+                let mut facts = vec![format!("{good} of {} repositories and refs", groups.len())];
+                facts.extend(counted(&verdict.unplaced, verdict.unplaced.len(), length));
+                facts
+            };
             let commit = verdict.asked.as_deref().map(text::short).unwrap_or_default();
-            Line { headline, commit, subject: String::new(), facts }
+            Line { commit, ..Line::empty(headline) }.with(facts)
         }
     }
 }
@@ -85,23 +106,26 @@ pub fn source(source: Option<&Source>) -> String {
 
 /// The commit, on how many replicas it is live, and the reasons of the others.
 fn about(group: &Group, kind: Kind) -> Line {
-    let mut facts = vec![match (kind, group.took_ms) {
-        (Kind::Live, Some(took)) => format!("{} of {} in {}", group.live, group.total, text::took(took)),
-        _ => format!("{} of {}", group.live, group.total),
-    }];
-    facts.extend(reasons(&group.lacking, group.total));
-    if group.pinned > 0 {
-        facts.push(format!("({} pinned to it)", group.pinned));
-    }
-    if let Some(newest) = &group.newest {
-        let announced = if newest.announced { ", announced" } else { "" };
-        facts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
-    }
+    let facts = |length| {
+        let mut facts = vec![match (kind, group.took_ms) {
+            (Kind::Live, Some(took)) => format!("{} of {} in {}", group.live, group.total, text::took(took)),
+            _ => format!("{} of {}", group.live, group.total),
+        }];
+        facts.extend(counted(&group.lacking, group.total, length));
+        if group.pinned > 0 {
+            facts.push(format!("({} pinned to it)", group.pinned));
+        }
+        if let Some(newest) = &group.newest {
+            let announced = if newest.announced { ", announced" } else { "" };
+            facts.push(format!("(the newest is {}{announced})", text::short(&newest.commit)));
+        }
+        facts
+    };
     let (commit, subject) = match &group.target {
         None => ("the newest commit is not known yet".to_owned(), String::new()),
         Some(target) => (text::short(&target.commit), subject(target)),
     };
-    Line { headline: headline(kind), commit, subject, facts }
+    Line { commit, subject, ..Line::empty(headline(kind)) }.with(facts)
 }
 
 fn subject(target: &Target) -> String {
@@ -122,9 +146,19 @@ pub fn commit(target: &Target) -> String {
 /// `3 behind, 1 paused`: equal reasons counted, the first replica with each reason first.
 #[must_use]
 pub fn reasons(lacking: &[Lack], total: usize) -> Vec<String> {
+    counted(lacking, total, Length::Full)
+}
+
+/// The same in one or two words each.
+#[must_use]
+pub fn brief_reasons(lacking: &[Lack], total: usize) -> Vec<String> {
+    counted(lacking, total, Length::Word)
+}
+
+fn counted(lacking: &[Lack], total: usize, length: Length) -> Vec<String> {
     let mut counted: Vec<(String, usize)> = Vec::new();
     for lack in lacking {
-        let word = short(&lack.why);
+        let word = short(&lack.why, length);
         match counted.iter_mut().find(|(known, _)| *known == word) {
             Some((_, count)) => *count += 1,
             None => counted.push((word, 1)),
@@ -138,12 +172,23 @@ pub fn reasons(lacking: &[Lack], total: usize) -> Vec<String> {
 }
 
 /// A reason in a word or two.
-fn short(why: &Why) -> String {
+fn short(why: &Why, length: Length) -> String {
+    if length == Length::Word {
+        match why {
+            Why::Paused { pinned: None, .. } => return "paused".to_owned(),
+            Why::Paused { pinned: Some(_), .. } => return "paused, pinned".to_owned(),
+            Why::Pinned { .. } => return "pinned".to_owned(),
+            Why::Failed { pinned: Some(_), .. } => return "failed, pinned".to_owned(),
+            Why::NotReady { .. } => return "not ready".to_owned(),
+            _ => {}
+        }
+    }
     match why {
         Why::Behind { .. } => "behind".to_owned(),
         Why::Syncing => "syncing".to_owned(),
         Why::Paused { left, news, pinned, .. } => {
-            let news = if *news && pinned.is_none() { ", a newer commit is known" } else { "" };
+            let news =
+                if *news && pinned.is_none() && length == Length::Full { ", a newer commit is known" } else { "" };
             let left = left.map(|left| format!(" ({}{news})", text::age_short(left))).unwrap_or_default();
             let pinned = pinned.as_deref().map(|commit| format!(", pinned at {}", text::short(commit)));
             format!("paused{left}{}", pinned.unwrap_or_default())

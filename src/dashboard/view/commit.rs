@@ -10,6 +10,7 @@ use super::{commits, header, replicas, words};
 use crate::dashboard::commits::CommitRow;
 use crate::dashboard::commits::standing::{OnReplica, Standing};
 use crate::dashboard::cursor;
+use crate::dashboard::filter;
 use crate::dashboard::holds;
 use crate::dashboard::model::{Loaded, Model, Pane};
 use crate::dashboard::text;
@@ -49,7 +50,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
                 Content {
                     pane: Pane::Third,
                     title: format!("Log of its sync on {}", pod.short),
-                    lines: panes::log(detail),
+                    lines: panes::log(detail, area.width),
                 },
             ];
             panes::draw(canvas, below, model, &contents);
@@ -169,7 +170,7 @@ fn cells(model: &Model, glyphs: &'static Glyphs, it: &OnReplica<'_>, width: u16)
         vec![piece(took.unwrap_or_default(), fresh(Role::Plain))],
     ];
     if width >= 80 {
-        let trigger = record.map(|record| record.trigger.kind.to_string()).unwrap_or_default();
+        let trigger = record.map(|record| filter::trigger(&record.trigger)).unwrap_or_default();
         cells.push(vec![piece(trigger, fresh(Role::Plain))]);
     }
     cells.push(why(model, it, role));

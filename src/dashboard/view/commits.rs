@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, piece};
 use super::table::{self, Cell, Column};
-use super::{empty, header, words};
+use super::{empty, header, notices, words};
 use crate::api::Action;
 use crate::dashboard::commits::standing;
 use crate::dashboard::commits::{self, CommitRow, How};
@@ -63,18 +63,24 @@ fn rows(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let titles = area.height >= 4;
     let height = area.height.saturating_sub(u16::from(titles));
     let selected = commits::position(&model.commit_rows, model.commit_cursor.as_ref());
-    let notes = notes(model, verdict, &model.commit_rows[selected], usize::from(height).saturating_sub(1));
+    let notes = notes(model, verdict, &model.commit_rows[selected], area.width, height.saturating_sub(1));
     let room = height.saturating_sub(u16::try_from(notes.len()).unwrap_or(0)).max(1);
     let shown = table::window(model.commit_rows.len(), room, selected);
     let first = shown.start;
     let cells: Vec<Vec<Cell>> =
         model.commit_rows[shown].iter().map(|row| cells(model, glyphs, row, area.width)).collect();
+    // Old data is dim on every screen.
+    let old = notices::old_since(model).is_some();
+    let dim =
+        |cells: Vec<Cell>| cells.into_iter().map(|cell| cell.into_iter().map(|(text, _)| (text, Role::Dim)).collect());
+    let cells: Vec<Vec<Cell>> = if old { cells.into_iter().map(|cells| dim(cells).collect()).collect() } else { cells };
     let columns = columns(area.width, glyphs, model.time_format);
     table::draw_with_notes(canvas, area, &columns, &cells, Some(selected - first), titles, &notes);
 }
 
-/// Returns the replicas that lack the selected commit with the reasons, at most this number of lines.
-fn notes(model: &Model, verdict: &Verdict, row: &CommitRow, room: usize) -> Vec<Vec<Piece>> {
+/// Returns the replicas that lack the selected commit with the reasons, in at most so many columns and rows.
+fn notes(model: &Model, verdict: &Verdict, row: &CommitRow, width: u16, room: u16) -> Vec<Vec<Piece>> {
+    let room = usize::from(room);
     let mut lines = standing::lacking(model, verdict, row);
     let most = REASONS.min(room);
     let hidden = lines.len().saturating_sub(most);
@@ -83,7 +89,22 @@ fn notes(model: &Model, verdict: &Verdict, row: &CommitRow, room: usize) -> Vec<
         lines.push(format!("and {} more reasons (Enter)", hidden + 1));
     }
     let role = if row.newest { Role::Warn } else { Role::Dim };
-    lines.into_iter().take(most).map(|line| vec![piece(line, role)]).collect()
+    // The other commits are the list, so long reasons get a second row only if there are rows for at least as many commits.
+    let rows = |lines: &[String]| -> usize { lines.iter().map(|line| folded(line, width).len()).sum() };
+    let fold = rows(&lines) + model.commit_rows.len().min(room / 2) <= room;
+    let lines = lines.into_iter().take(most);
+    let lines: Vec<String> = if fold { lines.flat_map(|line| folded(&line, width)).collect() } else { lines.collect() };
+    lines.into_iter().map(|line| vec![piece(line, role)]).collect()
+}
+
+/// Breaks a reason into at most two rows.
+fn folded(line: &str, width: u16) -> Vec<String> {
+    let columns = usize::from(width.saturating_sub(table::NOTE + 2));
+    let rows = text::wrap(line, columns);
+    match rows.as_slice() {
+        [] | [_] => vec![line.to_owned()],
+        [first, rest @ ..] => vec![first.clone(), format!("  {}", rest.join(" "))],
+    }
 }
 
 fn columns(width: u16, glyphs: &Glyphs, time: TimeFormat) -> Vec<Column> {

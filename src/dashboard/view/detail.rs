@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::canvas::{Canvas, Piece, measure, piece};
 use super::panes::{self, Content};
 use super::{header, words};
-use crate::api::{Outcome, Record};
+use crate::api::{Outcome, Phase, Record};
 use crate::dashboard::fleet;
 use crate::dashboard::model::{Loaded, Model, Pane, Pod, PodId};
 use crate::dashboard::text;
@@ -48,7 +48,11 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
                     title: panes::files_title(detail),
                     lines: panes::changes(canvas.glyphs(), detail),
                 },
-                Content { pane: Pane::Third, title: "Log of this sync".to_owned(), lines: panes::log(detail) },
+                Content {
+                    pane: Pane::Third,
+                    title: "Log of this sync".to_owned(),
+                    lines: panes::log(detail, area.width),
+                },
             ];
             panes::draw(canvas, rest, model, &contents);
         }
@@ -68,8 +72,8 @@ fn note(canvas: &mut Canvas<'_>, area: Rect, words: &str) {
 fn outcome(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece, Piece) {
     let (glyph, role) = words::outcome(glyphs, record);
     let text = match (&record.error, record.outcome) {
-        (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", error.phase),
-        (Some(error), Outcome::Refused) => format!("{glyph} refused at {}", error.phase),
+        (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", words::phase(error.phase)),
+        (Some(_), Outcome::Refused) => format!("{glyph} refused by the pre-publish hook"),
         (_, Outcome::Published) if record.rewritten => format!("{glyph} published, history was rewritten"),
         (_, Outcome::Unchanged) => format!("{glyph} no change"),
         _ => format!("{glyph} {}", record.outcome),
@@ -204,17 +208,20 @@ fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
         ("queue", phases.queue_ms),
         ("fetch", phases.fetch_ms),
         ("build", phases.build_ms),
-        ("gate", phases.gate_ms),
+        ("hook", phases.gate_ms),
         ("publish", phases.publish_ms),
     ];
     let sum: u64 = parts.iter().filter_map(|(_, time)| *time).fold(0, u64::saturating_add).max(1);
-    let failed_at = record.error.as_ref().map(|error| error.phase.to_string());
-    let failed_at = failed_at.map(|phase| if phase == "look" { "fetch".to_owned() } else { phase });
+    let failed_at = record.error.as_ref().map(|error| match error.phase {
+        // Its time is part of the fetch.
+        Phase::Look => "fetch".to_owned(),
+        phase => words::phase(phase),
+    });
     let mut pieces = vec![piece(format!("{:<10} ", "phase"), Role::Dim)];
     let mut first = true;
     for (name, time) in parts {
         let failed = failed_at.as_deref() == Some(name);
-        if time.is_none() && (name == "gate" || name == "queue") && !failed {
+        if time.is_none() && (name == "hook" || name == "queue") && !failed {
             continue;
         }
         if !first {

@@ -52,7 +52,10 @@ pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     let room = canvas.area.width.saturating_sub(measure(&right) + 4);
     let program = [piece("pushsync dashboard   ", Role::Strong)];
     let mut source = Vec::new();
-    if let Some(lead) = fleet::lead(model) {
+    if model.several() {
+        source.push(piece(format!("{} repositories and refs", model.sources.len()), Role::Strong));
+        source.push(piece(if wide { "   " } else { "  " }, Role::Plain));
+    } else if let Some(lead) = fleet::lead(model) {
         source.push(piece(words::repo(&lead.repo, !wide), Role::Strong));
         source.push(piece(" @ ", Role::Dim));
         source.push(piece(&lead.reference, Role::Strong));
@@ -129,6 +132,7 @@ fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
             Some(last) => {
                 let age = text::age(model.now.duration_since(last.at));
                 let (what, role) = match &last.ignored {
+                    Some(_) if webhooks::alert_is_ignored(model) => ("ignored".to_owned(), Role::Warn),
                     Some(reason) => (format!("ignored: {}", text::cut(reason, 60, "..")), Role::Warn),
                     None => (last.event.clone(), Role::Plain),
                 };

@@ -16,6 +16,8 @@ use crate::dashboard::webhooks;
 const LEAST_SUBJECT: u16 = 8;
 /// The replicas with the same pause or pin that are named one by one.
 const NAMED: usize = 2;
+/// Lines of a problem of the webhook.
+const ALERT_LINES: usize = 2;
 
 /// Draws the lines from `y` on and returns the first free row. A low screen has only the first of them.
 pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -> u16 {
@@ -31,14 +33,26 @@ pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -
     if let Some(alert) = webhooks::alert(model)
         && y < bottom
     {
-        let words = format!("{} {}", canvas.glyphs().behind, text::clean(&alert));
-        canvas.line(y, &[piece(words, Role::Warn)], &[]);
-        y += 1;
+        y = alert_lines(canvas, y, bottom, &alert);
     }
     let held = holds::all(model);
     if !held.is_empty() && y < bottom {
-        let pieces = hold_pieces(canvas.glyphs(), &held, canvas.area.width >= 100);
+        let pieces = hold_pieces(canvas.glyphs(), &held, canvas.area.width.saturating_sub(2));
         canvas.line(y, &pieces, &[]);
+        y += 1;
+    }
+    y
+}
+
+fn alert_lines(canvas: &mut Canvas<'_>, y: u16, bottom: u16, alert: &str) -> u16 {
+    let glyphs = canvas.glyphs();
+    let lines = text::wrap(alert, usize::from(canvas.area.width.saturating_sub(4)));
+    let most = ALERT_LINES.min(usize::from(bottom - y));
+    let mut y = y;
+    for (row, line) in lines.iter().take(most).enumerate() {
+        let start = if row == 0 { glyphs.behind } else { " " };
+        let more = if row + 1 == most && lines.len() > most { glyphs.ellipsis } else { "" };
+        canvas.line(y, &[piece(format!("{start} {line}{more}"), Role::Warn)], &[]);
         y += 1;
     }
     y
@@ -74,7 +88,8 @@ fn verdict_line(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdic
     canvas.line(y, &pieces, &[]);
 }
 
-/// Returns a verdict in this number of columns: the subject is cut first, then the last reasons.
+/// Returns a verdict in this number of columns: what the reasons say beyond a word or two is left out first, then the
+/// subject is cut, then times and commits are left out.
 #[must_use]
 pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> {
     let wide = columns >= 98;
@@ -83,9 +98,22 @@ pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> 
     if !line.commit.is_empty() {
         pieces.push(piece(format!("{gap}{}", line.commit), role));
     }
-    let facts: Vec<Piece> = line.facts.iter().map(|fact| piece(format!("{gap}{}", text::clean(fact)), role)).collect();
-    let room = columns.saturating_sub(measure(&pieces) + measure(&facts) + 1);
-    let wanted = u16::try_from(text::width(&text::clean(&line.subject))).unwrap_or(u16::MAX);
+    let words = |facts: &[String]| -> Vec<Piece> {
+        facts.iter().map(|fact| piece(format!("{gap}{}", text::clean(fact)), role)).collect()
+    };
+    let wanted = u16::try_from(text::width(&text::clean(&line.subject))).unwrap_or(u16::MAX / 2);
+    let used = measure(&pieces);
+    let fits = |facts: &[String], subject: u16| used + measure(&words(facts)) + 1 + subject <= columns;
+    let [brief, word] = &line.briefer;
+    let facts = if fits(&line.facts, wanted) {
+        &line.facts
+    } else if fits(brief, 0) {
+        brief
+    } else {
+        word
+    };
+    let facts = words(facts);
+    let room = columns.saturating_sub(used + measure(&facts) + 1);
     if !line.subject.is_empty() && room >= wanted.min(LEAST_SUBJECT) {
         pieces.push(piece(format!(" {}", text::cut(&line.subject, usize::from(room), "..")), role));
     }
@@ -104,9 +132,13 @@ pub fn old_since(model: &Model) -> Option<Timestamp> {
 
 fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {
     let age = text::age(model.now.duration_since(since));
-    let at = since.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC");
     let dash = canvas.glyphs().dash;
-    let left = [piece(format!("as of {at} ({age} ago) {dash} everything below is old"), Role::Bad)];
+    let (format, what) = match canvas.area.width {
+        70.. => ("%H:%M:%S UTC", "everything below is old"),
+        _ => ("%H:%M:%S", "all below is old"),
+    };
+    let at = since.to_zoned(TimeZone::UTC).strftime(format);
+    let left = [piece(format!("as of {at} ({age} ago) {dash} {what}"), Role::Bad)];
     let next = model.pods.iter().filter_map(|pod| match &pod.link {
         Link::Retry { at, .. } => Some(at.duration_since(model.now).as_secs().max(0)),
         _ => None,
@@ -115,21 +147,33 @@ fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {
     canvas.line(y, &left, &[piece(right, Role::Bad)]);
 }
 
-/// `‖ web-3 paused 59m by ada@laptop   ◆ 2 pinned at a506e4d`
-fn hold_pieces(glyphs: &Glyphs, held: &[Hold], wide: bool) -> Vec<Piece> {
-    let words = held.iter().map(|hold| {
-        let glyph = match hold.kind {
-            holds::Kind::Paused => glyphs.paused,
-            holds::Kind::Pinned => glyphs.pinned,
-        };
-        let who = if hold.names.len() > NAMED {
-            hold.names.len().to_string()
-        } else {
-            text::clean(&hold.names.join(", ")).into_owned()
-        };
-        let by =
-            hold.by.as_ref().filter(|_| wide).map(|by| format!(" by {}", text::cut(by, 40, ".."))).unwrap_or_default();
-        piece(format!("{glyph} {who} {}{by}   ", hold.words), Role::Warn)
-    });
-    words.collect()
+/// `‖ web-3 paused 59m by ada@laptop   ◆ 2 pinned at a506e4d`: as much as fits, so that no pause or pin is cut off.
+fn hold_pieces(glyphs: &Glyphs, held: &[Hold], columns: u16) -> Vec<Piece> {
+    let [all, without_users, numbers] =
+        [(true, true), (true, false), (false, false)].map(|(names, users)| -> Vec<Piece> {
+            held.iter().map(|hold| piece(hold_words(glyphs, hold, names, users), Role::Warn)).collect()
+        });
+    // Each ends with the gap before the next.
+    let fits = |pieces: &[Piece]| measure(pieces) <= columns + 3;
+    if fits(&all) {
+        all
+    } else if fits(&without_users) {
+        without_users
+    } else {
+        numbers
+    }
+}
+
+fn hold_words(glyphs: &Glyphs, hold: &Hold, names: bool, users: bool) -> String {
+    let glyph = match hold.kind {
+        holds::Kind::Paused => glyphs.paused,
+        holds::Kind::Pinned => glyphs.pinned,
+    };
+    let who = if hold.names.len() > NAMED || !names && hold.names.len() > 1 {
+        hold.names.len().to_string()
+    } else {
+        text::clean(&hold.names.join(", ")).into_owned()
+    };
+    let by = hold.by.as_ref().filter(|_| users).map(|by| format!(" by {}", text::cut(by, 40, "..")));
+    format!("{glyph} {who} {}{}   ", hold.words, by.unwrap_or_default())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
-use super::canvas::{Canvas, Piece, piece};
+use super::canvas::{Canvas, Piece, measure, piece};
 use super::{table, words};
 use crate::api::{Change, SyncDetail};
 use crate::dashboard::fleet;
@@ -13,11 +13,20 @@ use crate::dashboard::model::{Model, Pane, Pod};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
+/// One entry of a pane, in as many rows as it needs. The cursor moves from entry to entry.
+pub type Entry = Vec<Vec<Piece>>;
+
 /// One pane.
 pub struct Content {
     pub pane: Pane,
     pub title: String,
-    pub lines: Vec<Vec<Piece>>,
+    pub lines: Vec<Entry>,
+}
+
+impl Content {
+    fn rows(&self) -> usize {
+        self.lines.iter().map(Vec::len).sum()
+    }
 }
 
 /// Returns the title of the changed files: their number by kind.
@@ -79,7 +88,7 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, panes: &[Content; 3]) {
     let heights = share(
         area.height,
-        panes.each_ref().map(|it| (it.lines.len(), it.pane == model.detail_pane && !it.title.is_empty())),
+        panes.each_ref().map(|it| (it.rows(), it.pane == model.detail_pane && !it.title.is_empty())),
     );
     let mut y = area.y;
     for (content, height) in panes.iter().zip(heights) {
@@ -99,7 +108,7 @@ fn one(canvas: &mut Canvas<'_>, area: Rect, model: &Model, content: &Content) {
     let (y, height) = (area.y, area.height);
     let Content { pane, title, lines } = content;
     let focused = *pane == model.detail_pane;
-    let hidden = lines.len().saturating_sub(usize::from(height - 1));
+    let hidden = content.rows().saturating_sub(usize::from(height - 1));
     let remark = match (hidden, focused) {
         (0, _) => String::new(),
         (hidden, true) => format!("{hidden} more: j k"),
@@ -108,12 +117,15 @@ fn one(canvas: &mut Canvas<'_>, area: Rect, model: &Model, content: &Content) {
     let role = if focused { Role::Strong } else { Role::Plain };
     canvas.rule(y, &[piece(title, role)], &[piece(remark, Role::Dim)]);
     let selected = if focused { model.detail_row.min(lines.len().saturating_sub(1)) } else { 0 };
-    let shown = table::window(lines.len(), height - 1, selected);
-    for (row, line) in (y + 1..).zip(&lines[shown.clone()]) {
-        canvas.pieces(area.x + 1, row, area.width.saturating_sub(2), line);
-        if focused && usize::from(row - y - 1) + shown.start == selected {
-            canvas.put(area.x, row, 1, ">", Role::Strong);
-            canvas.select(area.x, row, area.width);
+    let rows: Vec<(usize, &Vec<Piece>)> =
+        lines.iter().enumerate().flat_map(|(index, entry)| entry.iter().map(move |row| (index, row))).collect();
+    let first = rows.iter().position(|(index, _)| *index == selected).unwrap_or(0);
+    let shown = table::window(rows.len(), height - 1, first);
+    for (y, (index, row)) in (y + 1..).zip(&rows[shown]) {
+        canvas.pieces(area.x + 1, y, area.width.saturating_sub(2), row);
+        if focused && *index == selected {
+            canvas.put(area.x, y, 1, ">", Role::Strong);
+            canvas.select(area.x, y, area.width);
         }
     }
 }
@@ -142,22 +154,22 @@ fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
 }
 
 #[must_use]
-pub fn commits(model: &Model, pod: &Pod, detail: &SyncDetail) -> Vec<Vec<Piece>> {
+pub fn commits(model: &Model, pod: &Pod, detail: &SyncDetail) -> Vec<Entry> {
     let line = |commit: &crate::api::Commit| {
         let age = commit.committed_at.map(|at| text::age(fleet::age(model, pod, at)));
-        vec![
+        vec![vec![
             piece(text::short(&commit.commit), Role::Accent),
             piece(format!("  {:<14} ", text::cut(&commit.author, 14, ".")), Role::Plain),
             piece(format!("{:>7}  ", age.unwrap_or_default()), Role::Dim),
             piece(&commit.subject, Role::Plain),
-        ]
+        ]]
     };
     detail.detail.commits.iter().map(line).collect()
 }
 
 #[must_use]
-pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Vec<Piece>> {
-    let mut lines: Vec<Vec<Piece>> = detail
+pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
+    let mut lines: Vec<Entry> = detail
         .detail
         .files
         .iter()
@@ -168,31 +180,39 @@ pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Vec<Piece>> {
                 Change::Deleted => ("-", Role::Warn),
                 Change::Unknown => ("?", Role::Dim),
             };
-            vec![piece(format!("{sign} "), role), piece(&file.path, Role::Plain)]
+            vec![vec![piece(format!("{sign} "), role), piece(&file.path, Role::Plain)]]
         })
         .collect();
     let more = detail.detail.files_total.saturating_sub(detail.detail.files.len() as u64);
     if more > 0 {
-        lines.push(vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]);
+        lines.push(vec![vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]]);
     }
     lines
 }
 
+/// Returns the lines of a log for a screen of this width, wrapped.
 #[must_use]
-pub fn log(detail: &SyncDetail) -> Vec<Vec<Piece>> {
-    let line = |line: &crate::api::LogLine| {
+pub fn log(detail: &SyncDetail, width: u16) -> Vec<Entry> {
+    let rows = |line: &crate::api::LogLine| {
         let role = match line.level.as_str() {
             "ERROR" | "error" => Role::Bad,
             "WARN" | "warn" => Role::Warn,
             _ => Role::Dim,
         };
-        vec![
-            piece(line.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S%.3f ").to_string(), Role::Dim),
-            piece(format!("{:<5} ", line.level), role),
-            piece(&line.message, Role::Plain),
-        ]
+        let time = line.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S%.3f ").to_string();
+        let start = vec![piece(time, Role::Dim), piece(format!("{:<5} ", line.level), role)];
+        let indent = measure(&start);
+        let room = usize::from(width.saturating_sub(2).saturating_sub(indent));
+        let mut rows = vec![start];
+        for (index, words) in text::wrap(&line.message, room).into_iter().enumerate() {
+            if index > 0 {
+                rows.push(vec![piece(" ".repeat(indent.into()), Role::Plain)]);
+            }
+            rows.last_mut().into_iter().for_each(|row| row.push(piece(words.as_str(), Role::Plain)));
+        }
+        rows
     };
-    detail.detail.log.iter().map(line).collect()
+    detail.detail.log.iter().map(rows).collect()
 }
 
 #[cfg(test)]

@@ -22,14 +22,17 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
     let first = shown.start;
     let glyphs = canvas.glyphs();
     let wide = area.width;
-    let columns = columns(wide);
+    let columns = columns(wide, model.several());
     let rows: Vec<Vec<Cell>> = order[shown].iter().map(|pod| row(model, glyphs, pod, wide)).collect();
     let selected = selected.map(|at| at - first).filter(|_| focused);
     table::draw(canvas, area, &columns, &rows, selected, true);
 }
 
-fn columns(width: u16) -> Vec<Column> {
+fn columns(width: u16, several: bool) -> Vec<Column> {
     let mut columns = vec![Column::new("", 1), Column::new("POD", if width >= 100 { 30 } else { 18 })];
+    if several {
+        columns.push(Column::new("REPOSITORY @ REF", if width >= 100 { 30 } else { 20 }));
+    }
     columns.push(Column::new("STATE", 22));
     columns.push(Column::new("COMMIT", 7));
     if width >= 80 {
@@ -60,12 +63,18 @@ fn row(model: &Model, glyphs: &'static Glyphs, pod: &Pod, width: u16) -> Vec<Cel
     let mut row: Vec<Cell> = vec![
         vec![piece(words::state_glyph(glyphs, shown), role)],
         vec![piece(pod_name(model, pod, glyphs, wide), fresh(Role::Plain))],
+    ];
+    if model.several() {
+        let source = snapshot.map(|it| words::source(&it.repo, &it.reference)).unwrap_or_default();
+        row.push(vec![piece(source, fresh(Role::Dim))]);
+    }
+    row.extend([
         vec![piece(words::state_words(model, glyphs, pod, shown), role)],
         vec![match published {
             Some(published) => piece(text::short(&published.commit), fresh(Role::Accent)),
             None => piece(glyphs.dash, Role::Dim),
         }],
-    ];
+    ]);
     let short_age = |at| text::age_short(fleet::age(model, pod, at));
     if width >= 80 {
         let at = published.and_then(|published| published.published_at);
@@ -194,7 +203,7 @@ fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<Trouble> {
         return told("PAUSED", format!("PAUSED, resumes by itself in {left}"), None, "P: resume");
     }
     let error = snapshot.last_error.as_ref()?;
-    let heading = format!("{} failed", error.phase);
+    let heading = format!("{} failed", words::phase(error.phase));
     let reason = format!("{heading}: {}", error.message);
     let key = if matches!(model.view, View::Fleet) { "Enter for history" } else { "" };
     told(&heading, reason, error.hint.clone(), key)

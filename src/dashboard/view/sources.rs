@@ -8,8 +8,8 @@ use super::{header, notices, words};
 use crate::dashboard::model::Model;
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
-use crate::dashboard::verdict::words::{headline, reasons};
-use crate::dashboard::verdict::{Group, Source, Verdict};
+use crate::dashboard::verdict::words::{brief_reasons, headline, reasons};
+use crate::dashboard::verdict::{Group, Kind, Source, Verdict};
 
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::draw(canvas, model, verdict, &[]);
@@ -30,7 +30,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         .collect();
     let mut columns = vec![
         Column::new("", 1),
-        Column::new("REPOSITORY @ REF", if area.width >= 100 { 50 } else { 26 }),
+        Column::new("REPOSITORY @ REF", if area.width >= 100 { 50 } else { 26.max(area.width.saturating_sub(54)) }),
         Column::new("LIVE ON", 9),
         Column::new("COMMIT", 7),
     ];
@@ -50,8 +50,13 @@ fn name(source: &Source, width: u16) -> String {
 fn row(glyphs: &Glyphs, source: &Source, group: &Group, width: u16) -> Vec<Cell> {
     let (glyph, role) = notices::mark(glyphs, group.kind());
     let target = group.target.as_ref();
+    let reasons = if width >= 70 { reasons } else { brief_reasons };
     let reasons = reasons(&group.lacking, group.total).join("  ");
-    let verdict = if reasons.is_empty() { headline(group.kind()).to_owned() } else { reasons };
+    let verdict = match reasons.as_str() {
+        "" if width < 70 && group.kind() == Kind::Live => "live".to_owned(),
+        "" => headline(group.kind()).to_owned(),
+        _ => reasons,
+    };
     let mut row: Vec<Cell> = vec![
         vec![piece(glyph, role)],
         vec![piece(name(source, width), Role::Strong)],

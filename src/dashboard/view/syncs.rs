@@ -6,6 +6,7 @@ use super::canvas::{Canvas, piece};
 use super::table::{self, Cell, Column};
 use super::words;
 use crate::api::{Outcome, Record};
+use crate::dashboard::filter;
 use crate::dashboard::fleet;
 use crate::dashboard::model::{Cursor, Model, Pod, SyncRow, TimeFormat};
 use crate::dashboard::text;
@@ -93,7 +94,7 @@ fn row(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, width: u16, w
         row.push(vec![piece(name, Role::Plain)]);
     }
     let missed = if record.missed_webhook { " !" } else { "" };
-    row.push(vec![piece(record.trigger.kind.to_string(), Role::Plain), piece(missed, Role::Warn)]);
+    row.push(vec![piece(filter::trigger(&record.trigger), Role::Plain), piece(missed, Role::Warn)]);
     row.push(words::commits(glyphs, record));
     if wide {
         let author = record.commits.as_ref().map(|commits| commits.author.clone()).unwrap_or_default();

@@ -42,7 +42,7 @@ impl Column {
 pub type Cell = Vec<Piece>;
 
 /// The indentation of a line below a row.
-const NOTE: u16 = 3;
+pub const NOTE: u16 = 3;
 /// Least columns of the growing column before others are dropped.
 const LEAST: u16 = 8;
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::canvas::{Piece, piece};
-use crate::api::{Action, Files, Outcome, Record};
+use crate::api::{Action, Files, Outcome, Phase, Record};
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::model::{Link, Model, Pod, Presence, TimeFormat};
 use crate::dashboard::text;
@@ -65,11 +65,21 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
         // The duration is not shown for a lost link, because it would not advance.
         (Shown::Syncing, Some(snapshot)) if pod.live() => match &snapshot.running {
             Some(running) => {
-                format!("{} {}", running.phase, text::age_short(fleet::age(model, pod, running.started_at)))
+                format!("{} {}", phase(running.phase), text::age_short(fleet::age(model, pod, running.started_at)))
             }
             None => "syncing".to_owned(),
         },
         _ => shown.word().to_owned(),
+    }
+}
+
+/// Returns the name of a phase on the screen.
+#[must_use]
+pub fn phase(phase: Phase) -> String {
+    match phase {
+        Phase::Look => "ls-refs".to_owned(),
+        Phase::Gate => "hook".to_owned(),
+        phase => phase.to_string(),
     }
 }
 
@@ -201,9 +211,6 @@ pub fn subject(record: &Record) -> Vec<Piece> {
             let mut pieces = Vec::new();
             if let Some(commits) = &record.commits {
                 pieces.push(piece(&commits.subject, Role::Plain));
-                if let Some(count) = commits.count.filter(|count| *count > 1) {
-                    pieces.push(piece(format!(" ({count} commits)"), Role::Dim));
-                }
             }
             let by = record.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
             match record.trigger.action {
@@ -220,6 +227,10 @@ pub fn subject(record: &Record) -> Vec<Piece> {
             }
             if record.missed_webhook {
                 pieces.push(piece(" (webhook missed)", Role::Warn));
+            }
+            let count = record.commits.as_ref().and_then(|commits| commits.count);
+            if let Some(count) = count.filter(|count| *count > 1) {
+                pieces.push(piece(format!(" ({count} commits)"), Role::Dim));
             }
             pieces
         }
@@ -240,6 +251,12 @@ pub fn files(files: Option<Files>) -> String {
 #[must_use]
 pub fn total(record: &Record) -> u64 {
     text::millis_between(record.started_at, record.finished_at)
+}
+
+/// Returns `acme/site @ main`.
+#[must_use]
+pub fn source(url: &str, reference: &str) -> String {
+    format!("{} @ {reference}", repo(url, true))
 }
 
 /// Returns `github.com/acme/site` of a remote's URL, or only `acme/site`.
