@@ -2,6 +2,8 @@
 //!
 //! The names of the mounts and keys are those of docs/credentials.md. It must not know where the parts are put.
 
+use crate::remote_url::{self, RemoteUrl};
+
 use super::options::{Access, Site};
 
 /// Items for the lists of a container and its pod, as block sequences in the first column.
@@ -28,7 +30,7 @@ pub(super) fn parts(site: &Site) -> Parts {
         Access::App => {
             let variables = [("CLIENT_ID", "client-id"), ("INSTALLATION_ID", "installation-id")]
                 .map(|(variable, key)| from_secret(variable, &secret, key));
-            (Some("/etc/git"), APP.to_owned(), variables.concat())
+            (Some("/etc/git"), format!("{APP}{}", api(&site.repo)), variables.concat())
         }
     };
     if site.lfs {
@@ -48,6 +50,16 @@ const TOKEN: &str = "\
 ";
 
 const APP: &str = "- --github-app-private-key-file=/etc/git/private-key\n";
+
+/// GitHub Enterprise Server has its API on its own host.
+fn api(repo: &str) -> String {
+    let url = RemoteUrl::parse(repo).ok();
+    let host = url.as_ref().and_then(RemoteUrl::repository).map_or("github.com", |(host, _)| host);
+    if remote_url::forge(host) == "github.com" {
+        return String::new();
+    }
+    format!("- --github-base-url=https://{host}/api/v3/\n")
+}
 
 fn from_secret(variable: &str, secret: &str, key: &str) -> String {
     let from = format!("secretKeyRef:\n      name: {secret}\n      key: {key}");

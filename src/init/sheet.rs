@@ -360,8 +360,10 @@ fn name(path: &[Step]) -> String {
         Step::Key(key) => format!(".{key}"),
         Step::Item(index) => format!("[{index}]"),
     };
-    let name = path.iter().map(part).collect::<Vec<_>>().concat();
-    name.trim_start_matches('.').to_owned()
+    match path.iter().map(part).collect::<Vec<_>>().concat().trim_start_matches('.') {
+        "" => "the object".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// The only document of a text that is written at a column.

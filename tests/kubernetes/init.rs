@@ -147,7 +147,8 @@ fn the_program_understands_every_kind_of_access() {
         ("https://git.example/a/b.git", "none", "", "git-secret"),
         ("https://git.example/a/b.git", "token", "--password-file=/etc/git/token", "/etc/git"),
         ("git@git.example:a/b.git", "ssh", "", "/etc/git-secret"),
-        ("https://git.example/a/b.git", "app", "--github-app-private-key-file=/etc/git/private-key", "/etc/git"),
+        ("https://github.com/a/b.git", "app", "--github-app-private-key-file=/etc/git/private-key", "/etc/git"),
+        ("https://git.example/a/b.git", "app", "--github-base-url=https://git.example/api/v3/", "/etc/git"),
     ];
     for (repo, access, argument, mount) in cases {
         let private = format!("--private={access}");
@@ -197,6 +198,22 @@ fn values_that_yaml_would_take_for_something_else_stay_text() {
         assert_eq!(of("PUSHSYNC_REF")["value"], expected);
         assert_eq!(documents[0]["metadata"]["namespace"], "123");
     }
+}
+
+#[test]
+fn the_plugin_of_kubectl_has_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-pushsync");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pushsync"), &plugin).unwrap();
+    let run = |words: &[&str]| {
+        let output = Command::new(&plugin).args(words).env_clear().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let arguments = ["--repo=https://git.example/a/b.git", "--replicas=3"];
+    let printed = run(&[&["init"], &arguments[..]].concat());
+    assert_eq!(printed, init(&arguments, "").out);
+    assert!(run(&["help", "init"]).contains("pushsync init --repo URL"));
 }
 
 #[test]

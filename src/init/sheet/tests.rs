@@ -1,5 +1,7 @@
 //! Edits of texts in every notation: what is added is there, and everything else keeps its bytes.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::Step::{Item, Key};
@@ -104,4 +106,47 @@ fn scalars_and_mappings_are_replaced_and_entries_added_and_removed() {
     sheet.set(0, &[Key("b")], &json!({"k": "v", "l": "1"})).unwrap();
     sheet.remove(0, &[Key("e"), Item(0)]).unwrap();
     assert_eq!(sheet.finish().unwrap(), "a: site # right\nb:\n  k: v\n  l: \"1\"\ne:\n  - site\n");
+}
+
+proptest! {
+    /// Manifests in any notation: the lines of the text are kept, and the objects differ by the addition only.
+    #[test]
+    fn any_manifest_keeps_everything_else(
+        words in vec("[a-z]{1,3}|'[ -&(-~]{0,6}'|[0-9]{1,4}|\\|\n {8}x\n\n {10}# y", 1..5),
+        comments in vec("( *# ?[a-z:-]{0,8})?", 8),
+        step in 1_usize..5,
+        list in 0_usize..4,
+        blank in any::<bool>(),
+    ) {
+        let pad = |level: usize| " ".repeat(step * level);
+        let mut text = format!("a: 1{}\nspec:{}\n", lead(&comments[0]), lead(&comments[1]));
+        for (number, word) in words.iter().enumerate() {
+            // The content of a block scalar is further in than every key here.
+            text.push_str(&format!("{}k{number}: {word}\n", pad(1)));
+        }
+        if blank {
+            text.push('\n');
+        }
+        if list > 0 {
+            text.push_str(&format!("{}volumes:{}\n", pad(1), lead(&comments[2])));
+            for number in 0..list {
+                text.push_str(&format!("{}- name: v{number}{}\n", pad(1), lead(&comments[3])));
+            }
+            text.push_str(&format!("{}{}\n", pad(2), comments[4].trim_start()));
+        }
+        text.push_str(&format!("{}last: [x]\n---\nb: 2\n", pad(1)));
+        let after = appended(&text).unwrap();
+        prop_assert!(keeps_lines(&text, &after), "{text}\n{after}");
+        let mut expected: Vec<_> = parse(&text).unwrap().iter().map(Node::json).collect();
+        let spec = expected[0]["spec"].as_object_mut().unwrap();
+        let volumes = spec.entry("volumes").or_insert(json!([])).as_array_mut().unwrap();
+        volumes.push(json!({"name": "git", "emptyDir": {"sizeLimit": "1Gi"}}));
+        let found: Vec<_> = parse(&after).unwrap().iter().map(Node::json).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// A comment needs a blank before it.
+fn lead(comment: &str) -> String {
+    if comment.is_empty() { String::new() } else { format!(" {comment}") }
 }
