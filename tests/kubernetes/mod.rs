@@ -17,6 +17,7 @@ mod monitoring;
 mod overlays;
 mod pods;
 mod secret;
+mod steps;
 mod strict;
 
 use std::path::{Path, PathBuf};
