@@ -6,6 +6,7 @@ mod crash;
 mod decisions;
 mod depth;
 mod escapes;
+mod examples;
 mod fault_limits;
 mod fault_matrix;
 mod fault_memory;

@@ -5,6 +5,7 @@
 mod chart;
 mod component;
 mod custom;
+mod examples;
 mod grafana;
 mod grafana_model;
 mod grafana_queries;
