@@ -5,6 +5,7 @@ mod container_memory;
 mod crash;
 mod decisions;
 mod depth;
+mod documents;
 mod escapes;
 mod examples;
 mod fault_limits;

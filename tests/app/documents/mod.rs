@@ -1,0 +1,83 @@
+//! The commands in the documents: those that need no cluster are run, the others are checked as far as that goes without one.
+//!
+//! A block that begins with three backticks and `sh` is run. A second word is the reason why it cannot be: see [`REASONS`].
+
+mod run;
+mod shell;
+mod typed;
+mod yaml;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Why a block is not run here.
+const REASONS: [&str; 4] = [
+    // A cluster, and what is deployed there.
+    "cluster", // A forge or a registry.
+    "network", // A compiler and some minutes, or Docker.
+    "build",   // The reader's own shell and home.
+    "profile",
+];
+
+/// One block of commands.
+struct Block {
+    /// File and line, for messages.
+    place: String,
+    /// The words after `sh`.
+    reason: Option<String>,
+    text: String,
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README.md and everything below docs and examples.
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![top().join("README.md")];
+    let mut folders = vec![top().join("docs"), top().join("examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every block of commands in the documents.
+fn blocks() -> Vec<Block> {
+    let mut found = Vec::new();
+    for path in documents() {
+        let name = path.strip_prefix(top()).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().enumerate();
+        while let Some((number, line)) = lines.next() {
+            let Some(info) = line.strip_prefix("```").filter(|info| !info.is_empty()) else { continue };
+            let body: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            let (language, reason) = info.split_once(' ').map_or((info, None), |(word, rest)| (word, Some(rest)));
+            assert!(!["bash", "shell", "console"].contains(&language), "{name}:{}: write `sh`", number + 1);
+            if language == "sh" {
+                let reason = reason.map(str::to_owned);
+                found.push(Block { place: format!("{name}:{}", number + 1), reason, text: body.join("\n") });
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_block_is_run_or_says_why_not() {
+    let blocks = blocks();
+    assert!(blocks.len() > 30, "{}", blocks.len());
+    for block in &blocks {
+        let known = block.reason.as_deref().is_none_or(|reason| REASONS.contains(&reason));
+        assert!(known, "{}: {:?} is no reason", block.place, block.reason);
+    }
+    assert!(blocks.iter().filter(|block| block.reason.is_none()).count() >= 3);
+}
