@@ -6,9 +6,11 @@
 mod access;
 mod arguments;
 mod checks;
+mod command;
 mod inject;
 mod options;
 mod output;
+mod path;
 mod ports;
 mod scalar;
 mod sheet;
@@ -21,7 +23,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-pub use arguments::command;
+pub use command::command;
 
 use crate::log::printable;
 use arguments::Asked;

@@ -5,8 +5,11 @@
 
 use serde_json::Value;
 
+use super::path::{Owned, name, node_mut, owned, scalars};
 use super::scalar;
 use super::yaml::{BadYaml, Content, Node, parse};
+
+pub(super) use super::path::Step;
 
 /// Why a text cannot be edited safely.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +22,6 @@ pub(super) enum Refusal {
     Form(String),
     #[error("the change would alter other parts of the text")]
     Uncertain,
-}
-
-/// One step to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
-    Key(&'a str),
-    Item(usize),
 }
 
 struct Edit {
@@ -297,72 +293,6 @@ fn last_byte(text: &str, node: &Node) -> usize {
         Some(last) => last_byte(text, last),
         // A block scalar ends where the next token begins.
         None => node.start + text[node.start..node.end].trim_end().len(),
-    }
-}
-
-fn node_mut<'n>(node: &'n mut Node, path: &[Step]) -> Option<&'n mut Node> {
-    path.iter().try_fold(node, |node, step| match (step, &mut node.content) {
-        (Step::Key(key), Content::Mapping { entries, .. }) => {
-            entries.iter_mut().find(|(name, _)| name.text() == Some(key)).map(|(_, value)| value)
-        }
-        (Step::Item(index), Content::Sequence { items, .. }) => items.get_mut(*index),
-        _ => None,
-    })
-}
-
-/// Calls `visit` for each scalar that is a value.
-fn scalars<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, visit: &mut dyn FnMut(&[Step<'n>], &'n str)) {
-    match &node.content {
-        Content::Scalar { text, .. } => visit(path, text),
-        Content::Alias(_) => {}
-        Content::Sequence { items, .. } => {
-            for (index, item) in items.iter().enumerate() {
-                path.push(Step::Item(index));
-                scalars(item, path, visit);
-                path.pop();
-            }
-        }
-        Content::Mapping { entries, .. } => {
-            for (key, value) in entries {
-                path.push(Step::Key(key.text().unwrap_or_default()));
-                scalars(value, path, visit);
-                path.pop();
-            }
-        }
-    }
-}
-
-enum Owned {
-    Key(String),
-    Item(usize),
-}
-
-impl Owned {
-    fn step(&self) -> Step<'_> {
-        match self {
-            Self::Key(key) => Step::Key(key),
-            Self::Item(index) => Step::Item(*index),
-        }
-    }
-}
-
-fn owned(path: &[Step]) -> Vec<Owned> {
-    let own = |step: &Step| match step {
-        Step::Key(key) => Owned::Key((*key).to_owned()),
-        Step::Item(index) => Owned::Item(*index),
-    };
-    path.iter().map(own).collect()
-}
-
-/// The path as a user would write it.
-fn name(path: &[Step]) -> String {
-    let part = |step: &Step| match step {
-        Step::Key(key) => format!(".{key}"),
-        Step::Item(index) => format!("[{index}]"),
-    };
-    match path.iter().map(part).collect::<Vec<_>>().concat().trim_start_matches('.') {
-        "" => "the object".to_owned(),
-        name => name.to_owned(),
     }
 }
 

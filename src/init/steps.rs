@@ -41,7 +41,7 @@ pub(super) fn comment(text: &str) -> String {
 pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
     let namespace = site.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
     let mut steps = Vec::new();
-    if site.image == super::arguments::IMAGE {
+    if site.image == super::command::IMAGE {
         steps.push(format!(
             "Push the image {} to a registry of yours and give its name with --image, or load it\ninto a test cluster (`kind load image-archive`, `minikube image load`).",
             site.image
