@@ -5,6 +5,12 @@ k8s/sidecar/deployment.yaml explains each value.
 
 {{/* An item of `initContainers`. */}}
 {{- define "pushsync.sidecar" -}}
+{{- $http := regexMatch "^https?://" .Values.repo -}}
+{{- if and $http (eq .Values.private.kind "ssh") -}}
+{{- fail (printf "private.kind ssh needs an ssh address in repo, and not %s" .Values.repo) -}}
+{{- else if and (not $http) (has .Values.private.kind (list "token" "app")) -}}
+{{- fail (printf "private.kind %s needs an https address in repo, and not %s" .Values.private.kind .Values.repo) -}}
+{{- end -}}
 - name: poll
   image: {{ include "pushsync.image" . }}
   {{- with .Values.image.pullPolicy }}
@@ -31,13 +37,8 @@ k8s/sidecar/deployment.yaml explains each value.
     {{- if eq .Values.private.kind "token" }}
     - --username={{ .Values.private.username }}
     - --password-file=/etc/git/token
-    {{- else if eq .Values.private.kind "ssh" }}
-    - --ssh-key-file=/etc/git-secret/ssh
-    - --ssh-known-hosts-file=/etc/git-secret/known_hosts
     {{- else if eq .Values.private.kind "app" }}
-    - --github-app-private-key-file=/etc/github-app/private-key.pem
-    - --github-app-application-id={{ .Values.private.appId }}
-    - --github-app-installation-id={{ .Values.private.installationId }}
+    - --github-app-private-key-file=/etc/git/private-key
     {{- with .Values.private.baseUrl }}
     - --github-base-url={{ . }}
     {{- end }}
@@ -53,6 +54,18 @@ k8s/sidecar/deployment.yaml explains each value.
     {{- if and .Values.webhook.enabled .Values.peers.enabled }}
     - name: PEERS_SERVICE
       value: {{ include "pushsync.name" . }}-peers
+    {{- end }}
+    {{- if eq .Values.private.kind "app" }}
+    - name: PUSHSYNC_GITHUB_APP_CLIENT_ID
+      valueFrom:
+        secretKeyRef:
+          name: {{ include "pushsync.gitSecret" . }}
+          key: client-id
+    - name: PUSHSYNC_GITHUB_APP_INSTALLATION_ID
+      valueFrom:
+        secretKeyRef:
+          name: {{ include "pushsync.gitSecret" . }}
+          key: installation-id
     {{- end }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
@@ -101,7 +114,7 @@ k8s/sidecar/deployment.yaml explains each value.
     {{- end }}
     {{- if ne .Values.private.kind "none" }}
     - name: git-secret
-      mountPath: {{ get (dict "token" "/etc/git" "ssh" "/etc/git-secret" "app" "/etc/github-app") .Values.private.kind }}
+      mountPath: {{ ternary "/etc/git-secret" "/etc/git" (eq .Values.private.kind "ssh") }}
       readOnly: true
     {{- end }}
     {{- with .Values.extraVolumeMounts }}

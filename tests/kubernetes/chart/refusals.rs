@@ -19,8 +19,7 @@ fn each_wrong_value_is_named() {
         ("webhook.enabled=yes", "/webhook/enabled", "got string, want boolean"),
         ("webhook.path=webhook", "/webhook/path", "does not match pattern"),
         ("private.kind=password", "/private/kind", "value must be one of 'none', 'token', 'ssh', 'app'"),
-        ("private.kind=app", "/private/appId", "minLength"),
-        ("private.appId=12345", "/private/appId", "got number, want string"),
+        ("private.baseUrl=ghe.example.com", "/private/baseUrl", "does not match pattern"),
         ("repo=", "/repo", "minLength"),
         ("period=often", "/period", "does not match pattern"),
         ("name=Site", "/name", "does not match pattern"),
@@ -45,5 +44,14 @@ fn all_wrong_values_are_named_at_once() {
     let Some(error) = refusal(&["--set", "replicas=two,app.kind=nginx,service.port=0"]) else { return };
     for place in ["/replicas", "/app/kind", "/service/port"] {
         assert!(error.contains(&format!("at '{place}'")), "{error}");
+    }
+}
+
+#[test]
+fn credentials_of_the_wrong_kind_are_refused() {
+    for (repo, kind, needed) in [("https://a.test/b.git", "ssh", "an ssh"), ("git@a.test:b.git", "token", "an https")] {
+        let Some(error) = refusal(&["--set", &format!("repo={repo},private.kind={kind}")]) else { return };
+        let expected = format!("private.kind {kind} needs {needed} address in repo, and not {repo}");
+        assert!(error.contains(&expected), "{error}");
     }
 }

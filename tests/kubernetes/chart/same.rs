@@ -84,6 +84,48 @@ fn everything_optional_gives_the_files_beside_the_base() {
     assert_same(&ours, &of_files(&names));
 }
 
+/// The other way to get manifests of one's own: `pushsync init` with the same wishes.
+#[test]
+fn the_chart_and_the_command_init_give_the_same_objects() {
+    for private in ["none", "token", "ssh", "app"] {
+        let ssh = private == "ssh";
+        let repo = if ssh { "git@git.example.com:acme/blog.git" } else { "https://git.example.com/acme/blog.git" };
+        let private_value = format!("private.kind={private},repo={repo}");
+        let values = [
+            "ref=v1,replicas=3,image.repository=registry.example.com/pushsync",
+            "image.tag=1.0.0,httpRoute.enabled=true,httpRoute.host=blog.example.com,role.enabled=true,name=blog",
+            &private_value,
+        ];
+        let arguments: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+        let Some(documents) = template(&arguments) else { return };
+        let wishes = [
+            "--repo",
+            repo,
+            "--ref=v1",
+            "--replicas=3",
+            "--image=registry.example.com/pushsync:1.0.0",
+            "--name=blog",
+            "--host=blog.example.com",
+            "--gateway=gateway-system/gateway",
+            "--with=role",
+            "--private",
+            private,
+        ];
+        let mut theirs = init::init(&wishes, "").documents();
+        let mut ours = comparable(documents);
+        for document in ours.iter_mut().chain(&mut theirs) {
+            if document["kind"].as_str().is_some_and(|kind| kind.starts_with("Role")) {
+                document["metadata"].as_object_mut().unwrap().remove("labels");
+            }
+            // Their order is of no meaning, and differs.
+            if let Some(volumes) = document.pointer_mut("/spec/template/spec/volumes") {
+                volumes.as_array_mut().unwrap().sort_by_key(|volume| word(&volume["name"]).to_owned());
+            }
+        }
+        assert_same(&ours, &theirs);
+    }
+}
+
 /// A chart cannot read files outside its folder, so it has copies.
 #[test]
 fn the_files_of_the_chart_are_copies() {

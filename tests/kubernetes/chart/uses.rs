@@ -17,6 +17,11 @@ fn deployment(arguments: &[&str]) -> Option<Value> {
 fn assert_understood(container: &Value) {
     let folder = tempfile::tempdir().unwrap();
     let mut here = container.clone();
+    // Their usual places, which are not here either.
+    if list(&here["volumeMounts"]).iter().any(|mount| mount["mountPath"] == "/etc/git-secret") {
+        let flags = ["--ssh-key-file=/etc/git-secret/ssh", "--ssh-known-hosts-file=/etc/git-secret/known_hosts"];
+        here["args"].as_array_mut().unwrap().extend(flags.map(Value::from));
+    }
     for argument in here["args"].as_array_mut().unwrap() {
         let Some((flag, path)) = word(argument).split_once("=/etc/").filter(|(flag, _)| !flag.contains("hook")) else {
             continue;
@@ -25,6 +30,12 @@ fn assert_understood(container: &Value) {
         let content = if flag.contains("key") { openssl_key() } else { "host ssh-ed25519 AAAA\n".to_owned() };
         std::fs::write(&file, content).unwrap();
         *argument = format!("{flag}={}", file.display()).into();
+    }
+    // Secrets are not text in the manifest.
+    for variable in here["env"].as_array_mut().unwrap() {
+        if variable.get("valueFrom").is_some() {
+            variable["value"] = json!("12345");
+        }
     }
     pods::assert_understood(&here);
 }
@@ -39,22 +50,24 @@ fn volume(workload: &Value, name: &str) -> Value {
     volumes.into_iter().find(|volume| volume["name"] == name).unwrap_or_default()
 }
 
+fn address(private: &str) -> &'static str {
+    if private == "ssh" { "git@git.example.com:acme/blog.git" } else { "https://git.example.com/acme/blog.git" }
+}
+
 #[test]
 fn a_private_repository_gets_flags_and_a_secret() {
-    for (kind, more, expected, folder) in [
-        ("token", "", "--password-file=/etc/git/token", "/etc/git"),
-        ("ssh", "", "--ssh-key-file=/etc/git-secret/ssh", "/etc/git-secret"),
-        ("app", ",private.appId=1234567890", "--github-app-application-id=1234567890", "/etc/github-app"),
-    ] {
-        let values = format!("private.kind={kind},private.installationId=7{more}");
-        let Some(site) = deployment(&["--set-string", &values]) else { return };
-        let poll = container(&site, "poll");
-        assert!(list(&poll["args"]).contains(&json!(expected)), "{poll}");
-        let mounts = list(&poll["volumeMounts"]);
-        assert!(mounts.contains(&json!({ "name": "git-secret", "mountPath": folder, "readOnly": true })), "{poll}");
+    for (kind, folder) in [("token", "/etc/git"), ("ssh", "/etc/git-secret"), ("app", "/etc/git")] {
+        let Some(site) = deployment(&["--set", &format!("private.kind={kind},repo={}", address(kind))]) else { return };
+        let mounts = list(&container(&site, "poll")["volumeMounts"]);
+        assert!(mounts.contains(&json!({ "name": "git-secret", "mountPath": folder, "readOnly": true })), "{mounts:?}");
         assert_eq!(volume(&site, "git-secret")["secret"], json!({ "secretName": "site-git", "defaultMode": 288 }));
         assert!(!list(&container(&site, "app")["volumeMounts"]).iter().any(|mount| mount["name"] == "git-secret"));
     }
+    let enterprise = "private.kind=app,private.secretName=forge,private.baseUrl=https://ghe.example.com/api/v3/";
+    let Some(site) = deployment(&["--set", enterprise]) else { return };
+    let poll = container(&site, "poll");
+    assert_eq!(flag(&poll, "github-base-url").as_deref(), Some("https://ghe.example.com/api/v3/"));
+    assert_eq!(poll["env"][3]["valueFrom"]["secretKeyRef"], json!({ "name": "forge", "key": "client-id" }));
 }
 
 #[test]
