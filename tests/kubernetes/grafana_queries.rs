@@ -171,7 +171,7 @@ type Series = (BTreeMap<String, String>, f64);
 
 impl Prometheus {
     /// `None` without the program.
-    async fn start(config: &str) -> Option<Self> {
+    fn start(config: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -248,7 +248,7 @@ fn documented_fields() -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_the_dashboard_has_an_answer_from_real_sidecars() {
     let fleet = Fleet::start().await;
-    let Some(prometheus) = Prometheus::start(&fleet.config()).await else { return skip("prometheus") };
+    let Some(prometheus) = Prometheus::start(&fleet.config()) else { return skip("prometheus") };
     prometheus.until("count(pushsync_published_info) == 3").await;
 
     // Two pushes with a scrape between them, because a series that appears with its first value has no increase yet.
