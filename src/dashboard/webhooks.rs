@@ -167,8 +167,8 @@ pub fn alert(model: &Model) -> Option<String> {
         // Refusals from before this program ran may be of anyone in the internet; together with a missed push they explain it.
         let refused = match health.bad_signature {
             0 => String::new(),
-            1 => " 1 bad signature in 24h: is the secret the one in the forge?".to_owned(),
-            count => format!(" {count} bad signatures in 24h: is the secret the one in the forge?"),
+            1 => " 1 bad signature in 24h: wrong secret?".to_owned(),
+            count => format!(" {count} bad signatures in 24h: wrong secret?"),
         };
         return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}{refused}"));
     }

@@ -48,6 +48,19 @@ fn one_missed_push_counts_once_however_many_replicas_missed_it() {
 }
 
 #[test]
+fn refused_signatures_from_before_the_start_are_named_only_beside_a_missed_push() {
+    let refused = |snapshot: &mut Snapshot| snapshot.webhook.day.bad_signature = 3;
+    assert_eq!(webhooks::alert(&of([&refused, &|_| {}])), None, "anyone in the internet can send those");
+    let missed = |snapshot: &mut Snapshot| {
+        snapshot.webhook.day.bad_signature = 3;
+        snapshot.webhook.missed_pushes = vec![MissedPush { commit: sha("aaaaaaa"), found_at: ago(20) }];
+    };
+    let alert = webhooks::alert(&of([&missed, &|_| {}])).unwrap();
+    assert!(alert.starts_with("WEBHOOKS MISSED: the last commit came by poll."), "{alert}");
+    assert!(alert.ends_with(" 3 bad signatures in 24h: wrong secret?"), "{alert}");
+}
+
+#[test]
 fn an_ignored_delivery_is_not_ok_and_shows_its_reason() {
     let ignored = |snapshot: &mut Snapshot| {
         snapshot.webhook.last = Some(LastDelivery {

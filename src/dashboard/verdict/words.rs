@@ -180,6 +180,7 @@ fn short(why: &Why, length: Length) -> String {
             Why::Pinned { .. } => return "pinned".to_owned(),
             Why::Failed { pinned: Some(_), .. } => return "failed, pinned".to_owned(),
             Why::NotReady { .. } => return "not ready".to_owned(),
+            Why::Unreachable { .. } => return "unreachable".to_owned(),
             _ => {}
         }
     }
