@@ -39,7 +39,10 @@ k8s/sidecar/deployment.yaml explains each value.
     - --password-file=/etc/git/token
     {{- else if eq .Values.private.kind "app" }}
     - --github-app-private-key-file=/etc/git/private-key
-    {{- with .Values.private.baseUrl }}
+    {{- /* GitHub Enterprise Server has its API on its own host. */}}
+    {{- $host := lower (urlParse .Values.repo).hostname }}
+    {{- $api := ternary "" (printf "https://%s/api/v3/" $host) (eq $host "github.com") }}
+    {{- with default $api .Values.private.baseUrl }}
     - --github-base-url={{ . }}
     {{- end }}
     {{- end }}

@@ -87,9 +87,13 @@ fn everything_optional_gives_the_files_beside_the_base() {
 /// The other way to get manifests of one's own: `pushsync init` with the same wishes.
 #[test]
 fn the_chart_and_the_command_init_give_the_same_objects() {
-    for private in ["none", "token", "ssh", "app"] {
-        let ssh = private == "ssh";
-        let repo = if ssh { "git@git.example.com:acme/blog.git" } else { "https://git.example.com/acme/blog.git" };
+    for (private, repo) in [
+        ("none", "https://git.example.com/acme/blog.git"),
+        ("token", "https://git.example.com/acme/blog.git"),
+        ("ssh", "git@git.example.com:acme/blog.git"),
+        ("app", "https://github.com/acme/blog.git"),
+        ("app", "https://git.example.com:8443/acme/blog.git"),
+    ] {
         let private_value = format!("private.kind={private},repo={repo}");
         let values = [
             "ref=v1,replicas=3,image.repository=registry.example.com/pushsync",
