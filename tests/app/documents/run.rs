@@ -1,5 +1,5 @@
-//! Runs the blocks that need nothing but this machine, as a reader would: in an empty folder, with the program on the PATH, and with
-//! the address of a repository in `REPO`. Ports are replaced by free ones.
+//! Runs the blocks that need nothing but this machine, as a reader would: in an empty folder, with the program on the PATH, with
+//! the address of a repository in `REPO`, and with a Deployment in `app.yaml`. Ports are replaced by free ones.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,6 +14,21 @@ use crate::support::copy_program;
 use crate::support::git_http::GitHttp;
 use crate::support::repo::Repo;
 
+/// The reader's own workload, for blocks that add the sidecar to one.
+const APP: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app}
+spec:
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata:
+      labels: {app: app}
+    spec:
+      containers:
+        - name: web
+          image: httpd:2.4-alpine
+";
 /// Longer than any block should make a reader wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -35,6 +50,7 @@ fn run(block: &Block, repo: &str) -> Result<String, String> {
     fs::create_dir(&bin).unwrap();
     fs::create_dir(&here).unwrap();
     copy_program(&bin.join("pushsync"));
+    fs::write(here.join("app.yaml"), APP).unwrap();
     let path =
         std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
     let (script, output) = (folder.path().join("script"), folder.path().join("output"));
