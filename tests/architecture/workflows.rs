@@ -203,8 +203,16 @@ fn every_script_that_is_called_exists_and_can_be_run() {
             std::fs::metadata(file(script)).unwrap_or_else(|error| panic!("{script}: {error}")).permissions();
         assert!(permissions.mode() & 0o111 != 0, "{script} is not executable");
     }
-    let release =
-        ["release-notes", "release-archive", "release-checksums", "release-image", "build-static", "image", "sbom"];
+    let release = [
+        "release-notes",
+        "release-archive",
+        "release-checksums",
+        "release-image",
+        "build-static",
+        "krew-manifest",
+        "image",
+        "sbom",
+    ];
     for script in release {
         assert!(called.contains(&format!("scripts/{script}")), "{script} is not called: {called:?}");
     }
