@@ -251,6 +251,17 @@ fn the_log_is_followed_and_ends_with_its_screen() {
     let _ = update(&mut model, now, Msg::LogLine(PodId::new("another"), "not this one".to_owned()));
     let shown = text(&model);
     assert!(shown.contains("build failed") && shown.contains("phase=build") && !shown.contains("not this one"));
+    // A line that is wider than the screen is shown as a whole while it is selected.
+    let long = format!("a long line {} and its-end", "word ".repeat(60));
+    for line in [long.as_str(), "the newest line"] {
+        let _ = update(&mut model, now, Msg::LogLine(id.clone(), line.to_owned()));
+    }
+    assert!(!text(&model).contains("its-end"));
+    press(&mut model, "k");
+    let shown = text(&model);
+    assert!(shown.contains("The whole line") && shown.contains("its-end"), "{shown}");
+    press(&mut model, "G");
+    assert!(!text(&model).contains("The whole line"));
     let _ = update(&mut model, now, Msg::LogEnded(id, "the container has ended".to_owned()));
     assert!(text(&model).contains("ended: the container has ended"));
     assert_eq!(press(&mut model, "<Esc>"), [Effect::CloseLog]);
