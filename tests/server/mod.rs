@@ -5,6 +5,7 @@ mod admin;
 mod balancers;
 mod events;
 mod flood;
+mod forges;
 pub mod harness;
 mod hook;
 mod large;
