@@ -2,6 +2,7 @@
 //!
 //! A block that begins with three backticks and `sh` is run. A second word is the reason why it cannot be: see [`REASONS`].
 
+mod links;
 mod run;
 mod shell;
 mod typed;
@@ -40,7 +41,10 @@ fn documents() -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // Files that stand for the content of a user's repository are no documents.
+                if !path.ends_with("repository") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "md") {
                 found.push(path);
             }
