@@ -27,6 +27,9 @@ pub(super) fn repo(text: &str) -> Result<RemoteUrl, String> {
     if url.transport() != Transport::Ssh && url.user().is_some() {
         return Err(format!("contains a user name, which may be a token and {secret}"));
     }
+    if !url.repository().is_none_or(|(host, _)| is_host(host)) {
+        return Err("has a host that is neither a name nor an address".to_owned());
+    }
     if text.contains(['?', '#']) {
         return Err("contains `?` or `#`; a repository's address ends with its path".to_owned());
     }
@@ -34,6 +37,12 @@ pub(super) fn repo(text: &str) -> Result<RemoteUrl, String> {
         return Err("contains a blank; write it as %20".to_owned());
     }
     Ok(url)
+}
+
+/// True for names and addresses. The host of an ssh address is part of a command for a shell.
+fn is_host(host: &str) -> bool {
+    let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']');
+    !host.is_empty() && !host.starts_with('-') && host.chars().all(good)
 }
 
 /// The access that fits the address, or the reason why the wanted one does not.
@@ -137,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_with_something_secret_are_refused_and_not_repeated() {
+    fn addresses_with_something_secret_or_odd_are_refused_and_not_repeated() {
         let bad = [
             "https://me:hunter22@git.example/a/b.git",
             "https://ghp_0123456789@git.example/a/b.git",
@@ -150,6 +159,9 @@ mod tests {
             "ftp://git.example/hunter22",
             "https://git.example/a b",
             "https://git.example/a\nb",
+            "git@a$(id).example:a/b.git",
+            "ssh://git@git.example;id/a/b.git",
+            "ssh://-oProxyCommand=id/a/b.git",
         ];
         for text in bad {
             let wrong = repo(text).expect_err(text);
@@ -160,6 +172,7 @@ mod tests {
             "http://git.git:3000/a/b",
             "git@git.example:a/b.git",
             "ssh://git@git.example:2222/a/b",
+            "ssh://git@[::1]:2222/a/b",
         ] {
             assert!(repo(text).is_ok(), "{text}");
         }

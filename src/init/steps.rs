@@ -1,6 +1,6 @@
 //! What the user does next, with the commands as they are to be typed.
 //!
-//! Every value in them was checked, so none needs quotes. It must not know how the manifests are made.
+//! Values whose check permits no character of a shell stand without quotes. It must not know how the manifests are made.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -16,6 +16,9 @@ const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 const CONTAINER: &str = "poll";
 const VOLUMES: [&str; 3] = ["git", "hook-secret", "git-secret"];
 
+/// A file of another kind may contain any number of objects.
+const MOST_LISTED: usize = 20;
+
 /// Why there is no workload that can get the sidecar.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoTarget {
@@ -47,6 +50,8 @@ pub(super) enum NoTarget {
     NoLabels(String),
     #[error("the name `{0}` {1}; give another one with --name")]
     Name(String, String),
+    #[error("metadata.{key} of the {kind} is `{value}`, which {wrong}")]
+    Metadata { kind: String, key: &'static str, value: String, wrong: String },
 }
 
 /// The workload, and the container that reads the repository.
@@ -110,6 +115,7 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<Target, NoTa
     if name(node).is_empty() {
         return Err(NoTarget::Nameless(title));
     }
+    check_metadata(node, &kind(node))?;
     let pod = node.at(&["spec", "template", "spec"]).ok_or_else(|| NoTarget::NoContainers(title.clone()))?;
     let containers = pod.get("containers").map(Node::items).unwrap_or_default();
     let all: Vec<&Node> =
@@ -172,6 +178,23 @@ fn check_free(pod: &Node, containers: &[&Node], title: &str) -> Result<(), NoTar
     }
 }
 
+/// Fails for a name or namespace that Kubernetes would refuse. Both are printed in commands for a shell.
+fn check_metadata(node: &Node, kind: &str) -> Result<(), NoTarget> {
+    let checks: [(&'static str, fn(&str) -> Result<(), String>); 2] =
+        [("name", checks::object_name), ("namespace", checks::label)];
+    for (key, check) in checks {
+        if let Some(value) = node.at(&["metadata", key]).and_then(Node::text) {
+            check(value).map_err(|wrong| NoTarget::Metadata {
+                kind: kind.to_owned(),
+                key,
+                value: value.to_owned(),
+                wrong,
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// The names of the Services must be such that Kubernetes takes.
 pub(super) fn check_names(name: &str) -> Result<(), NoTarget> {
     checks::site_name(name).map_err(|wrong| NoTarget::Name(name.to_owned(), wrong))
@@ -189,6 +212,17 @@ fn is_kind(kind: &str, word: &str) -> bool {
     word == full || word == short || word == format!("{full}s")
 }
 
+/// A list for a message: the first ones, each once.
 fn list(words: impl Iterator<Item = String>) -> String {
-    words.collect::<Vec<_>>().join(", ")
+    let mut shown: Vec<String> = Vec::new();
+    for word in words {
+        if shown.len() == MOST_LISTED {
+            shown.push("others".to_owned());
+            break;
+        }
+        if !shown.contains(&word) {
+            shown.push(word);
+        }
+    }
+    shown.join(", ")
 }

@@ -2,6 +2,8 @@
 //!
 //! It must not know what a manifest is.
 
+use std::collections::HashSet;
+
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 use serde_json::Value;
 
@@ -171,6 +173,7 @@ fn node<'a>(event: Event<'a>, span: Span, events: &mut Events<'a>) -> Result<Nod
         }
         Event::MappingStart(style, anchor, tag) => {
             let mut entries: Vec<(Node, Node)> = Vec::new();
+            let mut names = HashSet::new();
             while let Some((event, span)) = next(events)? {
                 if matches!(event, Event::MappingEnd) {
                     end = span.byte_range().unwrap_or_default().end;
@@ -181,7 +184,7 @@ fn node<'a>(event: Event<'a>, span: Span, events: &mut Events<'a>) -> Result<Nod
                 let Some(name) = key.text() else {
                     return Err(BadYaml { line, what: "a key is not a word".to_owned() });
                 };
-                if entries.iter().any(|(other, _)| other.text() == Some(name)) {
+                if !names.insert(name.to_owned()) {
                     let what = format!("the key `{}` stands twice", name.escape_debug());
                     return Err(BadYaml { line, what });
                 }

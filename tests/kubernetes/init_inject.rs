@@ -174,7 +174,10 @@ fn what_cannot_be_injected_is_refused_with_the_reason() {
         (APP.to_owned(), &["--container=none"], "there are web, metrics"),
         (APP.to_owned(), &["--workload=other"], "there are deployment/shop"),
         (APP.to_owned(), &["--mount=/cache"], "choose another path with --mount"),
-        (APP.replace("name: shop ", "name: Shop.1 "), &[], "give another one with --name"),
+        (APP.replace("name: shop ", "name: shop.1 "), &[], "give another one with --name"),
+        // Both are part of the commands that are printed.
+        (APP.replace("name: shop ", "name: a;id "), &["--name=b"], "metadata.name of the Deployment is `a;id`"),
+        (APP.replace("namespace: web\n", "namespace: $(id)\n"), &[], "metadata.namespace of the Deployment is `$(id)`"),
         (no_labels, &[], "matchLabels"),
         (APP.replace("kind: Deployment", "kind: CronJob"), &[], "but CronJob, Service"),
         ("kind: List\napiVersion: v1\nitems: []\n".to_owned(), &[], "a List cannot be edited"),
@@ -190,6 +193,36 @@ fn what_cannot_be_injected_is_refused_with_the_reason() {
     }
     let ran = init(&[REPO, "--inject=/no/such/file"], "");
     assert!(ran.code == Some(1) && ran.told.contains("cannot read /no/such/file"), "{}", ran.told);
+}
+
+/// A file of another's may be made to exhaust its reader. Work that grows with the square of the keys would take minutes.
+#[test]
+fn a_hostile_file_is_refused_at_once() {
+    use std::fmt::Write as _;
+    let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    let mut keys = String::new();
+    for number in 1..30 {
+        let before = format!("*a{}, ", number - 1).repeat(9);
+        writeln!(aliases, "a{number}: &a{number} [{before}]").unwrap();
+    }
+    for number in 0..200_000 {
+        writeln!(keys, "k{number}:").unwrap();
+    }
+    let cases = [
+        ("[".repeat(100_000), "recursion limit"),
+        ((0..1_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(), "recursion limit"),
+        (aliases, "an object without a kind"),
+        (keys, "an object without a kind"),
+        ("---\nkind: A\n".repeat(50_000), "but A\n"),
+        ("x".repeat((8 << 20) + 1), "larger than 8 MiB"),
+    ];
+    let begin = std::time::Instant::now();
+    for (text, part) in cases {
+        let ran = inject(&text, &[]);
+        assert!(ran.code == Some(1) && ran.told.contains(part), "{part}: {}", ran.told);
+        assert!(ran.out.is_empty() && ran.told.len() < 2_000, "{part}: {} bytes", ran.told.len());
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
 /// The parts that are to be added by hand are whole.
