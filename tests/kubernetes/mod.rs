@@ -112,10 +112,14 @@ fn kubectl() -> Option<PathBuf> {
     on_the_path("kubectl")
 }
 
+fn find_on_the_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 /// A program of that name, or a loud skip.
 fn on_the_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    let found = find_on_the_path(name);
     if found.is_none() {
         super::support::skip(&format!("{name} on the PATH"));
     }

@@ -18,14 +18,26 @@ const CHART: &str = "charts/pushsync";
 
 /// helm with these arguments, apart from every configuration of this machine; `None` without helm.
 fn helm(arguments: &[&str]) -> Option<Output> {
-    let program = on_the_path("helm")?;
+    let Some(program) = find_on_the_path("helm") else {
+        skip_helm("helm on the PATH");
+        return None;
+    };
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home.path());
     Some(command.output().unwrap())
 }
 
-/// What helm wrote; fails if it failed.
+/// `scripts/install-helm` has a package for one kind of machine. On others a test is skipped also where `CI` is set: what a
+/// template gives does not depend on the machine.
+fn skip_helm(needs: &str) {
+    if cfg!(target_arch = "x86_64") {
+        return crate::support::skip(needs);
+    }
+    eprintln!("SKIPPED: this test needs {needs}");
+}
+
+/// Returns helm's output; fails if helm failed.
 fn printed(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");

@@ -160,7 +160,7 @@ fn a_chart_of_ones_own_includes_the_sidecar() {
     for name in ["Chart.yaml", "values.yaml", "templates/deployment.yaml"] {
         std::fs::write(folder.path().join(name), block(name)).unwrap();
     }
-    // What `helm dependency update` would do.
+    // As `helm dependency update` does it.
     let copied = Command::new("cp").arg("-r").arg(file(CHART)).arg(folder.path().join("charts")).output().unwrap();
     assert!(copied.status.success(), "{copied:?}");
     std::fs::rename(folder.path().join("charts"), folder.path().join("copy")).unwrap();
@@ -184,7 +184,7 @@ fn a_chart_of_ones_own_includes_the_sidecar() {
 fn the_notes_name_what_is_to_be_done() {
     let Some(version) = helm(&["version", "--short"]) else { return };
     if printed(&version).starts_with("v3") {
-        return crate::support::skip("helm 4, which shows the notes without a cluster");
+        return skip_helm("helm 4, which shows the notes without a cluster");
     }
     let folder = file(CHART);
     let notes = |values: &str| {
