@@ -11,14 +11,9 @@ mod yaml;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Why a block is not run here.
-const REASONS: [&str; 4] = [
-    // A cluster, and what is deployed there.
-    "cluster", // A forge or a registry.
-    "network", // A compiler and some minutes, or Docker.
-    "build",   // The reader's own shell and home.
-    "profile",
-];
+/// Why a block is not run here. It needs: a cluster and the objects in it; a forge or a registry; a compiler and some minutes, or
+/// Docker; the reader's own shell and home.
+const REASONS: [&str; 4] = ["cluster", "network", "build", "profile"];
 
 /// One block of commands.
 struct Block {
@@ -33,10 +28,10 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README.md and everything below docs and examples.
+/// README.md and everything below docs, examples and charts.
 fn documents() -> Vec<PathBuf> {
     let mut found = vec![top().join("README.md")];
-    let mut folders = vec![top().join("docs"), top().join("examples")];
+    let mut folders: Vec<PathBuf> = ["docs", "examples", "charts"].iter().map(|name| top().join(name)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -71,7 +71,7 @@ const KUBECTL: &[&str] = &[
     "wait",
 ];
 
-/// What is wrong with a command, if anything.
+/// Returns the reason if a command is wrong.
 fn objection(call: &Call, functions: &BTreeSet<String>) -> Result<(), String> {
     let words: Vec<&str> = call.words.iter().map(String::as_str).collect();
     match words[0] {
