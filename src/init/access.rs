@@ -1,4 +1,4 @@
-//! What the sidecar's container and pod get for a private repository and for LFS.
+//! The parts of the sidecar's container and of the pod for a private repository and for LFS.
 //!
 //! The names of the mounts and keys are those of docs/credentials.md. It must not know where the parts are put.
 

@@ -71,7 +71,7 @@ pub(super) fn inject(text: &str, site: &Site, inject: &Inject, is_named: bool) -
     Ok(Injected { text, site, workload: target.to_string(), notes: target.ports.notes() })
 }
 
-/// What the pod gets, as items of its lists in the first column.
+/// The additions to the pod, as items of its lists in the first column.
 struct Parts {
     container: String,
     volumes: String,

@@ -1,4 +1,4 @@
-//! What the manifests are to be for: the checked values of the command line.
+//! The checked values of the command line, from which the manifests are made.
 //!
 //! It must not know the command line or YAML.
 
@@ -60,7 +60,7 @@ pub(super) struct Inject {
     pub mount: String,
 }
 
-/// What is to be written, and where.
+/// The manifests to write, and their destination.
 #[derive(Clone, Debug)]
 pub(super) enum Task {
     /// To standard output, or to a folder.

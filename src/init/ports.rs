@@ -36,7 +36,7 @@ impl Ports {
         }
     }
 
-    /// What stands in place of each value of the example's Deployment.
+    /// The replacement for each value of the example's Deployment.
     pub(super) fn values(&self) -> HashMap<String, Value> {
         let mut values = self.values_of_service();
         let mut put = |from: String, to: String| values.insert(from, json!(to));
@@ -53,7 +53,7 @@ impl Ports {
         HashMap::from([(HOOK.to_string(), json!(self.hook)), ("hook".to_owned(), json!(self.hook_name))])
     }
 
-    /// Where these are not the usual ones.
+    /// Returns a sentence for each port that is not the usual one.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (what, usual, now) in [("webhook", HOOK, self.hook), ("health", HEALTH, self.health)] {

@@ -138,7 +138,7 @@ fn plain(template: &str, site: &Site) -> Result<String, Refusal> {
     sheet.finish()
 }
 
-/// What stands in place of each value of the example.
+/// The replacement for each value of the example.
 fn values(site: &Site) -> HashMap<String, Value> {
     let mut values: HashMap<String, Value> =
         SUFFIXES.iter().map(|suffix| (format!("{NAME}{suffix}"), json!(format!("{}{suffix}", site.name)))).collect();

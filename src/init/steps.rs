@@ -1,4 +1,4 @@
-//! What the user does next, with the commands as they are to be typed.
+//! The user's next steps, with the commands as they are to be typed.
 //!
 //! Values whose check permits no character of a shell stand without quotes. It must not know how the manifests are made.
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What kustomize makes of a folder; `None` without kubectl.
+/// The objects that kustomize makes of a folder; `None` without kubectl.
 fn built(folder: &Path) -> Option<Vec<Value>> {
     let output = Command::new(kubectl()?).arg("kustomize").arg(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

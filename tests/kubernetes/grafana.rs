@@ -13,7 +13,7 @@ pub(super) fn dashboard() -> Dashboard {
     serde_json::from_str(&text(PATH)).unwrap_or_else(|error| panic!("{PATH}: {error}"))
 }
 
-/// What all panels with queries have.
+/// The fields of all panels with queries.
 pub(super) struct Shown {
     pub id: u32,
     pub title: String,

@@ -20,7 +20,7 @@ const SECRET: &str = "a secret that three replicas share";
 /// Covers the whole test, so that each increase is seen.
 const WINDOW: &str = "10m";
 
-/// What a query has to return here.
+/// The result that a query must have here.
 #[derive(Clone, Copy)]
 enum Expect {
     /// At least one series above zero.

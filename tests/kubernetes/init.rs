@@ -8,7 +8,7 @@ use super::*;
 
 const EXAMPLE: &str = "https://github.com/octocat/Spoon-Knife.git";
 
-/// What one run printed.
+/// The result of one run.
 pub struct Ran {
     pub code: Option<i32>,
     pub out: String,

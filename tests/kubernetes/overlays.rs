@@ -56,7 +56,7 @@ pub fn strings(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Two sites in one namespace: whatever names, selects or mounts something of the one has nothing of the other.
+/// Two sites in one namespace: no name, selector or mount of the one is about the other.
 #[test]
 fn with_a_prefix_no_name_label_or_selector_of_the_base_is_left() {
     if kubectl().is_none() {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What helm says about these values.
+/// Returns helm's error about these values.
 fn refusal(arguments: &[&str]) -> Option<String> {
     let folder = file(CHART);
     let output = helm(&[&["template", "site", folder.to_str().unwrap()], arguments].concat())?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// What only helm's objects have: the labels by which helm and its users find the objects of a release. They select nothing.
+/// The labels that only helm's objects have, by which helm and its users find the objects of a release. They select nothing.
 const LABELS_OF_HELM: [&str; 2] = ["app.kubernetes.io/managed-by", "helm.sh/chart"];
 
 /// The rendered documents without helm's labels and without the pod of `helm test`.

@@ -1,6 +1,6 @@
 //! Runs the expressions of an admission policy: plain CEL, and what Kubernetes adds to it and our policies use.
 //!
-//! What Kubernetes adds is made here from its reference: the `Object` and `JSONPatch` literals, and `indexOf` of lists. Not
+//! The additions of Kubernetes are made here from its reference: the `Object` and `JSONPatch` literals, and `indexOf` of lists. Not
 //! here: the type check of a whole expression before it runs, and the limits of its cost. It must not know a policy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
