@@ -115,7 +115,7 @@ fn what_an_operator_sets_arrives() {
         "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [] } },
         "podLabels": { "team": "web" }, "podAnnotations": { "note": "x" }, "priorityClassName": "high",
         "serviceAccountName": "site", "podSecurityContext": { "runAsUser": 1_000_680_000, "fsGroup": 1_000_680_000 },
-        "spreadOverNodes": false, "terminationGracePeriodSeconds": 60, "resources": { "limits": { "memory": "1Gi" } },
+        "role": { "enabled": true, "group": "corp: web" }, "spreadOverNodes": false, "terminationGracePeriodSeconds": 60, "resources": { "limits": { "memory": "1Gi" } },
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("values.yaml");
@@ -124,6 +124,8 @@ fn what_an_operator_sets_arrives() {
     assert!(!documents.iter().any(|document| document["kind"] == "PodDisruptionBudget"), "of a single replica");
     let site = find(&documents, "Deployment", "blog");
     assert_eq!(pods::objections(site), Vec::<String>::new());
+    let binding = find(&documents, "RoleBinding", "blog-dashboard");
+    assert_eq!(binding["subjects"][0]["name"], "corp: web", "any text is a name of a group");
     let poll = container(site, "poll");
     assert_understood(&poll);
     assert_eq!(word(&poll["image"]), format!("registry.example.com:5000/pushsync@sha256:{}", "a".repeat(64)));
