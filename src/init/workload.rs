@@ -180,19 +180,13 @@ fn check_free(pod: &Node, containers: &[&Node], title: &str) -> Result<(), NoTar
 
 /// Fails for a name or namespace that Kubernetes would refuse. Both are printed in commands for a shell.
 fn check_metadata(node: &Node, kind: &str) -> Result<(), NoTarget> {
-    let checks: [(&'static str, fn(&str) -> Result<(), String>); 2] =
-        [("name", checks::object_name), ("namespace", checks::label)];
-    for (key, check) in checks {
-        if let Some(value) = node.at(&["metadata", key]).and_then(Node::text) {
-            check(value).map_err(|wrong| NoTarget::Metadata {
-                kind: kind.to_owned(),
-                key,
-                value: value.to_owned(),
-                wrong,
-            })?;
-        }
-    }
-    Ok(())
+    let check = |key: &'static str, is_good: fn(&str) -> Result<(), String>| {
+        let Some(value) = node.at(&["metadata", key]).and_then(Node::text) else { return Ok(()) };
+        let refused = |wrong| NoTarget::Metadata { kind: kind.to_owned(), key, value: value.to_owned(), wrong };
+        is_good(value).map_err(refused)
+    };
+    check("name", checks::object_name)?;
+    check("namespace", checks::label)
 }
 
 /// The names of the Services must be such that Kubernetes takes.

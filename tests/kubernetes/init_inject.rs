@@ -200,7 +200,10 @@ fn what_cannot_be_injected_is_refused_with_the_reason() {
 fn a_hostile_file_is_refused_at_once() {
     use std::fmt::Write as _;
     let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
-    let mut keys = String::new();
+    let (mut keys, mut deep) = (String::new(), String::new());
+    for depth in 0..1_000 {
+        writeln!(deep, "{}a:", " ".repeat(depth)).unwrap();
+    }
     for number in 1..30 {
         let before = format!("*a{}, ", number - 1).repeat(9);
         writeln!(aliases, "a{number}: &a{number} [{before}]").unwrap();
@@ -210,7 +213,7 @@ fn a_hostile_file_is_refused_at_once() {
     }
     let cases = [
         ("[".repeat(100_000), "recursion limit"),
-        ((0..1_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(), "recursion limit"),
+        (deep, "recursion limit"),
         (aliases, "an object without a kind"),
         (keys, "an object without a kind"),
         ("---\nkind: A\n".repeat(50_000), "but A\n"),
