@@ -54,6 +54,7 @@ fn model() -> Model {
         longest_visit: jiff::SignedDuration::from_secs(10),
         commit: None,
         kubernetes: true,
+        by_address: false,
     };
     // 2026-11-22 12:00:00 UTC
     let now = Timestamp::from_second(1_795_348_800).unwrap_or(Timestamp::UNIX_EPOCH);

@@ -197,6 +197,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         longest_visit: if screen || args.watch { LONGEST_VISIT } else { SignedDuration::ZERO },
         kubernetes: args.replicas.url.is_empty(),
         commit: args.commit.clone(),
+        by_address: args.watch,
     };
     let mut model = Model::new(setup, clock.now(), TimeZone::system());
     if args.utc {
@@ -232,8 +233,10 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     let guard = terminal::Guard;
     let taken = terminal::take(args.mouse).context("cannot use this terminal")?;
     model.size = output::size();
+    let mut asked = None;
     if color && args.theme == Look::Auto {
-        terminal::ask_background(environment).context("cannot use this terminal")?;
+        let sent = terminal::ask_background(environment).context("cannot use this terminal")?;
+        asked = sent.then(Instant::now);
     }
     let running = screen::Loop {
         screen: taken,
@@ -247,6 +250,7 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
         log,
         logged: 0,
         shown: None,
+        asked,
     };
     // A terminal that cannot be drawn on is gone. That ends the program, and cannot be reported there.
     let code = running.run().await.unwrap_or(129);

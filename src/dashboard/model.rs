@@ -164,6 +164,9 @@ pub struct Setup {
     pub commit: Option<String>,
     /// Pods come from `kubectl`, so the list may be empty or change.
     pub kubernetes: bool,
+    /// Several replicas behind URLs are called by their addresses from the first line on, since written lines stay. A screen
+    /// shows the names that they report, if those are unique.
+    pub by_address: bool,
 }
 
 /// The whole state.

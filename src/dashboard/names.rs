@@ -7,11 +7,12 @@ use super::text;
 
 /// Gives every replica a unique name. Sidecars on one host report the same name, so the address is used then.
 pub fn name_pods(model: &mut Model) {
+    let by_address = model.setup.by_address && model.pods.len() > 1;
     let reported: Vec<String> = model
         .pods
         .iter()
         .map(|pod| match (&pod.namespace, &pod.snapshot) {
-            (None, Some(snapshot)) => text::clean(&snapshot.replica.name).into_owned(),
+            (None, Some(snapshot)) if !by_address => text::clean(&snapshot.replica.name).into_owned(),
             _ => text::clean(&pod.found_name).into_owned(),
         })
         .collect();

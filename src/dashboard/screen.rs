@@ -35,6 +35,11 @@ const DRAIN: usize = 64;
 const QUIET: [Duration; 5] =
     [bursts::GAP, decoder::ESCAPE_WAIT, bursts::SETTLE, decoder::STRING_SILENCE, decoder::PASTE_SILENCE];
 
+/// A terminal that has not answered the question about its background for this long does not know it.
+const ANSWER_DUE: Duration = Duration::from_secs(2);
+/// How long leaving the screen waits for that answer.
+const ANSWER_WAIT: Duration = Duration::from_millis(500);
+
 /// The parts of the loop.
 pub struct Loop<'a> {
     pub screen: Screen,
@@ -50,6 +55,8 @@ pub struct Loop<'a> {
     pub logged: u64,
     /// The view that was drawn last.
     pub shown: Option<View>,
+    /// When the terminal was asked for its background; `None` if it was not, or has answered.
+    pub asked: Option<Instant>,
 }
 
 /// The stages between the terminal's bytes and messages.
@@ -67,6 +74,16 @@ impl Loop<'_> {
     pub async fn run(mut self) -> io::Result<u8> {
         let mut terminal = reader::start(&QUIET)?;
         let mut keyboard = Keyboard::default();
+        let code = self.until_left(&mut terminal, &mut keyboard).await?;
+        if code == 0 && self.asked.is_some_and(|asked| asked.elapsed() < ANSWER_DUE) {
+            // The shell would take the answer for typed text.
+            let answer = answered(&mut terminal, &mut keyboard.decoder);
+            let _ = tokio::time::timeout(ANSWER_WAIT, answer).await;
+        }
+        Ok(code)
+    }
+
+    async fn until_left(&mut self, terminal: &mut mpsc::Receiver<Heard>, keyboard: &mut Keyboard) -> io::Result<u8> {
         let mut resized = signal(SignalKind::window_change())?;
         let mut continued = signal(SignalKind::from_raw(libc::SIGCONT))?;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -82,7 +99,7 @@ impl Loop<'_> {
                 heard = terminal.recv() => {
                     // The end of input and an error have the same meaning: there is no terminal any more.
                     let Some(heard) = heard else { return Ok(129) };
-                    if let Some(leave) = self.typed(&mut keyboard, &heard)? {
+                    if let Some(leave) = self.typed(keyboard, &heard)? {
                         dirty = true;
                         if leave {
                             return Ok(0);
@@ -158,6 +175,7 @@ impl Loop<'_> {
                 Input::Paste(text) => vec![Msg::Paste(text.clone())],
                 Input::Wheel(rows) => vec![Msg::Wheel(*rows)],
                 Input::Background(background) => {
+                    self.asked = None;
                     self.theme = self.theme.on(*background);
                     self.screen.clear()?;
                     Vec::new()
@@ -240,6 +258,19 @@ impl Loop<'_> {
         if failed {
             self.log = None;
             self.model.say("the log file cannot be written any more", true);
+        }
+    }
+}
+
+/// Reads until the terminal has answered the question about its background, or is gone. Other input is dropped.
+async fn answered(terminal: &mut mpsc::Receiver<Heard>, decoder: &mut Decoder) {
+    while let Some(heard) = terminal.recv().await {
+        let inputs = match heard {
+            Heard::Bytes(bytes) => decoder.push(&bytes),
+            Heard::Quiet(lasted) => decoder.quiet(lasted),
+        };
+        if inputs.iter().any(|input| matches!(input, Input::Background(_))) {
+            return;
         }
     }
 }

@@ -91,15 +91,17 @@ pub fn suspend() -> io::Result<()> {
     resume()
 }
 
-/// Asks the terminal for its background color. The answer is read like keys, whenever it arrives.
+/// Asks the terminal for its background color, unless it is known to print the question. The answer is read like keys,
+/// whenever it arrives. Returns true if it was asked.
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Result<()> {
+pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Result<bool> {
     if environment("TERM").is_some_and(|term| DEAF.contains(&term.as_str())) {
-        return Ok(());
+        return Ok(false);
     }
-    execute!(io::stdout(), Print(ASK_BACKGROUND))
+    execute!(io::stdout(), Print(ASK_BACKGROUND))?;
+    Ok(true)
 }
 
 /// Returns the background before the terminal has answered: the user's choice, else `COLORFGBG`, else unknown.

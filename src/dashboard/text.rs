@@ -190,6 +190,13 @@ pub fn age(duration: SignedDuration) -> String {
     }
 }
 
+/// Returns the time until something ends, without the seconds beside minutes, so that replicas that were paused together
+/// have one text.
+#[must_use]
+pub fn remaining(duration: SignedDuration) -> String {
+    if (60..3600).contains(&duration.as_secs()) { age_short(duration) } else { age(duration) }
+}
+
 /// Returns an age in one unit, for narrow columns.
 #[must_use]
 pub fn age_short(duration: SignedDuration) -> String {

@@ -322,7 +322,12 @@ impl<'a> Attempt<'a> {
             Some(from) => format!("updated the standby tree from {from}"),
             None => "wrote a new tree".to_owned(),
         };
-        self.story.info(format!("{made}: {} files, {} bytes", built.files, built.bytes));
+        self.story.info(format!(
+            "{made}: {} {}, {} bytes",
+            built.files,
+            if built.files == 1 { "file" } else { "files" },
+            built.bytes
+        ));
         Ok(built.files > 0 || built.spare.is_some())
     }
 

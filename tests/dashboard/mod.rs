@@ -9,6 +9,7 @@ mod judging;
 mod keyboard;
 mod kubectl;
 mod kubectl_limits;
+mod narrow;
 mod pasted;
 mod pictures;
 mod places;

@@ -196,22 +196,25 @@ fn what_happens_is_a_line_of_text_for_each_event() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen: Vec<String> = Vec::new();
+    let names = [&one, &two].map(|fake| fake.url().trim_start_matches("http://").to_owned());
     let mut until = |words: &str| {
         while !seen.last().is_some_and(|line| line.contains(words)) {
             let line = lines.next().expect(words).unwrap();
             assert!(!line.contains('\u{1b}') && !line.contains('\r'), "{line:?}");
             let time = line.split(' ').next().unwrap();
             assert_eq!(time.len(), "11:00:20".len(), "{line}");
+            // One name from the first line to the last, whoever answers first.
+            assert!(!line.contains("web-1") && !line.contains("web-2"), "{line}");
             println!("{line}");
             seen.push(line);
         }
     };
     until("LIVE EVERYWHERE  9f3c2ab Fix pricing table  2 of 2");
     one.publish("feedbee", "New hero image");
-    until("web-1 published feedbee New hero image ");
+    until(&format!("{} published feedbee New hero image ", names[0]));
     until("NOT LIVE EVERYWHERE  feedbee");
     two.publish("feedbee", "New hero image");
-    until("web-2 published feedbee New hero image ");
+    until(&format!("{} published feedbee New hero image ", names[1]));
     until("LIVE EVERYWHERE  feedbee New hero image  2 of 2");
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -331,3 +331,28 @@ fn a_terminal_that_does_not_answer_and_a_chosen_theme() {
         assert_eq!(String::from_utf8_lossy(&pty.screen().raw).contains("]11;?"), asks);
     }
 }
+
+#[test]
+fn an_answer_that_arrives_after_leaving_does_not_reach_the_shell() {
+    let fakes = [one()];
+    let program = env!("CARGO_BIN_EXE_pushsync");
+    // Then whatever is left to be read is printed.
+    let script = format!(
+        "{program} dashboard {}; stty -icanon -echo min 0 time 5; printf 'left:'; cat -v; echo .",
+        urls(&fakes).join(" ")
+    );
+    let mut shell = portable_pty::CommandBuilder::new("sh");
+    shell.args(["-c", &script]);
+    for (name, value) in [("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8"), ("COLORFGBG", "")] {
+        shell.env(name, value);
+    }
+    shell.env_remove("NO_COLOR");
+    let mut pty = Pty::run(120, 32, shell);
+    pty.shows("LIVE");
+    pty.press("q");
+    std::thread::sleep(Duration::from_millis(250));
+    pty.keys("\x1b]11;rgb:fdfd/f6f6/e3e3\x07");
+    pty.shows("left:");
+    pty.shows("left:.");
+    assert_eq!(pty.exit(), 0);
+}

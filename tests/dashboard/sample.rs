@@ -180,6 +180,7 @@ pub fn setup() -> Setup {
         longest_visit: SignedDuration::from_secs(10),
         commit: None,
         kubernetes: true,
+        by_address: false,
     }
 }
 

@@ -192,6 +192,7 @@ pub fn lacking(model: &Model, verdict: &Verdict, row: &CommitRow) -> Vec<String>
             (Standing::Live | Standing::Contained { .. }, None) => {}
             (_, Some(doubt)) => add(format!("not sure of NAMES: {}", sentence(doubt)), &it.pod.short),
             (Standing::Replaced { .. }, None) => add(format!("{} on NAMES", it.standing.words()), &it.pod.short),
+            (Standing::Unknown(why), None) => add(format!("not sure of NAMES: {}", sentence(why)), &it.pod.short),
             _ => add(format!("not on NAMES: {}", it.standing.words()), &it.pod.short),
         }
     }

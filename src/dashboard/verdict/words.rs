@@ -217,7 +217,7 @@ pub fn sentence(why: &Why) -> String {
         Why::Behind { commits: None } => "behind".to_owned(),
         Why::Syncing => "a sync is running".to_owned(),
         Why::Paused { left, by, news, pinned } => {
-            let left = left.map(|left| format!(", {} left", text::age(left))).unwrap_or_default();
+            let left = left.map(|left| format!(", {} left", text::remaining(left))).unwrap_or_default();
             let pinned = pinned.as_deref().map(|commit| format!(", and pinned at {}", text::short(commit)));
             let news = if *news { ": a newer commit is known" } else { ": it looks for no newer commit" };
             format!("paused{}{left}{}{news}", person(by.as_ref()), pinned.unwrap_or_default())

@@ -177,16 +177,19 @@ fn cells(model: &Model, glyphs: &'static Glyphs, it: &OnReplica<'_>, width: u16)
     cells
 }
 
-/// Returns why it is not live, and a pause or a pin in force even if it is.
+/// Returns a pause or a pin in force even if the commit is live, then why it is not. The end is cut on a narrow screen.
 fn why(model: &Model, it: &OnReplica<'_>, role: Role) -> Cell {
-    let mut pieces = vec![piece(it.standing.words(), if it.standing.is_live() { Role::Dim } else { role })];
-    for (_, hold) in holds::of(model, it.pod) {
-        let told = it.standing.word() == "paused" && hold.starts_with("paused")
-            || it.standing.word() == "pinned" && hold.starts_with("pinned");
-        if !told {
-            let gap = if pieces[0].0.is_empty() { "" } else { "  " };
-            pieces.push(piece(format!("{gap}{hold}"), Role::Warn));
-        }
+    let told =
+        |hold: &str| ["paused", "pinned"].iter().any(|word| it.standing.word() == *word && hold.starts_with(word));
+    let mut pieces: Cell = holds::of(model, it.pod)
+        .into_iter()
+        .filter(|(_, hold)| !told(hold))
+        .map(|(_, hold)| piece(format!("{hold}  "), Role::Warn))
+        .collect();
+    let pinned = it.pod.snapshot.as_ref().and_then(|snapshot| snapshot.pinned.as_ref());
+    // The pin has said which commit is there instead.
+    if !matches!(&it.standing, Standing::Replaced { by } if Some(by) == pinned) {
+        pieces.push(piece(it.standing.words(), if it.standing.is_live() { Role::Dim } else { role }));
     }
     pieces
 }

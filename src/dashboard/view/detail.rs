@@ -33,8 +33,16 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
             y += 1;
         }
     }
-    phases(canvas, y, record);
-    y += 1;
+    let line = phases(canvas, record);
+    let lines = if area.height >= 18 {
+        fold(&line, &gap(canvas.glyphs(), area), area.width.saturating_sub(2))
+    } else {
+        vec![line]
+    };
+    for line in lines {
+        canvas.pieces(area.x + 1, y, area.width.saturating_sub(2), &line);
+        y += 1;
+    }
     y = error(canvas, y, area, record);
     let rest = Rect { y, height: area.bottom().saturating_sub(y), ..area };
     match model.detail(id, sync) {
@@ -130,7 +138,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     if record.chased > 0 {
         extra.push(format!("webhook was early: looked {} more times", record.chased));
     }
-    let gap = if wide { "   ".to_owned() } else { format!(" {dot} ") };
+    let gap = gap(glyphs, area);
     let mut trigger_line = vec![label("trigger"), piece(trigger, Role::Plain)];
     trigger_line.extend(extra.iter().map(|words| piece(format!("{gap}{words}"), Role::Plain)));
     let mut commits = vec![label("commits")];
@@ -157,9 +165,9 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     let mut lines = vec![vec![label("started"), piece(started, Role::Plain)]];
     for line in [trigger_line, commits] {
         // A low screen needs its lines for the panes below, so the end is cut there.
-        lines.extend(if area.height >= 18 { fold(line, &gap, area.width.saturating_sub(2)) } else { vec![line] });
+        lines.extend(if area.height >= 18 { fold(&line, &gap, area.width.saturating_sub(2)) } else { vec![line] });
     }
-    lines.push(vec![label("published"), published(record, glyphs)]);
+    lines.push(vec![label("published"), published(record, glyphs, area.width >= 70)]);
     if !record.peers.is_empty() {
         let told: Vec<String> = record.peers.iter().map(|peer| format!("{} {}", peer.address, peer.result)).collect();
         lines.push(vec![label("peers"), piece(told.join("   "), Role::Plain)]);
@@ -167,14 +175,22 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     lines
 }
 
+/// Returns the text between two facts.
+fn gap(glyphs: &Glyphs, area: Rect) -> String {
+    if area.width >= 100 { "   ".to_owned() } else { format!(" {} ", glyphs.dot) }
+}
+
 /// Breaks a line of facts where one fact begins, if it is wider than `columns`. Each fact but the first brings `gap`.
-fn fold(facts: Vec<Piece>, gap: &str, columns: u16) -> Vec<Vec<Piece>> {
+fn fold(facts: &[Piece], gap: &str, columns: u16) -> Vec<Vec<Piece>> {
     let mut lines: Vec<Vec<Piece>> = vec![Vec::new()];
     let mut used = 0;
-    for (text, role) in facts {
-        let mut fact = (text, role);
+    for (at, fact) in facts.iter().enumerate() {
+        let mut fact = fact.clone();
         let mut wide = measure(std::slice::from_ref(&fact));
-        if used > LABEL && used.saturating_add(wide) > columns && fact.0.starts_with(gap) {
+        // A fact of several pieces, such as a name and its number, stays together.
+        let rest = facts[at + 1..].iter().take_while(|(text, _)| !text.starts_with(gap));
+        let whole = rest.fold(wide, |sum, piece| sum.saturating_add(measure(std::slice::from_ref(piece))));
+        if used > LABEL && used.saturating_add(whole) > columns && fact.0.starts_with(gap) {
             fact.0 = format!("{:<1$}{2}", "", usize::from(LABEL), &fact.0[gap.len()..]);
             wide = measure(std::slice::from_ref(&fact));
             lines.push(Vec::new());
@@ -186,12 +202,14 @@ fn fold(facts: Vec<Piece>, gap: &str, columns: u16) -> Vec<Vec<Piece>> {
     lines
 }
 
-fn published(record: &Record, glyphs: &Glyphs) -> Piece {
+fn published(record: &Record, glyphs: &Glyphs, wide: bool) -> Piece {
     match (record.outcome, &record.old) {
         (Outcome::Published, _) => {
             let new = record.new.as_deref().map(text::short).unwrap_or_default();
             let felt = record.received_to_published_ms;
-            let felt = felt.map(|time| format!(", {} after the push was heard of", text::took(time)));
+            let felt = felt.map(|time| {
+                format!(", {} after the push{}", text::took(time), if wide { " was heard of" } else { "" })
+            });
             piece(format!("{new} is live{}", felt.unwrap_or_default()), Role::Good)
         }
         (_, Some(old)) => piece(format!("{} stays live (nothing was swapped)", text::short(old)), Role::Plain),
@@ -200,7 +218,7 @@ fn published(record: &Record, glyphs: &Glyphs) -> Piece {
 }
 
 /// `phase  queue 0ms  fetch ▉▉▉ 0.3s …`: bars on a wide screen, numbers on every one.
-fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
+fn phases(canvas: &Canvas<'_>, record: &Record) -> Vec<Piece> {
     let glyphs = canvas.glyphs();
     let wide = canvas.area.width >= 100;
     let phases = record.phases;
@@ -224,11 +242,9 @@ fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
         if time.is_none() && (name == "hook" || name == "queue") && !failed {
             continue;
         }
-        if !first {
-            pieces.push(piece(if wide { "   ".to_owned() } else { format!(" {} ", glyphs.dot) }, Role::Dim));
-        }
+        let gap = if first { String::new() } else { gap(glyphs, canvas.area) };
         first = false;
-        pieces.push(piece(format!("{name} "), Role::Dim));
+        pieces.push(piece(format!("{gap}{name} "), Role::Dim));
         if let Some(time) = time {
             if wide {
                 let bars = usize::try_from(u128::from(time) * 12 / u128::from(sum)).unwrap_or(0);
@@ -243,8 +259,7 @@ fn phases(canvas: &mut Canvas<'_>, y: u16, record: &Record) {
             pieces.push(piece(format!(" {}", glyphs.failed), Role::Bad));
         }
     }
-    let width = canvas.area.width.saturating_sub(2);
-    canvas.pieces(canvas.area.x + 1, y, width, &pieces);
+    pieces
 }
 
 /// The error in full, its causes one below the other; returns the next free line.

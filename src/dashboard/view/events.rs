@@ -1,12 +1,14 @@
 //! The events of the dashboard itself, newest first.
 
+use std::ops::Range;
+
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, piece};
 use super::header;
 use super::table::{self, Cell, Column};
-use crate::dashboard::model::{Model, TimeFormat};
+use crate::dashboard::model::{Entry, Model, TimeFormat};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
@@ -25,13 +27,9 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         return;
     }
     let selected = model.events_row.min(model.events.len() - 1);
-    let shown = table::window(model.events.len(), list.height, selected);
-    let first = shown.start;
     let columns = [Column::new("", 12), Column::new("", 12), Column::new("", 8), Column::growing("")];
-    let rows: Vec<Vec<Cell>> = model
-        .events
-        .range(shown)
-        .map(|entry| {
+    let cells = |rows: Range<usize>| -> Vec<Vec<Cell>> {
+        let row = |entry: &Entry| {
             let time = match model.time_format {
                 TimeFormat::Ago => format!("{} ago", text::age(model.now.duration_since(entry.at))),
                 TimeFormat::Utc => entry.at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S").to_string(),
@@ -44,7 +42,13 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
                 vec![piece(entry.kind, Role::Dim)],
                 vec![piece(entry.text.clone(), role)],
             ]
-        })
-        .collect();
-    table::draw(canvas, list, &columns, &rows, Some(selected - first), false);
+        };
+        model.events.range(rows).map(row).collect()
+    };
+    let shown = table::window(model.events.len(), list.height, selected);
+    let cut = table::is_cut(area.width, &columns, &cells(shown.clone()), selected - shown.start);
+    let list = if cut { table::whole(canvas, list, &model.events[selected].text) } else { list };
+    let shown = table::window(model.events.len(), list.height, selected);
+    let first = shown.start;
+    table::draw(canvas, list, &columns, &cells(shown), Some(selected - first), false);
 }

@@ -125,38 +125,58 @@ fn webhook_word(health: &Health, canvas: &Canvas<'_>) -> Piece {
 
 fn webhook(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let all = webhooks::health(model);
-    let mut left = vec![piece("webhook  ", Role::Dim), webhook_word(&all, canvas)];
-    if all.enabled {
-        left.push(piece("   ", Role::Plain));
-        left.push(match &all.last {
-            Some(last) => {
-                let age = text::age(model.now.duration_since(last.at));
-                let (what, role) = match &last.ignored {
-                    Some(_) if webhooks::alert_is_ignored(model) => ("ignored".to_owned(), Role::Warn),
-                    Some(reason) => (format!("ignored: {}", text::cut(reason, 60, "..")), Role::Warn),
-                    None => (last.event.clone(), Role::Plain),
-                };
-                piece(format!("last delivery {age} ago ({what})"), role)
-            }
-            None => piece("no delivery yet", Role::Dim),
-        });
-    }
-    if all.known && all.enabled {
-        left.push(piece(format!("   24h: {} received, ", all.received), Role::Dim));
-        let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
-        let noun = if all.bad_signature == 1 { "bad signature" } else { "bad signatures" };
-        left.push(piece(format!("{} {noun}, ", all.bad_signature), role));
-        left.push(piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }));
-        if let (Some(row), true) = (&model.last_missed, all.missed > 0)
-            && let Some(pod) = model.pod(&row.pod)
-        {
-            let age = text::age(fleet::age(model, pod, row.record.finished_at));
-            left.push(piece(format!(" (polled {age} ago)"), Role::Dim));
+    let end = webhook_counts(model, &all);
+    let begin = |reason: bool| {
+        let mut left = vec![piece("webhook  ", Role::Dim), webhook_word(&all, canvas)];
+        if all.enabled {
+            left.push(piece("   ", Role::Plain));
+            left.push(last_delivery(model, &all, reason));
         }
-    } else if all.known {
-        left.push(piece("   no secret was given, so only polls find pushes", Role::Dim));
-    }
+        left
+    };
+    let room = canvas.area.width.saturating_sub(2);
+    // The counts are more important than why one delivery was ignored, which the list of events has as well.
+    let whole = begin(true);
+    let fits = measure(&whole).saturating_add(measure(&end)) <= room;
+    let mut left = if fits { whole } else { begin(false) };
+    left.extend(end);
     canvas.line(y, &left, &[]);
+}
+
+fn last_delivery(model: &Model, all: &Health, reason: bool) -> Piece {
+    let Some(last) = &all.last else { return piece("no delivery yet", Role::Dim) };
+    let age = text::age(model.now.duration_since(last.at));
+    let (what, role) = match &last.ignored {
+        Some(why) if reason && !webhooks::alert_is_ignored(model) => {
+            (format!("ignored: {}", text::cut(why, 120, "..")), Role::Warn)
+        }
+        Some(_) => ("ignored".to_owned(), Role::Warn),
+        None => (last.event.clone(), Role::Plain),
+    };
+    piece(format!("last delivery {age} ago ({what})"), role)
+}
+
+fn webhook_counts(model: &Model, all: &Health) -> Vec<Piece> {
+    if !all.known {
+        return Vec::new();
+    }
+    if !all.enabled {
+        return vec![piece("   no secret was given, so only polls find pushes", Role::Dim)];
+    }
+    let role = if all.bad_signature > 0 { Role::Warn } else { Role::Dim };
+    let noun = if all.bad_signature == 1 { "bad signature" } else { "bad signatures" };
+    let mut counts = vec![
+        piece(format!("   24h: {} received, ", all.received), Role::Dim),
+        piece(format!("{} {noun}, ", all.bad_signature), role),
+        piece(format!("{} missed", all.missed), if all.missed > 0 { Role::Warn } else { Role::Dim }),
+    ];
+    if let (Some(row), true) = (&model.last_missed, all.missed > 0)
+        && let Some(pod) = model.pod(&row.pod)
+    {
+        let age = text::age(fleet::age(model, pod, row.record.finished_at));
+        counts.push(piece(format!(" (polled {age} ago)"), Role::Dim));
+    }
+    counts
 }
 
 fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {

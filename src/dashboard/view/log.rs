@@ -25,12 +25,17 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     canvas.rule(y, &title, &[remark]);
     let list = Rect { y: y + 1, height: area.bottom().saturating_sub(y + 1), ..area };
     if log.lines.is_empty() {
-        let words = if log.ended.is_some() { "no lines came" } else { "waiting for kubectl logs" };
-        canvas.put(area.x + 1, list.y, area.width.saturating_sub(2), words, Role::Dim);
+        let words = match &log.ended {
+            Some(why) => format!("no lines came: {why}"),
+            None => "waiting for kubectl logs".to_owned(),
+        };
+        for (y, line) in (list.y..list.bottom()).zip(text::wrap(&words, usize::from(area.width.saturating_sub(2)))) {
+            canvas.put(area.x + 1, y, area.width.saturating_sub(2), &line, Role::Dim);
+        }
         return;
     }
     let selected = log.position();
-    let list = if log.row.is_some() { whole_line(canvas, list, &log.lines[selected]) } else { list };
+    let list = if log.row.is_some() { selected_line(canvas, list, &log.lines[selected]) } else { list };
     let shown = table::window(log.lines.len(), list.height, selected);
     for (y, row) in (list.y..list.bottom()).zip(shown) {
         canvas.pieces(area.x + 1, y, area.width.saturating_sub(2), &line(&log.lines[row]));
@@ -41,22 +46,12 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     }
 }
 
-/// Shows a line that is wider than the screen as a whole at the foot of an area. Returns the rest of the area.
-fn whole_line(canvas: &mut Canvas<'_>, area: Rect, text: &str) -> Rect {
-    let columns = usize::from(area.width.saturating_sub(2));
+fn selected_line(canvas: &mut Canvas<'_>, area: Rect, text: &str) -> Rect {
     let whole: String = line(text).iter().map(|(text, _)| &**text).collect();
-    let mut lines = text::wrap(&whole, columns);
-    lines.truncate(usize::from(area.height / 2));
-    if text::width(&whole) <= columns || lines.is_empty() {
+    if text::width(&whole) <= usize::from(area.width.saturating_sub(2)) {
         return area;
     }
-    let rest = area.height.saturating_sub(u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(1));
-    let foot = area.y + rest;
-    canvas.rule(foot, &[piece("The whole line", Role::Strong)], &[]);
-    for (y, line) in (foot + 1..area.bottom()).zip(&lines) {
-        canvas.put(area.x + 1, y, area.width.saturating_sub(2), line, Role::Plain);
-    }
-    Rect { height: rest, ..area }
+    table::whole(canvas, area, &whole)
 }
 
 /// A line of JSON as time, level, message and the rest; any other line as it is.

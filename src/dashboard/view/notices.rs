@@ -143,7 +143,8 @@ fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {
         Link::Retry { at, .. } => Some(at.duration_since(model.now).as_secs().max(0)),
         _ => None,
     });
-    let right = next.min().map_or("connecting".to_owned(), |seconds| format!("retry {seconds}s"));
+    let key = if canvas.area.width >= 80 { ", r: now" } else { "" };
+    let right = next.min().map_or("connecting".to_owned(), |seconds| format!("retry {seconds}s{key}"));
     canvas.line(y, &left, &[piece(right, Role::Bad)]);
 }
 

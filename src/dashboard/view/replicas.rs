@@ -40,7 +40,7 @@ fn columns(width: u16, several: bool) -> Vec<Column> {
     }
     columns.push(Column::new("LAG", 12));
     if width >= 80 {
-        columns.push(Column::new("WEBHOOK", 14));
+        columns.push(Column::new("WEBHOOK", 16));
     }
     if width >= 120 {
         columns.push(Column::new("POLLED", 10));

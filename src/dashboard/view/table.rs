@@ -7,6 +7,7 @@ use std::ops::Range;
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, measure};
+use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
 /// One column.
@@ -53,6 +54,33 @@ pub fn window(count: usize, height: u16, selected: usize) -> Range<usize> {
     let height = usize::from(height);
     let first = selected.saturating_sub(height / 2).min(count.saturating_sub(height));
     first..(first + height).min(count)
+}
+
+/// Shows the text of a row that is cut as a whole at the foot of an area. Returns the rest of the area.
+pub fn whole(canvas: &mut Canvas<'_>, area: Rect, text: &str) -> Rect {
+    let mut lines = text::wrap(text, usize::from(area.width.saturating_sub(2)));
+    let most = usize::from(area.height / 2);
+    let ends_here = lines.len() <= most;
+    lines.truncate(most);
+    let Some(last) = lines.last_mut() else { return area };
+    if !ends_here {
+        last.pop();
+        last.push_str(canvas.glyphs().ellipsis);
+    }
+    let rest = area.height.saturating_sub(u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(1));
+    let foot = area.y + rest;
+    canvas.rule(foot, &[("The whole line".to_owned(), Role::Strong)], &[]);
+    for (y, line) in (foot + 1..area.bottom()).zip(&lines) {
+        canvas.put(area.x + 1, y, area.width.saturating_sub(2), line, Role::Plain);
+    }
+    Rect { height: rest, ..area }
+}
+
+/// Returns true if a row has to be cut in an area of this width.
+#[must_use]
+pub fn is_cut(width: u16, columns: &[Column], rows: &[Vec<Cell>], row: usize) -> bool {
+    let widths = widths(columns, rows, width.saturating_sub(2), if width >= 100 { 2 } else { 1 });
+    rows.get(row).is_some_and(|row| row.iter().zip(widths).any(|(cell, wide)| measure(cell) > wide))
 }
 
 /// Draws the titles and rows from the top of `area`. `selected` counts within `rows`.

@@ -277,6 +277,7 @@ pub fn repo(url: &str, short: bool) -> String {
     let mut parts = path.rsplit(separators);
     match (parts.next(), parts.next()) {
         (Some(name), Some(owner)) if !owner.is_empty() => format!("{owner}/{name}"),
+        (Some(name), None) if !name.is_empty() && path.len() < rest.len() => name.to_owned(),
         _ => rest.to_owned(),
     }
 }
