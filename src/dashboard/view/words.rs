@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(repo("git@github.com:acme/site.git", true), "acme/site");
         assert_eq!(repo("file:///srv/site.git/", true), "srv/site");
         assert_eq!(repo("site", true), "site");
-        assert_eq!(repo("http://127.0.0.1:8080/site.git", true), "127.0.0.1:8080/site");
+        assert_eq!(repo("http://127.0.0.1:8080/site.git", true), "site");
         assert_eq!(repo("ssh://git@forge.example:2222/acme/site.git", true), "acme/site");
     }
 }
