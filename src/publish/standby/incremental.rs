@@ -200,8 +200,8 @@ impl Volume {
         // Readers with write access may change a new file in the same tick of the clock, so none of the new files counts as
         // unchanged.
         let baseline = Some(ready.baseline);
-        let known = Known { baseline, entries, look_due, handed_over, shape, accepted: None, watch: ready.watch };
-        let _replaced = self.spares().known.insert(commit, known);
+        let known = Known { baseline, entries, look_due, handed_over, shape, accepted: None };
+        self.spares().known.insert(commit, known);
         let remarks = written.remarks.words(view.shape().lfs);
         let (files, bytes) = (written.files, written.bytes);
         Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))

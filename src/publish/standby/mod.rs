@@ -130,8 +130,6 @@ pub(super) struct Known {
     pub shape: u64,
     /// The changes of tracked files by hooks. The baseline is from before them.
     pub accepted: Option<Arc<Accepted>>,
-    /// The watch from its time as a standby tree, for its next check. It says nothing of the tree as long as readers have it.
-    pub watch: Option<Arc<Watch>>,
 }
 
 /// A tree without reported changes by others before readers got it.
@@ -148,10 +146,6 @@ pub(super) struct HandedOver {
 pub(super) struct Standbys {
     pub trees: Vec<Standby>,
     pub known: HashMap<Oid, Known>,
-    /// The published tree that was replaced last, or is live.
-    newest: Option<Oid>,
-    /// Watches that the next preparation ends. The kernel may take milliseconds for it.
-    ended_watches: Vec<Arc<Watch>>,
     /// The approximate size of the live tree; `None` if it has to be measured.
     pub size: Option<Size>,
     demand: Demand,
@@ -226,22 +220,15 @@ impl Volume {
     pub(super) fn note_push(&self, live: Oid) {
         let mut spares = self.spares();
         spares.demand.note_push();
-        let replaced = spares.newest.replace(live);
-        let Standbys { known, ended_watches, .. } = &mut *spares;
-        for (commit, known) in known.iter_mut().filter(|(commit, _)| **commit != live) {
-            known.look_due = None;
-            // The number of watches does not grow with the number of replaced trees.
-            if Some(*commit) != replaced {
-                ended_watches.extend(known.watch.take());
-            }
-        }
+        let others = spares.known.iter_mut().filter(|(commit, _)| **commit != live);
+        others.for_each(|(_, known)| known.look_due = None);
     }
 
     /// Notes that this process wrote a tree, which was complete at a time when no other process could change it. Entries
     /// that were written in that tick of the clock are compared later.
     pub(super) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
         let (baseline, shape, look_due) = (Some(Baseline::at(since)), shape.fingerprint(), Some(Instant::now()));
-        let known = Known { baseline, entries, look_due, handed_over: None, shape, accepted: None, watch: None };
+        let known = Known { baseline, entries, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 

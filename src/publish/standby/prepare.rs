@@ -52,7 +52,7 @@ struct Candidate {
     baseline: Option<Baseline>,
     /// When all of it was checked; `None` if that has to be done now.
     checked: Option<Instant>,
-    /// The watch since then; if it is not checked, an earlier one.
+    /// The watch since then.
     watch: Option<Arc<Watch>>,
 }
 
@@ -81,8 +81,7 @@ impl Volume {
     /// Trusts a tree of an earlier process for now, and leaves its comparison to [`Volume::look_again`].
     pub fn believe_for_now(&self, commit: Oid) {
         let (shape, look_due) = (self.shape().fingerprint(), Some(Instant::now()));
-        let known =
-            Known { baseline: None, entries: 0, look_due, handed_over: None, shape, accepted: None, watch: None };
+        let known = Known { baseline: None, entries: 0, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 
@@ -121,8 +120,6 @@ impl Volume {
         let objects = &Objects::open(store, shape)?;
         let view = &objects.view()?;
         let job = Job { objects, view, trees, cancel };
-        let ended = std::mem::take(&mut self.spares().ended_watches);
-        drop(ended);
         self.forget_swept(trees);
         if self.room(&job, live)?.is_tight() {
             self.spares().no_room = true;
@@ -206,8 +203,7 @@ impl Volume {
         let known: Vec<Oid> = self.spares().known.keys().copied().collect();
         let gone: Vec<Oid> =
             known.into_iter().filter(|commit| !self.has_tree(trees, *commit).unwrap_or(true)).collect();
-        let gone: Vec<_> = gone.iter().map(|commit| self.spares().known.remove(commit)).collect();
-        drop(gone);
+        self.spares().known.retain(|commit, _| !gone.contains(commit));
     }
 
     fn write_fresh(&self, store: &Path, job: &Job<'_>, live: Oid) -> Result<(), Error> {
@@ -352,9 +348,8 @@ impl Volume {
             let Some(tree) = NewTree::of_replaced(self, job.trees, commit, job.cancel)? else { continue };
             let known = self.spares().known.remove(&commit);
             let known = known.filter(|known| known.shape == shape);
-            let (entries, baseline, watch) =
-                known.map_or((0, None, None), |known| (known.entries, known.baseline, known.watch));
-            let candidate = Candidate { commit, entries, shape, baseline, checked: None, watch };
+            let (entries, baseline) = known.map_or((0, None), |known| (known.entries, known.baseline));
+            let candidate = Candidate { commit, entries, shape, baseline, checked: None, watch: None };
             match self.bring_up(job, tree, candidate, live) {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Ok(true) => return Ok(true),
@@ -457,14 +452,7 @@ impl Volume {
     fn check(&self, job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, root: Oid) -> Result<(), Error> {
         // Before the walk, so that later changes by others are noticed.
         let since = self.now(job.trees)?;
-        let earlier = from.watch.take().and_then(Arc::into_inner);
-        let mut watch = match earlier {
-            Some(mut watch) => {
-                watch.restart();
-                Some(watch)
-            }
-            None => Watch::begin(&tree.folder),
-        };
+        let mut watch = Watch::begin(&tree.folder);
         let baseline = from.baseline.as_ref();
         let restored = restore(job.view, root, &tree.folder, baseline, (watch.as_mut(), &self.listings), job.cancel)?;
         let changed = restored.removed + restored.rewritten > 0;

@@ -1,5 +1,5 @@
 //! Watches a tree between its check and its use as a standby tree, so that changes by other processes are noticed without a
-//! second walk. The kernel's watches stay for the next check of the tree, its reports until then are dropped.
+//! second walk.
 //!
 //! The source is inotify(7). It reports writes through a descriptor that was open before, names that are created by a
 //! process whose working directory is in the tree, and changes by root. It does not report writes through memory maps and
@@ -64,21 +64,6 @@ mod linux {
             let is_local = rustix::fs::fstatfs(top).is_ok_and(|state| LOCAL.contains(&state.f_type));
             let reports = is_local.then(|| init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK))?.ok()?;
             Some(Self { reports, folders: HashMap::new(), disturbed: AtomicBool::new(false) })
-        }
-
-        /// Forgets all reports and folders before the next check of the same tree. The kernel keeps its watches, which would
-        /// take a tenth of the check to make again.
-        pub(in crate::publish) fn restart(&mut self) {
-            self.folders.clear();
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut reader = Reader::new(&self.reports, &mut buffer);
-            let is_empty = loop {
-                match reader.next() {
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(errno) => break errno == Errno::AGAIN,
-                }
-            };
-            *self.disturbed.get_mut() = !is_empty;
         }
 
         /// Watches an open folder with that path inside the tree. To be called before the folder's entries are read.
@@ -270,26 +255,6 @@ mod linux {
         }
 
         #[test]
-        fn after_a_restart_only_later_changes_count() {
-            let Some(Site { folder, top, mut watch, .. }) = site() else { return };
-            let d = folder::open(&top, b"d").unwrap();
-            fs::write(folder.path().join("d/inner"), "2").unwrap();
-            assert!(!watch.is_quiet());
-            watch.restart();
-            watch.add(&top, b"");
-            watch.add(&d, b"d");
-            assert!(watch.is_quiet(), "changes before it are forgotten");
-            fs::write(folder.path().join("d/inner"), "3").unwrap();
-            assert!(!watch.is_quiet());
-            // A folder that the next check does not meet is no longer part of the tree.
-            watch.restart();
-            watch.add(&top, b"");
-            assert!(watch.is_quiet());
-            fs::write(folder.path().join("d/inner"), "4").unwrap();
-            assert!(!watch.is_quiet());
-        }
-
-        #[test]
         fn what_the_baseline_knows_is_passed_over() {
             let Some(site) = site() else { return };
             let Site { folder, top, watch, baseline } = &site;
@@ -328,10 +293,6 @@ mod other {
     impl Watch {
         pub(in crate::publish) fn begin(_top: &OwnedFd) -> Option<Self> {
             None
-        }
-
-        pub(in crate::publish) fn restart(&mut self) {
-            match *self {}
         }
 
         pub(in crate::publish) fn add(&mut self, _folder: &OwnedFd, _path: &[u8]) {
