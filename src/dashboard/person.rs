@@ -4,7 +4,7 @@
 
 use std::fs;
 
-/// Where the names of local users are.
+/// The file with the names of local users (passwd(5)).
 const USERS: &str = "/etc/passwd";
 
 /// Returns `user@host`. Without a variable that names the user, as in a container or a cron job, the name is looked up by

@@ -1,4 +1,4 @@
-//! What a narrow screen must not cut off: pins and pauses, the names of repositories, numbers, and a selected event.
+//! Pins and pauses, the names of repositories, numbers and a selected event are shown whole on a narrow screen.
 
 use pushsync::dashboard::commits::{self, standing};
 use pushsync::dashboard::message::News;

@@ -203,7 +203,7 @@ fn what_happens_is_a_line_of_text_for_each_event() {
             assert!(!line.contains('\u{1b}') && !line.contains('\r'), "{line:?}");
             let time = line.split(' ').next().unwrap();
             assert_eq!(time.len(), "11:00:20".len(), "{line}");
-            // One name from the first line to the last, whoever answers first.
+            // A replica keeps one name from the first line to the last, in whichever order the replicas answer.
             assert!(!line.contains("web-1") && !line.contains("web-2"), "{line}");
             println!("{line}");
             seen.push(line);

@@ -336,7 +336,7 @@ fn a_terminal_that_does_not_answer_and_a_chosen_theme() {
 fn an_answer_that_arrives_after_leaving_does_not_reach_the_shell() {
     let fakes = [one()];
     let program = env!("CARGO_BIN_EXE_pushsync");
-    // Then whatever is left to be read is printed.
+    // The bytes that are left to be read are printed then.
     let script = format!(
         "{program} dashboard {}; stty -icanon -echo min 0 time 5; printf 'left:'; cat -v; echo .",
         urls(&fakes).join(" ")
