@@ -37,13 +37,8 @@ impl Watch {
         let (peak, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (root, highest, stopped) = (site.root(), peak.clone(), stop.clone());
         std::thread::spawn(move || {
-            // A walk that is interrupted counts files that were removed since together with those that took their place, so
-            // two walks in a row have to agree.
-            let mut before = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let now = taken(&root);
-                highest.fetch_max(now.min(before), Ordering::Relaxed);
-                before = now;
+                highest.fetch_max(taken(&root), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
