@@ -16,7 +16,7 @@ const BLANKS: &[u8] = b" \t\r\n";
 
 /// The state of an attribute for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum AttributeState {
     Set,
     Unset,
     /// Also the result of `!name`.
@@ -24,7 +24,7 @@ pub enum State {
     Value(Vec<u8>),
 }
 
-type Assignments = Vec<(Vec<u8>, State)>;
+type Assignments = Vec<(Vec<u8>, AttributeState)>;
 
 /// The rules of one attributes file.
 #[derive(Debug, Default)]
@@ -35,12 +35,12 @@ pub struct Rules {
 
 /// The attributes of one path.
 #[derive(Debug, Default)]
-pub struct Attributes(HashMap<Vec<u8>, State>);
+pub struct Attributes(HashMap<Vec<u8>, AttributeState>);
 
 impl Attributes {
     #[must_use]
-    pub fn get(&self, name: &str) -> &State {
-        self.0.get(name.as_bytes()).unwrap_or(&State::Unspecified)
+    pub fn get(&self, name: &str) -> &AttributeState {
+        self.0.get(name.as_bytes()).unwrap_or(&AttributeState::Unspecified)
     }
 }
 
@@ -69,7 +69,7 @@ impl Rules {
 
     /// Returns true if `wanted` accepts an assignment of the file, including those inside macros.
     #[must_use]
-    pub fn mentions(&self, mut wanted: impl FnMut(&[u8], &State) -> bool) -> bool {
+    pub fn mentions(&self, mut wanted: impl FnMut(&[u8], &AttributeState) -> bool) -> bool {
         let patterns = self.patterns.iter().map(|(_, assignments)| assignments);
         patterns.chain(self.macros.values()).flatten().any(|(name, state)| wanted(name, state))
     }
@@ -129,7 +129,7 @@ fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assig
             continue;
         }
         found.0.insert(name.clone(), state.clone());
-        if *state == State::Set
+        if *state == AttributeState::Set
             && let Some(body) = files.iter().rev().find_map(|(_, rules)| rules.macros.get(name))
         {
             stack.push(body.iter().rev());
@@ -152,10 +152,10 @@ fn assignments(mut rest: &[u8]) -> Option<Assignments> {
             None => (word, None),
         };
         let (name, state) = match (name.first(), value) {
-            (Some(b'-'), _) => (&name[1..], State::Unset),
-            (Some(b'!'), _) => (&name[1..], State::Unspecified),
-            (_, Some(value)) => (name, State::Value(value.to_vec())),
-            (_, None) => (name, State::Set),
+            (Some(b'-'), _) => (&name[1..], AttributeState::Unset),
+            (Some(b'!'), _) => (&name[1..], AttributeState::Unspecified),
+            (_, Some(value)) => (name, AttributeState::Value(value.to_vec())),
+            (_, None) => (name, AttributeState::Set),
         };
         if !is_valid(name) {
             return None;
@@ -217,7 +217,7 @@ fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 mod tests {
     use super::*;
 
-    fn text_of(files: &[(&str, &str)], path: &str) -> State {
+    fn text_of(files: &[(&str, &str)], path: &str) -> AttributeState {
         let built_in = Rules::built_in();
         let parsed: Vec<_> =
             files.iter().map(|(folder, text)| (*folder, Rules::parse(text.as_bytes(), folder.is_empty()))).collect();
@@ -228,34 +228,34 @@ mod tests {
 
     #[test]
     fn the_last_line_and_the_deepest_file_win() {
-        let auto = State::Value(b"auto".to_vec());
-        assert_eq!(text_of(&[("", "* text=auto\n*.c text\n")], "a/b.c"), State::Set);
+        let auto = AttributeState::Value(b"auto".to_vec());
+        assert_eq!(text_of(&[("", "* text=auto\n*.c text\n")], "a/b.c"), AttributeState::Set);
         assert_eq!(text_of(&[("", "*.c text\n* text=auto\n")], "a/b.c"), auto);
-        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c -text\n")], "a/b.c"), State::Unset);
-        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c !text\n")], "a/b.c"), State::Unspecified);
-        assert_eq!(text_of(&[("", "/b.c text\n")], "a/b.c"), State::Unspecified);
-        assert_eq!(text_of(&[("a", "/b.c text\n")], "a/b.c"), State::Set);
-        assert_eq!(text_of(&[("", "a/ text\n")], "a/b.c"), State::Unspecified);
+        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c -text\n")], "a/b.c"), AttributeState::Unset);
+        assert_eq!(text_of(&[("", "*.c text\n"), ("a", "b.c !text\n")], "a/b.c"), AttributeState::Unspecified);
+        assert_eq!(text_of(&[("", "/b.c text\n")], "a/b.c"), AttributeState::Unspecified);
+        assert_eq!(text_of(&[("a", "/b.c text\n")], "a/b.c"), AttributeState::Set);
+        assert_eq!(text_of(&[("", "a/ text\n")], "a/b.c"), AttributeState::Unspecified);
     }
 
     #[test]
     fn macros_expand_and_only_the_top_file_defines_them() {
-        assert_eq!(text_of(&[("", "*.png binary\n")], "x.png"), State::Unset);
-        assert_eq!(text_of(&[("", "[attr]win text eol=crlf\n* win\n")], "x"), State::Set);
-        assert_eq!(text_of(&[("a", "[attr]win text\n* win\n")], "a/x"), State::Unspecified);
-        assert_eq!(text_of(&[("", "* binary text\n")], "x"), State::Set);
-        assert_eq!(text_of(&[("", "* text binary\n")], "x"), State::Unset);
-        assert_eq!(text_of(&[("", "[attr]binary text\n* binary\n")], "x"), State::Set);
+        assert_eq!(text_of(&[("", "*.png binary\n")], "x.png"), AttributeState::Unset);
+        assert_eq!(text_of(&[("", "[attr]win text eol=crlf\n* win\n")], "x"), AttributeState::Set);
+        assert_eq!(text_of(&[("a", "[attr]win text\n* win\n")], "a/x"), AttributeState::Unspecified);
+        assert_eq!(text_of(&[("", "* binary text\n")], "x"), AttributeState::Set);
+        assert_eq!(text_of(&[("", "* text binary\n")], "x"), AttributeState::Unset);
+        assert_eq!(text_of(&[("", "[attr]binary text\n* binary\n")], "x"), AttributeState::Set);
         // A macro that contains itself.
-        assert_eq!(text_of(&[("", "[attr]m m text\n* m\n")], "x"), State::Set);
+        assert_eq!(text_of(&[("", "[attr]m m text\n* m\n")], "x"), AttributeState::Set);
     }
 
     #[test]
     fn invalid_lines_are_ignored_as_in_git() {
         for line in ["# * text", "!* text", "* text te/xt", "* -", "* text builtin_x", "\"* text"] {
-            assert_eq!(text_of(&[("", line)], "x"), State::Unspecified, "{line}");
+            assert_eq!(text_of(&[("", line)], "x"), AttributeState::Unspecified, "{line}");
         }
-        assert_eq!(text_of(&[("", &format!("* text {}", "a ".repeat(2000)))], "x"), State::Unspecified);
-        assert_eq!(text_of(&[("", "\"a b\\056c\" text")], "a b.c"), State::Set);
+        assert_eq!(text_of(&[("", &format!("* text {}", "a ".repeat(2000)))], "x"), AttributeState::Unspecified);
+        assert_eq!(text_of(&[("", "\"a b\\056c\" text")], "a b.c"), AttributeState::Set);
     }
 }

@@ -17,7 +17,7 @@ use crate::config::{self, COMMANDS};
 use crate::dashboard::{self, Verb};
 use crate::{init, ping};
 
-pub use complete::{Answer, complete};
+pub use complete::{Completions, complete};
 
 /// kubectl runs a program of this name to complete the arguments of its plugin `pushsync`.
 const COMPLETER: &str = "kubectl_complete-pushsync";

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 /// A source of the current time that can be shared, and in tests set manually.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone, Debug, Default)]
-enum Source {
+enum TimeSource {
     #[default]
     Real,
     Manual(Arc<Mutex<Timestamp>>),
@@ -23,13 +23,13 @@ impl Clock {
     /// The system's clock.
     #[must_use]
     pub fn real() -> Self {
-        Self(Source::Real)
+        Self(TimeSource::Real)
     }
 
     /// Returns a clock that stays at `start` until [`Clock::advance`] changes it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(Mutex::new(start))))
+        Self(TimeSource::Manual(Arc::new(Mutex::new(start))))
     }
 
     /// Returns the current time. It can jump backwards like any system clock, so compute durations with
@@ -37,8 +37,8 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Real => Timestamp::now(),
-            Source::Manual(time) => *time.lock(),
+            TimeSource::Real => Timestamp::now(),
+            TimeSource::Manual(time) => *time.lock(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Clock {
 
     /// Moves a manual clock forwards or backwards. Has no effect on the real one.
     pub fn advance(&self, by: SignedDuration) {
-        if let Source::Manual(time) = &self.0 {
+        if let TimeSource::Manual(time) = &self.0 {
             let mut time = time.lock();
             *time = time.saturating_add(by).unwrap_or(*time);
         }

@@ -11,7 +11,7 @@ const MOST_TAGS: usize = 32;
 
 /// The metadata of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct CommitHeader {
     /// The whole message.
     pub message: Vec<u8>,
     /// The author's name; empty if the commit contains none.
@@ -81,9 +81,9 @@ pub fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
 ///
 /// # Errors
 /// libgit2's error for a commit that does not exist.
-pub fn head(repository: &Repository, id: Oid) -> Result<Head, git2::Error> {
+pub fn head(repository: &Repository, id: Oid) -> Result<CommitHeader, git2::Error> {
     match repository.find_commit(id) {
-        Ok(commit) => Ok(Head {
+        Ok(commit) => Ok(CommitHeader {
             message: commit.message_bytes().to_vec(),
             author: commit.author().name_bytes().to_vec(),
             time: Some(commit.time().seconds()),
@@ -103,7 +103,7 @@ fn tree_in(data: &[u8]) -> Option<Oid> {
     hash(data.strip_prefix(b"tree ")?.split(|byte| *byte == b'\n').next()?)
 }
 
-fn head_in(data: &[u8]) -> Head {
+fn head_in(data: &[u8]) -> CommitHeader {
     let end = data.windows(2).position(|pair| pair == b"\n\n").unwrap_or(data.len());
     let message = data.get(end + 2..).unwrap_or_default().to_vec();
     let line = |name: &[u8]| {
@@ -114,7 +114,7 @@ fn head_in(data: &[u8]) -> Head {
     // Search the time from the end of the line, as git does.
     let committer = String::from_utf8_lossy(line(b"committer "));
     let time = committer.rsplit_once('>').and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
-    Head { message, author, time }
+    CommitHeader { message, author, time }
 }
 
 fn hash(digits: &[u8]) -> Option<Oid> {

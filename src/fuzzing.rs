@@ -11,10 +11,10 @@ mod patterns;
 use crate::{config, dashboard, git, history, log, peers, publish, server};
 
 /// The name of a target and its function.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// Every target. `fuzz/fuzz_targets/` has one file for each, `fuzz/seeds/` a folder.
-pub const TARGETS: [Target; 28] = [
+pub const TARGETS: [FuzzTarget; 28] = [
     ("signature_header", leaves::signature_header),
     ("form_body", server::fuzzing::form_body),
     ("push_payload", server::fuzzing::push_payload),

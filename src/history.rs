@@ -26,15 +26,15 @@ use tokio::time::Instant;
 use crate::api::{Detail, PeerResult, Record, SCHEMA, SyncDetail};
 use crate::worker::Worker;
 
-use records::{Inner, Kept};
-use shared::Shared;
+use records::{Kept, RecordState};
+use shared::SharedHistory;
 
 pub use records::{Loaded, Waiting};
 
 /// Thread-safe. Only [`History::detail`], [`History::attached`] and [`History::written`] wait, each with a deadline.
 #[derive(Debug)]
 pub struct History {
-    shared: Arc<Shared>,
+    shared: Arc<SharedHistory>,
     /// Reads details from the file. Separate from the writer, which may hang in a call that a read does not need.
     reader: Worker,
 }
@@ -48,7 +48,7 @@ impl History {
     /// Creates a history of at most `limit` records. It is in memory only until [`History::attach`] sets a file.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let shared = Shared {
+        let shared = SharedHistory {
             limit: limit.max(1),
             inner: Mutex::default(),
             more: Condvar::new(),
@@ -90,7 +90,7 @@ impl History {
     /// Detaches the file. Details in it stay readable for as long as the disk responds, and are copied to the next
     /// file.
     pub fn detach(&self) {
-        self.shared.change(Inner::detach);
+        self.shared.change(RecordState::detach);
     }
 
     /// Returns the id for the next record: a number that grows, also over restarts.
@@ -163,7 +163,7 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         // A writer that waits before its next attempt must not outlive the history.
-        self.shared.change(Inner::detach);
+        self.shared.change(RecordState::detach);
         self.shared.more.notify_all();
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-pub use error::Error;
+pub use error::HookError;
 pub use exec::Exec;
 pub use http::{Address, Webhook};
 pub use run::Publication;
@@ -38,7 +38,7 @@ const LAST_WAIT: Duration = Duration::from_millis(450);
 
 /// The configured hooks; none by default.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct HookOptions {
     /// `--pre-publish-exechook-*`
     pub gate: Option<Exec>,
     /// `--exechook-*`
@@ -63,7 +63,7 @@ pub struct Hooks {
 
 impl Hooks {
     #[must_use]
-    pub fn new(options: Options, metrics: Arc<Metrics>) -> Self {
+    pub fn new(options: HookOptions, metrics: Arc<Metrics>) -> Self {
         let runs = HookRuns::default();
         let program = |exec: Exec| Program::new(exec, runs.clone());
         let exec = options.exec.map(|exec| Hook::Exec(program(exec)));
@@ -115,8 +115,8 @@ impl Hooks {
     /// Dropping the returned future stops the program.
     ///
     /// # Errors
-    /// [`Error`], if the program rejected the publication, exceeded its timeout, or could not be started.
-    pub async fn gate(&self, built: &Publication) -> Result<(), Error> {
+    /// [`HookError`], if the program rejected the publication, exceeded its timeout, or could not be started.
+    pub async fn gate(&self, built: &Publication) -> Result<(), HookError> {
         let Some(gate) = &self.gate else { return Ok(()) };
         let passed = gate.run(built).await;
         self.count("pre-publish-exechook", passed.as_ref().err());
@@ -168,7 +168,7 @@ impl Hooks {
         self.runs.processes.kill_all();
     }
 
-    fn count(&self, name: &str, failed: Option<&Error>) {
+    fn count(&self, name: &str, failed: Option<&HookError>) {
         count(&self.metrics, name, failed);
     }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 pub use command::command;
 
 use crate::log::printable;
-use arguments::Asked;
+use arguments::InitRequest;
 use options::{Inject, Site, Task};
 use output::Failure;
 use steps::Applied;
@@ -36,8 +36,8 @@ use steps::Applied;
 #[must_use]
 pub fn run(arguments: &[OsString]) -> u8 {
     let task = match arguments::parse(arguments) {
-        Ok(Asked::Do(task)) => task,
-        Ok(Asked::Print(text)) => return print(&text, ""),
+        Ok(InitRequest::Do(task)) => task,
+        Ok(InitRequest::Print(text)) => return print(&text, ""),
         Err(exit) => return complain(&exit.text, exit.code),
     };
     let done = match &*task {

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 
 pub use line::printable;
 
-use line::{Fields, Line};
+use line::{Fields, LogLine};
 use writer::Writer;
 
 /// The format of lines.
@@ -34,7 +34,7 @@ pub enum Format {
 
 /// `--log-format` and `-v`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct LogOptions {
     /// `None`: text if stderr is a terminal, else JSON.
     pub format: Option<Format>,
     /// 0 = info, 1 = debug, 2 and above = trace; of this crate only.
@@ -42,7 +42,7 @@ pub struct Options {
 }
 
 /// Sends log lines to stderr. Has no effect if the process already has a subscriber.
-pub fn init(options: Options) {
+pub fn init(options: LogOptions) {
     let terminal = std::io::stderr().is_terminal();
     let format = options.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
     let colour =
@@ -51,7 +51,7 @@ pub fn init(options: Options) {
         let mut fields = Fields::default();
         fields.add("message", "log lines were dropped: nothing read standard error".into());
         fields.add("dropped", dropped.into());
-        let line = Line { at: Clock::real().now(), level: tracing::Level::WARN, fields, outer: Vec::new() };
+        let line = LogLine { at: Clock::real().now(), level: tracing::Level::WARN, fields, outer: Vec::new() };
         render(&line, format, colour)
     });
     let for_layer = writer.clone();
@@ -74,7 +74,7 @@ pub fn flush(within: Duration) {
     }
 }
 
-fn render(line: &Line, format: Format, colour: bool) -> String {
+fn render(line: &LogLine, format: Format, colour: bool) -> String {
     match format {
         Format::Json => line.json(),
         Format::Text => line.text(colour),
@@ -153,7 +153,7 @@ where
                 outer.push(of_span.clone());
             }
         }
-        let line = Line { at, level, fields, outer };
+        let line = LogLine { at, level, fields, outer };
         (self.write)(&render(&line, self.format, self.colour));
     }
 }

@@ -43,7 +43,7 @@ struct PhaseName {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct MetricKind {
     kind: &'static str,
 }
 
@@ -107,7 +107,7 @@ pub struct Metrics {
     phases: Histograms<PhaseName>,
     fetched_bytes: Counter,
     peer_messages: Family<DeliveryResult, Counter>,
-    volume_bytes: Family<Kind, Gauge>,
+    volume_bytes: Family<MetricKind, Gauge>,
     /// Without labels; a family, so that the series is absent without a limit.
     volume_limit: Family<[(&'static str, &'static str); 0], Gauge>,
     state: Family<StateName, Gauge>,
@@ -354,7 +354,7 @@ impl Metrics {
 
     /// Sets the bytes on the volume. `kind` is `store`, `trees` or `lfs`.
     pub fn volume_bytes(&self, kind: &'static str, bytes: u64) {
-        self.volume_bytes.get_or_create(&Kind { kind }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.volume_bytes.get_or_create(&MetricKind { kind }).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Returns the exposition (`OpenMetrics` 1.0) for `GET /metrics`.

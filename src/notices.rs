@@ -19,7 +19,7 @@ const UNFINISHED: &str = ".pushsync-new";
 
 /// The absolute paths of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct NoticeOptions {
     /// `--touch-file`
     pub touch: Option<PathBuf>,
     /// `--error-file`

@@ -36,15 +36,15 @@ use door::Door;
 use fleet::Fleet;
 use standing::Answered;
 
-pub use door::{Admitted, Refused};
+pub use door::{Admitted, MessageRefusal};
 pub use fan_out::News;
 pub use fate::{Disagreement, Fate};
-pub use fleet::{Options, Secrets, Surroundings};
+pub use fleet::{PeerOptions, Secrets, Surroundings};
 pub use message::{LARGEST, Message, NO_SECRET_CODE, SIGNATURE, seal};
 pub use name::Name;
-pub use network::{Answer, Network, Post, Tcp};
+pub use network::{Network, PeerAnswer, Post, Tcp};
 pub use spread::window;
-pub use standing::{Agreed, BELOW, Standing};
+pub use standing::{Agreed, BELOW, StandingDecisions};
 
 /// How long resolving names may take at the start, because the first sync waits for it.
 const RESOLVE_AT_START: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ struct Slots {
 
 impl Peers {
     #[must_use]
-    pub fn new(options: Options, around: Surroundings) -> Self {
+    pub fn new(options: PeerOptions, around: Surroundings) -> Self {
         let fleet = Arc::new(Fleet::new(options, around));
         let door = Door::new(fleet.own.clone());
         Self { fleet, door, slots: Mutex::default(), answered: Answered::default() }
@@ -83,8 +83,14 @@ impl Peers {
     /// Checks a received message. It must be authentic, recent and not received before.
     ///
     /// # Errors
-    /// [`Refused`]
-    pub fn admit(&self, header: &[u8], body: &[u8], secrets: &[Secret], now: Timestamp) -> Result<Admitted, Refused> {
+    /// [`MessageRefusal`]
+    pub fn admit(
+        &self,
+        header: &[u8],
+        body: &[u8],
+        secrets: &[Secret],
+        now: Timestamp,
+    ) -> Result<Admitted, MessageRefusal> {
         self.door.admit(header, body, secrets, now)
     }
 
@@ -136,15 +142,15 @@ impl Peers {
     /// Answers another replica's question with the decisions of this one. Returns the body.
     ///
     /// # Errors
-    /// [`Refused`], as for any other message.
+    /// [`MessageRefusal`], as for any other message.
     pub fn answer_standing(
         &self,
         header: &[u8],
         body: &[u8],
         secrets: &[Secret],
         now: Timestamp,
-        standing: Option<Standing>,
-    ) -> Result<Vec<u8>, Refused> {
+        standing: Option<StandingDecisions>,
+    ) -> Result<Vec<u8>, MessageRefusal> {
         self.answered.answer(&self.fleet.own, header, body, secrets, now, standing)
     }
 

@@ -21,9 +21,9 @@ use crate::secret::{Secret, scrub};
 use crate::secret_file;
 use crate::signature::{PING, PING_HEADER, Signer, sign};
 
-use answer::Answer;
+use answer::HookAnswer;
 use arguments::PingCommand;
-use options::Options;
+use options::PingOptions;
 
 /// GitHub's own timeout for deliveries.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub async fn run(
     }
 }
 
-async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8> {
+async fn send(options: &PingOptions, output: &mut impl Write) -> std::io::Result<u8> {
     let secret = match secret_file::read(&options.secret_file) {
         Ok(secret) => secret,
         Err(wrong) => {
@@ -121,7 +121,7 @@ async fn send(options: &Options, output: &mut impl Write) -> std::io::Result<u8>
         }
     }
     let text = String::from_utf8_lossy(&shown);
-    let answer = Answer::read(status, asks_for_login, &text);
+    let answer = HookAnswer::read(status, asks_for_login, &text);
     let text = scrub(text.trim());
     if !text.is_empty() {
         writeln!(output, "{}", printable(&text))?;

@@ -48,7 +48,7 @@ pub fn folders(message: &str) -> impl Iterator<Item = Vec<u8>> + '_ {
 
 /// One line of a flattened commit's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct SubmoduleLine<'a> {
     /// The submodule's commit.
     pub commit: &'a str,
     /// A fingerprint of its address.
@@ -58,11 +58,15 @@ pub struct Line<'a> {
 }
 
 /// Returns the lines of a flattened commit's message.
-pub fn lines(message: &str) -> impl Iterator<Item = Line<'_>> + '_ {
+pub fn lines(message: &str) -> impl Iterator<Item = SubmoduleLine<'_>> + '_ {
     message.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (commit, address, path) = (words.next()?, words.next()?, words.next()?);
-        (is_hash(commit) && is_hash(address) && words.next().is_none()).then_some(Line { commit, address, path })
+        (is_hash(commit) && is_hash(address) && words.next().is_none()).then_some(SubmoduleLine {
+            commit,
+            address,
+            path,
+        })
     })
 }
 

@@ -31,13 +31,13 @@ pub struct Query {
 
 /// The candidates, and what the shell should do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct Completions {
     /// Each with a description, which may be empty.
     pub candidates: Vec<(String, String)>,
     pub directive: u8,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Completions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (word, description) in &self.candidates {
             let tab = if description.is_empty() { "" } else { "\t" };
@@ -49,10 +49,11 @@ impl fmt::Display for Answer {
 
 /// Completes the last of the words, which may be empty. `list` asks the cluster for names.
 #[must_use]
-pub fn complete(mut tree: Command, words: &[String], list: impl Fn(&Query) -> Vec<String>) -> Answer {
+pub fn complete(mut tree: Command, words: &[String], list: impl Fn(&Query) -> Vec<String>) -> Completions {
     tree.build();
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
-    let mut line = Line { command: &tree, positionals: Vec::new(), given: Vec::new(), pending: None, flags: true };
+    let mut line =
+        CommandLine { command: &tree, positionals: Vec::new(), given: Vec::new(), pending: None, flags: true };
     for word in before {
         line.read(word);
     }
@@ -60,7 +61,7 @@ pub fn complete(mut tree: Command, words: &[String], list: impl Fn(&Query) -> Ve
 }
 
 /// The words before the one that is completed.
-struct Line<'a> {
+struct CommandLine<'a> {
     command: &'a Command,
     positionals: Vec<&'a str>,
     /// Flags, with their values.
@@ -71,7 +72,7 @@ struct Line<'a> {
     flags: bool,
 }
 
-impl<'a> Line<'a> {
+impl<'a> CommandLine<'a> {
     fn read(&mut self, word: &'a str) {
         if let Some(flag) = self.pending.take() {
             self.given.push((flag, Some(word)));
@@ -85,7 +86,7 @@ impl<'a> Line<'a> {
         } else if let Some(letters) = word.strip_prefix('-').filter(|letters| self.flags && !letters.is_empty()) {
             self.read_letters(letters);
         } else if let Some(command) = self.subcommand(word) {
-            *self = Line { command, positionals: Vec::new(), given: Vec::new(), pending: None, flags: true };
+            *self = CommandLine { command, positionals: Vec::new(), given: Vec::new(), pending: None, flags: true };
         } else {
             self.positionals.push(word);
         }
@@ -127,7 +128,7 @@ impl<'a> Line<'a> {
         self.positionals.is_empty() && self.given.is_empty() && self.flags
     }
 
-    fn candidates(&self, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Answer {
+    fn candidates(&self, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Completions {
         if let Some(flag) = self.pending {
             return self.values(flag, current, list);
         }
@@ -160,7 +161,7 @@ impl<'a> Line<'a> {
         answer
     }
 
-    fn names_of_flags(&self, current: &str) -> Answer {
+    fn names_of_flags(&self, current: &str) -> Completions {
         let again = |flag: &Arg| {
             matches!(flag.get_action(), ArgAction::Append | ArgAction::Count)
                 || !self.given.iter().any(|(given, _)| given.get_id() == flag.get_id())
@@ -172,12 +173,12 @@ impl<'a> Line<'a> {
         });
         let mut candidates: Vec<_> = named.collect();
         candidates.sort();
-        Answer { candidates, directive: NO_FILES }
+        Completions { candidates, directive: NO_FILES }
     }
 
     /// The values of a flag or of a positional argument.
-    fn values(&self, argument: &Arg, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Answer {
-        let plain = |words: Vec<String>| Answer {
+    fn values(&self, argument: &Arg, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Completions {
+        let plain = |words: Vec<String>| Completions {
             candidates: words
                 .into_iter()
                 .filter(|word| word.starts_with(current))
@@ -211,11 +212,11 @@ impl<'a> Line<'a> {
             ValueHint::DirPath => FOLDERS,
             _ => NO_FILES,
         };
-        Answer { candidates: Vec::new(), directive }
+        Completions { candidates: Vec::new(), directive }
     }
 
     /// `deploy/web`, or `deploy` and `web` as two words.
-    fn targets(&self, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Answer {
+    fn targets(&self, current: &str, list: &dyn Fn(&Query) -> Vec<String>) -> Completions {
         if self.given.iter().any(|(flag, _)| matches!(flag.get_id().as_str(), "url" | "selector")) {
             return none();
         }
@@ -224,7 +225,7 @@ impl<'a> Line<'a> {
             ([], None) => {
                 let kinds = KINDS.iter().filter(|kind| kind.starts_with(current));
                 let candidates = kinds.map(|&kind| (kind.to_owned(), String::new())).collect();
-                return Answer { candidates, directive: NO_FILES | NO_SPACE };
+                return Completions { candidates, directive: NO_FILES | NO_SPACE };
             }
             ([kind], None) if !kind.contains('/') => (String::new(), *kind, current),
             _ => return none(),
@@ -238,7 +239,7 @@ impl<'a> Line<'a> {
         }
         let names = list(&Query { kind: kind.to_owned(), flags: self.cluster() });
         let names = names.into_iter().filter(|name| name.starts_with(start));
-        Answer {
+        Completions {
             candidates: names.map(|name| (format!("{prefix}{name}"), String::new())).collect(),
             directive: NO_FILES,
         }
@@ -260,8 +261,8 @@ fn without_namespace(mut flags: Vec<(&'static str, String)>) -> Vec<(&'static st
 }
 
 /// Nothing is known, and files would be wrong.
-fn none() -> Answer {
-    Answer { candidates: Vec::new(), directive: NO_FILES }
+fn none() -> Completions {
+    Completions { candidates: Vec::new(), directive: NO_FILES }
 }
 
 /// True if the word after the flag is its value.
@@ -289,7 +290,7 @@ mod tests {
     use super::*;
     use crate::cli::tree;
 
-    fn answer(line: &str, list: impl Fn(&Query) -> Vec<String>) -> Answer {
+    fn answer(line: &str, list: impl Fn(&Query) -> Vec<String>) -> Completions {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         complete(tree(false), &words, list)
     }

@@ -10,10 +10,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::flags::{
-    APP_KEYS, FLAGS, Fallback, Flag, GIT_SYNC, GIT_SYNC_3, Group, Kind, OURS, Older, PASSWORDS, flag, older,
+    APP_KEYS, FLAGS, Fallback, Flag, FlagKind, GIT_SYNC, GIT_SYNC_3, Group, OURS, Older, PASSWORDS, flag, older,
     older_variables,
 };
-use super::given::{Given, Source};
+use super::given::{Given, GivenValues};
 use super::problem::{Problem, nearest};
 use super::{manual, older as older_names};
 
@@ -165,10 +165,10 @@ fn argument(flag: &'static Flag) -> Arg {
         None => argument,
     };
     match flag.kind {
-        Kind::One => argument.value_name(flag.value).action(ArgAction::Set),
-        Kind::Many | Kind::Whole => argument.value_name(flag.value).action(ArgAction::Append),
-        Kind::Level => argument.value_name(flag.value).num_args(0..=1).default_missing_value("1"),
-        Kind::Switch => argument
+        FlagKind::One => argument.value_name(flag.value).action(ArgAction::Set),
+        FlagKind::Many | FlagKind::Whole => argument.value_name(flag.value).action(ArgAction::Append),
+        FlagKind::Level => argument.value_name(flag.value).num_args(0..=1).default_missing_value("1"),
+        FlagKind::Switch => argument
             .value_name("true|false")
             .hide_possible_values(true)
             .num_args(0..=1)
@@ -236,7 +236,7 @@ fn collect(matches: &ArgMatches, given: &mut Given) {
         let Some(values) = matches.get_many::<OsString>(flag.name) else { continue };
         let values: Vec<OsString> = values.filter(|value| !value.is_empty()).cloned().collect();
         if !values.is_empty() {
-            given.sources.insert(flag.name, Source { origin: format!("--{}", flag.name), values });
+            given.sources.insert(flag.name, GivenValues { origin: format!("--{}", flag.name), values });
         }
     }
 }

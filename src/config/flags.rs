@@ -21,7 +21,7 @@ pub use older::{Became, GIT_SYNC_3, Older, older, older_variables};
 
 /// How often a flag may be given, and the form of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FlagKind {
     /// `--flag`, `--flag=true` or `--flag=false`, as in pflag.
     Switch,
     /// `-v`, `-vv`, `-v 5` or `--verbose=5`. git-sync accepts a number; repeating the letter is the common
@@ -97,7 +97,7 @@ pub struct Flag {
     /// Without the dashes.
     pub name: &'static str,
     pub short: Option<char>,
-    pub kind: Kind,
+    pub kind: FlagKind,
     /// The placeholder for its value in `--help`; empty for a switch.
     pub value: &'static str,
     pub fallback: Fallback,
@@ -136,7 +136,7 @@ impl Flag {
             "log-format" => &["json", "text"],
             // Also a path.
             "cookie-file" => &[],
-            _ if self.kind == Kind::Switch => &["true", "false"],
+            _ if self.kind == FlagKind::Switch => &["true", "false"],
             _ => &[],
         }
     }
@@ -183,19 +183,19 @@ pub const PASSWORDS: [&str; 3] = ["PUSHSYNC_PASSWORD", "GIT_SYNC_PASSWORD", "GIT
 pub const APP_KEYS: [&str; 2] = ["PUSHSYNC_GITHUB_APP_PRIVATE_KEY", "GITSYNC_GITHUB_APP_PRIVATE_KEY"];
 
 const fn one(group: Group, name: &'static str, value: &'static str, fallback: Fallback, help: &'static str) -> Flag {
-    Flag { name, short: None, kind: Kind::One, value, fallback, group, help, in_git_sync: false }
+    Flag { name, short: None, kind: FlagKind::One, value, fallback, group, help, in_git_sync: false }
 }
 
 const fn many(group: Group, name: &'static str, value: &'static str, fallback: Fallback, help: &'static str) -> Flag {
-    Flag { kind: Kind::Many, ..one(group, name, value, fallback, help) }
+    Flag { kind: FlagKind::Many, ..one(group, name, value, fallback, help) }
 }
 
 const fn whole(group: Group, name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { kind: Kind::Whole, ..one(group, name, value, Fallback::None, help) }
+    Flag { kind: FlagKind::Whole, ..one(group, name, value, Fallback::None, help) }
 }
 
 const fn switch(group: Group, name: &'static str, on: &'static str, help: &'static str) -> Flag {
-    Flag { kind: Kind::Switch, ..one(group, name, "", Fallback::Value(on), help) }
+    Flag { kind: FlagKind::Switch, ..one(group, name, "", Fallback::Value(on), help) }
 }
 
 /// Marks a flag that git-sync has under the same name.
@@ -234,7 +234,7 @@ mod tests {
     fn names_are_unique_and_flags_stand_in_the_order_of_their_groups() {
         for (at, one) in FLAGS.iter().enumerate() {
             assert!(FLAGS[at + 1..].iter().all(|other| other.name != one.name), "{} stands twice", one.name);
-            assert_eq!(one.kind == Kind::Switch, one.value.is_empty(), "{}", one.name);
+            assert_eq!(one.kind == FlagKind::Switch, one.value.is_empty(), "{}", one.name);
         }
         let order: Vec<usize> =
             FLAGS.iter().filter_map(|flag| Group::ALL.iter().position(|group| *group == flag.group)).collect();

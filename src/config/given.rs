@@ -8,13 +8,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::flags::{FLAGS, Fallback, Flag, Kind, OURS, flag, older_variables};
+use super::flags::{FLAGS, Fallback, Flag, FlagKind, OURS, flag, older_variables};
 use super::problem::Problem;
 use crate::secret::Secret;
 
 /// The values of one flag and their source. No `Debug`, because a URL may contain a password.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct GivenValues {
     pub(super) origin: String,
     pub(super) values: Vec<OsString>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Source {
 /// All given values, and the problems found with them so far.
 #[derive(Default)]
 pub(super) struct Given {
-    pub(super) sources: HashMap<&'static str, Source>,
+    pub(super) sources: HashMap<&'static str, GivenValues>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
     /// The value of `--password`, which only git-sync's container specs still use.
@@ -48,7 +48,7 @@ impl Given {
                 let values: Vec<OsString> = match (flag.kind, value.to_str()) {
                     // git-sync separates values by colons, like PATH. Ours are separated by commas, which are rarer
                     // in paths.
-                    (Kind::Many, Some(text)) => {
+                    (FlagKind::Many, Some(text)) => {
                         let separator = if variable.starts_with(OURS) { ',' } else { ':' };
                         text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
                     }
@@ -60,7 +60,7 @@ impl Given {
                     } else {
                         variable
                     };
-                    self.sources.insert(flag.name, Source { origin, values });
+                    self.sources.insert(flag.name, GivenValues { origin, values });
                     break;
                 }
             }

@@ -9,13 +9,13 @@ use super::values;
 use crate::peers;
 use crate::remote_url::RemoteUrl;
 use crate::secret_file;
-use crate::server::{AdminBind, Audience, HookOptions, Options, Repository};
+use crate::server::{AdminBind, Audience, Repository, ServerOptions, WebhookOptions};
 
 /// The webhook listener's address if only a secret is given.
 const DEFAULT_HOOK: &str = ":8080";
 
 /// Reads the server's options; `None` if there was a problem.
-pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<Options> {
+pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<ServerOptions> {
     let before = given.problems.len();
     let hook = hook(given, url, reference);
     let http = given.value("http-bind", values::address);
@@ -28,12 +28,12 @@ pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option
     if given.problems.len() > before {
         return None;
     }
-    Some(Options { hook, http, http_metrics: http_metrics?, admin: admin?, admin_token_file })
+    Some(ServerOptions { hook, http, http_metrics: http_metrics?, admin: admin?, admin_token_file })
 }
 
 /// Reads the options of the webhook listener. Without a secret there is no listener, and an explicit address is a
 /// problem.
-fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<HookOptions> {
+fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<WebhookOptions> {
     let secret_optional = given.value("hook-secret-optional", values::switch).unwrap_or_default();
     let secret_files = secrets(given, secret_optional);
     let path = given.value("hook-path", hook_path);
@@ -63,12 +63,12 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
     };
     let audience =
         Audience { repository: wanted.or_else(from_url), reference: reference.unwrap_or_default().to_owned() };
-    let peers = peers::Options {
+    let peers = peers::PeerOptions {
         names: peers(given),
         repo: url.map(ToString::to_string).unwrap_or_default(),
         reference: audience.reference.clone(),
     };
-    Some(HookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience, peers })
+    Some(WebhookOptions { bind: bind?, path: path?, secret_files, secret_optional, audience, peers })
 }
 
 /// Reads the peers; the flag may be repeated, and each value may be a list.

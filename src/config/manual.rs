@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, PASSWORDS, older, older_variables};
+use super::flags::{Became, FLAGS, Fallback, Flag, FlagKind, Group, PASSWORDS, older, older_variables};
 
 const HEAD: &str = include_str!("manual/head.txt");
 const TAIL: &str = include_str!("manual/tail.txt");
@@ -110,8 +110,8 @@ pub fn parts() -> (&'static str, &'static str) {
 
 fn describe(flag: &Flag, text: &mut String) {
     let value = match flag.kind {
-        Kind::Switch => String::new(),
-        Kind::Level => format!(" [<{}>]", flag.value),
+        FlagKind::Switch => String::new(),
+        FlagKind::Level => format!(" [<{}>]", flag.value),
         _ => format!(" <{}>", flag.value),
     };
     let short = flag.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();

@@ -34,7 +34,7 @@ use crate::publish::{Shape, VolumeOptions};
 use crate::{log, server, sync};
 
 pub use command::{COMMANDS, command};
-pub use flags::{FLAGS, Fallback, Flag, Group, Kind, older as older_flags, older_variables};
+pub use flags::{FLAGS, Fallback, Flag, FlagKind, Group, older as older_flags, older_variables};
 pub use manual::parts as manual_parts;
 pub use problem::{Exit, nearest};
 pub use reference::render as render_reference;
@@ -49,8 +49,8 @@ pub struct Config {
     pub remote: RemoteOptions,
     pub volume: VolumeOptions,
     pub sync: sync::Options,
-    pub server: server::Options,
-    pub log: log::Options,
+    pub server: server::ServerOptions,
+    pub log: log::LogOptions,
     /// How long to keep serving after the signal to end.
     pub drain: Duration,
     /// Oddities that do not prevent the start; they are logged.
@@ -162,7 +162,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             init_max_failures: timing.init_max_failures,
             sync_on_signal: timing.sync_on_signal,
             hook_rate: hook_rate?,
-            webhooks: server.hook.as_ref().is_some_and(server::HookOptions::has_secret),
+            webhooks: server.hook.as_ref().is_some_and(server::WebhookOptions::has_secret),
             peers: server.hook.as_ref().is_some_and(|hook| !hook.peers.names.is_empty()),
             history_limit: timing.history_limit,
             compaction: compaction?,

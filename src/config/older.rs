@@ -9,7 +9,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flags::{Became, GIT_SYNC, GIT_SYNC_3, Older, older};
-use super::given::{Given, Source};
+use super::given::{Given, GivenValues};
 use super::problem::Problem;
 use super::values;
 use crate::secret::Secret;
@@ -123,7 +123,7 @@ fn set(older: &Older, now: &'static str, origin: String, value: OsString, given:
     } else {
         given.warnings.push(format!("{origin}: is a name of git-sync v3; use --{now}"));
     }
-    given.sources.insert(now, Source { origin, values: vec![value] });
+    given.sources.insert(now, GivenValues { origin, values: vec![value] });
 }
 
 /// Returns true if the origin is another v3 name for the same flag, given in the same way. Neither is newer, so this

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{Became, FLAGS, Fallback, Flag, Group, Kind, Older, older, older_variables};
+use super::flags::{Became, FLAGS, Fallback, Flag, FlagKind, Group, Older, older, older_variables};
 
 const HEAD: &str = "\
 # Configuration
@@ -76,8 +76,8 @@ fn older_row(older: &Older) -> String {
 
 fn row(flag: &Flag) -> String {
     let value = match flag.kind {
-        Kind::Switch => String::new(),
-        Kind::One | Kind::Many | Kind::Whole | Kind::Level => format!(" {}", flag.value),
+        FlagKind::Switch => String::new(),
+        FlagKind::One | FlagKind::Many | FlagKind::Whole | FlagKind::Level => format!(" {}", flag.value),
     };
     let short = flag.short.map(|letter| format!("`-{letter}`, ")).unwrap_or_default();
     let variables: Vec<String> = flag.variables().iter().map(|name| format!("`{name}`")).collect();

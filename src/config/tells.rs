@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use super::given::Given;
 use super::{remote, values};
-use crate::hooks::{Address, Exec, Options, Webhook};
+use crate::hooks::{Address, Exec, HookOptions, Webhook};
 use crate::publish::tidy;
 use crate::{log, notices};
 
 /// Reads `--exechook-*`, `--pre-publish-exechook-*` and `--webhook-*`; `None` if there was a problem.
-pub(super) fn hooks(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<Options> {
+pub(super) fn hooks(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Option<HookOptions> {
     let exec = program(given, environment, ["exechook-command", "exechook-timeout", "exechook-backoff"]);
     let gate = ["pre-publish-exechook-command", "pre-publish-exechook-timeout", "pre-publish-exechook-backoff"];
     let gate = program(given, environment, gate);
     let webhook = webhook(given);
-    Some(Options { gate: gate?, exec: exec?, webhook: webhook? })
+    Some(HookOptions { gate: gate?, exec: exec?, webhook: webhook? })
 }
 
 type Read<T> = Option<Option<T>>;
@@ -110,7 +110,7 @@ fn warn_if_idle(given: &mut Given, master: &str, is_set: bool, others: &[&str]) 
 }
 
 /// Reads `--touch-file` and `--error-file`; `None` if there was a problem.
-pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path>) -> Option<notices::Options> {
+pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path>) -> Option<notices::NoticeOptions> {
     let touch = file(given, "touch-file", root, link);
     let error = file(given, "error-file", root, link);
     let (touch, error) = (touch?, error?);
@@ -118,7 +118,7 @@ pub(super) fn notices(given: &mut Given, root: Option<&Path>, link: Option<&Path
         given.problem("error-file", "is the same as the touch file; use two names");
         return None;
     }
-    Some(notices::Options { touch, error })
+    Some(notices::NoticeOptions { touch, error })
 }
 
 fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>) -> Read<PathBuf> {
@@ -186,7 +186,7 @@ mod tests {
     fn defaults_are_git_syncs_and_nothing_is_told_unless_asked_for() {
         let (options, _) = parse(&[]).unwrap();
         assert!(options.hooks.exec.is_none() && options.hooks.gate.is_none() && options.hooks.webhook.is_none());
-        assert_eq!(options.notices, notices::Options::default());
+        assert_eq!(options.notices, notices::NoticeOptions::default());
         let (options, _) = parse(&[
             "--exechook-command=/bin/true",
             "--pre-publish-exechook-command=/bin/true",

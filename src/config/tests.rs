@@ -64,7 +64,7 @@ fn the_least_that_starts_has_the_documented_defaults() {
     assert!(!config.sync.replica.is_empty());
     assert!(config.server.hook.is_none() && config.server.http.is_none() && !config.server.http_metrics);
     assert_eq!(config.server.admin, AdminBind::Default);
-    assert_eq!(config.log, log::Options { format: None, verbosity: 0 });
+    assert_eq!(config.log, log::LogOptions { format: None, verbosity: 0 });
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
 

@@ -50,7 +50,7 @@ pub(super) fn read(given: &mut Given) -> Option<Timing> {
 }
 
 /// Reads the log's options; `None` if there was a problem.
-pub(super) fn log(given: &mut Given) -> Option<log::Options> {
+pub(super) fn log(given: &mut Given) -> Option<log::LogOptions> {
     let wanted = given.is_given("log-format");
     let format = given.value("log-format", |text| match text {
         "json" => Ok(log::Format::Json),
@@ -61,5 +61,5 @@ pub(super) fn log(given: &mut Given) -> Option<log::Options> {
     if wanted && format.is_none() {
         return None;
     }
-    Some(log::Options { format, verbosity: verbosity? })
+    Some(log::LogOptions { format, verbosity: verbosity? })
 }

@@ -1,6 +1,6 @@
 //! Targets for pattern files: sparse checkout and attributes (see src/fuzzing.rs).
 
-use crate::attributes::{Rules, State, look_up};
+use crate::attributes::{AttributeState, Rules, look_up};
 use crate::sparse::{Sparse, Wanted};
 
 /// Returns the first line as a path that is valid in a tree, and the rest.
@@ -31,15 +31,15 @@ pub(super) fn attributes(data: &[u8]) {
         assert_eq!(all(&rules, name), value_before, "{name}, twice");
         assert_eq!(all(&comment, name), value_before, "{name}, with a comment");
         assert_eq!(all(&negative, name), value_before, "{name}, with a negative pattern, which git ignores");
-        if let State::Value(value) = value_before {
+        if let AttributeState::Value(value) = value_before {
             assert!(!value.iter().any(|byte| b" \t\r\n".contains(byte)), "{value:?}");
         }
     }
-    assert_eq!(all(&last, "x"), State::Value(b"last".to_vec()), "the last line counts");
-    assert_eq!(all(&last, "text"), State::Unset);
+    assert_eq!(all(&last, "x"), AttributeState::Value(b"last".to_vec()), "the last line counts");
+    assert_eq!(all(&last, "text"), AttributeState::Unset);
     let nearer = Rules::parse(b"* x=nearer", false);
     let files: [(&[u8], &Rules); 3] = [(b"", &built_in), (b"", &rules), (b"", &nearer)];
-    assert_eq!(get(&files, "x"), State::Value(b"nearer".to_vec()));
+    assert_eq!(get(&files, "x"), AttributeState::Value(b"nearer".to_vec()));
     // Without macros, a file has the same effect in every folder.
     if !file.windows(6).any(|part| part == b"[attr]") {
         let below = Rules::parse(file, false);
@@ -49,7 +49,7 @@ pub(super) fn attributes(data: &[u8]) {
     }
     let _ = rules.mentions(|name, state| {
         assert!(!name.is_empty() && name.is_ascii());
-        *state == State::Set
+        *state == AttributeState::Set
     });
 }
 

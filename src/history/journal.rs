@@ -25,7 +25,7 @@ const LONGEST_FILE: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    /// Shared with the [`Line`]s, so that they stay readable.
+    /// Shared with the [`JournalLine`]s, so that they stay readable.
     file: Arc<File>,
     /// The offset of the next line: the end of the last complete line.
     end: u64,
@@ -36,19 +36,19 @@ pub struct Journal {
 
 /// The position of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePosition {
     offset: u64,
     length: u64,
 }
 
 /// A line of a file. It can be read as long as this value exists, even after the file was replaced.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct JournalLine {
     file: Arc<File>,
-    pub place: Place,
+    pub place: LinePosition,
 }
 
-impl Line {
+impl JournalLine {
     /// Reads the long part of the record.
     pub fn detail(&self) -> Option<Detail> {
         let line = read(&self.file, self.place).ok()?;
@@ -57,9 +57,9 @@ impl Line {
 }
 
 /// The content of a file.
-pub struct Found {
+pub struct JournalContent {
     /// The newest records, oldest first.
-    pub records: Vec<(Record, Place)>,
+    pub records: Vec<(Record, LinePosition)>,
     pub skipped: usize,
 }
 
@@ -80,9 +80,9 @@ struct LineIn {
 
 impl Journal {
     /// Opens or creates the file and reads its newest `limit` records.
-    pub fn open(path: &Path, limit: usize) -> io::Result<(Self, Found)> {
+    pub fn open(path: &Path, limit: usize) -> io::Result<(Self, JournalContent)> {
         let mut file = open_file(path)?;
-        let mut records = std::collections::VecDeque::<(Record, Place)>::new();
+        let mut records = std::collections::VecDeque::<(Record, LinePosition)>::new();
         let (mut end, mut lines, mut skipped) = (0, 0, 0);
         let mut reader = BufReader::new(&mut file);
         let mut line = Vec::new();
@@ -98,7 +98,7 @@ impl Journal {
             let whole = line.last() == Some(&b'\n');
             match serde_json::from_slice::<LineIn>(&line) {
                 Ok(read) if whole => {
-                    let place = Place { offset, length };
+                    let place = LinePosition { offset, length };
                     let known =
                         records.iter_mut().rev().take(AMENDED_WITHIN).find(|(known, _)| known.id == read.record.id);
                     if let Some(known) = known {
@@ -118,25 +118,25 @@ impl Journal {
         if line_is_torn(&journal.file, end)? {
             journal.write(b"\n")?;
         }
-        Ok((journal, Found { records: records.into(), skipped }))
+        Ok((journal, JournalContent { records: records.into(), skipped }))
     }
 
     /// Writes a line and waits until it is on the disk.
-    pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<Line> {
+    pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<JournalLine> {
         let mut line = serde_json::to_vec(&LineOut { record, detail })?;
         line.push(b'\n');
-        let place = Place { offset: self.end, length: line.len() as u64 };
+        let place = LinePosition { offset: self.end, length: line.len() as u64 };
         self.write(&line)?;
         self.lines += 1;
         Ok(self.line(place))
     }
 
-    pub fn line(&self, place: Place) -> Line {
-        Line { file: Arc::clone(&self.file), place }
+    pub fn line(&self, place: LinePosition) -> JournalLine {
+        JournalLine { file: Arc::clone(&self.file), place }
     }
 
     /// Returns true if a line belongs to this file.
-    pub fn holds(&self, line: &Line) -> bool {
+    pub fn holds(&self, line: &JournalLine) -> bool {
         Arc::ptr_eq(&self.file, &line.file)
     }
 
@@ -152,7 +152,7 @@ impl Journal {
     }
 
     /// Writes the given lines to a new file that replaces this one, and returns their new positions.
-    pub fn compact(&mut self, places: &[Place]) -> io::Result<Vec<Line>> {
+    pub fn compact(&mut self, places: &[LinePosition]) -> io::Result<Vec<JournalLine>> {
         let (mut end, mut lines) = (0, 0);
         let mut moved = Vec::with_capacity(places.len());
         // Keep half of the length free for new records, so that one long record does not cause a rewrite each time.
@@ -165,7 +165,7 @@ impl Journal {
                 let line = shortened.unwrap_or(line);
                 excess = excess.saturating_sub(place.length - (line.len() as u64).min(place.length));
                 file.write_all(&line)?;
-                moved.push(Place { offset: end, length: line.len() as u64 });
+                moved.push(LinePosition { offset: end, length: line.len() as u64 });
                 end += line.len() as u64;
                 lines += 1;
             }
@@ -194,7 +194,7 @@ impl Journal {
     }
 }
 
-fn read(file: &File, place: Place) -> io::Result<Vec<u8>> {
+fn read(file: &File, place: LinePosition) -> io::Result<Vec<u8>> {
     let length = usize::try_from(place.length.min(LONGEST_LINE)).unwrap_or(0);
     let mut line = vec![0; length];
     file.read_exact_at(&mut line, place.offset)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::{Detail, PeerResult, Record};
 
-use super::journal::{Found, Journal, Line, Place};
+use super::journal::{Journal, JournalContent, JournalLine, LinePosition};
 
 /// Larger ids are ignored. Otherwise a single record from another writer to the volume could exhaust the counter.
 const HIGHEST_ID: u64 = 1 << 53;
@@ -41,9 +41,9 @@ pub struct Waiting {
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct RecordState {
     /// Oldest first.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<StoredRecord>,
     next_id: u64,
     /// The path of the file; `None`: no file is attached.
     pub path: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub(super) struct Inner {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StoredRecord {
     record: Record,
     kept: Kept,
 }
@@ -74,9 +74,9 @@ pub(super) enum Kept {
     /// Only in memory: nothing of the record is on the disk.
     InMemory(Arc<Detail>),
     /// The file contains the record in its current form.
-    OnDisk(Line),
+    OnDisk(JournalLine),
     /// A line with these details exists, but the record has changed since or the file has been detached.
-    Changed(Line),
+    Changed(JournalLine),
 }
 
 impl Kept {
@@ -85,7 +85,7 @@ impl Kept {
     }
 }
 
-impl Default for Inner {
+impl Default for RecordState {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
@@ -103,7 +103,7 @@ impl Default for Inner {
     }
 }
 
-impl Inner {
+impl RecordState {
     pub fn waiting(&self) -> Waiting {
         let mut waits = self.entries.iter().filter(|entry| !entry.kept.is_on_disk());
         let since = waits.next().map(|oldest| oldest.record.finished_at);
@@ -133,7 +133,7 @@ impl Inner {
     }
 
     /// Inserts the records of a file before those in memory.
-    pub fn insert_file(&mut self, journal: &Journal, found: Found, limit: usize) {
+    pub fn insert_file(&mut self, journal: &Journal, found: JournalContent, limit: usize) {
         self.loaded = Some(Loaded { records: found.records.len(), skipped: found.skipped });
         (self.failure, self.loads) = (None, self.loads + 1);
         let ids = self.entries.iter().enumerate().map(|(at, entry)| (entry.record.id.clone(), at));
@@ -144,7 +144,7 @@ impl Inner {
             match entry {
                 // The file was detached and attached again.
                 Some(entry) => entry.kept = Kept::OnDisk(journal.line(place)),
-                None => older.push(Entry { record, kept: Kept::OnDisk(journal.line(place)) }),
+                None => older.push(StoredRecord { record, kept: Kept::OnDisk(journal.line(place)) }),
             }
         }
         let ids = older.iter().filter_map(|entry| entry.record.id.parse::<u64>().ok());
@@ -170,7 +170,7 @@ impl Inner {
     }
 
     pub fn append(&mut self, record: Record, detail: Detail, limit: usize) {
-        self.entries.push_back(Entry { record, kept: Kept::InMemory(Arc::new(detail)) });
+        self.entries.push_back(StoredRecord { record, kept: Kept::InMemory(Arc::new(detail)) });
         self.has_news = true;
         self.trim(limit);
     }
@@ -217,7 +217,7 @@ impl Inner {
     }
 
     /// Marks a record as written. If it was amended in the meantime, its line is written again.
-    pub fn was_written(&mut self, record: &Record, line: Line) {
+    pub fn was_written(&mut self, record: &Record, line: JournalLine) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.record.id == record.id) {
             entry.kept = if entry.record == *record { Kept::OnDisk(line) } else { Kept::Changed(line) };
         }
@@ -225,8 +225,8 @@ impl Inner {
 
     /// Returns the positions of all lines of this file that are still needed, with the ids of their records. A line
     /// that is about to be replaced is needed until then.
-    pub fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, Place)> {
-        let on_disk = |entry: &Entry| match &entry.kept {
+    pub fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, LinePosition)> {
+        let on_disk = |entry: &StoredRecord| match &entry.kept {
             Kept::OnDisk(line) => Some((entry.record.id.clone(), line.place)),
             Kept::Changed(line) if journal.holds(line) => Some((entry.record.id.clone(), line.place)),
             _ => None,
@@ -236,8 +236,8 @@ impl Inner {
 
     /// Updates the positions after the file was rewritten. Some records may have been dropped or amended in the
     /// meantime.
-    pub fn were_moved(&mut self, moved: Vec<(String, Line)>) {
-        let mut moved: HashMap<String, Line> = moved.into_iter().collect();
+    pub fn were_moved(&mut self, moved: Vec<(String, JournalLine)>) {
+        let mut moved: HashMap<String, JournalLine> = moved.into_iter().collect();
         for entry in &mut self.entries {
             if let Some(line) = moved.remove(&entry.record.id) {
                 entry.kept = match entry.kept {
@@ -254,7 +254,7 @@ impl Inner {
             let oldest = self.entries.pop_front();
             self.dropped += u64::from(oldest.is_some_and(|entry| !entry.kept.is_on_disk()));
         }
-        let weight = |entry: &Entry| match &entry.kept {
+        let weight = |entry: &StoredRecord| match &entry.kept {
             Kept::InMemory(detail) => weight_of(detail),
             _ => 0,
         };

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::api::Record;
 
-use super::journal::{Journal, Place};
-use super::records::{Inner, Kept};
-use super::shared::Shared;
+use super::journal::{Journal, LinePosition};
+use super::records::{Kept, RecordState};
+use super::shared::SharedHistory;
 
 /// The pause before the next attempt to open or write the file, if no new record arrives earlier.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 const MOST_THREADS: usize = 8;
 
 /// Makes sure that waiting records get written, by the running writer or a new one.
-pub(super) fn wake(shared: &Arc<Shared>) {
+pub(super) fn wake(shared: &Arc<SharedHistory>) {
     shared.more.notify_all();
     let mut inner = shared.lock();
     let is_idle = inner.loaded.is_some() && inner.next_to_write().is_none();
@@ -42,7 +42,7 @@ pub(super) fn wake(shared: &Arc<Shared>) {
 
 /// One writer, from before the start of its thread until its end.
 struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedHistory>,
     generation: u64,
     /// True once it has handed over to the next writer.
     has_ended: Cell<bool>,
@@ -60,10 +60,10 @@ impl Drop for Writer {
 }
 
 /// The next step of a writer.
-enum Step {
+enum WriterStep {
     Open(PathBuf),
     Write(Box<Record>, Kept),
-    Rewrite(Vec<(String, Place)>),
+    Rewrite(Vec<(String, LinePosition)>),
 }
 
 impl Writer {
@@ -72,9 +72,9 @@ impl Writer {
         while let Some(step) = self.next_step(&mut journal) {
             // Without the lock, because each of these may block forever.
             let failed = match (step, &mut journal) {
-                (Step::Open(path), _) => self.open(&path, &mut journal),
-                (Step::Write(record, kept), Some(journal)) => self.write(&record, &kept, journal),
-                (Step::Rewrite(lines), Some(journal)) => {
+                (WriterStep::Open(path), _) => self.open(&path, &mut journal),
+                (WriterStep::Write(record, kept), Some(journal)) => self.write(&record, &kept, journal),
+                (WriterStep::Rewrite(lines), Some(journal)) => {
                     self.rewrite(lines, journal);
                     None
                 }
@@ -87,7 +87,7 @@ impl Writer {
     }
 
     /// Returns the next step, or `None` if there is none or another file is attached; then the thread ends.
-    fn next_step(&self, journal: &mut Option<Journal>) -> Option<Step> {
+    fn next_step(&self, journal: &mut Option<Journal>) -> Option<WriterStep> {
         let mut inner = self.shared.lock();
         if inner.generation != self.generation {
             return None;
@@ -96,13 +96,13 @@ impl Writer {
         if journal.is_none() {
             *journal = inner.journal.take();
         }
-        let Some(open) = journal.as_ref() else { return inner.path.clone().map(Step::Open) };
+        let Some(open) = journal.as_ref() else { return inner.path.clone().map(WriterStep::Open) };
         // Before the next record, because a continuous flow of records would otherwise postpone the rewrite forever.
         if open.is_due(self.shared.limit) {
-            return Some(Step::Rewrite(inner.lines_to_keep(open)));
+            return Some(WriterStep::Rewrite(inner.lines_to_keep(open)));
         }
         if let Some((record, kept)) = inner.next_to_write() {
-            return Some(Step::Write(Box::new(record), kept));
+            return Some(WriterStep::Write(Box::new(record), kept));
         }
         inner.journal = journal.take();
         // In the same critical section, so that a record that arrives now starts the next writer.
@@ -149,7 +149,7 @@ impl Writer {
         None
     }
 
-    fn rewrite(&self, lines: Vec<(String, Place)>, journal: &mut Journal) {
+    fn rewrite(&self, lines: Vec<(String, LinePosition)>, journal: &mut Journal) {
         let (ids, places): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
         match journal.compact(&places) {
             Ok(moved) => self.shared.change(|inner| {
@@ -177,7 +177,7 @@ impl Writer {
         if is_new {
             tracing::warn!("the history file {failure}; records wait in memory");
         }
-        let waits = |inner: &mut Inner| inner.generation == self.generation && !inner.has_news;
+        let waits = |inner: &mut RecordState| inner.generation == self.generation && !inner.has_news;
         self.shared.more.wait_while_for(&mut self.shared.lock(), waits, TRY_AGAIN);
     }
 }

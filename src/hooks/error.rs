@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Why a hook's run did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum HookError {
     /// The program does not exist, is not executable, or no process could be created.
     #[error("{program} cannot be started: {source}")]
     NotStarted { program: String, source: io::Error },
@@ -24,7 +24,7 @@ pub enum Error {
     Unreached { url: String, why: String },
 }
 
-impl Error {
+impl HookError {
     /// A stable word for the record of a sync.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -17,9 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::error::Error;
+use super::error::HookError;
 use super::output::Output;
-use super::processes::Running;
+use super::processes::RunningProgram;
 use super::run::{HookRuns, Publication};
 use crate::text::one_line;
 use crate::worker::{Lost, Worker};
@@ -65,7 +65,7 @@ impl Program {
     }
 
     /// Runs the program in the tree and waits for its end. Dropping the returned future stops it.
-    pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
+    pub(super) async fn run(&self, what: &Publication) -> Result<(), HookError> {
         let wanted = self.runs.stop.child_token();
         let _until_dropped = wanted.clone().drop_guard();
         let run = Run {
@@ -76,7 +76,7 @@ impl Program {
         };
         // A separate task, so that a run whose caller is gone is still stopped and reaped properly.
         let running = self.runs.tasks.spawn(run.carry_out(self.runs.clone(), self.starter.clone()));
-        running.await.unwrap_or(Err(Error::Stopped))
+        running.await.unwrap_or(Err(HookError::Stopped))
     }
 }
 
@@ -105,13 +105,13 @@ enum StopReason {
 }
 
 impl Run {
-    async fn carry_out(self, runs: HookRuns, starter: Arc<Worker>) -> Result<(), Error> {
+    async fn carry_out(self, runs: HookRuns, starter: Arc<Worker>) -> Result<(), HookError> {
         let Self { shown, mut command, timeout, stop } = self;
         if stop.is_cancelled() {
-            return Err(Error::Stopped);
+            return Err(HookError::Stopped);
         }
         let deadline = Instant::now() + timeout;
-        let failed = |source| Error::NotStarted { program: shown.clone(), source };
+        let failed = |source| HookError::NotStarted { program: shown.clone(), source };
         // Subscribe before the child exists, so that its exit cannot be missed.
         let mut died = signal(SignalKind::child()).map_err(failed)?;
         let (reading, writing) = std::io::pipe().map_err(failed)?;
@@ -123,7 +123,9 @@ impl Run {
         let started = starter.run(deadline, move |_| processes.start(&mut command)).await;
         let program = match started {
             Ok(started) => started.map_err(failed)?,
-            Err(Lost::Deadline) => return Err(Error::TimedOut { program: shown, after: timeout, printed: Vec::new() }),
+            Err(Lost::Deadline) => {
+                return Err(HookError::TimedOut { program: shown, after: timeout, printed: Vec::new() });
+            }
             Err(lost) => return Err(failed(std::io::Error::other(lost))),
         };
 
@@ -158,15 +160,15 @@ impl Run {
         };
         let printed = output.into_lines();
         match (stop_reason, ended) {
-            (Some(StopReason::Stopped), _) => Err(Error::Stopped),
+            (Some(StopReason::Stopped), _) => Err(HookError::Stopped),
             (Some(StopReason::TimedOut), _) | (None, None) => {
-                Err(Error::TimedOut { program: shown, after: timeout, printed })
+                Err(HookError::TimedOut { program: shown, after: timeout, printed })
             }
             (None, Some(status)) if status.success() => {
                 tracing::debug!(program = shown, printed = printed.join(" | "), "the hook succeeded");
                 Ok(())
             }
-            (None, Some(status)) => Err(Error::Failed { program: shown, how: how(status), printed }),
+            (None, Some(status)) => Err(HookError::Failed { program: shown, how: how(status), printed }),
         }
     }
 }
@@ -174,7 +176,7 @@ impl Run {
 /// Stops the processes that the exited program left behind. The program is reaped last, because its process id is
 /// that of the group.
 async fn stop_leftovers(
-    program: Running,
+    program: RunningProgram,
     output: &mut Output,
     kill_at: Option<Instant>,
     shown: &str,

@@ -12,7 +12,7 @@ use reqwest::{Client, Method, Url, redirect};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Error;
+use super::error::HookError;
 use super::run::Publication;
 use crate::proxy::Proxies;
 use crate::secret::{Secret, scrub};
@@ -89,9 +89,9 @@ impl Caller {
         self.webhook.backoff
     }
 
-    pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
+    pub(super) async fn run(&self, what: &Publication) -> Result<(), HookError> {
         let Webhook { url, method, success_status: wanted, .. } = &self.webhook;
-        let failed = |why: String| Error::Unreached { url: url.to_string(), why };
+        let failed = |why: String| HookError::Unreached { url: url.to_string(), why };
         let client = self.client().await.map_err(failed)?;
         let mut request = client.request(method.clone(), url.url.clone()).header("Gitsync-Hash", &what.hash);
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -100,14 +100,14 @@ impl Caller {
         }
         let answer = tokio::select! {
             answer = request.send() => answer.map_err(|error| failed(words(&error, self.webhook.timeout)))?,
-            () = self.stop.cancelled() => return Err(Error::Stopped),
+            () = self.stop.cancelled() => return Err(HookError::Stopped),
         };
         let (status, wanted) = (answer.status(), *wanted);
         match status.as_u16() {
             _ if wanted == 0 => Ok(()),
             status if status == wanted => Ok(()),
-            code if status.is_redirection() => Err(Error::Moved { url: url.to_string(), status: code, wanted }),
-            code => Err(Error::Status { url: url.to_string(), status: code, wanted }),
+            code if status.is_redirection() => Err(HookError::Moved { url: url.to_string(), status: code, wanted }),
+            code => Err(HookError::Status { url: url.to_string(), status: code, wanted }),
         }
     }
 

@@ -49,7 +49,7 @@ impl Drop for Starting<'_> {
 
 /// A started program. If it is dropped before it is reaped, it is killed.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningProgram {
     child: Option<Child>,
     id: i32,
     processes: Arc<Processes>,
@@ -58,12 +58,12 @@ pub(super) struct Running {
 impl Processes {
     /// Starts a program in its own process group. May block forever if the file system does not deliver the program's
     /// file; other programs can be started in the meantime.
-    pub(super) fn start(self: &Arc<Self>, command: &mut Command) -> io::Result<Running> {
+    pub(super) fn start(self: &Arc<Self>, command: &mut Command) -> io::Result<RunningProgram> {
         let _starting = Starting::begin(self);
         let child = command.process_group(0).spawn()?;
         let id = i32::try_from(child.id()).map_err(io::Error::other)?;
         self.running().insert(id);
-        Ok(Running { child: Some(child), id, processes: self.clone() })
+        Ok(RunningProgram { child: Some(child), id, processes: self.clone() })
     }
 
     /// Kills all running programs. Can be called from any thread.
@@ -116,7 +116,7 @@ fn dead_children() -> Vec<Pid> {
     .collect()
 }
 
-impl Running {
+impl RunningProgram {
     /// Sends a signal to the whole group.
     pub(super) fn signal(&self, what: Signal) {
         if self.processes.running().contains(&self.id) {
@@ -147,7 +147,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         self.signal(Signal::KILL);

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
-use super::error::Error;
+use super::error::HookError;
 use super::processes::Processes;
 
 /// A built or published commit, as hooks receive it.
@@ -33,10 +33,10 @@ pub(super) struct HookRuns {
 }
 
 /// Counts a run. A run that was stopped because its result is no longer needed counts as neither success nor error.
-pub(super) fn count(metrics: &Metrics, name: &str, failed: Option<&Error>) {
+pub(super) fn count(metrics: &Metrics, name: &str, failed: Option<&HookError>) {
     match failed {
         None => metrics.hook_run(name, "success"),
-        Some(Error::Stopped) => {}
+        Some(HookError::Stopped) => {}
         Some(_) => metrics.hook_run(name, "error"),
     }
 }

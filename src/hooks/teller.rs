@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Error;
+use super::error::HookError;
 use super::exec::Program;
 use super::http::Caller;
 use super::run::{Publication, count};
@@ -35,7 +35,7 @@ impl Hook {
         }
     }
 
-    pub(super) async fn run(&self, what: &Publication) -> Result<(), Error> {
+    pub(super) async fn run(&self, what: &Publication) -> Result<(), HookError> {
         match self {
             Self::Exec(program) => program.run(what).await,
             Self::Webhook(caller) => caller.run(what).await,
@@ -79,7 +79,7 @@ pub(super) async fn notify_until_delivered(
                     (delivered, failures, unexpected) = (Some(what), 0, 0);
                     false
                 }
-                Err(Error::Stopped) => return,
+                Err(HookError::Stopped) => return,
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     unexpected = if error.is_other_success() { unexpected.saturating_add(1) } else { 0 };
@@ -105,7 +105,7 @@ fn pause(backoff: Duration, unexpected: u32) -> Duration {
 
 /// Logs the 1st, 2nd, 4th, 8th … failure in a row as a warning, so that a server that is down for a day does not fill
 /// the log.
-fn log_failure(hook: &Hook, what: &Publication, failures: u32, error: &Error) {
+fn log_failure(hook: &Hook, what: &Publication, failures: u32, error: &HookError) {
     let (name, hint) = (hook.name(), error.hint().unwrap_or_default());
     if failures.is_power_of_two() {
         tracing::warn!(

@@ -15,22 +15,22 @@ use crate::config::{self, Exit};
 use crate::log::printable;
 
 /// The action that the arguments request.
-pub(super) enum Asked {
+pub(super) enum InitRequest {
     Do(Box<Task>),
     Print(String),
 }
 
 /// Reads the arguments after the word `init`.
-pub(super) fn parse(arguments: &[OsString]) -> Result<Asked, Exit> {
+pub(super) fn parse(arguments: &[OsString]) -> Result<InitRequest, Exit> {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Asked::Print(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(InitRequest::Print(error.to_string())),
         Err(error) => return Err(explain(&error)),
     };
     let mut problems = Vec::new();
     let task = task(&matches, &mut problems);
     match task {
-        Some(task) if problems.is_empty() => Ok(Asked::Do(Box::new(task))),
+        Some(task) if problems.is_empty() => Ok(InitRequest::Do(Box::new(task))),
         _ => Err(refusal(&problems)),
     }
 }

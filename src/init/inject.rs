@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::access::MODE_OF_SITE;
 use super::options::{Access, Inject, Site};
 use super::ports::Ports;
-use super::sheet::Step::{Item, Key};
-use super::sheet::{Refusal, Sheet, Step, indent};
+use super::sheet::PathStep::{Item, Key};
+use super::sheet::{EditRefusal, PathStep, Sheet, indent};
 use super::site::{self, POD};
-use super::workload::{self, NoTarget, Target};
+use super::workload::{self, InjectTarget, NoTarget};
 
 /// The mode of a Secret's files. The pod may have no fsGroup, and only the sidecar mounts them.
 const MODE: &str = "# 0444 in decimal: the pod may have no fsGroup. Only the sidecar mounts it.";
@@ -24,9 +24,9 @@ pub(super) enum NotInjected {
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
     #[error("{refusal}. Add this by hand to the pod of {target}:\n\n{parts}")]
-    ByHand { refusal: Refusal, target: String, parts: String },
+    ByHand { refusal: EditRefusal, target: String, parts: String },
     #[error("a template of pushsync cannot be filled in: {0}")]
-    Template(Refusal),
+    Template(EditRefusal),
 }
 
 /// The text with the sidecar, and what is to be known about it.
@@ -79,7 +79,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(site: &Site, target: &Target, inject: &Inject) -> Result<Self, Refusal> {
+    fn of(site: &Site, target: &InjectTarget, inject: &Inject) -> Result<Self, EditRefusal> {
         let deployment = site::deployment(site)?;
         let mut sheet = Sheet::new(&deployment)?;
         let ports = target.ports.values();
@@ -101,7 +101,8 @@ impl Parts {
             // Behind those of the example, of which the app's are not wanted.
             items.push(4);
         }
-        let volumes: Result<String, Refusal> = items.into_iter().map(|item| sheet.item(1, &volumes, item)).collect();
+        let volumes: Result<String, EditRefusal> =
+            items.into_iter().map(|item| sheet.item(1, &volumes, item)).collect();
         Ok(Self {
             container: sheet.item(1, &containers, 0)?,
             volumes: volumes?,
@@ -113,7 +114,7 @@ impl Parts {
         })
     }
 
-    fn by_hand(&self, target: &Target) -> String {
+    fn by_hand(&self, target: &InjectTarget) -> String {
         format!(
             "spec.template.spec.initContainers:\n{}\nspec.template.spec.volumes:\n{}\nvolumeMounts of the container {}:\n{}\n",
             indent(&self.container, 2),
@@ -125,13 +126,13 @@ impl Parts {
 }
 
 /// A Service or route, with the ports of the sidecar.
-fn object_with_ports(text: &str, ports: &Ports) -> Result<String, Refusal> {
+fn object_with_ports(text: &str, ports: &Ports) -> Result<String, EditRefusal> {
     let values: HashMap<String, Value> = ports.values_of_service();
     let mut sheet = Sheet::new(text)?;
     let service = sheet.documents().first().and_then(|it| it.get("kind")).and_then(|it| it.text()) == Some("Service");
     if service {
         for key in ["port", "targetPort"] {
-            let path: [Step; 4] = [Key("spec"), Key("ports"), Item(0), Key(key)];
+            let path: [PathStep; 4] = [Key("spec"), Key("ports"), Item(0), Key(key)];
             let now =
                 sheet.documents()[0].at(&["spec", "ports"]).and_then(|ports| ports.items().first()?.get(key)?.text());
             if let Some(value) = now.and_then(|now| values.get(now)).cloned() {

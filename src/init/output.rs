@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use super::sheet::Refusal;
+use super::sheet::EditRefusal;
 use super::site;
 
 /// No manifest is larger: a server takes objects of up to 1.5 MB.
@@ -18,7 +18,7 @@ pub(super) struct Failure(pub String);
 
 impl Failure {
     /// A defect: a value of the user's that passed the checks does not fit a template.
-    pub(super) fn template(refusal: &Refusal) -> Self {
+    pub(super) fn template(refusal: &EditRefusal) -> Self {
         Self(format!("a template cannot be filled in: {refusal}. This is a defect of pushsync"))
     }
 }

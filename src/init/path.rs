@@ -6,37 +6,41 @@ use super::yaml::{Content, Node};
 
 /// One step to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(super) enum PathStep<'a> {
     Key(&'a str),
     Item(usize),
 }
 
 /// The node at the end of a path.
-pub(super) fn node_mut<'n>(node: &'n mut Node, path: &[Step]) -> Option<&'n mut Node> {
+pub(super) fn node_mut<'n>(node: &'n mut Node, path: &[PathStep]) -> Option<&'n mut Node> {
     path.iter().try_fold(node, |node, step| match (step, &mut node.content) {
-        (Step::Key(key), Content::Mapping { entries, .. }) => {
+        (PathStep::Key(key), Content::Mapping { entries, .. }) => {
             entries.iter_mut().find(|(name, _)| name.text() == Some(key)).map(|(_, value)| value)
         }
-        (Step::Item(index), Content::Sequence { items, .. }) => items.get_mut(*index),
+        (PathStep::Item(index), Content::Sequence { items, .. }) => items.get_mut(*index),
         _ => None,
     })
 }
 
 /// Calls `visit` for each scalar that is a value.
-pub(super) fn scalars<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, visit: &mut dyn FnMut(&[Step<'n>], &'n str)) {
+pub(super) fn scalars<'n>(
+    node: &'n Node,
+    path: &mut Vec<PathStep<'n>>,
+    visit: &mut dyn FnMut(&[PathStep<'n>], &'n str),
+) {
     match &node.content {
         Content::Scalar { text, .. } => visit(path, text),
         Content::Alias(_) => {}
         Content::Sequence { items, .. } => {
             for (index, item) in items.iter().enumerate() {
-                path.push(Step::Item(index));
+                path.push(PathStep::Item(index));
                 scalars(item, path, visit);
                 path.pop();
             }
         }
         Content::Mapping { entries, .. } => {
             for (key, value) in entries {
-                path.push(Step::Key(key.text().unwrap_or_default()));
+                path.push(PathStep::Key(key.text().unwrap_or_default()));
                 scalars(value, path, visit);
                 path.pop();
             }
@@ -51,27 +55,27 @@ pub(super) enum Owned {
 }
 
 impl Owned {
-    pub(super) fn step(&self) -> Step<'_> {
+    pub(super) fn step(&self) -> PathStep<'_> {
         match self {
-            Self::Key(key) => Step::Key(key),
-            Self::Item(index) => Step::Item(*index),
+            Self::Key(key) => PathStep::Key(key),
+            Self::Item(index) => PathStep::Item(*index),
         }
     }
 }
 
-pub(super) fn owned(path: &[Step]) -> Vec<Owned> {
-    let own = |step: &Step| match step {
-        Step::Key(key) => Owned::Key((*key).to_owned()),
-        Step::Item(index) => Owned::Item(*index),
+pub(super) fn owned(path: &[PathStep]) -> Vec<Owned> {
+    let own = |step: &PathStep| match step {
+        PathStep::Key(key) => Owned::Key((*key).to_owned()),
+        PathStep::Item(index) => Owned::Item(*index),
     };
     path.iter().map(own).collect()
 }
 
 /// The path as a user would write it.
-pub(super) fn name(path: &[Step]) -> String {
-    let part = |step: &Step| match step {
-        Step::Key(key) => format!(".{key}"),
-        Step::Item(index) => format!("[{index}]"),
+pub(super) fn name(path: &[PathStep]) -> String {
+    let part = |step: &PathStep| match step {
+        PathStep::Key(key) => format!(".{key}"),
+        PathStep::Item(index) => format!("[{index}]"),
     };
     match path.iter().map(part).collect::<Vec<_>>().concat().trim_start_matches('.') {
         "" => "the object".to_owned(),

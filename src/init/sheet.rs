@@ -9,11 +9,11 @@ use super::path::{Owned, name, node_mut, owned, scalars};
 use super::scalar;
 use super::yaml::{BadYaml, Content, Node, parse};
 
-pub(super) use super::path::Step;
+pub(super) use super::path::PathStep;
 
 /// Why a text cannot be edited safely.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum EditRefusal {
     #[error(transparent)]
     Bad(#[from] BadYaml),
     #[error("`{0}` is shared by an anchor, an alias or a merge key, so a change there would change other places, too")]
@@ -43,7 +43,7 @@ pub(super) struct Sheet<'a> {
 }
 
 impl<'a> Sheet<'a> {
-    pub(super) fn new(text: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn new(text: &'a str) -> Result<Self, EditRefusal> {
         let documents = parse(text)?;
         Ok(Self { text, expected: documents.clone(), documents, edits: Vec::new() })
     }
@@ -53,8 +53,8 @@ impl<'a> Sheet<'a> {
     }
 
     /// Replaces a scalar, or a mapping of scalars, by a value.
-    pub(super) fn set(&mut self, document: usize, path: &[Step], value: &Value) -> Result<(), Refusal> {
-        let node = self.find(document, path)?.ok_or_else(|| Refusal::Form(name(path)))?;
+    pub(super) fn set(&mut self, document: usize, path: &[PathStep], value: &Value) -> Result<(), EditRefusal> {
+        let node = self.find(document, path)?.ok_or_else(|| EditRefusal::Form(name(path)))?;
         let (at, until) = (node.start, last_byte(self.text, node));
         let column = self.column(at);
         let insert = match value {
@@ -66,13 +66,13 @@ impl<'a> Sheet<'a> {
             }
             other => scalar::write(other),
         };
-        *node_mut(&mut self.expected[document], path).ok_or(Refusal::Uncertain)? = one(&insert, column)?;
+        *node_mut(&mut self.expected[document], path).ok_or(EditRefusal::Uncertain)? = one(&insert, column)?;
         self.edits.push(Edit { at, until, insert, depth: column });
         Ok(())
     }
 
     /// Replaces every scalar for which there is a replacement.
-    pub(super) fn replace(&mut self, replacement: &dyn Fn(&str) -> Option<Value>) -> Result<(), Refusal> {
+    pub(super) fn replace(&mut self, replacement: &dyn Fn(&str) -> Option<Value>) -> Result<(), EditRefusal> {
         let mut found = Vec::new();
         for (number, document) in self.documents.iter().enumerate() {
             scalars(document, &mut Vec::new(), &mut |path, text| {
@@ -84,7 +84,7 @@ impl<'a> Sheet<'a> {
         // The paths borrow from the documents, which `set` must be able to read as well.
         let found: Vec<_> = found.into_iter().map(|(number, path, value)| (number, owned(&path), value)).collect();
         for (number, path, value) in found {
-            let path: Vec<Step> = path.iter().map(Owned::step).collect();
+            let path: Vec<PathStep> = path.iter().map(Owned::step).collect();
             self.set(number, &path, &value)?;
         }
         Ok(())
@@ -94,18 +94,18 @@ impl<'a> Sheet<'a> {
     pub(super) fn add(
         &mut self,
         document: usize,
-        path: &[Step],
+        path: &[PathStep],
         after: Option<&str>,
         entry: &str,
-    ) -> Result<(), Refusal> {
-        let node = self.find(document, path)?.ok_or_else(|| Refusal::Form(name(path)))?;
-        let Content::Mapping { entries, flow } = &node.content else { return Err(Refusal::Form(name(path))) };
+    ) -> Result<(), EditRefusal> {
+        let node = self.find(document, path)?.ok_or_else(|| EditRefusal::Form(name(path)))?;
+        let Content::Mapping { entries, flow } = &node.content else { return Err(EditRefusal::Form(name(path))) };
         let position = after.and_then(|after| entries.iter().position(|(key, _)| key.text() == Some(after)));
         let position = position.unwrap_or(entries.len().saturating_sub(1));
-        let Some((_, before)) = entries.get(position) else { return Err(Refusal::Form(name(path))) };
+        let Some((_, before)) = entries.get(position) else { return Err(EditRefusal::Form(name(path))) };
         let (first, behind) = (entries[0].0.start, last_byte(self.text, before));
         let added = one(entry, 0)?;
-        let Content::Mapping { entries: new, .. } = &added.content else { return Err(Refusal::Form(name(path))) };
+        let Content::Mapping { entries: new, .. } = &added.content else { return Err(EditRefusal::Form(name(path))) };
         let edit = if *flow {
             let insert = format!(", {}", Node::flow_entries(new));
             Edit { at: behind, until: behind, insert, depth: 0 }
@@ -113,8 +113,8 @@ impl<'a> Sheet<'a> {
             let column = self.column(first);
             self.line(behind, &indent(entry, column), column)
         };
-        let target = node_mut(&mut self.expected[document], path).ok_or(Refusal::Uncertain)?;
-        let Content::Mapping { entries, .. } = &mut target.content else { return Err(Refusal::Uncertain) };
+        let target = node_mut(&mut self.expected[document], path).ok_or(EditRefusal::Uncertain)?;
+        let Content::Mapping { entries, .. } = &mut target.content else { return Err(EditRefusal::Uncertain) };
         // Earlier additions stand behind the same entry.
         let at = (position + 1).min(entries.len());
         let at = if after.is_some() { at } else { entries.len() };
@@ -125,9 +125,9 @@ impl<'a> Sheet<'a> {
 
     /// Adds items, written as a block sequence in the first column, to the end of a sequence. One that is missing or
     /// empty is made.
-    pub(super) fn append(&mut self, document: usize, path: &[Step], items: &str) -> Result<(), Refusal> {
+    pub(super) fn append(&mut self, document: usize, path: &[PathStep], items: &str) -> Result<(), EditRefusal> {
         let items = items.trim_end_matches('\n');
-        let Some((Step::Key(key), parent)) = path.split_last() else { return Err(Refusal::Form(name(path))) };
+        let Some((PathStep::Key(key), parent)) = path.split_last() else { return Err(EditRefusal::Form(name(path))) };
         let Some(node) = self.find(document, path)? else {
             return self.add(document, parent, None, &format!("{key}:\n{}", indent(items, 2)));
         };
@@ -135,7 +135,7 @@ impl<'a> Sheet<'a> {
         let edit = match &node.content {
             Content::Sequence { items: existing, flow } => match (existing.last(), flow) {
                 (Some(last), false) => {
-                    let column = self.dash(existing[0].start).ok_or_else(|| Refusal::Form(name(path)))?;
+                    let column = self.dash(existing[0].start).ok_or_else(|| EditRefusal::Form(name(path)))?;
                     self.line(last_byte(self.text, last), &indent(items, column), column + 1)
                 }
                 (Some(last), true) => {
@@ -147,9 +147,9 @@ impl<'a> Sheet<'a> {
                 (None, _) => self.fill(document, parent, node, items, &added)?,
             },
             Content::Scalar { .. } if node.is_null() => self.fill(document, parent, node, items, &added)?,
-            _ => return Err(Refusal::Form(name(path))),
+            _ => return Err(EditRefusal::Form(name(path))),
         };
-        let target = node_mut(&mut self.expected[document], path).ok_or(Refusal::Uncertain)?;
+        let target = node_mut(&mut self.expected[document], path).ok_or(EditRefusal::Uncertain)?;
         if let Content::Sequence { items, .. } = &mut target.content {
             items.extend(added.items().iter().cloned());
         } else {
@@ -160,16 +160,16 @@ impl<'a> Sheet<'a> {
     }
 
     /// Removes an item of a block sequence or an entry of a block mapping, with its lines.
-    pub(super) fn remove(&mut self, document: usize, path: &[Step]) -> Result<(), Refusal> {
-        let refusal = || Refusal::Form(name(path));
+    pub(super) fn remove(&mut self, document: usize, path: &[PathStep]) -> Result<(), EditRefusal> {
+        let refusal = || EditRefusal::Form(name(path));
         let node = self.find(document, path)?.ok_or_else(refusal)?;
         // The value of an entry may begin below its key. The check at the end would find that.
         let (at, until) = (self.line_start(node.start), self.line_end(last_byte(self.text, node)));
         let (last, parent) = path.split_last().ok_or_else(refusal)?;
-        let target = node_mut(&mut self.expected[document], parent).ok_or(Refusal::Uncertain)?;
+        let target = node_mut(&mut self.expected[document], parent).ok_or(EditRefusal::Uncertain)?;
         match (last, &mut target.content) {
-            (Step::Item(index), Content::Sequence { items, flow: false }) => drop(items.remove(*index)),
-            (Step::Key(key), Content::Mapping { entries, flow: false }) => {
+            (PathStep::Item(index), Content::Sequence { items, flow: false }) => drop(items.remove(*index)),
+            (PathStep::Key(key), Content::Mapping { entries, flow: false }) => {
                 entries.retain(|(name, _)| name.text() != Some(key));
             }
             _ => return Err(refusal()),
@@ -179,10 +179,10 @@ impl<'a> Sheet<'a> {
     }
 
     /// The lines of an item of a block sequence, with the comments between them, moved to the first column.
-    pub(super) fn item(&self, document: usize, path: &[Step], index: usize) -> Result<String, Refusal> {
-        let node = self.find(document, path)?.ok_or_else(|| Refusal::Form(name(path)))?;
-        let item = node.items().get(index).ok_or_else(|| Refusal::Form(name(path)))?;
-        let column = self.dash(item.start).ok_or_else(|| Refusal::Form(name(path)))?;
+    pub(super) fn item(&self, document: usize, path: &[PathStep], index: usize) -> Result<String, EditRefusal> {
+        let node = self.find(document, path)?.ok_or_else(|| EditRefusal::Form(name(path)))?;
+        let item = node.items().get(index).ok_or_else(|| EditRefusal::Form(name(path)))?;
+        let column = self.dash(item.start).ok_or_else(|| EditRefusal::Form(name(path)))?;
         let lines = &self.text[self.line_start(item.start)..self.line_end(last_byte(self.text, item))];
         let lines = lines.lines().map(|line| format!("{}\n", line.get(column..).unwrap_or("")));
         Ok(lines.collect::<Vec<_>>().concat())
@@ -192,14 +192,14 @@ impl<'a> Sheet<'a> {
     ///
     /// # Errors
     /// If the text does not mean what was to be.
-    pub(super) fn finish(mut self) -> Result<String, Refusal> {
+    pub(super) fn finish(mut self) -> Result<String, EditRefusal> {
         self.edits.sort_by_key(|edit| (edit.at, std::cmp::Reverse(edit.depth)));
         let newline = if self.text.contains("\r\n") { "\r\n" } else { "\n" };
         let mut edited = String::with_capacity(self.text.len());
         let mut copied = 0;
         for edit in &self.edits {
             if edit.at < copied {
-                return Err(Refusal::Uncertain);
+                return Err(EditRefusal::Uncertain);
             }
             edited.push_str(&self.text[copied..edit.at]);
             // The last line of a text may lack its end.
@@ -210,15 +210,22 @@ impl<'a> Sheet<'a> {
             copied = edit.until;
         }
         edited.push_str(&self.text[copied..]);
-        if parse(&edited).ok().as_ref() == Some(&self.expected) { Ok(edited) } else { Err(Refusal::Uncertain) }
+        if parse(&edited).ok().as_ref() == Some(&self.expected) { Ok(edited) } else { Err(EditRefusal::Uncertain) }
     }
 
     /// Writes items in place of an empty sequence or of nothing.
-    fn fill(&self, document: usize, parent: &[Step], node: &Node, items: &str, added: &Node) -> Result<Edit, Refusal> {
-        let parent_node = self.find(document, parent)?.ok_or_else(|| Refusal::Form(name(parent)))?;
+    fn fill(
+        &self,
+        document: usize,
+        parent: &[PathStep],
+        node: &Node,
+        items: &str,
+        added: &Node,
+    ) -> Result<Edit, EditRefusal> {
+        let parent_node = self.find(document, parent)?.ok_or_else(|| EditRefusal::Form(name(parent)))?;
         let (first, flow) = match &parent_node.content {
             Content::Mapping { entries, flow } if !entries.is_empty() => (entries[0].0.start, *flow),
-            _ => return Err(Refusal::Form(name(parent))),
+            _ => return Err(EditRefusal::Form(name(parent))),
         };
         if flow {
             return Ok(Edit { at: node.start, until: node.end, insert: added.flow(), depth: 0 });
@@ -238,26 +245,26 @@ impl<'a> Sheet<'a> {
     }
 
     /// The node at a path; `None` if only its last key is missing.
-    fn find(&self, document: usize, path: &[Step]) -> Result<Option<&Node>, Refusal> {
-        let mut node = self.documents.get(document).ok_or_else(|| Refusal::Form(name(path)))?;
+    fn find(&self, document: usize, path: &[PathStep]) -> Result<Option<&Node>, EditRefusal> {
+        let mut node = self.documents.get(document).ok_or_else(|| EditRefusal::Form(name(path)))?;
         for (at, step) in path.iter().enumerate() {
             let shared = node.is_anchored || matches!(node.content, Content::Alias(_)) || node.get("<<").is_some();
             if shared {
-                return Err(Refusal::Shared(name(&path[..at])));
+                return Err(EditRefusal::Shared(name(&path[..at])));
             }
             let next = match step {
-                Step::Key(key) if matches!(node.content, Content::Mapping { .. }) => node.get(key),
-                Step::Item(index) => node.items().get(*index),
-                Step::Key(_) => None,
+                PathStep::Key(key) if matches!(node.content, Content::Mapping { .. }) => node.get(key),
+                PathStep::Item(index) => node.items().get(*index),
+                PathStep::Key(_) => None,
             };
             match next {
                 Some(next) => node = next,
                 None if at + 1 == path.len() => return Ok(None),
-                None => return Err(Refusal::Form(name(&path[..=at]))),
+                None => return Err(EditRefusal::Form(name(&path[..=at]))),
             }
         }
         if node.is_anchored || matches!(node.content, Content::Alias(_)) {
-            return Err(Refusal::Shared(name(path)));
+            return Err(EditRefusal::Shared(name(path)));
         }
         Ok(Some(node))
     }
@@ -297,8 +304,8 @@ fn last_byte(text: &str, node: &Node) -> usize {
 }
 
 /// The only document of a text that is written at a column.
-fn one(text: &str, column: usize) -> Result<Node, Refusal> {
-    parse(&format!("{}{text}\n", " ".repeat(column)))?.pop().ok_or(Refusal::Uncertain)
+fn one(text: &str, column: usize) -> Result<Node, EditRefusal> {
+    parse(&format!("{}{text}\n", " ".repeat(column)))?.pop().ok_or(EditRefusal::Uncertain)
 }
 
 /// Moves every line that is not empty to the right.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::access;
 use super::options::{By, Extra, Route, Site};
-use super::sheet::Step::{Item, Key};
-use super::sheet::{Refusal, Sheet, Step};
+use super::sheet::PathStep::{Item, Key};
+use super::sheet::{EditRefusal, PathStep, Sheet};
 
 const DEPLOYMENT: &str = include_str!("../../k8s/sidecar/deployment.yaml");
 const SERVICE: &str = include_str!("../../k8s/sidecar/service.yaml");
@@ -31,7 +31,7 @@ const GATEWAY_NAMESPACE: &str = "gateway-system";
 const INGRESS_NAMESPACE: &str = "ingress-nginx";
 
 /// The pod's part of a Deployment.
-pub(super) const POD: [Step<'static>; 3] = [Key("spec"), Key("template"), Key("spec")];
+pub(super) const POD: [PathStep<'static>; 3] = [Key("spec"), Key("template"), Key("spec")];
 
 /// A file of a folder of manifests.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct File {
 }
 
 /// All files of a site, in the order in which they are to be applied.
-pub(super) fn files(site: &Site) -> Result<Vec<File>, Refusal> {
+pub(super) fn files(site: &Site) -> Result<Vec<File>, EditRefusal> {
     let file = |name, template| plain(template, site).map(|text| File { name, text });
     let mut files = vec![File { name: "deployment.yaml", text: deployment(site)? }, file("service.yaml", SERVICE)?];
     // With a single replica it would forbid the drain of its node.
@@ -59,7 +59,7 @@ pub(super) fn files(site: &Site) -> Result<Vec<File>, Refusal> {
     Ok(files)
 }
 
-fn route(site: &Site) -> Result<Option<File>, Refusal> {
+fn route(site: &Site) -> Result<Option<File>, EditRefusal> {
     let Some(route) = &site.route else { return Ok(None) };
     Ok(Some(match &route.by {
         By::Ingress { .. } => File { name: "ingress.yaml", text: plain(INGRESS, site)? },
@@ -74,14 +74,14 @@ fn route(site: &Site) -> Result<Option<File>, Refusal> {
 }
 
 /// A gateway without a namespace is in the route's own.
-fn without_namespace_of_gateway(text: &str) -> Result<String, Refusal> {
+fn without_namespace_of_gateway(text: &str) -> Result<String, EditRefusal> {
     let mut sheet = Sheet::new(text)?;
     sheet.remove(0, &[Key("spec"), Key("parentRefs"), Item(0), Key("namespace")])?;
     sheet.finish()
 }
 
 /// The objects that an app with a sidecar needs beside itself. `labels` select its pods.
-pub(super) fn beside(site: &Site, labels: &Value) -> Result<Vec<String>, Refusal> {
+pub(super) fn beside(site: &Site, labels: &Value) -> Result<Vec<String>, EditRefusal> {
     let mut found = Vec::new();
     for text in plain(SERVICE, site)?.split("---\n").skip(1) {
         let mut sheet = Sheet::new(text)?;
@@ -91,7 +91,7 @@ pub(super) fn beside(site: &Site, labels: &Value) -> Result<Vec<String>, Refusal
     if let Some(file) = route(site)? {
         // The pages are the app's own matter, as their route is.
         let mut sheet = Sheet::new(&file.text)?;
-        let paths: &[Step] = match site.route {
+        let paths: &[PathStep] = match site.route {
             Some(Route { by: By::Gateway { .. }, .. }) => &[Key("spec"), Key("rules"), Item(1)],
             _ => &[Key("spec"), Key("rules"), Item(0), Key("http"), Key("paths"), Item(1)],
         };
@@ -103,7 +103,7 @@ pub(super) fn beside(site: &Site, labels: &Value) -> Result<Vec<String>, Refusal
 }
 
 /// The Deployment, behind the configuration of its web server.
-pub(super) fn deployment(site: &Site) -> Result<String, Refusal> {
+pub(super) fn deployment(site: &Site) -> Result<String, EditRefusal> {
     let text = plain(DEPLOYMENT, site)?;
     let mut sheet = Sheet::new(&text)?;
     sheet.set(1, &[Key("spec"), Key("replicas")], &json!(site.replicas))?;
@@ -124,7 +124,7 @@ pub(super) fn deployment(site: &Site) -> Result<String, Refusal> {
 }
 
 /// A template with the site's values, its namespace, and without the comment at its head that is about the folder.
-fn plain(template: &str, site: &Site) -> Result<String, Refusal> {
+fn plain(template: &str, site: &Site) -> Result<String, EditRefusal> {
     let template = if template == DEPLOYMENT { without_head(template) } else { template };
     let values = values(site);
     let mut sheet = Sheet::new(template)?;

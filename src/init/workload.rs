@@ -56,7 +56,7 @@ pub(super) enum NoTarget {
 
 /// The workload, and the container that reads the repository.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct InjectTarget {
     pub document: usize,
     pub kind: String,
     pub name: String,
@@ -67,14 +67,14 @@ pub(super) struct Target {
     pub ports: Ports,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for InjectTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.to_lowercase(), self.name)
     }
 }
 
 /// Chooses the workload and checks that nothing in it is in the way.
-pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<Target, NoTarget> {
+pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<InjectTarget, NoTarget> {
     let word = |node: &Node, path: &[&str]| node.at(path).and_then(Node::text).unwrap_or_default().to_owned();
     let kind = |node: &Node| word(node, &["kind"]);
     if documents.iter().all(Node::is_null) {
@@ -127,7 +127,7 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<Target, NoTa
         return Err(NoTarget::Mounted { container: container_name, path: inject.mount.clone() });
     }
     let labels = node.at(&["spec", "selector", "matchLabels"]).filter(|labels| !labels.entries().is_empty());
-    Ok(Target {
+    Ok(InjectTarget {
         document,
         kind: kind(node),
         name: name(node),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracing::Level;
 
-use super::line::{Fields, Line, printable};
+use super::line::{Fields, LogLine, printable};
 use crate::secret::scrub;
 use crate::text::{is_deceptive, one_line};
 
@@ -27,7 +27,7 @@ pub(crate) fn text_escape(data: &[u8]) {
     fields.add("level", Value::String("forged".into()));
     let mut outer = Fields::default();
     outer.add("msg", Value::String(text.clone().into_owned()));
-    let line = Line { at: Timestamp::UNIX_EPOCH, level: Level::INFO, fields, outer: vec![outer] };
+    let line = LogLine { at: Timestamp::UNIX_EPOCH, level: Level::INFO, fields, outer: vec![outer] };
     let json = line.json();
     assert_harmless(json.strip_suffix('\n').expect("a line ends"));
     let read: Value = serde_json::from_str(&json).expect("a line of JSON");

@@ -52,7 +52,7 @@ impl Fields {
 }
 
 /// A line, independent of its format.
-pub(super) struct Line {
+pub(super) struct LogLine {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) fields: Fields,
@@ -60,7 +60,7 @@ pub(super) struct Line {
     pub(super) outer: Vec<Fields>,
 }
 
-impl Line {
+impl LogLine {
     /// Formats one JSON object and a newline: `ts`, `level`, `msg`, then the fields under their dotted names.
     pub(super) fn json(&self) -> String {
         let mut object = Map::new();

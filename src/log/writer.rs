@@ -16,17 +16,17 @@ const MOST_WAITING: usize = 256 << 10;
 
 /// The queue of lines and its thread.
 #[derive(Clone)]
-pub(super) struct Writer(Arc<Shared>);
+pub(super) struct Writer(Arc<WriterState>);
 
-struct Shared {
-    state: Mutex<State>,
+struct WriterState {
+    state: Mutex<LineQueue>,
     changed: Condvar,
     /// Returns the line that reports a number of dropped lines.
     gap: Box<dyn Fn(u64) -> String + Send + Sync>,
 }
 
 #[derive(Default)]
-struct State {
+struct LineQueue {
     lines: VecDeque<String>,
     bytes: usize,
     dropped: u64,
@@ -38,7 +38,7 @@ struct State {
 
 impl Writer {
     pub(super) fn start(gap: impl Fn(u64) -> String + Send + Sync + 'static) -> Self {
-        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), gap: Box::new(gap) };
+        let shared = WriterState { state: Mutex::default(), changed: Condvar::new(), gap: Box::new(gap) };
         let writer = Self(Arc::new(shared));
         let shared = Arc::clone(&writer.0);
         let started = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all());
@@ -76,9 +76,9 @@ impl Writer {
     }
 }
 
-impl Shared {
+impl WriterState {
     /// Must not be held during a write.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.state.lock()
     }
 

@@ -34,7 +34,7 @@ pub enum Admitted {
 
 /// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum MessageRefusal {
     /// Not signed with one of our secrets, or a replay. The answer is the same for both.
     Unauthentic,
     /// Signed with one of our secrets, but more than a minute ago or in the future. The sender gets the same answer.
@@ -75,23 +75,29 @@ impl Door {
     }
 
     /// # Errors
-    /// [`Refused`]; no state has changed.
-    pub fn admit(&self, header: &[u8], body: &[u8], secrets: &[Secret], now: Timestamp) -> Result<Admitted, Refused> {
-        let seal = Seal::read(header).ok_or(Refused::Unauthentic)?;
-        let secret = seal.fits(body, secrets).ok_or(Refused::Unauthentic)?;
+    /// [`MessageRefusal`]; no state has changed.
+    pub fn admit(
+        &self,
+        header: &[u8],
+        body: &[u8],
+        secrets: &[Secret],
+        now: Timestamp,
+    ) -> Result<Admitted, MessageRefusal> {
+        let seal = Seal::read(header).ok_or(MessageRefusal::Unauthentic)?;
+        let secret = seal.fits(body, secrets).ok_or(MessageRefusal::Unauthentic)?;
         let now = now.as_second();
         if (now - seal.time).abs() > SKEW {
-            return Err(Refused::Clock);
+            return Err(MessageRefusal::Clock);
         }
         if !self.is_new(seal, now) {
-            return Err(Refused::Unauthentic);
+            return Err(MessageRefusal::Unauthentic);
         }
-        let message = Message::read(body).ok_or(Refused::NotOurs)?;
+        let message = Message::read(body).ok_or(MessageRefusal::NotOurs)?;
         if message.from == self.own.from {
             return Ok(Admitted::Own);
         }
         if message.repo != self.own.repo || message.reference != self.own.reference {
-            return Err(Refused::NotOurs);
+            return Err(MessageRefusal::NotOurs);
         }
         if !self.is_first(&message) {
             return Ok(Admitted::Known);
@@ -157,7 +163,7 @@ mod tests {
         Door::new(Message::new("https://git.test/a/b.git", "main", "us"))
     }
 
-    fn admit(door: &Door, secret: &Secret, time: i64, message: &Message) -> Result<Admitted, Refused> {
+    fn admit(door: &Door, secret: &Secret, time: i64, message: &Message) -> Result<Admitted, MessageRefusal> {
         let body = serde_json::to_vec(message).unwrap();
         door.admit(seal(secret, time, &body).as_bytes(), &body, &secrets(), now())
     }
@@ -173,7 +179,7 @@ mod tests {
             };
             assert_eq!((*heard, found), (message("1"), place));
             assert!(delay <= spread::window(100));
-            assert_eq!(admit(&door, secret, NOW, &message("1")), Err(Refused::Unauthentic), "the replay");
+            assert_eq!(admit(&door, secret, NOW, &message("1")), Err(MessageRefusal::Unauthentic), "the replay");
             let again = Message { nonce: "another try".into(), ..message("1") };
             assert_eq!(admit(&door, secret, NOW, &again), Ok(Admitted::Known));
         }
@@ -185,16 +191,16 @@ mod tests {
         let door = door();
         let (ours, theirs) = (secrets().remove(0), Secret::new("the secret of another site"));
         for (secret, time, refused) in [
-            (&theirs, NOW, Some(Refused::Unauthentic)),
-            (&theirs, NOW - 61, Some(Refused::Unauthentic)),
-            (&ours, NOW - 61, Some(Refused::Clock)),
-            (&ours, NOW + 61, Some(Refused::Clock)),
+            (&theirs, NOW, Some(MessageRefusal::Unauthentic)),
+            (&theirs, NOW - 61, Some(MessageRefusal::Unauthentic)),
+            (&ours, NOW - 61, Some(MessageRefusal::Clock)),
+            (&ours, NOW + 61, Some(MessageRefusal::Clock)),
             (&ours, NOW - 60, None),
             (&ours, NOW + 60, None),
         ] {
             assert_eq!(admit(&door, secret, time, &message("1")).err(), refused, "{time}");
         }
-        assert_eq!(door.admit(b"", b"", &secrets(), now()), Err(Refused::Unauthentic));
+        assert_eq!(door.admit(b"", b"", &secrets(), now()), Err(MessageRefusal::Unauthentic));
     }
 
     #[test]
@@ -204,12 +210,12 @@ mod tests {
         let other_ref = Message { reference: "next".into(), ..message("1") };
         let other_repo = Message { repo: "https://git.test/a/c.git".into(), ..message("1") };
         let own = Message { from: "us".into(), ..message("1") };
-        assert_eq!(admit(&door, &secret, NOW, &other_ref), Err(Refused::NotOurs));
-        assert_eq!(admit(&door, &secret, NOW, &other_repo), Err(Refused::NotOurs));
+        assert_eq!(admit(&door, &secret, NOW, &other_ref), Err(MessageRefusal::NotOurs));
+        assert_eq!(admit(&door, &secret, NOW, &other_repo), Err(MessageRefusal::NotOurs));
         assert_eq!(admit(&door, &secret, NOW, &own), Ok(Admitted::Own));
         let body = br#"{"v":2,"more":"than we know"}"#;
         let header = seal(&secret, NOW, body);
-        assert_eq!(door.admit(header.as_bytes(), body, &secrets(), now()), Err(Refused::NotOurs));
+        assert_eq!(door.admit(header.as_bytes(), body, &secrets(), now()), Err(MessageRefusal::NotOurs));
     }
 
     #[test]

@@ -56,7 +56,7 @@ struct FanOut {
     fleet: Arc<Fleet>,
     message: Message,
     end: Instant,
-    progress: Mutex<Progress>,
+    progress: Mutex<FanOutProgress>,
     results: watch::Sender<Vec<PeerResult>>,
     /// Limits the connections of this fan-out.
     places: Semaphore,
@@ -66,7 +66,7 @@ struct FanOut {
 }
 
 #[derive(Default)]
-struct Progress {
+struct FanOutProgress {
     tally: Tally,
     /// Every address that counts as a replica, including our own.
     replicas: HashSet<SocketAddr>,
@@ -75,7 +75,7 @@ struct Progress {
 }
 
 /// One address and the result of its last attempt.
-struct Target {
+struct FanOutTarget {
     address: SocketAddr,
     host: String,
     /// The index of the secret for the next attempt. After a rotation, a peer may not have the new one yet.
@@ -107,7 +107,7 @@ impl FanOut {
     fn begin(fleet: Arc<Fleet>, news: News, results: watch::Sender<Vec<PeerResult>>) -> Self {
         let News { after, before, delivery } = news;
         let message = Message { id: unique(), after, before, delivery, ..fleet.own.clone() };
-        let mut progress = Progress::default();
+        let mut progress = FanOutProgress::default();
         // Count the replicas before the first message is sent, because messages contain the number.
         progress.replicas.extend(fleet.names.iter().flat_map(|name| fleet.known.at_hand(name)).take(MOST_PEERS));
         Self {
@@ -156,7 +156,7 @@ impl FanOut {
     }
 
     /// Contacts addresses that have not been contacted yet, in up to three attempts. Returns those that failed.
-    async fn notify_all(&self, host: &str, addresses: Vec<SocketAddr>, first: Option<First>) -> Vec<Target> {
+    async fn notify_all(&self, host: &str, addresses: Vec<SocketAddr>, first: Option<First>) -> Vec<FanOutTarget> {
         let (mut left, replicas) = {
             let mut progress = self.progress();
             let mut left = Vec::new();
@@ -166,7 +166,7 @@ impl FanOut {
                 }
                 let counts = progress.replicas.contains(&address) && progress.notified.insert(address);
                 if counts && !self.fleet.is_own(address) {
-                    left.push(Target { address, host: host.to_owned(), secret: 0, fate: Fate::NotTried });
+                    left.push(FanOutTarget { address, host: host.to_owned(), secret: 0, fate: Fate::NotTried });
                 }
             }
             (left, replicas(&progress.replicas))
@@ -187,7 +187,7 @@ impl FanOut {
     }
 
     /// Tries each target once and returns those for which another attempt may succeed.
-    async fn try_each(&self, targets: Vec<Target>, message: &Message) -> Vec<Target> {
+    async fn try_each(&self, targets: Vec<FanOutTarget>, message: &Message) -> Vec<FanOutTarget> {
         let secrets = (self.fleet.around.secrets)();
         let mut left = Vec::new();
         let mut tried: FuturesUnordered<_> =
@@ -218,13 +218,13 @@ impl FanOut {
         self.results.send_replace(results);
     }
 
-    fn conclude_all(&self, targets: Vec<Target>) {
+    fn conclude_all(&self, targets: Vec<FanOutTarget>) {
         for target in targets {
             self.conclude(target.address.to_string(), target.fate);
         }
     }
 
-    async fn attempt(&self, mut target: Target, message: &Message, secrets: &[Secret]) -> Target {
+    async fn attempt(&self, mut target: FanOutTarget, message: &Message, secrets: &[Secret]) -> FanOutTarget {
         let Some(secret) = secrets.get(target.secret.min(secrets.len().saturating_sub(1))) else {
             target.fate = Fate::NoSecret;
             return target;
@@ -254,7 +254,7 @@ impl FanOut {
         target
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, FanOutProgress> {
         self.progress.lock()
     }
 

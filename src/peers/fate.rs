@@ -7,7 +7,7 @@ use std::io;
 use jiff::fmt::rfc2822;
 
 use super::message::{NO_SECRET_CODE, SKEW};
-use super::network::Answer;
+use super::network::PeerAnswer;
 
 /// The result of the message to one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Fate {
 }
 
 /// Interprets a response that arrived at `now`, in seconds since 1970. `date` is the response's `Date` header.
-pub(super) fn of_answer(answer: &Answer, date: Option<&str>, now: i64) -> Fate {
+pub(super) fn of_answer(answer: &PeerAnswer, date: Option<&str>, now: i64) -> Fate {
     #[derive(serde::Deserialize)]
     struct Said {
         result: Option<String>,
@@ -122,7 +122,7 @@ mod tests {
     fn a_refusal_says_whether_the_secrets_or_the_clocks_differ() {
         const NOW: i64 = 1_700_000_000;
         let told = |date: Option<&str>, body: &str| {
-            let answer = Answer { status: 401, body: body.as_bytes().to_vec() };
+            let answer = PeerAnswer { status: 401, body: body.as_bytes().to_vec() };
             of_answer(&answer, date, NOW).text()
         };
         // 1,700,000,000 is 2023-11-14T22:13:20Z.

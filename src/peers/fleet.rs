@@ -28,7 +28,7 @@ pub(super) const RETRIES: usize = 64;
 
 /// The addresses of the other replicas, and what all replicas follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct PeerOptions {
     /// Empty: no messages are sent, but received ones are accepted.
     pub names: Vec<Name>,
     /// The remote, redacted, and the ref, both as configured.
@@ -65,7 +65,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub fn new(options: Options, around: Surroundings) -> Self {
+    pub fn new(options: PeerOptions, around: Surroundings) -> Self {
         Self {
             own: Message::new(&options.repo, &options.reference, &unique()),
             names: options.names,

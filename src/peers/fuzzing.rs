@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::secret::Secret;
 
-use super::door::{Admitted, Door, Refused};
+use super::door::{Admitted, Door, MessageRefusal};
 use super::message::{Message, SKEW, Seal, seal};
 use super::spread;
 
@@ -21,7 +21,7 @@ pub(crate) fn peer_message(data: &[u8]) {
         let now = Timestamp::from_second(now).expect("a time of this century");
         door.admit(header, body, &secrets, now)
     };
-    assert_eq!(admit(header, body, NOW), Err(Refused::Unauthentic), "an unsigned message was accepted");
+    assert_eq!(admit(header, body, NOW), Err(MessageRefusal::Unauthentic), "an unsigned message was accepted");
     if let Some(read) = Seal::read(header) {
         let (time, hex) = header.split_at(header.len() - 64);
         assert_eq!(format!("t={},v1=", read.time).as_bytes(), time, "only one form is valid");
@@ -31,9 +31,9 @@ pub(crate) fn peer_message(data: &[u8]) {
     let secret = usize::from(body.len() % 2 == 1);
     let sealed = seal(&secrets[secret], NOW, body);
     assert_eq!(Seal::read(sealed.as_bytes()).and_then(|seal| seal.fits(body, &secrets)), Some(secret));
-    assert_eq!(admit(sealed.as_bytes(), &[body, b"x"].concat(), NOW), Err(Refused::Unauthentic), "another body");
-    assert_eq!(admit(sealed.as_bytes(), body, NOW + SKEW + 1), Err(Refused::Clock), "too old");
-    assert_eq!(admit(sealed.as_bytes(), body, NOW - SKEW - 1), Err(Refused::Clock), "of the future");
+    assert_eq!(admit(sealed.as_bytes(), &[body, b"x"].concat(), NOW), Err(MessageRefusal::Unauthentic), "another body");
+    assert_eq!(admit(sealed.as_bytes(), body, NOW + SKEW + 1), Err(MessageRefusal::Clock), "too old");
+    assert_eq!(admit(sealed.as_bytes(), body, NOW - SKEW - 1), Err(MessageRefusal::Clock), "of the future");
     match admit(sealed.as_bytes(), body, NOW) {
         Ok(Admitted::Look { message, delay, secret: found }) => {
             assert_eq!((found, &message.repo, &message.reference), (secret, &own.repo, &own.reference));
@@ -43,13 +43,13 @@ pub(crate) fn peer_message(data: &[u8]) {
         }
         Ok(Admitted::Own) => assert_eq!(Message::read(body).map(|message| message.from), Some(own.from.clone())),
         Ok(Admitted::Known) => panic!("a new message was taken for a known one"),
-        Err(Refused::NotOurs) => {
+        Err(MessageRefusal::NotOurs) => {
             let ours = |message: &Message| message.repo == own.repo && message.reference == own.reference;
             assert!(!Message::read(body).is_some_and(|message| ours(&message)));
         }
-        Err(Refused::Unauthentic | Refused::Clock) => panic!("our own seal was refused"),
+        Err(MessageRefusal::Unauthentic | MessageRefusal::Clock) => panic!("our own seal was refused"),
     }
-    assert_eq!(admit(sealed.as_bytes(), body, NOW), Err(Refused::Unauthentic), "the replay");
+    assert_eq!(admit(sealed.as_bytes(), body, NOW), Err(MessageRefusal::Unauthentic), "the replay");
 }
 
 /// Splits at the first line break.

@@ -39,16 +39,16 @@ pub(super) enum NoAddress {
 
 /// The state of all names.
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<HashMap<String, Known>>);
+pub(super) struct Names(Mutex<HashMap<String, ResolvedName>>);
 
 #[derive(Debug)]
-struct Known {
+struct ResolvedName {
     /// The addresses of the last answer.
     addresses: Vec<SocketAddr>,
     open: Arc<Semaphore>,
 }
 
-impl Default for Known {
+impl Default for ResolvedName {
     fn default() -> Self {
         Self { addresses: Vec::new(), open: Arc::new(Semaphore::new(MOST_OPEN)) }
     }
@@ -109,7 +109,7 @@ impl Names {
         }
     }
 
-    fn with<T>(&self, name: &Name, look: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, name: &Name, look: impl FnOnce(&mut ResolvedName) -> T) -> T {
         let mut known = self.0.lock();
         look(known.entry(name.to_string()).or_default())
     }

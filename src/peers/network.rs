@@ -36,7 +36,7 @@ pub struct Post {
 
 /// The response to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct PeerAnswer {
     pub status: u16,
     pub body: Vec<u8>,
 }
@@ -50,10 +50,10 @@ pub trait Network: Send + Sync {
     fn is_local(&self, ip: IpAddr) -> bool;
 
     /// Sends a message and returns the response.
-    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>>;
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<PeerAnswer>>;
 
     /// The same, with the response's `Date` header if there is one.
-    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(Answer, Option<String>)>> {
+    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(PeerAnswer, Option<String>)>> {
         Box::pin(async move { Ok((self.post(to, post).await?, None)) })
     }
 }
@@ -89,11 +89,11 @@ impl Network for Tcp {
         chosen.is_ok_and(|chosen| chosen.ip() == ip)
     }
 
-    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<PeerAnswer>> {
         Box::pin(async move { Ok(self.post_dated(to, post).await?.0) })
     }
 
-    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(Answer, Option<String>)>> {
+    fn post_dated(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<(PeerAnswer, Option<String>)>> {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             let _ = stream.set_nodelay(true);
@@ -116,7 +116,7 @@ impl Network for Tcp {
                 let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
                 let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
                 let body = body.map_err(io::Error::other)?.to_bytes().to_vec();
-                Ok((Answer { status, body }, date))
+                Ok((PeerAnswer { status, body }, date))
             };
             tokio::pin!(exchange);
             tokio::select! {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// Answers one connection with these bytes and returns the request.
-    async fn exchange(answer: &'static [u8]) -> (io::Result<Answer>, String) {
+    async fn exchange(answer: &'static [u8]) -> (io::Result<PeerAnswer>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_one_plain_post() {
         let (answer, asked) = exchange(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok").await;
-        assert_eq!(answer.unwrap(), Answer { status: 202, body: b"ok".to_vec() });
+        assert_eq!(answer.unwrap(), PeerAnswer { status: 202, body: b"ok".to_vec() });
         assert!(asked.starts_with("POST /webhook/peer HTTP/1.1\r\n"), "{asked}");
         for line in ["host: peers:8080", "x-pushsync-signature: t=1,v1=0", "content-length: 8", "connection: close"] {
             assert!(asked.contains(&format!("\r\n{line}\r\n")), "{asked}");

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::hash::is_hex;
 use crate::secret::Secret;
 
-use super::door::Refused;
+use super::door::MessageRefusal;
 use super::fan_out::TRY;
 use super::fleet::{Fleet, unique};
 use super::message::{Message, SKEW, Seal, seal_for};
@@ -42,7 +42,7 @@ const REPLY: &[u8] = b"pushsync-standing-reply-v1";
 
 /// The decisions of one replica, and what it publishes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct StandingDecisions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ struct Reply {
     /// That of the question.
     nonce: String,
     /// `None`: the replica has not read its own decisions yet, or asked itself.
-    standing: Option<Standing>,
+    standing: Option<StandingDecisions>,
 }
 
 /// A reply with its seal: the body of the http answer.
@@ -87,7 +87,7 @@ struct Sealed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreed {
     /// The decisions to take over; both may be absent.
-    pub standing: Standing,
+    pub standing: StandingDecisions,
     /// Replicas that answered and know their decisions.
     pub answers: usize,
 }
@@ -102,7 +102,7 @@ impl Answered {
     /// Answers a question with the decisions of this replica. Returns the body.
     ///
     /// # Errors
-    /// [`Refused`], as for any other message.
+    /// [`MessageRefusal`], as for any other message.
     pub fn answer(
         &self,
         own: &Message,
@@ -110,20 +110,20 @@ impl Answered {
         body: &[u8],
         secrets: &[Secret],
         now: Timestamp,
-        standing: Option<Standing>,
-    ) -> Result<Vec<u8>, Refused> {
-        let seal = Seal::read(header).ok_or(Refused::Unauthentic)?;
-        let secret = seal.fits_for(QUESTION, body, secrets).ok_or(Refused::Unauthentic)?;
+        standing: Option<StandingDecisions>,
+    ) -> Result<Vec<u8>, MessageRefusal> {
+        let seal = Seal::read(header).ok_or(MessageRefusal::Unauthentic)?;
+        let secret = seal.fits_for(QUESTION, body, secrets).ok_or(MessageRefusal::Unauthentic)?;
         let now = now.as_second();
         if (now - seal.time).abs() > SKEW {
-            return Err(Refused::Clock);
+            return Err(MessageRefusal::Clock);
         }
         if !self.is_new_question(seal, now) {
-            return Err(Refused::Unauthentic);
+            return Err(MessageRefusal::Unauthentic);
         }
-        let question: Question = serde_json::from_slice(body).map_err(|_| Refused::NotOurs)?;
+        let question: Question = serde_json::from_slice(body).map_err(|_| MessageRefusal::NotOurs)?;
         if question.v != VERSION || question.repo != own.repo || question.reference != own.reference {
-            return Err(Refused::NotOurs);
+            return Err(MessageRefusal::NotOurs);
         }
         let standing = standing.filter(|_| question.from != own.from);
         let reply = Reply { v: VERSION, nonce: question.nonce, standing };
@@ -175,7 +175,7 @@ pub(super) async fn ask(fleet: &Fleet) -> Option<Agreed> {
     (!known.is_empty()).then(|| agree(&known, fleet.around.clock.now()))
 }
 
-async fn ask_one(fleet: &Fleet, address: SocketAddr, host: String, secrets: &[Secret]) -> Option<Standing> {
+async fn ask_one(fleet: &Fleet, address: SocketAddr, host: String, secrets: &[Secret]) -> Option<StandingDecisions> {
     for secret in secrets {
         let question = Question {
             v: VERSION,
@@ -199,7 +199,7 @@ async fn ask_one(fleet: &Fleet, address: SocketAddr, host: String, secrets: &[Se
 }
 
 /// The reply, if a holder of a secret of ours made it for this very question, and lately.
-fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Option<Standing> {
+fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Option<StandingDecisions> {
     let sealed: Sealed = serde_json::from_slice(body).ok()?;
     let seal = Seal::read(sealed.seal.as_bytes())?;
     seal.fits_for(REPLY, sealed.reply.as_bytes(), secrets)?;
@@ -211,10 +211,10 @@ fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Op
 }
 
 /// Labels of a bearable length, and hashes that are some.
-fn sane(standing: Standing) -> Standing {
+fn sane(standing: StandingDecisions) -> StandingDecisions {
     let label = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_LABEL);
     let hash = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_HASH && is_hex(text));
-    Standing {
+    StandingDecisions {
         pinned: hash(standing.pinned),
         pinned_by: label(standing.pinned_by),
         paused_until: standing.paused_until,
@@ -225,18 +225,18 @@ fn sane(standing: Standing) -> Standing {
 
 /// A decision is taken over if at least half of the replicas that know have it. At a tie between pins the smaller hash
 /// counts, so that all new replicas choose the same.
-fn agree(known: &[Standing], now: Timestamp) -> Agreed {
+fn agree(known: &[StandingDecisions], now: Timestamp) -> Agreed {
     let enough = |count: usize| count * 2 >= known.len();
     let pinned =
         most(known.iter().filter_map(|standing| standing.pinned.as_deref())).filter(|(_, count)| enough(*count));
     let pinned = pinned.map(|(commit, _)| commit);
     let by = |commit: &str| known.iter().find(|standing| standing.pinned.as_deref() == Some(commit));
     let longest = now.saturating_add(LONGEST_PAUSE).unwrap_or(now);
-    let paused: Vec<&Standing> =
+    let paused: Vec<&StandingDecisions> =
         known.iter().filter(|standing| standing.paused_until.is_some_and(|until| until > now)).collect();
     let last = paused.iter().max_by_key(|standing| standing.paused_until).filter(|_| enough(paused.len()));
     let published = most(paused.iter().filter_map(|standing| standing.published.as_deref()));
-    let standing = Standing {
+    let standing = StandingDecisions {
         pinned: pinned.map(str::to_owned),
         pinned_by: pinned.and_then(by).and_then(|standing| standing.pinned_by.clone()),
         paused_until: last.and_then(|standing| standing.paused_until).map(|until| until.min(longest)),
@@ -259,13 +259,21 @@ fn most<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
 mod tests {
     use super::*;
 
-    fn pinned(commit: &str) -> Standing {
-        Standing { pinned: Some(commit.to_owned()), pinned_by: Some("ada".to_owned()), ..Standing::default() }
+    fn pinned(commit: &str) -> StandingDecisions {
+        StandingDecisions {
+            pinned: Some(commit.to_owned()),
+            pinned_by: Some("ada".to_owned()),
+            ..StandingDecisions::default()
+        }
     }
 
-    fn paused(minutes: i64, published: &str) -> Standing {
+    fn paused(minutes: i64, published: &str) -> StandingDecisions {
         let until = now() + SignedDuration::from_mins(minutes);
-        Standing { paused_until: Some(until), published: Some(published.to_owned()), ..Standing::default() }
+        StandingDecisions {
+            paused_until: Some(until),
+            published: Some(published.to_owned()),
+            ..StandingDecisions::default()
+        }
     }
 
     fn now() -> Timestamp {
@@ -274,8 +282,8 @@ mod tests {
 
     #[test]
     fn at_least_half_must_have_a_decision_for_it_to_be_taken_over() {
-        let none = Standing::default;
-        let pin = |known: &[Standing]| agree(known, now()).standing.pinned;
+        let none = StandingDecisions::default;
+        let pin = |known: &[StandingDecisions]| agree(known, now()).standing.pinned;
         assert_eq!(pin(&[pinned("aa")]).as_deref(), Some("aa"));
         assert_eq!(pin(&[pinned("aa"), none()]).as_deref(), Some("aa"));
         assert_eq!(pin(&[pinned("aa"), none(), none()]), None, "one of three is that replica's own affair");
@@ -287,24 +295,26 @@ mod tests {
 
     #[test]
     fn a_pause_lasts_as_long_as_the_longest_and_a_week_at_most() {
-        let agreed = agree(&[paused(10, "aa"), paused(20, "aa"), Standing::default()], now()).standing;
+        let agreed = agree(&[paused(10, "aa"), paused(20, "aa"), StandingDecisions::default()], now()).standing;
         assert_eq!(agreed.paused_until, Some(now() + SignedDuration::from_mins(20)));
         assert_eq!(agreed.published.as_deref(), Some("aa"));
         assert_eq!(agree(&[paused(-1, "aa")], now()).standing.paused_until, None, "it is over");
         let endless = agree(&[paused(60 * 24 * 365, "aa")], now()).standing;
         assert_eq!(endless.paused_until, Some(now() + LONGEST_PAUSE));
-        let unpaused = agree(&[Standing { published: Some("aa".to_owned()), ..Standing::default() }], now()).standing;
-        assert_eq!(unpaused, Standing::default(), "what others publish counts during a pause only");
+        let unpaused =
+            agree(&[StandingDecisions { published: Some("aa".to_owned()), ..StandingDecisions::default() }], now())
+                .standing;
+        assert_eq!(unpaused, StandingDecisions::default(), "what others publish counts during a pause only");
     }
 
     #[test]
     fn what_is_no_hash_or_no_label_is_dropped() {
-        let hostile = Standing {
+        let hostile = StandingDecisions {
             pinned: Some("../../etc".to_owned()),
             pinned_by: Some("x".repeat(1000)),
             published: Some("a".repeat(65)),
-            ..Standing::default()
+            ..StandingDecisions::default()
         };
-        assert_eq!(sane(hostile), Standing::default());
+        assert_eq!(sane(hostile), StandingDecisions::default());
     }
 }

@@ -55,8 +55,8 @@ fn secrets() -> Vec<Secret> {
     ["the new secret of all of us", "the old secret of all of us"].map(Secret::new).into()
 }
 
-fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, body: body.as_bytes().to_vec() }
+fn answer(status: u16, body: &str) -> PeerAnswer {
+    PeerAnswer { status, body: body.as_bytes().to_vec() }
 }
 
 impl Fake {
@@ -89,7 +89,7 @@ impl Network for Fake {
         self.local.contains(&ip)
     }
 
-    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<PeerAnswer>> {
         Box::pin(async move {
             let seal = message::Seal::read(post.seal.as_bytes()).unwrap();
             let body = post.body.clone();
@@ -136,7 +136,7 @@ fn peers(network: Fake, names: &[&str], own: Option<SocketAddr>) -> (Arc<Peers>,
         tasks: TaskTracker::new(),
     };
     let names = names.iter().map(|host| name(host)).collect();
-    let options = Options { names, repo: "https://git.test/a/b.git".into(), reference: "main".into() };
+    let options = PeerOptions { names, repo: "https://git.test/a/b.git".into(), reference: "main".into() };
     (Arc::new(Peers::new(options, around)), network)
 }
 
@@ -160,12 +160,12 @@ async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
     assert_eq!(asker.standing().await, None);
     let (_, question) = network.posts.lock()[0].clone();
     let (other, _) = peers(Fake::default(), &[], None);
-    let standing = Standing { pinned: Some("a".repeat(40)), ..Standing::default() };
+    let standing = StandingDecisions { pinned: Some("a".repeat(40)), ..StandingDecisions::default() };
     let now = other.fleet.around.clock.now();
     let reply =
         other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, Some(standing)).unwrap();
     let again = other.answer_standing(question.seal.as_bytes(), &question.body, &secrets(), now, None);
-    assert_eq!(again, Err(Refused::Unauthentic), "a replay of the question");
+    assert_eq!(again, Err(MessageRefusal::Unauthentic), "a replay of the question");
     (asker, question, reply)
 }
 
@@ -174,19 +174,22 @@ async fn a_question_is_no_doorbell_and_a_doorbell_is_no_question() {
     let (asker, question, _) = asked_and_answered().await;
     let now = asker.fleet.around.clock.now();
     assert_eq!(question.path, "/webhook/peer/standing");
-    assert_eq!(asker.admit(question.seal.as_bytes(), &question.body, &secrets(), now), Err(Refused::Unauthentic));
+    assert_eq!(
+        asker.admit(question.seal.as_bytes(), &question.body, &secrets(), now),
+        Err(MessageRefusal::Unauthentic)
+    );
     let (teller, network) = peers(fleet(&[Behaviour::Hears]), &["fleet"], None);
     finished(teller.tell(News::default()).unwrap()).await;
     let (_, message) = network.posts.lock()[0].clone();
     let answer = teller.answer_standing(message.seal.as_bytes(), &message.body, &secrets(), now, None);
-    assert_eq!(answer, Err(Refused::Unauthentic));
+    assert_eq!(answer, Err(MessageRefusal::Unauthentic));
     // A reply is neither of the two.
     let (other, question, reply) = asked_and_answered().await;
     let sealed: serde_json::Value = serde_json::from_slice(&reply).unwrap();
     let (seal, text) = (sealed["seal"].as_str().unwrap(), sealed["reply"].as_str().unwrap());
-    assert_eq!(other.admit(seal.as_bytes(), text.as_bytes(), &secrets(), now), Err(Refused::Unauthentic));
+    assert_eq!(other.admit(seal.as_bytes(), text.as_bytes(), &secrets(), now), Err(MessageRefusal::Unauthentic));
     let answer = other.answer_standing(seal.as_bytes(), text.as_bytes(), &secrets(), now, None);
-    assert_eq!(answer, Err(Refused::Unauthentic));
+    assert_eq!(answer, Err(MessageRefusal::Unauthentic));
     // And a question is no reply to itself.
     let echo = serde_json::json!({"seal": question.seal, "reply": String::from_utf8(question.body).unwrap()});
     let (asker, _) = peers(says(200, &echo.to_string()), &["fleet"], None);

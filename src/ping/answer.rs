@@ -80,7 +80,7 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
 
 /// The kind of a response, as far as it determines the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum HookAnswer {
     /// A pushsync accepted the delivery.
     Taken,
     /// A success status, but not the response of a pushsync.
@@ -107,7 +107,7 @@ struct Said {
     code: Option<String>,
 }
 
-impl Answer {
+impl HookAnswer {
     pub(super) fn read(status: StatusCode, asks_for_login: bool, body: &str) -> Self {
         let said = serde_json::from_str::<Said>(body.trim()).ok();
         let code = said.as_ref().and_then(|said| said.code.as_deref());
@@ -198,31 +198,32 @@ mod tests {
 
     #[test]
     fn only_the_response_of_a_pushsync_is_success() {
-        let read = |code: u16, login: bool, body: &str| Answer::read(StatusCode::from_u16(code).unwrap(), login, body);
+        let read =
+            |code: u16, login: bool, body: &str| HookAnswer::read(StatusCode::from_u16(code).unwrap(), login, body);
         let taken = r#"{"queued":false,"reason":"pong","delivery":"x"}"#;
-        assert_eq!(read(200, false, taken), Answer::Taken);
-        assert_eq!(read(202, false, r#"{"queued":true,"reason":"the followed ref was pushed to"}"#), Answer::Taken);
+        assert_eq!(read(200, false, taken), HookAnswer::Taken);
+        assert_eq!(read(202, false, r#"{"queued":true,"reason":"the followed ref was pushed to"}"#), HookAnswer::Taken);
         assert_eq!(read(200, false, taken).explain(), None);
         for body in ["", "ok", "<html>welcome</html>", "{}", "[]", r#"{"queued":true}"#, r#"{"reason":"pong"}"#, "null"]
         {
-            assert_eq!(read(200, false, body), Answer::SomethingElse, "{body}");
+            assert_eq!(read(200, false, body), HookAnswer::SomethingElse, "{body}");
         }
-        assert_eq!(read(500, false, taken), Answer::Refused(StatusCode::INTERNAL_SERVER_ERROR));
+        assert_eq!(read(500, false, taken), HookAnswer::Refused(StatusCode::INTERNAL_SERVER_ERROR));
         let coded = |code| format!(r#"{{"code":"{code}","message":"x"}}"#);
-        assert_eq!(read(400, false, &coded("signature_lost")), Answer::SignatureLost);
-        assert_eq!(read(400, false, &coded("proxy_protocol")), Answer::ProxyProtocol);
-        assert_eq!(read(401, false, &coded("no_secret")), Answer::NoSecret);
-        assert_eq!(read(401, true, &coded("unauthorized")), Answer::Refused(StatusCode::UNAUTHORIZED));
-        assert_eq!(read(401, true, "login"), Answer::Login);
+        assert_eq!(read(400, false, &coded("signature_lost")), HookAnswer::SignatureLost);
+        assert_eq!(read(400, false, &coded("proxy_protocol")), HookAnswer::ProxyProtocol);
+        assert_eq!(read(401, false, &coded("no_secret")), HookAnswer::NoSecret);
+        assert_eq!(read(401, true, &coded("unauthorized")), HookAnswer::Refused(StatusCode::UNAUTHORIZED));
+        assert_eq!(read(401, true, "login"), HookAnswer::Login);
         let nginx = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
-        assert_eq!(read(400, false, nginx), Answer::TlsPort);
+        assert_eq!(read(400, false, nginx), HookAnswer::TlsPort);
     }
 
     #[test]
     fn every_refusal_is_explained() {
         let words = |code| {
             let status = StatusCode::from_u16(code).unwrap();
-            Answer::read(status, false, "").explain().unwrap_or_default()
+            HookAnswer::read(status, false, "").explain().unwrap_or_default()
         };
         for code in 200..600 {
             assert!(!words(code).is_empty(), "{code}");

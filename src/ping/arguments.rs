@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::options::{Options, Push};
+use super::options::{PingOptions, PushOptions};
 use super::payload::NO_COMMIT;
 use crate::config::Exit;
 use crate::log::printable;
@@ -60,7 +60,7 @@ pub fn command() -> Command {
 
 /// The action that the arguments request.
 pub(super) enum PingCommand {
-    Send(Options),
+    Send(PingOptions),
     Print(String),
 }
 
@@ -85,7 +85,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<PingCommand, Exit> {
         let reference = text("ref").unwrap_or_else(|| "main".to_owned());
         let reference = if reference.starts_with("refs/") { reference } else { format!("refs/heads/{reference}") };
         let made_up = || std::iter::repeat_with(|| fastrand::char('a'..='f')).take(40).collect();
-        let push = Push {
+        let push = PushOptions {
             reference,
             before: text("before").unwrap_or_else(|| NO_COMMIT.to_owned()),
             after: text("after").unwrap_or_else(made_up),
@@ -100,7 +100,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<PingCommand, Exit> {
         None
     };
     let secret_file = matches.get_one::<PathBuf>("secret-file").cloned().unwrap_or_default();
-    Ok(PingCommand::Send(Options { url, secret_file, push, repo: text("repo") }))
+    Ok(PingCommand::Send(PingOptions { url, secret_file, push, repo: text("repo") }))
 }
 
 /// Rewords clap's error, because clap repeats values, one of which may be the secret.
@@ -137,7 +137,7 @@ fn refusal(words: &str) -> Exit {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Options, Exit> {
+    fn read(line: &str) -> Result<PingOptions, Exit> {
         match parse(line.split_whitespace().map(OsString::from).collect())? {
             PingCommand::Send(options) => Ok(options),
             PingCommand::Print(_) => panic!("{line} is a ping"),

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::options::{Options, Push};
+use super::options::{PingOptions, PushOptions};
 use crate::clock::Clock;
 use crate::remote_url::RemoteUrl;
 
 /// The all-zero hash: the ref did not exist before, or does not exist any more.
 pub(super) const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
-pub(super) fn of(options: &Options) -> Value {
+pub(super) fn of(options: &PingOptions) -> Value {
     let mut payload = match &options.push {
         None => json!({
             "zen": "Approachable is better than simple.",
@@ -36,7 +36,7 @@ pub(super) fn of(options: &Options) -> Value {
     payload
 }
 
-fn of_push(push: &Push) -> Value {
+fn of_push(push: &PushOptions) -> Value {
     let deleted = push.after == NO_COMMIT;
     let head = json!({
         "id": push.after,
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_deletion_has_no_head_commit() {
         let push = |after: &str| {
-            of_push(&Push { reference: "refs/heads/main".into(), before: NO_COMMIT.into(), after: after.into() })
+            of_push(&PushOptions { reference: "refs/heads/main".into(), before: NO_COMMIT.into(), after: after.into() })
         };
         let deletion = push(NO_COMMIT);
         assert_eq!((&deletion["deleted"], &deletion["head_commit"]), (&json!(true), &Value::Null));

@@ -10,10 +10,10 @@ use url::{Host, Url};
 
 /// The entries of `no_proxy`; none by default.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exceptions(Vec<Entry>);
+pub(super) struct Exceptions(Vec<Exception>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct Exception {
     what: Pattern,
     /// `None`: any port.
     port: Option<u16>,
@@ -34,7 +34,7 @@ impl Exceptions {
     /// Parses the variable's value. An invalid entry matches nothing, as in curl.
     pub(super) fn parse(text: &str) -> Self {
         let entries = text.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
-        Self(entries.filter_map(Entry::parse).collect())
+        Self(entries.filter_map(Exception::parse).collect())
     }
 
     /// Returns true if an entry matches the URL.
@@ -45,7 +45,7 @@ impl Exceptions {
     }
 }
 
-impl Entry {
+impl Exception {
     fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self { what: Pattern::Everything, port: None });

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use git2::Oid;
 
 use super::encode::Encoding;
-use crate::attributes::{Attributes, State};
+use crate::attributes::{AttributeState, Attributes};
 
 /// The conversion of one file. A file that is written unchanged has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +42,12 @@ enum Text {
 }
 
 /// Returns true for attributes that can change how a file is written: rules without them need not be looked up.
-pub(super) fn matters(name: &[u8], state: &State) -> bool {
+pub(super) fn matters(name: &[u8], state: &AttributeState) -> bool {
     match (name, state) {
-        (b"eol", State::Value(value)) => value == b"crlf",
-        (b"ident", State::Set) => true,
-        (b"filter", State::Value(value)) => value == b"lfs",
-        (b"working-tree-encoding", State::Value(value)) => !value.is_empty(),
+        (b"eol", AttributeState::Value(value)) => value == b"crlf",
+        (b"ident", AttributeState::Set) => true,
+        (b"filter", AttributeState::Value(value)) => value == b"lfs",
+        (b"working-tree-encoding", AttributeState::Value(value)) => !value.is_empty(),
         _ => false,
     }
 }
@@ -60,7 +60,7 @@ impl Conversion {
             text => text,
         };
         let eol = match attributes.get("eol") {
-            State::Value(value) if text != Text::Binary => value.as_slice(),
+            AttributeState::Value(value) if text != Text::Binary => value.as_slice(),
             _ => b"",
         };
         let line_ends = match (text, eol) {
@@ -69,11 +69,11 @@ impl Conversion {
             _ => LineEnds::Keep,
         };
         let encoding = match attributes.get("working-tree-encoding") {
-            State::Value(name) => Encoding::named(name),
+            AttributeState::Value(name) => Encoding::named(name),
             _ => None,
         };
-        let ident = *attributes.get("ident") == State::Set;
-        let lfs = *attributes.get("filter") == State::Value(b"lfs".to_vec());
+        let ident = *attributes.get("ident") == AttributeState::Set;
+        let lfs = *attributes.get("filter") == AttributeState::Value(b"lfs".to_vec());
         let whole_first = encoding.is_some() || (text == Text::Auto && eol != b"lf");
         let conversion = Self { line_ends, ident, encoding, by_piece: !whole_first, lfs };
         (conversion.changes() || lfs).then_some(conversion)
@@ -122,13 +122,13 @@ impl Conversion {
     }
 }
 
-fn text(state: &State) -> Text {
+fn text(state: &AttributeState) -> Text {
     match state {
-        State::Set => Text::Yes,
-        State::Unset => Text::Binary,
-        State::Value(value) if value == b"auto" => Text::Auto,
-        State::Value(value) if value == b"input" => Text::Input,
-        State::Value(_) | State::Unspecified => Text::Undefined,
+        AttributeState::Set => Text::Yes,
+        AttributeState::Unset => Text::Binary,
+        AttributeState::Value(value) if value == b"auto" => Text::Auto,
+        AttributeState::Value(value) if value == b"input" => Text::Input,
+        AttributeState::Value(_) | AttributeState::Unspecified => Text::Undefined,
     }
 }
 

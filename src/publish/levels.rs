@@ -10,7 +10,7 @@ use git2::Oid;
 
 use super::convert::{Conversion, matters};
 use super::remarks::Remarks;
-use crate::attributes::{Rules, State, look_up};
+use crate::attributes::{AttributeState, Rules, look_up};
 
 /// The most different files that are kept parsed; further ones are read again.
 const KEPT: usize = 1_000;
@@ -68,7 +68,7 @@ impl Levels {
         } else {
             let level = Arc::new(Level::new(Rules::parse(&read()?, is_top)));
             let _ = level.rules.mentions(|name, state| {
-                if let (b"filter", State::Value(value)) = (name, state)
+                if let (b"filter", AttributeState::Value(value)) = (name, state)
                     && value != b"lfs"
                 {
                     remarks.filter(value);

@@ -296,12 +296,12 @@ impl hyper::body::Body for Guarded {
 struct Crowd(Mutex<(u64, HashMap<u64, Arc<Vital>>)>);
 
 impl Crowd {
-    fn enter(self: &Arc<Self>, vital: &Arc<Vital>) -> Place {
+    fn enter(self: &Arc<Self>, vital: &Arc<Vital>) -> TableEntry {
         let mut crowd = self.0.lock();
         crowd.0 += 1;
         let number = crowd.0;
         crowd.1.insert(number, Arc::clone(vital));
-        Place { crowd: Arc::clone(self), number }
+        TableEntry { crowd: Arc::clone(self), number }
     }
 
     /// Evicts one connection, if there is a candidate: the one that has waited longest without a complete request,
@@ -323,12 +323,12 @@ impl Crowd {
 }
 
 /// A connection's entry in the table; removes itself when dropped.
-struct Place {
+struct TableEntry {
     crowd: Arc<Crowd>,
     number: u64,
 }
 
-impl Drop for Place {
+impl Drop for TableEntry {
     fn drop(&mut self) {
         self.crowd.0.lock().1.remove(&self.number);
     }

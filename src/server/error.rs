@@ -10,7 +10,7 @@ use crate::secret_file::BadSecretFile;
 
 /// A listener could not be started; no socket is left open.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServeError {
     #[error("cannot listen on {address} ({flag}){}", hint(.source))]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
     #[error("--admin-bind {0} is not a loopback address, so --admin-token-file is required")]

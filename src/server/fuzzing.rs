@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::sync::Followed;
 use crate::text::{is_deceptive, one_line};
 
-use super::ours::{Audience, Repository, Verdict, judge};
+use super::ours::{Audience, Relevance, Repository, judge};
 use super::payload::{Push, from_form, read};
 
 /// A form has exactly one field `payload`; the payload of a cut form is a prefix of the payload of the whole form.
@@ -89,7 +89,7 @@ fn judged(push: &Push, whole: bool) {
     let known = Followed { full_ref: Some("refs/heads/main".into()), hash: false };
     for followed in [Followed { full_ref: None, hash: false }, known] {
         match judge(push, whole, &audience, &followed, None) {
-            Verdict::Ours { announced } => {
+            Relevance::Ours { announced } => {
                 assert_ours(push, whole);
                 if let Some(announced) = announced {
                     let said = [&push.after, &push.head_commit].into_iter().flatten();
@@ -100,14 +100,14 @@ fn judged(push: &Push, whole: bool) {
                     );
                 }
             }
-            Verdict::Deleted => assert_ours(push, whole),
-            Verdict::Ignored { reason, .. } => assert!(!one_line(&reason, 300).chars().any(is_deceptive)),
-            Verdict::Incomplete { .. } => assert!(whole, "of a beginning everything may be missing"),
-            Verdict::Impossible { .. } => {}
+            Relevance::Deleted => assert_ours(push, whole),
+            Relevance::Ignored { reason, .. } => assert!(!one_line(&reason, 300).chars().any(is_deceptive)),
+            Relevance::Incomplete { .. } => assert!(whole, "of a beginning everything may be missing"),
+            Relevance::Impossible { .. } => {}
         }
     }
     let hash = Followed { full_ref: None, hash: true };
-    assert!(!matches!(judge(push, whole, &audience, &hash, None), Verdict::Ours { .. } | Verdict::Deleted));
+    assert!(!matches!(judge(push, whole, &audience, &hash, None), Relevance::Ours { .. } | Relevance::Deleted));
 }
 
 fn assert_ours(push: &Push, whole: bool) {

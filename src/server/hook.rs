@@ -24,7 +24,7 @@ use crate::text::one_line;
 use super::answer;
 use super::body::{self, Kept};
 use super::context::{Hook, NO_SECRET, NO_SECRET_HINT, Repeated, UNSIGNED, before, is_delivery_id, single};
-use super::ours::{self, Verdict, judge};
+use super::ours::{self, Relevance, judge};
 use super::payload;
 use super::peer;
 use super::refusals::Why;
@@ -61,7 +61,7 @@ struct Authentic<'a> {
 }
 
 /// How an authentic delivery is answered.
-enum Outcome {
+enum HookOutcome {
     Pong,
     Queue { announced: Option<Announced>, event: String, reason: &'static str },
     Ignore { reason: String, hint: Option<&'static str>, event: String, push: Option<Named> },
@@ -187,25 +187,25 @@ impl Hook {
             self.handle.delivery(sync::Delivery { event, id, result, reason, push })
         };
         match self.decide(request) {
-            Outcome::Pong => {
+            HookOutcome::Pong => {
                 self.count("pong");
                 note("ping", DeliveryResult::Pong, None, None);
                 let told = Told { queued: false, reason: "pong", hint: None, delivery: id };
                 answer::json(StatusCode::OK, &told)
             }
-            Outcome::Queue { announced, event, reason } => {
+            HookOutcome::Queue { announced, event, reason } => {
                 self.count("queued");
                 let redelivered = note(&event, DeliveryResult::Queued, None, None);
                 self.ring(request, event, id, redelivered, announced);
                 answer::json(StatusCode::ACCEPTED, &Told { queued: true, reason, hint: None, delivery: id })
             }
-            Outcome::Ignore { reason, hint, event, push } => {
+            HookOutcome::Ignore { reason, hint, event, push } => {
                 self.count("ignored");
                 let reason = one_line(&reason, LONGEST_REASON);
                 note(&event, DeliveryResult::Ignored, Some(&reason), push.as_ref());
                 answer::json(StatusCode::OK, &Told { queued: false, reason: &reason, hint, delivery: id })
             }
-            Outcome::Malformed { status, reason, event, push } => {
+            HookOutcome::Malformed { status, reason, event, push } => {
                 self.count("malformed");
                 let reason = one_line(&reason, LONGEST_REASON);
                 note(&event, DeliveryResult::Malformed, Some(&reason), push.as_ref());
@@ -214,8 +214,8 @@ impl Hook {
         }
     }
 
-    fn decide(&self, request: &Authentic<'_>) -> Outcome {
-        let malformed = |status, reason: &str, event: &str| Outcome::Malformed {
+    fn decide(&self, request: &Authentic<'_>) -> HookOutcome {
+        let malformed = |status, reason: &str, event: &str| HookOutcome::Malformed {
             status,
             reason: reason.to_owned(),
             event: event.to_owned(),
@@ -237,13 +237,13 @@ impl Hook {
             return malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason, &event);
         }
         if event == "ping" {
-            return Outcome::Pong;
+            return HookOutcome::Pong;
         }
         let followed = self.handle.followed();
         let pull_request = event == "pull_request" && ours::follows_pull_request(&self.audience.reference, &followed);
         if event != "push" && !pull_request {
             let reason = format!("another event: {event}, only push events cause a sync");
-            return Outcome::Ignore {
+            return HookOutcome::Ignore {
                 reason,
                 hint: Some("choose \"Just the push event\" in the webhook's settings"),
                 event,
@@ -263,31 +263,31 @@ impl Hook {
         let push = if pull_request { push.of_pull_request() } else { push };
         if let Some(action) = push.action.as_deref().filter(|action| pull_request && !MOVES.contains(action)) {
             let reason = format!("another action: {action} does not change the commit of a pull request");
-            return Outcome::Ignore { reason, hint: None, event, push: None };
+            return HookOutcome::Ignore { reason, hint: None, event, push: None };
         }
         let moved_to = self.handle.moved_to().and_then(|address| ours::repository(&address));
         match judge(&push, whole, &self.audience, &followed, moved_to.as_ref()) {
-            Verdict::Ours { announced } => {
+            Relevance::Ours { announced } => {
                 let reason = if whole {
                     "the followed ref was pushed to"
                 } else {
                     "signed; the payload was too large to be read to its end"
                 };
-                Outcome::Queue { announced, event, reason }
+                HookOutcome::Queue { announced, event, reason }
             }
-            Verdict::Deleted => {
+            Relevance::Deleted => {
                 let reason = "the followed ref was deleted; the published version stays";
-                Outcome::Queue { announced: None, event, reason }
+                HookOutcome::Queue { announced: None, event, reason }
             }
-            Verdict::Ignored { reason, hint } => Outcome::Ignore { reason, hint, event, push: Named::of(&push) },
-            Verdict::Incomplete { field } => {
+            Relevance::Ignored { reason, hint } => HookOutcome::Ignore { reason, hint, event, push: Named::of(&push) },
+            Relevance::Incomplete { field } => {
                 let (status, reason) = (StatusCode::BAD_REQUEST, format!("the push has no field `{field}`"));
-                Outcome::Malformed { status, reason, event, push: Named::of(&push) }
+                HookOutcome::Malformed { status, reason, event, push: Named::of(&push) }
             }
-            Verdict::Impossible { field } => {
+            Relevance::Impossible { field } => {
                 let (status, reason) =
                     (StatusCode::UNPROCESSABLE_ENTITY, format!("the field `{field}` cannot be right"));
-                Outcome::Malformed { status, reason, event, push: Named::of(&push) }
+                HookOutcome::Malformed { status, reason, event, push: Named::of(&push) }
             }
         }
     }

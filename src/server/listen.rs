@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
 
-use super::{AdminBind, Error};
+use super::{AdminBind, ServeError};
 
 /// How many established connections the kernel queues while the accept loop is busy.
 const BACKLOG: u32 = 1024;
@@ -17,17 +17,17 @@ const ADMIN_FLAG: &str = "--admin-bind";
 /// Listens on one address.
 ///
 /// # Errors
-/// [`Error::Listen`]
-pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
-    open(address).map_err(|source| Error::Listen { address, flag, source })
+/// [`ServeError::Listen`]
+pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    open(address).map_err(|source| ServeError::Listen { address, flag, source })
 }
 
 /// Listens for the admin API. Returns `None` if it is off, or if the address was left to the default and no port of
 /// the range is free: a missing admin API is no reason not to sync.
 ///
 /// # Errors
-/// [`Error::Listen`]
-pub fn listen_admin(bind: AdminBind) -> Result<Option<TcpListener>, Error> {
+/// [`ServeError::Listen`]
+pub fn listen_admin(bind: AdminBind) -> Result<Option<TcpListener>, ServeError> {
     match bind {
         AdminBind::Off => Ok(None),
         AdminBind::Address(address) => listen(address, ADMIN_FLAG).map(Some),
@@ -35,12 +35,12 @@ pub fn listen_admin(bind: AdminBind) -> Result<Option<TcpListener>, Error> {
     }
 }
 
-fn first_free(ports: RangeInclusive<u16>) -> Result<Option<TcpListener>, Error> {
+fn first_free(ports: RangeInclusive<u16>) -> Result<Option<TcpListener>, ServeError> {
     let (preferred, last) = (*ports.start(), *ports.end());
     for port in ports {
         match listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ADMIN_FLAG) {
             // Another sidecar of the same pod uses this port.
-            Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
+            Err(ServeError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),
             Ok(listener) => {
                 if port != preferred {

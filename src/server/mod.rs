@@ -46,15 +46,15 @@ use self::guard::Guard;
 use self::refusals::Refusals;
 use self::secret_file::{SecretFile, Secrets};
 
-pub use self::error::Error;
+pub use self::error::ServeError;
 pub use self::limits::Limits;
 pub use self::ours::{Audience, Repository};
 
 /// The addresses to listen on, and their options.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServerOptions {
     /// `None`: no secret was given, so there is no webhook route.
-    pub hook: Option<HookOptions>,
+    pub hook: Option<WebhookOptions>,
     pub http: Option<SocketAddr>,
     pub http_metrics: bool,
     pub admin: AdminBind,
@@ -64,7 +64,7 @@ pub struct Options {
 
 /// The webhook listener.
 #[derive(Clone, Debug)]
-pub struct HookOptions {
+pub struct WebhookOptions {
     pub bind: SocketAddr,
     /// Exact path, begins with a slash.
     pub path: String,
@@ -74,10 +74,10 @@ pub struct HookOptions {
     pub secret_optional: bool,
     pub audience: Audience,
     /// The other replicas. Their messages are accepted even if this replica sends none.
-    pub peers: peers::Options,
+    pub peers: peers::PeerOptions,
 }
 
-impl HookOptions {
+impl WebhookOptions {
     /// Returns whether a delivery could be authentic now. A required secret exists, otherwise the start has failed.
     #[must_use]
     pub fn has_secret(&self) -> bool {
@@ -121,20 +121,20 @@ pub struct Servers {
 /// Opens the listeners and serves them. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// [`Error`]; no socket is left open.
-pub fn start(options: &Options, handle: &Handle) -> Result<Servers, Error> {
+/// [`ServeError`]; no socket is left open.
+pub fn start(options: &ServerOptions, handle: &Handle) -> Result<Servers, ServeError> {
     start_with(options, handle, &AllLimits::default())
 }
 
 /// The same with other limits.
 ///
 /// # Errors
-/// [`Error`]; no socket is left open.
-pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Result<Servers, Error> {
+/// [`ServeError`]; no socket is left open.
+pub fn start_with(options: &ServerOptions, handle: &Handle, limits: &AllLimits) -> Result<Servers, ServeError> {
     if let (AdminBind::Address(address), None) = (options.admin, &options.admin_token_file)
         && !address.ip().to_canonical().is_loopback()
     {
-        return Err(Error::OpenAdmin(address));
+        return Err(ServeError::OpenAdmin(address));
     }
     // Open all sockets before any other work, so that a port that is taken is reported immediately.
     let hook = options.hook.as_ref().map(|hook| listen::listen(hook.bind, "--hook-bind")).transpose()?;
@@ -169,7 +169,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
         let token = options.admin_token_file.as_ref().map(|path| {
             let flag = "--admin-token-file";
             let file = SecretFile::required(path);
-            file.map(Arc::new).map_err(|source| Error::Secret { flag, path: path.clone(), source })
+            file.map(Arc::new).map_err(|source| ServeError::Secret { flag, path: path.clone(), source })
         });
         let bound = listener.local_addr().ok().map(|address| address.ip());
         let guard = Guard { token: token.transpose()?, bound };
@@ -181,7 +181,7 @@ pub fn start_with(options: &Options, handle: &Handle, limits: &AllLimits) -> Res
 
 /// Sets up the exchange of messages with the other replicas.
 fn connect_peers(
-    options: &HookOptions,
+    options: &WebhookOptions,
     own: Option<SocketAddr>,
     secrets: &Arc<Secrets>,
     handle: &Handle,
@@ -201,15 +201,15 @@ fn connect_peers(
 }
 
 /// Reads the secret files. The first must exist unless it is optional; later ones may have been removed.
-fn read_secrets(options: &HookOptions) -> Result<Vec<SecretFile>, Error> {
+fn read_secrets(options: &WebhookOptions) -> Result<Vec<SecretFile>, ServeError> {
     let paths = &options.secret_files;
     let read = |(at, path): (usize, &PathBuf)| {
         let required = at == 0 && !options.secret_optional;
         let file = if required { SecretFile::required(path) } else { SecretFile::removable(path) };
-        file.map_err(|source| Error::Secret { flag: "--hook-secret-file", path: path.clone(), source })
+        file.map_err(|source| ServeError::Secret { flag: "--hook-secret-file", path: path.clone(), source })
     };
     if paths.is_empty() {
-        return Err(Error::NoSecret);
+        return Err(ServeError::NoSecret);
     }
     paths.iter().enumerate().map(read).collect()
 }

@@ -32,7 +32,7 @@ pub struct Repository {
 
 /// The result of comparing a push with the configuration.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Relevance {
     /// `announced`: the commit that the payload names as the new head of the ref, if it names one.
     Ours {
         announced: Option<Announced>,
@@ -60,7 +60,7 @@ pub fn judge(
     audience: &Audience,
     followed: &Followed,
     moved_to: Option<&Repository>,
-) -> Verdict {
+) -> Relevance {
     if whole {
         let named = |repository: &PushedRepository| {
             repository.full_name.is_some() || repository.clone_url.is_some() || repository.ssh_url.is_some()
@@ -73,14 +73,14 @@ pub fn judge(
             _ => None,
         };
         if let Some(field) = field {
-            return Verdict::Incomplete { field };
+            return Relevance::Incomplete { field };
         }
     }
     if push.reference.as_ref().is_some_and(|reference| !reference.starts_with("refs/")) {
-        return Verdict::Impossible { field: "ref" };
+        return Relevance::Impossible { field: "ref" };
     }
     if push.after.as_ref().is_some_and(|after| !is_hash(after)) {
-        return Verdict::Impossible { field: "after" };
+        return Relevance::Impossible { field: "after" };
     }
     if let (Some(ours), Some(pushed)) = (&audience.repository, &push.repository)
         && let Some(verdict) = other_repository(ours, moved_to, pushed, whole)
@@ -92,17 +92,17 @@ pub fn judge(
     }
     let after = push.after.as_deref().unwrap_or_default();
     if push.deleted == Some(true) || (!after.is_empty() && after.bytes().all(|byte| byte == b'0')) {
-        return Verdict::Deleted;
+        return Relevance::Deleted;
     }
     if is_of_another_branch(push, followed) {
-        return Verdict::Ours { announced: None };
+        return Relevance::Ours { announced: None };
     }
     // The `after` of an annotated tag is the hash of the tag object, which would never appear as a commit.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
     let (before, after) = if tag { (None, &push.head_commit) } else { (push.before.as_deref(), &push.after) };
     let (before, forced) = (before.and_then(commit), push.forced != Some(false));
     let announced = after.as_deref().and_then(commit).map(|after| Announced { before, after, forced });
-    Verdict::Ours { announced }
+    Relevance::Ours { announced }
 }
 
 /// Parses a SHA-1 commit hash. Returns `None` for a SHA-256 hash and for the all-zero hash.
@@ -117,20 +117,20 @@ fn other_repository(
     moved_to: Option<&Repository>,
     pushed: &PushedRepository,
     whole: bool,
-) -> Option<Verdict> {
+) -> Option<Relevance> {
     const HINT: &str = "--hook-repo names the repository whose pushes count, if --repo does not";
     let mut located = Vec::new();
     if let Some(url) = &pushed.clone_url {
         match locate(url) {
             Some(place) => located.push(place),
-            None if ours.host.is_some() => return Some(Verdict::Impossible { field: "repository.clone_url" }),
+            None if ours.host.is_some() => return Some(Relevance::Impossible { field: "repository.clone_url" }),
             None => {}
         }
     }
     // Forges without SSH put arbitrary values into this field, so an unusable one is no error.
     located.extend(pushed.ssh_url.as_deref().and_then(locate));
     if located.is_empty() && ours.host.is_some() && whole {
-        return Some(Verdict::Incomplete { field: "repository.clone_url" });
+        return Some(Relevance::Incomplete { field: "repository.clone_url" });
     }
     let is_named = |wanted: &Repository, host: &str, name: &str| {
         wanted.host.as_ref().is_none_or(|wanted| forge(wanted) == host) && same(&wanted.name, name)
@@ -153,7 +153,7 @@ fn other_repository(
         None => pushed.full_name.clone().unwrap_or_default(),
     };
     let own = ours.host.as_ref().map_or_else(|| ours.name.clone(), |host| format!("{host}/{}", ours.name));
-    Some(Verdict::Ignored { reason: format!("another repository: {theirs}, followed is {own}"), hint: Some(HINT) })
+    Some(Relevance::Ignored { reason: format!("another repository: {theirs}, followed is {own}"), hint: Some(HINT) })
 }
 
 fn same(one: &str, other: &str) -> bool {
@@ -190,11 +190,11 @@ pub fn follows_pull_request(configured: &str, followed: &Followed) -> bool {
         .is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
-fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdict> {
+fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Relevance> {
     const HINT: &str = "--ref names the ref that is followed";
     if followed.hash || is_hash(configured) {
         let reason = "a commit is followed, not a ref, so no push can change it".to_owned();
-        return Some(Verdict::Ignored { reason, hint: Some(HINT) });
+        return Some(Relevance::Ignored { reason, hint: Some(HINT) });
     }
     let reference = push.reference.as_deref()?;
     let default_branch = push.repository.as_ref().and_then(|repository| repository.default_branch.as_deref());
@@ -209,8 +209,10 @@ fn other_ref(push: &Push, configured: &str, followed: &Followed) -> Option<Verdi
             .any(|prefix| reference.strip_prefix(prefix).is_some_and(|rest| rest == name)),
     };
     let own = followed.full_ref.as_deref().unwrap_or(configured);
-    (!ours)
-        .then(|| Verdict::Ignored { reason: format!("another ref: {reference}, followed is {own}"), hint: Some(HINT) })
+    (!ours).then(|| Relevance::Ignored {
+        reason: format!("another ref: {reference}, followed is {own}"),
+        hint: Some(HINT),
+    })
 }
 
 /// Returns true if the branch that is followed as the remote's HEAD is no longer the default branch.
@@ -254,7 +256,7 @@ mod tests {
 
     fn is_ours(push: &Push, audience: &Audience, full_ref: Option<&str>) -> bool {
         let followed = Followed { full_ref: full_ref.map(str::to_owned), hash: false };
-        matches!(judge(push, true, audience, &followed, None), Verdict::Ours { .. })
+        matches!(judge(push, true, audience, &followed, None), Relevance::Ours { .. })
     }
 
     #[test]
@@ -283,7 +285,7 @@ mod tests {
                 &Followed::default(),
                 None,
             );
-            assert_eq!(verdict, Verdict::Impossible { field: "repository.clone_url" }, "{url}");
+            assert_eq!(verdict, Relevance::Impossible { field: "repository.clone_url" }, "{url}");
         }
     }
 
@@ -326,14 +328,14 @@ mod tests {
         let ours = audience(Some("github.com"), "main");
         let to = |address| repository(address).expect("an address");
         let judged = |moved_to: Option<&Repository>| judge(&renamed, true, &ours, &Followed::default(), moved_to);
-        assert!(matches!(judged(None), Verdict::Ignored { .. }));
-        assert!(matches!(judged(Some(&to("https://github.com/Acme-Inc/website"))), Verdict::Ours { .. }));
-        assert!(matches!(judged(Some(&to("https://github.com/acme-inc/other.git"))), Verdict::Ignored { .. }));
-        assert!(matches!(judged(Some(&to("https://else.test/acme-inc/website"))), Verdict::Ignored { .. }));
+        assert!(matches!(judged(None), Relevance::Ignored { .. }));
+        assert!(matches!(judged(Some(&to("https://github.com/Acme-Inc/website"))), Relevance::Ours { .. }));
+        assert!(matches!(judged(Some(&to("https://github.com/acme-inc/other.git"))), Relevance::Ignored { .. }));
+        assert!(matches!(judged(Some(&to("https://else.test/acme-inc/website"))), Relevance::Ignored { .. }));
         // The old name still matches, because the forge may have sent the delivery before the renaming.
         let old = push("https://github.com/acme/site.git", "refs/heads/main");
         let verdict = judge(&old, true, &ours, &Followed::default(), Some(&to("https://github.com/acme-inc/website")));
-        assert!(matches!(verdict, Verdict::Ours { .. }));
+        assert!(matches!(verdict, Relevance::Ours { .. }));
     }
 
     #[test]
@@ -357,7 +359,7 @@ mod tests {
         let followed = Followed { full_ref: Some("refs/heads/old".to_owned()), ..Followed::default() };
         let push = push("https://github.com/acme/site.git", "refs/heads/main");
         let verdict = judge(&push, true, &audience(Some("github.com"), "HEAD"), &followed, None);
-        assert_eq!(verdict, Verdict::Ours { announced: None });
+        assert_eq!(verdict, Relevance::Ours { announced: None });
     }
 
     #[test]
@@ -397,7 +399,7 @@ mod tests {
         let tag = push("https://github.com/acme/site.git", "refs/tags/v1");
         let verdict = judge(&tag, true, &audience(None, "v1"), &followed, None);
         let after = commit(&"f".repeat(40)).expect("a hash");
-        assert_eq!(verdict, Verdict::Ours { announced: Some(Announced { before: None, after, forced: true }) });
+        assert_eq!(verdict, Relevance::Ours { announced: Some(Announced { before: None, after, forced: true }) });
 
         for (after, deleted) in [("0".repeat(40), None), ("0".repeat(64), Some(false)), (COMMIT.to_owned(), Some(true))]
         {
@@ -405,7 +407,7 @@ mod tests {
             gone.after = Some(after);
             gone.deleted = deleted;
             let verdict = judge(&gone, true, &audience(None, "main"), &followed, None);
-            assert_eq!(verdict, Verdict::Deleted);
+            assert_eq!(verdict, Relevance::Deleted);
         }
     }
 
@@ -413,13 +415,13 @@ mod tests {
     fn missing_fields_of_a_cut_payload_match_and_present_ones_are_compared() {
         let followed = Followed::default();
         let ours = audience(Some("github.com"), "main");
-        assert_eq!(judge(&Push::default(), false, &ours, &followed, None), Verdict::Ours { announced: None });
-        assert_eq!(judge(&Push::default(), true, &ours, &followed, None), Verdict::Incomplete { field: "ref" });
+        assert_eq!(judge(&Push::default(), false, &ours, &followed, None), Relevance::Ours { announced: None });
+        assert_eq!(judge(&Push::default(), true, &ours, &followed, None), Relevance::Incomplete { field: "ref" });
         let mut cut = push("https://github.com/acme/site.git", "refs/heads/other");
         cut.repository = None;
-        assert!(matches!(judge(&cut, false, &ours, &followed, None), Verdict::Ignored { .. }));
+        assert!(matches!(judge(&cut, false, &ours, &followed, None), Relevance::Ignored { .. }));
         let mut cut = push("https://github.com/acme/site.git", "refs/heads/main");
         cut.repository.as_mut().expect("there").clone_url = None;
-        assert!(matches!(judge(&cut, false, &ours, &followed, None), Verdict::Ours { .. }));
+        assert!(matches!(judge(&cut, false, &ours, &followed, None), Relevance::Ours { .. }));
     }
 }

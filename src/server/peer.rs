@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{Snapshot, Trigger, TriggerKind};
-use crate::peers::{self, Admitted, LARGEST, Message, NO_SECRET_CODE, Refused, SIGNATURE, Standing};
+use crate::peers::{self, Admitted, LARGEST, Message, MessageRefusal, NO_SECRET_CODE, SIGNATURE, StandingDecisions};
 use crate::secret::Secret;
 use crate::sync::{self, Announced};
 
@@ -41,7 +41,7 @@ pub fn path(hook: &str) -> String {
 
 /// The answer to an authentic message.
 #[derive(Serialize)]
-struct Heard {
+struct MessageAnswer {
     result: &'static str,
 }
 
@@ -62,8 +62,8 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
     };
     match hook.peers.admit(arrived.seal.as_bytes(), &arrived.body, &arrived.secrets, hook.handle.now()) {
         Err(refused) => refuse(hook, refused),
-        Ok(Admitted::Own) => answer::json(StatusCode::OK, &Heard { result: "self" }),
-        Ok(Admitted::Known) => answer::json(StatusCode::ACCEPTED, &Heard { result: "queued" }),
+        Ok(Admitted::Own) => answer::json(StatusCode::OK, &MessageAnswer { result: "self" }),
+        Ok(Admitted::Known) => answer::json(StatusCode::ACCEPTED, &MessageAnswer { result: "queued" }),
         Ok(Admitted::Look { message, delay, secret }) => {
             count(hook, "received");
             let mut ring = ring(hook, &message, arrived.words[secret], arrived.first_byte);
@@ -74,7 +74,7 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
                 "a peer forwarded a webhook"
             );
             hook.handle.ring(ring);
-            answer::json(StatusCode::ACCEPTED, &Heard { result: "queued" })
+            answer::json(StatusCode::ACCEPTED, &MessageAnswer { result: "queued" })
         }
     }
 }
@@ -97,9 +97,9 @@ pub async fn receive_question(hook: &Hook, request: Request<Body>) -> Response<B
 }
 
 /// `None`: this replica has not read its own decisions yet, or its volume is another process's.
-fn standing(snapshot: &Snapshot) -> Option<Standing> {
+fn standing(snapshot: &Snapshot) -> Option<StandingDecisions> {
     let knows = snapshot.published.is_some() || snapshot.pinned.is_some() || snapshot.paused_until.is_some();
-    (knows && snapshot.standby.is_none()).then(|| Standing {
+    (knows && snapshot.standby.is_none()).then(|| StandingDecisions {
         pinned: snapshot.pinned.clone(),
         pinned_by: snapshot.pinned_by.clone(),
         paused_until: snapshot.paused_until,
@@ -118,11 +118,11 @@ fn unauthorized(hook: &Hook, why: Why) -> Response<Body> {
     answer::refusal(StatusCode::UNAUTHORIZED, "unauthorized", UNSIGNED, None)
 }
 
-fn refuse(hook: &Hook, refused: Refused) -> Response<Body> {
+fn refuse(hook: &Hook, refused: MessageRefusal) -> Response<Body> {
     match refused {
-        Refused::Unauthentic => unauthorized(hook, Why::PeerSecret),
-        Refused::Clock => unauthorized(hook, Why::PeerClock),
-        Refused::NotOurs => {
+        MessageRefusal::Unauthentic => unauthorized(hook, Why::PeerSecret),
+        MessageRefusal::Clock => unauthorized(hook, Why::PeerClock),
+        MessageRefusal::NotOurs => {
             count(hook, "rejected");
             let message = "the message is for replicas that follow something else, or of another version";
             answer::refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_ours", message, None)

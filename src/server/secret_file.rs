@@ -55,9 +55,9 @@ struct Held {
 }
 
 /// One secret that follows its file.
-pub struct SecretFile(Arc<Shared>);
+pub struct SecretFile(Arc<SecretState>);
 
-struct Shared {
+struct SecretState {
     path: PathBuf,
     /// True: if the file is deleted, the secret is no longer valid.
     removable: bool,
@@ -68,7 +68,7 @@ struct Shared {
 }
 
 /// The result of a check.
-enum Found {
+enum ReadResult {
     Same,
     Changed(Result<(Secret, Stamp), BadSecretFile>, Option<Stamp>),
 }
@@ -99,7 +99,7 @@ impl SecretFile {
         let checked = Instant::now();
         let held = Held { secret, stamp, checked, begun: 0, ended: 0, running: 0, is_logged: false };
         let held = Mutex::new(held);
-        Self(Arc::new(Shared { path: path.to_owned(), removable, held, ended: watch::Sender::new(0) }))
+        Self(Arc::new(SecretState { path: path.to_owned(), removable, held, ended: watch::Sender::new(0) }))
     }
 
     /// Returns the secret in the file, or `None` if it was removed. While reading hangs, the last good one is returned.
@@ -119,7 +119,7 @@ impl SecretFile {
     }
 }
 
-impl Shared {
+impl SecretState {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock()
     }
@@ -145,12 +145,12 @@ impl Shared {
         });
         if check.is_err() {
             // Without a thread the last good secret stays, and the next request tries again.
-            self.finish_check(number, Found::Same);
+            self.finish_check(number, ReadResult::Same);
         }
         Some((number, deadline))
     }
 
-    fn finish_check(&self, number: u64, found: Found) {
+    fn finish_check(&self, number: u64, found: ReadResult) {
         let mut held = self.lock();
         held.running -= 1;
         // A check that hung and finished late knows less than the ones after it.
@@ -158,8 +158,8 @@ impl Shared {
             held.ended = number;
             let path = self.path.display();
             match found {
-                Found::Same => {}
-                Found::Changed(Ok((secret, stamp)), _) => {
+                ReadResult::Same => {}
+                ReadResult::Changed(Ok((secret, stamp)), _) => {
                     let renewed = held.secret.as_ref() != Some(&secret);
                     let odd = secret_file::oddity(&secret).filter(|_| renewed);
                     (held.secret, held.stamp) = (Some(secret), Some(stamp));
@@ -170,11 +170,11 @@ impl Shared {
                         tracing::warn!(%path, "{odd}");
                     }
                 }
-                Found::Changed(Err(fault), _) if fault.is_missing() && self.removable => {
+                ReadResult::Changed(Err(fault), _) if fault.is_missing() && self.removable => {
                     (held.secret, held.stamp) = (None, None);
                     tracing::info!(%path, "a secret was removed, its file no longer exists");
                 }
-                Found::Changed(Err(fault), stamp) => {
+                ReadResult::Changed(Err(fault), stamp) => {
                     // Store the stamp of an unusable file too, so that it is logged once per state of the file and
                     // not at every request.
                     held.stamp = stamp;
@@ -196,9 +196,9 @@ impl Shared {
 }
 
 /// Compares the file's stamp with the known one, and reads the file if they differ.
-fn look(path: &Path, known: Option<Stamp>) -> Found {
+fn look(path: &Path, known: Option<Stamp>) -> ReadResult {
     let stamp = std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
-    if stamp == known { Found::Same } else { Found::Changed(read(path), stamp) }
+    if stamp == known { ReadResult::Same } else { ReadResult::Changed(read(path), stamp) }
 }
 
 /// The secrets of the hook listener, the current one first.

@@ -50,7 +50,7 @@ pub fn timeout(phase: Phase) -> SyncError {
 
 /// The pre-publish hook refused the commit, or could not be run, which counts the same. The next run follows the hook's
 /// own backoff.
-pub fn gate(error: hooks::Error) -> SyncError {
+pub fn gate(error: hooks::HookError) -> SyncError {
     let (kind, hint) = (error.kind(), error.hint());
     SyncError { phase: Phase::Gate, kind, retry: Retry::Soon, hint, source: Box::new(error) }
 }

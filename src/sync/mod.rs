@@ -79,9 +79,9 @@ pub struct Options {
     /// The replica's name (its host name).
     pub replica: String,
     /// The hooks: they are notified of a publish, and the pre-publish hook may refuse one.
-    pub hooks: hooks::Options,
+    pub hooks: hooks::HookOptions,
     /// The touch file and the error file.
-    pub notices: notices::Options,
+    pub notices: notices::NoticeOptions,
 }
 
 /// The engine for a volume, whose calls for passwords are counted.

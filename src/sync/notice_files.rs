@@ -17,7 +17,7 @@ pub(super) struct NoticeFiles {
 }
 
 impl NoticeFiles {
-    pub fn new(options: &notices::Options) -> Self {
+    pub fn new(options: &notices::NoticeOptions) -> Self {
         let touch = options.touch.clone().map(|path| Newest::new("touch-file", move |()| touch(&path)));
         let error = options.error.clone().map(|path| Newest::new("error-file", move |notice| write(&path, notice)));
         Self { touch, error }

@@ -20,11 +20,11 @@ pub struct Newest<T> {
 
 struct Shared<T> {
     work: Box<dyn Fn(T) + Send + Sync>,
-    state: Mutex<State<T>>,
+    state: Mutex<NewestState<T>>,
     busy: watch::Sender<bool>,
 }
 
-struct State<T> {
+struct NewestState<T> {
     next: Option<T>,
     has_thread: bool,
 }
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Newest<T> {
     /// `name` is the name of the thread.
     #[must_use]
     pub fn new(name: &'static str, work: impl Fn(T) + Send + Sync + 'static) -> Self {
-        let state = Mutex::new(State { next: None, has_thread: false });
+        let state = Mutex::new(NewestState { next: None, has_thread: false });
         Self { name, shared: Arc::new(Shared { work: Box::new(work), state, busy: watch::Sender::new(false) }) }
     }
 
@@ -59,7 +59,7 @@ impl<T: Send + 'static> Newest<T> {
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, NewestState<T>> {
         self.state.lock()
     }
 

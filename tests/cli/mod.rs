@@ -164,7 +164,7 @@ fn a_reader_who_has_gone_away_is_no_panic() {
 fn logging_to_a_broken_stderr_is_no_panic() {
     const CHILD: &str = "TEST_LOGS_TO_A_BROKEN_STDERR";
     if std::env::var_os(CHILD).is_some() {
-        pushsync::log::init(pushsync::log::Options { format: None, verbosity: 0 });
+        pushsync::log::init(pushsync::log::LogOptions { format: None, verbosity: 0 });
         for number in 0..100 {
             tracing::warn!(number, "into the void");
         }

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use pushsync::api::TriggerKind;
 use pushsync::clock::Clock;
-use pushsync::peers::{Admitted, Answer, Name, Network, News, Options, Peers, Post, Surroundings};
+use pushsync::peers::{Admitted, Name, Network, News, PeerAnswer, PeerOptions, Peers, Post, Surroundings};
 use pushsync::secret::Secret;
 use pushsync::sync::{Queue, Request};
 use tokio::time::{Instant, sleep};
@@ -58,7 +58,7 @@ impl Network for Cluster {
         false
     }
 
-    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<Answer>> {
+    fn post(&self, to: SocketAddr, post: Post) -> BoxFuture<'_, io::Result<PeerAnswer>> {
         Box::pin(async move {
             if self.dead.contains(&to) {
                 std::future::pending::<()>().await;
@@ -77,7 +77,7 @@ impl Network for Cluster {
                 Ok(Admitted::Own) => (200, "{\"result\":\"self\"}"),
                 Err(_) => (401, "{}"),
             };
-            Ok(Answer { status, body: body.as_bytes().to_vec() })
+            Ok(PeerAnswer { status, body: body.as_bytes().to_vec() })
         })
     }
 }
@@ -113,7 +113,7 @@ fn fleet(size: u16, dead: u16) -> (Arc<Cluster>, Vec<Arc<Replica>>) {
             clock: Clock::manual(now()),
             tasks: TaskTracker::new(),
         };
-        let options = Options {
+        let options = PeerOptions {
             names: vec![Name { host: "peers".into(), port: 8080 }],
             repo: "https://git.test/a/b.git".into(),
             reference: "main".into(),

@@ -13,7 +13,9 @@ use pushsync::clock::Clock;
 use pushsync::history::History;
 use pushsync::metrics::Metrics;
 use pushsync::secret::Secret;
-use pushsync::server::{AdminBind, AllLimits, Audience, HookOptions, Options, Repository, Servers, start_with};
+use pushsync::server::{
+    AdminBind, AllLimits, Audience, Repository, ServerOptions, Servers, WebhookOptions, start_with,
+};
 use pushsync::signature::sign;
 use pushsync::sync::{Board, Command, Handle, Queue, Request};
 use serde_json::{Value, json};
@@ -76,8 +78,8 @@ pub fn noon() -> Timestamp {
 
 pub fn sync_options() -> pushsync::sync::Options {
     pushsync::sync::Options {
-        hooks: pushsync::hooks::Options::default(),
-        notices: pushsync::notices::Options::default(),
+        hooks: pushsync::hooks::HookOptions::default(),
+        notices: pushsync::notices::NoticeOptions::default(),
         period: Duration::from_secs(60),
         init_period: None,
         timeout: Duration::from_secs(120),
@@ -162,14 +164,14 @@ impl Setup {
             }
         });
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = Options {
-            hook: Some(HookOptions {
+        let options = ServerOptions {
+            hook: Some(WebhookOptions {
                 bind: local,
                 path: "/webhook".into(),
                 secret_files: vec![folder.path().join("current"), folder.path().join("previous")],
                 secret_optional: false,
                 audience: self.audience,
-                peers: pushsync::peers::Options {
+                peers: pushsync::peers::PeerOptions {
                     names: Vec::new(),
                     repo: "https://github.com/acme/site.git".into(),
                     reference: "main".into(),

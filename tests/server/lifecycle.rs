@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use pushsync::api::{DEFAULT_ADMIN_PORT, LAST_ADMIN_PORT};
-use pushsync::server::{AdminBind, HookOptions, Options, Servers, start};
+use pushsync::server::{AdminBind, ServerOptions, Servers, WebhookOptions, start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::harness::*;
 
-fn options() -> Options {
-    Options { hook: None, http: None, http_metrics: false, admin: AdminBind::Off, admin_token_file: None }
+fn options() -> ServerOptions {
+    ServerOptions { hook: None, http: None, http_metrics: false, admin: AdminBind::Off, admin_token_file: None }
 }
 
-fn begin(sidecar: &Sidecar, options: &Options) -> Result<Servers, String> {
+fn begin(sidecar: &Sidecar, options: &ServerOptions) -> Result<Servers, String> {
     let (handle, _commands) = pushsync::sync::Handle::new(
         sidecar.board.clone(),
         sidecar.queue.clone(),
@@ -48,23 +48,23 @@ async fn a_start_that_fails_names_the_address_and_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     for (flag, options) in [
-        ("--http-bind", Options { http: Some(address), ..options() }),
-        ("--admin-bind", Options { admin: AdminBind::Address(address), ..options() }),
+        ("--http-bind", ServerOptions { http: Some(address), ..options() }),
+        ("--admin-bind", ServerOptions { admin: AdminBind::Address(address), ..options() }),
     ] {
         let message = begin(&sidecar, &options).unwrap_err();
         assert!(message.contains(flag) && message.contains(&address.to_string()), "{message}");
         assert!(message.contains("another process or container of this pod"), "{message}");
     }
     let open: SocketAddr = "0.0.0.0:0".parse().unwrap();
-    let message = begin(&sidecar, &Options { admin: AdminBind::Address(open), ..options() }).unwrap_err();
+    let message = begin(&sidecar, &ServerOptions { admin: AdminBind::Address(open), ..options() }).unwrap_err();
     assert!(message.contains("--admin-token-file is required"), "{message}");
 
     let hook = |secret_files: Vec<std::path::PathBuf>| {
         let audience = Setup::default().audience;
         let bind = "127.0.0.1:0".parse().unwrap();
-        let peers = pushsync::peers::Options::default();
-        Options {
-            hook: Some(HookOptions {
+        let peers = pushsync::peers::PeerOptions::default();
+        ServerOptions {
+            hook: Some(WebhookOptions {
                 bind,
                 path: "/webhook".into(),
                 secret_files,
@@ -95,7 +95,7 @@ async fn a_start_that_fails_names_the_address_and_the_flag() {
 #[tokio::test]
 async fn the_admin_port_moves_on_when_it_is_taken() {
     let sidecar = Sidecar::new();
-    let options = Options { admin: AdminBind::Default, ..options() };
+    let options = ServerOptions { admin: AdminBind::Default, ..options() };
     // Others on this machine may hold some of the ten, but hardly all.
     let first = begin(&sidecar, &options).unwrap();
     let second = begin(&sidecar, &options).unwrap();

@@ -1,6 +1,6 @@
 //! Probes and metrics.
 
-use pushsync::server::{AdminBind, Options, start};
+use pushsync::server::{AdminBind, ServerOptions, start};
 use pushsync::sync::Health;
 use tokio::time::Instant;
 
@@ -122,7 +122,7 @@ async fn metrics_are_served_only_if_wanted() {
         sidecar.metrics.clone(),
         pushsync::clock::Clock::real(),
     );
-    let options = Options {
+    let options = ServerOptions {
         hook: None,
         http: Some(([127, 0, 0, 1], 0).into()),
         http_metrics: false,

@@ -4,7 +4,7 @@
 
 use super::Fallback::{None as Absent, Rule, Value};
 use super::Group::Endpoints;
-use super::{Flag, Kind, one, shared, switch};
+use super::{Flag, FlagKind, one, shared, switch};
 
 pub(super) const FLAGS: &[Flag] = &[
     shared(one(Endpoints, "http-bind", "ADDRESS", Rule("none"), "Address of the probes: / /livez /readyz /startupz")),
@@ -27,7 +27,7 @@ pub(super) const FLAGS: &[Flag] = &[
     one(Endpoints, "log-format", "FORMAT", Rule("text on a terminal, else json"), "json or text, on stderr"),
     Flag {
         short: Some('v'),
-        kind: Kind::Level,
+        kind: FlagKind::Level,
         ..shared(one(
             Endpoints,
             "verbose",

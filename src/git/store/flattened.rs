@@ -9,7 +9,7 @@ use git2::{ObjectType, Oid, Repository};
 use crate::commit;
 use crate::git::error::Error;
 use crate::remote_url::RemoteUrl;
-use crate::submodules::{GRAFTS, Line, lines};
+use crate::submodules::{GRAFTS, SubmoduleLine, lines};
 
 use super::refs;
 
@@ -28,7 +28,7 @@ pub(crate) struct FlattenedSubmodule {
 
 impl FlattenedSubmodule {
     /// Parses one line of a flattened commit's message. Returns `None` for a line of another kind.
-    pub(crate) fn from_line(line: Line<'_>) -> Option<Self> {
+    pub(crate) fn from_line(line: SubmoduleLine<'_>) -> Option<Self> {
         Some(Self {
             commit: line.commit.parse().ok()?,
             address: line.address.parse().ok()?,

@@ -4,13 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::Step::{Item, Key};
+use super::PathStep::{Item, Key};
 use super::*;
 
-const PATH: [Step<'static>; 2] = [Key("spec"), Key("volumes")];
+const PATH: [PathStep<'static>; 2] = [Key("spec"), Key("volumes")];
 const ITEM: &str = "- name: git\n  # why\n  emptyDir:\n    sizeLimit: 1Gi\n";
 
-fn appended(text: &str) -> Result<String, Refusal> {
+fn appended(text: &str) -> Result<String, EditRefusal> {
     let mut sheet = Sheet::new(text)?;
     sheet.append(0, &PATH, ITEM)?;
     sheet.finish()
@@ -75,7 +75,7 @@ fn an_item_is_added_in_flow_notation() {
 #[test]
 fn what_is_shared_or_of_another_form_is_refused() {
     let shared =
-        |text: &str| assert!(matches!(appended(text), Err(Refusal::Shared(_))), "{text}: {:?}", appended(text));
+        |text: &str| assert!(matches!(appended(text), Err(EditRefusal::Shared(_))), "{text}: {:?}", appended(text));
     shared("x: &v [a]\nspec:\n  volumes: *v\n");
     shared("spec:\n  volumes: &v\n    - a\nx: *v\n");
     shared("d: &d {volumes: [a]}\nspec:\n  <<: *d\n  b: 1\n");
@@ -85,11 +85,11 @@ fn what_is_shared_or_of_another_form_is_refused() {
         "spec: word\n",
         "spec:\n  volumes:\n    -\n      name: x\n",
     ] {
-        assert!(matches!(appended(text), Err(Refusal::Form(_))), "{text}: {:?}", appended(text));
+        assert!(matches!(appended(text), Err(EditRefusal::Form(_))), "{text}: {:?}", appended(text));
     }
     // Its empty lines at the end are its content, and a line that is added before them would cut them off.
     let kept = "spec:\n  volumes:\n    - x\n    - |+\n      a\n\n  b: 1\n";
-    assert_eq!(appended(kept), Err(Refusal::Uncertain));
+    assert_eq!(appended(kept), Err(EditRefusal::Uncertain));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Attempt<'_> {
     }
 
     /// `None`: a person decided otherwise, and the program was ended.
-    async fn ask_gate(&self, built: Publication) -> Option<Result<(), crate::hooks::Error>> {
+    async fn ask_gate(&self, built: Publication) -> Option<Result<(), crate::hooks::HookError>> {
         let passing = self.tools.hooks.gate(&built);
         tokio::pin!(passing);
         loop {
