@@ -7,11 +7,11 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::path::printable;
 use crate::allowance::Exceeded;
 use crate::error::{
     NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, NO_THREAD, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors,
 };
+use crate::publish::path::printable;
 
 /// A file operation that failed, or a tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +73,12 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn io(doing: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
+    pub(crate) fn io(doing: &'static str, path: impl AsRef<[u8]>, errno: Errno) -> Self {
         Self::Io { doing, path: printable(path.as_ref()), source: errno.into() }
     }
 
     /// Determines the kind of "no space": only the file system knows it, and only at the moment of the error.
-    pub(super) fn with_cause_from(self, volume: impl AsFd) -> Self {
+    pub(crate) fn with_cause_from(self, volume: impl AsFd) -> Self {
         match self {
             Self::Io { doing, path, source } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
                 match rustix::fs::fstatvfs(volume) {
@@ -92,7 +92,7 @@ impl Error {
     }
 
     /// Returns true if more free space would have prevented the error.
-    pub(super) fn is_want_of_space(&self) -> bool {
+    pub(crate) fn is_want_of_space(&self) -> bool {
         matches!(self.kind(), "disk_full" | "no_inodes" | "quota")
     }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use git2::Oid;
 
-use super::objects::{Entry, EntryKind, parse_tree};
-use super::packed;
-use super::path::{NAME_MAX, check_name, printable};
+use crate::publish::path::{NAME_MAX, check_name, printable};
+use crate::publish::tree::packed;
+use crate::publish::tree::view::{Entry, EntryKind, parse_tree};
 
 /// A parsed tree has only names that are safe to create; written again it is the same; an error can be shown.
 pub(crate) fn tree_object(data: &[u8]) {

@@ -1,65 +1,34 @@
 //! Publishes a commit of the object store: builds its tree beside the live one, checks it, and swaps the link.
 //!
 //! It must not know remotes, HTTP or the history. All of it is blocking file work, called on a worker thread. Read in this
-//! order: `volume` (what is on the disk), `build` (a commit's tree put in its place), with `objects`, `walk`, `write` and
-//! `quick` under it, then `verify`, `link`, `sweep`, `trash`, `standby` (trees for the next pushes) with `bring`, and
-//! `changes`.
+//! order: `volume` (the entries on the disk and the link), `tree` (a commit as it is to be on the disk), `checkout` (writing
+//! it), `verify`, `standby` (trees for the next pushes), `removal`.
 //!
 //! These properties hold at every instruction, also across `kill -9`: the link names nothing or one complete tree; an entry
 //! of `.worktrees` whose name is a commit was complete when it got that name; no path of more than one name, and no link,
 //! of a pushed tree is ever followed.
 
-mod volume;
-
-mod accepted;
-mod bring;
-mod build;
-mod changes;
-mod clone;
-mod diff;
-mod durable;
-mod entry;
-mod link;
-mod place;
-mod removal;
-mod room;
-mod standby;
-mod sweep;
-mod trash;
-mod verify;
-mod walk;
-mod write;
-
-mod convert;
-mod encode;
+mod checkout;
 mod error;
 mod folder;
-mod git_file;
-mod levels;
-mod lock;
-mod mounts;
-mod objects;
-mod observe;
-mod packed;
 mod path;
-mod pointers;
-mod quick;
-mod remarks;
-mod shape;
-mod share;
-mod warm;
+mod removal;
+mod standby;
+mod tree;
+mod verify;
+mod volume;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
-pub use durable::Durability;
 pub use error::Error;
-pub use lock::has_owner;
-pub use mounts::warn_of_no_volume;
-pub use observe::{Observed, observe};
 pub use path::tidy;
-pub use shape::Shape;
-pub use volume::{Volume, VolumeOptions};
+pub use tree::options::Shape;
+pub use volume::durability::Durability;
+pub use volume::layout::{Volume, VolumeOptions};
+pub use volume::lock::has_owner;
+pub use volume::mounts::warn_of_no_volume;
+pub use volume::observe::{Observed, observe};
 
 use std::time::Duration;
 

@@ -11,14 +11,14 @@ use std::path::{Component, Path, PathBuf};
 use crate::text::is_deceptive;
 
 /// `NAME_MAX` of all common file systems.
-pub(super) const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 
 /// The longest path that is shown, in characters: a hostile one may have megabytes.
 const SHOWN: usize = 400;
 
 /// The reason why a name may not become a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     TooLong,
     Hostile(&'static str),
 }
@@ -39,7 +39,7 @@ pub fn tidy(path: &Path) -> PathBuf {
 }
 
 /// Checks one name of a tree object. `link` is true if the entry is a symbolic link.
-pub(super) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
+pub(crate) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
     match name {
         b"" => return Err(Refused::Hostile("a name is empty")),
         b"." | b".." => return Err(Refused::Hostile("a name is . or ..")),
@@ -96,7 +96,7 @@ fn is_ignorable(c: char) -> bool {
 
 /// Returns the path as text that is safe in a log, a terminal and a browser: control characters, characters that are
 /// invisible or change the direction of text, and bytes that are not UTF-8 become escapes; a long path is cut.
-pub(super) fn printable(path: &[u8]) -> String {
+pub(crate) fn printable(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len().min(SHOWN));
     let mut length = 0;
     for chunk in path.utf8_chunks() {

@@ -12,13 +12,15 @@ use git2::{ObjectType, Oid};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::accepted::{Accepted, Left};
-use super::folder::Stamp;
-use super::objects::{Entry, EntryKind, View, join};
-use super::path::printable;
-use super::standby::baseline::Baseline;
-use super::{Error, Verdict, folder, git_file, pointers};
 use crate::lfs::Pointer;
+use crate::publish::folder::Stamp;
+use crate::publish::folder::baseline::Baseline;
+use crate::publish::path::printable;
+use crate::publish::tree::pointers;
+use crate::publish::tree::view::{Entry, EntryKind, View, join};
+use crate::publish::volume::git_file;
+use crate::publish::volume::hook_changes::{Accepted, Left};
+use crate::publish::{Error, Verdict, folder};
 use crate::worker::Cancel;
 
 /// Larger files are hashed piece by piece.
@@ -64,7 +66,7 @@ impl From<Error> for Halt {
 
 /// The options of a comparison.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Look<'a> {
+pub(crate) struct Look<'a> {
     /// The commit whose `.git` file may be in the tree, if any.
     pub git_file: Option<Oid>,
     /// Files and links that have not changed since this baseline are not read.
@@ -78,7 +80,7 @@ pub(super) struct Look<'a> {
 }
 
 /// Compares an open folder with the tree object `root`.
-pub(super) fn compare(
+pub(crate) fn compare(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
@@ -206,7 +208,7 @@ fn check_file(
 }
 
 /// Returns true if a file or link of the right type has the content of the entry. Its mode is not compared.
-pub(super) fn has_content(
+pub(crate) fn has_content(
     view: &View<'_>,
     folder: &OwnedFd,
     entry: &Entry,
@@ -223,7 +225,7 @@ pub(super) fn has_content(
 }
 
 /// Returns true if a name on the disk has the type and the permission bits of the entry.
-pub(super) fn has_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind) -> bool {
+pub(crate) fn has_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind) -> bool {
     check_kind(view, stat, wanted, b"").is_ok()
 }
 

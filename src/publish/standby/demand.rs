@@ -14,24 +14,24 @@ const KEPT_IDLE: usize = 1;
 
 /// The times of publishes.
 #[derive(Debug, Default)]
-pub(in crate::publish) struct Demand {
+pub(crate) struct Demand {
     last: Option<Instant>,
 }
 
 impl Demand {
     /// Notes that another commit than before was published.
-    pub(in crate::publish) fn note_push(&mut self) {
+    pub(crate) fn note_push(&mut self) {
         self.last = Some(Instant::now());
     }
 
     /// Returns how many standby trees there should be now, at most `limit`.
-    pub(in crate::publish) fn wanted(&self, limit: usize, now: Instant) -> usize {
+    pub(crate) fn wanted(&self, limit: usize, now: Instant) -> usize {
         let pushed = self.last.is_some_and(|last| now.saturating_duration_since(last) < IDLE);
         if pushed { limit } else { limit.min(KEPT_IDLE) }
     }
 
     /// Returns the time until fewer trees are wanted, if there is no push; `None` if that does not change.
-    pub(in crate::publish) fn changes_in(&self, limit: usize, now: Instant) -> Option<Duration> {
+    pub(crate) fn changes_in(&self, limit: usize, now: Instant) -> Option<Duration> {
         let last = self.last.filter(|_| limit > KEPT_IDLE)?;
         let left = IDLE.saturating_sub(now.saturating_duration_since(last));
         (left > Duration::ZERO).then_some(left)

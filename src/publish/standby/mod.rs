@@ -9,12 +9,11 @@
 //!
 //! ARCHITECTURE.md lists what is checked when, and which changes are not detected. It must not know when a push is due.
 
-pub(super) mod baseline;
 mod demand;
-mod incremental;
-mod names;
+mod listings;
 mod prepare;
 mod restore;
+mod update;
 mod watch;
 
 use std::collections::HashMap;
@@ -25,25 +24,27 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use baseline::Baseline;
 use demand::Demand;
-pub(super) use incremental::Used;
-pub(super) use names::Listings;
+pub(crate) use listings::Listings;
+pub(crate) use update::Used;
 use watch::Watch;
 
-use super::accepted::Accepted;
-use super::folder::{self, Stamp};
-use super::link::commit_named;
-use super::objects::{Objects, View};
-use super::room::Size;
-use super::shape::Shape;
-use super::sweep::{DOOMED, UNFINISHED};
-use super::volume::{Volume, unique};
-use super::{Error, share};
+use crate::publish::Error;
+use crate::publish::folder;
+use crate::publish::folder::Stamp;
+use crate::publish::folder::baseline::Baseline;
+use crate::publish::folder::group;
+use crate::publish::folder::space::Size;
+use crate::publish::tree::options::Shape;
+use crate::publish::tree::view::{Objects, View};
+use crate::publish::volume::grace::{DOOMED, UNFINISHED};
+use crate::publish::volume::hook_changes::Accepted;
+use crate::publish::volume::layout::{Volume, unique};
+use crate::publish::volume::link::commit_named;
 use crate::worker::Cancel;
 
 /// The prefix of a standby tree's name; the commit and a unique part follow.
-pub(super) const SPARE: &str = ".spare-";
+pub(crate) const SPARE: &str = ".spare-";
 
 /// A standby tree of at most this number of entries is checked as a whole before its use, while the push is still being
 /// fetched, which takes some three milliseconds. Of a larger one only the folders of the push are checked before, and the
@@ -62,7 +63,7 @@ const MOST_STEPS: u64 = 150_000;
 
 /// A tree that is to become another commit's.
 #[derive(Debug)]
-pub(super) struct Standby {
+pub(crate) struct Standby {
     pub name: Vec<u8>,
     pub commit: Oid,
     /// An upper bound of the number of entries, so that they need not be counted at each push. 0: not known.
@@ -76,7 +77,7 @@ pub(super) struct Standby {
 
 /// The state of a standby tree.
 #[derive(Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     /// It may contain anything: an earlier process left it, or its check was cancelled. Entries that have not changed since
     /// the baseline, if there is one, are known.
     Unverified(Option<Baseline>),
@@ -85,7 +86,7 @@ pub(super) enum State {
 
 /// A standby tree that a push may use.
 #[derive(Clone, Debug)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     pub baseline: Baseline,
     /// When everything in it was checked, or written.
     pub checked: Instant,
@@ -108,7 +109,7 @@ impl Ready {
 }
 
 impl Standby {
-    pub(super) fn ready(&self) -> Option<&Ready> {
+    pub(crate) fn ready(&self) -> Option<&Ready> {
         match &self.state {
             State::Ready(ready) => Some(ready),
             State::Unverified(_) => None,
@@ -118,7 +119,7 @@ impl Standby {
 
 /// The state of a published tree in this process.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// `None` if an earlier process left it and it has not been checked.
     pub baseline: Option<Baseline>,
     pub entries: u64,
@@ -134,7 +135,7 @@ pub(super) struct Known {
 
 /// A tree without reported changes by others before readers got it.
 #[derive(Clone, Debug)]
-pub(super) struct HandedOver {
+pub(crate) struct HandedOver {
     /// A time before readers got it.
     pub at: Stamp,
     /// A baseline that also contains the push's files. An app may change one in the same tick of the clock, so it is used
@@ -143,7 +144,7 @@ pub(super) struct HandedOver {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Standbys {
+pub(crate) struct Standbys {
     pub trees: Vec<Standby>,
     pub known: HashMap<Oid, Known>,
     /// The approximate size of the live tree; `None` if it has to be measured.
@@ -183,7 +184,7 @@ impl Volume {
     }
 
     /// Returns how many standby trees are missing.
-    pub(super) fn lacking_standbys(&self) -> usize {
+    pub(crate) fn lacking_standbys(&self) -> usize {
         let wanted = self.wanted_standbys();
         let spares = self.spares();
         if spares.no_room { 0 } else { wanted.saturating_sub(spares.ready()) }
@@ -217,7 +218,7 @@ impl Volume {
     }
 
     /// Notes that another commit was published. The trees of all others are checked before they are used again.
-    pub(super) fn note_push(&self, live: Oid) {
+    pub(crate) fn note_push(&self, live: Oid) {
         let mut spares = self.spares();
         spares.demand.note_push();
         let others = spares.known.iter_mut().filter(|(commit, _)| **commit != live);
@@ -226,27 +227,27 @@ impl Volume {
 
     /// Notes that this process wrote a tree, which was complete at a time when no other process could change it. Entries
     /// that were written in that tick of the clock are compared later.
-    pub(super) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
+    pub(crate) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
         let (baseline, shape, look_due) = (Some(Baseline::at(since)), shape.fingerprint(), Some(Instant::now()));
         let known = Known { baseline, entries, look_due, handed_over: None, shape, accepted: None };
         self.spares().known.insert(commit, known);
     }
 
     /// Returns the baseline of a published tree.
-    pub(super) fn baseline(&self, commit: Oid, shape: u64) -> Option<Baseline> {
+    pub(crate) fn baseline(&self, commit: Oid, shape: u64) -> Option<Baseline> {
         let spares = self.spares();
         spares.known.get(&commit).filter(|known| known.shape == shape)?.baseline.clone()
     }
 
     /// Returns the changes of tracked files in a published tree by hooks.
-    pub(super) fn accepted(&self, commit: Oid) -> Option<Arc<Accepted>> {
+    pub(crate) fn accepted(&self, commit: Oid) -> Option<Arc<Accepted>> {
         let known = self.spares().known.get(&commit).and_then(|known| known.accepted.clone());
         // An earlier process may have stored it.
         known.or_else(|| Accepted::load(&self.state_folder(), commit).map(Arc::new))
     }
 
     /// Notes that another tree is about to replace that commit's, in which no hook has run yet.
-    pub(super) fn forget_accepted(&self, commit: Oid) -> Result<(), Error> {
+    pub(crate) fn forget_accepted(&self, commit: Oid) -> Result<(), Error> {
         if self.accepted(commit).is_none() {
             return Ok(());
         }
@@ -284,7 +285,7 @@ impl Volume {
     }
 
     /// Removes all standby trees. Returns true if there were any.
-    pub(super) fn drop_spares(&self, trees: &OwnedFd) -> bool {
+    pub(crate) fn drop_spares(&self, trees: &OwnedFd) -> bool {
         self.drop_more_than(0, trees)
     }
 
@@ -303,13 +304,13 @@ impl Volume {
     }
 
     /// Finds the standby trees of an earlier process. They are checked before their use; superfluous ones are removed.
-    pub(super) fn find_spares(&self, trees: &OwnedFd, names: &[Vec<u8>]) {
+    pub(crate) fn find_spares(&self, trees: &OwnedFd, names: &[Vec<u8>]) {
         for name in names {
             let Some(rest) = name.strip_prefix(SPARE.as_bytes()) else { continue };
             let commit =
                 rest.get(..40).and_then(|hash| commit_named(Some(std::os::unix::ffi::OsStrExt::from_bytes(hash))));
             // With `--group-write` it may belong to another user, so that we cannot change its modes.
-            let ours = folder::look(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| share::is_ours(&stat)));
+            let ours = folder::look(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)));
             let wanted = ours && self.spares().trees.len() < self.spare_limit();
             match commit {
                 Some(commit) if wanted => {
@@ -322,13 +323,13 @@ impl Volume {
     }
 
     /// Returns the current time of the file system's clock.
-    pub(super) fn now(&self, trees: &OwnedFd) -> Result<Stamp, Error> {
+    pub(crate) fn now(&self, trees: &OwnedFd) -> Result<Stamp, Error> {
         let name = unique(UNFINISHED);
         Stamp::now(trees, &name).map_err(|errno| self.failed("create", &name, errno).with_cause_from(trees))
     }
 
     /// Renames a tree that is not needed any more. The next removal deletes its content, so a push does not wait for that.
-    pub(super) fn discard(&self, trees: &OwnedFd, name: &[u8]) {
+    pub(crate) fn discard(&self, trees: &OwnedFd, name: &[u8]) {
         if rustix::fs::renameat(trees, name, trees, &*unique(DOOMED)).is_ok() {
             self.removal_waits.store(true, Ordering::Relaxed);
         }

@@ -10,20 +10,26 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use super::baseline::Baseline;
-use super::restore::{differences, is_exact, restore};
-use super::watch::Watch;
-use super::{Job, Known, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
-use crate::publish::bring::{Brought, Marking, Plan, Work, plan};
-use crate::publish::build::NewTree;
-use crate::publish::clone::Model;
+use crate::publish::checkout::build::NewTree;
+use crate::publish::checkout::incremental::{Brought, Marking, Plan, Work, plan};
+use crate::publish::checkout::model::Model;
+use crate::publish::checkout::writers;
 use crate::publish::folder::Stamp;
-use crate::publish::objects::Objects;
+use crate::publish::folder::baseline::Baseline;
+use crate::publish::folder::group;
+use crate::publish::folder::space;
+use crate::publish::folder::space::{Room, Size};
 use crate::publish::path::printable;
-use crate::publish::room::{self, Room, Size};
-use crate::publish::verify::{self, Look};
-use crate::publish::volume::Volume;
-use crate::publish::{Durability, Error, Live, Prepared, Verdict, folder, git_file, share, walk, write};
+use crate::publish::standby::restore::{differences, is_exact, restore};
+use crate::publish::standby::watch::Watch;
+use crate::publish::standby::{Job, Known, LOOKED_AT_FIRST, MOST_STEPS, Ready, Standby, State};
+use crate::publish::tree::survey;
+use crate::publish::tree::view::Objects;
+use crate::publish::verify;
+use crate::publish::verify::Look;
+use crate::publish::volume::git_file;
+use crate::publish::volume::layout::Volume;
+use crate::publish::{Durability, Error, Live, Prepared, Verdict, folder};
 use crate::worker::Cancel;
 
 /// Longer than a tick of the kernel's clock.
@@ -195,7 +201,7 @@ impl Volume {
         let look = self.trees_folder().and_then(|trees| {
             folder::look(&trees, name.as_bytes()).map_err(|errno| self.failed("look at", name.as_bytes(), errno))
         });
-        look.is_ok_and(|stat| stat.is_some_and(|stat| share::is_ours(&stat)))
+        look.is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)))
     }
 
     /// Drops the state of trees that were swept.
@@ -208,10 +214,10 @@ impl Volume {
 
     fn write_fresh(&self, store: &Path, job: &Job<'_>, live: Oid) -> Result<(), Error> {
         let (root, shape) = (job.objects.root(live)?, job.view.shape().fingerprint());
-        let entries = walk::survey(job.view, root, job.cancel)?;
+        let entries = survey::survey(job.view, root, job.cancel)?;
         let tree = NewTree::make(self, job.trees)?;
         let model = self.model(job.trees, live, shape);
-        write::write_tree(store, job.objects, root, &tree.folder, model, job.cancel)?;
+        writers::write_tree(store, job.objects, root, &tree.folder, model, job.cancel)?;
         if self.durability() == Durability::Full {
             folder::flush(&tree.folder, entries).map_err(|errno| self.failed("flush", &tree.name, errno))?;
         }
@@ -255,7 +261,7 @@ impl Volume {
             tree
         } else {
             let top = self.open_tree(job.trees, live)?;
-            let tree = room::measure(&top, b".", &|| !job.cancel.is_cancelled()).map_err(failed)?;
+            let tree = space::measure(&top, b".", &|| !job.cancel.is_cancelled()).map_err(failed)?;
             let tree = tree.ok_or(Error::Cancelled)?;
             self.spares().size = Some(Size::of(tree));
             tree
@@ -286,7 +292,7 @@ impl Volume {
         let verdict = if exact { Verdict::Whole } else { verify::compare(job.view, root, top, look, job.cancel)? };
         if verdict == Verdict::Whole {
             let entries = match known.entries {
-                0 => walk::survey(job.view, root, job.cancel)?,
+                0 => survey::survey(job.view, root, job.cancel)?,
                 known => known,
             };
             // Changes by hooks and apps are not part of the commit, so the check before the tree's next use has to find
@@ -368,7 +374,7 @@ impl Volume {
             let text = commit.to_string();
             let name = text.as_bytes();
             let stat = folder::look(trees, name).map_err(|errno| self.failed("look at", name, errno))?;
-            let Some(stat) = stat.filter(share::is_ours) else { continue };
+            let Some(stat) = stat.filter(group::is_ours) else { continue };
             if commit != live && !keep.contains(&commit) {
                 let left = self.ages().owed(name, &stat, self.grace());
                 next = next.into_iter().chain(left).min();

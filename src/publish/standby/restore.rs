@@ -11,19 +11,19 @@ use git2::Oid;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::baseline::{Baseline, Mark, Marks, inside, mark_folder};
-use super::names::{Listed, Listings};
-use super::watch::Watch;
-use crate::publish::accepted::{Accepted, Left};
+use crate::publish::checkout::writers::{make_folder, write_entry};
+use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
 use crate::publish::folder::{Names, Stamp};
-use crate::publish::objects::{Entry, EntryKind, MAX_DEPTH, View, hostile};
-use crate::publish::write::{make_folder, write_entry};
+use crate::publish::standby::listings::{Listed, Listings};
+use crate::publish::standby::watch::Watch;
+use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile};
+use crate::publish::volume::hook_changes::{Accepted, Left};
 use crate::publish::{Error, folder, verify};
 use crate::worker::Cancel;
 
 /// The result of a walk.
 #[derive(Debug, Default)]
-pub(in crate::publish) struct Restored {
+pub(crate) struct Restored {
     /// The number of removed names that the commit does not have, each with its content.
     pub removed: u64,
     /// The number of files and links that were missing or differed.
@@ -82,7 +82,7 @@ enum OnDifference {
 /// # Errors
 /// If an object cannot be read, or an entry cannot be removed or written: the tree cannot be used then. `cancelled`: it can
 /// be restored by the same baseline later.
-pub(in crate::publish) fn restore(
+pub(crate) fn restore(
     view: &View<'_>,
     root: Oid,
     top: &OwnedFd,
@@ -101,7 +101,7 @@ pub(in crate::publish) fn restore(
 ///
 /// # Errors
 /// `cancelled`.
-pub(in crate::publish) fn is_exact(
+pub(crate) fn is_exact(
     view: &View<'_>,
     root: Oid,
     top: &OwnedFd,
@@ -120,7 +120,7 @@ pub(in crate::publish) fn is_exact(
 ///
 /// # Errors
 /// If an object or the tree cannot be read.
-pub(in crate::publish) fn differences(
+pub(crate) fn differences(
     view: &View<'_>,
     root: Oid,
     top: &OwnedFd,

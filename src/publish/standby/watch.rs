@@ -9,12 +9,12 @@
 
 use std::os::fd::OwnedFd;
 
-use super::baseline::Baseline;
+use crate::publish::folder::baseline::Baseline;
 
 #[cfg(target_os = "linux")]
-pub(in crate::publish) use linux::Watch;
+pub(crate) use linux::Watch;
 #[cfg(not(target_os = "linux"))]
-pub(in crate::publish) use other::Watch;
+pub(crate) use other::Watch;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -50,7 +50,7 @@ mod linux {
 
     /// The watched folders of a tree.
     #[derive(Debug)]
-    pub(in crate::publish) struct Watch {
+    pub(crate) struct Watch {
         reports: OwnedFd,
         /// Paths inside the tree.
         folders: HashMap<i32, Vec<u8>>,
@@ -60,14 +60,14 @@ mod linux {
 
     impl Watch {
         /// Creates a watch without folders. `None` where changes are not reported reliably, or not at all.
-        pub(in crate::publish) fn begin(top: &OwnedFd) -> Option<Self> {
+        pub(crate) fn begin(top: &OwnedFd) -> Option<Self> {
             let is_local = rustix::fs::fstatfs(top).is_ok_and(|state| LOCAL.contains(&state.f_type));
             let reports = is_local.then(|| init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK))?.ok()?;
             Some(Self { reports, folders: HashMap::new(), disturbed: AtomicBool::new(false) })
         }
 
         /// Watches an open folder with that path inside the tree. To be called before the folder's entries are read.
-        pub(in crate::publish) fn add(&mut self, folder: &OwnedFd, path: &[u8]) {
+        pub(crate) fn add(&mut self, folder: &OwnedFd, path: &[u8]) {
             if *self.disturbed.get_mut() {
                 return;
             }
@@ -91,7 +91,7 @@ mod linux {
         }
 
         /// Returns true if no change was reported since the last call or [`Self::settle`].
-        pub(in crate::publish) fn is_quiet(&self) -> bool {
+        pub(crate) fn is_quiet(&self) -> bool {
             if !self.is_disturbed() {
                 self.read(|_, _, _| false);
             }
@@ -99,7 +99,7 @@ mod linux {
         }
 
         /// Skips the reports of changes by this program, which the baseline contains.
-        pub(in crate::publish) fn settle(&self, baseline: &Baseline, top: &OwnedFd) {
+        pub(crate) fn settle(&self, baseline: &Baseline, top: &OwnedFd) {
             if self.is_disturbed() {
                 return;
             }
@@ -185,7 +185,7 @@ mod linux {
 
         use super::*;
         use crate::publish::folder::Stamp;
-        use crate::publish::standby::baseline::{Mark, mark_folder};
+        use crate::publish::folder::baseline::{Mark, mark_folder};
 
         type Act = (&'static str, fn(&std::path::Path));
 
@@ -288,22 +288,22 @@ mod other {
 
     /// No tree is watched on this system.
     #[derive(Debug)]
-    pub(in crate::publish) enum Watch {}
+    pub(crate) enum Watch {}
 
     impl Watch {
-        pub(in crate::publish) fn begin(_top: &OwnedFd) -> Option<Self> {
+        pub(crate) fn begin(_top: &OwnedFd) -> Option<Self> {
             None
         }
 
-        pub(in crate::publish) fn add(&mut self, _folder: &OwnedFd, _path: &[u8]) {
+        pub(crate) fn add(&mut self, _folder: &OwnedFd, _path: &[u8]) {
             match *self {}
         }
 
-        pub(in crate::publish) fn is_quiet(&self) -> bool {
+        pub(crate) fn is_quiet(&self) -> bool {
             match *self {}
         }
 
-        pub(in crate::publish) fn settle(&self, _baseline: &Baseline, _top: &OwnedFd) {
+        pub(crate) fn settle(&self, _baseline: &Baseline, _top: &OwnedFd) {
             match *self {}
         }
     }

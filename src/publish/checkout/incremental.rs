@@ -1,0 +1,423 @@
+//! Updates one commit's tree to another's by touching only entries that differ.
+//!
+//! The plan is made from the store alone, so a commit that cannot be published is refused before anything is touched. The
+//! plan is then applied in a folder that no reader knows, one name at a time from open descriptors, without following
+//! links. A changed file is a new file: an existing one is never written, so a process that has opened it or linked it
+//! elsewhere keeps its content. It must not know where the folder is or how it is used later.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use git2::Oid;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::flush;
+use crate::publish::checkout::model::Model;
+use crate::publish::checkout::writers::{
+    Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry,
+};
+use crate::publish::folder;
+use crate::publish::folder::FEW;
+use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
+use crate::publish::tree::diff;
+use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
+use crate::publish::{Durability, Error};
+use crate::worker::Cancel;
+
+/// One step in the current folder.
+#[derive(Debug)]
+enum Step {
+    /// Enter a folder of both commits. Its tree is that of the new one.
+    Enter(Vec<u8>, Oid),
+    /// Create and enter a folder that the old commit does not have.
+    MakeAndEnter(Vec<u8>, Oid),
+    Leave,
+    /// Remove a file, a link, a submodule's folder, or a folder with everything in it.
+    Remove(Vec<u8>),
+    /// Create a submodule's empty folder.
+    Make(Vec<u8>),
+    /// Write a file or a link that does not exist.
+    Write(Entry),
+    /// Replace a file or a link.
+    Replace(Entry),
+}
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    steps: Vec<Step>,
+    /// The most entries that the new tree can have in addition to the old ones.
+    pub more: u64,
+}
+
+/// How a plan is applied.
+pub(crate) struct Work<'a> {
+    /// Folders that have changed since this baseline are not touched.
+    pub baseline: &'a Baseline,
+    pub durability: Durability,
+    /// A tree whose times and content the written files take over, where they are equal.
+    pub model: Option<Model>,
+    pub marks: Marking,
+}
+
+/// The changes that are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marking {
+    /// Written files and links.
+    Written,
+    /// Folders as well, which have to be listed again for it. A push has no time for that.
+    All,
+}
+
+/// The number of steps from which several threads are faster than one.
+const MANY: usize = 256;
+
+/// The files of one folder in a batch. Writers in one folder wait for each other, so a batch is large.
+const BATCH: usize = 256;
+
+/// The outcome of applying a plan.
+pub(crate) enum Brought {
+    /// The written files, and their marks if they were requested; `None` if there were too many to list.
+    Done(Written, Option<Marks>),
+    /// Another process added, removed or renamed an entry in a folder that had to be touched. The tree cannot be used now.
+    Doubtful(Vec<u8>),
+}
+
+struct Frame {
+    path: Vec<u8>,
+    folders: std::vec::IntoIter<(Vec<u8>, Option<Oid>, Oid)>,
+}
+
+/// Plans the steps that turn a tree of `old` into one of `new`. `None` if there are more than `most` steps, or if a
+/// `.gitattributes` differs, which may change files that are equal in both.
+///
+/// # Errors
+/// If an object of either is missing or damaged, or if the new tree is hostile.
+pub(crate) fn plan(view: &View<'_>, old: Oid, new: Oid, most: usize, cancel: &Cancel) -> Result<Option<Plan>, Error> {
+    let mut plan = Plan { steps: Vec::new(), more: 0 };
+    let mut seen = 0;
+    view.attributes_differ.set(false);
+    let mut stack = vec![plan.folder(view, Some(old), new, Vec::new(), &mut seen)?];
+    while let Some(top) = stack.last_mut() {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if plan.steps.len() > most || view.may_mislead() {
+            return Ok(None);
+        }
+        let Some((name, old, new)) = top.folders.next() else {
+            stack.pop();
+            plan.steps.push(Step::Leave);
+            continue;
+        };
+        let path = if top.path.is_empty() { name.clone() } else { join(&top.path, &name) };
+        if stack.len() == MAX_DEPTH {
+            return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
+        }
+        plan.steps.push(if old.is_some() { Step::Enter(name, new) } else { Step::MakeAndEnter(name, new) });
+        stack.push(plan.folder(view, old, new, path, &mut seen)?);
+    }
+    // The top folder was not entered by a step.
+    plan.steps.pop();
+    Ok(Some(plan))
+}
+
+impl Plan {
+    fn folder(
+        &mut self,
+        view: &View<'_>,
+        old: Option<Oid>,
+        new: Oid,
+        path: Vec<u8>,
+        seen: &mut u64,
+    ) -> Result<Frame, Error> {
+        let mut folders = Vec::new();
+        let (mut made, mut replaced) = (Vec::new(), Vec::new());
+        for (before, after) in diff::folders(view, old, Some(new), &path, seen)? {
+            match (before, after) {
+                (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
+                    folders.push((after.name, Some(before.id), after.id));
+                }
+                // An empty folder does not show the commit of its submodule.
+                (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
+                (Some(_), Some(after)) if after.kind != EntryKind::Folder && after.kind != EntryKind::Submodule => {
+                    replaced.push(Step::Replace(after));
+                }
+                (before, after) => {
+                    // All removals of a folder come first, because a file and a folder may exchange their names.
+                    self.steps.extend(before.map(|before| Step::Remove(before.name)));
+                    made.extend(after);
+                }
+            }
+        }
+        self.more += made.len() as u64;
+        self.steps.append(&mut replaced);
+        for entry in made {
+            match entry.kind {
+                EntryKind::Folder => folders.push((entry.name, None, entry.id)),
+                EntryKind::Submodule => self.steps.push(Step::Make(entry.name)),
+                _ => self.steps.push(Step::Write(entry)),
+            }
+        }
+        Ok(Frame { path, folders: folders.into_iter() })
+    }
+
+    /// Returns how many names are created, replaced or removed.
+    pub(crate) fn changes(&self) -> usize {
+        self.steps.iter().filter(|step| !matches!(step, Step::Enter(..) | Step::Leave)).count()
+    }
+
+    /// Applies the plan in `top`, whose tree object becomes `root`, and flushes the changes if that is configured. The rest
+    /// of the tree must be on the disk already.
+    pub(crate) fn carry_out(
+        self,
+        view: &View<'_>,
+        top: &OwnedFd,
+        root: Oid,
+        how: Work<'_>,
+        cancel: &Cancel,
+    ) -> Result<Brought, Error> {
+        let through = how.durability == Durability::Full;
+        let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
+        let walk = Walk { view, top, root, baseline: how.baseline, model: how.model };
+        let (doubtful, mut written, open, marks) = if self.steps.len() > MANY {
+            let (doubtful, written) = with_writers(view.store(), view.shared_shape(), cancel, |batches, progress| {
+                let mut many = Many { batches, progress, pending: None };
+                let doubtful = walk.work(self.steps, &mut many)?;
+                many.send().map(|()| doubtful)
+            })?;
+            (doubtful, written, None, None)
+        } else {
+            let few = through && self.steps.len() as u64 <= FEW;
+            let mut one = One {
+                view,
+                cancel,
+                written: Written::default(),
+                open: few.then(Vec::new),
+                marks: Vec::new(),
+                marking: how.marks,
+            };
+            let doubtful = walk.work(self.steps, &mut one)?;
+            (doubtful, one.written, one.open, Some(one.marks))
+        };
+        if let Some(path) = doubtful {
+            return Ok(Brought::Doubtful(path));
+        }
+        written.remarks.merge(view.remarks.take());
+        match open {
+            _ if !through => {}
+            None => folder::flush(top, u64::MAX).map_err(flushed)?,
+            // Everything is written before the first flush, so that one journal commit also covers the folders.
+            Some(open) => {
+                for open in &open {
+                    flush::if_supported(rustix::fs::fsync(open)).map_err(flushed)?;
+                }
+                folder::flush_names(top).map_err(flushed)?;
+            }
+        }
+        Ok(Brought::Done(written, marks))
+    }
+}
+
+/// Writes the files of a plan.
+trait Hands {
+    fn check(&self) -> Result<(), Error>;
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
+    fn made_folder(&mut self);
+    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error>;
+}
+
+/// The current folder.
+struct At {
+    folder: Arc<OwnedFd>,
+    /// Its tree in the new commit.
+    tree: Oid,
+    model: Option<Model>,
+    /// The length of the path of the folder above.
+    above: usize,
+    /// True once a name in it was created, replaced or removed.
+    changed: bool,
+}
+
+/// Writes files on the walking thread.
+struct One<'a> {
+    view: &'a View<'a>,
+    cancel: &'a Cancel,
+    written: Written,
+    /// The files that are to be flushed one by one.
+    open: Option<Vec<Arc<OwnedFd>>>,
+    marks: Marks,
+    marking: Marking,
+}
+
+impl Hands for One<'_> {
+    fn check(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+        if replace {
+            remove(&at.folder, path, &entry.name)?;
+        }
+        let (bytes, file) = write_entry(self.view, &at.folder, path, &entry, at.model.as_ref(), &|| self.check())?;
+        self.written.file(bytes);
+        let stat = match &file {
+            Some(file) => rustix::fs::fstat(file),
+            None => rustix::fs::statat(&*at.folder, &*entry.name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let stat = stat.map_err(|errno| failed("look at", path, &entry.name, errno))?;
+        self.marks.push((inside(path, &entry.name), Mark::of(&stat)));
+        if let (Some(open), Some(file)) = (&mut self.open, file) {
+            open.push(Arc::new(file));
+        }
+        Ok(())
+    }
+
+    fn made_folder(&mut self) {
+        self.written.folder();
+    }
+
+    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error> {
+        if at.changed && self.marking == Marking::All {
+            let names = self.view.tree(at.tree, path)?;
+            let mark = mark_folder(&at.folder, names.iter().map(|entry| entry.name.as_slice()));
+            let mark = mark.map_err(|errno| failed("look at", path, b"", errno))?;
+            self.marks.extend(mark.map(|mark| (path.to_vec(), mark)));
+        }
+        if let Some(open) = &mut self.open {
+            open.push(at.folder);
+        }
+        Ok(())
+    }
+}
+
+/// Passes files to several threads, folder by folder.
+struct Many<'a> {
+    batches: &'a Batches,
+    progress: &'a Progress<'a>,
+    pending: Option<Batch>,
+}
+
+impl Many<'_> {
+    fn send(&mut self) -> Result<(), Error> {
+        match self.pending.take() {
+            // No writer is left; one of them has recorded the error.
+            Some(batch) => self.batches.send(batch).map_err(|_| Error::Cancelled),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Hands for Many<'_> {
+    fn check(&self) -> Result<(), Error> {
+        self.progress.check()
+    }
+
+    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+        let (folder, model) = (&at.folder, &at.model);
+        let fits = |batch: &Batch| {
+            Arc::ptr_eq(&batch.folder, folder) && batch.replace == replace && batch.entries.len() < BATCH
+        };
+        if !self.pending.as_ref().is_some_and(fits) {
+            self.send()?;
+        }
+        let new = || Batch {
+            folder: Arc::clone(folder),
+            path: path.into(),
+            model: model.clone(),
+            entries: Vec::new(),
+            replace,
+        };
+        self.pending.get_or_insert_with(new).entries.push(entry);
+        Ok(())
+    }
+
+    fn made_folder(&mut self) {
+        self.progress.made_folder();
+    }
+
+    fn leave(&mut self, _at: At, _path: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The walk through the steps of a plan.
+struct Walk<'a> {
+    view: &'a View<'a>,
+    top: &'a OwnedFd,
+    root: Oid,
+    baseline: &'a Baseline,
+    model: Option<Model>,
+}
+
+impl Walk<'_> {
+    /// Walks through the steps. Returns the path of a folder that another process has changed, if there is one.
+    fn work(self, steps: Vec<Step>, hands: &mut impl Hands) -> Result<Option<Vec<u8>>, Error> {
+        let Self { view, top, root, baseline, model } = self;
+        let mut path = Vec::new();
+        let top = At { folder: Arc::new(again(top, &path)?), tree: root, model, above: 0, changed: false };
+        let mut stack = vec![top];
+        for step in steps {
+            hands.check()?;
+            if matches!(step, Step::Leave) {
+                if let Some(left) = stack.pop() {
+                    let above = left.above;
+                    hands.leave(left, &path)?;
+                    path.truncate(above);
+                }
+                continue;
+            }
+            let Some(at) = stack.last_mut() else { break };
+            at.changed |= !matches!(step, Step::Enter(..));
+            let entered = match step {
+                Step::Enter(name, tree) => {
+                    let inner = match folder::open(&*at.folder, &name) {
+                        Ok(inner) => inner,
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
+                        Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
+                    };
+                    let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                    if !baseline.holds(&path, &name, &stat) {
+                        return Ok(Some(join(&path, &name)));
+                    }
+                    Some(enter(at, &mut path, &name, inner, tree))
+                }
+                Step::MakeAndEnter(name, tree) => {
+                    let inner = make_folder(view, &at.folder, &path, &name)?;
+                    hands.made_folder();
+                    Some(At { changed: true, ..enter(at, &mut path, &name, inner, tree) })
+                }
+                Step::Remove(name) => {
+                    folder::remove_all(&*at.folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
+                    None
+                }
+                Step::Make(name) => {
+                    drop(make_folder(view, &at.folder, &path, &name)?);
+                    hands.made_folder();
+                    None
+                }
+                Step::Write(entry) => hands.write(at, &path, entry, false).map(|()| None)?,
+                Step::Replace(entry) => hands.write(at, &path, entry, true).map(|()| None)?,
+                Step::Leave => None,
+            };
+            stack.extend(entered);
+        }
+        Ok(None)
+    }
+}
+
+fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
+    top.try_clone().map_err(|source| Error::Io { doing: "open", path: crate::publish::path::printable(path), source })
+}
+
+/// Enters a folder, and appends its name to the path.
+fn enter(at: &At, path: &mut Vec<u8>, name: &[u8], folder: OwnedFd, tree: Oid) -> At {
+    let above = path.len();
+    *path = inside(path, name);
+    let model = at.model.as_ref().and_then(|model| model.inner(name));
+    At { folder: Arc::new(folder), tree, model, above, changed: false }
+}
+
+fn failed(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {
+    Error::io(doing, join(path, name), errno)
+}
