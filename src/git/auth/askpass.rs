@@ -19,6 +19,7 @@ use crate::secret::Secret;
 
 /// The longest that a call may take. The service runs in the pod or on the node, so a slower one is broken.
 const LONGEST: Duration = Duration::from_secs(1);
+// A service that answers without an end must not fill the memory.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// The service. Clones share its last answer.
@@ -86,6 +87,7 @@ fn parse(body: &[u8]) -> Option<Login> {
     let body = std::str::from_utf8(body).ok()?;
     let value = |name: &str| {
         let lines = body.lines().rev();
+        // Only the first equals sign separates: a password may contain more of them.
         lines.filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
     let password = Secret::password(value("password").filter(|password| !password.is_empty())?).ok()?;

@@ -33,6 +33,8 @@ impl Jar {
     pub(crate) fn parse(text: &str) -> Result<Self, usize> {
         let mut cookies = Vec::new();
         for (at, line) in text.lines().enumerate() {
+            // curl writes this prefix before cookies that the scripts of a page must not read. Such a line looks like a
+            // comment and is a cookie.
             let line = line.strip_prefix(HTTP_ONLY).unwrap_or(line);
             if line.starts_with('#') || line.trim().is_empty() {
                 continue;

@@ -93,6 +93,7 @@ impl Credentials {
         let fitting = self.accounts.iter().filter(|account| account.scope.covers(url)).filter(is_ours);
         // `max_by_key` returns the last of equal elements, and the first is wanted.
         let Some(account) = fitting.rev().max_by_key(|account| account.scope.length()) else {
+            // Forges accept a token in place of the user name, with an empty password.
             let (scope, username) = (Scope::origin(url)?, url.user()?.to_owned());
             return Some(Account { scope, username: Some(username), password: Password::Value(Secret::new("")) });
         };

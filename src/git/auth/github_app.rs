@@ -82,6 +82,8 @@ impl GithubApp {
     /// `issuer` is the App's id or client id. Nothing is requested before the first use.
     #[must_use]
     pub fn new(key: AppKey, issuer: String, installation: u64, mut api: Url) -> Self {
+        // `Url::join` replaces the part of the path after the last slash. Without a slash at its end, `/api/v3` of a
+        // GitHub Enterprise server would become `/api/app/…`.
         if !api.path().ends_with('/') {
             api.set_path(&format!("{}/", api.path()));
         }
@@ -117,6 +119,8 @@ impl GithubApp {
             AppKey::File(_) => file,
         };
         let key = key.ok_or_else(|| into_error(Cause::new("the private key was not read")))?;
+        // The lock is taken after the request only: a slow API must not stop callers whose token is still valid. Two
+        // calls at once cost a second token at most.
         let token = self.ask(&key, network).await.map_err(into_error)?;
         let login = Login { user: USER.to_owned(), password: token.secret.clone() };
         *self.shared.token.lock() = Some(token);
@@ -134,6 +138,7 @@ impl GithubApp {
         let mut response = sent.await.map_err(|error| transport_error::library_cause(&error))?;
         let status = response.status();
         if status != StatusCode::CREATED {
+            // The status is reported even if the text beside it cannot be read.
             let said = client::read(&mut response, LONGEST_ANSWER).await.unwrap_or_default();
             let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
             let message = said["message"].as_str().map(|text| format!(": {text}")).unwrap_or_default();

@@ -38,7 +38,9 @@ pub(crate) fn judge(file: &str, host: &str, port: u16, key: &[u8]) -> HostKeyVer
         match marker {
             Some("@revoked") if same => return HostKeyVerdict::Revoked,
             None if same => verdict = HostKeyVerdict::Known,
+            // A host may have keys of several types, one a line. A line with the presented key may still follow.
             None if verdict == HostKeyVerdict::Unknown => verdict = HostKeyVerdict::Changed,
+            // The key of a certificate authority is no host key, and a revoked key says nothing about other keys.
             _ => {}
         }
     }
@@ -77,6 +79,7 @@ pub(crate) fn key_type(key: &[u8]) -> String {
 }
 
 fn name(host: &str, port: u16) -> String {
+    // An IPv6 address has brackets in a URL. In the file only names with a port have them.
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     if port == 22 { host } else { format!("[{host}]:{port}") }
 }
@@ -88,6 +91,7 @@ pub(crate) fn matches_any(names: &str, name: &str) -> bool {
     let mut found = false;
     for pattern in names.split(',') {
         match pattern.strip_prefix('!') {
+            // A negated pattern that matches excludes the line, whatever its other patterns match (sshd(8)).
             Some(not) if glob(&not.to_ascii_lowercase(), name) => return false,
             Some(_) => {}
             None => found |= glob(&pattern.to_ascii_lowercase(), name),
@@ -112,6 +116,8 @@ pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     let mut star = None;
     while n < name.len() {
         if pattern.get(p) == Some(&b'*') {
+            // Only the last star is remembered. An earlier one need not take more, so a pattern with many stars does
+            // not cost exponential time.
             star = Some((p, n));
             p += 1;
         } else if pattern.get(p).is_some_and(|letter| *letter == b'?' || *letter == name[n]) {

@@ -27,6 +27,7 @@ impl RequestAuth {
         if self.jar.is_empty() {
             return headers;
         }
+        // Chosen for each request: a redirect leads to another path, and cookies have paths.
         let cookies = Url::parse(url).ok().and_then(|url| self.jar.header(&url, Timestamp::now()));
         headers.extend(cookies.map(|cookies| ("Cookie".to_owned(), cookies)));
         headers

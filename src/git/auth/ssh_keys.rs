@@ -29,6 +29,7 @@ const UNSUPPORTED: &str = "its type is not supported here; give one of ed25519, 
 /// Reads a key file. The error says why the key cannot be used.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     let mut text = Vec::new();
+    // A device or a large file, given by mistake, must not fill the memory.
     File::open(path)?.take(LARGEST).read_to_end(&mut text)?;
     check_text(&text).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
@@ -101,6 +102,7 @@ fn check_pem(text: &str) -> Result<(), String> {
     if text.contains("Proc-Type: 4,ENCRYPTED") || text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         return Err(NEEDS_A_PASSPHRASE.to_owned());
     }
+    // Without the callback OpenSSL would ask for a passphrase on the terminal, and wait.
     let key = PKey::private_key_from_pem_callback(text.as_bytes(), |_| Ok(0)).map_err(|_| NO_KEY)?;
     let supported = match key.id() {
         Id::RSA | Id::ED25519 => true,
