@@ -28,6 +28,7 @@ pub(crate) fn build(route: &Route, https: bool, timeout: Duration) -> Result<Cli
 pub(crate) fn builder(route: &Route, https: bool, timeout: Duration, idle: usize) -> Result<ClientBuilder, Cause> {
     let mut client = Client::builder()
         .user_agent(USER_AGENT)
+        // The callers follow redirects themselves, because only they know which address may see the credentials.
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(timeouts::connect(timeout))
@@ -86,6 +87,7 @@ pub(crate) async fn cached<'a>(
 pub(crate) async fn read(response: &mut Response, most: usize) -> Result<Vec<u8>, Cause> {
     let mut body = Vec::new();
     while let Some(part) = response.chunk().await.map_err(|error| library_cause(&error))? {
+        // Counted as it arrives: a `Content-Length` may be missing or wrong.
         if body.len() + part.len() > most {
             return Err(Cause::new("the answer is longer than it may be"));
         }

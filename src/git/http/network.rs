@@ -87,6 +87,8 @@ impl Network {
         let remote = RemoteUrl::parse(url.as_str()).ok();
         for Setting { scope, value } in &self.settings {
             let nearness = match (scope, &remote) {
+                // A scope for a whole server has an empty path. The one more below makes it win over a setting for
+                // everywhere.
                 (None, _) => 0,
                 (Some(scope), Some(remote)) if scope.covers(remote) => scope.length() + 1,
                 (Some(_), _) => continue,
@@ -105,9 +107,11 @@ impl Network {
             best[kind] = nearness;
             match value {
                 SettingValue::Header(Some(header)) => route.headers.push(header.clone()),
+                // An empty value drops the headers before it (git-config, `http.extraHeader`).
                 SettingValue::Header(None) => route.headers.clear(),
                 SettingValue::CookieFile(path) => route.cookie_file = Some(path.clone()),
                 SettingValue::Proxy(proxy) => {
+                    // An empty `http.proxy` turns off the proxies of the environment as well.
                     straight = proxy.is_none();
                     route.proxy.clone_from(proxy);
                 }
@@ -128,6 +132,7 @@ impl Network {
     #[must_use]
     pub fn rewrite<'a>(&self, address: &'a str) -> Cow<'a, str> {
         let fitting = self.rewrites.iter().filter(|rewrite| address.starts_with(&rewrite.start));
+        // `max_by_key` returns the last of equal elements, and the first is wanted.
         match fitting.rev().max_by_key(|rewrite| rewrite.start.len()) {
             Some(rewrite) => {
                 let base = rewrite.base.expose_str().unwrap_or_default();

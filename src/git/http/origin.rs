@@ -6,6 +6,7 @@ use url::Url;
 /// default ports counts as the same origin, since it is only safer.
 pub(crate) fn same_origin(ours: &str, asked: &str) -> bool {
     let (Ok(ours), Ok(asked)) = (Url::parse(ours), Url::parse(asked)) else { return false };
+    // A port that is named may belong to another program on the same host.
     let upgraded = ours.scheme() == "http" && asked.scheme() == "https" && asked.port().is_none();
     ours.host_str() == asked.host_str()
         && (ours.scheme() == asked.scheme() && ours.port_or_known_default() == asked.port_or_known_default()

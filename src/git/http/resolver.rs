@@ -75,6 +75,7 @@ impl Service<dns::Name> for Resolver {
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Calls wait for their permit in `find`, where the wait counts against the time limit.
         Poll::Ready(Ok(()))
     }
 

@@ -85,6 +85,7 @@ fn same_host(ours: &str, asked: &str) -> bool {
     if !ours.contains('*') {
         return ours == asked;
     }
+    // A star stands for exactly one label: `*.test` does not cover `a.git.test` (git-config, `http.<url>.*`).
     let (ours, asked): (Vec<_>, Vec<_>) = (ours.split('.').collect(), asked.split('.').collect());
     ours.len() == asked.len() && ours.iter().zip(asked).all(|(ours, asked)| *ours == "*" || *ours == asked)
 }

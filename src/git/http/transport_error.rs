@@ -67,6 +67,7 @@ pub(crate) fn library_cause(error: &reqwest::Error) -> Cause {
 }
 
 fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    // hyper reports a time-out for connecting only as an `io::Error` somewhere below its own error.
     let mut cause = Some(error);
     while let Some(one) = cause {
         if one.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
@@ -103,6 +104,7 @@ pub(crate) fn into_remote_error(remote: String, after: Duration, error: Transpor
     let source = error.source;
     let words = source.to_string();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    // A fault of this process, such as too few file descriptors, comes first: the remote is not to blame for it.
     if let Some(ours) = Error::of_client(&source) {
         ours
     } else if error.connect && says(&["dns error", "failed to lookup address"]) {
