@@ -72,6 +72,7 @@ fn request(link: &Libgit2Remote<'_>, commit: Oid) -> Result<Received, Error> {
 fn search(link: &Libgit2Remote<'_>, commit: Oid, last: &LastSearch) -> Result<Option<Received>, Error> {
     let listed = link.list()?;
     if let Some(named) = listed.iter().find(|one| one.id == commit) {
+        // `TAG^{}` is no ref that can be requested. The tag itself brings the commit with it.
         let received = link.get(named.name.trim_end_matches("^{}"), refs::INCOMING)?;
         // The ref may have moved since it was listed.
         if commit::exists(link.store, commit) {
@@ -86,6 +87,8 @@ fn search(link: &Libgit2Remote<'_>, commit: Oid, last: &LastSearch) -> Result<Op
         commit = %commit,
         "the server gives out no commit by its hash: it is looked for in the history of the branches and tags"
     );
+    // The histories of a search in vain must not stay on the volume: dropping the temporary store removes them, and after
+    // a kill the next process does.
     let temporary = TemporaryStore::make(link.store.path())?;
     let history = temporary.open()?;
     let into = Libgit2Remote { store: &history, ..*link };

@@ -70,7 +70,10 @@ impl FilterState {
         if supported {
             return;
         }
+        // A server that does not list `filter` refuses a request with one as an unexpected line (gitprotocol-v2,
+        // "fetch").
         wanted.request.filter = None;
+        // A partial clone is fetched with a filter even when `--filter` is gone. Then there is no flag to warn about.
         if options.filter.is_some() && !self.warned.swap(true, Ordering::Relaxed) {
             let remote = options.url.to_string();
             tracing::warn!(remote, "--filter has no effect: the server takes no filters (uploadpack.allowFilter)");

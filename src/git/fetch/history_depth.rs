@@ -66,6 +66,7 @@ impl HistoryDepth {
     /// Forgets the failures, unless an attempt has failed since there were `attempts` of them.
     pub(crate) fn clear_failures(&self, attempts: Option<u32>) {
         let mut failures = self.lock();
+        // Two histories may be adjusted at the same time. The success of one must not hide the failure of the other.
         if failures.map(|failures| failures.count) == attempts {
             *failures = None;
         }
@@ -77,6 +78,7 @@ impl HistoryDepth {
 }
 
 fn pause(failures: u32) -> Duration {
+    // The shift is limited so that it cannot overflow. The longest pause is reached before.
     Duration::from_secs((1 << failures.min(10)) >> 1).saturating_sub(Duration::from_secs(1)).min(LONGEST_PAUSE)
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn copy_from(
                 .and_then(|()| insert_tree(&mut builder, theirs, tree, &is_there))
                 .map_err(|error| unreadable(&error))?;
             let parents = commit::parents(theirs, id).unwrap_or_default();
+            // The history ends at the configured depth, or where that of the other repository does, if it is shallow.
             if depth == deepest && !parents.is_empty() || parents.iter().any(|parent| !commit::exists(theirs, *parent))
             {
                 ends.push(id);
@@ -78,6 +79,7 @@ pub(crate) fn copy_from(
     let (mut bytes, mut over_limit) = (0, None);
     let written = builder.foreach(|part| {
         bytes += part.len() as u64;
+        // The callback can only stop libgit2, without a reason, so the reason is kept beside it.
         over_limit = link.options.allowance.take(part.len() as u64).err();
         over_limit.is_none() && writer.write_all(part).is_ok() && !link.cancel.is_cancelled()
     });
@@ -88,6 +90,7 @@ pub(crate) fn copy_from(
     writer.commit().map_err(in_store)?;
     drop(writer);
     odb.refresh().map_err(in_store)?;
+    // Before the caller moves a ref: after a kill in between, no ref reaches commits whose parents are missing.
     shallow::update(link.store, &ends, &[])?;
     Ok(Received { bytes, objects: builder.object_count() as u64 })
 }
@@ -103,6 +106,7 @@ fn insert_tree(
     tree: Oid,
     is_there: &impl Fn(Oid) -> bool,
 ) -> Result<(), git2::Error> {
+    // A list instead of recursion: folders may be nested deeper than the stack allows.
     let mut pending = vec![tree];
     while let Some(id) = pending.pop() {
         if is_there(id) {

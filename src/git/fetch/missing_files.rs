@@ -94,6 +94,7 @@ pub(crate) async fn complete_partial_clone(
     if remote.options().filter.is_some() || !may_be_partial(store, remote).await? {
         return Ok(false);
     }
+    // A second caller would request the same files, so it does not wait for its turn.
     let Ok(mut failed) = state.filter.completing.try_lock() else { return Ok(false) };
     if failed.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
         return Ok(false);

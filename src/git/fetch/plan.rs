@@ -164,6 +164,7 @@ fn pack_request(
     let mut boundary: Vec<Oid> = shallow::boundary(store)?.into_iter().collect();
     boundary.sort_unstable();
     let deepen = match options.depth {
+        // For the whole history only a shallow store has to ask for more than a plain fetch brings.
         0 => (!boundary.is_empty()).then_some(UNSHALLOW),
         _ if head.is_some() && head == fast_forward_from => None,
         depth => Some(depth.min(UNSHALLOW)),
@@ -197,6 +198,7 @@ fn plan_submodule(store: &Repository, options: &RemoteOptions, commit: Oid) -> R
         want: commit,
         want_ref: None,
         more_wants: Vec::new(),
+        // No other entries of the boundary: they are commits of other remotes, which this server must not be told.
         shallow: haves.iter().copied().filter(|have| boundary.contains(have)).collect(),
         haves,
         deepen: Some(1),

@@ -70,6 +70,7 @@ pub(crate) async fn resolve_and_fetch(
         tokio::select! {
             biased;
             head = &mut head => break head?,
+            // A fetch that ends before the confirmation has failed, because a successful one waits for it.
             early = &mut fetch, if ended.is_none() => ended = Some(early),
         }
     };
@@ -106,6 +107,7 @@ async fn fetch(
     match try_fetch(store, remote, state, ahead, confirmed).await {
         Ok(early) => early,
         Err(error) => {
+            // Not a warning: the normal fetch follows at once, and reports what is really wrong.
             tracing::debug!(%error, "the announced commit could not be fetched while its ref was resolved");
             SpeculativeFetch::Nothing
         }
