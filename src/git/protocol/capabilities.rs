@@ -75,6 +75,7 @@ impl CapabilitiesParser {
             }
             // Servers without this capability have SHA-1.
             b"object-format" => self.found.other_hash = value != b"sha1",
+            // Clients must ignore keys that they do not know (gitprotocol-v2, "Capability Advertisement").
             _ => {}
         }
     }

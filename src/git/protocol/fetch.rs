@@ -81,6 +81,8 @@ pub(crate) fn request(wanted: &FetchRequest) -> Vec<u8> {
     for want in &wanted.more_wants {
         pktline::line(&mut message, &format!("want {want}"));
     }
+    // Without these lines the server would assume the whole history behind the haves, and leave out objects that are
+    // only there (gitprotocol-v2, "fetch").
     for root in &wanted.shallow {
         pktline::line(&mut message, &format!("shallow {root}"));
     }
@@ -136,6 +138,7 @@ impl FetchResponseParser {
                 b"wanted-refs" => self.section = Section::Named,
                 // Omitted after `done` by the specification; ignored where a server sends it all the same.
                 b"acknowledgments" => self.section = Section::Other,
+                // Not skipped: a section may change what the pack contains, as `packfile-uris` does.
                 _ => return Err(Malformed("a section that was not asked for").into()),
             },
             Section::ShallowInfo => self.update.note(line)?,
@@ -158,6 +161,7 @@ impl FetchResponseParser {
 impl ShallowUpdate {
     /// Parses one line about the shallow boundary.
     pub(crate) fn note(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        // Counted before it is kept, so that an endless list does not fill the memory.
         if self.shallow.len() + self.unshallow.len() >= MOST_SHALLOW {
             return Err(Malformed("too many ends of the history"));
         }

@@ -47,6 +47,7 @@ fn read_size(text: &str) -> Option<u64> {
         _ => 0,
     };
     let digits = if power == 0 { text } else { &text[..text.len() - 1] };
+    // `parse` alone would accept a plus sign.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

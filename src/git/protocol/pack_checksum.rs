@@ -30,8 +30,10 @@ impl PackChecksum {
             return false;
         }
         self.last.extend_from_slice(part);
+        // The checksum does not cover itself, so the last twenty bytes are held back: they may be the checksum.
         let before = self.last.len().saturating_sub(LENGTH);
         self.hash.update(self.last.drain(..before).as_slice());
+        // A copy is finished, because finishing ends a hash and more parts may follow.
         self.read > LENGTH && self.hash.clone().finalize().as_slice() == self.last
     }
 }

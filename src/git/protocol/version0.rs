@@ -59,6 +59,7 @@ impl AdvertisementParser {
                 Ok(None)
             }
             Packet::Flush => {
+                // `symref` stands with the features on the first line, before most of the refs that it is about.
                 let mut read = std::mem::take(&mut self.read);
                 for (name, target) in &self.symrefs {
                     let target = std::str::from_utf8(target).ok().map(str::to_owned);
@@ -91,6 +92,7 @@ impl AdvertisementParser {
             self.read.features.shallow_commits.push(hash(end)?);
             return Ok(());
         }
+        // An endless list must not fill the memory.
         if self.read.refs.len() >= MOST_REFS {
             return Err(Malformed("too many refs").into());
         }
@@ -161,6 +163,8 @@ impl Features {
 
     /// Returns the parser for the response to that request.
     pub(crate) fn response_parser(&self, wanted: &FetchRequest) -> FetchResponseParser {
+        // A server whose own repository is shallow says where its history ends only in the list of refs. The store's
+        // history ends there, too.
         let update = ShallowUpdate { shallow: self.shallow_commits.clone(), ..ShallowUpdate::default() };
         FetchResponseParser { in_shallow_section: wanted.deepen.is_some(), answered: false, update }
     }
