@@ -106,6 +106,7 @@ fn redirected_base(caller: Caller<'_>, base: &str, location: Option<&str>) -> Re
     let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| misled("from an address that is none"))?;
     let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| misled("to nowhere"))?;
     let origin = there.origin().ascii_serialization();
+    // A user and a password in the location would let the server choose the credentials of the next requests.
     let trusted = same_origin(base, there.as_str()) && there.username().is_empty() && there.password().is_none();
     if !trusted {
         return Err(Error::Redirected { remote: remote(), source: Cause::new(&format!("redirect to {origin}")) });

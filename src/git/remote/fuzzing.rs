@@ -48,6 +48,7 @@ pub(crate) fn pkt_line(data: &[u8]) {
     }
     assert!(wrong.is_some() || data.len() - at < LONGEST, "a whole packet was left behind");
     // An encoded line is decoded as one packet with that text.
+    // Cut, because `line` is for texts that fit into one packet, and asserts that.
     let text: String = String::from_utf8_lossy(data).chars().take(1000).collect();
     let mut message = Vec::new();
     pktline::line(&mut message, &text);

@@ -43,5 +43,6 @@ pub(crate) fn is_shallow(path: &str) -> bool {
 }
 
 pub(crate) fn open(path: &str) -> Result<Repository, git2::Error> {
+    // Without this flag libgit2 would also open a repository in a folder above.
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&str])
 }

@@ -18,6 +18,7 @@ use super::v2::Client;
 pub(crate) async fn ls_remote(store: &Store, remote: &Remote) -> Result<RemoteHead, Error> {
     let head = list_and_resolve(store, remote).await;
     if matches!(head, Err(Error::Refused { .. })) {
+        // A token may be revoked before it expires. The next request gets a new one.
         remote.options().credentials.forget_token(&remote.options().url);
     }
     head
@@ -42,6 +43,7 @@ async fn list_and_resolve(store: &Store, remote: &Remote) -> Result<RemoteHead, 
         resolve(&options.reference, &link.list()?, &options.url.to_string())
     });
     let head = head.await;
+    // After a success, libgit2 is used for a while without another attempt at version 2.
     remote.record_libgit2_result(head.is_ok());
     head
 }

@@ -78,6 +78,7 @@ async fn login(
             Ok(Login { user, password: password.map_err(unusable)? })
         }
         Password::Askpass(askpass) => {
+            // Listing the refs called the service a moment ago. As in git-sync, it is called once for each sync.
             if let Some(login) = askpass.last_answer().filter(|_| purpose == Purpose::Fetch) {
                 return Ok(login);
             }

@@ -219,6 +219,7 @@ fn headers(caller: Caller<'_>, url: &str, wanted: &'static str, body: Option<&[u
         // Headers were checked when they were configured; invalid ones are left out.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_bytes(value.expose())) {
+            // The libraries leave a sensitive value out of their debug output, and HTTP/2 out of its tables.
             value.set_sensitive(true);
             headers.append(name, value);
         }

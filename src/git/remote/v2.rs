@@ -269,6 +269,7 @@ impl Client {
     }
 
     async fn capabilities(&self, caller: Caller<'_>) -> Result<Capabilities, Error> {
+        // Copied, because the lock must not be held during the request.
         let known = *self.capabilities.lock();
         if let Some(capabilities) = known {
             return Ok(capabilities);
@@ -317,6 +318,7 @@ impl Client {
         match self.http.send(caller, &url, RESULT, Some(request)).await? {
             Reply::Expected(body) => Ok(Packets::new(body, most)),
             Reply::Refused(refusal) => Err(match refusal.error(caller.options.url.to_string()) {
+                // The request mode has worked before, so the status says what is wrong.
                 Some(error) if state.mode != RequestMode::Untried => ProtocolError::Failed(error),
                 // A gateway may refuse a POST before a GET.
                 _ => Malformed("an unexpected status").into(),
@@ -354,6 +356,7 @@ impl Client {
             loop {
                 let packet = packets.next().await?;
                 if let Some(boundary) = parser.take(&packet)? {
+                    // In version 0 no line separates the pack: its first packet was needed to see that it begins.
                     packets.put_back(packet);
                     return Ok((boundary, Box::new(Pack::new(packets))));
                 }
