@@ -14,6 +14,8 @@ pub(crate) fn advance_ref(repository: &Repository, name: &str, commit: Oid, was_
         if name == refs::HEAD
             && let Some(before) = before
         {
+            // Before the followed ref itself: after a kill in between, the old commit still has a ref, and its objects
+            // stay.
             refs::write(repository, refs::PREVIOUS, before)?;
         }
         refs::write(repository, name, commit)?;

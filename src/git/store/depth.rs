@@ -33,6 +33,7 @@ pub(crate) fn compare(repository: &Repository, commit: Oid, depth: u32) -> Resul
     while !level.is_empty() {
         let mut next = Vec::new();
         for id in level {
+            // A commit that is missing ends the history here; whether the store is complete is checked elsewhere.
             let Some(parents) = commit::parents(repository, id) else { continue };
             let ends_here = boundary.contains(&id);
             if depth == 0 || at < depth {

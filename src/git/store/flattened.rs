@@ -51,6 +51,7 @@ pub(crate) fn commits_of(store: &Repository, url: &RemoteUrl) -> Result<Vec<Oid>
             commits.push(used.commit);
         }
     }
+    // Each have is another line of the request and a lookup at the server.
     commits.truncate(MOST_HAVES);
     Ok(commits)
 }

@@ -63,6 +63,7 @@ impl Store {
     {
         let changes = Arc::clone(&self.changes);
         self.read(deadline, move |path, cancel| {
+            // Counted before the job: one that fails may have changed something as well.
             changes.fetch_add(1, Ordering::Relaxed);
             job(path, cancel)
         })
@@ -77,6 +78,7 @@ impl Store {
     {
         let shared = Arc::clone(&self.shared);
         let answer = self.shared.worker.run(deadline.at(), move |cancel| {
+            // At the first job and on this thread: a disk that hangs at the start must not stop the probes.
             if !shared.cleared.swap(true, Ordering::Relaxed) {
                 locks::clear_leftovers(&shared.path);
                 repository::remove_outlived(&shared.path);

@@ -123,6 +123,7 @@ pub(crate) fn truncate(repository: &Repository, commit: Oid, depth: u32) -> Resu
 fn write(repository: &Repository, entries: &HashSet<Oid>) -> std::io::Result<()> {
     let path = repository.path().join("shallow");
     if entries.is_empty() {
+        // An empty file would make git take the store for a shallow one.
         return fs::remove_file(path);
     }
     // The name of git's lock for the file.

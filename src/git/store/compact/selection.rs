@@ -71,6 +71,8 @@ fn fit(mut uses: Vec<Use>, others: &[Pack], room: u64) -> Selection {
     let (mut written, mut count) = (0, 0);
     for one in &uses {
         written += one.kept;
+        // Packs that are only removed need no room. Once one of them was chosen, the step ends with them: it is over at
+        // once, and the room that it frees is there for the next step.
         if !one.has_garbage || written > room || count > 0 && is_unused(&uses[0]) && !is_unused(one) {
             break;
         }
