@@ -107,6 +107,7 @@ pub(crate) fn request(pointers: &[Pointer], full_ref: Option<&str>) -> Vec<u8> {
     let wanted = |pointer: &Pointer| RequestedObject { oid: pointer.id.to_string(), size: pointer.size };
     let request = BatchRequest {
         operation: "download",
+        // Every server should support `basic` (git-lfs, docs/api/basic-transfers.md).
         transfers: ["basic"],
         r#ref: full_ref.map(|name| RefName { name }),
         objects: pointers.iter().map(wanted).collect(),
@@ -172,12 +173,14 @@ fn download(action: DownloadAction, asked: &Url, now: i64) -> Result<Download, M
         }
     }
     let until = action.expires_at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    // The number of seconds comes first: it does not depend on the clocks of both sides (git-lfs, docs/api/batch.md).
     let valid_for = action.expires_in.filter(|seconds| *seconds > 0).or_else(|| Some(until?.as_second() - now));
     Ok(Download { href, header, valid_for })
 }
 
 /// Parses an address to follow: http or https, and never http from https.
 pub(crate) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
+    // `Url::parse` would drop tabs and line breaks without an error.
     if text.chars().any(char::is_control) {
         return Err("an address with a control character");
     }

@@ -95,6 +95,8 @@ impl EndpointSession<'_> {
             let silence = timeout.min(LONGEST_SILENCE);
             let mut client = client::builder(&route, https, timeout, AT_ONCE)?.read_timeout(silence);
             if is_outside {
+                // `private_addresses::judge` checks only numeric hosts. Names are checked when a connection resolves
+                // them, so that a name cannot change its address between the check and the use.
                 client = client.dns_resolver(Arc::new(Outside));
             }
             client.build().map_err(|error| transport_error::library_cause(&error))
@@ -102,6 +104,7 @@ impl EndpointSession<'_> {
         let client = made.await.unwrap_or_else(|lost| Err(Cause::new(&lost.to_string()))).map_err(unusable)?;
         let mut clients = clients();
         if clients.len() >= MOST_CLIENTS {
+            // Downloads that are running have clones of their own.
             clients.clear();
         }
         Ok(clients.entry(origin).or_insert(client).clone())
@@ -218,6 +221,7 @@ impl EndpointSession<'_> {
             StatusCode::PARTIAL_CONTENT => {
                 let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
                 let begins = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+                // Other bytes would be appended in the wrong place.
                 if begins == Some(from) {
                     return Ok((response, true));
                 }
@@ -234,6 +238,7 @@ impl EndpointSession<'_> {
                 }
             }
             StatusCode::RANGE_NOT_SATISFIABLE => Err(DownloadError::MustRestart(words())),
+            // Object storage also gives these answers to a signed address that has expired.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
                 Err(DownloadError::BadLink(words()))
             }

@@ -64,6 +64,7 @@ impl PartialObject {
             match partial.file.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => {
+                    // The state of a hash cannot be stored, so the bytes of earlier attempts are hashed again.
                     partial.hash.update(&piece[..read]);
                     partial.so_far += read as u64;
                 }
@@ -130,6 +131,7 @@ impl PartialObject {
     fn wrong(&mut self, what: &'static str) -> Result<WriteOutcome, Error> {
         let resumed = self.resumed;
         self.restart()?;
+        // `restart` clears it, and the caller has to know whether another attempt makes sense.
         self.resumed = resumed;
         Ok(WriteOutcome::Mismatch(what))
     }

@@ -28,6 +28,7 @@ pub(crate) fn of(store: &Repository, options: &RemoteOptions, commit: Oid) -> Re
         return Err(Error::NoLfs { remote, source: Cause::new("it is not reached over http(s)") });
     }
     let Some(named) = named(store, commit)? else {
+        // The default of git-lfs (docs/api/server-discovery.md).
         let base = options.url.bare().trim_end_matches('/');
         let base = base.strip_suffix(".git").unwrap_or(base);
         let url = RemoteUrl::parse(&format!("{base}.git/info/lfs"));
@@ -39,6 +40,7 @@ pub(crate) fn of(store: &Repository, options: &RemoteOptions, commit: Oid) -> Re
     };
     let refused =
         |why: &str| Error::LfsElsewhere { named: one_line(&shown(&named), LONGEST_SHOWN), source: Cause::new(why) };
+    // Rewritten before the checks, which are about the server that would be asked.
     let address = options.rewrite(&named);
     let url = RemoteUrl::parse(&address).map_err(|wrong| refused(&wrong.to_string()))?;
     Lfs::check(&url).map_err(refused)?;
@@ -65,10 +67,12 @@ fn named(store: &Repository, commit: Oid) -> Result<Option<String>, Error> {
         _ => Error::from_store(store.path(), &error),
     };
     let tree = commit::tree(store, commit).map_err(in_store)?;
+    // A symbolic link of this name is not followed: it may lead out of the repository.
     let Some(entry) = tree.get_name(FILE).filter(|entry| entry.filemode() & 0o170_000 == 0o100_000) else {
         return Ok(None);
     };
     let refused = |why: &str| Error::LfsElsewhere { named: format!("({FILE})"), source: Cause::new(why) };
+    // The size first: libgit2 would load a file of any size.
     let (size, _) = store.odb().and_then(|odb| odb.read_header(entry.id())).map_err(in_store)?;
     if size > config::LARGEST {
         return Err(refused("the file is longer than a megabyte"));

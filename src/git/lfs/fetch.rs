@@ -278,6 +278,7 @@ impl Downloads<'_> {
             let outcome = partial.take(pieces, &allowance, cancel);
             (partial, outcome)
         });
+        // Both at once, through a short channel: the slower of network and disk sets the pace.
         let (taken, broke) = tokio::join!(taking, self.feed(response, send, came));
         let (partial, outcome) = taken.map_err(|lost| self.lost(lost))?;
         let partial = Box::new(partial);

@@ -17,12 +17,14 @@ pub(crate) struct Inside(String);
 
 /// Checks an address with a numeric host. Names are checked when they are resolved.
 pub(crate) fn judge(href: &Url, asked: &Url) -> Result<(), Inside> {
+    // The operator chose this server, wherever it is.
     if href.host() == asked.host() {
         return Ok(());
     }
     let inside = match href.host() {
         Some(Host::Ipv4(address)) => is_inside(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => is_inside(IpAddr::V6(address)),
+        // Names below `localhost` are this machine, too (RFC 6761, section 6.3).
         Some(Host::Domain(name)) => name.trim_end_matches('.').ends_with("localhost"),
         None => true,
     };
@@ -30,8 +32,11 @@ pub(crate) fn judge(href: &Url, asked: &Url) -> Result<(), Inside> {
 }
 
 fn is_inside(address: IpAddr) -> bool {
+    // A connection to `::ffff:127.0.0.1` reaches 127.0.0.1.
     match address.to_canonical() {
         IpAddr::V4(address) => {
+            // Linux takes 0.0.0.0 for this machine. Nothing else in 0.0.0.0/8 is a destination (RFC 1122, section
+            // 3.2.1.3).
             address.is_loopback() || address.is_link_local() || address.is_unspecified() || address.octets()[0] == 0
         }
         IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified(),
