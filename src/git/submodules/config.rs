@@ -58,6 +58,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Module>, ConfigError> {
                 let value = parser.value()?;
                 let Some(module) = current.and_then(|at: usize| modules.get_mut(at)) else { continue };
                 match (key.as_slice(), value) {
+                    // Such a key means "true" (git-config, "Syntax"), which is no path and no address.
                     (b"path" | b"url" | b"update", None) => return Err(parser.error("a key without a value")),
                     (b"path", Some(value)) => module.path = value,
                     (b"url", Some(value)) => module.url = value,
@@ -170,6 +171,7 @@ impl ConfigParser<'_> {
                 b'\n' => return Err(self.error(broken)),
                 b'\\' => match self.next().ok_or(self.error(broken))? {
                     b'\n' => return Err(self.error(broken)),
+                    // In a subsection a backslash only quotes the next character: `\t` is a t (git-config, "Syntax").
                     byte => inner.push(byte),
                 },
                 byte => inner.push(byte),
@@ -224,6 +226,7 @@ impl ConfigParser<'_> {
                 }
                 Some(b'\\') => {
                     match self.next() {
+                        // A backslash at the end of a line continues the value on the next one.
                         Some(b'\n') => continue,
                         Some(byte @ (b'\\' | b'"')) => value.push(byte),
                         Some(b'n') => value.push(b'\n'),

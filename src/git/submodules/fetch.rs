@@ -135,6 +135,7 @@ impl SubmoduleRemotes {
         let mut remotes = self.by_address.lock();
         let address = options.url.bare().to_owned();
         if remotes.len() >= MOST_REMOTES && !remotes.contains_key(&address) {
+            // Fetches that are running have clones of their own.
             remotes.clear();
         }
         let login = |url: &RemoteUrl| {

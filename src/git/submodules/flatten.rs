@@ -118,6 +118,7 @@ struct KnownCommit {
 fn known(store: &Repository, mode: Submodules, commit: Oid, tree: &Tree<'_>) -> Option<KnownCommit> {
     let before = commit::tree(store, commit).ok()?;
     let listed = listing(&before);
+    // Another `.gitmodules` may give the same link another address, or none.
     if listed != listing(tree) {
         return None;
     }
@@ -166,6 +167,7 @@ fn write(
     let graft = (|| {
         // libgit2's own function would have to parse each parent.
         let parents: Vec<String> = commits.iter().map(|id| format!("parent {id}\n")).collect();
+        // A fixed name and time: the same submodules always make the same commit.
         let identity = "pushsync <pushsync> 0 +0000";
         let text = format!("tree {root}\n{}author {identity}\ncommitter {identity}\n\n{message}", parents.concat());
         store.odb()?.write(ObjectType::Commit, text.as_bytes())
@@ -365,6 +367,7 @@ impl<'a> Walk<'a> {
     /// Adds the submodules of an unchanged folder.
     fn carry_over(&mut self, path: &[u8]) -> Result<(), Error> {
         let known = self.known;
+        // With the slash, so that `lib` does not count for `lib2`.
         let below = if path.is_empty() { String::new() } else { format!("{}/", encode(path)) };
         let same = known.iter().filter(|used| used.path.starts_with(&below));
         let before = self.lines.len();
