@@ -122,8 +122,10 @@ impl Engine {
     /// that is the last commit of the followed ref. A wrong hint costs some bytes and does no harm.
     pub async fn fetch_forward(&self, want: Want, fast_forward_from: Option<Oid>) -> Result<Fetched, Error> {
         let Inner { store, remote, fetches, maintenance, .. } = &*self.0;
+        // Read before `truncate_history` sets it.
         let depth_is_adjusted = fetches.depth.is_adjusted();
         let fetched = fetch_commit(store, remote, fetches, want, fast_forward_from, depth_is_adjusted).await?;
+        // An earlier process may have filled the store with another `--depth`. Only the first fetch does this.
         maintenance.truncate_history(store, remote, fetches, true).await;
         Ok(fetched)
     }
@@ -259,6 +261,7 @@ impl Engine {
 
     /// Moves a damaged store aside, so that the next fetch creates a new one. Published trees are not touched.
     pub async fn discard_store(&self) -> Result<(), Error> {
+        // On the git thread, so that no other job has the store open.
         self.0.store.run(&self.0.remote.deadline(), |path, _| repository::discard(path)).await
     }
 }

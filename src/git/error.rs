@@ -204,6 +204,7 @@ impl Error {
             | Self::NoDescriptors { .. }
             | Self::Internal { .. } => Retry::Soon,
             Self::Submodule { source, .. } | Self::Object { source, .. } => source.retry(),
+            // The others need another push or an action of the operator first.
             _ => Retry::NextPoll,
         }
     }
@@ -288,6 +289,7 @@ impl Error {
 
     /// Maps the words with which a server refused.
     pub(crate) fn from_words(remote: String, words: &str) -> Self {
+        // The words may be several lines, which a server meant for a terminal.
         let source = Cause::new(&words.split_whitespace().collect::<Vec<_>>().join(" "));
         match categorize(words) {
             Some(Category::Auth) => Self::Refused { remote, source },
@@ -369,6 +371,7 @@ pub struct Cause(String);
 
 impl Cause {
     pub(crate) fn new(text: &str) -> Self {
+        // Scrubbed before it is cut: the scrubber would not recognize the first half of a secret.
         Self(one_line(&scrub(text), LONGEST_CAUSE))
     }
 

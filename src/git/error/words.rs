@@ -86,6 +86,7 @@ pub(crate) fn categorize(words: &str) -> Option<Category> {
 
 /// Returns true if a short phrase stands as a word of its own: `sso` occurs in "lesson", too.
 fn is_word(words: &str, at: usize, phrase: &str) -> bool {
+    // The ends of longer phrases are not checked, because forges inflect them ("permissions").
     let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     phrase.len() > 4 || !letter(words[..at].chars().next_back()) && !letter(words[at + phrase.len()..].chars().next())
 }

@@ -66,6 +66,7 @@ pub(crate) fn budget() -> usize {
 
 fn budget_of(limit: u64) -> u64 {
     let quarter = limit / 4;
+    // At least a quarter: in a very small container nothing could be fetched otherwise.
     limit.saturating_sub(quarter.max(RESERVED)).max(quarter)
 }
 
