@@ -41,7 +41,7 @@ impl Endings {
 pub async fn ring_on(number: i32, handle: Handle) -> io::Result<()> {
     let mut signals = signal(SignalKind::from_raw(number))?;
     while signals.recv().await.is_some() {
-        handle.ring(Request::new(TriggerKind::Signal, handle.now()));
+        handle.request_sync(Request::new(TriggerKind::Signal, handle.now()));
     }
     Ok(())
 }

@@ -319,7 +319,7 @@ impl Hook {
             before: announced.and_then(|announced| announced.before).map(|before| before.to_string()),
             delivery: delivery.map(str::to_owned),
         }));
-        self.handle.ring(ring);
+        self.handle.request_sync(ring);
     }
 
     fn count(&self, result: &'static str) {

@@ -73,7 +73,7 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
                 delay_ms = delay.as_millis(),
                 "a peer forwarded a webhook"
             );
-            hook.handle.ring(ring);
+            hook.handle.request_sync(ring);
             answer::json(StatusCode::ACCEPTED, &MessageAnswer { result: "queued" })
         }
     }

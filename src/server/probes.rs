@@ -24,7 +24,7 @@ pub fn router(handle: Handle, with_metrics: bool) -> Router {
         .route("/", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
         .route("/startupz", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
         .route("/readyz", get(|State(handle): State<Handle>| async move { probe(handle.health().ready) }))
-        .route("/livez", get(|State(handle): State<Handle>| async move { probe(handle.turns(LONGEST_TURN)) }));
+        .route("/livez", get(|State(handle): State<Handle>| async move { probe(handle.is_responsive(LONGEST_TURN)) }));
     if with_metrics {
         router = router.route("/metrics", get(metrics));
     }

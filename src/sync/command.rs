@@ -10,9 +10,9 @@ use jiff::SignedDuration;
 
 use crate::api::{Accepted, Action, Refusal, SCHEMA, TriggerKind};
 
-use super::handle::{Command, Order};
+use super::decisions::Decisions;
+use super::handle::{Command, CommandRequest};
 use super::queue::Request;
-use super::state::Decisions;
 use super::tools::{DECISION_DEADLINE, Tools};
 
 /// The longest pause, in minutes: a week. A forgotten pause is the classic outage.
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
 
 /// Carries out a command while other work goes on, and answers it.
-pub fn answer(tools: &Arc<Tools>, order: Order) {
+pub fn answer(tools: &Arc<Tools>, order: CommandRequest) {
     let tools = tools.clone();
     tokio::spawn(async move {
         // The receiver is gone if the request was dropped.
@@ -42,7 +42,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
     match command {
         Command::Sync => {
             not_paused(&decisions)?;
-            Ok(accepted(tools, Some(ring(tools, Action::Sync, by))))
+            Ok(accepted(tools, Some(request_sync(tools, Action::Sync, by))))
         }
         Command::Pause { minutes } => {
             if !(1..=LONGEST_PAUSE).contains(&minutes) {
@@ -60,7 +60,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             }
             decide(tools, Decisions { paused_until: None, paused_by: None, ..decisions }).await?;
             tracing::info!(by, "resumed by hand");
-            Ok(accepted(tools, Some(ring(tools, Action::Resume, by))))
+            Ok(accepted(tools, Some(request_sync(tools, Action::Resume, by))))
         }
         Command::Pin { commit } => {
             // A pin is possible during a pause, because a bad commit is rolled back first and examined later. The pause
@@ -68,7 +68,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             let pinned = Some(resolve(tools, &commit).await?);
             decide(tools, Decisions { pinned, pinned_by: by.clone(), ..decisions.clone() }).await?;
             tracing::info!(commit = %commit, by, "pinned by hand");
-            let sync = ring(tools, Action::Pin, by);
+            let sync = request_sync(tools, Action::Pin, by);
             // A paused replica that publishes the commit already runs no sync before the pause ends, so none is promised.
             let waits = decisions.paused_until.is_some() && !tools.pin_is_due();
             Ok(accepted(tools, Some(sync).filter(|_| !waits)))
@@ -80,7 +80,7 @@ async fn obey(tools: &Tools, command: Command, by: Option<String>) -> Result<Acc
             }
             decide(tools, Decisions { pinned: None, pinned_by: None, ..decisions }).await?;
             tracing::info!(by, "unpinned by hand");
-            Ok(accepted(tools, Some(ring(tools, Action::Unpin, by))))
+            Ok(accepted(tools, Some(request_sync(tools, Action::Unpin, by))))
         }
     }
 }
@@ -94,7 +94,7 @@ pub async fn store_end_of_pause(tools: Arc<Tools>) {
 }
 
 /// Asks for a sync and returns the id that its record will have.
-fn ring(tools: &Tools, action: Action, by: Option<String>) -> String {
+fn request_sync(tools: &Tools, action: Action, by: Option<String>) -> String {
     let id = tools.history.next_id();
     let mut request = Request::new(TriggerKind::Manual, tools.clock.now());
     (request.trigger.action, request.trigger.by) = (Some(action), by);
@@ -152,7 +152,7 @@ async fn resolve(tools: &Tools, text: &str) -> Result<Oid, Refusal> {
 }
 
 fn accepted(tools: &Tools, sync: Option<String>) -> Accepted {
-    let snapshot = tools.board.snapshot();
+    let snapshot = tools.status.snapshot();
     Accepted {
         schema: SCHEMA,
         sync,

@@ -14,9 +14,9 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::text::one_line;
 
-use super::board::{Board, Delivery, Followed, Health};
+use super::decisions::LONGEST_LABEL;
 use super::queue::{Queue, Request};
-use super::state::LONGEST_LABEL;
+use super::status::{Delivery, Followed, Health, StatusStore};
 
 /// A change that a person asks for. Carried out by the sync loop, which alone writes the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Subscription {
 
 /// A command on its way to the sync loop.
 #[derive(Debug)]
-pub struct Order {
+pub struct CommandRequest {
     pub command: Command,
     /// The person who asks, as far as that is known: a label, cleaned.
     pub by: Option<String>,
@@ -50,17 +50,17 @@ pub struct Order {
 }
 
 /// Where commands arrive.
-pub type Commands = mpsc::Receiver<Order>;
+pub type Commands = mpsc::Receiver<CommandRequest>;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    board: Arc<Board>,
+    status: Arc<StatusStore>,
     queue: Arc<Queue>,
     history: Arc<History>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    commands: mpsc::Sender<Order>,
+    commands: mpsc::Sender<CommandRequest>,
     /// For questions about commits; `None`: only the history is asked.
     engine: Option<Engine>,
 }
@@ -69,14 +69,14 @@ impl Handle {
     /// Ties the parts together; the receiver belongs to the sync loop.
     #[must_use]
     pub fn new(
-        board: Arc<Board>,
+        status: Arc<StatusStore>,
         queue: Arc<Queue>,
         history: Arc<History>,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> (Self, Commands) {
         let (commands, receiver) = mpsc::channel(16);
-        (Self { board, queue, history, metrics, clock, commands, engine: None }, receiver)
+        (Self { status, queue, history, metrics, clock, commands, engine: None }, receiver)
     }
 
     /// Lets questions about commits be answered from the object store, too.
@@ -85,8 +85,8 @@ impl Handle {
         Self { engine: Some(engine), ..self }
     }
 
-    pub(super) fn board(&self) -> &Board {
-        &self.board
+    pub(super) fn status(&self) -> &StatusStore {
+        &self.status
     }
 
     pub(super) fn engine(&self) -> Option<&Engine> {
@@ -94,9 +94,9 @@ impl Handle {
     }
 
     /// Requests a sync. Never waits and never fails; the request is merged with a pending one.
-    pub fn ring(&self, request: Request) {
+    pub fn request_sync(&self, request: Request) {
         for push in &request.announced {
-            self.board.announce(*push, &request.trigger);
+            self.status.announce(*push, &request.trigger);
         }
         self.queue.push(request);
     }
@@ -104,16 +104,16 @@ impl Handle {
     /// Notes an authentic delivery in the state. Returns true if its id was seen before.
     #[must_use]
     pub fn delivery(&self, delivery: Delivery<'_>) -> bool {
-        self.board.delivery(delivery)
+        self.status.delivery(delivery)
     }
 
     /// Counts a request that could not prove that it knows the secret.
     pub fn bad_signature(&self) {
-        if let Some(wait) = self.board.bad_signature() {
-            let board = self.board.clone();
+        if let Some(wait) = self.status.bad_signature() {
+            let status = self.status.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                board.tell_refused();
+                status.report_bad_signatures();
             });
         }
     }
@@ -121,37 +121,37 @@ impl Handle {
     /// The ref that a push must name to be ours.
     #[must_use]
     pub fn followed(&self) -> Followed {
-        self.board.followed()
+        self.status.followed()
     }
 
     /// The address that the remote redirects to, if it does.
     #[must_use]
     pub fn moved_to(&self) -> Option<String> {
-        self.board.moved_to()
+        self.status.moved_to()
     }
 
     #[must_use]
     pub fn health(&self) -> Health {
-        self.board.health()
+        self.status.health()
     }
 
     /// Asks the sync loop for a sign of life. False if it has not answered an earlier request for too long: it hangs.
     #[must_use]
-    pub fn turns(&self, patience: Duration) -> bool {
-        self.board.set_health(|health| health.asked = health.asked.or_else(|| Some(Instant::now())));
-        let asked = self.board.health().asked;
+    pub fn is_responsive(&self, patience: Duration) -> bool {
+        self.status.set_health(|health| health.asked = health.asked.or_else(|| Some(Instant::now())));
+        let asked = self.status.health().asked;
         self.queue.ask();
         asked.is_none_or(|since| since.elapsed() < patience)
     }
 
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.board.snapshot()
+        self.status.snapshot()
     }
 
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        let (snapshot, events) = self.board.subscribe();
+        let (snapshot, events) = self.status.subscribe();
         Subscription { snapshot, events }
     }
 
@@ -184,7 +184,7 @@ impl Handle {
             || Refusal { code: "stopping".to_owned(), message: "the sidecar is shutting down".to_owned(), hint: None };
         let (answer, answered) = oneshot::channel();
         let by = by.map(|by| one_line(&by, LONGEST_LABEL)).filter(|by| !by.is_empty());
-        self.commands.send(Order { command, by, answer }).await.map_err(|_| stopping())?;
+        self.commands.send(CommandRequest { command, by, answer }).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
 }

@@ -6,8 +6,8 @@
 use git2::Oid;
 use tokio::time::Instant;
 
+use super::decisions::Decisions;
 use super::inherited::Inherited;
-use super::state::Decisions;
 use super::tools::Tools;
 
 impl Tools {
@@ -47,6 +47,6 @@ impl Tools {
             return decisions.pinned;
         }
         let first = *self.first.lock();
-        first.filter(|_| self.board.read(|snapshot| snapshot.published.is_none()))
+        first.filter(|_| self.status.read(|snapshot| snapshot.published.is_none()))
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::text::one_line;
 
-use super::state::{Decisions, LONGEST_LABEL};
+use super::decisions::{Decisions, LONGEST_LABEL};
 
 /// The decisions that the other replicas agree on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -52,7 +52,7 @@ impl Handle {
         };
         let mut tries = 1;
         loop {
-            let status = self.status(commit, deadline).await;
+            let status = self.status_of(commit, deadline).await;
             let now_published = self.published().map(|commit| commit.to_string());
             if now_published == status.published || tries == MOST_TRIES {
                 return Ok(status);
@@ -63,16 +63,16 @@ impl Handle {
 
     /// The published commit, if the link is known to name it.
     fn published(&self) -> Option<Oid> {
-        self.board()
+        self.status()
             .health()
             .ready
-            .then(|| self.board().read(|it| it.published.as_ref()?.commit.parse().ok()))
+            .then(|| self.status().read(|it| it.published.as_ref()?.commit.parse().ok()))
             .flatten()
     }
 
     /// The commits that this replica knows to be somewhere, whether or not they were published.
     fn mentioned(&self) -> Vec<String> {
-        self.board().read(|snapshot| {
+        self.status().read(|snapshot| {
             let published = snapshot.published.as_ref().map(|it| it.commit.clone());
             let head = snapshot.head.as_ref().map(|it| it.commit.clone());
             let announced = snapshot.announced.as_ref().map(|it| it.commit.clone());
@@ -105,12 +105,12 @@ impl Handle {
         }
     }
 
-    async fn status(&self, commit: Oid, deadline: Instant) -> CommitStatus {
+    async fn status_of(&self, commit: Oid, deadline: Instant) -> CommitStatus {
         let published = self.published();
         let (text, live) = (commit.to_string(), published.map(|commit| commit.to_string()));
         let records = self.history().page(None, usize::MAX);
-        let told = Told::by(&records, &text, live.as_deref());
-        let mut contained = told.contained;
+        let from_history = FromHistory::by(&records, &text, live.as_deref());
+        let mut contained = from_history.contained;
         // `None`: the store could not be asked.
         let mut stored = Some(false);
         if let (None, Some(live)) = (contained, published) {
@@ -122,12 +122,12 @@ impl Handle {
             stored = ancestry.map(|ancestry| ancestry.known);
             contained = ancestry.and_then(|Ancestry { contained, .. }| contained);
         }
-        let known = told.mentioned || stored == Some(true) || self.mentioned().contains(&text);
+        let known = from_history.mentioned || stored == Some(true) || self.mentioned().contains(&text);
         let how = match contained {
             Some(true) if published == Some(commit) => CommitHow::Published,
             Some(true) => CommitHow::Contained,
-            _ if told.was_published && told.rewritten => CommitHow::ForcePushedAway,
-            _ if told.was_published => CommitHow::Replaced,
+            _ if from_history.was_published && from_history.rewritten => CommitHow::ForcePushedAway,
+            _ if from_history.was_published => CommitHow::Replaced,
             _ if known => CommitHow::NotPublished,
             _ if stored.is_none() => CommitHow::Unknown,
             _ => CommitHow::NeverSeen,
@@ -139,8 +139,8 @@ impl Handle {
             live: contained == Some(true),
             contained,
             how,
-            last_published_at: told.last_published_at,
-            replaced_at: told.replaced_at,
+            last_published_at: from_history.last_published_at,
+            replaced_at: from_history.replaced_at,
             published: live,
         }
     }
@@ -154,7 +154,7 @@ enum Named {
 
 /// The history's knowledge of a commit.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct FromHistory {
     contained: Option<bool>,
     was_published: bool,
     /// A push that rewrote history replaced it.
@@ -165,7 +165,7 @@ struct Told {
     mentioned: bool,
 }
 
-impl Told {
+impl FromHistory {
     /// Reads the records, newest first. `live` is the published commit.
     fn by(records: &[Record], commit: &str, live: Option<&str>) -> Self {
         let is = |text: &Option<String>| text.as_deref() == Some(commit);

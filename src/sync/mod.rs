@@ -3,29 +3,27 @@
 //! `server` and the poll send requests through a [`Handle`]; `git`, `publish`, `history` and `hooks` do the work. It must
 //! not know HTTP.
 
-mod announcements;
-mod attempt;
+mod announcement_tracker;
 mod backoff;
-mod behind;
-mod board;
-mod chase;
 mod command;
-mod failure;
+mod decisions;
+mod error;
 mod handle;
 mod inherit;
 mod inherited;
 mod lookup;
+mod maintenance;
 mod notice_files;
+mod notify;
 mod queue;
 mod record;
 mod recorder;
-mod refusal;
+mod rejected;
 mod run;
-mod state;
-mod story;
-mod tell;
+mod status;
+mod sync_log;
+mod sync_loop;
 mod tools;
-mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,11 +37,11 @@ use crate::metrics::Metrics;
 use crate::notices;
 use crate::publish::VolumeOptions;
 
-pub use board::{Board, Delivery, Followed, Health};
-pub use handle::{Command, Commands, Handle, Order, Subscription};
+pub use handle::{Command, CommandRequest, Commands, Handle, Subscription};
 pub use inherited::Inherited;
-pub use queue::{Announced, Queue, Request, Told};
-pub use run::{Ending, SyncLoop};
+pub use queue::{Announced, PeerResults, Queue, Request};
+pub use status::{Delivery, Followed, Health, StatusStore};
+pub use sync_loop::{Ending, SyncLoop};
 
 /// When to sync, how long to try, and when to give up.
 #[derive(Clone, Debug)]
@@ -109,12 +107,13 @@ pub fn prepare(
     metrics: Arc<Metrics>,
     clock: Clock,
 ) -> (Handle, SyncLoop) {
-    let board = Arc::new(Board::new(&options, clock.clone()));
+    let status = Arc::new(StatusStore::new(&options, clock.clone()));
     let queue = Arc::new(Queue::new(options.hook_rate));
     let history = Arc::new(History::new(options.history_limit));
-    let (handle, commands) = Handle::new(board.clone(), queue.clone(), history.clone(), metrics.clone(), clock.clone());
+    let (handle, commands) =
+        Handle::new(status.clone(), queue.clone(), history.clone(), metrics.clone(), clock.clone());
     let handle = handle.with_engine(engine.clone());
     let grace = volume.grace;
-    let tools = tools::Tools::new(engine, board, queue, history, metrics, clock, options, volume);
+    let tools = tools::Tools::new(engine, status, queue, history, metrics, clock, options, volume);
     (handle, SyncLoop::new(Arc::new(tools), commands, grace))
 }

@@ -11,8 +11,8 @@ use crate::error::{Phase, SyncError};
 use crate::git::Span;
 use crate::publish::{self, Changes, Kind};
 
-use super::attempt::{Attempt, Done, millis};
-use super::queue::Told;
+use super::queue::PeerResults;
+use super::run::{Done, SyncRun, millis};
 use super::tools::Tools;
 
 /// The longest time for reading a published commit's details, because the next sync waits for it.
@@ -21,42 +21,42 @@ const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10
 /// Merged fan-outs to a large fleet that changes between them could add up.
 const MOST_PEERS: usize = 200;
 
-/// Makes the record of an attempt, with what changed if something was published.
-pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
+/// Makes the record of a run, with what changed if something was published.
+pub async fn of(tools: &Tools, run: SyncRun<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
     let finished_at = tools.clock.now();
     let outcome = match ended {
         Ok(done) => done.outcome(),
         Err(error) if error.phase == Phase::Gate => Outcome::Refused,
         Err(_) => Outcome::Failed,
     };
-    let (span, changes) = match (outcome, attempt.new) {
-        (Outcome::Published, Some(new)) => describe(tools, attempt.old, new).await,
+    let (span, changes) = match (outcome, run.new) {
+        (Outcome::Published, Some(new)) => describe(tools, run.old, new).await,
         _ => (None, None),
     };
-    // A fetch that brought nothing was none.
-    let fetched = attempt.fetched.as_ref().filter(|fetched| fetched.objects > 0);
+    // A fetch that downloaded nothing was none.
+    let fetched = run.fetched.as_ref().filter(|fetched| fetched.objects > 0);
     let (bytes, objects) = (fetched.map(|fetched| fetched.bytes), fetched.map(|fetched| fetched.objects));
-    let pinned = attempt.decisions.pinned.filter(|pinned| attempt.new == Some(*pinned));
-    let trigger = name_action(tools, &attempt, pinned).await;
+    let pinned = run.decisions.pinned.filter(|pinned| run.new == Some(*pinned));
+    let trigger = name_action(tools, &run, pinned).await;
     let by_action = matches!(trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
-    let rung = !matches!(trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
-    let received = attempt.request.received_of(attempt.new);
-    let counted_from = attempt.released_at.filter(|at| *at > received).unwrap_or(received);
-    let mut story = attempt.story;
+    let was_requested = !matches!(trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
+    let received = run.request.received_of(run.new);
+    let counted_from = run.released_at.filter(|at| *at > received).unwrap_or(received);
+    let mut sync_log = run.log;
     let error = ended.err().map(|error| {
-        story.error(error.to_string());
+        sync_log.error(error.to_string());
         error.to_api()
     });
     let record = Record {
         schema: SCHEMA,
-        id: attempt.id.unwrap_or_else(|| tools.history.next_id()),
-        started_at: attempt.started_at,
+        id: run.id.unwrap_or_else(|| tools.history.next_id()),
+        started_at: run.started_at,
         finished_at,
         trigger,
-        old: attempt.old.map(|commit| commit.to_string()),
-        new: attempt.new.map(|commit| commit.to_string()),
+        old: run.old.map(|commit| commit.to_string()),
+        new: run.new.map(|commit| commit.to_string()),
         outcome,
-        commits: span.as_ref().and_then(|span| commits(span, attempt.old)),
+        commits: span.as_ref().and_then(|span| commits(span, run.old)),
         files: changes.as_ref().map(|changes| Files {
             added: changes.added,
             modified: changes.modified,
@@ -64,26 +64,26 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         }),
         bytes,
         objects,
-        phases: attempt.phases,
-        received_to_published_ms: attempt
+        phases: run.phases,
+        received_to_published_ms: run
             .published_at
-            .filter(|_| rung && !by_action && outcome == Outcome::Published && attempt.old != attempt.new)
+            .filter(|_| was_requested && !by_action && outcome == Outcome::Published && run.old != run.new)
             // A delivery that came after the publish has none.
             .and_then(|at| at.checked_duration_since(counted_from))
             .map(millis),
         held_ms: counted_from.checked_duration_since(received).filter(|held| !held.is_zero()).map(millis),
-        chased: attempt.chased,
+        chased: run.chased,
         // The delivery may have come since the look.
-        missed_webhook: attempt.missed_webhook
+        missed_webhook: run.missed_webhook
             && outcome == Outcome::Published
-            && !attempt.new.is_some_and(|new| tools.board.was_announced(new)),
-        ignored_webhook: attempt.ignored_webhook.filter(|_| outcome == Outcome::Published),
+            && !run.new.is_some_and(|new| tools.status.was_announced(new)),
+        ignored_webhook: run.ignored_webhook.filter(|_| outcome == Outcome::Published),
         // A person chose another commit, so this is no rewritten history.
         rewritten: !by_action && span.as_ref().is_some_and(|span| span.rewritten),
-        fast_forward: span.as_ref().filter(|_| attempt.old != attempt.new).and_then(|span| span.fast_forward),
+        fast_forward: span.as_ref().filter(|_| run.old != run.new).and_then(|span| span.fast_forward),
         pinned: pinned.map(|commit| commit.to_string()),
-        withheld: attempt.withheld.map(|commit| commit.to_string()),
-        peers: peers(&attempt.request.told),
+        withheld: run.withheld.map(|commit| commit.to_string()),
+        peers: peers(&run.request.told),
         error,
     };
     let changes = changes.unwrap_or_default();
@@ -91,21 +91,21 @@ pub async fn of(tools: &Tools, attempt: Attempt<'_>, ended: Result<Done, &SyncEr
         commits: span.map(|span| span.commits.into_iter().map(commit).collect()).unwrap_or_default(),
         files_total: changes.added + changes.modified + changes.deleted,
         files: changes.first.into_iter().map(file).collect(),
-        log: story.into_lines(),
+        log: sync_log.into_lines(),
     };
     log(&record);
     (record, detail)
 }
 
 /// The trigger with the action of a person that this sync carries out: a pin to a commit that was live before is a rollback.
-async fn name_action(tools: &Tools, attempt: &Attempt<'_>, pinned: Option<Oid>) -> Trigger {
-    let mut trigger = attempt.request.trigger_of(attempt.withheld.or(attempt.new));
-    let Some(pinned) = pinned.filter(|pinned| attempt.old != Some(*pinned)) else { return trigger };
+async fn name_action(tools: &Tools, run: &SyncRun<'_>, pinned: Option<Oid>) -> Trigger {
+    let mut trigger = run.request.trigger_of(run.withheld.or(run.new));
+    let Some(pinned) = pinned.filter(|pinned| run.old != Some(*pinned)) else { return trigger };
     let text = pinned.to_string();
     let was_live =
         |record: &Record| record.outcome == Outcome::Published && record.new.as_deref() == Some(text.as_str());
     let went_back = tools.history.page(None, usize::MAX).iter().any(was_live)
-        || match attempt.old {
+        || match run.old {
             Some(old) => {
                 let deadline = Instant::now() + DESCRIBE_DEADLINE;
                 tools.engine.ancestry(pinned, old, deadline).await.is_ok_and(|it| it.contained == Some(true))
@@ -113,12 +113,12 @@ async fn name_action(tools: &Tools, attempt: &Attempt<'_>, pinned: Option<Oid>) 
             None => false,
         };
     trigger.action = Some(if went_back { Action::Rollback } else { Action::Pin });
-    trigger.by = trigger.by.or_else(|| attempt.decisions.pinned_by.clone());
+    trigger.by = trigger.by.or_else(|| run.decisions.pinned_by.clone());
     trigger
 }
 
 /// The other replicas' answers so far: one result for each, the latest if several webhooks were merged.
-pub fn peers(told: &[Told]) -> Vec<PeerResult> {
+pub fn peers(told: &[PeerResults]) -> Vec<PeerResult> {
     let mut all: Vec<PeerResult> = Vec::new();
     for results in told {
         for result in results.borrow().iter() {
@@ -135,7 +135,7 @@ pub fn peers(told: &[Told]) -> Vec<PeerResult> {
 async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {
     let deadline = Instant::now() + DESCRIBE_DEADLINE;
     let phase = Phase::Record;
-    let span = tools.ask_git(phase, deadline, tools.engine.span(old, new)).await;
+    let span = tools.with_git(phase, deadline, tools.engine.span(old, new)).await;
     let compare = move |volume: &publish::Volume, _: &crate::worker::Cancel| volume.changes(&volume.store(), old, new);
     let changes = tools.on_disk(phase, deadline, compare).await;
     for error in [span.as_ref().err(), changes.as_ref().err()].into_iter().flatten() {

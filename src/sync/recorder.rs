@@ -44,7 +44,7 @@ impl Tools {
     /// Adds the peers' answers to a record, if it is still kept.
     pub(super) fn amend(&self, id: &str, peers: Vec<PeerResult>) {
         if let Some(record) = self.history.amend(id, peers) {
-            self.board.amended(record);
+            self.status.amended(record);
         }
     }
 
@@ -85,7 +85,7 @@ impl Tools {
     /// Shows the records of a file that was read late: they were not known when the volume was opened.
     fn take_in(&self, now: Waiting, loads: &mut u64) {
         if std::mem::replace(loads, now.loads) != now.loads {
-            self.board.restore(self.history.page(None, 50));
+            self.status.restore(self.history.page(None, 50));
         }
     }
 
@@ -101,7 +101,7 @@ impl Tools {
             tracing::warn!(lost, dropped, "records, or their details, were lost: too many wait for the history's disk");
         }
         self.metrics.history(waiting, lost);
-        self.board.change(|snapshot| snapshot.history = state);
+        self.status.change(|snapshot| snapshot.history = state);
     }
 }
 

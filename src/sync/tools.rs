@@ -21,13 +21,13 @@ use crate::metrics::Metrics;
 use crate::publish::{self, Live, Verdict, Volume, VolumeOptions};
 use crate::worker::{Cancel, Lost, Worker};
 
-use super::board::Board;
-use super::chase::Heard;
-use super::failure;
+use super::announcement_tracker::AnnouncementTracker;
+use super::decisions::Decisions;
+use super::error;
 use super::inherited::Inherited;
 use super::notice_files::NoticeFiles;
-use super::refusal::Refusal;
-use super::state::Decisions;
+use super::rejected::RejectedCommit;
+use super::status::StatusStore;
 use super::{Options, queue::Queue};
 
 /// The longest wait for a decision to be written. It has a few hundred bytes, so a disk that takes longer is stuck.
@@ -35,7 +35,7 @@ pub(super) const DECISION_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Tools {
     pub engine: Engine,
-    pub board: Arc<Board>,
+    pub status: Arc<StatusStore>,
     pub queue: Arc<Queue>,
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
@@ -48,9 +48,9 @@ pub struct Tools {
     pub(super) first: Mutex<Option<Oid>>,
     /// When a pause or pin ended last. The time that a push waited for this does not count as latency.
     pub released_at: Mutex<Option<Instant>>,
-    pub heard: Mutex<Heard>,
+    pub tracker: Mutex<AnnouncementTracker>,
     /// The remote's commit at the last successful sync. A poll that finds a later one has found a missed webhook.
-    pub settled_head: Mutex<Option<Oid>>,
+    pub head_at_last_success: Mutex<Option<Oid>>,
     /// Held while a command changes the decisions, so that commands are carried out one at a time.
     pub deciding: tokio::sync::Mutex<()>,
     /// True while the tree that the link names is known or feared to differ from its commit.
@@ -61,7 +61,7 @@ pub struct Tools {
     /// True while a tree that an earlier process published has not been verified.
     unadopted: AtomicBool,
     pub hooks: Hooks,
-    pub refusal: Refusal,
+    pub rejected: RejectedCommit,
     /// The tree that was built and may become visible. No sweep removes it while the pre-publish hook runs in it.
     pub candidate: Mutex<Option<Oid>>,
     /// True if there may be objects of LFS on the volume that no tree needs.
@@ -78,7 +78,7 @@ pub struct Tools {
     pub(super) rotating: Worker,
     /// Removes trees and objects that are no longer needed.
     pub(super) sweeper: Worker,
-    /// True while an attempt is under way.
+    /// True while a sync is running.
     pub(super) busy: AtomicBool,
     /// True while it is to do so, and has not begun.
     pub(super) sweep_waits: AtomicBool,
@@ -86,13 +86,13 @@ pub struct Tools {
     pub(super) preparing: Mutex<Option<AbortHandle>>,
     /// True while a standby tree is being written.
     pub(super) making: watch::Sender<bool>,
-    pub(super) said_no_room: AtomicBool,
+    pub(super) no_room_reported: AtomicBool,
     /// Compares trees after hooks ran in them.
     pub(super) accepting: Worker,
     /// True once the log has said that hooks change tracked files.
-    pub(super) said_accepted: AtomicBool,
+    pub(super) hook_changes_reported: AtomicBool,
     /// How often a published tree was put back.
-    pub(super) put_back: AtomicU64,
+    pub(super) repairs: AtomicU64,
     /// When the last sweep wants the next one.
     pub(super) sweep_due: Mutex<Option<Instant>>,
     /// The touch file and the error file; `None` if there is none to be.
@@ -103,13 +103,13 @@ pub struct Tools {
 
 /// The state of the volume, as far as each sync has to know it.
 #[derive(Debug)]
-pub struct Standing {
+pub struct VolumeState {
     pub live: Live,
     /// With `--worktree-git`: what the `.git` file in that tree leads to went with its store.
     pub git_is_lost: bool,
 }
 
-impl Standing {
+impl VolumeState {
     fn of(volume: &Volume) -> Result<Self, publish::Error> {
         let live = volume.live()?;
         let git_is_lost = matches!(live, Live::Tree(commit) if volume.has_lost_git(commit));
@@ -121,7 +121,7 @@ impl Tools {
     #[expect(clippy::too_many_arguments, reason = "called once, by `start`, which names each of them")]
     pub fn new(
         engine: Engine,
-        board: Arc<Board>,
+        status: Arc<StatusStore>,
         queue: Arc<Queue>,
         history: Arc<History>,
         metrics: Arc<Metrics>,
@@ -133,7 +133,7 @@ impl Tools {
         let notices = NoticeFiles::new(&options.notices);
         Self {
             engine,
-            board,
+            status,
             queue,
             history,
             metrics,
@@ -143,14 +143,14 @@ impl Tools {
             inherited: Mutex::default(),
             first: Mutex::default(),
             released_at: Mutex::default(),
-            heard: Mutex::default(),
-            settled_head: Mutex::default(),
+            tracker: Mutex::default(),
+            head_at_last_success: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             suspect: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
             unadopted: AtomicBool::new(false),
             hooks,
-            refusal: Refusal::default(),
+            rejected: RejectedCommit::default(),
             candidate: Mutex::default(),
             objects_due: AtomicBool::new(true),
             volume_options,
@@ -164,10 +164,10 @@ impl Tools {
             sweep_waits: AtomicBool::new(false),
             preparing: Mutex::default(),
             making: watch::Sender::new(false),
-            said_no_room: AtomicBool::new(false),
+            no_room_reported: AtomicBool::new(false),
             accepting: Worker::quiet("accept"),
-            said_accepted: AtomicBool::new(false),
-            put_back: AtomicU64::new(0),
+            hook_changes_reported: AtomicBool::new(false),
+            repairs: AtomicU64::new(0),
             sweep_due: Mutex::default(),
             notices,
             deciding_disk: Worker::new("decisions"),
@@ -177,7 +177,7 @@ impl Tools {
     /// Trees that neither a sweep nor the preparation of a standby tree may use, although no link names them.
     pub fn kept(&self) -> Vec<Oid> {
         let candidate = *self.candidate.lock();
-        self.decisions().pinned.into_iter().chain(candidate).chain(self.refusal.commit()).collect()
+        self.decisions().pinned.into_iter().chain(candidate).chain(self.rejected.commit()).collect()
     }
 
     pub fn decisions(&self) -> Decisions {
@@ -187,7 +187,7 @@ impl Tools {
     /// True while a pinned commit is not the published one.
     pub fn pin_is_due(&self) -> bool {
         let Some(pinned) = self.held(&self.decisions()).map(|commit| commit.to_string()) else { return false };
-        self.board.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
+        self.status.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
     }
 
     /// The open volume, if it could be opened so far.
@@ -197,9 +197,9 @@ impl Tools {
 
     /// Opens the volume on the first call that succeeds, and takes over what an earlier process left on it. Returns the
     /// volume's state; for an open volume that is one system call, because each sync asks for it.
-    pub async fn open_volume(&self, deadline: Instant) -> Result<Standing, SyncError> {
+    pub async fn open_volume(&self, deadline: Instant) -> Result<VolumeState, SyncError> {
         if self.volume().is_some() {
-            let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| Standing::of(volume)).transpose();
+            let look = |volume: &Volume, _: &Cancel| volume.holds_lock().then(|| VolumeState::of(volume)).transpose();
             if let Some(standing) = self.on_disk(Phase::Publish, deadline, look).await? {
                 self.adopt(deadline).await?;
                 return Ok(standing);
@@ -208,7 +208,7 @@ impl Tools {
         }
         let volume = Arc::new(self.take_volume(deadline).await?);
         self.attach_history(&volume.state_folder()).await;
-        self.board.restore(self.history.page(None, 50));
+        self.status.restore(self.history.page(None, 50));
         let state = volume.state_folder().join("state.json");
         let decided = self.deciding_disk.run(deadline, move |_| Decisions::load(&state)).await;
         let mut undecided = false;
@@ -229,20 +229,20 @@ impl Tools {
         self.outdated.store(false, Ordering::Relaxed);
         self.clear_leftovers(&volume, deadline).await;
         self.adopt(deadline).await?;
-        self.on_disk(Phase::Publish, deadline, |volume, _| Standing::of(volume)).await
+        self.on_disk(Phase::Publish, deadline, |volume, _| VolumeState::of(volume)).await
     }
 
     /// Looks at the volume without owning it.
     pub async fn observe(&self, deadline: Instant) -> Result<publish::Observed, SyncError> {
         let options = self.volume_options.clone();
         let observed = self.disk.run(deadline, move |_| publish::observe(&options));
-        failure::publish(Phase::Publish, observed.await)
+        error::publish(Phase::Publish, observed.await)
     }
 
     /// Opens the volume, or waits for an earlier sync's attempt to open it, which may take longer than a sync on a slow
     /// disk. A second attempt at the same time would find the first one's lock and take this process for another one.
     async fn take_volume(&self, deadline: Instant) -> Result<Volume, SyncError> {
-        let late = || failure::publish(Phase::Publish, Err(Lost::Deadline));
+        let late = || error::publish(Phase::Publish, Err(Lost::Deadline));
         let turn = || timeout_at(deadline, self.opening.clone().lock_owned());
         let Ok(mut opening) = turn().await else { return late() };
         if let Some(volume) = opening.take() {
@@ -253,7 +253,7 @@ impl Tools {
             *opening = Some(Volume::open(options)?);
             Ok(())
         });
-        failure::publish(Phase::Publish, opened.await)?;
+        error::publish(Phase::Publish, opened.await)?;
         turn().await.ok().and_then(|mut opened| opened.take()).map_or_else(late, Ok)
     }
 
@@ -300,17 +300,17 @@ impl Tools {
         if survived && !self.options.one_time {
             volume.believe_for_now(commit);
             tracing::info!(commit = %commit, "the published tree stays; its content is compared in the background");
-            self.tell_adopted(commit).await;
+            self.report_adopted(commit).await;
             return Ok(());
         }
         self.suspect.store(true, Ordering::Relaxed);
         let (volume, store) = (volume.clone(), volume.store());
         let verdict = self.disk.run(deadline, move |cancel| volume.verify(&store, commit, cancel)).await;
-        match failure::publish(Phase::Publish, verdict) {
+        match error::publish(Phase::Publish, verdict) {
             Ok(Verdict::Whole) => {
                 self.suspect.store(false, Ordering::Relaxed);
                 tracing::info!(commit = %commit, "the published tree is whole; it stays");
-                self.tell_adopted(commit).await;
+                self.report_adopted(commit).await;
             }
             Ok(Verdict::Differs(difference)) => {
                 tracing::warn!(commit = %commit, difference, "the published tree is not its commit; it will be rebuilt");
@@ -324,19 +324,19 @@ impl Tools {
     pub fn went_live(&self, commit: Oid) {
         let text = commit.to_string();
         self.metrics.published(&text);
-        self.board.set_health(|health| (health.started, health.ready) = (true, true));
+        self.status.set_health(|health| (health.started, health.ready) = (true, true));
         let published_at = Some(self.clock.now());
-        self.board.change_quietly(|snapshot| {
+        self.status.change_quietly(|snapshot| {
             if snapshot.published.as_ref().is_none_or(|published| published.commit != text) {
                 let (subject, author, committed_at) = (String::new(), String::new(), None);
                 snapshot.published = Some(Published { commit: text, subject, author, committed_at, published_at });
             }
         });
-        self.board.is_live(commit);
+        self.status.is_live(commit);
     }
 
     /// Reports a commit that an earlier process published as live: to the probes, in the metrics and in the state.
-    async fn tell_adopted(&self, commit: Oid) {
+    async fn report_adopted(&self, commit: Oid) {
         let text = commit.to_string();
         let record = self
             .history
@@ -345,8 +345,8 @@ impl Tools {
             .find(|record| record.outcome == Outcome::Published && record.new.as_deref() == Some(text.as_str()));
         let published = self.describe(commit, record.map(|record| record.finished_at)).await;
         self.metrics.published(&published.commit);
-        self.board.set_health(|health| (health.started, health.ready) = (true, true));
-        self.board.change(|snapshot| snapshot.published = Some(published));
+        self.status.set_health(|health| (health.started, health.ready) = (true, true));
+        self.status.change(|snapshot| snapshot.published = Some(published));
     }
 
     /// A published commit as the state shows it.
@@ -371,7 +371,7 @@ impl Tools {
         }
         self.metrics.paused(decisions.paused_until.is_some());
         self.metrics.pinned(decisions.pinned.is_some());
-        self.board.change(|snapshot| {
+        self.status.change(|snapshot| {
             snapshot.paused_until = decisions.paused_until;
             snapshot.paused_by = decisions.paused_by;
             snapshot.pinned = decisions.pinned.map(|commit| commit.to_string());
@@ -407,32 +407,32 @@ impl Tools {
         deadline: Instant,
         work: impl FnOnce(&Volume, &Cancel) -> Result<T, publish::Error> + Send + 'static,
     ) -> Result<T, SyncError> {
-        let volume = self.volume().ok_or_else(|| failure::internal(phase, "the volume is not open"))?;
+        let volume = self.volume().ok_or_else(|| error::internal(phase, "the volume is not open"))?;
         let outcome = self.disk.run(deadline, move |cancel| work(&volume, cancel)).await;
-        failure::publish(phase, outcome)
+        error::publish(phase, outcome)
     }
 
     /// Waits for git, given up at the deadline.
-    pub async fn ask_git<T>(
+    pub async fn with_git<T>(
         &self,
         phase: Phase,
         deadline: Instant,
         work: impl Future<Output = Result<T, git::Error>>,
     ) -> Result<T, SyncError> {
         match timeout_at(deadline, work).await {
-            Ok(outcome) => outcome.map_err(|error| failure::git(phase, error)),
-            Err(_elapsed) => Err(failure::timeout(phase)),
+            Ok(outcome) => outcome.map_err(|error| error::git(phase, error)),
+            Err(_elapsed) => Err(error::timeout(phase)),
         }
     }
 
     /// True while the link may be changing.
     pub fn is_swapping(&self) -> bool {
-        self.board.read(|snapshot| snapshot.running.as_ref().is_some_and(|running| running.phase == Phase::Publish))
+        self.status.read(|snapshot| snapshot.running.as_ref().is_some_and(|running| running.phase == Phase::Publish))
     }
 
     /// Notes the remote's commit after a successful sync: finding it again is no missed webhook.
-    pub fn settle_head(&self) {
-        let head = self.board.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
-        *self.settled_head.lock() = head;
+    pub fn remember_head(&self) {
+        let head = self.status.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
+        *self.head_at_last_success.lock() = head;
     }
 }

@@ -91,7 +91,7 @@ fn failed(id: &str) -> Record {
     }
 }
 
-/// Puts one of everything on the board and into the history.
+/// Puts one of everything into the status and into the history.
 fn furnish(sidecar: &Sidecar) {
     let detail = Detail {
         commits: vec![Commit {
@@ -106,7 +106,7 @@ fn furnish(sidecar: &Sidecar) {
     };
     sidecar.history.append(record("1"), detail);
     sidecar.history.append(failed("2"), Detail::default());
-    sidecar.board.finished(record("1"), |snapshot| {
+    sidecar.status.finished(record("1"), |snapshot| {
         snapshot.published = Some(Published {
             commit: COMMIT.into(),
             subject: "Say hello".into(),
@@ -118,10 +118,10 @@ fn furnish(sidecar: &Sidecar) {
         snapshot.poll.last_at = Some(noon());
         snapshot.poll.unchanged = 9;
     });
-    sidecar.board.delivery(queued());
-    sidecar.board.bad_signature();
-    sidecar.board.finished(failed("2"), |_| {});
-    sidecar.board.running(Running {
+    sidecar.status.delivery(queued());
+    sidecar.status.bad_signature();
+    sidecar.status.finished(failed("2"), |_| {});
+    sidecar.status.running(Running {
         id: "3".into(),
         trigger: TriggerKind::Manual,
         phase: Phase::Fetch,
@@ -178,7 +178,7 @@ async fn the_history_is_read_in_pages() {
 async fn a_commit_is_looked_up_by_hash_or_prefix_and_nothing_is_asked_of_the_sync_loop() {
     let sidecar = Sidecar::new();
     furnish(&sidecar);
-    sidecar.board.set_health(|health| health.ready = true);
+    sidecar.status.set_health(|health| health.ready = true);
     let admin = sidecar.admin();
     insta::assert_snapshot!("commit", frozen(&get(admin, &format!("/api/v1/commits/{COMMIT}")).await));
     let answer = get(admin, &format!("/api/v1/commits/{}", &COMMIT[..7].to_uppercase())).await;
@@ -193,7 +193,7 @@ async fn a_commit_is_looked_up_by_hash_or_prefix_and_nothing_is_asked_of_the_syn
     assert_eq!(asked(&sidecar), []);
     assert!(sidecar.rung().is_none());
     // A tree that is being put back is not live.
-    sidecar.board.set_health(|health| health.ready = false);
+    sidecar.status.set_health(|health| health.ready = false);
     let answer = get(admin, &format!("/api/v1/commits/{COMMIT}")).await;
     assert_eq!(answer.json()["live"], false);
 }

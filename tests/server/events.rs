@@ -68,7 +68,7 @@ impl Reader {
 #[tokio::test]
 async fn a_snapshot_comes_first_and_every_change_after_it() {
     let sidecar = Sidecar::new();
-    sidecar.board.change(|snapshot| snapshot.poll.last_at = Some(noon()));
+    sidecar.status.change(|snapshot| snapshot.poll.last_at = Some(noon()));
     let mut reader = Reader::open(&sidecar).await;
     let (first, event) = reader.event().await.unwrap();
     assert!(matches!(event, Event::Snapshot(snapshot) if snapshot.seq == first && first == 1));
@@ -82,7 +82,7 @@ async fn a_snapshot_comes_first_and_every_change_after_it() {
     assert!(matches!(event, Event::State(state) if state.announced.as_ref().is_some_and(|it| it.commit == COMMIT)));
     assert_eq!(number, 3);
 
-    sidecar.board.finished(record("1"), |_| {});
+    sidecar.status.finished(record("1"), |_| {});
     assert!(matches!(reader.event().await.unwrap(), (4, Event::SyncFinished(record)) if record.id == "1"));
     assert!(matches!(reader.event().await.unwrap(), (5, Event::State(_))));
 }
@@ -93,10 +93,10 @@ async fn every_kind_of_event_is_frozen() {
     let mut reader = Reader::open(&sidecar).await;
     assert!(reader.chunk().await.unwrap().contains("event: snapshot"));
     let running = |phase| Running { id: "1".into(), trigger: TriggerKind::Webhook, phase, started_at: noon() };
-    sidecar.board.running(running(Phase::Look));
-    sidecar.board.running(running(Phase::Fetch));
-    sidecar.board.delivery(queued());
-    sidecar.board.finished(record("1"), |_| {});
+    sidecar.status.running(running(Phase::Look));
+    sidecar.status.running(running(Phase::Fetch));
+    sidecar.status.delivery(queued());
+    sidecar.status.finished(record("1"), |_| {});
     let mut frames = String::new();
     for _ in 0..5 {
         frames += &reader.chunk().await.unwrap();
@@ -144,7 +144,7 @@ async fn a_reader_who_falls_behind_starts_over() {
     assert!(matches!(reader.event().await.unwrap().1, Event::Snapshot(_)));
     // More than the backlog, without a chance to read between: this test's runtime has one thread.
     for _ in 0..1000 {
-        sidecar.board.change(|snapshot| snapshot.poll.unchanged += 1);
+        sidecar.status.change(|snapshot| snapshot.poll.unchanged += 1);
     }
     let mut events = Vec::new();
     loop {
@@ -156,7 +156,7 @@ async fn a_reader_who_falls_behind_starts_over() {
         }
     }
     assert_eq!(events, [(1000, "reset"), (1000, "snapshot")]);
-    sidecar.board.change(|snapshot| snapshot.poll.unchanged += 1);
+    sidecar.status.change(|snapshot| snapshot.poll.unchanged += 1);
     assert!(matches!(reader.event().await.unwrap(), (1001, Event::State(_))));
 }
 

@@ -1,4 +1,4 @@
-//! The listeners with a board, a queue and a history behind them, but no sync loop: what arrives can be looked at.
+//! The listeners with a status store, a queue and a history behind them, but no sync loop: what arrives can be looked at.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use pushsync::server::{
     AdminBind, AllLimits, Audience, Repository, ServerOptions, Servers, WebhookOptions, start_with,
 };
 use pushsync::signature::sign;
-use pushsync::sync::{Board, Command, Handle, Queue, Request};
+use pushsync::sync::{Command, Handle, Queue, Request, StatusStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +37,7 @@ pub type Asked = Vec<(Command, Option<String>)>;
 
 pub struct Sidecar {
     pub servers: Servers,
-    pub board: Arc<Board>,
+    pub status: Arc<StatusStore>,
     pub queue: Arc<Queue>,
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
@@ -148,12 +148,12 @@ impl Setup {
         });
         let clock = Clock::manual(noon());
         let options = sync_options();
-        let board = Arc::new(Board::new(&options, clock.clone()));
+        let status = Arc::new(StatusStore::new(&options, clock.clone()));
         let queue = Arc::new(Queue::new(options.hook_rate));
         let history = Arc::new(History::in_memory());
         let metrics = Arc::new(Metrics::new("0.1.0", &options.repo, &options.reference));
         let (handle, mut receiver) =
-            Handle::new(Arc::clone(&board), Arc::clone(&queue), Arc::clone(&history), Arc::clone(&metrics), clock);
+            Handle::new(Arc::clone(&status), Arc::clone(&queue), Arc::clone(&history), Arc::clone(&metrics), clock);
         let commands = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&commands);
         let reply = self.answer;
@@ -183,7 +183,7 @@ impl Setup {
             admin_token_file: token,
         };
         let servers = start_with(&options, &handle, &self.limits).unwrap();
-        Sidecar { servers, board, queue, history, metrics, commands, folder }
+        Sidecar { servers, status, queue, history, metrics, commands, folder }
     }
 }
 

@@ -17,7 +17,7 @@ async fn the_vector_that_github_publishes_is_accepted_by_the_listener() {
     let answer = sidecar.post(&post).await;
     assert_eq!((answer.status, answer.reason().as_str()), (200, "pong"), "{answer:?}");
     assert!(sidecar.rung().is_none());
-    assert_eq!(sidecar.board.snapshot().webhook.last_event.as_deref(), Some("ping"));
+    assert_eq!(sidecar.status.snapshot().webhook.last_event.as_deref(), Some("ping"));
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_push_to_our_ref_is_queued_before_it_is_answered() {
     assert!(!trigger.redelivered);
     assert_eq!(trigger.merged, 1);
 
-    let webhook = sidecar.board.snapshot().webhook;
+    let webhook = sidecar.status.snapshot().webhook;
     assert_eq!((webhook.received, webhook.last_result.as_deref()), (1, Some("queued")));
 
     // A redelivery has the same id; it rings all the same and is only labelled.
@@ -92,7 +92,7 @@ async fn unsigned_requests_get_one_uniform_answer_and_are_counted() {
         assert!(sidecar.rung().is_none(), "{name} rang");
     }
     assert_eq!(bodies.len(), 1, "the answers differ: {bodies:?}");
-    let snapshot = sidecar.board.snapshot();
+    let snapshot = sidecar.status.snapshot();
     assert_eq!((snapshot.webhook.received, snapshot.webhook.bad_signature), (0, u64::from(count)));
     assert_eq!((snapshot.webhook.last_event, snapshot.seq), (None, 0), "strangers left a trace");
     assert!(sidecar.history.page(None, 10).is_empty());
@@ -157,7 +157,7 @@ async fn what_is_not_ours_is_acknowledged_with_the_reason() {
         assert!(answer.reason().starts_with(reason), "{name}: {answer:?}");
         assert!(answer.json()["hint"].is_string(), "{name}: {answer:?}");
         assert!(sidecar.rung().is_none(), "{name} rang");
-        let webhook = sidecar.board.snapshot().webhook;
+        let webhook = sidecar.status.snapshot().webhook;
         assert_eq!(webhook.received, number as u64 + 1, "{name}");
         assert!(webhook.last_result.unwrap().starts_with(&format!("ignored: {reason}")), "{name}");
     }
@@ -174,10 +174,10 @@ async fn the_followed_ref_decides_once_it_is_known() {
     // There was no sync yet, so the name may be a branch or a tag.
     assert_eq!(sidecar.post(&push("refs/heads/main")).await.status, 202);
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 202);
-    sidecar.board.set_followed(Followed { full_ref: Some("refs/tags/main".into()), hash: false });
+    sidecar.status.set_followed(Followed { full_ref: Some("refs/tags/main".into()), hash: false });
     assert_eq!(sidecar.post(&push("refs/heads/main")).await.status, 200);
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 202);
-    sidecar.board.set_followed(Followed { full_ref: None, hash: true });
+    sidecar.status.set_followed(Followed { full_ref: None, hash: true });
     assert_eq!(sidecar.post(&push("refs/tags/main")).await.status, 200);
 }
 
@@ -194,10 +194,10 @@ async fn the_ssh_address_and_the_address_that_the_remote_redirects_to_count() {
     assert_eq!(sidecar.post(&by_ssh).await.status, 202);
     let renamed = at("https://github.com/acme-inc/website.git", "git@github.com:acme-inc/website.git");
     assert_eq!(sidecar.post(&renamed).await.status, 200);
-    sidecar.board.set_moved_to(Some("https://github.com/acme-inc/website.git".into()));
+    sidecar.status.set_moved_to(Some("https://github.com/acme-inc/website.git".into()));
     assert_eq!(sidecar.post(&renamed).await.status, 202);
     assert_eq!(sidecar.post(&Post::push(&payload())).await.status, 202, "the old name counts on");
-    sidecar.board.set_moved_to(None);
+    sidecar.status.set_moved_to(None);
     assert_eq!(sidecar.post(&renamed).await.status, 200);
 }
 
@@ -271,7 +271,7 @@ async fn authentic_nonsense_is_the_senders_fault_and_rings_nothing() {
         assert!(answer.body.len() < 1000, "{name}: {} bytes", answer.body.len());
         assert!(sidecar.rung().is_none(), "{name} rang");
     }
-    assert!(sidecar.board.snapshot().webhook.last_result.unwrap().starts_with("malformed: "));
+    assert!(sidecar.status.snapshot().webhook.last_result.unwrap().starts_with("malformed: "));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn options() -> ServerOptions {
 
 fn begin(sidecar: &Sidecar, options: &ServerOptions) -> Result<Servers, String> {
     let (handle, _commands) = pushsync::sync::Handle::new(
-        sidecar.board.clone(),
+        sidecar.status.clone(),
         sidecar.queue.clone(),
         sidecar.history.clone(),
         sidecar.metrics.clone(),

@@ -59,7 +59,7 @@ async fn the_documentation_lists_each_metric_with_its_type_and_labels() {
     metrics.askpass_call("success");
     metrics.github_app_token("error");
     metrics.peer_message("told");
-    sidecar.board.change(|snapshot| {
+    sidecar.status.change(|snapshot| {
         let (message, hint) = ("cannot reach it".to_owned(), None);
         snapshot.last_error = Some(ErrorInfo { phase: Phase::Fetch, kind: "network".to_owned(), message, hint });
     });
@@ -77,7 +77,7 @@ async fn a_scrape_shows_the_state_of_its_moment() {
     }
     assert!(!text.contains("pushsync_last_error_info{"), "{text}");
 
-    sidecar.board.change(|snapshot| {
+    sidecar.status.change(|snapshot| {
         let (message, hint) = ("cannot reach it".to_owned(), None);
         snapshot.last_error = Some(ErrorInfo { phase: Phase::Fetch, kind: "network".to_owned(), message, hint });
         snapshot.failures_in_row = 3;
@@ -95,7 +95,7 @@ async fn a_scrape_shows_the_state_of_its_moment() {
     }
     assert_eq!(text.lines().filter(|line| line.starts_with("pushsync_state{") && line.ends_with(" 1")).count(), 1);
 
-    sidecar.board.change(|snapshot| (snapshot.last_error, snapshot.failures_in_row) = (None, 0));
+    sidecar.status.change(|snapshot| (snapshot.last_error, snapshot.failures_in_row) = (None, 0));
     let text = scrape().await;
     assert!(!text.contains("pushsync_last_error_info{"), "a failure that is over: {text}");
 }

@@ -19,19 +19,19 @@ async fn probe(sidecar: &Sidecar) -> [u16; 4] {
 async fn each_probe_says_what_it_means() {
     let sidecar = Sidecar::new();
     assert_eq!(probe(&sidecar).await, [503, 503, 503, 200], "nothing published yet");
-    sidecar.board.set_health(|health| health.started = true);
+    sidecar.status.set_health(|health| health.started = true);
     assert_eq!(probe(&sidecar).await, [200, 200, 503, 200]);
-    sidecar.board.set_health(|health| health.ready = true);
+    sidecar.status.set_health(|health| health.ready = true);
     assert_eq!(probe(&sidecar).await, [200, 200, 200, 200]);
     // A remote that is down for an hour changes nothing here.
     for _ in 0..60 {
         let mut failure = record("1");
         failure.outcome = pushsync::api::Outcome::Failed;
-        sidecar.board.finished(failure, |_| {});
+        sidecar.status.finished(failure, |_| {});
     }
     assert_eq!(probe(&sidecar).await, [200, 200, 200, 200]);
     if let Some(long_ago) = Instant::now().checked_sub(std::time::Duration::from_secs(90)) {
-        sidecar.board.set_health(|health: &mut Health| health.asked = Some(long_ago));
+        sidecar.status.set_health(|health: &mut Health| health.asked = Some(long_ago));
         assert_eq!(probe(&sidecar).await, [200, 200, 200, 503], "the loop hangs");
     }
     for path in ["/metrics/", "/debug/pprof/", "/debug/pprof/heap"] {
@@ -46,7 +46,7 @@ async fn every_other_path_is_answered_like_the_root_as_git_sync_does_it() {
     for path in paths {
         assert_eq!(get(sidecar.http(), path).await.status, 503, "{path}");
     }
-    sidecar.board.set_health(|health| health.started = true);
+    sidecar.status.set_health(|health| health.started = true);
     for path in paths {
         let answer = get(sidecar.http(), path).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"), "{path}: the word and nothing else");
@@ -116,7 +116,7 @@ async fn metrics_have_the_names_that_dashboards_know() {
 async fn metrics_are_served_only_if_wanted() {
     let sidecar = Sidecar::new();
     let (handle, _commands) = pushsync::sync::Handle::new(
-        sidecar.board.clone(),
+        sidecar.status.clone(),
         sidecar.queue.clone(),
         sidecar.history.clone(),
         sidecar.metrics.clone(),

@@ -1,7 +1,7 @@
 //! The queue against what its users expect: the record of a commit names the delivery that announced it, the newest
 //! announcement is never dropped, nothing waits without a reason, and tokens are spent.
 //!
-//! The expectation is worked out from the whole story of pushes, deliveries and attempts, not from how requests merge.
+//! The expectation is worked out from the whole log of pushes, deliveries and attempts, not from how requests merge.
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -23,11 +23,11 @@ enum Step {
     Other(TriggerKind, bool),
     /// Time goes by.
     Pass(u64),
-    /// The loop takes what is pending, and its attempt ends.
+    /// The loop takes the pending request, and its sync ends.
     Take(End),
 }
 
-/// How an attempt ends.
+/// How a sync ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// It published what its newest announcement says, or found nothing.
@@ -67,7 +67,7 @@ fn commit(number: u32) -> Oid {
     Oid::from_bytes(&bytes).unwrap()
 }
 
-struct Story {
+struct SyncLog {
     queue: Queue,
     rate: f64,
     /// How often the ref moved: it is at this commit.
@@ -82,7 +82,7 @@ struct Story {
     let_through: Vec<Instant>,
 }
 
-impl Story {
+impl SyncLog {
     fn new(rate: f64) -> Self {
         Self {
             queue: Queue::new(rate),
@@ -221,7 +221,7 @@ impl Story {
                 let retry = matches!(end, End::Fails);
                 let again = taken.again(retry);
                 self.put_in += again.trigger.merged;
-                self.queue.put_back(again);
+                self.queue.requeue(again);
                 // It is older than what came meanwhile.
                 self.waiting = running.into_iter().chain(std::mem::take(&mut self.waiting)).collect();
                 self.waits = true;
@@ -244,22 +244,22 @@ impl Story {
 }
 
 async fn play(rate: f64, steps: Vec<Step>) {
-    let mut story = Story::new(rate);
+    let mut log = SyncLog::new(rate);
     for (number, step) in steps.into_iter().enumerate() {
-        story.step(number, step).await;
+        log.step(number, step).await;
     }
-    if story.waits {
+    if log.waits {
         // A waiting request is taken in the end, within the time that its reasons to wait allow.
         let longest = Duration::from_secs(5) + Duration::from_secs_f64(if rate > 0.0 { 1.0 / rate } else { 0.0 });
         let longest = longest + Duration::from_millis(10);
-        let last = tokio::time::timeout(longest, story.queue.next()).await.expect("not forgotten");
-        story.check(&last);
+        let last = tokio::time::timeout(longest, log.queue.next()).await.expect("not forgotten");
+        log.check(&last);
     }
-    assert_eq!(story.put_in, story.taken_out, "a trigger was lost, or counted twice");
+    assert_eq!(log.put_in, log.taken_out, "a trigger was lost, or counted twice");
     // Never more than the burst and what the rate gives, in any window.
-    for (at, first) in story.let_through.iter().enumerate() {
+    for (at, first) in log.let_through.iter().enumerate() {
         let mut looks = 0.0;
-        for last in &story.let_through[at..] {
+        for last in &log.let_through[at..] {
             looks += 1.0;
             let allowed = BURST + (*last - *first).as_secs_f64() * rate + 1e-6;
             assert!(looks <= allowed, "{looks} looks in {:?}", *last - *first);

@@ -24,12 +24,12 @@ pub struct Request {
     /// The pushes that webhooks announced, the newest last. They are compared with the remote's refs and never trusted on
     /// their own.
     pub announced: Vec<Announced>,
-    /// True if an attempt for the same reason failed before.
+    /// True if a sync for the same reason failed before.
     pub retry: bool,
     /// The sync should not begin earlier, unless another trigger comes: a large fleet spreads its requests.
     pub not_before: Option<Instant>,
     /// Which other replicas were notified, as far as that is known. Nothing waits for it.
-    pub told: Vec<Told>,
+    pub told: Vec<PeerResults>,
     /// True while every merged trigger is a webhook or a peer's message: these wait for a token.
     pub(super) limited: bool,
     /// The deliveries that announced the pushes in `announced`.
@@ -99,7 +99,7 @@ fn leads(announced: &[Announced], old: Oid, new: Oid, counts: impl Fn(&Announced
 }
 
 /// The results of notifying other replicas so far; closed when no more will come.
-pub type Told = watch::Receiver<Vec<PeerResult>>;
+pub type PeerResults = watch::Receiver<Vec<PeerResult>>;
 
 /// More announcements than this in one merged request are of no use: only the newest matter.
 pub(super) const MOST_ANNOUNCED: usize = 16;
@@ -128,7 +128,7 @@ impl Request {
     #[must_use]
     pub fn again(mut self, retry: bool) -> Self {
         (self.retry, self.id, self.limited) = (retry, None, false);
-        // The record of the first attempt says which replicas were notified.
+        // The record of the first sync says which replicas were notified.
         (self.not_before, self.told) = (None, Vec::new());
         self
     }

@@ -24,7 +24,7 @@ const REMEMBERED: usize = 256;
 
 /// The webhooks' announcements to this process, oldest first.
 #[derive(Debug, Default)]
-pub struct Heard(VecDeque<Push>);
+pub struct AnnouncementTracker(VecDeque<Push>);
 
 #[derive(Clone, Copy, Debug)]
 struct Push {
@@ -36,7 +36,7 @@ struct Push {
     old: bool,
 }
 
-impl Heard {
+impl AnnouncementTracker {
     /// Notes an announcement and returns whether it is new. A repeated one is a redelivery or a replay: it is neither
     /// waited for again nor fetched speculatively.
     ///
@@ -119,7 +119,7 @@ mod tests {
             ("nothing announced", &[], &[2], none),
         ];
         for (name, announced, shown, expected) in cases {
-            let mut heard = Heard::default();
+            let mut heard = AnnouncementTracker::default();
             for push in announced {
                 heard.note(*push, now, false);
             }
@@ -135,14 +135,14 @@ mod tests {
     #[test]
     fn a_replay_is_not_waited_for_again_and_nothing_is_waited_for_longer_than_half_a_minute() {
         let start = Instant::now();
-        let mut heard = Heard::default();
+        let mut heard = AnnouncementTracker::default();
         heard.note(push(1, 2), start, false);
         let late = start + LONGEST;
         assert_eq!(heard.still_to_come(oid(1), late), None);
         heard.note(push(1, 2), late, false);
         assert_eq!(heard.still_to_come(oid(1), late), None);
         // From elsewhere, a commit that the history has is a replay; one that it has not is waited for some seconds.
-        let mut heard = Heard::default();
+        let mut heard = AnnouncementTracker::default();
         heard.note(push(1, 2), start, true);
         assert_eq!(heard.still_to_come(oid(9), start), None);
         assert_eq!(heard.still_to_come(oid(1), start), Some(start + LONGEST), "a rollback to it");
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_is_remembered_within_bounds() {
-        let mut heard = Heard::default();
+        let mut heard = AnnouncementTracker::default();
         for number in 0..=255 {
             heard.note(push(number, 1), Instant::now(), false);
             heard.note(push(number, 2), Instant::now(), false);
@@ -171,7 +171,7 @@ mod tests {
         ) {
             let start = Instant::now();
             let mut now = start;
-            let mut heard = Heard::default();
+            let mut heard = AnnouncementTracker::default();
             let mut said: Vec<(u8, u8, Instant, bool)> = Vec::new();
             for (what, one, other, millis) in steps {
                 match what {

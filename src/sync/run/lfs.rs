@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use crate::error::{Phase, SyncError};
 use crate::git::Fetched;
 use crate::publish::Volume;
-use crate::sync::failure;
+use crate::sync::error;
 use crate::sync::tools::Tools;
 use crate::worker::Cancel;
 
-use super::Attempt;
+use super::SyncRun;
 
 /// More rounds than the largest tree that can be published needs.
-const MOST_ROUNDS: usize = 600;
+const MAX_ROUNDS: usize = 600;
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     /// Downloads the objects that the tree of a commit needs and the volume lacks.
     pub(super) async fn fetch_objects(&mut self, commit: Oid) -> Result<(), SyncError> {
         let tools = self.tools;
@@ -33,11 +33,11 @@ impl Attempt<'_> {
         // From here on no sweep removes objects of this tree.
         *tools.candidate.lock() = Some(commit);
         let started = Instant::now();
-        let brought = self.bring_objects(commit).await;
+        let downloaded = self.download_objects(commit).await;
         self.add_fetch_time(started);
-        let (objects, bytes) = brought?;
+        let (objects, bytes) = downloaded?;
         if objects > 0 {
-            self.story.info(format!("fetched {objects} LFS objects, {bytes} bytes"));
+            self.log.info(format!("fetched {objects} LFS objects, {bytes} bytes"));
             let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
             fetched.bytes += bytes;
             fetched.objects += objects;
@@ -45,25 +45,25 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn bring_objects(&mut self, commit: Oid) -> Result<(u64, u64), SyncError> {
+    async fn download_objects(&mut self, commit: Oid) -> Result<(u64, u64), SyncError> {
         let tools = self.tools;
         let (mut objects, mut bytes) = (0, 0);
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let lacking = move |volume: &Volume, cancel: &Cancel| volume.lacking(&volume.store(), commit, cancel);
             let lacking = tools.on_disk(Phase::Fetch, self.deadline, lacking).await?;
             if lacking.is_empty() {
                 return Ok((objects, bytes));
             }
             // Otherwise objects of pushes that were never published would accumulate.
-            tools.drop_objects(self.deadline).await;
+            tools.remove_unneeded_objects(self.deadline).await;
             tools.objects_due.store(true, Ordering::Relaxed);
-            let full_ref = tools.board.followed().full_ref;
+            let full_ref = tools.status.followed().full_ref;
             let fetch = || tools.engine.fetch_objects(commit, lacking.clone(), full_ref.clone());
-            let brought = self.bring_with_room(fetch).await?;
-            objects += brought.objects;
-            bytes += brought.bytes;
+            let downloaded = self.download_with_room(fetch).await?;
+            objects += downloaded.objects;
+            bytes += downloaded.bytes;
         }
-        Err(failure::internal(Phase::Fetch, "the objects that are lacking have no end"))
+        Err(error::internal(Phase::Fetch, "the objects that are lacking have no end"))
     }
 }
 
@@ -72,17 +72,17 @@ impl Tools {
     /// the wanted commit.
     fn knows_what_is_wanted(&self) -> bool {
         let is_known = |commit: &Mutex<Option<Oid>>| commit.lock().is_some();
-        self.engine.options().lfs.is_none() || is_known(&self.candidate) || is_known(&self.settled_head)
+        self.engine.options().lfs.is_none() || is_known(&self.candidate) || is_known(&self.head_at_last_success)
     }
 
     /// Removes objects that no tree needs, if there may be any: all of them once `--lfs` is gone.
-    pub(in crate::sync) async fn drop_objects(self: &Arc<Self>, deadline: Instant) {
+    pub(in crate::sync) async fn remove_unneeded_objects(self: &Arc<Self>, deadline: Instant) {
         if !self.knows_what_is_wanted() || !self.objects_due.swap(false, Ordering::Relaxed) {
             return;
         }
         let keeper = self.clone();
         let dropped = self.on_disk(Phase::Publish, deadline, move |volume, cancel| {
-            // Read on the disk's thread: an attempt sets its wanted commit before it looks for missing objects there.
+            // Read on the disk's thread: a sync sets its wanted commit before it looks for missing objects there.
             let mut keep = volume.commits_in_use()?;
             keep.extend(keeper.kept());
             keep.sort();

@@ -8,12 +8,12 @@ use crate::secret::scrub;
 const MOST_LINES: usize = 200;
 
 #[derive(Debug)]
-pub struct Story {
+pub struct SyncLog {
     clock: Clock,
     lines: Vec<LogLine>,
 }
 
-impl Story {
+impl SyncLog {
     pub fn new(clock: Clock) -> Self {
         Self { clock, lines: Vec::new() }
     }

@@ -10,16 +10,16 @@ use crate::error::SyncError;
 use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::sync::queue::is_fast_forward;
 
-use super::Attempt;
+use super::SyncRun;
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     pub(super) async fn fetch(&mut self, want: Want) -> Result<Oid, SyncError> {
         if self.live() != self.new {
             self.enter(Phase::Fetch);
         }
         let mut when = "";
         let fetched = match std::mem::replace(&mut self.early, SpeculativeFetch::Nothing) {
-            SpeculativeFetch::Fetched(fetched) if matches!(&want, Want::Seen(look) if look.commit == fetched.commit) => {
+            SpeculativeFetch::Fetched(fetched) if matches!(&want, Want::Seen(head) if head.commit == fetched.commit) => {
                 when = ", while refs were listed";
                 fetched
             }
@@ -33,7 +33,7 @@ impl Attempt<'_> {
         };
         let commit = fetched.commit;
         if fetched.objects > 0 {
-            self.story.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
+            self.log.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
         }
         self.fetched = Some(fetched);
         self.fetch_files(commit).await?;
@@ -44,19 +44,19 @@ impl Attempt<'_> {
     /// Fetches the objects that a filter left out and the tree needs. In a complete store this does nothing, at no cost.
     pub(super) async fn fetch_files(&mut self, commit: Oid) -> Result<(), SyncError> {
         let tools = self.tools;
-        if !tools.ask_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
+        if !tools.with_git(Phase::Fetch, self.deadline, tools.engine.may_lack_files(commit)).await? {
             return Ok(());
         }
         let started = Instant::now();
         let files = async {
             let sparse = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.sparse()).await?;
-            self.bring_with_room(|| tools.engine.fetch_files(commit, sparse.clone())).await
+            self.download_with_room(|| tools.engine.fetch_files(commit, sparse.clone())).await
         };
         let files = files.await;
         self.add_fetch_time(started);
         let files = files?;
         if files.objects > 0 {
-            self.story.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
+            self.log.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
         }
         let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
         fetched.bytes += files.bytes;
@@ -68,13 +68,13 @@ impl Attempt<'_> {
     async fn fetch_submodules(&mut self, commit: Oid) -> Result<(), SyncError> {
         let started = Instant::now();
         let fetch = || self.tools.engine.fetch_submodules(commit, self.old.into_iter().collect());
-        let modules = self.bring_with_room(fetch).await;
+        let modules = self.download_with_room(fetch).await;
         self.add_fetch_time(started);
         let modules = modules?;
         for (path, commit) in &modules.fetched {
-            self.story.info(format!("fetched the submodule `{path}` at {commit}"));
+            self.log.info(format!("fetched the submodule `{path}` at {commit}"));
         }
-        modules.notes.into_iter().for_each(|note| self.story.warn(note));
+        modules.notes.into_iter().for_each(|note| self.log.warn(note));
         if let Some(fetched) = &mut self.fetched {
             fetched.bytes += modules.bytes;
             fetched.objects += modules.objects;
@@ -84,7 +84,7 @@ impl Attempt<'_> {
 
     /// The commit in the store, if the webhooks say that the wanted one descends from it. It is only a hint.
     fn fast_forward_from(&self, want: &Want) -> Option<Oid> {
-        let Want::Seen(look) = want else { return None };
-        self.old.filter(|old| is_fast_forward(&self.request.announced, *old, look.commit))
+        let Want::Seen(head) = want else { return None };
+        self.old.filter(|old| is_fast_forward(&self.request.announced, *old, head.commit))
     }
 }

@@ -9,15 +9,15 @@ use tokio::time::Instant;
 
 use crate::api::{Announcement, Event, LastDelivery, Trigger};
 
-use super::super::announcements::{Change, Known};
-use super::super::queue::Announced;
+use super::announcement::{Change, KnownCommits};
 use super::deliveries::Delivery;
-use super::{Board, Inner};
+use super::{Inner, StatusStore};
+use crate::sync::queue::Announced;
 
 /// The shortest time between two events about refused signatures.
 const REFUSED_EVERY: Duration = Duration::from_secs(1);
 
-impl Board {
+impl StatusStore {
     /// An authentic delivery came in. Returns whether its id was seen before.
     pub fn delivery(&self, delivery: Delivery<'_>) -> bool {
         let mut inner = self.lock();
@@ -57,11 +57,11 @@ impl Board {
         let now = self.clock.now();
         let commit = push.after.to_string();
         let late = deliveries.came_late(snapshot, &commit, now);
-        let known = Known {
+        let known = KnownCommits {
             head: snapshot.head.as_ref().and_then(|head| head.commit.parse().ok()),
             published: snapshot.published.as_ref().and_then(|published| published.commit.parse().ok()),
         };
-        let change = deliveries.announcements.note(push, known, Instant::now());
+        let change = deliveries.announcement.note(push, known, Instant::now());
         match change {
             Change::Opened => {
                 let (delivery, source) = (trigger.delivery.clone(), trigger.kind);
@@ -77,7 +77,7 @@ impl Board {
     /// True if a message announced this commit to this process.
     #[must_use]
     pub fn was_announced(&self, commit: Oid) -> bool {
-        self.lock().deliveries.announcements.contains(commit)
+        self.lock().deliveries.announcement.contains(commit)
     }
 
     /// Why the delivery that announced this commit was ignored, if one was: about the ref that is followed, or about
@@ -91,7 +91,7 @@ impl Board {
     pub fn saw(&self, commit: Oid) {
         let mut inner = self.lock();
         let text = commit.to_string();
-        if inner.deliveries.announcements.saw(commit) {
+        if inner.deliveries.announcement.saw(commit) {
             inner.snapshot.announced = None;
         }
         if inner.snapshot.head.as_ref().is_none_or(|head| head.commit != text) {
@@ -103,48 +103,48 @@ impl Board {
     /// This commit is published since this moment.
     pub fn is_live(&self, commit: Oid) {
         let mut inner = self.lock();
-        if inner.deliveries.announcements.saw(commit) {
+        if inner.deliveries.announcement.saw(commit) {
             inner.snapshot.announced = None;
             inner.snapshot.state = super::state_of(&inner.snapshot);
         }
     }
 
-    /// A sync ended that looked at the remote at `looked_at` and waits for nothing any more: what was announced before that
+    /// A sync ended that looked at the remote at `listed_at` and waits for nothing any more: what was announced before that
     /// is not what the remote has.
-    pub fn settle_announced(&self, looked_at: Instant) {
+    pub fn expire_announcement(&self, listed_at: Instant) {
         let mut inner = self.lock();
-        if inner.deliveries.announcements.settle(looked_at) {
+        if inner.deliveries.announcement.settle(listed_at) {
             inner.snapshot.announced = None;
             inner.snapshot.state = super::state_of(&inner.snapshot);
         }
     }
 
     /// Counts a request that could not prove that it knows the secret. Readers are told once a second at most: `Some` is
-    /// how long the caller should wait before it calls [`Board::tell_refused`].
+    /// how long the caller should wait before it calls [`StatusStore::report_bad_signatures`].
     pub fn bad_signature(&self) -> Option<Duration> {
         let mut inner = self.lock();
         let now = self.clock.now();
         inner.snapshot.webhook.bad_signature += 1;
         inner.deliveries.day.at(now).bad_signature += 1;
-        if inner.deliveries.refused_waits || self.events.receiver_count() == 0 {
+        if inner.deliveries.bad_signatures_unreported || self.events.receiver_count() == 0 {
             return None;
         }
-        let since = inner.deliveries.refused_told.map(|told| told.elapsed());
+        let since = inner.deliveries.bad_signatures_reported_at.map(|told| told.elapsed());
         let wait = since.map_or(Duration::ZERO, |since| REFUSED_EVERY.saturating_sub(since));
         if wait.is_zero() {
-            inner.deliveries.refused_told = Some(Instant::now());
+            inner.deliveries.bad_signatures_reported_at = Some(Instant::now());
             self.send(&mut inner, |snapshot| Event::Delivery(snapshot.webhook.clone()));
             return None;
         }
-        inner.deliveries.refused_waits = true;
+        inner.deliveries.bad_signatures_unreported = true;
         Some(wait)
     }
 
     /// Tells readers how many signatures were refused by now.
-    pub fn tell_refused(&self) {
+    pub fn report_bad_signatures(&self) {
         let mut inner = self.lock();
-        inner.deliveries.refused_waits = false;
-        inner.deliveries.refused_told = Some(Instant::now());
+        inner.deliveries.bad_signatures_unreported = false;
+        inner.deliveries.bad_signatures_reported_at = Some(Instant::now());
         self.send(&mut inner, |snapshot| Event::Delivery(snapshot.webhook.clone()));
     }
 }

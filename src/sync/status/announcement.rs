@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use git2::Oid;
 use tokio::time::Instant;
 
-use super::queue::Announced;
+use crate::sync::queue::Announced;
 
 /// How many announcements are remembered, to tell a repeated delivery from news.
 const REMEMBERED: usize = 256;
@@ -17,7 +17,7 @@ const MOST_BEFORE: usize = 64;
 
 /// The commits that this replica knows to be where.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known {
+pub struct KnownCommits {
     /// The commit that the remote showed last.
     pub head: Option<Oid>,
     pub published: Option<Oid>,
@@ -35,7 +35,7 @@ pub enum Change {
 }
 
 #[derive(Debug, Default)]
-pub struct Announcements {
+pub struct NewestAnnouncement {
     open: Option<Open>,
     /// The ends of the announcements heard so far, oldest first.
     heard: VecDeque<(Option<Oid>, Oid)>,
@@ -49,9 +49,9 @@ struct Open {
     at: Instant,
 }
 
-impl Announcements {
+impl NewestAnnouncement {
     /// Notes a webhook's or peer's word that the ref moved.
-    pub fn note(&mut self, push: Announced, known: Known, now: Instant) -> Change {
+    pub fn note(&mut self, push: Announced, known: KnownCommits, now: Instant) -> Change {
         let pair = (push.before, push.after);
         let repeated = self.heard.contains(&pair);
         if !repeated {
@@ -95,10 +95,10 @@ impl Announcements {
         self.open.take_if(|open| open.commit == commit).is_some()
     }
 
-    /// A look that began at `looked_at` found something else, and nothing is waited for any more. Returns true if the
+    /// A look that began at `listed_at` found something else, and nothing is waited for any more. Returns true if the
     /// announcement was older than the look.
-    pub fn settle(&mut self, looked_at: Instant) -> bool {
-        self.open.take_if(|open| open.at <= looked_at).is_some()
+    pub fn settle(&mut self, listed_at: Instant) -> bool {
+        self.open.take_if(|open| open.at <= listed_at).is_some()
     }
 
     /// True if a message announced this commit.
@@ -124,8 +124,8 @@ mod tests {
 
     /// The commit that is open after these pushes, while the remote was last seen at 1, which is published.
     fn open_after(pushes: &[(u8, u8)]) -> Option<u8> {
-        let known = Known { head: Some(oid(1)), published: Some(oid(1)) };
-        let mut announcements = Announcements::default();
+        let known = KnownCommits { head: Some(oid(1)), published: Some(oid(1)) };
+        let mut announcements = NewestAnnouncement::default();
         for (before, after) in pushes {
             announcements.note(push(*before, *after), known, Instant::now());
         }
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn what_was_seen_is_not_to_come_any_more_and_a_later_look_settles_the_rest() {
         let start = Instant::now();
-        let mut announcements = Announcements::default();
-        announcements.note(push(1, 2), Known::default(), start);
+        let mut announcements = NewestAnnouncement::default();
+        announcements.note(push(1, 2), KnownCommits::default(), start);
         assert!(!announcements.saw(oid(1)) && announcements.saw(oid(2)) && !announcements.saw(oid(2)));
-        announcements.note(push(2, 3), Known::default(), start);
+        announcements.note(push(2, 3), KnownCommits::default(), start);
         assert!(!announcements.settle(start - Duration::from_millis(1)), "announced after that look");
         assert!(announcements.settle(start));
         assert!(announcements.contains(oid(3)) && !announcements.contains(oid(1)));
@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut announcements = Announcements::default();
+        let mut announcements = NewestAnnouncement::default();
         for number in 0..400_u16 {
             let at = |number: u16| Oid::from_bytes(&[number.to_be_bytes(); 10].concat()).unwrap();
             let push = Announced { before: Some(at(number)), after: at(number + 1), forced: false };
-            announcements.note(push, Known::default(), Instant::now());
+            announcements.note(push, KnownCommits::default(), Instant::now());
         }
         assert_eq!(announcements.heard.len(), REMEMBERED);
         assert_eq!(announcements.open.unwrap().before.len(), MOST_BEFORE);

@@ -1,9 +1,9 @@
 //! The sync loop: one sync after the other, with commands and timers in between.
 
 mod failures;
-mod refused;
+mod other_owner;
+mod rejected;
 mod report;
-mod standby;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::api::TriggerKind;
 use crate::error::{Phase, SyncError};
 
 use self::failures::{Limit, worth_a_record};
-use super::attempt::{Attempt, Done};
-use super::handle::Commands;
-use super::inherited::Inherited;
-use super::queue::Request;
-use super::tools::Tools;
-use super::{Options, backoff, command, failure, record};
+use crate::sync::handle::Commands;
+use crate::sync::inherited::Inherited;
+use crate::sync::queue::Request;
+use crate::sync::run::{Done, SyncRun};
+use crate::sync::tools::Tools;
+use crate::sync::{Options, backoff, command, error, record};
 
 /// How often the end of a pause is looked at: it is a time of day, and clocks are set.
 const PAUSE_CHECK: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub enum Ending {
     /// As many failures in a row as `--max-failures`.
     GaveUp,
     /// `--one-time`: a commit is published, but not every hook succeeded.
-    NotTold,
+    HookFailed,
     /// `--one-time`, and the volume says that a person paused it.
     Paused,
     /// `--one-time`: another process owns the root, and has not published what is wanted in time.
@@ -65,7 +65,7 @@ impl Ending {
                 tracing::error!("giving up after too many failures in a row; the published tree stays");
                 1
             }
-            Self::NotTold => {
+            Self::HookFailed => {
                 tracing::error!("published, but a hook failed; the published tree stays");
                 1
             }
@@ -130,26 +130,26 @@ impl SyncLoop {
         tools.watch_history(stop.clone());
         tools.follow_hooks();
         let before = async { tokio::join!(delay, inherited) };
-        let mut ending = self.turn_round(before, &stop).await;
+        let mut ending = self.run_until_end(before, &stop).await;
         if matches!(ending, Ending::Done) {
             let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
-                told = tools.announce_once() => Some(told),
+                told = tools.run_hooks_once() => Some(told),
             };
             ending = match told {
                 Some(true) => Ending::Done,
-                Some(false) => Ending::NotTold,
+                Some(false) => Ending::HookFailed,
                 None => Ending::Stopped,
             };
         }
-        self.tidy_up(&ending).await;
+        self.clean_up_at_end(&ending).await;
         let patience = if matches!(ending, Ending::Stopped) { LAST_WRITES } else { LAST_WRITES_BY_ITSELF };
         tokio::join!(tools.hooks.stop(), tools.last_writes(Instant::now() + patience));
         ending
     }
 
-    async fn turn_round(
+    async fn run_until_end(
         &mut self,
         before: impl Future<Output = (Duration, Option<Inherited>)> + Send,
         stop: &CancellationToken,
@@ -161,40 +161,40 @@ impl SyncLoop {
         self.tools.queue.push(first);
         self.next_poll = Instant::now() + self.options().timeout;
         loop {
-            self.turned();
+            self.report_alive();
             let Some(request) = self.wait(stop).await else { return Ending::Stopped };
             let tools = self.tools.clone();
-            let mut attempt = Attempt::new(&tools, request);
+            let mut run = SyncRun::new(&tools, request);
             tools.busy.store(true, Ordering::Relaxed);
             let ended = {
-                let attending = Self::attend(&mut self.commands, &tools, &mut attempt);
-                tokio::pin!(attending);
+                let running = Self::run_with_commands(&mut self.commands, &tools, &mut run);
+                tokio::pin!(running);
                 tokio::select! {
                     biased;
-                    ended = &mut attending => Some(ended),
+                    ended = &mut running => Some(ended),
                     () = stopped(stop, &tools) => None,
                 }
             };
             tools.busy.store(false, Ordering::Relaxed);
             tools.expect_nothing();
             let Some(ended) = ended else { return Ending::Stopped };
-            if let Some(ending) = self.settle(attempt, ended).await {
-                self.leave(&ending).await;
+            if let Some(ending) = self.finish_run(run, ended).await {
+                self.flush_at_end(&ending).await;
                 return ending;
             }
         }
     }
 
     /// In one-time mode nothing runs later, so trees of earlier runs whose grace is over are removed now.
-    async fn tidy_up(&self, ending: &Ending) {
-        if self.options().one_time && matches!(ending, Ending::Done | Ending::NotTold | Ending::GaveUp) {
+    async fn clean_up_at_end(&self, ending: &Ending) {
+        if self.options().one_time && matches!(ending, Ending::Done | Ending::HookFailed | Ending::GaveUp) {
             let removed = self.tools.sweep_at_end().await;
             self.tools.compact_at_end(removed > 0 || self.compact_at_end).await;
         }
     }
 
     /// In one-time mode compaction and removal happen before the process ends.
-    async fn leave(&self, ending: &Ending) {
+    async fn flush_at_end(&self, ending: &Ending) {
         if matches!(ending, Ending::Done)
             && let Err(error) = self.tools.write_through(Instant::now() + self.options().timeout).await
         {
@@ -203,15 +203,19 @@ impl SyncLoop {
     }
 
     /// Runs a sync while commands are still answered. A panic in it counts as a failed sync.
-    async fn attend(commands: &mut Commands, tools: &Arc<Tools>, attempt: &mut Attempt<'_>) -> Result<Done, SyncError> {
-        let running = AssertUnwindSafe(attempt.run()).catch_unwind();
+    async fn run_with_commands(
+        commands: &mut Commands,
+        tools: &Arc<Tools>,
+        run: &mut SyncRun<'_>,
+    ) -> Result<Done, SyncError> {
+        let running = AssertUnwindSafe(run.run()).catch_unwind();
         tokio::pin!(running);
         loop {
             let asked = tools.queue.asked();
-            tools.board.set_health(|health| health.asked = None);
+            tools.status.set_health(|health| health.asked = None);
             tokio::select! {
                 ended = &mut running => {
-                    return ended.unwrap_or_else(|panic| Err(failure::panicked(Phase::Queue, &*panic)));
+                    return ended.unwrap_or_else(|panic| Err(error::panicked(Phase::Queue, &*panic)));
                 }
                 Some(order) = commands.recv() => command::answer(tools, order),
                 () = asked => {}
@@ -227,7 +231,7 @@ impl SyncLoop {
         let tools = self.tools.clone();
         loop {
             let (nudged, asked) = (tools.queue.nudged(), tools.queue.asked());
-            self.turned();
+            self.report_alive();
             if let Some(due) = tools.sweep_due.lock().take() {
                 self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
             }
@@ -251,7 +255,7 @@ impl SyncLoop {
                 () = sleep_until(self.next_poll), if !paused => {
                     self.next_poll = Instant::now() + self.options().period;
                     match self.retry.take() {
-                        Some(retry) => self.tools.queue.put_back(retry),
+                        Some(retry) => self.tools.queue.requeue(retry),
                         None => drop(self.tools.queue.push(Request::new(TriggerKind::Poll, self.tools.clock.now()))),
                     }
                 }
@@ -278,46 +282,50 @@ impl SyncLoop {
 
     fn end_pause(&mut self) {
         tracing::info!("the pause is over");
-        self.tools.decide(super::state::Decisions { paused_until: None, paused_by: None, ..self.tools.decisions() });
+        self.tools.decide(super::decisions::Decisions {
+            paused_until: None,
+            paused_by: None,
+            ..self.tools.decisions()
+        });
         self.next_poll = Instant::now();
         // The disk is not waited for: a restart would see the pause end again.
         tokio::spawn(command::store_end_of_pause(self.tools.clone()));
     }
 
     /// Records how a sync ended, reports it, and determines when the next one is due.
-    async fn settle(&mut self, attempt: Attempt<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
-        let polled = attempt.request.trigger.kind == TriggerKind::Poll;
-        let repeated = polled || attempt.request.retry;
+    async fn finish_run(&mut self, run: SyncRun<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+        let polled = run.request.trigger.kind == TriggerKind::Poll;
+        let repeated = polled || run.request.retry;
         self.retry = None;
         match ended {
-            Err(error) if error.kind == "locked" => return self.stand_by(attempt, error).await,
+            Err(error) if error.kind == "locked" => return self.stand_by(run, error).await,
             _ => self.took_over(),
         }
         match &ended {
-            Ok(Done::GaveWay) => {
-                let retry = attempt.request.retry;
-                let mut request = attempt.request.again(retry);
-                request.id = attempt.id;
-                self.tools.queue.put_back(request);
-                self.tools.board.change(|snapshot| snapshot.running = None);
+            Ok(Done::Interrupted) => {
+                let retry = run.request.retry;
+                let mut request = run.request.again(retry);
+                request.id = run.id;
+                self.tools.queue.requeue(request);
+                self.tools.status.change(|snapshot| snapshot.running = None);
                 let paused = self.tools.decisions().paused_until.is_some();
                 return (paused && self.options().one_time).then_some(Ending::Paused);
             }
-            Ok(Done::RefusedStill) => {
-                self.leave_refused(&attempt);
+            Ok(Done::StillRejected) => {
+                self.leave_rejected(&run);
                 return None;
             }
             Ok(done) => {
-                let still_refused = self.is_refused_beside(&attempt, *done);
+                let still_refused = self.is_repair_beside_rejected(&run, *done);
                 if !still_refused {
                     self.failures = 0;
                     self.limit = Limit::default();
-                    self.forget_refused();
+                    self.forget_rejected();
                 }
                 let first = !std::mem::replace(&mut self.succeeded, true);
                 if first && *done == Done::Unchanged {
                     // An earlier process published it; the next push is to be as quick as after one of ours.
-                    self.tools.follow_up();
+                    self.tools.prepare_for_next();
                     if !self.options().one_time {
                         // A process that ends now compacts before it ends; one in the background would be cut off.
                         self.tools.compact_soon();
@@ -325,29 +333,29 @@ impl SyncLoop {
                 }
                 // A pin that was taken over from other replicas is published without a look at the remote. The replica
                 // could not say what it is behind until the next poll, so that one is made now.
-                let blind = *done == Done::Published && self.tools.board.read(|snapshot| snapshot.head.is_none());
+                let blind = *done == Done::Published && self.tools.status.read(|snapshot| snapshot.head.is_none());
                 self.next_poll = Instant::now() + if blind { Duration::ZERO } else { self.options().period };
-                self.tools.settle_head();
-                self.tools.board.set_health(|health| (health.started, health.ready) = (true, true));
-                let live = if *done == Done::Published { attempt.new } else { attempt.old };
+                self.tools.remember_head();
+                self.tools.status.set_health(|health| (health.started, health.ready) = (true, true));
+                let live = if *done == Done::Published { run.new } else { run.old };
                 if let Some(live) = live.filter(|_| first || *done == Done::Published) {
                     self.tools.announce(live);
                 }
                 if !still_refused {
-                    self.tools.tell_in_file(None);
+                    self.tools.report_in_file(None);
                 }
-                if *done == Done::Unchanged && (polled || self.is_said_already(&attempt)) {
-                    self.tools.metrics.unchanged(attempt.started.elapsed());
-                    self.tell_poll(0, None);
+                if *done == Done::Unchanged && (polled || self.is_recorded_already(&run)) {
+                    self.tools.metrics.unchanged(run.started.elapsed());
+                    self.report_poll(0, None);
                     return self.ending(None);
                 }
             }
             Err(error) => {
                 if self.failures == 0 && !self.succeeded {
                     // The remote may be down for a long time, so the tree of an earlier process is compared now.
-                    self.tools.follow_up();
+                    self.tools.prepare_for_next();
                 }
-                if attempt.phases.build_ms.is_some() {
+                if run.phases.build_ms.is_some() {
                     // A tree whose link could not be set is removed like any other that is not needed.
                     self.sweep_later();
                 }
@@ -355,31 +363,31 @@ impl SyncLoop {
                 self.limit.count(error, self.period(), Instant::now());
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
-                let in_row = self.note_refusal(&attempt, error).unwrap_or(self.failures);
-                self.tools.tell_in_file(Some((error, self.failures)));
-                self.retry = Some(attempt.request.clone().again(true));
-                let last = self.tools.board.read(|snapshot| snapshot.last_error.clone());
+                let in_row = self.note_rejection(&run, error).unwrap_or(self.failures);
+                self.tools.report_in_file(Some((error, self.failures)));
+                self.retry = Some(run.request.clone().again(true));
+                let last = self.tools.status.read(|snapshot| snapshot.last_error.clone());
                 if repeated && !worth_a_record(in_row, error, last.as_ref()) {
                     tracing::warn!(failures_in_row = self.failures, "sync failed again: {error}");
-                    self.tools.metrics.failed(attempt.started.elapsed());
-                    self.tell_poll(self.failures, Some(error.to_api()));
+                    self.tools.metrics.failed(run.started.elapsed());
+                    self.report_poll(self.failures, Some(error.to_api()));
                     return self.ending(ended.err());
                 }
             }
         }
         // After a repair nothing of the request is done yet, so it is a retry if it was one.
-        let retry = attempt.request.retry && attempt.old == attempt.new;
-        let go_on = attempt.go_on.then(|| attempt.request.clone().again(retry));
+        let retry = run.request.retry && run.old == run.new;
+        let repeat = run.repeat.then(|| run.request.clone().again(retry));
         let published = matches!(ended, Ok(Done::Published));
         let refused = ended.as_ref().is_err_and(|error| error.phase == Phase::Gate);
-        let told = attempt.request.told.clone();
-        let (record, detail) = record::of(&self.tools, attempt, ended.as_ref().copied()).await;
+        let told = run.request.told.clone();
+        let (record, detail) = record::of(&self.tools, run, ended.as_ref().copied()).await;
         let (id, known) = (record.id.clone(), record.peers.clone());
         self.tools.keep(record.clone(), detail).await;
-        self.tell(record, published, polled).await;
+        self.report(record, published, polled).await;
         if published || refused {
             // After the record, because a compaction must not delay it.
-            self.tools.follow_up();
+            self.tools.prepare_for_next();
             if self.options().one_time {
                 self.compact_at_end = true;
             } else {
@@ -387,8 +395,8 @@ impl SyncLoop {
             }
         }
         self.amend_later(id, told, known);
-        if let Some(request) = go_on {
-            self.tools.queue.put_back(request);
+        if let Some(request) = repeat {
+            self.tools.queue.requeue(request);
             return ended.err().and_then(|error| self.ending(Some(error)));
         }
         self.ending(ended.err())
@@ -416,8 +424,8 @@ impl SyncLoop {
         &self.tools.options
     }
 
-    fn turned(&self) {
-        self.tools.board.set_health(|health| health.asked = None);
+    fn report_alive(&self) {
+        self.tools.status.set_health(|health| health.asked = None);
     }
 
     fn wall_clock(&self, at: Instant) -> Option<Timestamp> {

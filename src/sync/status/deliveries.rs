@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::{DayCounts, DeliveryResult, MissedPush, Snapshot};
 
-use super::super::announcements::Announcements;
+use super::announcement::NewestAnnouncement;
 
 /// Delivery ids that are remembered, only to label a repeated one as redelivered.
 const REMEMBERED_DELIVERIES: usize = 256;
@@ -37,11 +37,11 @@ pub struct Delivery<'a> {
 pub(super) struct Deliveries {
     ids: VecDeque<String>,
     ignored: VecDeque<Ignored>,
-    pub announcements: Announcements,
+    pub announcement: NewestAnnouncement,
     pub day: Day,
     /// When readers were last told of refused signatures, and whether there were more since.
-    pub refused_told: Option<Instant>,
-    pub refused_waits: bool,
+    pub bad_signatures_reported_at: Option<Instant>,
+    pub bad_signatures_unreported: bool,
 }
 
 /// A push whose delivery was authentic and not for us.

@@ -6,15 +6,15 @@
 use crate::error::SyncError;
 use crate::git::Want;
 
-use super::{Attempt, Done};
+use super::{Done, SyncRun};
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     /// Fetches the submodules that are wanted now, builds the tree again, and replaces the old one.
     pub(super) async fn renew(&mut self, want: Want) -> Result<Done, SyncError> {
         let commit = self.fetch(want).await?;
         if self.live() != Some(commit) {
             // The ref moved on meanwhile; what is there now passes the gate like every push.
-            self.go_on = true;
+            self.repeat = true;
             return Ok(Done::Unchanged);
         }
         self.fetch_objects(commit).await?;

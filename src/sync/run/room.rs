@@ -11,7 +11,7 @@ use crate::git::{self, Compaction, Effort, Fetched, Want};
 use crate::publish::Volume;
 use crate::worker::Cancel;
 
-use super::Attempt;
+use super::SyncRun;
 
 /// Less than this is no reason to download a pack again.
 const LEAST_FREED: u64 = 64 << 10;
@@ -26,22 +26,22 @@ enum Step {
     TheirObjects,
 }
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     /// Fetches a commit.
     pub(super) async fn fetch_with_room(&self, want: Want, from: Option<Oid>) -> Result<Fetched, SyncError> {
         let tools = self.tools;
         if tools.volume().is_some_and(|volume| volume.is_limited()) {
             tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         }
-        self.bring_with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
+        self.download_with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
     }
 
     /// Downloads to the volume by the engine.
-    pub(super) async fn bring_with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
+    pub(super) async fn download_with_room<T, F>(&self, bring: impl Fn() -> F) -> Result<T, SyncError>
     where
         F: Future<Output = Result<T, git::Error>>,
     {
-        self.with_room(|| self.tools.ask_git(Phase::Fetch, self.deadline, bring())).await
+        self.with_room(|| self.tools.with_git(Phase::Fetch, self.deadline, bring())).await
     }
 
     /// Runs work that needs room on the volume. If there is none, room is made and the work is repeated.
@@ -80,7 +80,7 @@ impl Attempt<'_> {
                     volume.make_room(cancel)
                 };
                 let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
-                Ok(self.drop_garbage().await? || trees)
+                Ok(self.remove_garbage().await? || trees)
             }
             Step::OldTrees => {
                 if !tools.volume().is_some_and(|volume| volume.is_limited()) {
@@ -93,20 +93,20 @@ impl Attempt<'_> {
                 };
                 tools.on_disk(Phase::Fetch, self.deadline, doom).await
             }
-            Step::TheirObjects => self.drop_garbage().await,
+            Step::TheirObjects => self.remove_garbage().await,
         }
     }
 
     /// Removes the objects that neither a tree on the volume nor the wanted commit needs. Returns true if that is worth another
     /// try.
-    async fn drop_garbage(&self) -> Result<bool, SyncError> {
+    async fn remove_garbage(&self) -> Result<bool, SyncError> {
         let tools = self.tools;
         if tools.options.compaction == Compaction::Off {
             return Ok(false);
         }
         let mut keep = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.commits_in_use()).await?;
         keep.extend(tools.kept().into_iter().chain(self.new).chain(self.old));
-        tools.ask_git(Phase::Fetch, self.deadline, tools.engine.keep_only(keep.clone(), self.old)).await?;
+        tools.with_git(Phase::Fetch, self.deadline, tools.engine.keep_only(keep.clone(), self.old)).await?;
         let compacted = timeout_at(self.deadline, tools.engine.compact(Effort::Urgent, keep)).await;
         let freed = match compacted {
             Ok(Ok(Some(done))) => done.bytes_before.saturating_sub(done.bytes_after),

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use request::{Announced, Request, Told, is_expected, is_fast_forward};
+pub use request::{Announced, PeerResults, Request, is_expected, is_fast_forward};
 
 /// The pending slot. Filled by many, emptied by the one sync loop.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Queue {
     slot: Mutex<Slot>,
     /// For the loop, which takes.
     filled: Notify,
-    /// For a running attempt, which gives way.
+    /// For a running run, which gives way.
     nudged: Notify,
     /// Wakes the loop, which has to give a sign of life.
     asked: Notify,
@@ -64,7 +64,7 @@ impl Queue {
     }
 
     /// Puts a request back that was taken, or the rest of it: it is older than all that came meanwhile.
-    pub fn put_back(&self, mut request: Request) {
+    pub fn requeue(&self, mut request: Request) {
         request.queued = Instant::now();
         request.name();
         let mut slot = self.lock();
@@ -104,7 +104,7 @@ impl Queue {
         Some(pending.not_before.map_or(token, |start| start.max(token)))
     }
 
-    /// Wakes an attempt that waits for the remote, because something was decided.
+    /// Wakes a sync that waits for the remote, because something was decided.
     pub fn nudge(&self) {
         self.nudged.notify_waiters();
     }
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::api::TriggerKind;
 
-    fn ring(delivery: &str) -> Request {
+    fn delivery(delivery: &str) -> Request {
         let mut request = Request::new(TriggerKind::Webhook, Timestamp::UNIX_EPOCH);
         request.trigger.delivery = Some(delivery.to_owned());
         request
@@ -254,7 +254,7 @@ mod tests {
         let queue = Queue::new(1.0);
         let mut looks = Vec::new();
         for number in 0..50 {
-            queue.push(ring(&number.to_string()));
+            queue.push(delivery(&number.to_string()));
             if let Ok(request) = tokio::time::timeout(Duration::from_millis(20), queue.next()).await {
                 looks.push(request);
             }
@@ -270,10 +270,10 @@ mod tests {
     async fn a_person_does_not_wait_for_the_bucket() {
         let queue = Queue::new(0.001);
         for _ in 0..5 {
-            queue.push(ring("x"));
+            queue.push(delivery("x"));
             queue.next().await;
         }
-        queue.push(ring("pending"));
+        queue.push(delivery("pending"));
         queue.push(Request::new(TriggerKind::Manual, Timestamp::UNIX_EPOCH));
         let taken = tokio::time::timeout(Duration::from_millis(1), queue.next()).await;
         assert_eq!(taken.expect("at once").trigger.merged, 2);
@@ -304,11 +304,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn merging_keeps_the_first_arrival_and_the_last_announcement() {
         let queue = Queue::new(0.0);
-        let early = ring("first");
+        let early = delivery("first");
         let arrived = early.received;
         queue.push(early);
         tokio::time::advance(Duration::from_secs(1)).await;
-        let mut later = ring("second");
+        let mut later = delivery("second");
         let after = Oid::from_bytes(&[7; 20]).expect("20 bytes");
         later.announced = vec![Announced { before: None, after, forced: false }];
         queue.push(later);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn push(before: u8, after: u8) -> Request {
-        let mut request = ring(&format!("{before}-{after}"));
+        let mut request = delivery(&format!("{before}-{after}"));
         request.announced.push(Announced { before: Some(oid(before)), after: oid(after), forced: false });
         request
     }
@@ -336,7 +336,7 @@ mod tests {
         queue.push(push(1, 2));
         let older = queue.next().await;
         queue.push(push(2, 3));
-        queue.put_back(older.again(false));
+        queue.requeue(older.again(false));
         let merged = queue.next().await;
         assert_eq!(merged.newest_announced(), Some(oid(3)));
         assert_eq!((merged.trigger.delivery.as_deref(), merged.trigger.merged), (Some("2-3"), 2));
@@ -358,7 +358,7 @@ mod tests {
         let mut person = Request::new(TriggerKind::Manual, Timestamp::UNIX_EPOCH);
         person.id = Some("promised".to_owned());
         queue.push(person);
-        queue.put_back(older);
+        queue.requeue(older);
         let merged = queue.next().await;
         assert_eq!((merged.newest_announced(), merged.announced.len()), (Some(oid(17)), 16));
         assert!(!merged.announces(oid(1)) && merged.announces(oid(2)));
@@ -372,19 +372,19 @@ mod tests {
         let queue = Queue::new(0.5);
         assert_eq!(queue.due(), None);
         for _ in 0..5 {
-            queue.push(ring("x"));
+            queue.push(delivery("x"));
             queue.next().await;
         }
-        queue.push(ring("later"));
+        queue.push(delivery("later"));
         let now = Instant::now();
         let due = queue.due().expect("pending");
         assert!(due > now + Duration::from_millis(1990) && due < now + Duration::from_millis(2010));
         tokio::time::advance(due - now).await;
         assert!(queue.due().is_some_and(|due| due <= Instant::now()));
         // A running request that had its own token takes the other one's along.
-        queue.put_back(push(1, 2).again(false));
+        queue.requeue(push(1, 2).again(false));
         queue.next().await;
-        queue.push(ring("one more"));
+        queue.push(delivery("one more"));
         assert!(queue.due().is_some_and(|due| due > Instant::now()));
     }
 
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!((taken.trigger.merged, start.elapsed().as_secs()), (2, 3));
 
         queue.push(later(60_000));
-        queue.push(ring("hurry"));
+        queue.push(delivery("hurry"));
         let taken = queue.next().await;
         assert_eq!((taken.trigger.merged, taken.not_before, start.elapsed().as_secs()), (2, None, 3));
     }

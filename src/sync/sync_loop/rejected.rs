@@ -7,50 +7,50 @@ use tokio::time::Instant;
 use crate::error::{Phase, SyncError};
 
 use super::SyncLoop;
-use crate::sync::attempt::{Attempt, Done};
-use crate::sync::behind::SWEEP_MARGIN;
+use crate::sync::maintenance::SWEEP_MARGIN;
+use crate::sync::run::{Done, SyncRun};
 
 impl SyncLoop {
     /// If the gate refused a commit: it is left alone for a while. Returns how often it was refused in a row.
-    pub(super) fn note_refusal(&mut self, attempt: &Attempt<'_>, error: &SyncError) -> Option<u32> {
-        let (commit, backoff) = (attempt.new?, self.tools.hooks.gate_backoff()?);
+    pub(super) fn note_rejection(&mut self, run: &SyncRun<'_>, error: &SyncError) -> Option<u32> {
+        let (commit, backoff) = (run.new?, self.tools.hooks.gate_backoff()?);
         if error.phase != Phase::Gate {
             return None;
         }
-        if self.tools.refusal.commit().is_some_and(|before| before != commit) {
+        if self.tools.rejected.commit().is_some_and(|before| before != commit) {
             self.sweep_later();
         }
-        let times = self.tools.refusal.note(commit, error.to_api(), backoff, self.period());
-        self.wait_for_refused();
+        let times = self.tools.rejected.note(commit, error.to_api(), backoff, self.period());
+        self.wait_for_rejected();
         Some(times)
     }
 
     /// True if what ended well is only a repair, and what the remote has is refused as before.
-    pub(super) fn is_refused_beside(&self, attempt: &Attempt<'_>, done: Done) -> bool {
-        done == Done::Published && attempt.old == attempt.new && self.tools.refusal.commit().is_some()
+    pub(super) fn is_repair_beside_rejected(&self, run: &SyncRun<'_>, done: Done) -> bool {
+        done == Done::Published && run.old == run.new && self.tools.rejected.commit().is_some()
     }
 
     /// Something else is published, or what the gate refused passed it. Its tree was kept for the next try.
-    pub(super) fn forget_refused(&mut self) {
-        if self.tools.refusal.clear() {
+    pub(super) fn forget_rejected(&mut self) {
+        if self.tools.rejected.clear() {
             self.sweep_later();
         }
     }
 
     /// A look found that the remote still has what the gate refused.
-    pub(super) fn leave_refused(&mut self, attempt: &Attempt<'_>) {
+    pub(super) fn leave_rejected(&mut self, run: &SyncRun<'_>) {
         // The retry of a rung sync keeps its trigger until it is made.
-        self.retry = attempt.request.retry.then(|| attempt.request.clone().again(true));
-        self.tools.metrics.failed(attempt.started.elapsed());
-        self.wait_for_refused();
-        let why = self.tools.refusal.next().map(|(_, error)| error);
-        self.tell_poll(self.failures, why);
+        self.retry = run.request.retry.then(|| run.request.clone().again(true));
+        self.tools.metrics.failed(run.started.elapsed());
+        self.wait_for_rejected();
+        let why = self.tools.rejected.next().map(|(_, error)| error);
+        self.report_poll(self.failures, why);
     }
 
     /// The next look is the poll, or the refused commit's next try if that is sooner.
-    fn wait_for_refused(&mut self) {
+    fn wait_for_rejected(&mut self) {
         let now = Instant::now();
-        let again_at = self.tools.refusal.next().map_or(now, |(again_at, _)| again_at);
+        let again_at = self.tools.rejected.next().map_or(now, |(again_at, _)| again_at);
         self.next_poll = again_at.min(now + self.period());
     }
 

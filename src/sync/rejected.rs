@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use crate::api::ErrorInfo;
 
 #[derive(Debug, Default)]
-pub struct Refusal(Mutex<Option<Refused>>);
+pub struct RejectedCommit(Mutex<Option<Rejection>>);
 
 #[derive(Clone, Debug)]
-struct Refused {
+struct Rejection {
     commit: Oid,
     times: u32,
     again_at: Instant,
     error: ErrorInfo,
 }
 
-impl Refusal {
+impl RejectedCommit {
     /// Notes a refusal. Returns the number of refusals of this commit in a row.
     ///
     /// The commit is tried again after `backoff`, then after twice as long each time, up to `longest` or the backoff itself
@@ -31,7 +31,7 @@ impl Refusal {
         let times = refused.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
         let times = times.saturating_add(1);
         let wait = backoff.saturating_mul(1 << (times - 1).min(16)).min(longest.max(backoff));
-        *refused = Some(Refused { commit, times, again_at: Instant::now() + wait, error });
+        *refused = Some(Rejection { commit, times, again_at: Instant::now() + wait, error });
         times
     }
 
@@ -55,7 +55,7 @@ impl Refusal {
         self.lock().take().is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Rejection>> {
         self.0.lock()
     }
 }
@@ -70,7 +70,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let (one, other) = (Oid::from_bytes(&[1; 20]).unwrap(), Oid::from_bytes(&[2; 20]).unwrap());
         let error = || ErrorInfo { phase: Phase::Gate, kind: String::new(), message: String::new(), hint: None };
-        let refusal = Refusal::default();
+        let refusal = RejectedCommit::default();
         assert!(!refusal.stands(one, Instant::now()));
         let mut waits = Vec::new();
         for _ in 0..6 {

@@ -9,9 +9,9 @@ use crate::git::{Fetched, Want};
 use crate::publish::Volume;
 use crate::worker::Cancel;
 
-use super::Attempt;
+use super::SyncRun;
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     /// With `--worktree-git`, git works in the published tree again as soon as the store can be filled again.
     pub(super) async fn restore_git(&mut self, live: Want) -> Result<(), SyncError> {
         if !self.git_is_lost {
@@ -28,12 +28,12 @@ impl Attempt<'_> {
     }
 
     /// Gives the history of the published commit the configured depth. An error here does not fail the sync.
-    pub(super) async fn fit_depth(&mut self, live: Want) {
+    pub(super) async fn adjust_depth_of(&mut self, live: Want) {
         let started = Instant::now();
         let Some(more) = self.tools.engine.adjust_depth(live, self.deadline).await else { return };
         self.add_fetch_time(started);
         let Fetched { commit, bytes, objects } = more;
-        self.story.info(format!("fetched more of the history for --depth: {objects} objects, {bytes} bytes"));
+        self.log.info(format!("fetched more of the history for --depth: {objects} objects, {bytes} bytes"));
         let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
         fetched.bytes += bytes;
         fetched.objects += objects;

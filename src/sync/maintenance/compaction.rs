@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::error::Phase;
 use crate::git::{Compaction, Effort};
 
-use super::tools::Tools;
+use crate::sync::tools::Tools;
 
 impl Tools {
     /// After a publish: checks in the background whether the store should be compacted, and whether it lacks objects that
@@ -65,7 +65,7 @@ impl Tools {
                     packs_after = done.packs_after,
                     bytes_before = done.bytes_before,
                     bytes_after = done.bytes_after,
-                    ms = super::attempt::millis(done.took),
+                    ms = crate::sync::run::millis(done.took),
                     garbage_dropped = done.full,
                     "the object store was compacted"
                 );

@@ -10,42 +10,42 @@ use crate::api::{Phase, TriggerKind};
 use crate::error::SyncError;
 use crate::hooks::Publication;
 
-use super::{Attempt, Done, millis};
-use crate::sync::failure;
+use super::{Done, SyncRun, millis};
+use crate::sync::error;
 
-impl Attempt<'_> {
+impl SyncRun<'_> {
     /// True if the hook refused this commit recently and no new request asks for it.
-    pub(super) fn is_refused_still(&self, commit: Oid) -> bool {
+    pub(super) fn is_still_rejected(&self, commit: Oid) -> bool {
         let polled = matches!(self.request.trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
-        (polled || self.request.retry) && self.tools.refusal.stands(commit, Instant::now())
+        (polled || self.request.retry) && self.tools.rejected.stands(commit, Instant::now())
     }
 
     /// Runs the hook in a built tree. `Some`: a person's decision interrupted it.
-    pub(super) async fn pass_gate(&mut self, commit: Oid) -> Result<Option<Done>, SyncError> {
+    pub(super) async fn run_pre_publish_hook(&mut self, commit: Oid) -> Result<Option<Done>, SyncError> {
         if self.tools.hooks.gate_backoff().is_none() {
             return Ok(None);
         }
         let tree = self.tools.volume().map(|volume| volume.tree(commit));
-        let tree = tree.ok_or_else(|| failure::internal(Phase::Gate, "the volume is not open"))?;
+        let tree = tree.ok_or_else(|| error::internal(Phase::Gate, "the volume is not open"))?;
         self.enter(Phase::Gate);
         let started = Instant::now();
-        let passed = self.ask_gate(Publication { hash: commit.to_string(), tree, put_back: 0 }).await;
+        let passed = self.wait_for_hook(Publication { hash: commit.to_string(), tree, put_back: 0 }).await;
         self.phases.gate_ms = Some(millis(started.elapsed()));
         // The hook has a time limit of its own.
         self.deadline = Instant::now() + self.tools.options.timeout;
         match passed {
-            None => return Ok(Some(Done::GaveWay)),
-            Some(Ok(())) => self.story.info("the pre-publish hook accepted it".to_owned()),
+            None => return Ok(Some(Done::Interrupted)),
+            Some(Ok(())) => self.log.info("the pre-publish hook accepted it".to_owned()),
             Some(Err(error)) => {
                 for line in error.printed() {
-                    self.story.info(format!("the pre-publish hook printed: {line}"));
+                    self.log.info(format!("the pre-publish hook printed: {line}"));
                 }
-                return Err(failure::gate(error));
+                return Err(error::gate(error));
             }
         }
         // The hook's changes to tracked files count as published, and files that it added stay.
         if let Err(error) = self.tools.try_to_accept(commit).await {
-            self.story
+            self.log
                 .warn(format!("the pre-publish hook removed the tree, which is written again: {}", error.message()));
             self.build(commit).await?;
         }
@@ -53,7 +53,7 @@ impl Attempt<'_> {
     }
 
     /// `None`: a person decided otherwise, and the program was ended.
-    async fn ask_gate(&self, built: Publication) -> Option<Result<(), crate::hooks::HookError>> {
+    async fn wait_for_hook(&self, built: Publication) -> Option<Result<(), crate::hooks::HookError>> {
         let passing = self.tools.hooks.gate(&built);
         tokio::pin!(passing);
         loop {
@@ -70,15 +70,15 @@ impl Attempt<'_> {
 
     /// Runs the pre-publish hook in a tree that is put back: what it adds belongs to the tree. The commit passed before, so a
     /// refusal is only reported.
-    pub(super) async fn run_gate_again(&mut self, commit: Oid) {
+    pub(super) async fn run_pre_publish_hook_again(&mut self, commit: Oid) {
         let Some(tree) = self.tools.volume().map(|volume| volume.tree(commit)) else { return };
         if self.tools.hooks.gate_backoff().is_none() {
             return;
         }
-        match self.ask_gate(Publication { hash: commit.to_string(), tree, put_back: 0 }).await {
+        match self.wait_for_hook(Publication { hash: commit.to_string(), tree, put_back: 0 }).await {
             None | Some(Ok(())) => {}
             Some(Err(error)) => {
-                self.story.warn(format!("the pre-publish hook failed in the tree that is put back: {error}"));
+                self.log.warn(format!("the pre-publish hook failed in the tree that is put back: {error}"));
             }
         }
         self.deadline = Instant::now() + self.tools.options.timeout;

@@ -3,6 +3,7 @@
 //! One lock guards the state and the numbering of events, so a reader who takes a snapshot and a subscription together
 //! misses nothing and sees nothing twice. Nothing here waits or touches the disk.
 
+mod announcement;
 mod deliveries;
 mod webhook;
 
@@ -48,7 +49,7 @@ pub struct Health {
 
 /// The shared state of one replica.
 #[derive(Debug)]
-pub struct Board {
+pub struct StatusStore {
     state: Mutex<Inner>,
     events: broadcast::Sender<(u64, Event)>,
     clock: Clock,
@@ -64,7 +65,7 @@ struct Inner {
     deliveries: Deliveries,
 }
 
-impl Board {
+impl StatusStore {
     #[must_use]
     pub fn new(options: &Options, clock: Clock) -> Self {
         let now = clock.now();

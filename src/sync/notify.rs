@@ -12,7 +12,7 @@ use crate::error::{Phase, SyncError};
 use crate::hooks::Publication;
 use crate::worker::Cancel;
 
-use super::failure;
+use super::error;
 use super::tools::Tools;
 
 impl Tools {
@@ -26,8 +26,8 @@ impl Tools {
     }
 
     /// Runs each hook once for the published commit and waits. True if all of them succeeded.
-    pub async fn announce_once(&self) -> bool {
-        let live = self.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok());
+    pub async fn run_hooks_once(&self) -> bool {
+        let live = self.status.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok());
         let Some((commit, publication)) = live.and_then(|commit| Some((commit, self.publication(commit)?))) else {
             return true;
         };
@@ -40,8 +40,8 @@ impl Tools {
 
     fn publication(&self, commit: Oid) -> Option<Publication> {
         let tree = self.volume()?.tree(commit);
-        let put_back = self.put_back.load(Ordering::Relaxed);
-        Some(Publication { hash: commit.to_string(), tree, put_back })
+        let repairs = self.repairs.load(Ordering::Relaxed);
+        Some(Publication { hash: commit.to_string(), tree, put_back: repairs })
     }
 
     /// After each hook's run, accepts its changes to tracked files as part of the published tree. Runs until the process
@@ -74,9 +74,9 @@ impl Tools {
         let deadline = Instant::now() + self.options.timeout;
         let Some(volume) = self.volume() else { return Ok(()) };
         let accept = move |cancel: &Cancel| volume.accept_changes(&volume.store(), commit, cancel);
-        let found = failure::publish(Phase::Publish, self.accepting.run(deadline, accept).await)?;
+        let found = error::publish(Phase::Publish, self.accepting.run(deadline, accept).await)?;
         let Some((paths, first)) = found else { return Ok(()) };
-        if self.said_accepted.swap(true, Ordering::Relaxed) {
+        if self.hook_changes_reported.swap(true, Ordering::Relaxed) {
             tracing::debug!(%commit, paths, first, "a hook changed tracked files");
         } else {
             tracing::info!(
@@ -90,7 +90,7 @@ impl Tools {
     }
 
     /// Writes the error file after a failed sync, and removes it after a successful one.
-    pub fn tell_in_file(&self, failure: Option<(&SyncError, u32)>) {
+    pub fn report_in_file(&self, failure: Option<(&SyncError, u32)>) {
         self.notices.failure(failure);
     }
 

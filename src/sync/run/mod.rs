@@ -3,9 +3,9 @@
 
 mod fetch;
 mod gate;
-mod look;
-mod objects;
+mod lfs;
 mod renew;
+mod resolve;
 mod room;
 mod worktree;
 
@@ -22,14 +22,14 @@ use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::publish::{Live, Volume};
 use crate::worker::Cancel;
 
-use super::failure::STORE_DAMAGED;
-use super::queue::Request;
-use super::state::Decisions;
-use super::story::Story;
-use super::tools::{Standing, Tools};
+use super::sync_log::SyncLog;
+use crate::sync::decisions::Decisions;
+use crate::sync::error::STORE_DAMAGED;
+use crate::sync::queue::Request;
+use crate::sync::tools::{Tools, VolumeState};
 
 /// The findings and results of a sync so far. Its record is made of them, also when it fails half way.
-pub struct Attempt<'a> {
+pub struct SyncRun<'a> {
     tools: &'a Arc<Tools>,
     pub request: Request,
     pub id: Option<String>,
@@ -51,10 +51,10 @@ pub struct Attempt<'a> {
     /// When a pause or pin ended last. The time that a request waited for this does not count as latency.
     pub released_at: Option<Instant>,
     /// When the last look began.
-    looked_at: Option<Instant>,
+    listed_at: Option<Instant>,
     /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
-    pub go_on: bool,
-    /// The newest announcement, until it was asked for ahead of a look: once, and only if it is news.
+    pub repeat: bool,
+    /// The newest announcement, until it was requested speculatively: once, and only if it is news.
     news: Option<Oid>,
     /// The commit that was fetched while the refs were still being listed.
     early: SpeculativeFetch,
@@ -63,30 +63,30 @@ pub struct Attempt<'a> {
     pub decisions: Decisions,
     /// When the link named the commit.
     pub published_at: Option<Instant>,
-    pub story: Story,
+    pub log: SyncLog,
 }
 
-/// How an attempt ended, if nothing went wrong.
+/// How a sync ended, if nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     Published,
     Unchanged,
     /// The pre-publish hook refused this commit recently and no new request names it, so nothing was done.
-    RefusedStill,
+    StillRejected,
     /// A person's decision or a newer request interrupted the sync. The request goes back into the queue.
-    GaveWay,
+    Interrupted,
 }
 
 impl Done {
     pub fn outcome(self) -> Outcome {
         match self {
             Self::Published => Outcome::Published,
-            Self::Unchanged | Self::GaveWay | Self::RefusedStill => Outcome::Unchanged,
+            Self::Unchanged | Self::Interrupted | Self::StillRejected => Outcome::Unchanged,
         }
     }
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> SyncRun<'a> {
     pub fn new(tools: &'a Arc<Tools>, request: Request) -> Self {
         let started = Instant::now();
         let released_at = *tools.released_at.lock();
@@ -108,29 +108,29 @@ impl<'a> Attempt<'a> {
             ignored_webhook: None,
             withheld: None,
             released_at,
-            looked_at: None,
-            go_on: false,
+            listed_at: None,
+            repeat: false,
             news: None,
             early: SpeculativeFetch::Nothing,
             git_is_lost: false,
             decisions: Decisions::default(),
             published_at: None,
-            story: Story::new(tools.clock.clone()),
+            log: SyncLog::new(tools.clock.clone()),
         }
     }
 
     pub async fn run(&mut self) -> Result<Done, SyncError> {
         self.phase = Phase::Publish;
-        let Standing { live, git_is_lost } = self.tools.open_volume(self.deadline).await?;
+        let VolumeState { live, git_is_lost } = self.tools.open_volume(self.deadline).await?;
         self.git_is_lost = git_is_lost;
         self.decisions = self.tools.decisions();
         if self.decisions.paused_until.is_some() && !self.tools.pin_is_due() {
-            return Ok(Done::GaveWay);
+            return Ok(Done::Interrupted);
         }
         for announced in &self.request.announced {
             let known = !self.tools.history.commits_with_prefix(&announced.after.to_string()).is_empty();
             let received = self.request.received_of(Some(announced.after));
-            let is_news = self.heard().note(*announced, received, known);
+            let is_news = self.tracker().note(*announced, received, known);
             self.news = is_news.then_some(announced.after);
         }
         // A poll that finds nothing changes no state. A retry is treated like a poll, because otherwise the state would
@@ -138,23 +138,23 @@ impl<'a> Attempt<'a> {
         if self.request.trigger.kind != TriggerKind::Poll && !self.request.retry {
             self.enter(Phase::Look);
         }
-        if self.put_back(live).await? {
+        if self.repair(live).await? {
             // The repair has a record of its own. The next sync handles the remote's commit.
-            self.go_on = true;
+            self.repeat = true;
             return Ok(Done::Published);
         }
         let done = match self.tools.held(&self.decisions) {
-            Some(commit) => Box::pin(self.stay_at(commit)).await,
+            Some(commit) => Box::pin(self.hold(commit)).await,
             None => Box::pin(self.follow()).await,
         }?;
-        if let (Some(looked_at), false) = (self.looked_at, self.go_on || done == Done::GaveWay) {
-            self.settle_announced(looked_at);
+        if let (Some(listed_at), false) = (self.listed_at, self.repeat || done == Done::Interrupted) {
+            self.expire_announcement(listed_at);
         }
         Ok(done)
     }
 
     /// Restores the link and its tree if either was removed or damaged. Needs no network.
-    async fn put_back(&mut self, live: Live) -> Result<bool, SyncError> {
+    async fn repair(&mut self, live: Live) -> Result<bool, SyncError> {
         let gone = match live {
             Live::Tree(commit) => {
                 self.old = Some(commit);
@@ -166,27 +166,27 @@ impl<'a> Attempt<'a> {
             Live::Dangling(commit) => Some(commit),
             // Restores only a commit that this process has verified: the link may have belonged to another repository.
             Live::Nothing | Live::Foreign => {
-                self.tools.board.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok())
+                self.tools.status.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok())
             }
         };
         let Some(commit) = gone else { return Ok(false) };
-        self.tools.board.set_health(|health| health.ready = false);
-        self.story.warn(format!("what is published is gone, or is not what it should be now: putting {commit} back"));
+        self.tools.status.set_health(|health| health.ready = false);
+        self.log.warn(format!("what is published is gone, or is not what it should be now: putting {commit} back"));
         self.new = Some(commit);
-        let put_back = async {
+        let repair = async {
             self.fetch_files(commit).await?;
             self.fetch_objects(commit).await?;
             if self.build(commit).await? {
-                self.run_gate_again(commit).await;
+                self.run_pre_publish_hook_again(commit).await;
             }
             let done = self.publish(commit).await;
             if matches!(done, Ok(Done::Published)) {
-                self.tools.put_back.fetch_add(1, Ordering::Relaxed);
+                self.tools.repairs.fetch_add(1, Ordering::Relaxed);
             }
             done
         };
-        let put_back = put_back.await;
-        match put_back {
+        let repair = repair.await;
+        match repair {
             Ok(Done::Published) => {
                 self.old = Some(commit);
                 Ok(true)
@@ -195,72 +195,72 @@ impl<'a> Attempt<'a> {
             Ok(_) => Ok(false),
             // The remote's commit may be publishable all the same; if it is not, that error is reported.
             Err(error) => {
-                self.story.warn(format!("it cannot be put back from what is here: {}", error.message()));
+                self.log.warn(format!("it cannot be put back from what is here: {}", error.message()));
                 Ok(false)
             }
         }
     }
 
     /// Publishes the pinned commit. The remote's newest commit is fetched as well, but not published.
-    async fn stay_at(&mut self, pinned: Oid) -> Result<Done, SyncError> {
+    async fn hold(&mut self, pinned: Oid) -> Result<Done, SyncError> {
         if self.live() != Some(pinned) {
             self.new = Some(pinned);
-            if self.is_refused_still(pinned) {
-                return Ok(Done::RefusedStill);
+            if self.is_still_rejected(pinned) {
+                return Ok(Done::StillRejected);
             }
             return self.bring(Want::Commit(pinned)).await;
         }
-        let look = self.look().await?;
+        let head = self.list_refs().await?;
         self.new = Some(pinned);
-        self.withheld = Some(look.commit).filter(|head| *head != pinned);
+        self.withheld = Some(head.commit).filter(|head| *head != pinned);
         let (misfit, tries) =
             (self.tools.engine.needs_depth_adjustment(), self.tools.engine.failed_depth_adjustments());
         if misfit {
-            self.fit_depth(Want::Seen(look.clone())).await;
+            self.adjust_depth_of(Want::Seen(head.clone())).await;
         }
         // With the remote's commit in the store, unpinning is quick and works while the remote is down.
-        self.fetch(Want::Seen(look)).await?;
+        self.fetch(Want::Seen(head)).await?;
         if self.tools.outdated.load(Ordering::Relaxed) {
             return self.renew(Want::Commit(pinned)).await;
         }
         self.restore_git(Want::Commit(pinned)).await?;
         if misfit {
-            self.fit_depth(Want::Commit(pinned)).await;
+            self.adjust_depth_of(Want::Commit(pinned)).await;
             self.tools.engine.clear_depth_failures(tries);
         }
         Ok(Done::Unchanged)
     }
 
     async fn follow(&mut self) -> Result<Done, SyncError> {
-        let head_before = *self.tools.settled_head.lock();
-        let look = self.look_until_announced().await?;
-        let Some(look) = look else { return Ok(Done::GaveWay) };
-        self.new = Some(look.commit);
-        if self.live() == Some(look.commit) {
+        let head_before = *self.tools.head_at_last_success.lock();
+        let head = self.list_refs_until_announced().await?;
+        let Some(head) = head else { return Ok(Done::Interrupted) };
+        self.new = Some(head.commit);
+        if self.live() == Some(head.commit) {
             if self.tools.outdated.load(Ordering::Relaxed) {
-                return self.renew(Want::Seen(look)).await;
+                return self.renew(Want::Seen(head)).await;
             }
-            self.restore_git(Want::Seen(look.clone())).await?;
+            self.restore_git(Want::Seen(head.clone())).await?;
             if self.tools.engine.needs_depth_adjustment() {
                 let tries = self.tools.engine.failed_depth_adjustments();
-                self.fit_depth(Want::Seen(look)).await;
+                self.adjust_depth_of(Want::Seen(head)).await;
                 self.tools.engine.clear_depth_failures(tries);
             }
             return Ok(Done::Unchanged);
         }
-        if self.is_refused_still(look.commit) {
-            return Ok(Done::RefusedStill);
+        if self.is_still_rejected(head.commit) {
+            return Ok(Done::StillRejected);
         }
-        if head_before.is_some_and(|head| head != look.commit) {
-            self.judge_webhook(&look);
+        if head_before.is_some_and(|before| before != head.commit) {
+            self.note_missed_webhook(&head);
         }
         // The remote may have been asked because of an earlier push.
-        self.join_deliveries(look.commit);
-        let done = self.bring(Want::Seen(look)).await?;
+        self.join_deliveries(head.commit);
+        let done = self.bring(Want::Seen(head)).await?;
         if let Some(commit) = self.new {
             self.join_deliveries(commit);
         }
-        self.go_on = self.new.is_some_and(|shown| self.heard().still_to_come(shown, Instant::now()).is_some());
+        self.repeat = self.new.is_some_and(|shown| self.tracker().still_to_come(shown, Instant::now()).is_some());
         Ok(done)
     }
 
@@ -278,8 +278,8 @@ impl<'a> Attempt<'a> {
     async fn bring(&mut self, want: Want) -> Result<Done, SyncError> {
         match self.fetch_build_publish(want.clone()).await {
             Err(error) if error.kind == STORE_DAMAGED => {
-                self.story.warn(format!("the object store is damaged, a new one is fetched: {}", error.message()));
-                self.tools.ask_git(Phase::Fetch, self.deadline, self.tools.engine.discard_store()).await?;
+                self.log.warn(format!("the object store is damaged, a new one is fetched: {}", error.message()));
+                self.tools.with_git(Phase::Fetch, self.deadline, self.tools.engine.discard_store()).await?;
                 self.fetch_build_publish(want).await
             }
             outcome => outcome,
@@ -296,7 +296,7 @@ impl<'a> Attempt<'a> {
         self.new = Some(commit);
         self.fetch_objects(commit).await?;
         self.build(commit).await?;
-        match self.pass_gate(commit).await? {
+        match self.run_pre_publish_hook(commit).await? {
             Some(done) => Ok(done),
             None => self.publish(commit).await,
         }
@@ -308,21 +308,21 @@ impl<'a> Attempt<'a> {
         *self.tools.candidate.lock() = Some(commit);
         let started = Instant::now();
         let build = move |volume: &Volume, cancel: &Cancel| volume.build(&volume.store(), commit, cancel);
-        self.tools.make_way(self.deadline).await;
+        self.tools.yield_to_push(self.deadline).await;
         let built = self.with_room(|| self.tools.on_disk(Phase::Build, self.deadline, build)).await;
         self.phases.build_ms = Some(millis(started.elapsed()));
         let built = built?;
         if let Some(why) = &built.note {
-            self.story.info(format!("the spare was not used: {why}"));
+            self.log.info(format!("the spare was not used: {why}"));
         }
         for remark in &built.remarks {
-            self.story.warn(remark.clone());
+            self.log.warn(remark.clone());
         }
         let made = match built.spare {
             Some(from) => format!("updated the standby tree from {from}"),
             None => "wrote a new tree".to_owned(),
         };
-        self.story.info(format!(
+        self.log.info(format!(
             "{made}: {} {}, {} bytes",
             built.files,
             if built.files == 1 { "file" } else { "files" },
@@ -333,7 +333,7 @@ impl<'a> Attempt<'a> {
 
     async fn publish(&mut self, commit: Oid) -> Result<Done, SyncError> {
         if self.overtaken() {
-            return Ok(Done::GaveWay);
+            return Ok(Done::Interrupted);
         }
         self.enter(Phase::Publish);
         let started = Instant::now();
@@ -350,7 +350,7 @@ impl<'a> Attempt<'a> {
     /// Takes over the delivery of what was found at the remote, if it came since this request was taken.
     fn join_deliveries(&mut self, commit: Oid) {
         self.tools.queue.join(commit, &mut self.request);
-        let mut heard = self.heard();
+        let mut heard = self.tracker();
         for announced in &self.request.announced {
             heard.note(*announced, self.request.received_of(Some(announced.after)), false);
         }
@@ -361,7 +361,7 @@ impl<'a> Attempt<'a> {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let id = self.id.get_or_insert_with(|| self.tools.history.next_id()).clone();
-        self.tools.board.running(Running {
+        self.tools.status.running(Running {
             id,
             trigger: self.request.trigger.kind,
             phase,

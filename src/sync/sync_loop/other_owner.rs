@@ -1,4 +1,4 @@
-//! Standing by: another process owns the volume, as in a rolling update of one replica on a shared volume.
+//! VolumeState by: another process owns the volume, as in a rolling update of one replica on a shared volume.
 //!
 //! The process is ready while the link names a whole tree, looks every second whether the lock is free, and takes over. It
 //! writes nothing until then, and keeps requests for later. It must not know how the volume is locked.
@@ -12,21 +12,21 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Published;
 use crate::error::SyncError;
 use crate::publish::{Live, Observed};
-use crate::sync::attempt::Attempt;
 use crate::sync::command;
 use crate::sync::queue::Request;
+use crate::sync::run::SyncRun;
 
 use super::{Ending, SyncLoop};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A look at a link takes no time; a disk that takes longer hangs.
-const LOOK_DEADLINE: Duration = Duration::from_secs(10);
+const OBSERVE_DEADLINE: Duration = Duration::from_secs(10);
 
 impl SyncLoop {
-    /// The volume turned out to be another process's. With `--one-time` that is fine if the wanted commit is live already;
+    /// The volume report_alive out to be another process's. With `--one-time` that is fine if the wanted commit is live already;
     /// else it is waited for, for as long as one sync may take.
-    pub(super) async fn stand_by(&mut self, attempt: Attempt<'_>, error: SyncError) -> Option<Ending> {
+    pub(super) async fn stand_by(&mut self, run: SyncRun<'_>, error: SyncError) -> Option<Ending> {
         let since = self.standby.get_or_insert_with(|| {
             tracing::info!("{}: standing by until it ends", error.message());
             Instant::now()
@@ -45,8 +45,8 @@ impl SyncLoop {
                 return Some(Ending::Locked(error));
             }
         }
-        self.retry = Some(attempt.request.clone().again(true));
-        self.next_poll = Instant::now() + LOOK_EVERY;
+        self.retry = Some(run.request.clone().again(true));
+        self.next_poll = Instant::now() + LOCK_CHECK_INTERVAL;
         None
     }
 
@@ -56,14 +56,14 @@ impl SyncLoop {
         let mut next = self.next_poll;
         loop {
             let asked = tools.queue.asked();
-            self.turned();
+            self.report_alive();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
                 Some(order) = self.commands.recv() => command::answer(&tools, order),
                 () = asked => {}
                 () = sleep_until(next) => {
-                    next = Instant::now() + LOOK_EVERY;
+                    next = Instant::now() + LOCK_CHECK_INTERVAL;
                     let observed = self.observe().await;
                     if observed.as_ref().is_none_or(|observed| observed.owned) {
                         self.note_observed(observed.as_ref());
@@ -79,12 +79,12 @@ impl SyncLoop {
     pub(super) fn took_over(&mut self) {
         if self.standby.take().is_some() {
             tracing::info!("the other process has ended: this one owns the volume now");
-            self.tools.board.change(|snapshot| snapshot.standby = None);
+            self.tools.status.change(|snapshot| snapshot.standby = None);
         }
     }
 
     async fn observe(&self) -> Option<Observed> {
-        match self.tools.observe(Instant::now() + LOOK_DEADLINE).await {
+        match self.tools.observe(Instant::now() + OBSERVE_DEADLINE).await {
             Ok(observed) => Some(observed),
             Err(error) => {
                 tracing::warn!(%error, "the volume of the other process cannot be read");
@@ -95,21 +95,21 @@ impl SyncLoop {
 
     fn show_standby(&self, observed: Option<&Observed>, error: &SyncError) {
         let owner = error.message();
-        self.tools.board.change(|snapshot| (snapshot.running, snapshot.standby) = (None, Some(owner)));
+        self.tools.status.change(|snapshot| (snapshot.running, snapshot.standby) = (None, Some(owner)));
         self.note_observed(observed);
     }
 
     /// Shows what the owner has published; events are sent for changes only.
     fn note_observed(&self, observed: Option<&Observed>) {
         let Some(observed) = observed else { return };
-        let board = &self.tools.board;
+        let status = &self.tools.status;
         let live = if let Live::Tree(live) = observed.live { Some(live) } else { None };
-        board.set_health(|health| {
+        status.set_health(|health| {
             health.ready = live.is_some();
             health.started |= health.ready;
         });
         let Some(commit) = live.map(|live| live.to_string()) else { return };
-        let known = board.read(|snapshot| snapshot.published.as_ref().is_some_and(|known| known.commit == commit));
+        let known = status.read(|snapshot| snapshot.published.as_ref().is_some_and(|known| known.commit == commit));
         if known {
             return;
         }
@@ -117,7 +117,7 @@ impl SyncLoop {
         // Its subject and author are in the store, which is the owner's.
         let published =
             Published { commit, subject: String::new(), author: String::new(), committed_at: None, published_at: None };
-        board.change(|snapshot| snapshot.published = Some(published));
+        status.change(|snapshot| snapshot.published = Some(published));
     }
 
     /// The commit that the remote has under our ref.

@@ -3,6 +3,8 @@
 //!
 //! All of it yields to a push. It must not change what readers see.
 
+mod compaction;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +20,9 @@ use crate::git;
 use crate::publish::{Live, Prepared, Verdict, Volume};
 use crate::worker::{Cancel, Raised};
 
-use super::failure::{self, NO_SUBMODULES};
-use super::queue::Request;
-use super::tools::Tools;
+use crate::sync::error::{self, NO_SUBMODULES};
+use crate::sync::queue::Request;
+use crate::sync::tools::Tools;
 
 /// The longest time of a sweep. The next one removes the rest.
 const LONGEST_SWEEP: Duration = Duration::from_secs(60 * 60);
@@ -43,7 +45,7 @@ pub(super) const SWEEP_MARGIN: Duration = Duration::from_millis(50);
 impl Tools {
     /// Starts the work that a publish left for later, in the background: checks the tree again, makes a standby tree for
     /// the next push, and flushes everything to the disk. Earlier work of this kind is cancelled.
-    pub fn follow_up(self: &Arc<Self>) {
+    pub fn prepare_for_next(self: &Arc<Self>) {
         if !self.options.one_time {
             drop(self.start_preparing());
         }
@@ -64,7 +66,7 @@ impl Tools {
 
     /// Makes way for a waiting push. It waits for a standby tree that is being made, because writing a whole tree would
     /// take longer. All other background work stops between two files, without a wait.
-    pub async fn make_way(&self, deadline: Instant) {
+    pub async fn yield_to_push(&self, deadline: Instant) {
         if !self.volume().is_some_and(|volume| volume.has_spare()) {
             let longest = deadline.saturating_duration_since(Instant::now()) / 2;
             let mut making = self.making.subscribe();
@@ -90,7 +92,7 @@ impl Tools {
             if again.look_is_due() { again.look_again(&again.store(), cancel) } else { Ok(Verdict::Whole) }
         };
         let looked = self.rotating.run(deadline, look).await;
-        match failure::publish(Phase::Publish, looked) {
+        match error::publish(Phase::Publish, looked) {
             Ok(Verdict::Whole) => {}
             Ok(Verdict::Differs(_)) if self.hooks.run_in_trees() => {
                 // A hook may run in it now, or has just ended.
@@ -107,7 +109,7 @@ impl Tools {
             Err(error) if error.kind == NO_SUBMODULES => return self.want_other_submodules(),
             Err(error) => return tracing::debug!(%error, "the published tree could not be compared"),
         }
-        self.make_spare(volume.clone(), deadline).await;
+        self.make_standby_tree(volume.clone(), deadline).await;
         if volume.removal_waits() {
             self.sweep_in(Duration::ZERO);
         }
@@ -138,12 +140,12 @@ impl Tools {
             return Ok(());
         }
         let through = self.spare.run(deadline, move |_| volume.write_through()).await;
-        failure::publish(Phase::Publish, through)
+        error::publish(Phase::Publish, through)
     }
 
     /// Makes standby trees. A push waits for the first one, which therefore has the priority of a push; the others have a
     /// low one.
-    async fn make_spare(&self, volume: Arc<Volume>, deadline: Instant) {
+    async fn make_standby_tree(&self, volume: Arc<Volume>, deadline: Instant) {
         let keep = self.kept();
         let mut prepared = Ok(Prepared::Nothing);
         let is_urgent = !volume.has_spare();
@@ -151,23 +153,23 @@ impl Tools {
             let making = Raised::raise(&self.making);
             let (first, keep) = (volume.clone(), keep.clone());
             let made = self.spare.run(deadline, move |cancel| first.prepare_one(&first.store(), &keep, cancel)).await;
-            prepared = failure::publish(Phase::Publish, made);
+            prepared = error::publish(Phase::Publish, made);
             drop(making);
         }
         if prepared.is_ok() && (!is_urgent || volume.has_upkeep()) {
             let rotated =
                 self.rotating.run(deadline, move |cancel| volume.rotate(&volume.store(), &keep, cancel)).await;
-            prepared = failure::publish(Phase::Publish, rotated);
+            prepared = error::publish(Phase::Publish, rotated);
         }
         match prepared {
             Ok(Prepared::NoRoom) => {
-                if !self.said_no_room.swap(true, Ordering::Relaxed) {
+                if !self.no_room_reported.swap(true, Ordering::Relaxed) {
                     tracing::info!("the volume has no room for a standby tree: each push writes a whole one");
                 }
             }
             Ok(Prepared::Soon(left)) => self.sweep_in(left),
             Ok(prepared) => {
-                self.said_no_room.store(false, Ordering::Relaxed);
+                self.no_room_reported.store(false, Ordering::Relaxed);
                 tracing::debug!(?prepared, "standby trees");
             }
             Err(error) => tracing::debug!(%error, "no standby tree could be made"),
@@ -217,7 +219,7 @@ impl Tools {
                     tools.sweep_in(SWEEP_AFTER_FAILURE);
                 }
             }
-            tools.drop_objects(deadline).await;
+            tools.remove_unneeded_objects(deadline).await;
             tracing::debug!("looked for objects that no tree needs");
             tools.remove_and_measure().await;
             // It may take long; its result is logged at its end.
@@ -239,7 +241,7 @@ impl Tools {
             volume.sweep(|commit| kept.contains(&commit), || !cancel.is_cancelled())
         };
         let swept = self.on_disk(Phase::Publish, deadline, sweep).await;
-        self.drop_objects(deadline).await;
+        self.remove_unneeded_objects(deadline).await;
         swept.unwrap_or_else(|error| {
             tracing::warn!(%error, "old trees could not be removed");
             0
@@ -271,16 +273,16 @@ impl Tools {
             tools.sweep_waits.store(false, Ordering::Relaxed);
             let courtesy = Courtesy::default();
             let is_ours = || tools.volume().is_some_and(|now| Arc::ptr_eq(&now, &volume));
-            let go_on = || {
+            let repeat = || {
                 courtesy.rest();
                 courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled()
             };
-            if let Err(error) = volume.empty_trash(go_on) {
+            if let Err(error) = volume.empty_trash(repeat) {
                 tracing::warn!(%error, "old trees could not be removed");
             }
-            volume.usage(go_on)
+            volume.usage(repeat)
         });
-        let swept = failure::publish(Phase::Publish, swept.await);
+        let swept = error::publish(Phase::Publish, swept.await);
         self.sweep_waits.store(false, Ordering::Relaxed);
         match swept {
             Ok((store, trees)) => {
