@@ -38,7 +38,7 @@ fn good(message: &Message) -> Post {
 fn assert_no_trace(sidecar: &Sidecar, what: &str) {
     assert!(sidecar.rung().is_none(), "{what}");
     assert!(sidecar.history.page(None, 10).is_empty(), "{what}");
-    let webhook = sidecar.board.snapshot().webhook;
+    let webhook = sidecar.status.snapshot().webhook;
     assert_eq!((webhook.received, webhook.last_delivery_at), (0, None), "{what}");
     assert_eq!(sidecar.metric("pushsync_peer_messages_total{result=\"received\"}"), None, "{what}");
 }
