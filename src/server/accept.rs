@@ -97,7 +97,9 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
                 let hint =
                     matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)).then_some(TOO_MANY);
                 tracing::warn!(%error, hint, "cannot accept connections, pausing for {} ms", pause.as_millis());
+                // Closing a connection frees its file descriptor.
                 listening.crowd.make_room(&limits);
+                // Without a pause the next call would fail at once, and the loop would keep a processor busy.
                 let _ = timeout(pause, stop.cancelled()).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);
             }
@@ -209,6 +211,7 @@ impl Listening {
                 }
             }
         }
+        // `poll_without_shutdown` left the socket open: closing it with unread bytes would send a reset.
         let stream = connection.into_parts().io.into_inner().stream;
         tokio::select! {
             () = vital.crowded_out.cancelled() => {}
@@ -308,6 +311,7 @@ impl Crowd {
     /// else the one that has been busy with one request for too long.
     fn make_room(&self, limits: &Limits) {
         let mut crowd = self.0.lock();
+        // A client that sends its request at once is hardly ever the one that has waited longest.
         let idle = crowd.1.iter().filter(|(_, vital)| !vital.is_busy()).min_by_key(|(_, vital)| vital.since());
         let chosen = idle.or_else(|| {
             let patience = limits.crowded_out_after?;

@@ -157,6 +157,7 @@ async fn pin(State(api): State<Api>, request: Request) -> Response<Body> {
     if !crate::hash::is_prefix(&commit, 4) {
         return bad_request("commit", "`commit` must be 4 to 40 hexadecimal digits");
     }
+    // Hashes are compared as text, and git prints them in lower case.
     api.command(Command::Pin { commit: commit.to_ascii_lowercase() }, by).await
 }
 
@@ -203,6 +204,7 @@ impl Api {
 
     async fn command(&self, command: Command, by: Option<String>) -> Response<Body> {
         let hint = "the change may still be carried out; check the state before trying again";
+        // The loop may wait for a disk. A command that it has received cannot be taken back, which the hint says.
         match timeout(PATIENCE, self.handle.command(command, by)).await {
             Ok(Ok(accepted)) => answer::json(StatusCode::ACCEPTED, &accepted),
             Ok(Err(refusal)) => answer::json(status_of(&refusal), &refusal),

@@ -19,6 +19,7 @@ const KEPT: usize = 1024 * 1024;
 const ASSURED: usize = 16 * 1024;
 /// How much all bodies together may keep beyond their assured part.
 const SHARED: usize = 16 * 1024 * 1024;
+// Taken in steps, so that the shared counter does not change with each chunk of a body.
 const STEP: usize = 64 * 1024;
 
 /// Why a body could not be received.
@@ -116,6 +117,7 @@ pub async fn receive(
         // Trailers are not covered by the signature.
         let Some(chunk) = frame.data_ref() else { continue };
         length += chunk.len() as u64;
+        // A chunked body has no `Content-Length` that could be checked before.
         if length > LARGEST {
             return Err(Fault::TooLarge);
         }

@@ -56,7 +56,9 @@ impl Streams {
             return answer::refusal(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message, Some("close one"));
         };
         let mut heartbeat = interval(HEARTBEAT);
+        // A slow reader needs no heartbeats for the time that has passed.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick of an interval is immediate, and the snapshot comes first.
         heartbeat.reset();
         let reader = Reader { handle, events: None, heartbeat, stop: self.stop.clone(), _slot: slot };
         let frames = stream::unfold(reader, |mut reader| async move {
@@ -85,6 +87,7 @@ impl Reader {
             () = self.stop.cancelled() => None,
             event = events.recv() => match event {
                 Ok((number, event)) => Some(frame(number, &event)),
+                // The lost events cannot be sent again. The snapshot that follows contains their effect.
                 Err(RecvError::Lagged(_)) => {
                     self.events = None;
                     Some(frame(self.handle.snapshot().seq, &Event::Reset))

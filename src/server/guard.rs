@@ -53,6 +53,7 @@ impl Guard {
                 }
             }
             None => {
+                // A page whose own name resolves to 127.0.0.1 (DNS rebinding) still has that name in `Host`.
                 if !self.is_local(request) {
                     let hint = Some("use localhost, 127.0.0.1 or [::1]; other names need --admin-token-file");
                     let message = "the Host header does not name this machine";
@@ -78,6 +79,8 @@ impl Guard {
         let is_ours = |host: &str| is_loopback_name(host, bound.as_deref());
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        // In a request with an absolute target that name counts, and `Host` is ignored (RFC 9112, section 3.2.2). So
+        // both are checked.
         let named = request.uri().authority().is_none_or(|authority| is_ours(authority.as_str()));
         named && host.to_str().is_ok_and(is_ours)
     }
@@ -86,10 +89,13 @@ impl Guard {
 fn refuse_change(headers: &HeaderMap) -> Option<Response<Body>> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    // A form in a page can send three other types without a preflight request, but not this one (Fetch standard,
+    // "CORS-safelisted request-header").
     if !content_type.eq_ignore_ascii_case("application/json") {
         let message = "a change must have Content-Type: application/json";
         return Some(answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message, None));
     }
+    // For a custom header a browser sends a preflight request first, which this server refuses.
     if headers.get(CHANGE_HEADER).is_none_or(|value| value != "1") {
         let message = "a change must have the header X-Pushsync: 1";
         return Some(answer::refusal(StatusCode::FORBIDDEN, "change_header", message, None));
@@ -108,6 +114,7 @@ fn presented(token: Option<&Secret>, headers: &HeaderMap) -> bool {
 fn is_loopback_name(host: &str, bound: Option<&str>) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].into_iter().chain(bound).any(|name| {
         let Some((start, rest)) = host.split_at_checked(name.len()) else { return false };
+        // Digits only: in `localhost:9180@evil.test` the host is another one.
         let port =
             rest.strip_prefix(':').is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
         start.eq_ignore_ascii_case(name) && (rest.is_empty() || port)

@@ -127,10 +127,13 @@ impl Hook {
         let arrival = head.extensions.get::<Arrival>().copied();
         let now = tokio::time::Instant::now();
         let arrival = arrival.unwrap_or(Arrival { first_byte: now, ambiguous_length: false });
+        // A proxy in front may have used the other length, so the rest of its stream could be another client's request
+        // (RFC 9112, section 11.2).
         if arrival.ambiguous_length {
             self.count("malformed");
             return Err(answer::refusal(StatusCode::BAD_REQUEST, "bad_request", "the length is given twice", None));
         }
+        // Before any byte is read. A chunked body is counted as it arrives.
         if hyper::body::Body::size_hint(&body).lower() > body::LARGEST {
             return Err(self.too_large());
         }
@@ -231,6 +234,7 @@ impl Hook {
         };
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // GitHub's settings of a webhook offer these two content types.
         let form = content_type == "application/x-www-form-urlencoded";
         if !form && content_type != "application/json" {
             let reason = "Content-Type must be application/json or application/x-www-form-urlencoded";
@@ -311,6 +315,7 @@ impl Hook {
         };
         let mut ring = sync::Request::new(TriggerKind::Webhook, self.handle.now());
         ring.trigger = trigger;
+        // The latency that records and metrics show begins with the first byte, not with the verified signature.
         ring.received = request.arrival.first_byte;
         ring.received_at = before(self.handle.now(), ring.received.elapsed());
         ring.announced.extend(announced);

@@ -132,6 +132,7 @@ pub fn start(options: &ServerOptions, handle: &Handle) -> Result<Servers, ServeE
 /// [`ServeError`]; no socket is left open.
 pub fn start_with(options: &ServerOptions, handle: &Handle, limits: &AllLimits) -> Result<Servers, ServeError> {
     if let (AdminBind::Address(address), None) = (options.admin, &options.admin_token_file)
+        // `::ffff:127.0.0.1` is loopback as well.
         && !address.ip().to_canonical().is_loopback()
     {
         return Err(ServeError::OpenAdmin(address));
@@ -191,6 +192,7 @@ fn connect_peers(
     let around = peers::Surroundings {
         own,
         path: peer::path(&options.path),
+        // Without a look at the files: a message to a peer must not wait for a disk.
         secrets: Arc::new(move || secrets.known().into_iter().map(|(_, secret)| secret).collect()),
         network: Arc::new(peers::Tcp),
         metrics: Arc::clone(handle.metrics()),

@@ -91,6 +91,7 @@ pub fn judge(
         return verdict;
     }
     let after = push.after.as_deref().unwrap_or_default();
+    // Either sign counts, because `deleted` may be missing.
     if push.deleted == Some(true) || (!after.is_empty() && after.bytes().all(|byte| byte == b'0')) {
         return Relevance::Deleted;
     }
@@ -100,6 +101,7 @@ pub fn judge(
     // The `after` of an annotated tag is the hash of the tag object, which would never appear as a commit.
     let tag = push.reference.as_ref().is_some_and(|reference| reference.starts_with("refs/tags/"));
     let (before, after) = if tag { (None, &push.head_commit) } else { (push.before.as_deref(), &push.after) };
+    // A forge that leaves out `forced` may have taken a forced push, so only an explicit `false` counts.
     let (before, forced) = (before.and_then(commit), push.forced != Some(false));
     let announced = after.as_deref().and_then(commit).map(|after| Announced { before, after, forced });
     Relevance::Ours { announced }

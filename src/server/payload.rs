@@ -113,6 +113,7 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                 "deleted" => set(&mut self.0.deleted, "deleted", &mut map)?,
                 "forced" => set(&mut self.0.forced, "forced", &mut map)?,
                 "head_commit" => {
+                    // It is `null` in a push that deletes the ref (GitHub docs, "push").
                     let mut head = None;
                     set::<Option<HeadCommit>, _>(&mut head, "head_commit", &mut map)?;
                     if self.0.head_commit.is_some() {

@@ -67,6 +67,7 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
         Ok(Admitted::Look { message, delay, secret }) => {
             count(hook, "received");
             let mut ring = ring(hook, &message, arrived.words[secret], arrived.first_byte);
+            // A large fleet spreads its syncs, so that the remote does not get all requests at once.
             ring.not_before = (!delay.is_zero()).then(|| Instant::now() + delay);
             tracing::info!(
                 delivery.id = ring.trigger.delivery,

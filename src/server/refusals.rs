@@ -87,8 +87,10 @@ impl Refusals {
             counts.quiet = true;
             counts.take()
         };
+        // Without the lock, which every refused request takes.
         log_line(line);
         let refusals = Arc::clone(self);
+        // A task only for as long as requests are refused: a timer would wake an idle process.
         tokio::spawn(async move { refusals.keep_quiet().await });
     }
 

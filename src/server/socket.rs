@@ -108,6 +108,7 @@ impl Socket {
 
     fn watch_stall<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
+            // Any progress starts the time again, so a slow reader is not cut off.
             self.stalled = None;
             return written;
         }
@@ -160,6 +161,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A TCP stream has no buffer of its own, so this cannot stall.
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 
