@@ -138,6 +138,7 @@ impl History {
     /// # Errors
     /// [`Late`], if the disk did not respond by the deadline.
     pub async fn detail(&self, id: &str, deadline: Instant) -> Result<Option<SyncDetail>, Late> {
+        // Copied out of the lock, because reading the line may hang.
         let Some((record, kept)) = self.shared.lock().find(id) else { return Ok(None) };
         let detail = match kept {
             Kept::InMemory(detail) => Detail::clone(&detail),

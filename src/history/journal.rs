@@ -88,6 +88,7 @@ impl Journal {
         let mut line = Vec::new();
         loop {
             line.clear();
+            // A line without an end must not fill the memory. Its rest is read as further lines, which are skipped.
             let length = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? as u64;
             if length == 0 {
                 break;
@@ -116,6 +117,8 @@ impl Journal {
         drop(reader);
         let mut journal = Self { path: path.to_owned(), file: Arc::new(file), end, lines, put_off: (0, 0) };
         if line_is_torn(&journal.file, end)? {
+            // The next record needs a line of its own. The torn line is skipped at each start, until the file is
+            // rewritten.
             journal.write(b"\n")?;
         }
         Ok((journal, JournalContent { records: records.into(), skipped }))
@@ -179,6 +182,7 @@ impl Journal {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = &*self.file;
         file.seek(SeekFrom::Start(self.end))?;
+        // `sync_data` also writes the new length of the file, which reading the line needs (fdatasync(2)).
         let written = file.write_all(bytes).and_then(|()| file.sync_data());
         match written {
             Ok(()) => {

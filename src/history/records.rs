@@ -114,6 +114,7 @@ impl RecordState {
 
     pub fn attach(&mut self, path: &Path) {
         if self.path.as_deref() == Some(path) {
+            // A writer that waits after a failure tries again at once.
             self.has_news = true;
             return;
         }
@@ -140,6 +141,7 @@ impl RecordState {
         let known: HashMap<String, usize> = ids.collect();
         let mut older = Vec::new();
         for (record, place) in found.records {
+            // Another process may have given the same id to another record.
             let entry = known.get(&record.id).map(|at| &mut self.entries[*at]).filter(|entry| entry.record == record);
             match entry {
                 // The file was detached and attached again.
