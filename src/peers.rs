@@ -113,6 +113,8 @@ impl Peers {
         slots.running += 1;
         drop(slots);
         let first = self.start(news, results);
+        // Not among the tasks that the end of the process waits for: they are the messages, not the wait for a free
+        // slot.
         tokio::spawn(Arc::clone(self).keep_slot(first));
         Some(telling)
     }

@@ -86,9 +86,11 @@ impl Door {
         let seal = Seal::read(header).ok_or(MessageRefusal::Unauthentic)?;
         let secret = seal.fits(body, secrets).ok_or(MessageRefusal::Unauthentic)?;
         let now = now.as_second();
+        // After the MAC, so that the log blames a clock only for messages of a real replica.
         if (now - seal.time).abs() > SKEW {
             return Err(MessageRefusal::Clock);
         }
+        // Remembered before it is parsed: an unusable message is refused the second time as well.
         if !self.is_new(seal, now) {
             return Err(MessageRefusal::Unauthentic);
         }

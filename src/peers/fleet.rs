@@ -86,6 +86,7 @@ impl Fleet {
 
     pub fn is_own(&self, address: SocketAddr) -> bool {
         let Some(own) = self.around.own else { return false };
+        // A listener on 0.0.0.0 or :: is reached by every address of the pod.
         own.port() == address.port()
             && (own.ip() == address.ip() || (own.ip().is_unspecified() && self.around.network.is_local(address.ip())))
     }

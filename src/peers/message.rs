@@ -135,6 +135,7 @@ impl Seal {
 
 fn signer(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> Signer {
     let mut signer = Signer::derived(secret, purpose);
+    // The time is part of what is signed. Otherwise a copy of a message could be sent later with a new time.
     signer.update(time.to_string().as_bytes());
     signer.update(b".");
     signer.update(body);

@@ -103,6 +103,7 @@ impl Names {
                     queries.push(query(Arc::clone(network), Arc::clone(&open), name.clone()));
                 }
                 () = sleep_until(end) => {
+                    // A name server that denied the name did answer, so the name is reported and not the server.
                     return Err(if denials > 0 { NoAddress::NoSuchName } else { NoAddress::NoAnswer });
                 }
             }

@@ -125,6 +125,7 @@ impl Answered {
         if question.v != VERSION || question.repo != own.repo || question.reference != own.reference {
             return Err(MessageRefusal::NotOurs);
         }
+        // Its own question may come back through an address that this replica does not know to be its own.
         let standing = standing.filter(|_| question.from != own.from);
         let reply = Reply { v: VERSION, nonce: question.nonce, standing };
         let reply = serde_json::to_string(&reply).expect("a reply is numbers and texts, which JSON can hold");
