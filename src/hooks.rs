@@ -88,6 +88,7 @@ impl Hooks {
             stop.cancelled().await;
             stopping.cancel();
         });
+        // The kernel gives orphans to the first process of a PID namespace (pid_namespaces(7)).
         if std::process::id() == 1 {
             tokio::spawn(processes::watch_orphans(self.runs.processes.clone()));
         }
@@ -131,6 +132,7 @@ impl Hooks {
         }
         let mut newest = self.newest.lock();
         if newest.is_empty() {
+            // The tasks begin with the first publication: before that there is nothing to deliver.
             for hook in &self.after {
                 let (sender, receiver) = watch::channel(published.clone());
                 newest.push(sender);

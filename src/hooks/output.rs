@@ -72,6 +72,7 @@ struct Last {
 impl Last {
     fn push(&mut self, part: &[u8]) {
         self.bytes.extend_from_slice(part);
+        // Only beyond twice the size, so that the bytes are not moved with each part.
         if self.bytes.len() > 2 * KEPT {
             self.bytes.drain(..self.bytes.len() - KEPT);
             self.cut = true;
@@ -80,9 +81,11 @@ impl Last {
 
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.bytes);
+        // Before anything is split or cut, which could leave a part of a secret that is not recognized.
         let text = scrub(&text);
         let whole = match text.split_once('\n') {
             _ if !self.cut => &text,
+            // The first line may begin in the middle of a secret.
             Some((_, rest)) => rest,
             None => {
                 let start = (DOUBTFUL..text.len()).find(|at| text.is_char_boundary(*at));

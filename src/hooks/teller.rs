@@ -62,6 +62,7 @@ pub(super) async fn notify_until_delivered(
     let mut failures: u32 = 0;
     let mut unexpected: u32 = 0;
     loop {
+        // Cloned, because a borrow locks the channel, and the run may take long.
         let what = newest.borrow_and_update().clone();
         let failed = if delivered.as_ref() == Some(&what) {
             (failures, unexpected) = (0, 0);
