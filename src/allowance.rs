@@ -75,6 +75,7 @@ impl Allowance {
 
     /// Takes removed bytes out of the count.
     pub fn give_back(&self, bytes: u64) {
+        // A measurement in between may not have counted these bytes.
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }

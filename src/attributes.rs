@@ -93,6 +93,7 @@ impl Rules {
             return;
         }
         let pattern = Pattern::new(name);
+        // Negative patterns are forbidden (gitattributes(5)): git ignores the line.
         if let (false, Some(assignments)) = (pattern.negative, assignments(rest)) {
             self.patterns.push((pattern, assignments));
         }
@@ -108,6 +109,7 @@ pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
         let inside = path.strip_prefix(*folder).unwrap_or(path);
         let inside = if folder.is_empty() { inside } else { inside.strip_prefix(b"/").unwrap_or(inside) };
         for (pattern, assignments) in rules.patterns.iter().rev() {
+            // Only files have attributes here, so a pattern with a slash at its end matches nothing (gitattributes(5)).
             if pattern.matches(inside, false) {
                 assign(&mut found, files, assignments);
             }
@@ -128,6 +130,7 @@ fn assign(found: &mut Attributes, files: &[(&[u8], &Rules)], assignments: &Assig
         if found.0.contains_key(name) {
             continue;
         }
+        // Before the macro is expanded: one that contains itself ends here.
         found.0.insert(name.clone(), state.clone());
         if *state == AttributeState::Set
             && let Some(body) = files.iter().rev().find_map(|(_, rules)| rules.macros.get(name))
@@ -166,6 +169,7 @@ fn assignments(mut rest: &[u8]) -> Option<Assignments> {
 
 fn is_valid(name: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    // git keeps names that begin with `builtin_` for itself.
     !name.is_empty() && name[0] != b'-' && name.iter().all(allowed) && !name.starts_with(b"builtin_")
 }
 

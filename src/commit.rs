@@ -23,6 +23,7 @@ pub struct CommitHeader {
 /// Returns true if the object exists and is a commit, whatever its content.
 #[must_use]
 pub fn exists(repository: &Repository, id: Oid) -> bool {
+    // By the header, because libgit2 refuses to parse some commits that git accepts.
     repository.odb().and_then(|odb| odb.read_header(id)).is_ok_and(|(_, kind)| kind == ObjectType::Commit)
 }
 
@@ -58,6 +59,7 @@ pub fn tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
 pub fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
     let data = raw(repository, id).ok()??;
     let after_the_tree = data.split(|byte| *byte == b'\n').skip(1);
+    // The parents follow the tree directly. A later line that looks like one belongs to the message.
     let hashes = after_the_tree.map_while(|line| line.strip_prefix(b"parent "));
     hashes.map(hash).collect()
 }

@@ -70,12 +70,14 @@ impl SyncError {
         let mut cause = self.source.source();
         while let Some(error) = cause {
             let words = error.to_string();
+            // Some libraries repeat the cause in their own message.
             if !text.ends_with(&words) {
                 text.push_str(": ");
                 text.push_str(&words);
             }
             cause = error.source();
         }
+        // Scrubbed first: a secret with a line break in it would not be recognized afterwards.
         scrub(&text).replace(['\n', '\r'], " ")
     }
 

@@ -86,6 +86,7 @@ impl Pointer {
         let id = ObjectId::parse(value("oid")?.strip_prefix("sha256:")?)?;
         // `parse` would accept a sign.
         let size = value("size")?;
+        // git-lfs reads the size as a signed number of 64 bits.
         let size = size.bytes().all(|byte| byte.is_ascii_digit()).then(|| size.parse::<i64>().ok()).flatten()?;
         let known = VERSIONS.contains(&version) && lines.next().is_none();
         known.then_some(Self { id, size: size.unsigned_abs() })
@@ -168,6 +169,7 @@ impl Objects {
         if !self.holds(pointer)? {
             return Ok(None);
         }
+        // Without `NONBLOCK`, opening a pipe would wait for a writer (fifo(7)).
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.0, pointer.id.to_string(), flags, Mode::empty()) {
             Ok(file) => Ok(Some(File::from(file))),
@@ -188,6 +190,7 @@ impl Objects {
         };
         match open() {
             Ok(file) if is_ours(&file)? => return Ok(File::from(file)),
+            // A foreign file, a symlink (`ELOOP`) or a socket (`ENXIO`, open(2)) is replaced below.
             Ok(_) | Err(Errno::LOOP | Errno::NXIO) => {}
             Err(errno) => return Err(errno),
         }

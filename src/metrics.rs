@@ -310,6 +310,7 @@ impl Metrics {
 
     /// Sets the published commit.
     pub fn published(&self, commit: &str) {
+        // One series only: over months the commits would become thousands.
         self.published.clear();
         self.published.get_or_create(&CommitName { commit: commit.to_owned() }).set(1);
     }
@@ -331,6 +332,7 @@ impl Metrics {
         let is_newer = now.head.as_ref().is_some_and(|head| Some(&head.commit) != published);
         self.behind.set(i64::from(is_newer || now.announced.is_some()));
         self.failures_in_a_row.set(now.failures_in_row.into());
+        // An earlier error must not stay beside the current one.
         self.last_error.clear();
         if let Some(error) = &now.last_error {
             let labels = ErrorKind { kind: error.kind.clone(), phase: error.phase.to_string() };

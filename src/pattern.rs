@@ -117,6 +117,8 @@ fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
                     at += 1;
                 }
                 let rest = &pattern[at + 1..];
+                // Two asterisks are special only as a whole part of the path. Elsewhere they count as one
+                // (gitignore(5)).
                 let opens = start == 0 || pattern[start - 1] == b'/';
                 let closes = rest.is_empty() || rest[0] == b'/' || rest.starts_with(b"\\/");
                 if !paths || (at > start && opens && closes) {
@@ -133,6 +135,7 @@ fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
                     tokens.push(Token::Never);
                     return tokens;
                 };
+                // In a path no bracket expression matches a slash, not even a negated one.
                 set[usize::from(b'/')] &= !paths;
                 tokens.push(Token::Set(set));
                 at = end;
@@ -156,6 +159,7 @@ fn set(pattern: &[u8], mut at: usize) -> Option<(Box<[bool; 256]>, usize)> {
     loop {
         let byte = *pattern.get(at)?;
         match byte {
+            // A closing bracket that comes first is a member of the set (glob(7)).
             b']' if at > first => break,
             b'\\' => {
                 at += 1;
@@ -215,6 +219,7 @@ fn class(name: &[u8]) -> Option<fn(u8) -> bool> {
         b"lower" => |byte| byte.is_ascii_lowercase(),
         b"print" => |byte| byte == b' ' || byte.is_ascii_graphic(),
         b"punct" => |byte| byte.is_ascii_punctuation(),
+        // git's own `isspace` knows neither the vertical tab nor the form feed.
         b"space" => |byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'),
         b"upper" => |byte| byte.is_ascii_uppercase(),
         b"xdigit" => |byte| byte.is_ascii_hexdigit(),

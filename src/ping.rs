@@ -68,6 +68,7 @@ async fn send(options: &PingOptions, output: &mut impl Write) -> std::io::Result
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("pushsync-ping/", env!("CARGO_PKG_VERSION")));
     let proxies = Proxies::of_environment();
+    // The probe of the port below goes without a proxy, so it says nothing about a request that went through one.
     let straight = matches!(proxies.choose(&options.url), Ok(None));
     let builder = match proxies.apply(builder, &options.url) {
         Ok(builder) => builder,

@@ -176,6 +176,7 @@ impl Proxies {
     /// # Errors
     /// A description of why the proxy cannot be used.
     pub fn apply(&self, client: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, String> {
+        // Otherwise the library would read the environment itself, by other rules.
         let client = client.no_proxy().dns_resolver(names::System);
         match self.choose(url)? {
             None => Ok(client),
@@ -192,6 +193,7 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
+            // RFC 6761, section 6.3: names below `localhost` are this machine, too.
             name == "localhost" || name.ends_with(".localhost")
         }
         None => false,

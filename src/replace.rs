@@ -37,9 +37,11 @@ pub fn file<T>(
 ) -> io::Result<(File, T)> {
     let beside = beside(path, unfinished)?;
     remove(&beside)?;
+    // `create_new` is `O_EXCL`, which follows no symlink (open(2)).
     let mut file = File::options().read(true).write(true).create_new(true).mode(0o664).open(&beside)?;
     let replaced = write(&mut file).and_then(|result| {
         if durability != Durability::None {
+            // Before the rename: otherwise the name may reach the disk first, and a loss of power leaves an empty file.
             flush::file(&file)?;
         }
         fs::rename(&beside, path)?;
@@ -48,6 +50,7 @@ pub fn file<T>(
     match replaced {
         Ok(result) => {
             if let (Durability::Full, Some(folder)) = (durability, path.parent()) {
+                // The new name is on the disk once the folder is (fsync(2)).
                 flush::folder(folder)?;
             }
             Ok((file, result))

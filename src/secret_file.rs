@@ -62,6 +62,7 @@ pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
     if bytes.len() as u64 > MOST_READ {
         return Err(BadSecretFile::Huge);
     }
+    // `echo` and editors add a line break, and `kubectl create secret --from-file` keeps it.
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {

@@ -79,6 +79,7 @@ pub fn parse_hex(hex: &[u8]) -> Option<[u8; 32]> {
         return None;
     }
     for (byte, pair) in mac.iter_mut().zip(hex.chunks_exact(2)) {
+        // Digit by digit, because `from_str_radix` would accept a sign.
         let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         *byte = digit(0)? << 4 | digit(1)?;
     }

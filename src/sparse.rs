@@ -140,6 +140,7 @@ impl Cone {
             let (negative, text) = line.strip_prefix(b"!").map_or((false, line.as_slice()), |rest| (true, rest));
             let (folders_only, text) = text.strip_suffix(b"/").map_or((false, text), |rest| (true, rest));
             match (text, negative, folders_only) {
+                // `/*` and `!/*/` begin a cone: the files at the top, and none of the folders (git-sparse-checkout).
                 (b"/*", true, true) => {
                     cone.full = false;
                     continue;
@@ -156,6 +157,7 @@ impl Cone {
             }
             let plain = unescaped(text);
             match (text.len() > 2 && text.ends_with(b"/*"), negative) {
+                // `!/a/*/` makes a folder of the cone one of which only the files directly in it are selected.
                 (true, true) => {
                     let above = plain[..plain.len() - 2].to_vec();
                     if !cone.recursive.remove(&above) {
@@ -164,6 +166,7 @@ impl Cone {
                     cone.parents.insert(above);
                 }
                 (false, false) => {
+                    // git takes a folder that is repeated this way for an error, and leaves cone mode.
                     if cone.parents.contains(&plain) {
                         return None;
                     }
@@ -247,6 +250,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
     while at < line.len() {
         match line[at] {
             b' ' => at += 1,
+            // As in git, nothing is cut from a line that ends with a backslash.
             b'\\' if at + 1 == line.len() => return line,
             byte => {
                 at += if byte == b'\\' { 2 } else { 1 };

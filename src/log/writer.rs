@@ -66,6 +66,7 @@ impl Writer {
     pub(super) fn flush(&self, within: Duration) {
         let end = Instant::now() + within;
         let mut state = self.0.lock();
+        // A line leaves the queue before it is written, so an empty queue alone does not mean that all is done.
         while state.has_thread && (state.is_writing || !state.lines.is_empty() || state.dropped > 0) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -126,6 +126,7 @@ impl HookAnswer {
             {
                 Self::TlsPort
             }
+            // A 401 of a pushsync has a code, so this one comes from another server.
             (401, None) if asks_for_login => Self::Login,
             _ => Self::Refused(status),
         }

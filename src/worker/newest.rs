@@ -68,6 +68,8 @@ impl<T> Shared<T> {
             let request = {
                 let mut state = self.lock();
                 let Some(request) = state.next.take() else {
+                    // In the same critical section as the check, so that a request that arrives now starts the next
+                    // thread.
                     state.has_thread = false;
                     self.busy.send_replace(false);
                     return;
