@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_operation_is_no_failure_and_a_failing_disk_is_one() {
+    fn unsupported_operations_succeed_and_disk_errors_fail() {
         for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP] {
             assert_eq!(if_supported(Err(errno)), Ok(()));
         }

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_and_digits_count() {
+    fn hashes_and_prefixes_are_recognized_by_length_and_digits() {
         assert!(is_hash(&"aB".repeat(20)) && is_hash(&"0f".repeat(32)));
         assert!(!is_hash(&"a".repeat(39)) && !is_hash(&"a".repeat(50)) && !is_hash(&"g".repeat(40)));
         assert!(is_prefix("1234", 4) && is_prefix(&"a".repeat(40), 7));

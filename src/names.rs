@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn names_and_addresses_are_found_and_what_is_none_is_an_error() {
+    async fn names_and_addresses_are_resolved_and_invalid_names_are_errors() {
         let found = addresses("localhost", 80).await.unwrap();
         assert!(!found.is_empty() && found.iter().all(|one| one.ip().is_loopback() && one.port() == 80), "{found:?}");
         assert_eq!(addresses("::1", 7).await.unwrap(), ["[::1]:7".parse().unwrap()]);

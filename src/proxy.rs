@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_kept_apart() {
+    fn the_password_of_a_proxy_is_not_displayed() {
         let proxy = ProxyAddress::parse("http://me:p%40ss+w=ord&x@proxy.test:3128/").unwrap();
         assert_eq!(proxy.to_string(), "http://proxy.test:3128");
         let (user, password) = proxy.login().unwrap();

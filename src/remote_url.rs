@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forges_other_hosts_are_the_forge() {
+    fn ssh_hosts_of_forges_are_mapped_to_the_forge() {
         for (host, expected) in [
             ("ssh.github.com", "github.com"),
             ("SSH.GitHub.com.", "github.com"),

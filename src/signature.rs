@@ -99,14 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vector_that_github_publishes_holds() {
+    fn githubs_published_test_vector_matches() {
         let secret = Secret::new("It's a Secret to Everybody");
         let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(sign(&secret, b"Hello, World!"), expected);
     }
 
     #[test]
-    fn only_one_shape_of_header_is_a_signature() {
+    fn a_signature_header_is_accepted_in_githubs_form_only() {
         let hex = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         let mac = parse_header(format!("sha256={hex}").as_bytes()).expect("GitHub's own form");
         assert_eq!((mac[0], mac[31]), (0x75, 0x17));

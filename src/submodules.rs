@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mode_has_its_own_grafts() {
+    fn each_mode_has_its_own_ref() {
         assert_eq!(Submodules::Recursive.graft("c0ffee").as_deref(), Some("refs/pushsync/modules/recursive/c0ffee"));
         assert_eq!(Submodules::Shallow.graft("c0ffee").as_deref(), Some("refs/pushsync/modules/shallow/c0ffee"));
         assert_eq!(Submodules::Off.graft("c0ffee"), None);

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_the_next_job_runs() {
+    async fn a_panic_is_reported_and_the_next_job_runs() {
         let worker = Worker::new("test-worker");
         let lost = worker.run(later(), |_| -> u8 { panic!("on purpose") }).await;
         assert_eq!(lost, Err(Lost::Panicked));

@@ -428,7 +428,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn want_of_resources_is_not_blamed_on_the_remote_or_the_store() {
+    fn missing_resources_are_not_blamed_on_the_remote_or_the_store() {
         let store = Path::new("/volume/repo.git");
         let tell = |class, words: &str| {
             let error = git2::Error::new(ErrorCode::GenericError, class, words);

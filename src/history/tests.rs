@@ -109,7 +109,7 @@ async fn the_file_is_bounded_and_details_stay_readable_after_a_rewrite() {
 }
 
 #[tokio::test]
-async fn what_happened_before_the_volume_could_be_read_comes_after_what_is_in_the_file() {
+async fn records_from_before_the_file_was_readable_come_after_its_records() {
     let (_folder, path) = file();
     let before = History::new(10);
     attach(&before, &path).await;
@@ -151,7 +151,7 @@ async fn a_detached_file_is_attached_again_or_created_without_losing_a_record() 
 }
 
 #[tokio::test]
-async fn a_symlink_in_its_place_is_not_followed() {
+async fn a_symlink_in_place_of_the_history_file_is_not_followed() {
     let (folder, path) = file();
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
@@ -207,7 +207,7 @@ async fn foreign_ids_do_not_exhaust_the_counter() {
 }
 
 #[tokio::test]
-async fn of_details_that_take_too_much_while_they_wait_the_oldest_are_lost_and_the_records_stay() {
+async fn waiting_details_over_the_limit_are_dropped_oldest_first_and_records_stay() {
     let (_folder, path) = file();
     let history = History::new(10);
     // A folder in the file's place: nothing can be written before it is gone.

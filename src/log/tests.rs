@@ -39,7 +39,7 @@ fn a_json_line_has_its_fields_at_the_top_under_dotted_names() {
 }
 
 #[test]
-fn text_is_for_people_and_coloured_only_on_a_terminal() {
+fn text_lines_are_colored_only_on_a_terminal() {
     let work = || tracing::warn!(commit.new = "abc", subject = "say \"hi\" now", "published");
     assert_eq!(
         written(Format::Text, 0, work),
@@ -49,7 +49,7 @@ fn text_is_for_people_and_coloured_only_on_a_terminal() {
 }
 
 #[test]
-fn hostile_text_can_neither_start_a_line_nor_steer_a_terminal() {
+fn hostile_text_can_neither_start_a_line_nor_control_a_terminal() {
     let hostile = "fix\n{\"level\":\"error\"}\r\u{1b}[2J\u{9b}31m\u{7f}\u{202e}gnp\u{2028}x\u{0}";
     for format in [Format::Json, Format::Text] {
         let text = written(format, 0, || tracing::info!(subject = hostile, other = %hostile, "got {hostile}"));
@@ -63,7 +63,7 @@ fn hostile_text_can_neither_start_a_line_nor_steer_a_terminal() {
 }
 
 #[test]
-fn no_secret_gets_out_whatever_it_is_made_of() {
+fn secrets_of_any_characters_are_scrubbed() {
     let quoted = Secret::new("quo\"ted\\secret\u{e9}");
     let plain = Secret::new("plain-secret-of-the-log");
     let (quoted, plain) = (quoted.expose_str().unwrap(), plain.expose_str().unwrap());
@@ -81,7 +81,7 @@ fn no_secret_gets_out_whatever_it_is_made_of() {
 }
 
 #[test]
-fn a_field_cannot_pass_for_the_level_or_the_message() {
+fn a_field_cannot_replace_the_level_or_the_message() {
     let text = written(Format::Json, 0, || tracing::info!(level = "error", msg = "false", ts = "never", "true"));
     let line: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&line["level"], &line["msg"]), (&json!("info"), &json!("true")));
@@ -89,7 +89,7 @@ fn a_field_cannot_pass_for_the_level_or_the_message() {
 }
 
 #[test]
-fn verbosity_opens_this_crate_only() {
+fn verbosity_applies_to_this_crate_only() {
     let work = || {
         tracing::info!("ours info");
         tracing::debug!("ours debug");

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_has_one_form() {
+    fn a_signature_header_is_accepted_in_one_form_only() {
         let mac = "ab".repeat(32);
         assert!(Seal::read(format!("t=1,v1={mac}").as_bytes()).is_some());
         assert!(Seal::read(format!("t=0,v1={mac}").as_bytes()).is_some());
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_not_read_however_else_it_looks() {
+    fn a_message_of_another_version_is_rejected() {
         let message = Message { replicas: 8, ..Message::new("https://git.test/a/b.git", "main", "me") };
         let body = serde_json::to_string(&message).unwrap();
         assert_eq!(Message::read(body.as_bytes()), Some(message));

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_fleet_does_not_wait_and_a_large_one_not_for_long() {
+    fn small_fleets_have_no_delay_and_large_ones_a_bounded_one() {
         let cases = [(0, 0), (1, 0), (9, 0), (10, 200), (100, 2000), (250, 5000), (1000, 5000), (u32::MAX, 5000)];
         for (replicas, millis) in cases {
             assert_eq!(window(replicas), Duration::from_millis(millis), "{replicas}");

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_lasts_as_long_as_the_longest_and_a_week_at_most() {
+    fn the_longest_pause_is_taken_over_up_to_a_week() {
         let agreed = agree(&[paused(10, "aa"), paused(20, "aa"), StandingDecisions::default()], now()).standing;
         assert_eq!(agreed.paused_until, Some(now() + SignedDuration::from_mins(20)));
         assert_eq!(agreed.published.as_deref(), Some("aa"));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_or_no_label_is_dropped() {
+    fn invalid_hashes_and_long_labels_are_dropped() {
         let hostile = StandingDecisions {
             pinned: Some("../../etc".to_owned()),
             pinned_by: Some("x".repeat(1000)),

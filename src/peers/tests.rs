@@ -170,7 +170,7 @@ async fn asked_and_answered() -> (Arc<Peers>, Post, Vec<u8>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_is_no_doorbell_and_a_doorbell_is_no_question() {
+async fn a_question_and_a_peer_message_cannot_stand_for_each_other() {
     let (asker, question, _) = asked_and_answered().await;
     let now = asker.fleet.around.clock.now();
     assert_eq!(question.path, "/webhook/peer/standing");
@@ -201,7 +201,7 @@ fn says(status: u16, body: &str) -> Fake {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_to_another_question_and_one_that_was_changed_are_not_believed() {
+async fn changed_answers_and_answers_to_other_questions_are_rejected() {
     let (_, _, reply) = asked_and_answered().await;
     let recorded = String::from_utf8(reply).unwrap();
     let changed = recorded.replace("aaaa", "bbbb");
@@ -217,7 +217,7 @@ async fn an_answer_to_another_question_and_one_that_was_changed_are_not_believed
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_peers_and_names_without_an_answer_end_with_the_limit() {
+async fn asking_for_standing_decisions_ends_at_its_limit() {
     for (behaviours, names) in [
         (vec![Behaviour::Silent; 30], vec!["fleet"]),
         (vec![Behaviour::Closed; 30], vec!["fleet"]),
@@ -235,7 +235,7 @@ async fn silent_peers_and_names_without_an_answer_end_with_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
+async fn every_peer_has_a_result_and_only_temporary_failures_are_retried() {
     let cases = [
         (Behaviour::Hears, "told", 1),
         (Behaviour::Silent, "timed_out", 3),
@@ -273,7 +273,7 @@ async fn every_peer_has_a_result_and_only_what_may_get_better_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_question_is_asked_again_and_a_silent_name_delays_no_other() {
+async fn a_lost_dns_query_is_repeated_and_a_silent_name_delays_no_other() {
     for (lost, question, within) in [
         (vec![Dns::Lost], 2, 600),
         (vec![Dns::Failed, Dns::Lost], 3, 1600),
@@ -296,7 +296,7 @@ async fn a_lost_question_is_asked_again_and_a_silent_name_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_addresses_of_the_last_delivery_serve_while_the_name_is_silent() {
+async fn the_last_addresses_are_used_while_the_name_server_is_silent() {
     let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
     finished(peers.tell(News::default()).unwrap()).await;
     network.dns.lock().extend(std::iter::repeat_n(Dns::Lost, 10));
@@ -309,7 +309,7 @@ async fn the_addresses_of_the_last_delivery_serve_while_the_name_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_adds_new_replicas_and_forgets_those_that_are_gone() {
+async fn a_late_dns_answer_adds_new_replicas_and_drops_those_that_are_gone() {
     let (peers, network) = peers(fleet(&[Behaviour::Hears, Behaviour::Closed, Behaviour::Hears]), &["fleet"], None);
     network.dns.lock().push_back(Dns::Late(0, vec![address(1), address(2)]));
     finished(peers.tell(News::default()).unwrap()).await;
@@ -325,7 +325,7 @@ async fn a_late_answer_adds_new_replicas_and_forgets_those_that_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_name_holds_no_more_questions_than_are_allowed_and_no_place() {
+async fn a_silent_name_has_a_bounded_number_of_queries_and_occupies_no_slot() {
     let (peers, network) = peers(fleet(&[Behaviour::Hears]), &["stuck", "fleet"], None);
     for _ in 0..FAN_OUTS {
         drop(peers.tell(News::default()));
@@ -338,7 +338,7 @@ async fn a_silent_name_holds_no_more_questions_than_are_allowed_and_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_healthy_peers_answer_is_known_while_dead_ones_are_waited_for() {
+async fn results_of_healthy_peers_are_known_before_dead_ones_time_out() {
     let (peers, _) = peers(fleet(&[Behaviour::Silent, Behaviour::Hears, Behaviour::Closed]), &["fleet"], None);
     let telling = peers.tell(News::default()).unwrap();
     sleep(Duration::from_millis(50)).await;
@@ -348,7 +348,7 @@ async fn what_healthy_peers_answer_is_known_while_dead_ones_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_says_what_was_announced_and_no_two_are_the_same() {
+async fn a_message_carries_the_announcement_and_no_two_are_equal() {
     let (peers, network) = peers(fleet(&[Behaviour::ClosedAtFirst(1), Behaviour::Hears]), &["fleet"], None);
     let news = News { after: Some("a".repeat(40)), before: Some("b".repeat(40)), delivery: Some("guid".into()) };
     finished(peers.tell(news.clone()).unwrap()).await;
@@ -391,7 +391,7 @@ async fn own_addresses_are_skipped_and_each_name_is_resolved_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_dead_peers_are_bounded_in_number_and_time() {
+async fn connections_and_time_for_dead_peers_are_bounded() {
     let addresses: Vec<SocketAddr> =
         (0..4000u16).map(u16::to_be_bytes).map(|[high, low]| SocketAddr::from(([10, 0, high, low], 80))).collect();
     let dead = addresses.iter().map(|address| (*address, Behaviour::Silent)).collect();
@@ -405,7 +405,7 @@ async fn many_dead_peers_are_bounded_in_number_and_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_told() {
+async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_sent() {
     let (peers, network) = peers(fleet(&[Behaviour::Silent, Behaviour::Hears]), &["fleet"], None);
     let news = |number: usize| News { delivery: Some(number.to_string()), ..News::default() };
     let tellings: Vec<Telling> = (0..50).map(|number| peers.tell(news(number)).unwrap()).collect();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn short_refs_become_branches_and_what_is_left_out_is_made_up() {
+    fn short_refs_become_branches_and_missing_commits_are_made_up() {
         let options = read("--url http://h/w --secret-file s --push --repo a/b --ref live").unwrap();
         let push = options.push.unwrap();
         assert_eq!((push.reference.as_str(), push.before.as_str()), ("refs/heads/live", NO_COMMIT));

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_an_entry_covers_what_it_says() {
+    fn every_form_of_a_no_proxy_entry_matches() {
         let cases = [
             ("inner.test", "http://inner.test/", true),
             ("inner.test", "https://git.inner.test:8443/", true),

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_three_names_are_loopback_and_the_address_that_was_asked_for() {
+    fn the_host_must_be_a_loopback_name_or_the_bound_address() {
         assert!(is_loopback_name("127.0.77.3:9180", Some("127.0.77.3")));
         assert!(!is_loopback_name("127.0.77.3:9180", Some("127.0.77.4")));
         assert!(!is_loopback_name("127.0.77.3.nip.test", Some("127.0.77.3")));

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_no_http_is_foreign() {
+    fn the_proxy_protocol_and_tls_are_recognized_and_http_is_not() {
         for (start, expected) in [
             (&b"PROXY TCP4 192.0.2.1 "[..], Some(Foreign::ProxyProtocol)),
             (b"PROXY UNKNOWN\r\n", Some(Foreign::ProxyProtocol)),

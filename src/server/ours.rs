@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_host_fits_every_forge_and_no_name_fits_all() {
+    fn a_repository_without_a_host_matches_any_forge_and_none_matches_all() {
         let mirror = push("https://anywhere.test/mirrors/x.git", "refs/heads/main");
         assert!(is_ours(&mirror, &audience(None, "main"), None));
         let mut other = push("https://github.com/acme/site.git", "refs/heads/main");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn either_address_counts_and_a_forges_host_for_ssh_is_the_forge() {
+    fn either_url_may_match_and_the_ssh_hosts_of_forges_count_as_the_forge() {
         let cases = [
             (Some("github.com"), "https://else.test/x/y.git", "git@github.com:acme/site.git", true),
             (Some("github.com"), "https://github.com/acme/site.git", "git@else.test:x/y.git", true),

@@ -218,7 +218,7 @@ mod tests {
         "clone_url":"https://h/a/b.git","default_branch":"main","created_at":1},"sender":{"ref":"no"}}"#;
 
     #[test]
-    fn every_beginning_of_a_push_reads_without_inventing_anything() {
+    fn every_truncated_push_yields_only_values_of_the_whole_one() {
         let whole = read(PUSH.as_bytes(), true).expect("a push");
         assert_eq!(whole.reference.as_deref(), Some("refs/heads/main"));
         assert_eq!(whole.head_commit.as_deref(), Some("abc"));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_push_is_refused() {
+    fn invalid_push_payloads_are_refused() {
         for wrong in [
             "",
             "null",

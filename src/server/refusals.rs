@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_logged_at_once_and_the_others_once_a_minute() {
+    async fn the_first_refusal_is_logged_at_once_and_later_ones_once_a_minute() {
         let refusals = Arc::new(Refusals::default());
         let waiting = |refusals: &Refusals| {
             let counts = refusals.0.lock();

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_length_is_seen_however_the_head_is_cut() {
+    fn a_second_length_header_is_detected_for_any_chunk_size() {
         let cases = [
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", false),
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\nCONTENT-length: 1\r\n\r\n", true),

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_another_format_is_named_and_values_are_known_to_the_scrubber() {
+    fn an_invalid_line_is_reported_by_number_and_values_are_scrubbed() {
         assert_eq!(Jar::parse("# fine\nSet-Cookie: a=b\n").err(), Some(2));
         assert_eq!(Jar::parse("a.test\tMAYBE\t/\tTRUE\t0\tn\tv\n").err(), Some(1));
         assert!(Jar::parse("").is_ok_and(|jar| jar.0.is_empty()));

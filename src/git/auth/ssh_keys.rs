@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "who skips says so")]
+    #[expect(clippy::print_stderr, reason = "a skipped test says that it was skipped")]
     fn every_kind_of_key_from_ssh_keygen_is_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let mut made = 0;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_kinds_that_openssl_knows_only_those_of_ssh_can_be_used() {
+    fn key_types_that_ssh_does_not_have_are_refused() {
         use openssl::ec::{EcGroup, EcKey};
         let pem = |key: PKey<openssl::pkey::Private>| key.private_key_to_pem_pkcs8().unwrap();
         let curve = |nid| {

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_has_an_end_and_says_so() {
+    async fn a_silent_name_server_times_out_with_its_own_message() {
         let resolver = Resolver { patience: Duration::from_millis(50), ..Resolver::new() };
         let all = Arc::clone(&resolver.calls).acquire_many_owned(8).await.unwrap();
         let error = resolver.resolve("localhost".parse().unwrap()).await.err().expect("no permit is free");

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_is_not_taken_is_no_reason_to_raise_the_limit_of_a_sync() {
+    fn a_connect_timeout_does_not_suggest_a_longer_sync_timeout() {
         let late = |connect| TransportError { connect, ..TransportError::timed_out() };
         let told = |connect| into_remote_error("https://git.test/a".into(), Duration::from_secs(120), late(connect));
         let (connecting, answering) = (told(true), told(false));

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_in_the_order_of_the_question() {
+    fn a_response_is_returned_in_the_order_of_the_request() {
         let (one, two) = ("1".repeat(64), "2".repeat(64));
         let answer = format!(
             r#"{{"transfer":"basic","objects":[

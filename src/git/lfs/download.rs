@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_download_that_was_dropped_can_go_on_although_a_child_has_a_copy_of_its_file() {
+    fn a_dropped_download_releases_its_lock_although_a_child_inherited_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let partial = begin(folder.path(), pointer(b"one two three"));
         // As fork copies it.

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_leads_inside_but_for_a_server_that_is_there_itself() {
+    fn loopback_and_link_local_addresses_are_refused_unless_the_lfs_server_is_there() {
         let asked = Url::parse("https://git.test/a/info/lfs").unwrap();
         let is_fine = |href: &str| judge(&Url::parse(href).unwrap(), &asked).is_ok();
         for inside in [
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_this_machine_is_not_resolved() {
+    async fn a_name_that_resolves_to_loopback_is_refused() {
         let found = Outside.resolve("localhost".parse().unwrap()).await;
         assert!(found.is_err_and(|error| error.to_string().contains("of this machine")));
     }

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_blocks_are_counted_and_small_ones_are_given() {
+    fn large_blocks_are_counted_and_small_ones_always_granted() {
         let budget = Budget::new();
         budget.allow(3 * LARGE);
         assert!(budget.take(2 * LARGE));
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_program_is_left_a_part() {
+    fn a_part_of_the_limit_is_reserved_for_the_rest_of_the_program() {
         let mebibytes = |limit: u64| budget_of(limit << 20) >> 20;
         assert_eq!([32, 64, 128, 256, 1024].map(mebibytes), [8, 16, 80, 192, 768]);
         assert!(budget() >= LARGE, "a test runs with some memory");
     }
 
     #[test]
-    fn every_group_that_we_are_in_has_a_word() {
+    fn the_limits_of_all_parent_control_groups_are_read() {
         let second = "0::/kubepods/pod1\n";
         let expected = ["/sys/fs/cgroup/kubepods/pod1/", "/sys/fs/cgroup/kubepods/", "/sys/fs/cgroup/"];
         assert_eq!(files(second), expected.map(|folder| PathBuf::from(format!("{folder}memory.max"))));

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ref_is_asked_for_by_its_name_and_one_hash_is_the_answer() {
+    fn want_ref_requests_a_ref_by_name_and_accepts_one_hash() {
         let wanted = FetchRequest { want_ref: Some("refs/heads/main".into()), ..plain() };
         assert!(text(&wanted).contains("001dwant-ref refs/heads/main\n0009done"), "{}", text(&wanted));
         let line = data(&format!("{} refs/heads/main\n", "33".repeat(20)));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_without_end_is_refused() {
+    fn an_endless_list_of_shallow_commits_is_refused() {
         let mut parser = FetchResponseParser::default();
         parser.take(&data("shallow-info")).unwrap();
         let line = data(&format!("shallow {}", "11".repeat(20)));

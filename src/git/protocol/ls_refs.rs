@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic_or_yields_a_name_that_is_not_harmless(line in any::<Vec<u8>>(), name in ".{0,40}") {
+        fn no_line_makes_the_parser_panic_or_return_control_characters(line in any::<Vec<u8>>(), name in ".{0,40}") {
             let _ = refs(&line);
             if let Ok(found) = refs(format!("{ONE} {name}").as_bytes()) {
                 prop_assert!(found.iter().all(|(name, ..)| !name.chars().any(char::is_control)));

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_ends_where_it_says_however_it_comes_in_parts() {
+    fn the_end_of_a_pack_is_found_for_any_chunk_size() {
         let pack = pack(1000);
         for size in [1, 2, 19, 20, 21, 40, 333, 1020, 2000] {
             let mut checksum = PackChecksum::default();

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_cannot_be_are_refused_before_anything_is_kept() {
+    fn invalid_lengths_are_refused_before_data_is_buffered() {
         for bytes in [b"0003", b"fff1", b"ffff", b"+00a", b"zzzz", b" 00a", b"\xff\xff\xff\xff"] {
             let mut decoder = Decoder::default();
             decoder.feed(bytes);
@@ -171,7 +171,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic_or_hoard(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
+        fn no_input_makes_the_decoder_panic_or_buffer_more_than_a_packet(pieces in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
             let mut decoder = Decoder::default();
             for piece in pieces {
                 decoder.feed(&piece);

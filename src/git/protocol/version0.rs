@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_with_its_features_its_head_and_where_its_history_ends() {
+    fn an_advertisement_is_parsed_with_features_head_and_shallow_commits() {
         let first =
             format!("{ONE} HEAD\0multi_ack side-band-64k ofs-delta shallow symref=HEAD:refs/heads/main agent=x\n");
         let packets = [
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_begins_with_its_boundary_and_its_acknowledgments() {
+    fn a_fetch_response_is_parsed_up_to_the_pack() {
         let features = Features::default();
         let mut deep = features.response_parser(&FetchRequest { deepen: Some(1), ..wanted() });
         assert!(deep.take(&data(&format!("shallow {ONE}\n"))).unwrap().is_none());

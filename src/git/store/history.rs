@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_keeps_its_line_and_direction() {
+    fn control_and_direction_characters_are_replaced() {
         assert_eq!(one_line("a\u{1b}[2Jb\tc\r\nd", 50), "a\u{fffd}[2Jb c\u{fffd}\u{fffd}d");
         assert_eq!(one_line("x\u{202e}y\u{2069}z\u{9b}", 50), "x\u{fffd}y\u{fffd}z\u{fffd}");
         assert_eq!(one_line("éééé", 4), "éééé");
@@ -257,7 +257,7 @@ mod tests {
 
     /// Among commits of the same second their hashes decide the order.
     #[test]
-    fn commits_of_one_second_are_distinguished_for_any_hashes() {
+    fn a_span_is_right_when_all_commits_have_the_same_time() {
         let folder = tempfile::tempdir().unwrap();
         let store = Repository::init_bare(folder.path()).unwrap();
         let tree = store.find_tree(store.treebuilder(None).unwrap().write().unwrap()).unwrap();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ancestor_is_known_by_its_hash_and_an_unrelated_commit_only_if_no_relevant_history_is_missing() {
+    fn ancestry_is_unknown_only_where_missing_history_could_decide() {
         let folder = tempfile::tempdir().unwrap();
         let store = Repository::init_bare(folder.path()).unwrap();
         let tree = store.treebuilder(None).unwrap().write().unwrap();

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_case_continuations_and_other_sections_are_as_git_has_them() {
+    fn comments_case_continuations_and_other_sections_are_parsed_as_git_does() {
         let text = "\u{feff}# x\r\n[include]\n path = /etc/passwd\n[SubModule \"x\"] Path = a\\\n/b ; end\r\n\
                     URL=\"u#1\"  # c\n[core]\n bare\n[submodule.Y]\npath=y z  \nurl = 1\nurl = 2\n\
                     [submodule \"x\"]\nurl = later\n";
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_climb_are_odd() {
+    fn submodule_names_with_a_parent_folder_are_odd() {
         for (name, odd) in [("a/../b", true), ("..", true), ("a\\..", true), ("", true), ("a..b/c", false)] {
             assert_eq!(module(name, "", "").has_odd_name(), odd, "{name}");
         }
@@ -309,12 +309,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_parsed_or_refused_without_a_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&text);
         }
 
         #[test]
-        fn nearly_honest_files_are_read_or_refused(text in "(\\[submodule \"[a.\\\\\"]{0,4}\"?\\]?|path|url|=|\"|\\\\|\n|#| |x){0,40}") {
+        fn nearly_valid_files_are_parsed_or_refused_without_a_panic(text in "(\\[submodule \"[a.\\\\\"]{0,4}\"?\\]?|path|url|=|\"|\\\\|\n|#| |x){0,40}") {
             let _ = parse(text.as_bytes());
         }
     }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_addresses_are_gits() {
+    fn relative_addresses_resolve_as_in_git() {
         // Expected values are those of `git submodule init` (2.47).
         for (parent, text, expected) in [
             ("https://git.test/acme/site.git", "../lib.git", "https://git.test/acme/lib.git"),

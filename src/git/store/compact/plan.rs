@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_pack_is_not_written_anew_for_small_ones() {
+    fn a_large_pack_is_not_rewritten_for_small_ones() {
         let (replaced, others, full) = choose(packs(&[10, 10, 100_000, 10]), false, u64::MAX);
         assert_eq!((sizes(&replaced), sizes(&others), full), (vec![10, 10, 10], vec![100_000], false));
         let (replaced, others, full) = choose(packs(&[10, 1_000, 100_000, 10]), false, u64::MAX);
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn large_packs_stay_and_then_nothing_is_dropped() {
+    fn a_pack_too_large_to_rewrite_stays_and_no_object_is_dropped() {
         let (replaced, others, full) = choose(packs(&[MOST_OBJECTS * 100 + 100, 500, 500]), true, u64::MAX);
         assert_eq!((replaced.len(), others.len(), full), (2, 1, false));
     }
 
     /// Measures endless pushes of one size: the bytes written in all, and the most packs at once.
     #[test]
-    fn the_work_grows_little_faster_than_what_is_pushed() {
+    fn compactions_write_a_bounded_multiple_of_the_pushed_bytes() {
         let mut row = packs(&[10_000_000]);
         let (mut written, mut most) = (0, 0);
         for _ in 0..10_000 {
