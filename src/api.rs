@@ -416,6 +416,7 @@ macro_rules! display_as_serde {
     ($($name:ident { $($variant:ident => $word:literal),+ $(,)? })+) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // `pad`, so that a width in a format string has an effect.
                 f.pad(match self { $(Self::$variant => $word),+ })
             }
         }

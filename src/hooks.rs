@@ -167,6 +167,7 @@ impl Hooks {
         self.runs.stop.cancel();
         self.runs.tasks.close();
         let _ = tokio::time::timeout(LAST_WAIT, self.runs.tasks.wait()).await;
+        // Only programs that ignore SIGTERM are left by now.
         self.runs.processes.kill_all();
     }
 

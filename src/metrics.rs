@@ -225,6 +225,7 @@ impl Metrics {
             Outcome::Unchanged => self.unchanged_is(),
             Outcome::Failed | Outcome::Refused | Outcome::Unknown => "error",
         };
+        // The difference is negative if the clock went backwards in between.
         let took = Duration::try_from(record.finished_at.duration_since(record.started_at)).unwrap_or_default();
         self.ended(status, took);
         let bytes = record.bytes.unwrap_or(0);

@@ -240,6 +240,7 @@ impl Engine {
             let store = repository::open(path)?;
             let contained = history::contains(&store, commit, within);
             let contained = contained.map_err(|error| unreadable(&store, within, &error))?;
+            // Two answers: an ancestor is recognized by its hash even where the store lacks the commit itself.
             Ok(Ancestry { known: crate::commit::exists(&store, commit), contained })
         });
         read.await
@@ -253,6 +254,7 @@ impl Engine {
         let deadline = remote.deadline();
         let read = store.read(&deadline, move |path, _| {
             let store = repository::open(path)?;
+            // The commits of submodules lie in the same store, and none of them can be published.
             let foreign = flattened::foreign(&store, &for_job.options().url)?;
             repository::resolve_prefix(&store, &prefix, &foreign)
         });

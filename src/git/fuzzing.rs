@@ -21,6 +21,7 @@ pub(crate) fn known_hosts(data: &[u8]) {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
     let host: String = head.iter().copied().filter(part).take(60).map(char::from).collect();
     let host = if host.is_empty() { "git.test".to_owned() } else { host };
+    // The input chooses the port, so that both forms of a name are tried.
     let port = if head.len().is_multiple_of(2) { 22 } else { 2222 };
     let name = if port == 22 { host.to_ascii_lowercase() } else { format!("[{}]:{port}", host.to_ascii_lowercase()) };
     let mut key = b"\0\0\0\x0bssh-ed25519".to_vec();

@@ -86,6 +86,7 @@ impl WriterState {
     fn write_all(&self) {
         loop {
             let line = self.next();
+            // Without the lock: a reader of stderr that does not read would block every thread that logs.
             write(&line);
             self.lock().is_writing = false;
             self.changed.notify_all();

@@ -118,6 +118,7 @@ impl Names {
 
 /// Sends one query. It continues, and counts as open, even if the caller no longer waits for the answer.
 async fn query(network: Arc<dyn Network>, open: Arc<Semaphore>, name: Name) -> Result<Vec<SocketAddr>, NoAddress> {
+    // Waits while too many queries for this name hang. The wait counts against the caller's `end`.
     let permit = open.acquire_owned().await.map_err(|_closed| NoAddress::NoAnswer)?;
     let query = tokio::spawn(async move {
         let answer = network.resolve(&name.host, name.port).await;

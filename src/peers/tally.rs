@@ -21,6 +21,7 @@ pub struct Tally {
 impl Tally {
     pub fn add(&mut self, address: String, fate: Fate) {
         match fate {
+            // This replica is no peer of its own: it was neither told, nor did it fail.
             Fate::Own => {}
             Fate::Told if self.told.len() < NAMED => self.told.push(address),
             Fate::Told => self.more_told += 1,
@@ -53,6 +54,7 @@ impl Tally {
     #[must_use]
     pub fn results(&self) -> Vec<PeerResult> {
         let mut failed = self.failed.clone();
+        // Answers arrive in any order, and the same results must make the same record.
         failed.sort_by(|one, other| one.address.cmp(&other.address));
         let mut told = self.told.clone();
         told.sort();

@@ -15,6 +15,7 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
+        // Some libraries repeat the cause in their own message.
         if words.last().is_none_or(|last| !last.ends_with(&text)) {
             words.push(text);
         }
@@ -35,6 +36,7 @@ pub(super) fn explain_failure(error: &reqwest::Error, spoken: Option<Spoken>) ->
     let chain = chain(error).to_ascii_lowercase();
     let refused = io_kind(error) == Some(io::ErrorKind::ConnectionRefused);
     let says = |words: &[&str]| words.iter().any(|word| chain.contains(word));
+    // The probe of the port is more certain than the words of the error.
     match spoken {
         Some(Spoken::Tls) => {
             return "That port uses TLS, but the URL begins with http://. Use https://.";

@@ -66,6 +66,7 @@ pub enum Malformed {
 pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
     let mut push = Push::default();
     let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // A document that was cut off fails at its end. The fields before that count.
     match PushFields(&mut push).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
         Err(error) if whole || !error.is_eof() => Err(error.into()),
         _ => Ok(push),
@@ -135,6 +136,7 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                 "repository" => {
                     map.next_value_seed(RepositoryFields(self.0.repository.insert(PushedRepository::default())))?;
                 }
+                // The other fields, mostly commits, are skipped and not stored.
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

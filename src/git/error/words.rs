@@ -40,6 +40,7 @@ const PHRASES: [(Category, &[&str]); 4] = [
             "try again",
             "internal error",
             "internal server error",
+            // The set-up of the server is broken, and may be mended at any time.
             "command not found",
             "dubious ownership",
             "resource temporarily",

@@ -51,6 +51,7 @@ fn check_text(text: &[u8]) -> Result<(), BadCertificates> {
     }
     let find = |wanted: &[u8]| text.windows(wanted.len()).position(|part| part == wanted);
     if let Some(at) = BEGINNINGS.iter().filter_map(|beginning| find(beginning)).min() {
+        // Text before a certificate is allowed (RFC 7468, section 5.2), such as the output of `openssl x509 -text`.
         return X509::from_pem(&text[at..]).map(drop).map_err(|_| BadCertificates::Damaged);
     }
     Err(if X509::from_der(text).is_ok() {

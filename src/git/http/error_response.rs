@@ -130,6 +130,7 @@ fn pause(text: &str, now: Timestamp) -> Option<Duration> {
         seconds
     } else {
         let until = rfc2822::DateTimeParser::new().parse_timestamp(text.replace("GMT", "+0000")).ok()?;
+        // A time that has passed means at once.
         u64::try_from(until.as_second() - now.as_second()).unwrap_or(0)
     };
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
