@@ -36,6 +36,7 @@ pub fn unavailable(model: &Model, action: Action) -> Option<String> {
     } else if !pod.live() {
         return Some(format!("{} is not connected", pod.name));
     }
+    // The checks below are about the selected replica, and its pause is no reason to refuse a sync of all.
     if action == Action::SyncAll {
         return None;
     }
@@ -135,11 +136,14 @@ pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         model.dialog = None;
         return Vec::new();
     }
+    // Before the digits of a pin: `A` is a hexadecimal digit as well. Hashes are shown in lower case, so a person who
+    // types one does not need it.
     if key.code == KeyCode::Char('A') {
         dialog.all = !dialog.all;
         return Vec::new();
     }
     match &mut dialog.question {
+        // A pin has no `y`: it keeps back every later push, so only the digits of its commit confirm it.
         Question::Pin { commit, typed, choices } => match key.code {
             KeyCode::Backspace => {
                 typed.pop();
@@ -156,6 +160,7 @@ pub fn dialog_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
             KeyCode::Tab | KeyCode::BackTab | KeyCode::Left | KeyCode::Right => dialog.armed = !dialog.armed,
             KeyCode::Char('y') => return carry_out(model),
             KeyCode::Enter if dialog.armed => return carry_out(model),
+            // Cancel has the focus until Tab moves it: an Enter that was meant for the screen below changes nothing.
             KeyCode::Enter | KeyCode::Char('n' | 'q') => model.dialog = None,
             _ => {}
         },
@@ -252,6 +257,7 @@ pub fn outlasts(model: &Model, dialog: &Dialog, commit: &str) -> Outlasts {
     if !snapshots().all(|(_, snapshot)| snapshot.peers == Some(true)) {
         return Outlasts::Restarts;
     }
+    // The same rule as in `peers/standing.rs`, by which a replica with an empty volume takes a pin over.
     let has_it =
         |(pod, snapshot): &(&Pod, &Snapshot)| asked.contains(&pod.id) || snapshot.pinned.as_deref() == Some(commit);
     let enough = snapshots().filter(has_it).count() * 2 >= snapshots().count();
@@ -284,6 +290,7 @@ fn carry_out(model: &mut Model) -> Vec<Effect> {
         .filter(|pod| dialog.all && !pod.live() && !pod.gone() && belongs(model, &dialog, pod))
         .map(|pod| pod.id.clone())
         .collect();
+    // A change of all replicas that leaves some out must not look complete.
     if !silent.is_empty() {
         model.note(None, "you", format!("{}: {} not connected and not told", change.words(), silent.len()), true);
     }

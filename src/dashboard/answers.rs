@@ -29,6 +29,7 @@ pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<
     let sync = answer.as_ref().ok().and_then(|accepted| accepted.sync.clone());
     let record = sync.as_ref().and_then(|sync| model.pod(id)?.records.get(sync).cloned());
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
+    // A late answer to an earlier change must not count for this one.
     let Some(asked) = model.sent.as_mut().filter(|asked| asked.change == *change) else { return };
     let Some(at) = asked.waiting.iter().position(|(waiting, sync)| waiting == id && sync.is_none()) else { return };
     match answer {

@@ -53,6 +53,7 @@ docs/dashboard.md explains the screens, the keys and the verdict.";
 /// The flags in the order of the help.
 #[must_use]
 pub fn command() -> Command {
+    // Flags are left out of `-h` unless a first use needs them: it has to fit a screen, and `--help` has all of them.
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).action(ArgAction::SetTrue).hide_short_help(true)
     };
@@ -64,6 +65,8 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(EXAMPLES)
         .after_long_help(format!("{EXAMPLES}\n\n{AFTER}"))
+        // Not joined: a target and labels select different pods, and it would not be clear which of them the verdict is
+        // about.
         .arg(target_words().conflicts_with_all(["selector", "url"]));
     flags(command)
         .next_help_heading("Screen")
@@ -88,6 +91,7 @@ pub fn command() -> Command {
         .arg(flag("mouse", "Let the mouse wheel move the cursor; the terminal then selects text with Shift only"))
         .next_help_heading("Without a screen")
         .arg(
+            // clap makes a conflict mutual, so it is declared on one side only.
             flag("once", "Print the fleet once and exit; the default if the output is not a terminal")
                 .conflicts_with("watch")
                 .hide_short_help(false),
@@ -108,6 +112,7 @@ pub fn command() -> Command {
             value("wait", "DURATION", "With --check: wait so long for it to be in sync [e.g. 90s, 5m]")
                 .value_parser(duration)
                 .hide_short_help(false)
+                // Without a check nothing would wait, and a script would go on at once.
                 .requires("check"),
         )
         .arg(
@@ -206,6 +211,7 @@ impl Args {
     /// clap's error, which may be the help.
     pub fn read(args: Vec<OsString>, as_kubectl_plugin: bool) -> Result<Self, clap::Error> {
         let name = if as_kubectl_plugin { "kubectl pushsync" } else { "pushsync dashboard" };
+        // The command is kept after parsing, because clap's errors print its usage line.
         let mut command = command().bin_name(name);
         let mut given = command.try_get_matches_from_mut(std::iter::once(OsString::from(name)).chain(args))?;
         let read = Self::take(&mut given).and_then(Self::checked);
@@ -255,6 +261,7 @@ impl Args {
         }
     }
 
+    // clap knows conflicts between flags, not between a flag and one value of another flag.
     fn checked(self) -> Result<Self, String> {
         if matches!(self.output, Some(Output::Ndjson | Output::Text)) && !self.watch {
             return Err("--output ndjson and --output text go with --watch".to_owned());

@@ -136,6 +136,7 @@ pub fn rows(model: &Model) -> Vec<CommitRow> {
     let mut groups: Vec<(&Snapshot, Vec<&Pod>)> = Vec::new();
     for pod in model.pods.iter().filter(|pod| model.in_scope(pod)) {
         let Some(snapshot) = pod.snapshot.as_deref() else { continue };
+        // A fork, or another ref, may contain the same commit. Its replicas are counted in a row of their own.
         let same = |like: &Snapshot| like.repo == snapshot.repo && like.reference == snapshot.reference;
         match groups.iter_mut().find(|(like, _)| same(like)) {
             Some((_, pods)) => pods.push(pod),
@@ -149,6 +150,7 @@ pub fn rows(model: &Model) -> Vec<CommitRow> {
         0
     };
     let mut rows: Vec<CommitRow> = groups.iter().flat_map(|(like, pods)| of_group(model, like, pods, silent)).collect();
+    // A force push may make an old commit the head again, which is first all the same.
     rows.sort_by_key(|row| (!row.newest, Reverse(row.heard_at)));
     rows.truncate(ROWS);
     rows
@@ -235,6 +237,8 @@ fn take<'a>(drafts: &mut HashMap<&'a str, Draft<'a>>, place: usize, pod: &Pod, c
         if !by_hand(record) {
             let took = record.received_to_published_ms.unwrap_or_else(|| total(record));
             match draft.took.last_mut() {
+                // Records come newest first. A restart or a rollback publishes a commit again, in a time that shows
+                // nothing about its push.
                 Some((known, older)) if *known == place => *older = took,
                 _ => draft.took.push((place, took)),
             }

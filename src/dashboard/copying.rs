@@ -28,6 +28,7 @@ pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         _ => Err("copy what? y, then s = sha, d = delivery id, e = error"),
     };
     match found {
+        // An error text comes from outside and may be pasted into a shell, where a line feed in it would run a command.
         Ok(text) => vec![Effect::Copy(text::clean(&text).into_owned())],
         Err(why) => {
             model.say(why, true);
@@ -43,6 +44,7 @@ fn commit(model: &Model) -> Option<String> {
         let snapshot = current_pod(model)?.snapshot.as_ref()?;
         snapshot.published.as_ref().map(|it| it.commit.clone())
     };
+    // On a list of syncs the row decides: its commit may not be the one that the replica publishes now.
     current_commit(model).or_else(of_record).or_else(of_pod)
 }
 

@@ -15,6 +15,7 @@ pub fn page(model: &Model) -> isize {
 
 /// Moves by so many rows, as far as there are any.
 pub fn move_by(model: &mut Model, step: isize) {
+    // `G` goes on to the end while older pages arrive. A step upwards means that the user does not want that any more.
     if step < 0 {
         model.to_end = false;
     }
@@ -131,9 +132,12 @@ pub fn next_match(model: &mut Model, forward: bool) {
         model.say("nothing is looked for: / and then a word", false);
         return;
     }
+    // Rows are compared as text, because these screens hide no rows: the cursor goes to the match.
     let lines = lines(model);
     let (count, at) = (lines.len(), position(model));
+    // Without rows this is never called, so there is no division by zero.
     let after = |step: usize| if forward { (at + step) % count } else { (at + count - step % count) % count };
+    // The selected row is the last candidate, so a word that is only there is found and not reported as missing.
     match (1..=count).map(after).find(|row| lines[*row].to_lowercase().contains(&word)) {
         Some(row) => select(model, row),
         None => model.say(format!("{} is not in here", model.search), true),
@@ -157,6 +161,7 @@ fn lines(model: &Model) -> Vec<String> {
 }
 
 /// The lines of the focused pane of a sync's details.
+// One line for each entry of `view/panes.rs`, in the same order: the cursor's number is an index of both.
 fn detail_lines(model: &Model) -> Vec<String> {
     let Some(row) = current_record(model) else { return Vec::new() };
     let Some(Loaded::Here(detail)) = model.detail(&row.pod, &row.record.id) else { return Vec::new() };

@@ -103,6 +103,7 @@ pub fn trigger(trigger: &Trigger) -> String {
 
 impl Term {
     fn triggered(&self, by: &Trigger) -> bool {
+        // A rollback is recorded as `manual` and shown as `rollback`; both words find it.
         self.within(&by.kind.to_string()) || self.within(&trigger(by))
     }
 
@@ -117,6 +118,8 @@ impl Term {
             Some(("outcome", word)) => (Field::Outcome, word),
             Some(("author", word)) => (Field::Author, word),
             Some(("state", word)) => (Field::State, word),
+            // A subject such as `fix: a typo` and an address contain a colon as well, so any other name is part of the
+            // word.
             _ => (Field::Any, token),
         };
         // While it is being typed, `trigger:` alone must not empty the list.

@@ -275,6 +275,7 @@ pub fn lag(model: &Model, pod: &Pod) -> Option<Lag> {
 fn commits_between(model: &Model, from: &str, to: &str) -> Option<u32> {
     let mut at = from;
     let mut count: u32 = 0;
+    // Records may lead in a circle, for example after a rollback. The limit ends it.
     for _ in 0..CHAIN {
         if at == to {
             return Some(count);
@@ -332,6 +333,8 @@ pub fn in_order(model: &Model) -> Vec<&Pod> {
         PodOrder::Worst => {}
         PodOrder::Name => pods.sort_by(|left, right| left.name.cmp(&right.name)),
         PodOrder::Age => pods.sort_by_key(|pod| Reverse(published(pod))),
+        // The lag walks through the records of all replicas, so it is computed once for each and not at each
+        // comparison.
         PodOrder::Lag => pods.sort_by_cached_key(|pod| {
             let lag = lag(model, pod);
             Reverse(lag.map(|lag| (lag.commits.unwrap_or(u32::MAX), Reverse(lag.since))))
@@ -347,6 +350,7 @@ pub fn in_order(model: &Model) -> Vec<&Pod> {
             let source = snapshot.and_then(|it| model.sources.iter().position(|source| source.is_of(it)));
             source.unwrap_or(usize::MAX)
         };
+        // The sort is stable, so the chosen order remains within each repository and ref.
         pods.sort_by_key(|pod| place(pod));
     }
     pods
@@ -385,6 +389,7 @@ pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Late
     let mut times: Vec<u64> =
         samples.iter().filter_map(|sample| if let Sample::Took(time) = sample { Some(*time) } else { None }).collect();
     times.sort_unstable();
+    // The nearest rank, without interpolation: of a few samples, each result is a time that occurred.
     let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
     Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), samples }
 }
@@ -413,6 +418,7 @@ pub fn refresh(model: &mut Model) {
     let mut rows = filtered(model, all);
     rows.truncate(FLEET_ROWS);
     model.fleet_rows = rows;
+    // The details of a sync were opened from a history, which Escape shows again, so its rows stay current meanwhile.
     let owner = std::iter::once(&model.view).chain(model.trail.iter().rev()).find_map(|view| match view {
         View::History(pod) => Some(pod.clone()),
         _ => None,

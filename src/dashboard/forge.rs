@@ -13,6 +13,8 @@ pub fn commit_page(remote: &str, commit: &str) -> Option<String> {
     let host = SSH_HOSTS.iter().find(|(ssh, _)| *ssh == host).map_or(host, |(_, forge)| (*forge).to_owned());
     let path = path.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
+    // The address becomes part of an OSC 8 sequence. A control character in a remote's address would end that and begin
+    // another.
     let plain = |text: &str| text.chars().all(|it| it.is_ascii_alphanumeric() || "-._~/:%+".contains(it));
     let named = path.split('/').filter(|part| !part.is_empty()).count() >= 2;
     let hash = commit.len() >= 7 && crate::hash::is_hex(commit);

@@ -57,6 +57,7 @@ pub fn all(model: &Model) -> Vec<Hold> {
             match holds.iter_mut().find(|hold| hold.kind == kind && hold.words == words) {
                 Some(hold) => {
                     hold.names.push(pod.short.clone());
+                    // Two users set it, and either name would be wrong for a part of the replicas.
                     hold.by = hold.by.take().filter(|known| Some(known) == by.as_ref());
                 }
                 None => holds.push(Hold { kind, words, by, names: vec![pod.short.clone()] }),

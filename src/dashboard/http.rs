@@ -77,6 +77,8 @@ impl Http {
     pub fn new(base: &Url, token: Option<Token>) -> Result<Self, String> {
         let builder = Client::builder()
             .connect_timeout(CONNECT)
+            // The admin API does not redirect. Another server at this port must not send a change or the token
+            // elsewhere.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("pushsync-dashboard/", env!("CARGO_PKG_VERSION")));
         // Loopback, and with it a forwarded port, is never reached through the laptop's proxy.
@@ -119,6 +121,7 @@ impl Http {
     pub async fn detail(&self, base: &Url, id: &str) -> Result<SyncDetail, Failure> {
         let mut url = at(base, "api/v1/syncs");
         if let Ok(mut path) = url.path_segments_mut() {
+            // The id comes from a replica. As a single path segment it cannot lead to another resource.
             path.push(id);
         }
         self.read(self.client.get(url)).await
@@ -155,6 +158,8 @@ impl Http {
             }
             Change::Unpin => ("api/v1/unpin", plain(by)?),
         };
+        // A page in a browser cannot send this header or a JSON body to another origin without a CORS preflight, which
+        // the server does not allow. So a page cannot change replicas through a forwarded port.
         let request = self.client.post(at(base, path)).header(CHANGE_HEADER, "1");
         self.read(request.header("content-type", "application/json").body(body.to_string())).await
     }
@@ -174,6 +179,7 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
+        // A refusal is a courtesy of the server: without one, the status is the answer.
         let refusal = body(response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Err(Failure::Status(status, refusal))
     }
@@ -190,6 +196,7 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
         let chunk = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| Failure::Late)?;
         match chunk.map_err(|error| Failure::Silent(innermost(&error)))? {
             None => return Ok(bytes),
+            // Checked at each chunk, because a Content-Length may be missing or wrong.
             Some(chunk) if bytes.len() + chunk.len() > MAX_BODY => return Err(Failure::TooLarge),
             Some(chunk) => bytes.extend_from_slice(&chunk),
         }
@@ -258,6 +265,7 @@ impl Failure {
     /// Returns true if another server, or none, listens on this port.
     #[must_use]
     pub fn wrong_port(&self) -> bool {
+        // Our API answers an unknown path with a refusal as JSON. A 404 without one comes from another program.
         matches!(self, Self::Silent(_) | Self::Status(StatusCode::NOT_FOUND, None))
     }
 }

@@ -30,9 +30,11 @@ pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         let quits = key.code == KeyCode::Char('q') && !key.modifiers.contains(KeyModifiers::ALT);
         return if quits { vec![Effect::Quit] } else { Vec::new() };
     }
+    // `y` waits for exactly one key. Any other key ends it, too, so that no mode stays behind unseen.
     if std::mem::take(&mut model.copying) {
         return copying::copy(model, key);
     }
+    // Any key closes these pages. That includes `q`, which a person presses to leave the page and not the program.
     if model.address.take().is_some() || std::mem::take(&mut model.help) {
         return Vec::new();
     }

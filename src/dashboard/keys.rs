@@ -146,6 +146,7 @@ pub fn changes(action: Action) -> bool {
 pub fn action(screen: Screen, key: KeyEvent) -> Option<Action> {
     TABLE
         .iter()
+        // At most one binding matches: a test checks that no key has two meanings on one screen.
         .find(|binding| binding.screens.contains(&screen) && binding.presses.iter().any(|press| press.is(key)))
         .map(|binding| binding.action)
 }
@@ -183,12 +184,15 @@ impl Press {
     #[must_use]
     pub fn is(self, key: KeyEvent) -> bool {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        // A terminal sends Alt as an escape byte before the key (xterm's `metaSendsEscape`). A sequence that was cut
+        // off looks the same, so no action is bound to it.
         if key.modifiers.contains(KeyModifiers::ALT) {
             return false;
         }
         match self {
             Self::Char(character) => !control && key.code == KeyCode::Char(character),
             Self::Ctrl(character) => control && key.code == KeyCode::Char(character),
+            // Shift is not compared here either: terminals report it with some of these keys only.
             Self::Code(code) => !control && key.code == code,
         }
     }

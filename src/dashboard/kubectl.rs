@@ -84,6 +84,8 @@ impl Kubectl {
             return Err(not_found());
         }
         let mut command = self.cluster.command(Terminal::None);
+        // By default kubectl listens on `localhost`, which is `::1` as well, and names both. `:PORT` lets it choose a
+        // free local port, so two dashboards do not collide.
         command.args(["--namespace", &self.namespace, "port-forward", "--address", "127.0.0.1"]);
         command.arg(format!("pod/{}", self.pod)).arg(format!(":{port}"));
         let mut command = Command::from(command);
@@ -240,6 +242,7 @@ pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleE
         (None, None) => return Problem::new("kubectl ended without a word"),
     };
     let problem = Problem::new(format!("kubectl: {text}"));
+    // The capital is left out below: kubectl writes `(Forbidden)` and `is forbidden`, depending on the call.
     if text.contains("Unauthorized") || text.contains("must be logged in") || text.contains("getting credentials") {
         problem
             .hint("your cluster login expired. Run `kubectl get pods` in another terminal to log in again; this reconnects by itself (r = now)")

@@ -114,6 +114,7 @@ impl Link {
                     return self.listen(way, response, backoff).await;
                 }
                 Err((problem, elsewhere)) => {
+                    // The problem of the place that worked last is shown. At the other ports, usually nothing listens.
                     let problem = first.get_or_insert(problem).clone();
                     if !elsewhere {
                         return problem;
@@ -129,6 +130,7 @@ impl Link {
         let (lines, mut said) = mpsc::channel(64);
         let out = self.out.clone();
         let id = self.id.clone();
+        // A task of its own, because kubectl writes lines while `open` still waits for it.
         tokio::spawn(async move {
             while let Some(line) = said.recv().await {
                 if out.send(Msg::Link(id.clone(), News::Line(line))).await.is_err() {
@@ -261,6 +263,7 @@ fn number(frame: &Frame) -> u64 {
 /// Returns the meaning of a frame, and whether the snapshot has to be read again.
 fn understand(frame: Frame, known: u64) -> Result<(Option<News>, bool), Problem> {
     let Frame::Event { name, data, id } = frame else { return Ok((Some(News::Heartbeat), false)) };
+    // An event without a number is never taken for one that a snapshot contains.
     let number: u64 = id.and_then(|id| id.parse().ok()).unwrap_or(u64::MAX);
     match Event::parse(&name, &data) {
         Ok(Some(Event::Snapshot(snapshot))) => Ok((Some(News::Snapshot(snapshot)), false)),

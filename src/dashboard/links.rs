@@ -163,7 +163,10 @@ impl Links {
             }
             Err(error) => {
                 let problem = Problem::new(error);
+                // The address and the proxy stay the same while the program runs, so another attempt would fail in the
+                // same way.
                 let lost = News::Lost { problem, attempt: 1, retry_in: Duration::from_secs(3600) };
+                // The loop that calls this also empties the channel: to wait for room here would be to wait for itself.
                 let _ = self.out.try_send(Msg::Link(found.id.clone(), lost));
             }
         }
@@ -196,6 +199,7 @@ impl Links {
         self.log = None;
         self.running.clear();
         self.tasks.close();
+        // Long enough for the second between SIGTERM and SIGKILL and for the pipes after it (`kubectl::supervise`).
         let _ = tokio::time::timeout(CLOSING, self.tasks.wait()).await;
         self.children.kill_all();
     }

@@ -187,6 +187,8 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     if let Err(problem) = &first {
         let hint = problem.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
         let words = format!("cannot list the pods: {}{hint}", problem.reason);
+        // A screen or a stream without any replica would show nothing. The other modes go on to a verdict and its exit
+        // code.
         anyhow::ensure!(!screen && !args.watch, words);
         terminal::tell(format_args!("pushsync: {words}"));
     }

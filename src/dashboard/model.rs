@@ -263,6 +263,7 @@ impl Model {
             setup,
             now,
             zone,
+            // Replaced by the terminal's size before the first frame.
             size: (80, 24),
             pods: Vec::new(),
             listed: false,
@@ -321,6 +322,7 @@ impl Model {
     #[must_use]
     pub fn screen(&self) -> Screen {
         match &self.view {
+            // Not a view of its own, because it appears and disappears with the answers of the replicas.
             View::Commits if self.scope.is_none() && self.sources.len() > 1 => Screen::Sources,
             View::Commits => Screen::Commits,
             View::Commit(_) => Screen::Commit,
@@ -348,6 +350,7 @@ impl Model {
     #[must_use]
     pub fn in_scope(&self, pod: &Pod) -> bool {
         match (&self.scope, pod.snapshot.as_deref()) {
+            // A replica that has not answered may belong to any of them, so it is not hidden.
             (Some(source), Some(snapshot)) => source.is_of(snapshot),
             _ => true,
         }
@@ -371,9 +374,11 @@ impl Model {
     /// Adds an entry to the Events view, and drops the oldest.
     pub fn note(&mut self, pod: Option<&PodId>, kind: &'static str, text: impl Into<String>, bad: bool) {
         let pod = pod.and_then(|id| self.pod(id)).map(|pod| pod.short.clone()).unwrap_or_default();
+        // A line of kubectl or an error of a replica may have any length, and 500 entries are kept.
         let text = text.into().chars().take(MAX_NOTE).collect();
         self.events.push_front(Entry { at: self.now, pod, kind, text, bad });
         self.events.truncate(MAX_EVENTS);
+        // It keeps counting when entries are dropped, because the log file is written up to this number.
         self.noted += 1;
     }
 
@@ -400,6 +405,7 @@ impl Model {
     }
 
     pub fn set_detail(&mut self, pod: &PodId, id: &str, loaded: Loaded) {
+        // Removed first, so that details which were opened again become the newest of those that are kept.
         self.details.retain(|((owner, sync), _)| owner != pod || sync != id);
         self.details.push_back(((pod.clone(), id.to_owned()), loaded));
         while self.details.len() > MAX_DETAILS {

@@ -18,6 +18,7 @@ pub fn go(model: &mut Model, view: View) {
     if model.view == view {
         return;
     }
+    // The three lists are side by side. From each of them Escape leads to the first, however often they were switched.
     model.trail = if view == View::Commits { Vec::new() } else { vec![View::Commits] };
     show(model, view);
 }
@@ -124,6 +125,7 @@ fn open_on_replica(model: &mut Model) {
 
 /// Connects a replica that has no link, instead of the one that needs watching least.
 fn swap_link(model: &mut Model, id: &PodId) -> Vec<Effect> {
+    // A replica at the end of this order is the least likely to need attention.
     let victim = fleet::worst_first(model).iter().rev().find(|pod| pod.attached()).map(|pod| pod.id.clone());
     let mut effects = Vec::new();
     if let Some(pod) = victim.and_then(|victim| model.pod_mut(&victim)) {
@@ -193,6 +195,7 @@ pub fn log(model: &mut Model) -> Vec<Effect> {
 
 /// The same screen of the replica before or after, in the order of names; in a detail the same commit there.
 pub fn other_replica(model: &mut Model, step: isize) {
+    // In the order of names, because the order by state may change while a person steps through it.
     let mut order: Vec<(&str, &PodId)> = model.pods.iter().map(|pod| (pod.name.as_str(), &pod.id)).collect();
     order.sort_unstable();
     let current = match &model.view {
@@ -202,6 +205,7 @@ pub fn other_replica(model: &mut Model, step: isize) {
     let Some(at) = order.iter().position(|(_, id)| **id == current) else { return };
     let count = isize::try_from(order.len()).unwrap_or(1).max(1);
     let at = isize::try_from(at).unwrap_or(0);
+    // `rem_euclid`, because `%` of a negative number is negative: before the first one is the last.
     let next = order[usize::try_from((at + step).rem_euclid(count)).unwrap_or(0)].1.clone();
     if next == current {
         model.say("there is no other pod", false);

@@ -20,6 +20,7 @@ impl Palette {
     pub fn push(&mut self, character: char) {
         if self.text.len() < LENGTH && !character.is_control() {
             self.text.push(character);
+            // The list is another one now, and Enter must not run a command that happens to be in the old row.
             self.row = 0;
         }
     }

@@ -19,6 +19,7 @@ use super::typing;
 pub fn weight(model: &Model, key: KeyEvent) -> Weight {
     let action = |key| keys::action(model.screen(), key);
     let is_heavy = if model.too_small() {
+        // The only key that acts on a terminal that is too small (`input::key`).
         key.code == KeyCode::Char('q')
     } else if model.copying || model.help || model.address.is_some() {
         false

@@ -80,10 +80,12 @@ impl Plain<'_> {
         enough: impl Fn(&Model, &Verdict) -> bool,
         mut progress: Option<&mut Progress>,
     ) -> Ended {
+        // From the start of the program: the first listing, which a login may delay, is included.
         let deadline = self.begun + limit;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            // Judged before each wait, because the state may be sufficient at the start.
             let verdict = verdict::judge(&self.model);
             if enough(&self.model, &verdict) {
                 return Ended::Here;
@@ -105,6 +107,7 @@ impl Plain<'_> {
 
     fn take(&mut self, msg: Msg) {
         for effect in update(&mut self.model, self.clock.now(), msg) {
+            // These are effects of keys, and there are none here.
             if !matches!(effect, Effect::Quit | Effect::Copy(_)) {
                 self.links.carry_out(effect);
             }

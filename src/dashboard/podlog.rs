@@ -33,6 +33,7 @@ impl PodLog {
         self.lines.push_back(line.chars().take(LENGTH).collect());
         if self.lines.len() > LINES {
             self.lines.pop_front();
+            // Every line has moved up by one, so the cursor stays on its line.
             self.row = self.row.map(|row| row.saturating_sub(1));
         }
     }

@@ -55,6 +55,7 @@ impl Lister {
         let selector = self.selector(terminal).await?;
         let answer = self.get(&self.pods(&selector), terminal).await?;
         if let Target::Pod(_) = &self.target {
+            // For a name, kubectl prints the object itself and not a list.
             return Ok(found(parse::<Pod>(&answer)?).into_iter().collect());
         }
         Ok(parse::<List>(&answer)?.items.into_iter().filter_map(found).collect())
@@ -67,6 +68,7 @@ impl Lister {
     pub fn watch(&self) -> Result<Option<Watch>, Problem> {
         let Some(selector) = &self.selector else { return Ok(None) };
         let mut what = self.pods(selector);
+        // Without the second flag kubectl prints only objects, and a deletion looks like one more change of the pod.
         what.extend(["--watch", "--output-watch-events"]);
         let mut running = Running::start(self.command(&what, Terminal::None), Terminal::None, &self.children)?;
         Ok(running.stdout().map(|stdout| Watch::new(running, stdout)))
@@ -90,6 +92,7 @@ impl Lister {
         }
         let selector = match &self.target {
             Target::Selector(selector) => selector.clone(),
+            // Not used as a selector (see `pods`). It only marks that a watch may start.
             Target::Pod(name) => name.clone(),
             Target::Owner(kind, name) => {
                 let answer = self.get(&[kind, name], terminal).await?;

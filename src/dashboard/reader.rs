@@ -54,6 +54,7 @@ fn read(mut input: File, quiet: &[Duration], mut tell: impl FnMut(Heard) -> bool
             Ok(0) => return,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // On Linux this is EIO: the terminal was closed. The channel closes with this thread, and the screen ends.
             Err(_) => return,
         };
         if !tell(Heard::Bytes(buffer[..count].to_vec())) {

@@ -87,6 +87,7 @@ impl Records {
         if !recent.iter().any(|record| self.ids.contains(&record.id)) {
             *self = Self::default();
         }
+        // The oldest first, so that the newest is in front at the end.
         recent.into_iter().rev().filter(|record| self.push_newest(record.clone())).count()
     }
 

@@ -93,6 +93,7 @@ impl Loop<'_> {
         self.draw()?;
         loop {
             tokio::select! {
+                // In this order: signals and keys are not held back by replicas that report without pause.
                 biased;
                 code = self.signals.recv() => return Ok(code.unwrap_or(143)),
                 () = self.panicked.notified() => return Ok(101),
@@ -112,6 +113,7 @@ impl Loop<'_> {
                     self.take(Msg::Resize(width, height))?;
                 }
                 _ = continued.recv() => {
+                    // Not only after our own Ctrl-Z: after SIGSTOP, too, the shell has set its own modes.
                     if terminal::taken() {
                         terminal::resume()?;
                         self.screen.clear()?;
@@ -123,6 +125,8 @@ impl Loop<'_> {
                         dirty = true;
                         self.take(Msg::Tick)?;
                     } else if terminal::taken() {
+                        // A terminal that went away without SIGHUP is only noticed by a write, and an idle screen
+                        // writes nothing.
                         terminal::poke(&mut self.screen)?;
                     }
                 }
@@ -239,6 +243,7 @@ impl Loop<'_> {
             terminal::copy(&mut self.screen, &text)?;
         }
         let out = self.links.sender();
+        // The programs may take seconds (`clipboard::PATIENCE`), and the screen goes on meanwhile.
         tokio::spawn(async move {
             let (words, bad) = clipboard::copy(text, fits, clipboard::here()).await;
             let _ = out.send(Msg::Copied(words, bad)).await;
@@ -251,6 +256,7 @@ impl Loop<'_> {
         let new = usize::try_from(self.model.noted - self.logged).unwrap_or(usize::MAX);
         self.logged = self.model.noted;
         let mut failed = false;
+        // Events are kept newest first, and a log is read in the order of time.
         for entry in self.model.events.iter().take(new).collect::<Vec<_>>().into_iter().rev() {
             let text = super::text::clean(&entry.text);
             failed |= writeln!(file, "{} {} {} {text}", entry.at, entry.pod, entry.kind).is_err();

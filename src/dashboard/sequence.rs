@@ -23,6 +23,7 @@ pub fn csi(parameters: &[u8], last: u8) -> Option<KeyEvent> {
         b'Z' => KeyCode::BackTab,
         b'P' => KeyCode::F(1),
         b'Q' => KeyCode::F(2),
+        // There is no `R` for F3: with modifiers it has the form of a cursor position report (xterm ctlseqs, CPR).
         b'S' => KeyCode::F(4),
         b'~' => tilde(number(0)?)?,
         b'u' => unicode(number(0)?)?,
@@ -57,6 +58,7 @@ pub fn ss3(last: u8) -> Option<KeyEvent> {
         b'H' => KeyCode::Home,
         b'F' => KeyCode::End,
         b'P'..=b'S' => KeyCode::F(1 + last - b'P'),
+        // The Enter key of the keypad in application mode.
         b'M' => KeyCode::Enter,
         _ => return None,
     };
@@ -105,6 +107,7 @@ fn modifiers(number: u32) -> Option<KeyModifiers> {
 
 fn tilde(number: u32) -> Option<KeyCode> {
     Some(match number {
+        // rxvt sends 7 and 8, the Linux console and tmux 1 and 4.
         1 | 7 => KeyCode::Home,
         2 => KeyCode::Insert,
         3 => KeyCode::Delete,
@@ -112,6 +115,7 @@ fn tilde(number: u32) -> Option<KeyCode> {
         5 => KeyCode::PageUp,
         6 => KeyCode::PageDown,
         11..=15 => function_key(number - 10)?,
+        // DEC's numbers, which xterm keeps: they leave out 16 and 22 between the blocks of function keys.
         17..=21 => function_key(number - 11)?,
         23 | 24 => function_key(number - 12)?,
         _ => return None,

@@ -51,6 +51,8 @@ impl CommitOrder {
     pub fn sort(self, rows: &mut [CommitRow]) {
         match self {
             Self::Newest => {}
+            // All sorts are stable, so equal rows stay newest first. `None` is less than any time and is last when
+            // reversed.
             Self::Slowest => rows.sort_by_key(|row| Reverse(row.last_ms)),
             Self::Author => rows.sort_by_cached_key(|row| (row.author.is_none(), row.author.clone())),
             Self::Partial => rows.sort_by_key(|row| {
@@ -83,6 +85,7 @@ impl PodOrder {
 
 fn step<T: Copy + PartialEq>(all: &[T], now: T, forward: bool) -> T {
     let at = all.iter().position(|it| *it == now).unwrap_or(0);
+    // The length is added first, because an unsigned number cannot be -1.
     let next = if forward { at + 1 } else { at + all.len() - 1 };
     all[next % all.len()]
 }

@@ -46,6 +46,7 @@ impl Parser {
         for &byte in chunk {
             let follows_carriage_return = std::mem::replace(&mut self.after_carriage_return, byte == b'\r');
             match byte {
+                // A line ends with LF, CR or CRLF, and the two bytes of CRLF may be in different chunks.
                 b'\n' if follows_carriage_return => {}
                 b'\n' | b'\r' => frames.extend(self.end_of_line()),
                 _ if self.line.len() + self.data.len() >= MAX_EVENT => return Err(TooLong),
@@ -60,6 +61,7 @@ impl Parser {
         let text = String::from_utf8_lossy(&line);
         let mut text = text.as_ref();
         if !std::mem::replace(&mut self.started, true) {
+            // The stream may begin with one byte order mark, which is no part of the first field.
             text = text.strip_prefix('\u{feff}').unwrap_or(text);
         }
         if text.is_empty() {
@@ -69,6 +71,7 @@ impl Parser {
             return Some(Frame::Comment);
         }
         let (field, value) = text.split_once(':').unwrap_or((text, ""));
+        // One space only: further ones belong to the value.
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut self.name),
@@ -88,6 +91,7 @@ impl Parser {
     fn end_of_event(&mut self) -> Option<Frame> {
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
+        // The standard drops an event without a data line.
         std::mem::take(&mut self.has_data).then(|| Frame::Event { name, data, id: self.id.clone() })
     }
 }

@@ -263,6 +263,7 @@ async fn first(term: &mut Signal, hangup: &mut Signal, interrupt: &mut Signal) -
     tokio::select! {
         _ = term.recv() => 143,
         _ = hangup.recv() => 129,
+        // In raw mode Ctrl-C is a key. The signal comes from `kill`, or from Ctrl-C where there is no screen.
         _ = interrupt.recv() => 130,
     }
 }

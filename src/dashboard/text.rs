@@ -14,6 +14,7 @@ const MARKS_ON_ONE_CHARACTER: usize = 3;
 /// order are written as escapes, and characters without a width are dropped.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
+    // Nearly all text is harmless, and is not copied.
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }
@@ -21,17 +22,20 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     let mut marks = 0;
     for character in text.chars() {
         match character {
+            // The text becomes part of one line, in which an escape for each line end would be hard to read.
             '\n' | '\r' | '\t' => cleaned.push(' '),
             // Joiners and variation selectors: terminals disagree about the width of the result. Without them, marks around
             // them are on one character.
             '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}' => {
                 continue;
             }
+            // Shown as an escape and not dropped, so that a reader sees that something was there.
             character if character.is_control() || reorders(character) => {
                 cleaned.extend(character.escape_unicode());
             }
             character if character.width() == Some(0) => {
                 marks += 1;
+                // A mark at the beginning would be drawn on the character before the text.
                 if marks <= MARKS_ON_ONE_CHARACTER && !cleaned.is_empty() {
                     cleaned.push(character);
                 }
@@ -46,6 +50,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 fn harmless(character: char) -> bool {
     matches!(character, ' '..='~')
+        // U+0080 to U+009F are the C1 controls of ECMA-48: U+009B alone introduces a sequence.
         || (character > '\u{9f}' && !reorders(character) && character.width().is_some_and(|width| width > 0))
 }
 
@@ -79,6 +84,7 @@ pub fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
     let mut used = 0;
     for character in cleaned.chars() {
         let wide = character.width().unwrap_or(0);
+        // A character of two columns that does not fit is left out, and the line is one column shorter.
         if used + wide > room {
             break;
         }
@@ -112,6 +118,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
         }
         for character in word.chars() {
             let step = character.width().unwrap_or(0);
+            // A wide character in a column of one stands alone, without an empty line before it.
             if used + step > columns && used > 0 {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
@@ -172,6 +179,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
             '\u{a0}' => ' ',
             _ => '?',
         };
+        // As many as the character had columns, since widths were computed before.
         plain.extend(std::iter::repeat_n(twin, character.width().unwrap_or(0)));
     }
     Cow::Owned(plain)
@@ -214,6 +222,7 @@ pub fn age_short(duration: SignedDuration) -> String {
 pub fn took(milliseconds: u64) -> String {
     match milliseconds {
         0..1000 => format!("{milliseconds}ms"),
+        // At 59.95 s, rounding would make `60.0s`.
         1000..59_950 => format!("{}.{}s", (milliseconds + 50) / 1000, (milliseconds + 50) % 1000 / 100),
         _ => {
             let seconds = milliseconds / 1000;

@@ -111,6 +111,7 @@ impl Theme {
             Role::Bad => (Some(Color::Red), Modifier::BOLD),
             Role::Accent => (accent, Modifier::empty()),
         };
+        // ratatui adds a style to that of the cell. From `reset`, nothing of the previous one remains.
         let style = Style::reset().add_modifier(modifier);
         match color {
             Some(color) if self.color => style.fg(color),
@@ -163,6 +164,8 @@ pub struct Glyphs {
     pub left_right: &'static str,
 }
 
+// Some of these have an ambiguous width (UAX #11): a terminal that is set up for Chinese or Japanese may draw them two
+// columns wide. `--ascii` avoids that.
 static UNICODE: Glyphs = Glyphs {
     in_sync: "●",
     success: "✓",
@@ -219,6 +222,7 @@ static ASCII: Glyphs = Glyphs {
     axis: "|",
     tick: "+",
     origin: "+",
+    // ASCII has fewer heights than eight, so two of them have two levels.
     levels: ["_", "_", ".", ".", "-", "=", "+", "#"],
     lost: "x",
     full: "#",

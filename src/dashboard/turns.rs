@@ -28,6 +28,7 @@ pub fn take(model: &mut Model) -> Vec<Effect> {
     }
     let mut attached = model.pods.iter().filter(|pod| pod.attached()).count();
     let mut waiting = waiting(model);
+    // A link is only taken away if another replica waits for it.
     if crowded && attached >= most && !waiting.is_empty() {
         let over = over(model, waiting.len());
         attached -= over.len();
@@ -63,6 +64,7 @@ fn over(model: &Model, wanted: usize) -> Vec<PodId> {
     let done = |pod: &&Pod| {
         let visit = pod.turn_at.map_or(LONGEST_VISIT, |at| model.now.duration_since(at));
         let answered = pod.live() && visit >= stay && !ask::is_open(model, pod);
+        // A link that waits for its next attempt would keep its place without being of use.
         let failed = matches!(pod.link, Link::Retry { .. });
         pod.attached() && !is_looked_at(model, &pod.id) && (answered || failed || visit >= LONGEST_VISIT)
     };

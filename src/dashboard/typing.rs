@@ -51,6 +51,7 @@ pub fn key(model: &mut Model, key: KeyEvent) {
         KeyCode::Backspace => {
             text_mut(model).pop();
         }
+        // As in a shell (readline's `unix-line-discard`).
         KeyCode::Char('u') if control => text_mut(model).clear(),
         KeyCode::Char(character) if !control => add(model, character),
         _ => {}
@@ -80,6 +81,7 @@ fn keep(model: &mut Model) {
         cursor::next_match(model, true);
         return;
     }
+    // A pasted hash may have capitals and a space after it.
     let typed = model.filter_text.trim().to_ascii_lowercase();
     let is_hash = HASH.contains(&typed.len()) && crate::hash::is_hex(&typed);
     model.question = is_hash.then_some(typed);

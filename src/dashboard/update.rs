@@ -31,6 +31,7 @@ const PAGE_AHEAD: usize = 100;
 pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     if model.frozen {
         match msg {
+            // They change nothing but the time, and would soon fill the list of kept messages.
             Msg::Tick | Msg::Link(_, News::Heartbeat) => return Vec::new(),
             Msg::Pods(_) | Msg::Link(..) => {
                 model.held.push((now, msg));
@@ -145,6 +146,7 @@ fn expire(model: &mut Model) {
     let looked_at = model.view.clone();
     model.pods.retain(|pod| match pod.presence {
         Presence::Gone { since } => {
+            // A user may still read why a pod ended, so its screen does not disappear under the cursor.
             let read = matches!(&looked_at, View::History(id) | View::Detail(id, _) | View::Log(id) if *id == pod.id);
             read || now.duration_since(since) < GONE_STAYS
         }
@@ -259,6 +261,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
                 let word = if was_live { "lost" } else { "not connected" };
                 model.note(Some(id), "link", format!("{word}: {reason}"), true);
             }
+            // A lost link is often the first sign that the pod is gone.
             return if model.setup.kubernetes { vec![Effect::ListPods] } else { Vec::new() };
         }
         News::Page(Ok(records)) => {

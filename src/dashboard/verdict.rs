@@ -224,10 +224,12 @@ impl Why {
 impl Verdict {
     #[must_use]
     pub fn kind(&self) -> Kind {
+        // Before everything else: without a single answer, any other word would be a guess.
         if self.reachable == 0 {
             return Kind::Unreachable;
         }
         let lacking = || self.groups.iter().flat_map(|group| &group.lacking).chain(&self.unplaced);
+        // One replica that is known to lack the commit decides, however many others are not known.
         if lacking().any(Lack::definite) {
             Kind::NotLive
         } else if lacking().next().is_some() || self.groups.iter().any(|group| group.target.is_none()) {
@@ -264,6 +266,7 @@ impl Group {
 #[must_use]
 pub fn judge(model: &Model) -> Verdict {
     let asked = model.asked().cloned();
+    // A pod that is being deleted does not count: it would fail each check during a rollout.
     let counted: Vec<&Pod> = model.pods.iter().filter(|pod| !pod.gone() && model.in_scope(pod)).collect();
     let mut members: Vec<(Option<Source>, Vec<&Pod>)> = Vec::new();
     let mut strangers: Vec<&Pod> = Vec::new();
@@ -319,6 +322,7 @@ fn group(model: &Model, source: Option<Source>, pods: &[&Pod]) -> Group {
         None => newest.clone(),
     };
     let lacking: Vec<Lack> = pods.iter().filter_map(|pod| lack(model, pod, target.as_ref())).collect();
+    // Only if it is live everywhere, since the last replica decides how long it took.
     let took_ms = target.as_ref().and_then(|target| slowest(pods, &target.commit)).filter(|_| lacking.is_empty());
     let newest = newest.filter(|newest| target.as_ref().is_some_and(|target| newest.commit != target.commit));
     let live = pods.len() - lacking.iter().filter(|lack| !lack.has_it).count();
@@ -392,6 +396,7 @@ fn before_the_first_look(model: &Model, pod: &Pod, snapshot: &Snapshot) -> Why {
 
 /// Why nothing current is known of a replica.
 fn absent(pod: &Pod) -> Why {
+    // A pod that is not ready is named by Kubernetes' reason, which explains the failed connection as well.
     match (&pod.presence, &pod.problem, &pod.link) {
         (Presence::NotReady(reason), _, Link::Idle | Link::Retry { .. }) => Why::NotReady { reason: reason.clone() },
         (_, Some(problem), _) => {
@@ -430,6 +435,8 @@ fn about_commit(model: &Model, pod: &Pod, snapshot: &Snapshot, asked: &str) -> O
     if published.is_some_and(|published| published.commit.starts_with(asked)) {
         return None;
     }
+    // Before the problems of the replica: if its live commit contains the one in question, a pause or a failure does
+    // not matter.
     let contained = ask::contained(pod);
     if contained == Contained::Yes {
         return None;
@@ -460,6 +467,7 @@ fn trouble(model: &Model, pod: &Pod, snapshot: &Snapshot, news: bool) -> Option<
     }
     if snapshot.failures_in_row > 0 || snapshot.state == State::Failed {
         let message = snapshot.last_error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
+        // A state of failure without a count comes from another release; it has failed once at least.
         return Some(Why::Failed { times: snapshot.failures_in_row.max(1), message, pinned });
     }
     if snapshot.state == State::Standby {

@@ -47,12 +47,14 @@ pub fn flags(command: Command) -> Command {
                 .help("Look in all namespaces (with --selector)")
                 .help_heading(HEADING)
                 .action(ArgAction::SetTrue)
+                // A name belongs to one namespace; only labels can be searched for in all of them.
                 .requires("selector")
                 .conflicts_with("namespace"),
         )
         .arg(value("context", "NAME", "The context of the kubeconfig").hide_short_help(true).conflicts_with("url"))
         .arg(
             value("kubeconfig", "FILE", "The kubeconfig file")
+                // The name of a file need not be UTF-8.
                 .value_parser(value_parser!(OsString))
                 .value_hint(clap::ValueHint::FilePath)
                 .hide_short_help(true)
@@ -128,6 +130,7 @@ impl Replicas {
         if replicas.all_namespaces && replicas.selector.is_none() {
             return Err("--all-namespaces goes with --selector".to_owned());
         }
+        // The address is the id of its replica: the second link would replace the first.
         for (index, url) in replicas.url.iter().enumerate() {
             if replicas.url[..index].contains(url) {
                 return Err(format!("--url {url} is given twice"));

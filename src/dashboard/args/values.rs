@@ -30,6 +30,7 @@ pub fn target(words: &[String]) -> Result<Target, String> {
 
 fn named(kind: &str, name: &str) -> Result<Target, String> {
     let good = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
+    // kubectl would take a name that begins with a dash for a flag.
     if name.is_empty() || name.starts_with('-') || !name.chars().all(good) {
         return Err(format!("{name:?} is not the name of a Kubernetes object"));
     }

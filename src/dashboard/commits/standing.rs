@@ -106,6 +106,7 @@ pub struct OnReplica<'a> {
 /// Returns the state of a commit on every replica of the view, the worst first.
 #[must_use]
 pub fn all<'a>(model: &'a Model, verdict: &Verdict, commit: &str) -> Vec<OnReplica<'a>> {
+    // A commit that is only asked about is in no row, and any replica may have it.
     let source = model.all_commits.iter().find(|row| row.commit == commit).map(|row| &row.source);
     let belongs = |pod: &&Pod| {
         let other = pod.snapshot.as_deref().zip(source);
@@ -141,6 +142,7 @@ fn judge(
         return Standing::Unknown(why.unwrap_or(Why::NotLookedAt));
     };
     let live = snapshot.published.as_ref().map(|published| published.commit.clone());
+    // First, because a published commit is live even if a later sync failed or the replica is paused.
     if live.as_deref() == Some(commit) {
         return Standing::Live;
     }
@@ -148,6 +150,7 @@ fn judge(
     if about_it && model.asked().is_some() && ask::contained(pod) == Contained::Yes {
         return Standing::Contained { by: live.unwrap_or_default() };
     }
+    // The reasons of the verdict are about its own commit and would be wrong for another one.
     match (about_it, why) {
         (true, Some(Why::Failed { message, pinned: None, .. })) => return Standing::Failed(message),
         (true, Some(Why::Failed { message, pinned: Some(commit), .. })) => {
@@ -160,6 +163,7 @@ fn judge(
         _ => {}
     }
     let Some(live) = live else { return Standing::Lacking(Why::Starting) };
+    // A publish counts more than a failure: the sync before it, or a repetition after it, may have failed.
     if published.is_some() {
         return Standing::Replaced { by: live };
     }
@@ -187,6 +191,7 @@ pub fn lacking(model: &Model, verdict: &Verdict, row: &CommitRow) -> Vec<String>
     };
     let on_all = all(model, verdict, &row.commit);
     for it in &on_all {
+        // A replica that publishes the newest commit and is paused, for example, would not notice a newer one.
         let doubt = verdict.why(&it.pod.id).filter(|_| it.standing == Standing::Live && row.newest);
         match (&it.standing, doubt) {
             (Standing::Live | Standing::Contained { .. }, None) => {}

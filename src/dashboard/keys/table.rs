@@ -40,12 +40,14 @@ pub const TABLE: &[Binding] = &[
     Binding::new(Action::Up, &[Char('k'), Named(Code::Up)], Group::Move, EVERYWHERE),
     Binding::new(Action::First, &[Char('g'), Named(Code::Home)], Group::Move, EVERYWHERE).help("g G", "first, last").command("first row"),
     Binding::new(Action::Last, &[Char('G'), Named(Code::End)], Group::Move, EVERYWHERE).command("last row"),
+    // Ctrl with d, u, f and b as in vi and less.
     Binding::new(Action::HalfDown, &[Ctrl('d')], Group::Move, EVERYWHERE).help("Ctrl-d u", "half a page"),
     Binding::new(Action::HalfUp, &[Ctrl('u')], Group::Move, EVERYWHERE),
     Binding::new(Action::PageDown, &[Named(Code::PageDown), Ctrl('f')], Group::Move, EVERYWHERE),
     Binding::new(Action::PageUp, &[Named(Code::PageUp), Ctrl('b')], Group::Move, EVERYWHERE),
     Binding::new(Action::Open, &[Named(Code::Enter), Char('l')], Group::Move, LISTS).help("Enter", "open").footer("open", 9).command("open"),
     Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Commit, Screen::Fleet, Screen::History, Screen::Detail, Screen::Events, Screen::Log]).help("Esc", "back; filter off").footer("back", 9).command("back"),
+    // An action has a second line where its help or its place in the footer differs between screens.
     Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Sources, Screen::Commits]),
     Binding::new(Action::NextPane, &[Named(Code::Tab), Named(Code::BackTab)], Group::Move, PANES).help("Tab", "next pane").footer("pane", 5).command("next pane"),
     Binding::new(Action::PreviousReplica, &[Named(Code::Left), Char('[')], Group::Move, &[Screen::History, Screen::Detail]).command("previous pod"),
@@ -78,6 +80,7 @@ pub const TABLE: &[Binding] = &[
     Binding::new(Action::Pin, &[Char('B')], Group::Change, REPLICAS).help("B", "roll back and pin").footer("pin", 6).command("roll back and pin"),
     Binding::new(Action::Unpin, &[Char('U')], Group::Change, REPLICAS).help("U", "unpin").footer("unpin", 2).command("unpin"),
     Binding::new(Action::Help, &[Char('?'), Named(Code::F(1))], Group::Leave, EVERYWHERE).help("?", "").footer("help", 10).command("help"),
+    // Raw mode clears ISIG (termios(3)), so Ctrl-C and Ctrl-Z arrive as keys and not as signals.
     Binding::new(Action::Quit, &[Char('q'), Ctrl('c')], Group::Leave, EVERYWHERE).help("q", "quit (Ctrl-c)").footer("quit", 11).command("quit"),
     Binding::new(Action::Redraw, &[Ctrl('l')], Group::Leave, EVERYWHERE).help("Ctrl-l z", "redraw, stop").command("redraw"),
     Binding::new(Action::Suspend, &[Ctrl('z')], Group::Leave, EVERYWHERE).command("suspend"),

@@ -49,6 +49,7 @@ impl Follow {
         command.args(["--namespace", &self.namespace, "logs", "--follow", &format!("--tail={TAIL}")]);
         match &self.container {
             Some(container) => command.args(["--container", container]),
+            // Otherwise kubectl shows its default container only, which is the app in most pods.
             None => command.args(["--all-containers", "--prefix"]),
         };
         command.arg(&self.pod);

@@ -166,6 +166,8 @@ impl Pod {
 
     #[must_use]
     pub fn gone(&self) -> bool {
+        // A pod that is being deleted counts as gone: its containers run on until the grace period ends, but it is on
+        // its way out of the service.
         matches!(self.presence, Presence::Gone { .. })
     }
 
@@ -177,6 +179,8 @@ impl Pod {
     /// Converts a time of this replica's clock to ours.
     #[must_use]
     pub fn to_ours(&self, time: Timestamp) -> Timestamp {
+        // The clocks of a laptop and of a node differ, by hours in bad cases. Without this, ages would be negative or
+        // wrong, and the newest commit could be that of the replica whose clock is ahead.
         time.saturating_sub(self.offset).unwrap_or(time)
     }
 }

@@ -20,6 +20,7 @@ const SYNCS: usize = 50;
 pub fn document(model: &Model, verdict: &Verdict, now: Timestamp) -> Value {
     let kind = verdict.kind();
     let head = match verdict.groups.as_slice() {
+        // Several groups have no common head. Each has its own `target` and `newest`.
         [_] => fleet::head(model),
         _ => None,
     };
@@ -39,6 +40,7 @@ pub fn document(model: &Model, verdict: &Verdict, now: Timestamp) -> Value {
         })),
         "groups": verdict.groups.iter().map(group).collect::<Vec<_>>(),
         "unplaced": verdict.unplaced.iter().map(lack).collect::<Vec<_>>(),
+        // serde_json escapes U+0000 to U+001F (RFC 8259, section 7), so the texts of replicas are passed on unchanged.
         "replicas": fleet::worst_first(model).into_iter().map(|pod| replica(model, verdict, pod)).collect::<Vec<_>>(),
         "webhook": webhook(model),
         "history": history(model),
@@ -91,6 +93,7 @@ fn replica(model: &Model, verdict: &Verdict, pod: &Pod) -> Value {
         "reason": reason.or_else(|| pod.container.clone()),
         "hint": hint,
         "gone": pod.gone(),
+        // From the verdict and not from `state`, so that a row never contradicts the verdict of the document.
         "in_sync": !pod.gone() && why.is_none(),
         "why": why.map(Why::word),
         "why_words": why.map(words::sentence),

@@ -80,6 +80,7 @@ impl Lines {
             self.verdict = facts;
         }
         let time = at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string();
+        // Subjects and reasons come from outside, and this output is often a terminal.
         said.into_iter().map(|words| format!("{time} {}", text::clean(&words))).collect()
     }
 
@@ -140,6 +141,7 @@ impl Lines {
     fn state(&mut self, model: &Model, id: &PodId, name: &str) -> Option<String> {
         let snapshot = model.pod(id)?.snapshot.as_deref()?;
         let by = |by: &Option<String>| by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        // Without the time that is left of a pause, which would make a new line each minute.
         let mut held = Vec::new();
         if snapshot.paused_until.is_some() || snapshot.state == State::Paused {
             held.push(format!("paused{}", by(&snapshot.paused_by)));
@@ -181,6 +183,7 @@ fn news_words(news: &News) -> Option<String> {
         },
         News::Event(Event::SyncFinished(record)) => finished(record),
         News::Event(Event::SyncStarted(running)) => format!("syncs ({})", running.trigger),
+        // Each further attempt that fails reports the same loss.
         News::Lost { problem, attempt: 1, .. } => format!("lost: {}", problem.reason),
         _ => return None,
     })

@@ -41,6 +41,7 @@ pub fn table(model: &Model, verdict: &Verdict, out: &mut impl Write) -> io::Resu
     }
     syncs(model, out)?;
     writeln!(out)?;
+    // From here on the important lines: the end of a CI log, and `tail`, show the verdict.
     if let Some(alert) = webhooks::alert(model) {
         writeln!(out, "{alert}")?;
     }
@@ -90,6 +91,7 @@ fn replicas(model: &Model, pods: &[&Pod], out: &mut impl Write) -> io::Result<()
             None => "-".to_owned(),
         };
         let commit = published.map_or("-".to_owned(), |published| text::short(&published.commit));
+        // Absolute and in UTC: a table in a log is read later, when an age would be wrong.
         let at = at.map_or("-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         vec![pod.name.clone(), state(model, pod), commit, at, lag, link(model, pod)]
     }));
@@ -118,6 +120,7 @@ fn link(model: &Model, pod: &Pod) -> String {
             let heard = pod.heard_at.unwrap_or(model.now);
             format!("seen {} ago", text::age_short(model.now.duration_since(heard)))
         }
+        // The table is printed at the end of the wait, so a link that is still connecting has missed it.
         (Link::Connecting, _) => "no answer in time".to_owned(),
         (Link::Idle, _) => "not looked at".to_owned(),
     };
@@ -197,6 +200,7 @@ fn note(record: &Record) -> Option<String> {
 /// Columns as wide as their widest cell; the last is free.
 fn aligned(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    // Cut, so that one long message does not push all columns apart. `cut` also removes what could move the cursor.
     let cell =
         |row: &Vec<String>, column: usize| row.get(column).map(|it| text::cut(it, 200, "..")).unwrap_or_default();
     let width = |column: usize| rows.iter().map(|row| text::width(&cell(row, column))).max().unwrap_or(0);

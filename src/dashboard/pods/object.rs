@@ -108,6 +108,7 @@ impl Owner {
     #[must_use]
     pub fn selector(&self) -> Option<String> {
         let selector = &self.spec.selector;
+        // A label of a service may have one of these names, but its value is a text.
         let in_parts = ["matchLabels", "matchExpressions"]
             .iter()
             .any(|part| selector.get(part).is_some_and(|part| part.is_object() || part.is_array()));
@@ -130,6 +131,7 @@ fn expression(expression: &serde_json::Value) -> Option<String> {
     let values = expression.get("values").and_then(|values| values.as_array());
     let values: Vec<&str> = values.into_iter().flatten().filter_map(|value| value.as_str()).collect();
     Some(match expression.get("operator")?.as_str()? {
+        // The set-based form of `kubectl --selector`, for the four operators of LabelSelectorRequirement (meta/v1).
         "In" => format!("{key} in ({})", values.join(",")),
         "NotIn" => format!("{key} notin ({})", values.join(",")),
         "Exists" => key.to_owned(),
@@ -147,12 +149,14 @@ pub fn id(pod: &Pod) -> PodId {
 /// Converts a pod to the model; `None` for pods that have ended (evicted, completed), which publish nothing.
 #[must_use]
 pub fn found(pod: Pod) -> Option<Found> {
+    // A native sidecar is an init container with `restartPolicy: Always`, so its status is among theirs.
     let containers = || pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
     // `PodInitializing` only means that an init container has not ended; another reason is more helpful.
     let waiting = || containers().filter_map(|it| Some((it, it.waits_for()?)));
     let telling = waiting().find(|(_, reason)| *reason != "PodInitializing").or_else(|| waiting().next());
     let sidecar = containers().find(|it| it.is_sidecar()).map(|it| it.name.clone());
     let mut advice = None;
+    // The API server sets this time when a deletion is requested. The containers run on until the grace period ends.
     let presence = if pod.metadata.deletion_timestamp.is_some() {
         // The model notes the time when it learned of this, by its own clock.
         Presence::Gone { since: Timestamp::UNIX_EPOCH }

@@ -44,6 +44,7 @@ impl Watch {
             if self.buffer.len() > LONGEST_EVENT {
                 return None;
             }
+            // `read_buf` is cancel safe (tokio): a caller that drops this future in a `select!` loses no bytes.
             match self.stdout.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
@@ -58,6 +59,8 @@ fn take(buffer: &mut Vec<u8>) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     loop {
         match events.next() {
+            // For example `410 Gone`, when the server does not keep the changes since then any more. A new listing
+            // helps.
             Some(Ok(event)) if event.kind == "ERROR" => return None,
             Some(Ok(event)) => changes.extend(change(event)),
             Some(Err(error)) if error.is_eof() => break,
@@ -78,6 +81,7 @@ fn change(event: WatchEvent) -> Option<Change> {
     let pod: Pod = serde_json::from_value(event.object).ok()?;
     let id = id(&pod);
     Some(match found(pod) {
+        // The object of a deletion is the last state of the pod, which may still be Running.
         Some(found) if event.kind != "DELETED" => Change::Is(found),
         _ => Change::IsGone(id),
     })

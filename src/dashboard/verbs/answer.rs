@@ -52,6 +52,7 @@ impl Answer {
     /// Returns true if the requested state is reached.
     #[must_use]
     pub fn is_good(&self) -> bool {
+        // A script may repeat a verb after a lost connection, and the second run must not fail for that.
         matches!(self, Self::Done { .. } | Self::Already(_))
     }
 
@@ -107,6 +108,7 @@ impl Answer {
             }
             Self::Already(refusal) => format!("nothing to do: {}", cut(&refusal.message)),
             Self::Refused(refusal) => format!("refused: {}", cut(&refusal.message)),
+            // The decision is in force although its sync failed, so both are said.
             Self::Failed { accepted, record } => {
                 let decision = decision(change, accepted);
                 let separator = if decision.is_empty() { "" } else { ", but " };
@@ -141,6 +143,7 @@ fn outcome(record: &Record) -> String {
     let error = || record.error.as_ref().map_or("no reason given", |error| error.message.as_str());
     match record.outcome {
         Outcome::Published => format!("published {commit}{subject}"),
+        // Not a failure: a sync of a replica that is up to date has this result.
         Outcome::Unchanged => format!("{commit} is live already"),
         Outcome::Failed => format!("its sync failed: {}", text::cut(error(), REASON, "..")),
         Outcome::Refused => format!("its pre-publish hook refused {commit}: {}", text::cut(error(), REASON, "..")),
@@ -187,6 +190,7 @@ fn pause_words(minutes: u32) -> String {
 pub fn exit_code(all: &[Answered]) -> u8 {
     let asked = |answered: &Answered| !matches!(answered.answer, Answer::Unreachable(_) | Answer::NotReady(_));
     match all {
+        // Before the next arm, which an empty list would match as well.
         all if !all.iter().any(asked) => 2,
         all if all.iter().all(|answered| answered.answer.is_good()) => 0,
         _ => 3,
@@ -207,6 +211,7 @@ pub fn document(change: &Change, all: &[Answered], problem: Option<&Problem>, no
         "verb": verb(change),
         "minutes": minutes,
         "commit": commit,
+        // From the exit code, so that the document and the code cannot disagree.
         "all_ok": exit_code(all) == 0,
         "words": sum(change, all),
         "ok": all.iter().filter(|answered| answered.answer.is_good()).count(),

@@ -42,6 +42,9 @@ pub struct Request {
 pub fn command(verb: Verb) -> Command {
     let mut command = Command::new(verb.word()).about(verb.about()).version(env!("CARGO_PKG_VERSION"));
     command = match verb {
+        // The commit is the last word of this argument. As an argument of its own, clap could not tell it from the
+        // second word of a target (`deploy NAME`). A conflict with --selector or --url is checked in `take`, since the
+        // commit is always given.
         Verb::Pin => command.arg(
             target_words()
                 .value_names(["TARGET", "COMMIT"])
@@ -57,6 +60,7 @@ pub fn command(verb: Verb) -> Command {
     };
     command = flags(command).next_help_heading("Options");
     if verb.changes() {
+        // A forgotten flag must not change more replicas than meant, so several have to be asked for.
         let all = "All replicas of the target; needed where it has several";
         command = command.arg(Arg::new("all").long("all").help(all).action(ArgAction::SetTrue));
     }

@@ -153,6 +153,7 @@ pub async fn run(
         Work { request, source, children, tasks, token, begun, answers: Vec::new(), width: 0, unread: false };
     let code = tokio::select! {
         code = work.carry_out() => code,
+        // This drops the requests under way. A replica that has accepted its change goes on with it.
         signal = signals.recv() => {
             work.report_interrupted();
             signal.unwrap_or(143)
@@ -185,10 +186,12 @@ impl Work {
             Err(problem) => return self.no_replicas(&problem),
         };
         let found: Vec<Found> =
+            // A pod that is being deleted needs no change, and would count as a failure.
             found.into_iter().filter(|found| !matches!(found.presence, Presence::Gone { .. })).collect();
         if found.is_empty() {
             return self.no_replicas(&Problem::new(format!("no pods match {}", self.request.replicas.subject())));
         }
+        // Before anything is sent: the number of replicas is only known from the listing.
         if found.len() > 1 && !self.request.all {
             return self.refuse_several(&found);
         }
@@ -213,6 +216,7 @@ impl Work {
                 Answered { name: found.name, namespace: found.namespace, answer }
             })
             .collect();
+        // In the order of the answers, so that a replica that hangs does not hold back the lines of the others.
         while let Some(answered) = asked.next().await {
             if !self.request.json {
                 let line = answer::line(&self.request.change, &answered, self.width);
@@ -230,6 +234,7 @@ impl Work {
             Answer::Done { accepted, .. } | Answer::Failed { accepted, .. } => accepted.pinned.clone(),
             _ => None,
         });
+        // With the same text the second round would only repeat the first.
         let Some(full) = full.filter(|full| full.starts_with(commit) && full != commit) else { return };
         let ignorant = |answered: &Answered| matches!(&answered.answer, Answer::Refused(refusal) if refusal.code == "unknown_commit");
         let again = |found: &Found| {
@@ -287,6 +292,7 @@ impl Work {
     /// Ends every kubectl.
     async fn close(self) {
         self.tasks.close();
+        // The tasks send SIGTERM and reap their kubectl. SIGKILL is for those that did not end in this time.
         let _ = timeout(CLOSING, self.tasks.wait()).await;
         self.children.kill_all();
     }

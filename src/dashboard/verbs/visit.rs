@@ -59,6 +59,8 @@ impl Visit<'_> {
                 Ok(Err(problem)) => last = problem,
             }
             tries += 1;
+            // Once a request may have arrived, only the deadline ends the attempts, because the change may be under
+            // way. A problem with a word of its own, such as a missing permission, does not pass by itself.
             let give_up = matches!(progress, Progress::Unsent) && (tries >= TRIES || last.word.is_some());
             if give_up || Instant::now() + pause >= self.deadline {
                 break;
@@ -83,6 +85,7 @@ impl Visit<'_> {
             // The replica answers but refuses to show its events, so it would refuse the change as well.
             Err(refusal) => return Ok(Answer::Refused(refusal)),
         };
+        // The stream is open before the change is sent, so the end of its sync cannot be missed in between.
         let mut stream = Stream { response, parser: Parser::default(), frames: Vec::new().into_iter(), way };
         let snapshot = loop {
             if let Event::Snapshot(snapshot) = stream.next().await? {
@@ -90,6 +93,7 @@ impl Visit<'_> {
             }
         };
         if !matches!(progress, Progress::Promised(..)) {
+            // Set before the request, because the connection may break after the replica has read it.
             *progress = Progress::Unanswered;
             match self.http.change(&stream.way.base, self.change).await {
                 Ok(accepted) => match accepted.sync.clone() {

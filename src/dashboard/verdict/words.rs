@@ -83,6 +83,7 @@ pub fn line(verdict: &Verdict) -> String {
 }
 
 fn joined(line: &Line) -> String {
+    // `cut` also cleans: a subject is written by anyone who can push.
     let subject = text::cut(&line.subject, SUBJECT, "..");
     let commit = [line.commit.as_str(), &subject].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
     let all = [line.headline.to_owned(), commit].into_iter().chain(line.facts.iter().cloned());
@@ -108,6 +109,7 @@ pub fn source(source: Option<&Source>) -> String {
 fn about(group: &Group, kind: Kind) -> Line {
     let facts = |length| {
         let mut facts = vec![match (kind, group.took_ms) {
+            // A time beside a verdict that is not good would read as if it were done.
             (Kind::Live, Some(took)) => format!("{} of {} in {}", group.live, group.total, text::took(took)),
             _ => format!("{} of {}", group.live, group.total),
         }];
@@ -165,6 +167,7 @@ fn counted(lacking: &[Lack], total: usize, length: Length) -> Vec<String> {
         }
     }
     let words = counted.into_iter().map(|(word, count)| match word.as_str() {
+        // In full, because with many replicas this is the most frequent reason of an unknown verdict.
         "not looked at yet" => format!("{count} of {total} replicas not looked at yet"),
         _ => format!("{count} {word}"),
     });
@@ -259,6 +262,7 @@ pub fn waiting(verdict: &Verdict) -> String {
     let mut commits: Vec<String> = Vec::new();
     for target in verdict.groups.iter().filter_map(|group| group.target.as_ref()) {
         let short = text::short(&target.commit);
+        // Two refs may be at the same commit.
         if !commits.contains(&short) {
             commits.push(short);
         }
@@ -285,5 +289,6 @@ pub fn time(waited: Duration, limit: Duration) -> String {
             (minutes, seconds) => format!("{minutes}m{seconds:02}s"),
         }
     };
+    // Whole seconds of the wait: its milliseconds are of no interest beside a limit of minutes.
     format!("{}/{}", words(Duration::from_secs(waited.as_secs())), words(limit))
 }

@@ -37,6 +37,7 @@ impl<'a> Canvas<'a> {
 
     /// Writes at most `columns` columns and returns how many were used.
     pub fn put(&mut self, x: u16, y: u16, columns: u16, text: &str, role: Role) -> u16 {
+        // ratatui panics at a cell outside its buffer, and a terminal may shrink at any time.
         if y >= self.area.bottom() || x >= self.area.right() || y < self.area.top() || x < self.area.left() {
             return 0;
         }

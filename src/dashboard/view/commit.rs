@@ -80,6 +80,7 @@ fn summary(
     let role = match (live == on_all.len(), row.is_some_and(|row| row.newest)) {
         (true, _) => Role::Good,
         (false, true) => Role::Bad,
+        // An older commit that is not live everywhere is normal: a newer one has replaced it.
         (false, false) => Role::Plain,
     };
     let subject = row.and_then(|row| row.subject.clone()).unwrap_or_default();
@@ -115,6 +116,7 @@ fn summary(
             lines.push(vec![label("webhook"), piece(format!("arrived and was ignored: {reason}"), Role::Warn)]);
         }
     }
+    // On a low screen the rows of the replicas are more important.
     if canvas.area.height < 14 {
         lines.clear();
     }
@@ -161,6 +163,7 @@ fn cells(model: &Model, glyphs: &'static Glyphs, it: &OnReplica<'_>, width: u16)
     let (glyph, role) = mark(glyphs, &it.standing);
     let record = it.record;
     let when = record.map(|record| words::when(model, it.pod, record.finished_at, wide)).unwrap_or_default();
+    // Without a push, as at a start, it is the time of the sync itself.
     let took = record.map(|record| text::took(record.received_to_published_ms.unwrap_or_else(|| words::total(record))));
     let mut cells: Vec<Cell> = vec![
         vec![piece(glyph, fresh(role))],
@@ -179,6 +182,7 @@ fn cells(model: &Model, glyphs: &'static Glyphs, it: &OnReplica<'_>, width: u16)
 
 /// Returns a pause or a pin in force even if the commit is live, then why it is not. The end is cut on a narrow screen.
 fn why(model: &Model, it: &OnReplica<'_>, role: Role) -> Cell {
+    // The state column says the same word already.
     let told =
         |hold: &str| ["paused", "pinned"].iter().any(|word| it.standing.word() == *word && hold.starts_with(word));
     let mut pieces: Cell = holds::of(model, it.pod)

@@ -147,6 +147,7 @@ fn subject(row: &CommitRow) -> Cell {
     match &row.subject {
         Some(subject) => vec![piece(subject, Role::Plain)],
         None if row.announced => vec![piece("announced by a webhook, not seen yet", Role::Warn)],
+        // A head is only a hash: the subject is known once a replica has fetched the commit.
         None => vec![piece("not published anywhere yet", Role::Dim)],
     }
 }
@@ -163,6 +164,7 @@ fn live_on(glyphs: &Glyphs, row: &CommitRow, bar: bool) -> Cell {
         return match (row.had, row.failed) {
             (0, failed @ 1..) => vec![piece(format!("{} failed on {failed}", glyphs.failed), Role::Bad)],
             (0, 0) => vec![piece("nowhere", Role::Dim)],
+            // An older commit is live on no replica in the normal case, so it is not marked as a problem.
             (had, _) if bar => vec![piece(format!("replaced ({had}/{})", row.total), Role::Dim)],
             _ => vec![piece("replaced", Role::Dim)],
         };

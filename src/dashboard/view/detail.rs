@@ -86,6 +86,7 @@ fn outcome(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece
         (_, Outcome::Unchanged) => format!("{glyph} no change"),
         _ => format!("{glyph} {}", record.outcome),
     };
+    // Only the newest failure is the one that is tried again.
     let newest_failure = pod.records.iter().next().is_some_and(|newest| newest.id == record.id);
     let remark = match pod.snapshot.as_deref() {
         Some(snapshot) if snapshot.failures_in_row > 0 && newest_failure && !pod.gone() => {
@@ -110,6 +111,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
     let took = text::took(words::total(record));
     let started = if wide {
         let local = record.started_at.to_zoned(model.zone.clone()).strftime("%H:%M:%S local");
+        // All three, because a reader compares it with logs of the cluster, with a chat, and with the present.
         format!("{}  ({local}, {age} ago)          took {took}", utc.strftime("%Y-%m-%d %H:%M:%S%.3f UTC"))
     } else {
         format!("{}, {age} ago {dot} took {took}", utc.strftime("%H:%M:%S%.3f UTC"))
@@ -247,6 +249,7 @@ fn phases(canvas: &Canvas<'_>, record: &Record) -> Vec<Piece> {
         pieces.push(piece(format!("{gap}{name} "), Role::Dim));
         if let Some(time) = time {
             if wide {
+                // In 128 bits, because a replica may send any number.
                 let bars = usize::try_from(u128::from(time) * 12 / u128::from(sum)).unwrap_or(0);
                 pieces.push(piece(glyphs.levels[7].repeat(bars.min(12)), Role::Accent));
                 pieces.push(piece(if bars > 0 { " " } else { "" }, Role::Plain));

@@ -40,9 +40,11 @@ pub fn no_syncs(model: &Model) -> String {
         }
         .to_owned();
     }
+    // Before the other reasons: without an answer it is not known whether there are syncs.
     if model.pods.iter().all(|pod| pod.snapshot.is_none()) {
         return "waiting for the first replica to answer".to_owned();
     }
+    // A replica whose syncs fail waits for no push: the next one would fail as well.
     if let Some(words) = failing(model) {
         return words;
     }

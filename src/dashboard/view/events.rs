@@ -48,6 +48,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     let shown = table::window(model.events.len(), list.height, selected);
     let cut = table::is_cut(area.width, &columns, &cells(shown.clone()), selected - shown.start);
     let list = if cut { table::whole(canvas, list, &model.events[selected].text) } else { list };
+    // Again, because the whole text of a long entry may have taken rows of the list.
     let shown = table::window(model.events.len(), list.height, selected);
     let first = shown.start;
     table::draw(canvas, list, &columns, &cells(shown), Some(selected - first), false);

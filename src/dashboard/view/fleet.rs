@@ -105,6 +105,7 @@ pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         if let Some(lag) = fleet::lag(model, pod) {
             pieces.push(piece(format!("  -{}", lag.commits.map_or("?".to_owned(), |it| it.to_string())), Role::Warn));
         }
+        // The link stays on the smallest screen, because old data without that sign would look current.
         let right = words::link_words(model, glyphs, pod, false);
         canvas.line(y, &pieces, &[right]);
         if selected == Some(index) {

@@ -26,6 +26,7 @@ pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
         let title: Vec<Piece> = flash.into_iter().collect();
         canvas.rule(last - 1, &title, &[]);
     } else if let Some(flash) = flash
+        // A message takes the only line, but not from a user who is typing.
         && !model.typing
         && !model.copying
     {

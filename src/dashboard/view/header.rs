@@ -105,10 +105,12 @@ pub fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u1
 /// Returns the state of the webhook in a word.
 fn webhook_word(health: &Health, canvas: &Canvas<'_>) -> Piece {
     let glyphs = canvas.glyphs();
+    // No replica answers now, so neither `ok` nor a problem would be true.
     if !health.known {
         piece(glyphs.dash, Role::Dim)
     } else if !health.enabled {
         piece(format!("{} off", glyphs.starting), Role::Dim)
+    // Refusals of the last two minutes go first; missed pushes are those of a day.
     } else if health.refused_lately > 0 {
         piece(format!("{} {} refused", glyphs.behind, health.refused_lately), Role::Warn)
     } else if health.missed > 0 {
@@ -190,6 +192,7 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
         left.push(piece("no push measured yet", Role::Dim));
     }
     if let Some(waiting) = fleet::waiting_records(model) {
+        // It takes the place of the strip: a history that is not on the disk is lost if the pod ends.
         canvas.line(y, &left, &[piece(text::clean(&waiting), Role::Warn)]);
         return;
     }

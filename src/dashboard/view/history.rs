@@ -35,6 +35,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
             y += 1;
         }
     }
+    // The chart is given up before rows of the list, which have the same times in numbers.
     let chart = if area.height >= 26 {
         6
     } else if area.height >= 20 {
@@ -48,6 +49,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     if model.history_rows.is_empty() {
         let words = if !model.filter.is_empty() {
             "nothing matches the filter (Esc clears it)"
+        // A list that is still empty does not show that there was no sync.
         } else if pod.records.loading || !pod.attached() || pod.snapshot.is_none() {
             "waiting for the replica to answer"
         } else {
@@ -151,6 +153,7 @@ fn latency(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod) {
     canvas.rule(area.y, &[piece(title, Role::Strong)], &[piece(remark, Role::Dim)]);
     let changed = records().filter(|record| record.outcome != crate::api::Outcome::Unchanged);
     let oldest = changed.take(CHART).last().map(|record| fleet::age(model, pod, record.finished_at));
+    // The bars have no times of their own, so the axis says how far back they reach.
     let oldest = oldest.map(|age| format!("{} ago", text::age(age))).unwrap_or_default();
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
     strip::chart(canvas, area, &latency, &oldest);

@@ -56,11 +56,13 @@ fn selected_line(canvas: &mut Canvas<'_>, area: Rect, text: &str) -> Rect {
 
 /// A line of JSON as time, level, message and the rest; any other line as it is.
 fn line(text: &str) -> Vec<Piece> {
+    // With `--log-format text`, and from other containers, lines are not JSON.
     let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(text) else {
         return vec![piece(text, Role::Plain)];
     };
     let mut take = |name: &str| match fields.remove(name) {
         Some(serde_json::Value::String(text)) => text,
+        // Another program may use the same name for a number.
         Some(other) => other.to_string(),
         None => String::new(),
     };

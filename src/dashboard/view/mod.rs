@@ -37,6 +37,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
         too_small(&mut canvas, model);
         return;
     }
+    // Once for each frame, so that all parts of the screen show the same verdict.
     let verdict = verdict::judge(model);
     let foot = footer::height(area);
     let body = Rect { height: area.height - foot, ..area };
@@ -53,6 +54,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
         View::Log(id) => log::draw(&mut canvas, body, model, &verdict, id),
     }
     footer::draw(&mut canvas, model);
+    // Last, because it covers what is below.
     overlay::draw(&mut canvas, model);
 }
 

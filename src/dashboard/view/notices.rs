@@ -22,6 +22,7 @@ const ALERT_LINES: usize = 2;
 /// Draws the lines from `y` on and returns the first free row. A low screen has only the first of them.
 pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -> u16 {
     let bottom = y + if canvas.area.height >= 12 { 4 } else { 1 };
+    // First and on every screen, however low: the other notices explain it.
     verdict_line(canvas, y, model, verdict);
     let mut y = y + 1;
     if let Some(since) = old_since(model)
@@ -75,6 +76,7 @@ fn verdict_line(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdic
     let tried =
         model.listing_problem.is_some() || model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some());
     let empty = model.listed && verdict.total == 0;
+    // In the first second nothing has been tried. NOT REACHABLE would be an alarm without a cause.
     if kind == Kind::Unreachable && !tried && !empty {
         let words = match verdict.total {
             0 => format!("{glyph} CONNECTING"),
@@ -140,6 +142,7 @@ fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {
     let at = since.to_zoned(TimeZone::UTC).strftime(format);
     let left = [piece(format!("as of {at} ({age} ago) {dash} {what}"), Role::Bad)];
     let next = model.pods.iter().filter_map(|pod| match &pod.link {
+        // The attempt may be due already when this is drawn.
         Link::Retry { at, .. } => Some(at.duration_since(model.now).as_secs().max(0)),
         _ => None,
     });
@@ -170,6 +173,7 @@ fn hold_words(glyphs: &Glyphs, hold: &Hold, names: bool, users: bool) -> String 
         holds::Kind::Paused => glyphs.paused,
         holds::Kind::Pinned => glyphs.pinned,
     };
+    // A single name is as short as its number.
     let who = if hold.names.len() > NAMED || !names && hold.names.len() > 1 {
         hold.names.len().to_string()
     } else {

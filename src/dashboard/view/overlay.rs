@@ -19,6 +19,7 @@ const CASES: &str = "lower case looks, CAPITAL changes (G N L D only look)";
 const WIDTH: u16 = 74;
 
 pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
+    // From the lowest to the topmost, which gets the keys: `input::key` asks them in the opposite order.
     if let Some(dialog) = &model.dialog {
         question(canvas, model, dialog);
     }
@@ -121,6 +122,7 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
     });
     let natural: u16 = columns.iter().map(|(.., width)| width + 2).sum();
     let title = format!("Keys {} {name}", canvas.glyphs().dash);
+    // Three columns are wider than this screen.
     if natural + 3 > canvas.area.width {
         folded(canvas, &title, &columns);
         return;
@@ -176,6 +178,7 @@ fn narrow(columns: usize) -> u16 {
 fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let count = act::addressed(model, dialog).len();
+    // The number of connected replicas, because a request reaches no other one.
     let whom = if dialog.all { format!("ALL {count} connected replicas") } else { pod.name.clone() };
     let mut lines: Vec<Vec<Piece>> = Vec::new();
     let columns = usize::from(WIDTH.min(canvas.area.width.saturating_sub(2)).saturating_sub(2));
@@ -207,6 +210,7 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
             ("Roll back and pin", String::new())
         }
     };
+    // A pin has no buttons: the typed digits confirm it.
     if !matches!(dialog.question, Question::Pin { .. }) {
         lines.push(Vec::new());
         let go = if go == "y" { "Sync".to_owned() } else { go };
@@ -256,6 +260,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     let short = text::short(commit);
     lines.push(vec![piece(format!("Publish {short} on {whom} and pin it?"), Role::Strong)]);
     lines.push(Vec::new());
+    // At least one column for the words, since `columns - LABEL` is computed below.
     let columns = columns.max(LABEL + 1);
     let line = |label: &str, words: String| vec![piece(format!("  {label:<7}"), Role::Dim), piece(words, Role::Plain)];
     // The subject is cut first, because the text in brackets is decisive.

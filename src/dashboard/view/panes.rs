@@ -57,6 +57,7 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
     let named = folders.iter().map(|(folder, counts)| {
         let count: usize = counts.iter().sum();
         let name = format!("{folder}/");
+        // Rounded up: a folder with a single change has a sign as well.
         let bar = |count: usize| (count * columns).div_ceil(most);
         let name = text::cut(&name, name_columns, "..");
         vec![
@@ -143,6 +144,7 @@ fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
     let mut left = height;
     let focused = wants.iter().position(|(_, focused)| *focused).unwrap_or(0);
     let order = [focused, (focused + 1) % 3, (focused + 2) % 3];
+    // First a title and a line for each pane, so that none disappears; then some lines; then all of them.
     for goal in [[2; 3], least, wanted] {
         for index in order {
             let more = goal[index].min(wanted[index]).saturating_sub(given[index]).min(left);
@@ -183,6 +185,7 @@ pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
             vec![vec![piece(format!("{sign} "), role), piece(&file.path, Role::Plain)]]
         })
         .collect();
+    // A replica sends the first files only (500), and their number.
     let more = detail.detail.files_total.saturating_sub(detail.detail.files.len() as u64);
     if more > 0 {
         lines.push(vec![vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]]);

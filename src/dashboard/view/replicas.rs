@@ -102,6 +102,7 @@ fn row(model: &Model, glyphs: &'static Glyphs, pod: &Pod, width: u16) -> Vec<Cel
 
 /// Returns the name, shortened if the screen is narrow or by `w`.
 pub fn pod_name(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool) -> String {
+    // `w` inverts the choice that the width of the screen makes.
     if wide != model.wide {
         return pod.name.clone();
     }
@@ -131,6 +132,7 @@ fn webhook(model: &Model, pod: &Pod, glyphs: &Glyphs, wide: bool, fresh: &dyn Fn
     let Some(snapshot) = pod.snapshot.as_deref().filter(|_| !pod.gone()) else { return Vec::new() };
     let webhook = &snapshot.webhook;
     let Some(at) = webhook.last_delivery_at else {
+        // A delivery reaches one replica. The others are notified by it, so they have none of their own.
         let rung_by_peer = pod.records.iter().next().is_some_and(|record| record.trigger.kind == TriggerKind::Peer);
         let words = match (webhook.enabled, rung_by_peer) {
             (_, true) => format!("{} peer", glyphs.dash),

@@ -25,6 +25,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         .iter()
         .map(|source| match of(source) {
             Some(group) => row(glyphs, source, group, area.width),
+            // Its last replica has gone since the list was computed.
             None => vec![Vec::new(), vec![piece(name(source, area.width), Role::Dim)]],
         })
         .collect();
@@ -50,6 +51,7 @@ fn name(source: &Source, width: u16) -> String {
 fn row(glyphs: &Glyphs, source: &Source, group: &Group, width: u16) -> Vec<Cell> {
     let (glyph, role) = notices::mark(glyphs, group.kind());
     let target = group.target.as_ref();
+    // A reason in a word fits beside the repository on a narrow screen.
     let reasons = if width >= 70 { reasons } else { brief_reasons };
     let reasons = reasons(&group.lacking, group.total).join("  ");
     let verdict = match reasons.as_str() {

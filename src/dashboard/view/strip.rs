@@ -16,6 +16,7 @@ pub fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
     samples
         .iter()
         .map(|sample| match sample {
+            // The shortest time still has the lowest bar, because an empty column means that nothing was measured.
             Sample::Took(time) => piece(glyphs.levels[level(*time, most, 8).max(1) - 1], Role::Accent),
             Sample::Failed => piece(glyphs.lost, Role::Bad),
             Sample::Gap => piece(" ", Role::Plain),
@@ -25,6 +26,7 @@ pub fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
 
 /// Returns the height of a value in eighths of `steps`, at least 1.
 fn level(value: u64, most: u64, steps: u64) -> usize {
+    // In 128 bits, because a replica may send any number.
     let scaled = u128::from(value) * u128::from(steps) / u128::from(most.max(1));
     usize::try_from(scaled).unwrap_or(0).clamp(1, usize::try_from(steps).unwrap_or(8))
 }

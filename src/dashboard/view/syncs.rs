@@ -117,6 +117,7 @@ fn split(record: &Record) -> Cell {
     // In the unit of the total: a small change takes milliseconds, a first clone takes minutes.
     let small = words::total(record) < 1000;
     let total = if small { format!("{}ms", words::total(record)) } else { text::took(words::total(record)) };
+    // Three numbers fit the column, so the time of the hook counts as building.
     let parts = [phases.fetch_ms, add(phases.build_ms, phases.gate_ms), phases.publish_ms];
     if record.outcome != Outcome::Published || parts.iter().all(Option::is_none) {
         return vec![piece(total, Role::Plain)];

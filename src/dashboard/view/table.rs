@@ -59,6 +59,7 @@ pub fn window(count: usize, height: u16, selected: usize) -> Range<usize> {
 /// Shows the text of a row that is cut as a whole at the foot of an area. Returns the rest of the area.
 pub fn whole(canvas: &mut Canvas<'_>, area: Rect, text: &str) -> Rect {
     let mut lines = text::wrap(text, usize::from(area.width.saturating_sub(2)));
+    // The list keeps at least half, so that the selected row stays visible.
     let most = usize::from(area.height / 2);
     let ends_here = lines.len() <= most;
     lines.truncate(most);
@@ -119,6 +120,7 @@ pub fn draw_with_notes(
         }
         line(canvas, area.x + 1, y, columns, &widths, gap, row);
         if selected == Some(index) {
+            // A sign as well as a style: copied text and some terminals show no reverse video.
             canvas.put(area.x, y, 1, ">", Role::Strong);
             canvas.select(area.x, y, area.width);
             for note in notes {
@@ -153,6 +155,7 @@ fn widths(columns: &[Column], rows: &[Vec<Cell>], available: u16, gap: u16) -> V
     let natural = |index: usize, column: &Column| {
         let title = u16::try_from(column.title.chars().count()).unwrap_or(0);
         let content = rows.iter().filter_map(|row| row.get(index)).map(|cell| measure(cell)).max().unwrap_or(0);
+        // The title is shown in full, because a cut one cannot be recognized.
         content.min(column.max).max(title)
     };
     let mut widths: Vec<u16> = columns
@@ -166,6 +169,7 @@ fn widths(columns: &[Column], rows: &[Vec<Cell>], available: u16, gap: u16) -> V
         let gaps = gap * shown.saturating_sub(u16::from(growing.is_none()));
         let used = widths.iter().fold(gaps, |sum, wide| sum.saturating_add(*wide));
         let least = if growing.is_some() { LEAST } else { 0 };
+        // The last column stays, however narrow: an empty row would say nothing.
         if used + least <= available || shown <= 1 {
             if let Some(index) = growing {
                 widths[index] = available.saturating_sub(used);

@@ -77,6 +77,7 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
 #[must_use]
 pub fn phase(phase: Phase) -> String {
     match phase {
+        // The API keeps its first words for these two (`look`, `gate`), which other releases read.
         Phase::Look => "ls-refs".to_owned(),
         Phase::Gate => "hook".to_owned(),
         phase => phase.to_string(),
@@ -92,6 +93,7 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
     match &pod.link {
         Link::Live => {
             let silent = pod.heard_at.map_or(0, |at| model.now.duration_since(at).as_secs());
+            // Not lost yet: the link gives up after 25 s (`link::SILENCE`).
             if silent > QUIET { piece(format!("quiet {silent}s"), Role::Warn) } else { piece("live", Role::Good) }
         }
         Link::Connecting => match pod.heard_at {
@@ -103,6 +105,7 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
         },
         Link::Retry { attempt, at, problem } => {
             let left = at.duration_since(model.now).as_secs().max(0);
+            // A word that names the cause is of more use than the number of the attempt.
             let word = problem.word.unwrap_or("retry");
             let retry =
                 if problem.word.is_some() { format!("{word} {left}s") } else { format!("{word} {left}s #{attempt}") };
@@ -263,6 +266,7 @@ pub fn source(url: &str, reference: &str) -> String {
 #[must_use]
 pub fn repo(url: &str, short: bool) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // The user of an SSH remote (`git@`) is no part of its name.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let rest = rest.strip_suffix(".git").unwrap_or(rest);
@@ -276,6 +280,7 @@ pub fn repo(url: &str, short: bool) -> String {
     };
     let mut parts = path.rsplit(separators);
     match (parts.next(), parts.next()) {
+        // The last two parts: a group at GitLab may have groups in it, for which there is no room.
         (Some(name), Some(owner)) if !owner.is_empty() => format!("{owner}/{name}"),
         (Some(name), None) if !name.is_empty() && path.len() < rest.len() => name.to_owned(),
         _ => rest.to_owned(),
