@@ -50,6 +50,7 @@ Examples:
 /// # Errors
 /// The arguments, with `help COMMAND` as `COMMAND --help`.
 pub fn run(called_as: &OsStr, mut arguments: Vec<OsString>, plugin: bool) -> Result<u8, Vec<OsString>> {
+    // kubectl passes the words after the plugin's name, without the command that the scripts put before them.
     if Path::new(called_as).file_stem().is_some_and(|name| name == COMPLETER) {
         return Ok(print_candidates(&arguments, true));
     }
@@ -77,6 +78,7 @@ pub fn run(called_as: &OsStr, mut arguments: Vec<OsString>, plugin: bool) -> Res
 pub fn tree(plugin: bool) -> Command {
     let dashboard = || dashboard::args::command().name("dashboard");
     let root = if plugin { dashboard() } else { config::command() };
+    // The command `help` below takes its place.
     let root = root.name("pushsync").disable_help_subcommand(true);
     let verbs = Verb::ALL.map(dashboard::verbs::args::command);
     let root = root.subcommand(dashboard()).subcommands(verbs);
@@ -130,6 +132,7 @@ fn script(given: &ArgMatches) -> &'static str {
 /// Reads the arguments, with the command's name before them, and prints the text that they ask for.
 fn print(command: Command, arguments: &[OsString], text: impl Fn(&ArgMatches) -> io::Result<String>) -> u8 {
     let name = format!("pushsync {}", command.get_name());
+    // A fixed width, as in all help texts, which are also in the documents.
     let given = match command.bin_name(name).term_width(110).try_get_matches_from(arguments) {
         Ok(given) => given,
         Err(error) => {

@@ -50,6 +50,7 @@ pub const TARGETS: [FuzzTarget; 28] = [
 /// # Panics
 /// If a property is violated, or the target does not exist.
 pub fn run(name: &str, data: &[u8]) {
+    // By name and not by index, so that a stored input stays with its target when the table changes.
     let Some((_, target)) = TARGETS.iter().find(|(known, _)| *known == name) else { panic!("no target `{name}`") };
     target(data);
 }

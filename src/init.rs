@@ -95,6 +95,7 @@ fn print(text: &str, steps: &str) -> u8 {
         }
         _ => {}
     }
+    // On stderr, because the manifests may be piped to `kubectl apply -f -`.
     if !(io::stdout().is_terminal() && steps::comment(steps).lines().all(|line| text.contains(line))) {
         // Nothing is left to do if this fails.
         let _ = io::stderr().write_all(steps.as_bytes());

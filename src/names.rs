@@ -24,6 +24,7 @@ pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let host = host.to_owned();
+    // This call blocks for as long as the resolver waits, which may be many seconds.
     let ask = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
     let answer = worker::apart_of(&OPEN, MOST_OPEN, "resolver", ask).await;
     answer.unwrap_or_else(|lost| Err(io::Error::other(lost)))

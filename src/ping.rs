@@ -100,6 +100,7 @@ async fn send(options: &PingOptions, output: &mut impl Write) -> std::io::Result
         Err(error) => {
             let after = start.elapsed().as_millis();
             writeln!(output, "No answer after {after} ms: {}", printable(&scrub(&answer::chain(&error))))?;
+            // A proxy's answer would say nothing about the port behind it.
             let spoken = if answer::may_speak_otherwise(&error) && straight {
                 probe::detect_protocol(&options.url).await
             } else {
@@ -116,6 +117,7 @@ async fn send(options: &PingOptions, output: &mut impl Write) -> std::io::Result
     // If the body breaks off, the status has been received, and only the status decides.
     while let Ok(Some(chunk)) = response.chunk().await {
         shown.extend_from_slice(&chunk);
+        // A server of any kind may be at that address, and some send without end.
         if shown.len() > MOST_SHOWN {
             shown.truncate(MOST_SHOWN);
             break;

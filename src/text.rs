@@ -26,6 +26,7 @@ pub fn one_line(text: &str, most: usize) -> String {
     };
     let text = text.trim();
     let mut line: String = text.chars().take(most).map(safe).collect();
+    // Not by counting all characters: the text may be very long.
     if text.chars().nth(most).is_some() {
         line.pop();
         line.push('…');

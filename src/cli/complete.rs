@@ -50,6 +50,7 @@ impl fmt::Display for Completions {
 /// Completes the last of the words, which may be empty. `list` asks the cluster for names.
 #[must_use]
 pub fn complete(mut tree: Command, words: &[String], list: impl Fn(&Query) -> Vec<String>) -> Completions {
+    // clap adds the arguments `help` and `version` only in this step.
     tree.build();
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     let mut line =
@@ -76,6 +77,7 @@ impl<'a> CommandLine<'a> {
     fn read(&mut self, word: &'a str) {
         if let Some(flag) = self.pending.take() {
             self.given.push((flag, Some(word)));
+        // After it, every word is an argument, even with a dash (POSIX, Utility Syntax Guideline 10).
         } else if self.flags && word == "--" {
             self.flags = false;
         } else if let Some(long) = word.strip_prefix("--").filter(|_| self.flags) {
@@ -86,6 +88,7 @@ impl<'a> CommandLine<'a> {
         } else if let Some(letters) = word.strip_prefix('-').filter(|letters| self.flags && !letters.is_empty()) {
             self.read_letters(letters);
         } else if let Some(command) = self.subcommand(word) {
+            // From here on only the flags of that command count.
             *self = CommandLine { command, positionals: Vec::new(), given: Vec::new(), pending: None, flags: true };
         } else {
             self.positionals.push(word);
@@ -162,6 +165,7 @@ impl<'a> CommandLine<'a> {
     }
 
     fn names_of_flags(&self, current: &str) -> Completions {
+        // A flag that is there already is not offered again, unless it may be repeated.
         let again = |flag: &Arg| {
             matches!(flag.get_action(), ArgAction::Append | ArgAction::Count)
                 || !self.given.iter().any(|(given, _)| given.get_id() == flag.get_id())
@@ -225,11 +229,13 @@ impl<'a> CommandLine<'a> {
             ([], None) => {
                 let kinds = KINDS.iter().filter(|kind| kind.starts_with(current));
                 let candidates = kinds.map(|&kind| (kind.to_owned(), String::new())).collect();
+                // No space, because the name follows the slash.
                 return Completions { candidates, directive: NO_FILES | NO_SPACE };
             }
             ([kind], None) if !kind.contains('/') => (String::new(), *kind, current),
             _ => return none(),
         };
+        // The kind becomes an argument of kubectl, for which a word with a dash at its beginning would be a flag.
         let is_kind = |kind: &str| {
             kind.starts_with(|first: char| first.is_ascii_alphabetic())
                 && kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
@@ -248,6 +254,7 @@ impl<'a> CommandLine<'a> {
     /// The flags that kubectl is to be given, too.
     fn cluster(&self) -> Vec<(&'static str, String)> {
         let passed = ["namespace", "context", "kubeconfig"].into_iter().filter_map(|name| {
+            // As in clap, the last of several counts.
             let given = self.given.iter().rev().find(|(flag, _)| flag.get_id() == name);
             Some((name, given?.1?.to_owned()))
         });
@@ -275,6 +282,7 @@ fn needs_value(flag: &Arg) -> bool {
 /// The first sentence of a help text, on one line.
 fn describe(help: Option<String>) -> String {
     let help = help.unwrap_or_default();
+    // A line feed or a tab would end the candidate in the format of cobra.
     let help = help.split(['\n', '\t']).next().unwrap_or_default();
     let end = [". ", "; ", " [default"].iter().filter_map(|end| help.find(end)).min().unwrap_or(help.len());
     let sentence = help[..end].trim_end_matches('.');

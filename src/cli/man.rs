@@ -49,6 +49,7 @@ fn overview(tree: &Command) -> Command {
         let about = tree.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
         overview = overview.subcommand(Command::new(name).about(about.unwrap_or_default()));
     }
+    // Without this, clap leaves the commands of the list without their display names.
     overview.build();
     overview
 }
@@ -62,8 +63,10 @@ fn page(command: &Command) -> io::Result<String> {
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
+    // The parts of `--man` that are not flags, so that the two manuals say the same.
     let (head, tail) = config::manual_parts();
     if is_sidecar {
+        // The sections before it, name and synopsis, are made by `clap_mangen`.
         let start = head.find("\nDESCRIPTION\n").map_or(0, |at| at + 1);
         sections(&head[start..], &mut page)?;
     } else {
@@ -143,6 +146,7 @@ fn paragraph(text: &str, roff: &mut Roff) {
 
 fn literal(text: &str, roff: &mut Roff) {
     roff.control("PP", []);
+    // No filling: roff would join the lines of an example to a paragraph.
     roff.control("nf", []);
     let indent = text.lines().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
     for line in text.lines() {

@@ -33,6 +33,7 @@ pub(super) fn read(given: &mut Given, variable: KeyVariable, others: bool) -> Op
         }
     });
     let app = github_app(given, variable);
+    // Both would be for the same server, and it would not be clear which password a request used.
     for (name, there) in [("askpass-url", askpass.is_some()), ("github-app-installation-id", app.is_some())] {
         if there && others {
             given.problem(name, "is given together with a password; use one of them");
@@ -74,6 +75,7 @@ fn github_app(given: &mut Given, variable: KeyVariable) -> Option<GithubApp> {
     };
     let names = ["github-app-application-id", "github-app-client-id", "github-app-installation-id"];
     let asked = file.is_some() || variable.is_some() || names.into_iter().any(|name| given.is_given(name));
+    // A value that was refused has its problem already. "Is missing" would be a second one for the same mistake.
     if !asked || names.into_iter().any(|name| given.is_refused(name)) {
         return None;
     }
@@ -108,6 +110,7 @@ fn github_app(given: &mut Given, variable: KeyVariable) -> Option<GithubApp> {
     if installation.is_none() {
         given.problem("github-app-installation-id", "is missing; the URL of the App's installation page contains it");
     }
+    // Only here: every part that is missing has been reported above, and not only the first.
     Some(GithubApp::new(key?, issuer?, installation?, api?))
 }
 

@@ -103,9 +103,11 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .after_long_help(AFTER)
         .no_binary_name(true)
+        // As in pflag, which git-sync uses: of a repeated flag the last value counts.
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
+        // Fixed, because the text is also in the documents, where the width of a terminal must not matter.
         .term_width(110);
     for group in Group::ALL {
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {
@@ -172,6 +174,7 @@ fn argument(flag: &'static Flag) -> Arg {
             .value_name("true|false")
             .hide_possible_values(true)
             .num_args(0..=1)
+            // As in pflag: in `--one-time false` the second word is an argument of its own.
             .require_equals(true)
             .default_missing_value("true"),
     }
@@ -204,6 +207,7 @@ pub(super) fn read_arguments(arguments: Vec<OsString>, given: &mut Given) -> Ask
         let left = arguments.len();
         let problem = explain(&error, &mut arguments);
         given.problems.push(problem);
+        // Nothing could be taken out, so clap would find the same mistake forever.
         if arguments.len() == left {
             return Asked::Nothing;
         }

@@ -118,6 +118,7 @@ impl Flag {
             names.push(format!("{GIT_SYNC}{upper}"));
         }
         if self.name == "repo" {
+            // After git-sync's, because the other names say for which program they are.
             names.push(TUTORIAL.to_owned());
         }
         if let Some(earlier) = self.earlier_name() {
@@ -150,6 +151,7 @@ impl Flag {
     /// The name that the flag had in an earlier release, which is still taken.
     #[must_use]
     pub fn earlier_name(&self) -> Option<&'static str> {
+        // Container specs that set the earlier name go on working after an upgrade.
         (self.name == "standby-trees").then_some("spare-trees")
     }
 }

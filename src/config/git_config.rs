@@ -12,9 +12,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
     loop {
         while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+        // A comma at the end adds no entry.
         if letters.peek().is_none() {
             return Ok(pairs);
         }
+        // Messages count the entries, because the text of each may be a secret.
         let number = pairs.len() + 1;
         let wrong = |what: &str| format!("entry {number}: {what}");
         let key = if letters.next_if_eq(&'"').is_some() {
@@ -28,6 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
             loop {
                 match letters.next() {
                     Some(':') => break key,
+                    // Without quotes it would not be clear whether it begins an escape.
                     Some('\\') => return Err(wrong("a key with a backslash must be quoted")),
                     Some(letter) => key.push(letter),
                     None => return Err(wrong("no colon between key and value")),

@@ -16,6 +16,7 @@ const DEFAULT_HOOK: &str = ":8080";
 
 /// Reads the server's options; `None` if there was a problem.
 pub(super) fn read(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> Option<ServerOptions> {
+    // Some of the functions below return a value even after a problem, so the problems are counted.
     let before = given.problems.len();
     let hook = hook(given, url, reference);
     let http = given.value("http-bind", values::address);
@@ -40,6 +41,7 @@ fn hook(given: &mut Given, url: Option<&RemoteUrl>, reference: Option<&str>) -> 
     let wanted = given.value("hook-repo", repository);
     if secret_files.is_empty() {
         if given.is_given("hook-bind") {
+            // Not a warning: a listener that was asked for and is missing would only be noticed at the first push.
             given.problem("hook-bind", "needs --hook-secret-file: webhooks without a secret are not received");
         }
         if given.is_given("peers") {
@@ -90,11 +92,13 @@ fn peers(given: &mut Given) -> Vec<peers::Name> {
 /// Parses `name:port`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
 pub(super) fn peer(text: &str) -> Result<peers::Name, String> {
     const FORM: &str = "is not a host and port; write it like site-peers:8080";
+    // From the right, because an IPv6 address contains colons.
     let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
     let port = port.parse().ok().filter(|port| *port != 0).ok_or(FORM)?;
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let good = in_brackets.map_or_else(
+        // The longest name in DNS: 255 bytes in its wire form (RFC 1035, section 2.3.4).
         || (1..=253).contains(&host.len()) && host.bytes().all(part),
         |host| host.parse::<std::net::Ipv6Addr>().is_ok(),
     );
@@ -129,6 +133,7 @@ fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
 pub(super) fn hook_path(text: &str) -> Result<String, String> {
     let wrong = if !text.starts_with('/') {
         "does not begin with a slash"
+    // GET / of this listener answers the health checks of load balancers.
     } else if text == "/" {
         "is the root; give the webhook a path of its own, such as /webhook"
     } else if text.contains(['?', '#']) {
@@ -163,6 +168,7 @@ pub(super) fn repository(text: &str) -> Result<Repository, String> {
 
 fn admin(given: &mut Given) -> (Option<AdminBind>, Option<PathBuf>) {
     let bind = match given.text("admin-bind").as_deref() {
+        // A given value without text is not UTF-8, and that is a problem already.
         None => (!given.is_given("admin-bind")).then_some(AdminBind::Default),
         Some("off") => Some(AdminBind::Off),
         Some(_) => given.value("admin-bind", values::address).map(AdminBind::Address),

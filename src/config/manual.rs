@@ -63,10 +63,12 @@ const MORE: &[(&str, &str)] = &[
 pub(super) fn render() -> String {
     let mut text = HEAD.to_owned();
     for group in Group::ALL {
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "\n  {}:", group.heading());
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {
             describe(flag, &mut text);
         }
+        // These variables have no flag, so the table does not contain them.
         if group == Group::Access {
             let _ = writeln!(text, "\n    {}", PASSWORDS.map(|name| format!("${name}")).join(", "));
             wrap(
@@ -128,6 +130,7 @@ fn describe(flag: &Flag, text: &mut String) {
 /// The meaning of a flag, at length.
 pub(super) fn text(flag: &Flag) -> String {
     let more = MORE.iter().find(|(name, _)| *name == flag.name).map(|(_, more)| format!(" {more}")).unwrap_or_default();
+    // Texts of the table end without a full stop, as is usual in `--help`.
     let stop = if flag.help.ends_with(['.', ':']) { "" } else { "." };
     format!("{}{stop}{more}", flag.help)
 }

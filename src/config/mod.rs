@@ -80,6 +80,7 @@ pub fn parse(
         Some("run") => {
             arguments.remove(0);
         }
+        // An empty first argument names no command. It is reported as an argument without a flag.
         Some(word) if !word.starts_with('-') && !word.is_empty() => return Err(unknown_command(word)),
         _ => {}
     }
@@ -151,6 +152,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
     let hook_rate = given.value("hook-rate", values::rate);
     let drain = given.value("drain", values::duration);
 
+    // Only now: each of the calls above has reported its own problems, and the list is complete.
     let (url, (reference_text, reference), timing, server) = (url?, reference?, timing?, server?);
     Some(Config {
         sync: sync::Options {

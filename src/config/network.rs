@@ -138,6 +138,7 @@ pub(super) fn read(
     let variable = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned);
     let mut problems = Vec::new();
     network.proxies = Proxies::read(variable, |name, wrong| problems.push((name.to_owned(), wrong.to_string())));
+    // `all_proxy` is read for http and for https, and is one mistake.
     problems.dedup();
     // A direct connection instead could leak data past the proxy, and is often not possible.
     let over_http = home.is_some();
@@ -160,6 +161,7 @@ fn from_environment(
     network: &mut Network,
 ) {
     let named = |name: &str| environment.get(OsStr::new(name));
+    // As in git, only whether it is set matters, and `GIT_SSL_NO_VERIFY=false` turns verification off as well.
     let unverified = named("GIT_SSL_NO_VERIFY").is_some();
     if unverified {
         let what = "an attacker in between can impersonate the server and read the credentials";
@@ -246,6 +248,7 @@ fn header(text: &str) -> Result<Option<(String, Secret)>, String> {
     }
     let (name, value) = text.split_once(':').ok_or("is not a header; write it like `Name: value` (not shown)")?;
     let (name, value) = (name.trim(), value.trim());
+    // The characters of a token, which a header's name is (RFC 9110, section 5.6.2).
     let token = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
     if name.is_empty() || !name.chars().all(token) || value.chars().any(char::is_control) {
         return Err("is not a valid header (not shown)".to_owned());

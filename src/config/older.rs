@@ -22,6 +22,7 @@ pub(super) fn argument(older: &'static Older) -> Arg {
         .allow_negative_numbers(true)
         .hide(true);
     match older.became {
+        // A switch in git-sync v3: the word behind it is not its value.
         Became::Needless => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => argument.action(ArgAction::Set),
     }
@@ -106,6 +107,7 @@ fn take(older: &Older, origin: String, value: &OsStr, given: &mut Given) {
 }
 
 fn set(older: &Older, now: &'static str, origin: String, value: OsString, given: &mut Given) {
+    // On the command line the old name beats everything; the environment is checked below.
     let from_flag = origin.starts_with('-');
     if let Some(there) = given.sources.get(now).map(|source| source.origin.clone()) {
         if is_of(&there, older) {
@@ -140,6 +142,7 @@ fn seconds(value: &OsStr) -> Result<Option<String>, String> {
     let text = value.to_string_lossy();
     match text.parse::<f64>() {
         Ok(0.0) => Ok(None),
+        // Cut to milliseconds and not rounded, as git-sync does.
         Ok(seconds) if seconds.is_finite() && seconds > 0.0 => Ok(Some(format!("{}ms", (seconds * 1000.0).trunc()))),
         _ => Err(format!("`{text}` is not a number of seconds")),
     }

@@ -52,6 +52,7 @@ impl Exit {
 /// Returns the known word that is nearest to a mistyped one, if any is near enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Of a short word nearly every other one is within four letters, so the distance follows the length.
     let allowed = (word.len() / 3).clamp(1, 4);
     known
         .into_iter()

@@ -55,6 +55,7 @@ pub fn render() -> String {
     }
     for flag in FLAGS.iter() {
         let names: Vec<String> = older_variables(flag.name).iter().map(|name| format!("`{name}`")).collect();
+        // git-sync v3 did not have the others, or they are in the rows above.
         if !names.is_empty() {
             let _ = writeln!(text, "| | {} | `--{}` |", names.join(" "), flag.name);
         }

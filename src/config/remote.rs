@@ -59,6 +59,7 @@ pub(super) fn reference(given: &mut Given) -> Option<(String, Reference)> {
             return None;
         }
     };
+    // A warning only: a fixed version is a legitimate wish, but a webhook beside it is probably a mistake.
     if matches!(reference, Reference::Hash(_)) {
         given.warn("ref", "is a full hash, so that commit stays published and pushes have no effect");
     }
@@ -78,6 +79,7 @@ fn read_reference(text: &str) -> Result<Reference, String> {
     if text == "HEAD" {
         return Ok(Reference::Head);
     }
+    // libgit2 fills a shorter text up with zeros, so the length is checked first.
     if text.len() == 40
         && let Ok(id) = Oid::from_str(text)
     {
@@ -226,6 +228,7 @@ fn root(given: &mut Given) -> Option<PathBuf> {
         }
         return None;
     };
+    // Links are not resolved here, because the folder may not exist yet.
     match std::path::absolute(&root) {
         Ok(root) => Some(root),
         Err(error) => {
@@ -240,6 +243,7 @@ pub(super) fn check_link(root: &Path, link: &Path) -> Result<(), &'static str> {
     if !ends_in_a_name(link) {
         return Err("does not end in a name; the last part must be the link's name");
     }
+    // Compared without `..`, which could otherwise lead around the two checks below.
     let root = tidy(root);
     let link = tidy(&root.join(link));
     for ours in [".worktrees", ".pushsync"] {

@@ -31,6 +31,7 @@ fn program(given: &mut Given, environment: &HashMap<OsString, OsString>, names: 
     warn_if_idle(given, command_flag, command.is_some(), &[timeout, backoff]);
     let (timeout, backoff) = (given.value(timeout, values::period), given.value(backoff, values::period));
     let Some(command) = command else { return timeout.and(backoff).map(|_| None) };
+    // The kernel would end the name there (execve(2)) and might start another program.
     if command.as_bytes().contains(&0) {
         given.problem(command_flag, "contains a zero byte");
         return None;
@@ -87,6 +88,7 @@ fn webhook(given: &mut Given) -> Read<Webhook> {
     let timeout = given.value("webhook-timeout", values::period);
     let backoff = given.value("webhook-backoff", values::period);
     let url = match text.as_deref().map(Address::parse) {
+        // The values of a webhook that is off are checked all the same, so that a mistake shows before it is turned on.
         None => {
             return (method.is_some() && success_status.is_some() && timeout.and(backoff).is_some()).then_some(None);
         }
@@ -142,6 +144,7 @@ fn file(given: &mut Given, name: &str, root: Option<&Path>, link: Option<&Path>)
 /// Returns the error file, if its flag could be parsed, so that problems with the command line can be written to it.
 pub(super) fn error_file(given: &Given) -> Option<PathBuf> {
     let path = given.path("error-file")?;
+    // The root may be the value at fault, so it is read without its checks.
     let anchored = match given.path("root") {
         Some(root) => std::path::absolute(root).ok()?.join(path),
         None => path,

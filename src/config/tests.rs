@@ -86,6 +86,7 @@ fn flags_beat_our_variables_which_beat_git_syncs() {
     assert_eq!(seconds(&[], &[theirs, ours]), 2);
     assert_eq!(seconds(&[], &[theirs]), 3);
     assert_eq!(seconds(&["--period="], &[("PUSHSYNC_PERIOD", ""), theirs]), 3, "empty is not given");
+    // The tutorial's variable comes last: it may be left over beside git-sync's.
     let config = run(&["--root", "/git"], &[("GIT_REPO", "/a"), ("GITSYNC_REPO", "/b")]);
     assert_eq!(config.sync.repo, "/b");
 }
@@ -124,6 +125,7 @@ fn verbosity_takes_numbers_and_repeated_letters() {
 #[test]
 fn every_flag_of_the_table_is_read() {
     // A value that is invalid for every flag. A flag that no code reads would accept it silently.
+    // Any text is valid for these, so no value shows that they are read.
     let free_text = ["git", "link", "root", "username", "touch-file", "error-file"];
     let is_free = |name: &str| free_text.contains(&name) || name.ends_with("exechook-command");
     for flag in FLAGS.iter().filter(|flag| !is_free(flag.name)) {
@@ -170,6 +172,7 @@ fn a_secret_turns_webhooks_on() {
 fn only_the_current_secret_must_exist_and_not_even_that_if_it_is_optional() {
     let folder = tempfile::tempdir().unwrap();
     let new = secret_file(&folder, "new", "0123456789abcdef");
+    // One byte less than a secret must have.
     let short = secret_file(&folder, "short", "fifteen bytes!!");
     let files = ["--hook-secret-file", &new, "--hook-secret-file", "/nowhere/previous"];
     let config = run(&with(&files), &[]);
@@ -378,6 +381,7 @@ proptest::proptest! {
 
 fn value() -> impl proptest::strategy::Strategy<Value = OsString> {
     use proptest::prelude::{Strategy as _, any, prop_oneof};
+    // Values that mean something to at least one flag: random text alone rarely gets past the first check.
     let known = ["", "/git", "60s", ":8080", "true", "off", "HEAD", "https://me:pw@git.test/a", ",", "-1", "--", "run"];
     let bytes = proptest::collection::vec(any::<u8>(), 0..6);
     prop_oneof![

@@ -34,6 +34,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(end);
+        // Only digits and points get here, so `inf` and `1e9`, which are numbers for `f64`, do not.
         let number: f64 = number.parse().map_err(|_| SYNTAX.to_owned())?;
         let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
@@ -44,6 +45,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         nanoseconds += number * scale;
         rest = tail;
     }
+    // Behind the loop, which an empty text does not enter.
     if text.is_empty() {
         return Err(SYNTAX.to_owned());
     }
@@ -82,6 +84,7 @@ pub fn switch(text: &str) -> Result<bool, String> {
 /// # Errors
 /// A description of the mistake.
 pub fn level(text: &str) -> Result<u8, String> {
+    // clap passes what follows the first letter as the value of `-v`.
     if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
         return u8::try_from(text.len() + 1).map_err(|_| "is too long".to_owned());
     }
@@ -112,6 +115,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         ("T", 1_000_000_000_000),
         ("", 1),
     ];
+    // Of Kubernetes' quantities, those that make sense for a volume: no `m` for thousandths, and no exponents.
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]);
     let bytes = digits.parse::<u64>().ok().zip(unit).and_then(|(number, (_, unit))| number.checked_mul(*unit));
@@ -127,6 +131,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// A description of the mistake.
 pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
+        // `NaN` and `inf` are numbers for `f64`.
         Ok(rate) if rate.is_finite() && (rate == 0.0 || rate >= SLOWEST_RATE) => Ok(rate),
         _ => Err(
             "is not a rate; use a number of syncs per second of at least 0.001, such as 1 or 0.5, or 0 for no limit"
@@ -142,6 +147,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let parsed = match text.split_once(':') {
         Some(("", port)) => port.parse().ok().map(|port| SocketAddr::new(every_interface(), port)),
+        // Without asking the resolver, whose answer may be `::1` on one node and 127.0.0.1 on another.
         Some(("localhost", port)) => port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
         _ => text.parse().ok(),
     };
@@ -168,6 +174,7 @@ fn every_interface() -> IpAddr {
 /// time.
 #[must_use]
 pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    // A listener on every interface takes the port on each of them.
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
 }

@@ -24,6 +24,7 @@ pub(super) fn parts(site: &Site) -> Parts {
     let secret = secret(site);
     let (folder, mut arguments, variables) = match site.access {
         Access::Public => (None, String::new(), String::new()),
+        // The token is mounted as a file and not given as a variable: a changed Secret then needs no restart.
         Access::Token => (Some("/etc/git"), TOKEN.to_owned(), String::new()),
         // The keys `ssh` and `known_hosts` have their usual places there, so no flag is needed.
         Access::Ssh => (Some("/etc/git-secret"), String::new(), String::new()),

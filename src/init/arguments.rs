@@ -37,6 +37,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<InitRequest, Exit> {
 
 fn task(matches: &ArgMatches, problems: &mut Vec<String>) -> Option<Task> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
+    // For clap a default is present as well, so the source is asked whether the user gave the flag.
     let given = |name: &str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
     let inject = matches.get_one::<PathBuf>("inject").cloned();
     if inject.is_some() {
@@ -76,6 +77,7 @@ fn task(matches: &ArgMatches, problems: &mut Vec<String>) -> Option<Task> {
     if given("gateway") && given("ingress-class") {
         problems.push("--ingress-class and --gateway exclude each other".to_owned());
     }
+    // The checks below need the address, so the list of problems may end here.
     let url = checks::repo(&repo).map_err(|wrong| problems.push(format!("--repo {wrong}"))).ok()?;
     let wanted = text("private").map(|word| match word.as_str() {
         "token" => Access::Token,
@@ -99,6 +101,7 @@ fn task(matches: &ArgMatches, problems: &mut Vec<String>) -> Option<Task> {
         _ => Extra::Role,
     });
     let mut extras: Vec<Extra> = extras.collect();
+    // In a fixed order and each once, so that the same flags always make the same text.
     extras.sort_by_key(|extra| *extra as u8);
     extras.dedup();
     let is_named = name.is_some();

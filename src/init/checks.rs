@@ -42,6 +42,7 @@ pub(super) fn repo(text: &str) -> Result<RemoteUrl, String> {
 /// True for names and addresses. The host of an ssh address is part of a command for a shell.
 fn is_host(host: &str) -> bool {
     let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']');
+    // With a dash at its beginning it would be an option of that command.
     !host.is_empty() && !host.starts_with('-') && host.chars().all(good)
 }
 
@@ -71,6 +72,7 @@ pub(super) fn access(wanted: Option<Access>, url: &RemoteUrl) -> Result<Access, 
 /// The name of the site, of which all names of objects are made.
 pub(super) fn site_name(text: &str) -> Result<(), String> {
     label(text)?;
+    // The name of a Service is a label as in RFC 1035; other names may begin with a digit (RFC 1123).
     if !text.starts_with(|first: char| first.is_ascii_lowercase()) {
         return Err("does not begin with a letter, which the name of a Service must".to_owned());
     }
@@ -95,6 +97,7 @@ pub(super) fn label(text: &str) -> Result<(), String> {
 /// A name of several labels, such as that of an object.
 pub(super) fn object_name(text: &str) -> Result<(), String> {
     text.split('.').try_for_each(label)?;
+    // A subdomain in the sense of RFC 1123, as the API demands of names.
     if text.len() > 253 { Err("has more than 253 characters".to_owned()) } else { Ok(()) }
 }
 
@@ -103,6 +106,7 @@ pub(super) fn host(text: &str) -> Result<(), String> {
         return Err("is not a host name; write it without https:// and without a port or path".to_owned());
     }
     object_name(text).map_err(|_| "is not a host name in lower case, such as site.example.com".to_owned())?;
+    // The URL Standard reads a host whose last part is a number as an IPv4 address.
     let numeric = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|c| c.is_ascii_digit()));
     if numeric { Err("is an address; a route needs a host name".to_owned()) } else { Ok(()) }
 }
@@ -118,6 +122,7 @@ pub(super) fn image(text: &str) -> Result<(), String> {
 pub(super) fn mount(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     let fits = path.starts_with('/')
+        // The API permits no colon in a `mountPath`.
         && !path.contains(':')
         && !path.chars().any(char::is_control)
         && path.split('/').all(|part| part != "..");

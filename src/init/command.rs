@@ -49,6 +49,7 @@ pub fn command() -> Command {
         .arg(
             option("ref", "REF", "A branch, tag or commit [default: HEAD, the default branch]")
                 .default_value("HEAD")
+                // The help says more about it than the bare value would.
                 .hide_default_value(true),
         )
         .arg(
@@ -83,6 +84,7 @@ pub fn command() -> Command {
         .arg(
             option("with", "LIST", "Further manifests: network-policy, pod-monitor, role (for the dashboard)")
                 .action(ArgAction::Append)
+                // Both forms are usual: a list with commas, and the flag several times.
                 .value_delimiter(',')
                 .value_parser(["network-policy", "pod-monitor", "role"])
                 .hide_possible_values(true),

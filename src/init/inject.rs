@@ -84,6 +84,7 @@ impl Parts {
         let mut sheet = Sheet::new(&deployment)?;
         let ports = target.ports.values();
         sheet.replace(&|text| ports.get(text).cloned())?;
+        // Document 0 of the example is the configuration of its web server, and document 1 the Deployment.
         let container = [&POD[..], &[Key("initContainers"), Item(0)]].concat();
         let security = [&container[..], &[Key("securityContext")]].concat();
         // In the example these are the pod's.

@@ -30,6 +30,7 @@ pub(super) fn scalars<'n>(
 ) {
     match &node.content {
         Content::Scalar { text, .. } => visit(path, text),
+        // The text that an alias stands for is visited at its anchor.
         Content::Alias(_) => {}
         Content::Sequence { items, .. } => {
             for (index, item) in items.iter().enumerate() {
@@ -40,6 +41,7 @@ pub(super) fn scalars<'n>(
         }
         Content::Mapping { entries, .. } => {
             for (key, value) in entries {
+                // The key itself is not visited: only values are the example's names.
                 path.push(PathStep::Key(key.text().unwrap_or_default()));
                 scalars(value, path, visit);
                 path.pop();

@@ -26,12 +26,14 @@ impl Ports {
         let ports = || containers.iter().filter_map(|container| container.get("ports")).flat_map(Node::items);
         let numbers: Vec<u16> = ports().filter_map(|port| port.get("containerPort")?.text()?.parse().ok()).collect();
         let is_named = |name: &str| ports().any(|port| port.get("name").and_then(Node::text) == Some(name));
+        // The containers of a pod share one network, so two of them cannot listen on the same port.
         let hook = if numbers.contains(&HOOK) { free(HEALTH + 1, &numbers) } else { HOOK };
         let health = if numbers.contains(&HEALTH) { free(HEALTH.max(hook) + 1, &numbers) } else { HEALTH };
         Self {
             hook,
             health,
             hook_name: if is_named("hook") { "pushsync-hook" } else { "hook" },
+            // Kubernetes permits 15 characters for the name of a port, which is the length of this one.
             health_name: if is_named("health") { "pushsync-health" } else { "health" },
         }
     }

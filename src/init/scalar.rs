@@ -18,6 +18,7 @@ pub(super) fn is_string(text: &str, plain: bool) -> bool {
 /// Numbers, dates and times in any notation begin with a digit, a sign or a point.
 fn may_be_number(text: &str) -> bool {
     let rest = text.trim_start_matches(['+', '-', '.']);
+    // `.inf` and `.nan` are numbers; the words alone are text.
     let special = text.len() > rest.len() && matches!(rest.to_ascii_lowercase().as_str(), "inf" | "nan");
     let digits =
         |c: char| c.is_ascii_hexdigit() || matches!(c, '_' | '.' | '+' | '-' | ':' | 'x' | 'o' | 'T' | 'Z' | ' ');
@@ -47,6 +48,7 @@ fn is_plain(text: &str) -> bool {
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '_' | '-' | '=' | '@' | '+' | '$' | '(' | ')');
     // A colon counts only before a blank or at the end.
     let first = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '$');
+    // Flags begin with two dashes. Three are the marker of a document (YAML 1.2, section 9.1.2).
     let starts = text.starts_with(first) || (text.starts_with("--") && text.len() > 3 && !text.starts_with("---"));
     starts && text.chars().all(|c| harmless(c) || c == ':') && !text.ends_with(':') && is_string(text, true)
 }

@@ -198,6 +198,7 @@ impl<'a> Sheet<'a> {
         let mut edited = String::with_capacity(self.text.len());
         let mut copied = 0;
         for edit in &self.edits {
+            // Two edits overlap, so one of them would be lost.
             if edit.at < copied {
                 return Err(EditRefusal::Uncertain);
             }
@@ -248,6 +249,8 @@ impl<'a> Sheet<'a> {
     fn find(&self, document: usize, path: &[PathStep]) -> Result<Option<&Node>, EditRefusal> {
         let mut node = self.documents.get(document).ok_or_else(|| EditRefusal::Form(name(path)))?;
         for (at, step) in path.iter().enumerate() {
+            // A merge key (`<<`, YAML 1.1) takes entries from another place, so this one does not show all of the
+            // mapping.
             let shared = node.is_anchored || matches!(node.content, Content::Alias(_)) || node.get("<<").is_some();
             if shared {
                 return Err(EditRefusal::Shared(name(&path[..at])));

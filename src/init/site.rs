@@ -83,6 +83,7 @@ fn without_namespace_of_gateway(text: &str) -> Result<String, EditRefusal> {
 /// The objects that an app with a sidecar needs beside itself. `labels` select its pods.
 pub(super) fn beside(site: &Site, labels: &Value) -> Result<Vec<String>, EditRefusal> {
     let mut found = Vec::new();
+    // The first Service leads to the web server of the example. An app has its own.
     for text in plain(SERVICE, site)?.split("---\n").skip(1) {
         let mut sheet = Sheet::new(text)?;
         sheet.set(0, &[Key("spec"), Key("selector")], labels)?;

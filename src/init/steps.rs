@@ -41,6 +41,7 @@ pub(super) fn comment(text: &str) -> String {
 pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
     let namespace = site.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
     let mut steps = Vec::new();
+    // The default has no registry, so a cluster cannot pull it.
     if site.image == super::command::IMAGE {
         steps.push(format!(
             "Push the image {} to a registry of yours and give its name with --image, or load it\ninto a test cluster (`kind load image-archive`, `minikube image load`).",
@@ -86,6 +87,7 @@ fn access_step(site: &Site, namespace: &str) -> Option<String> {
         ),
         Access::Ssh => {
             let url = RemoteUrl::parse(&site.repo).ok();
+            // An IPv6 address has brackets in a URL, and none for ssh-keyscan.
             let host =
                 url.as_ref().and_then(|url| url.repository()).map_or("HOST", |(host, _)| host.trim_matches(['[', ']']));
             let port = url.as_ref().and_then(|url| url::Url::parse(url.bare()).ok()?.port());
@@ -145,6 +147,7 @@ fn webhook(site: &Site, namespace: &str) -> String {
              Events         Just the push event",
             route.host
         ),
+        // Without a route no forge reaches the webhook, so a job inside the user's reach has to send it.
         None => format!(
             "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push:\n  \
              kubectl port-forward service/{}-hook{namespace} 8080:80 >/dev/null & sleep 3\n  \

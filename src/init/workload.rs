@@ -81,11 +81,13 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<InjectTarget
         return Err(NoTarget::Empty);
     }
     let is_workload =
+        // Custom resources may have one of these kinds, and another form.
         |node: &Node| KINDS.contains(&kind(node).as_str()) && word(node, &["apiVersion"]).starts_with("apps/");
     let name = |node: &Node| word(node, &["metadata", "name"]);
     let title = |node: &Node| format!("{}/{}", kind(node).to_lowercase(), name(node));
     let workloads: Vec<(usize, &Node)> = documents.iter().enumerate().filter(|(_, node)| is_workload(node)).collect();
     if workloads.is_empty() {
+        // `kubectl get -o yaml` prints several objects as one List.
         if documents.iter().any(|node| kind(node) == "List") {
             return Err(NoTarget::List);
         }
@@ -115,9 +117,11 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<InjectTarget
     if name(node).is_empty() {
         return Err(NoTarget::Nameless(title));
     }
+    // Before the names are used in messages and in commands.
     check_metadata(node, &kind(node))?;
     let pod = node.at(&["spec", "template", "spec"]).ok_or_else(|| NoTarget::NoContainers(title.clone()))?;
     let containers = pod.get("containers").map(Node::items).unwrap_or_default();
+    // Native sidecars are init containers, and have names and ports that count as well.
     let all: Vec<&Node> =
         pod.get("initContainers").map(Node::items).unwrap_or_default().iter().chain(containers).collect();
     let (container, container_name) = reader(containers, &title, inject)?;
@@ -126,6 +130,7 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<InjectTarget
     if mounts.iter().any(|mount| word(mount, &["mountPath"]).trim_end_matches('/') == inject.mount) {
         return Err(NoTarget::Mounted { container: container_name, path: inject.mount.clone() });
     }
+    // The API demands that the pods have these labels, so a Service with them finds its pods.
     let labels = node.at(&["spec", "selector", "matchLabels"]).filter(|labels| !labels.entries().is_empty());
     Ok(InjectTarget {
         document,
@@ -163,6 +168,7 @@ fn check_free(pod: &Node, containers: &[&Node], title: &str) -> Result<(), NoTar
     let taken = |what, name: String| NoTarget::Taken { target: title.to_owned(), what, name };
     for container in containers {
         let (name, image) = (word(container, "name"), word(container, "image"));
+        // The last part only: before it, a colon belongs to the port of a registry.
         let image = image.rsplit('/').next().unwrap_or_default();
         if image.split([':', '@']).next() == Some("pushsync") {
             return Err(NoTarget::Already(title.to_owned(), name));

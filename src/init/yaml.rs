@@ -51,6 +51,7 @@ impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         let same = match (&self.content, &other.content) {
             (Content::Scalar { text: one, plain: a }, Content::Scalar { text: two, plain: b }) => {
+                // Quotes make a difference only where the plain text would be a number or a truth value.
                 one == two && scalar::is_string(one, *a) == scalar::is_string(two, *b)
             }
             (Content::Alias(one), Content::Alias(two)) => one == two,
@@ -181,9 +182,12 @@ fn node<'a>(event: Event<'a>, span: Span, events: &mut Events<'a>) -> Result<Nod
                 }
                 let line = span.start.line();
                 let key = node(event, span, events)?;
+                // A sequence or mapping as a key has no form in JSON, which the API takes.
                 let Some(name) = key.text() else {
                     return Err(BadYaml { line, what: "a key is not a word".to_owned() });
                 };
+                // Keys are unique (YAML 1.2, section 3.2.1.1), but many readers take the last of two. Then it is not
+                // known which one an edit should change.
                 if !names.insert(name.to_owned()) {
                     let what = format!("the key `{}` stands twice", name.escape_debug());
                     return Err(BadYaml { line, what });

@@ -27,6 +27,7 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
 /// Returns true if a server is there that may use another protocol than the URL says.
 pub(super) fn may_speak_otherwise(error: &reqwest::Error) -> bool {
     let dns = chain(error).to_ascii_lowercase();
+    // reqwest has no kind of error for a name that does not exist, so its words are compared.
     let no_name = ["dns error", "failed to lookup"].iter().any(|words| dns.contains(words));
     !error.is_timeout() && !no_name && io_kind(error) != Some(io::ErrorKind::ConnectionRefused)
 }
@@ -115,6 +116,7 @@ impl HookAnswer {
         let code = said.as_ref().and_then(|said| said.code.as_deref());
         let is_ours = said.as_ref().is_some_and(|said| said.queued.is_some() && said.reason.is_some());
         match (status.as_u16(), code) {
+            // The status alone is not enough: a gateway's default page answers 200 to everything.
             (200..=299, _) if is_ours => Self::Taken,
             (200..=299, _) => Self::SomethingElse,
             (400, Some("signature_lost")) => Self::SignatureLost,

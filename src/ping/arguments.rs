@@ -28,6 +28,7 @@ pub fn command() -> Command {
         .override_usage("pushsync ping --url URL --secret-file FILE [--push --repo REPO [flags]]")
         .after_help(AFTER)
         .no_binary_name(true)
+        // As in the other commands: of a repeated flag the last value counts.
         .args_override_self(true)
         .term_width(110)
         .arg(
@@ -116,6 +117,7 @@ fn explain(error: &clap::Error) -> Exit {
         ErrorKind::UnknownArgument if flags.is_empty() => refusal(
             "an argument without a flag is not shown, because it may be a secret; every value must follow its flag",
         ),
+        // git-sync's exit code for an unknown flag, as `run` has it.
         ErrorKind::UnknownArgument => Exit { code: 2, ..refusal(&format!("{flags} is not a flag of this command")) },
         ErrorKind::MissingRequiredArgument => refusal(&format!("needs {flags}")),
         ErrorKind::TooManyValues => refusal(&format!("{flags} takes no value")),

@@ -73,6 +73,7 @@ fn repository(text: &str) -> Value {
         "html_url": format!("https://{host}/{name}"),
         "clone_url": format!("https://{host}/{name}.git"),
         "ssh_url": format!("git@{host}:{name}.git"),
+        // Receivers use it for `--ref HEAD` until they have asked the remote.
         "default_branch": "main",
     })
 }

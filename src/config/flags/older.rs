@@ -53,6 +53,7 @@ const TABLE: [Older; 11] = [
     renamed("v", None, "verbose", "-1"),
     Older { name: "timeout", variable: Some("GIT_SYNC_TIMEOUT"), became: Became::Seconds { now: "sync-timeout" } },
     Older { name: "wait", variable: Some("GIT_SYNC_WAIT"), became: Became::Seconds { now: "period" } },
+    // Its variable is read with the other passwords (`PASSWORDS`).
     Older { name: "password", variable: None, became: Became::Password },
     Older { name: "ssh", variable: Some("GIT_SYNC_SSH"), became: Became::Needless },
     Older {
@@ -121,5 +122,6 @@ pub fn older_variables(name: &str) -> Vec<String> {
         return vec![format!("{GIT_SYNC_3}{}", name.to_ascii_uppercase().replace('-', "_"))];
     }
     let spelt = SPELT.iter().find(|(flag, _)| *flag == name).map_or(&[][..], |(_, spelt)| spelt);
+    // The caller takes the first that is set, and of these the last counts.
     spelt.iter().rev().map(|name| (*name).to_owned()).collect()
 }

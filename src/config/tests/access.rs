@@ -24,6 +24,7 @@ fn accounts_for_addresses_are_objects_or_lists_and_beat_the_global_one() {
     assert_eq!(user_for(&config, "https://git.test/acme/site.git").as_deref(), Some("acme"));
     assert_eq!(user_for(&config, "https://git.test/else").as_deref(), Some("me"));
     assert_eq!(user_for(&config, "https://other.test:8443/x").as_deref(), Some("o,ther"));
+    // A `.gitmodules` file may name any server, and none of them must get these credentials.
     assert_eq!(user_for(&config, "https://evil.test/acme"), None, "the global account is for its own server");
     assert!(config.warnings.iter().any(|warning| warning.contains("every process of the machine can read arguments")));
 
@@ -148,6 +149,7 @@ fn settings_of_git_that_matter_are_read_and_the_others_are_told() {
         &[&repo[..], &["--git-config", "http.extraHeader:A: 1", "--git-config", "http.extraheader:B: 2"]].concat(),
         &[],
     );
+    // Names of settings have no case in git, so the second flag replaces the first.
     assert_eq!(replaced.remote.network.settings.len(), 1);
     let careless = run(&[&repo[..], &["--git-config", "http.sslVerify:false"]].concat(), &[]);
     assert!(careless.warnings[0].contains("http.sslVerify is off"));
@@ -211,6 +213,7 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
 
     let nowhere = [("GIT_SSL_CAINFO", "/nowhere")];
     assert!(refused(&with(&[]), &nowhere).text.contains("GIT_SSL_CAINFO: `/nowhere` cannot be read"));
+    // Certificates are not needed for a local repository, so it is only a warning.
     let local = run(&["--repo=/srv/site.git", "--root=/git"], &nowhere);
     assert!(local.warnings.iter().any(|warning| warning.starts_with("GIT_SSL_CAINFO: `/nowhere` cannot be read")));
     for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_SYSTEM", "GIT_ASKPASS", "GIT_SSL_CERT"] {
