@@ -77,8 +77,8 @@ impl<'a> CommandLine<'a> {
     fn read(&mut self, word: &'a str) {
         if let Some(flag) = self.pending.take() {
             self.given.push((flag, Some(word)));
-        // After it, every word is an argument, even with a dash (POSIX, Utility Syntax Guideline 10).
         } else if self.flags && word == "--" {
+            // After it, every word is an argument, even with a dash (POSIX, Utility Syntax Guideline 10).
             self.flags = false;
         } else if let Some(long) = word.strip_prefix("--").filter(|_| self.flags) {
             let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));

@@ -133,8 +133,8 @@ fn secrets(given: &mut Given, optional: bool) -> Vec<PathBuf> {
 pub(super) fn hook_path(text: &str) -> Result<String, String> {
     let wrong = if !text.starts_with('/') {
         "does not begin with a slash"
-    // GET / of this listener answers the health checks of load balancers.
     } else if text == "/" {
+        // GET / of this listener answers the health checks of load balancers.
         "is the root; give the webhook a path of its own, such as /webhook"
     } else if text.contains(['?', '#']) {
         "contains ? or #, which are not part of a path"

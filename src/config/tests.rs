@@ -51,6 +51,7 @@ fn the_least_that_starts_has_the_documented_defaults() {
     assert_eq!(config.remote.reference, Reference::Head);
     assert_eq!((config.remote.depth, config.remote.timeout), (1, Duration::from_secs(120)));
     assert_eq!(
+        // The last part of the URL as it stands, with `.git`, as git-sync takes it.
         (config.volume.root.as_path(), config.volume.link.as_path()),
         (Path::new("/git"), Path::new("site.git"))
     );
@@ -161,6 +162,7 @@ fn a_secret_turns_webhooks_on() {
     let both = format!("{new},{old}");
     let config = run(&with(&["--hook-repo", "mirror/site"]), &[("PUSHSYNC_HOOK_SECRET_FILE", &both)]);
     let hook = config.server.hook.unwrap();
+    // One variable for both files, separated by a comma.
     assert_eq!(hook.secret_files.len(), 2);
     assert_eq!(hook.audience.repository, Some(Repository { host: None, name: "mirror/site".into() }));
 
@@ -283,6 +285,7 @@ fn each_rule_refuses_what_it_should() {
     for (more, expected) in cases {
         let exit = refused(&with(&more), &[]);
         assert!(exit.text.contains(expected), "{more:?}: {}", exit.text);
+        // A mistake must not lead to further messages that are only its consequence.
         assert!(exit.text.starts_with("pushsync: a problem with"), "{more:?}: only one problem: {}", exit.text);
         assert_eq!(exit.code, 1, "{more:?}");
     }
@@ -322,6 +325,7 @@ fn credentials_that_contradict_each_other_are_refused() {
 
 #[test]
 fn an_unknown_flag_has_its_own_code_and_hides_its_value() {
+    // The word behind an unknown flag is hidden as well, since it may be its value.
     for more in [&["--passwort", "hunter2hunter2"][..], &["--passwort=hunter2hunter2"], &["-x", "hunter2hunter2"]] {
         let exit = refused(&with(more), &[]);
         assert_eq!(exit.code, 2, "{}", exit.text);
@@ -346,6 +350,8 @@ fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
             "PUSHSYNC_PEROID: is not a variable of pushsync and has no effect; did you mean PUSHSYNC_PERIOD?",
         ]
     );
+    // Kubernetes sets these in each pod beside Services named `pushsync` and `pushsync-hook`, unless
+    // `enableServiceLinks` is off.
     let links = [
         ("PUSHSYNC_SERVICE_HOST", "10.0.0.1"),
         ("PUSHSYNC_SERVICE_PORT", "80"),
@@ -363,6 +369,7 @@ fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
 
 #[test]
 fn a_lone_token_in_the_url_is_known_to_the_scrubber() {
+    // GitHub takes a token in place of the user, so the user of a URL is as secret as a password.
     run(&["--repo=https://ghp_lonetokenlonetoken42@git.test/a/b", "--root=/git"], &[]);
     assert_eq!(crate::secret::scrub("sent ghp_lonetokenlonetoken42"), "sent ***");
 }

@@ -244,6 +244,7 @@ impl Args {
     pub fn check(replicas: Replicas, wait: Option<Duration>) -> Self {
         Self {
             replicas,
+            // A check sends no change.
             read_only: true,
             log_file: None,
             color: Color::Never,

@@ -19,6 +19,7 @@ use crate::api::Event;
 pub(crate) fn dashboard_stream(data: &[u8]) {
     let Ok(frames) = Parser::default().push(data) else { return };
     let mut parser = Parser::default();
+    // The size of the chunks comes from the input, so that the fuzzer can vary it.
     let step = data.first().map_or(1, |byte| usize::from(byte % 5) + 1);
     let parts: Vec<Frame> = data.chunks(step).flat_map(|part| parser.push(part).unwrap_or_default()).collect();
     assert_eq!(parts, frames, "chunks of {step}");

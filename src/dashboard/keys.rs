@@ -173,6 +173,7 @@ impl Press {
     #[must_use]
     pub fn words(self) -> String {
         match self {
+            // A space by itself would not be seen.
             Self::Char(' ') => "Space".to_owned(),
             Self::Char(character) => character.to_string(),
             Self::Ctrl(character) => format!("Ctrl-{character}"),

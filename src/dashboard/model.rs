@@ -376,6 +376,7 @@ impl Model {
         let pod = pod.and_then(|id| self.pod(id)).map(|pod| pod.short.clone()).unwrap_or_default();
         // A line of kubectl or an error of a replica may have any length, and 500 entries are kept.
         let text = text.into().chars().take(MAX_NOTE).collect();
+        // The newest in front, as the view shows them.
         self.events.push_front(Entry { at: self.now, pod, kind, text, bad });
         self.events.truncate(MAX_EVENTS);
         // It keeps counting when entries are dropped, because the log file is written up to this number.

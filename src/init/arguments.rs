@@ -145,9 +145,11 @@ fn explain(error: &clap::Error) -> Exit {
             "an argument without a flag is not shown, since it may be a secret; every value follows its flag".to_owned()
         }
         ErrorKind::UnknownArgument => {
+            // The same exit code as that of the sidecar.
             let words = format!("{flags} is not a flag of this command");
             return Exit { code: 2, ..refusal(&[words]) };
         }
+        // The only flag without a default, so a first call often lacks it: the message has a line to copy.
         ErrorKind::MissingRequiredArgument if flags == "--repo" => {
             "--repo is needed, the address of the repository: pushsync init --repo https://github.com/OWNER/NAME.git\n\
              Everything else has a default"

@@ -42,6 +42,7 @@ pub fn command() -> Command {
         .override_usage("pushsync init --repo URL [flags]\n       pushsync init --repo URL --inject FILE [flags]")
         .after_help(EXAMPLES)
         .no_binary_name(true)
+        // As in the other commands: of a repeated flag the last value counts.
         .args_override_self(true)
         .term_width(110)
         .next_help_heading("Repository")

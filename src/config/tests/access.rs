@@ -40,6 +40,7 @@ fn a_bad_account_is_told_without_its_password() {
     let hidden = r#""password":"never-to-be-shown""#;
     let cases = [
         (format!("{{{hidden}"), "is not JSON"),
+        // A misspelled field. If it were ignored, requests would be sent without a user.
         (format!(r#"{{"url":"https://git.test","user":"me",{hidden}}}"#), "is not JSON with these fields"),
         (format!("{{{hidden}}}"), "number 1 has no url"),
         (format!(r#"{{"url":"git.test","username":"me",{hidden}}}"#), "number 1 has a url that cannot be used"),
@@ -126,6 +127,7 @@ fn settings_of_git_that_matter_are_read_and_the_others_are_told() {
     let more = ["--git-config", settings, "--git-config-add", "http.extraHeader:Y: two,credential.helper:store"];
     let config = run(&[&repo[..], &more].concat(), &[]);
     assert_eq!(config.remote.url.to_string(), "https://mirror.test/acme/site.git");
+    // A webhook names the repository at the forge and not its mirror.
     assert_eq!(config.sync.repo, "https://git.test/acme/site.git", "what is followed is what was written");
     assert!(matches!(account_for(&config, "https://mirror.test/x"), Some((Some(user), _)) if user == "me"));
     assert_eq!(config.remote.rewrite("https://git.test/sub.git"), "https://me:token-of-mirror@mirror.test/sub.git");
@@ -201,6 +203,7 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
     assert!(exit.text.contains("holds no certificate in PEM form"), "{}", exit.text);
     std::fs::write(&bundle, certificate()).unwrap();
     let bundle = bundle.display().to_string();
+    // The variable beats settings for certificates only; another setting of the flag stays in force.
     let config = run(&with(&["--git-config=http.sslVerify:true"]), &[("GIT_SSL_CAINFO", &bundle)]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     let last = |config: &Config| config.remote.network.settings.last().map(|setting| setting.value.clone());

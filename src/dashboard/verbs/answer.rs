@@ -126,6 +126,7 @@ fn decision(change: &Change, accepted: &Accepted) -> String {
     match change {
         Change::Sync => String::new(),
         Change::Pause { .. } => match accepted.paused_until {
+            // In UTC and absolute, because the line may be read later in a log.
             Some(until) => format!("paused until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")),
             None => "paused".to_owned(),
         },

@@ -114,6 +114,7 @@ fn about(group: &Group, kind: Kind) -> Line {
             _ => format!("{} of {}", group.live, group.total),
         }];
         facts.extend(counted(&group.lacking, group.total, length));
+        // They have the commit, but no later one will be published there.
         if group.pinned > 0 {
             facts.push(format!("({} pinned to it)", group.pinned));
         }

@@ -110,8 +110,8 @@ fn webhook_word(health: &Health, canvas: &Canvas<'_>) -> Piece {
         piece(glyphs.dash, Role::Dim)
     } else if !health.enabled {
         piece(format!("{} off", glyphs.starting), Role::Dim)
-    // Refusals of the last two minutes go first; missed pushes are those of a day.
     } else if health.refused_lately > 0 {
+        // Refusals of the last two minutes go first; missed pushes are those of a day.
         piece(format!("{} {} refused", glyphs.behind, health.refused_lately), Role::Warn)
     } else if health.missed > 0 {
         piece(format!("{} {} missed", glyphs.behind, health.missed), Role::Warn)

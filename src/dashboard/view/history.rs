@@ -49,8 +49,8 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     if model.history_rows.is_empty() {
         let words = if !model.filter.is_empty() {
             "nothing matches the filter (Esc clears it)"
-        // A list that is still empty does not show that there was no sync.
         } else if pod.records.loading || !pod.attached() || pod.snapshot.is_none() {
+            // A list that is still empty does not show that there was no sync.
             "waiting for the replica to answer"
         } else {
             "no sync yet: waiting for the first webhook or poll"

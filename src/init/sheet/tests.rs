@@ -36,6 +36,7 @@ fn an_item_is_added_to_a_block_sequence_and_the_rest_is_kept() {
         "spec:\n  volumes:\n  b: 1\n",
         "spec:\n  volumes: null\n",
         "spec:\r\n  volumes:\r\n    - name: x\r\n  b: 1\r\n",
+        // A byte order mark is no part of the first key (YAML 1.2, section 5.2).
         "\u{feff}spec:\n  volumes:\n    - name: ü\n",
     ] {
         let after = appended(text).unwrap_or_else(|wrong| panic!("{text}: {wrong}"));
@@ -83,6 +84,7 @@ fn what_is_shared_or_of_another_form_is_refused() {
         "spec:\n  volumes: many\n",
         "spec:\n  volumes: {a: 1}\n",
         "spec: word\n",
+        // An item that begins below its dash: the column of the dash is not on the item's line.
         "spec:\n  volumes:\n    -\n      name: x\n",
     ] {
         assert!(matches!(appended(text), Err(EditRefusal::Form(_))), "{text}: {:?}", appended(text));
