@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refs_are_told_apart() {
+    fn refs_are_recognized_by_their_form() {
         let hash = "757107ea0eb2509fc211221cce984b8a37570b6d";
         let cases = [
             ("HEAD", Reference::Head),

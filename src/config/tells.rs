@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_run_is_doubted() {
+    fn programs_that_cannot_run_cause_warnings() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().join("program");
         let path = Some(OsString::from(folder.path()));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_git_syncs_and_nothing_is_told_unless_asked_for() {
+    fn hooks_and_notices_are_off_unless_given_and_have_git_syncs_defaults() {
         let (options, _) = parse(&[]).unwrap();
         assert!(options.hooks.exec.is_none() && options.hooks.gate.is_none() && options.hooks.webhook.is_none());
         assert_eq!(options.notices, notices::NoticeOptions::default());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_or_warned_of() {
+    fn bad_values_of_hooks_and_notices_are_refused_or_warned_of() {
         for (flag, words) in [
             ("--exechook-timeout=0", "at least 10ms"),
             ("--webhook-backoff=soon", "not a duration"),

@@ -46,7 +46,7 @@ fn secret_file(folder: &TempDir, name: &str, content: &str) -> String {
 }
 
 #[test]
-fn the_least_that_starts_has_the_documented_defaults() {
+fn a_minimal_command_line_has_the_documented_defaults() {
     let config = run(&with(&[]), &[]);
     assert_eq!(config.remote.reference, Reference::Head);
     assert_eq!((config.remote.depth, config.remote.timeout), (1, Duration::from_secs(120)));
@@ -224,7 +224,7 @@ fn credentials_come_from_files_variables_or_the_url() {
 }
 
 #[test]
-fn ssh_wants_its_files_only_for_ssh_urls() {
+fn ssh_files_are_required_for_ssh_urls_only() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (secret_file(&folder, "one", "key"), secret_file(&folder, "two", "key"));
     let hosts = secret_file(&folder, "hosts", "git.test ssh-ed25519 AAAA");
@@ -251,7 +251,7 @@ fn ssh_wants_its_files_only_for_ssh_urls() {
 }
 
 #[test]
-fn each_rule_refuses_what_it_should() {
+fn each_bad_value_is_one_problem_that_names_its_flag() {
     let folder = tempfile::tempdir().unwrap();
     let good = secret_file(&folder, "good", "0123456789abcdef");
     let short = secret_file(&folder, "short", "fifteen bytes!!");
@@ -340,7 +340,7 @@ fn an_unknown_flag_has_its_own_code_and_hides_its_value() {
 }
 
 #[test]
-fn what_is_odd_is_warned_of_and_what_kubernetes_adds_is_not() {
+fn unknown_variables_are_warned_of_except_kubernetes_service_links() {
     let warnings = |arguments: &[&str], environment: &[_]| run(&with(arguments), environment).warnings;
     let told = warnings(&[], &[("PUSHSYNC_PEROID", "5s"), ("GITSYNC_LARGE_FILES", "off"), ("OTHER", "x")]);
     assert_eq!(

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_alone_is_a_press_and_one_that_is_followed_or_follows_is_not() {
+    fn a_lone_key_is_a_press_and_a_key_with_neighbors_is_a_burst() {
         assert_eq!(run("S _"), "S");
         assert_eq!(run("S"), "", "it waits");
         assert_eq!(run("P _ y _"), "P y");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_alone_soon_after_a_burst_is_a_part_of_it() {
+    fn a_lone_key_soon_after_a_burst_is_part_of_it() {
         assert_eq!(run("PA _ Y _"), "^P ~A ~Y");
         assert_eq!(run("se _ q _ . q _"), "^s ~e ~q q");
         assert_eq!(run("P A _ S _ S ."), "^P ~A ~S ~S");

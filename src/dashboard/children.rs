@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_kills_them_before_anything_unwinds() {
+    fn a_panic_kills_children_before_it_unwinds() {
         let mut child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let children = Children::default();
         children.add(child.id());

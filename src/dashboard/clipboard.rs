@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_says_which_way_worked() {
+    async fn copying_reports_the_ways_that_worked() {
         let text = || "475b7a7".to_owned();
         let worked: Program = &["cat"];
         let failed: Program = &["false"];

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_forge_has_no_page() {
+    fn a_remote_without_a_forge_has_no_page() {
         for remote in
             ["/srv/site.git", "file:///srv/a/site.git", "https://host/site.git", "./a:b", "https://h/a/b\u{1b}c"]
         {

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_is_drained_whatever_comes() {
+    async fn a_pipe_is_drained_to_its_end() {
         let mut input = vec![b'x'; 100_000];
         input.extend(b"\nsecond\nlast without end");
         let mut lines = Vec::new();

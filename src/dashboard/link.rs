@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_way_without_an_end_of_its_own_has_no_last_words_to_wait_for() {
+    async fn a_connection_that_never_ends_by_itself_has_no_reason_to_wait_for() {
         let base: Url = "http://127.0.0.1:9180/".parse().expect("a URL");
         let mut way = Way { base, ended: None, guard: None };
         let begun = Instant::now();
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_a_snapshot_contains_are_skipped_and_strange_ones_ask_for_it() {
+    fn events_in_a_snapshot_are_skipped_and_unreadable_ones_request_a_snapshot() {
         let event = |name: &str, id: &str, data: &str| {
             let frame = Frame::Event { name: name.to_owned(), data: data.to_owned(), id: Some(id.to_owned()) };
             understand(frame, 10).expect("no problem")

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_no_name() {
+    fn a_short_name_is_never_a_number_alone() {
         let short = |names: &[&str]| {
             let prefix = naming(names, text::common_prefix(names));
             names.iter().map(|name| name[prefix.len()..].to_owned()).collect::<Vec<_>>()

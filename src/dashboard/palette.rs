@@ -63,7 +63,7 @@ mod tests {
     use crate::dashboard::keys::Action;
 
     #[test]
-    fn what_is_typed_chooses_by_the_beginning_of_a_name_first() {
+    fn commands_that_begin_with_the_typed_text_come_first() {
         let mut palette = Palette::default();
         let all = palette.matches(Screen::Fleet).len();
         assert!(all > 15, "{all}");

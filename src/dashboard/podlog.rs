@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stays_bounded_and_the_cursor_stays_on_its_line() {
+    fn the_log_is_bounded_and_the_cursor_stays_on_its_line() {
         let mut log = PodLog::default();
         log.open(PodId::new("a"));
         (0..10).for_each(|number| log.push(&number.to_string()));

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_was_held_up_does_not_take_the_time_for_a_pause() {
+    fn a_reader_that_runs_late_reports_no_pause() {
         // Each piece has arrived when the thread checks, however late that is.
         let late = Duration::from_millis(300);
         let found = heard(&[("P", Duration::ZERO), ("A", late), ("y", late)]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_told_step_by_step() {
+    fn a_pause_is_reported_once_for_each_length() {
         let (reading, mut writing) = io::pipe().unwrap();
         let mut all = Vec::new();
         writing.write_all(b"P").unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_cannot_be_polled_is_looked_at() {
+    fn a_terminal_that_cannot_be_polled_is_checked_repeatedly() {
         let (reading, mut writing) = io::pipe().unwrap();
         let input = File::from(std::os::fd::OwnedFd::from(reading));
         let started = Instant::now();

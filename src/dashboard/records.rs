@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_that_meet_add_and_those_that_do_not_replace() {
+    fn overlapping_snapshots_add_records_and_others_replace_them() {
         let mut records = Records::default();
         assert_eq!(records.meet(vec![record(3), record(2)]), 2);
         records.extend(vec![record(1)]);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_has_grown_takes_the_place_of_what_was_told_before() {
+    fn a_longer_version_replaces_a_known_record() {
         let mut records = Records::default();
         records.meet(vec![record(3), record(2)]);
         records.replace(Record { chased: 7, ..record(2) });

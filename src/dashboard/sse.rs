@@ -134,7 +134,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_server_sends_is_read_back(name in "[a-z_]{1,12}", data in "[^\r\n\u{feff}]{0,60}") {
+        fn any_event_is_read_as_it_was_written(name in "[a-z_]{1,12}", data in "[^\r\n\u{feff}]{0,60}") {
             let text = format!("event: {name}\ndata: {data}\n\n");
             prop_assert_eq!(Parser::default().push(text.as_bytes()).expect("small"), vec![event(&name, &data, None)]);
         }

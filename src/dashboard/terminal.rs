@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_background_is_what_was_said_or_what_the_environment_knows() {
+    fn the_background_is_the_given_one_or_that_of_the_environment() {
         assert_eq!(background(Look::Light, with(&[("COLORFGBG", "15;0")])), Background::Light);
         assert_eq!(background(Look::Auto, with(&[("COLORFGBG", "15;0")])), Background::Dark);
         assert_eq!(background(Look::Auto, with(&[("COLORFGBG", "0;default;15")])), Background::Light);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_any_thread_gives_the_terminal_back_and_is_told() {
+    async fn a_panic_in_any_thread_restores_the_terminal_and_is_reported() {
         // Not raw in a test; what matters is that the flag is taken down by the hook.
         TAKEN.store(true, Ordering::SeqCst);
         let panicked = leave_on_panic();

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_reason_and_a_hint_the_hint_is_kept() {
+    fn a_hint_is_kept_when_its_reason_is_cut() {
         let told = |room| reason_and_hint("one two three four", Some("do it"), 11, room, "..");
         assert_eq!(told(9), [vec!["one two", "three four"], vec!["hint: do it"]]);
         assert_eq!(told(2), [vec!["one two.."], vec!["hint: do it"]]);

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_twin_is_plain_ascii() {
+    fn the_glyphs_of_ascii_are_ascii() {
         let all = format!("{ASCII:?}");
         assert!(all.is_ascii(), "{all}");
     }

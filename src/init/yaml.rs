@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clear_is_refused_with_its_line() {
+    fn ambiguous_yaml_is_refused_with_its_line() {
         for (text, line) in [("a: 1\nb: {{ .Values.x }}\n", 2), ("a: 1\na: 2\n", 2), ("a: [1\n", 1), ("a:\n\t- b\n", 2)]
         {
             let wrong = parse(text).unwrap_err();

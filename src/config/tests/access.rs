@@ -36,7 +36,7 @@ fn accounts_for_addresses_are_objects_or_lists_and_beat_the_global_one() {
 }
 
 #[test]
-fn a_bad_account_is_told_without_its_password() {
+fn a_bad_account_is_reported_without_its_password() {
     let hidden = r#""password":"never-to-be-shown""#;
     let cases = [
         (format!("{{{hidden}"), "is not JSON"),
@@ -118,7 +118,7 @@ fn askpass_and_github_apps_are_for_the_repositorys_server_and_exclude_each_other
 }
 
 #[test]
-fn settings_of_git_that_matter_are_read_and_the_others_are_told() {
+fn git_settings_with_an_effect_are_read_and_others_are_reported() {
     let repo = ["--repo=https://git.test/acme/site.git", "--root=/git"];
     let settings = r#""url.https://mirror.test/".insteadOf:x"#;
     assert!(refused(&[&repo[..], &["--git-config", settings]].concat(), &[]).text.contains("entry 1"));
@@ -194,7 +194,7 @@ fn certificate() -> Vec<u8> {
 }
 
 #[test]
-fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
+fn git_variables_with_an_effect_are_read_and_others_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("ca.pem");
     std::fs::write(&bundle, "certificates").unwrap();
@@ -229,7 +229,7 @@ fn variables_of_git_that_matter_are_read_and_the_others_are_told() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_refused_and_not_gone_around() {
+fn an_unusable_proxy_is_refused_and_not_bypassed() {
     let hidden = ("https_proxy", "socks5h://me:never-to-be-shown@proxy.test:1080");
     let exit = refused(&with(&[]), &[hidden]);
     assert!(exit.text.contains("https_proxy: is not a proxy that can be used: `socks5h://`"), "{}", exit.text);

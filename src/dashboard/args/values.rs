@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_what_to_write() {
+    fn a_bad_target_is_refused_with_an_example() {
         for (text, why) in [
             ("web", "KIND/NAME"),
             ("job/web", "none of deploy"),

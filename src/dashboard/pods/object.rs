@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_container_is_kept_and_what_works_meanwhile() {
+    fn a_waiting_container_gives_a_reason_and_commands_that_work() {
         let crashing = r#"{"phase":"Running","containerStatuses":[
             {"name":"app","image":"httpd","state":{"running":{}}},
             {"name":"poll","image":"pushsync:1","state":{"waiting":{"reason":"CrashLoopBackOff"}}}]}"#;

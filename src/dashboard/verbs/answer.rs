@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_answers_of_all_make_a_success() {
+    fn the_exit_code_is_zero_only_if_all_replicas_succeeded() {
         let done = || of("a", Answer::Done { accepted: accepted(), record: None });
         let already = || of("b", Answer::Already(refusal("not_paused", "it is not paused")));
         let refused = || of("c", Answer::Refused(refusal("starting", "the volume is not open yet")));

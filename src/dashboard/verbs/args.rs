@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verb_reads_a_target_and_what_is_its_own() {
+    fn each_verb_reads_a_target_and_its_own_arguments() {
         let deployment = Some(Target::Owner("deployment".to_owned(), "web".to_owned()));
         let pin = change("pin deploy/web C69507E --all");
         assert_eq!(pin.change, Change::Pin { commit: "c69507e".to_owned() });
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_too_much_is_said() {
+    fn missing_and_surplus_arguments_are_reported() {
         for (line, words) in [
             ("sync", "say which replicas"),
             ("pin deploy/web", "the last word of `pin` is the commit"),

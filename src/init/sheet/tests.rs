@@ -74,7 +74,7 @@ fn an_item_is_added_in_flow_notation() {
 }
 
 #[test]
-fn what_is_shared_or_of_another_form_is_refused() {
+fn shared_nodes_and_unexpected_forms_are_refused() {
     let shared =
         |text: &str| assert!(matches!(appended(text), Err(EditRefusal::Shared(_))), "{text}: {:?}", appended(text));
     shared("x: &v [a]\nspec:\n  volumes: *v\n");
