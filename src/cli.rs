@@ -132,7 +132,7 @@ fn script(given: &ArgMatches) -> &'static str {
 /// Reads the arguments, with the command's name before them, and prints the text that they ask for.
 fn print(command: Command, arguments: &[OsString], text: impl Fn(&ArgMatches) -> io::Result<String>) -> u8 {
     let name = format!("pushsync {}", command.get_name());
-    // A fixed width, as in all help texts, which are also in the documents.
+    // A fixed width, as in all help texts, so that they are the same on every terminal.
     let given = match command.bin_name(name).term_width(110).try_get_matches_from(arguments) {
         Ok(given) => given,
         Err(error) => {

@@ -71,7 +71,6 @@ fn account(given: &mut Given, written: Written) -> Result<Account, String> {
     if written.username.is_empty() {
         return Err("has no username; most forges take any name with a token".to_owned());
     }
-    // The user is sent in a header and to libgit2, where a line feed or a zero byte would end it.
     secret::check_user(&written.username).map_err(|wrong| format!("has a username that cannot be used: {wrong}"))?;
     let password = match (password, written.password_file) {
         (Some(_), file) if !file.is_empty() => return Err("has both password and password-file; use one".to_owned()),

@@ -107,7 +107,7 @@ pub fn command() -> Command {
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        // Fixed, because the text is also in the documents, where the width of a terminal must not matter.
+        // Fixed, so that the text is the same on every terminal, and in the tests that compare it.
         .term_width(110);
     for group in Group::ALL {
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {

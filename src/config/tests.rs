@@ -87,7 +87,7 @@ fn flags_beat_our_variables_which_beat_git_syncs() {
     assert_eq!(seconds(&[], &[theirs, ours]), 2);
     assert_eq!(seconds(&[], &[theirs]), 3);
     assert_eq!(seconds(&["--period="], &[("PUSHSYNC_PERIOD", ""), theirs]), 3, "empty is not given");
-    // The tutorial's variable comes last: it may be left over beside git-sync's.
+    // The tutorial's variable comes last: its name does not say for which program it is.
     let config = run(&["--root", "/git"], &[("GIT_REPO", "/a"), ("GITSYNC_REPO", "/b")]);
     assert_eq!(config.sync.repo, "/b");
 }

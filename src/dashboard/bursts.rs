@@ -58,7 +58,7 @@ impl Bursts {
         let after_text = std::mem::replace(&mut self.after_text, true);
         let stands_alone = match weight {
             // Pasted text contains no arrows, so for a key that only moves they are no sign of a paste. A heavy key
-            // takes no chance.
+            // must have no neighbor at all.
             Weight::Light => more < More::Text && !after_text,
             Weight::Heavy => more == More::Nothing && !after_key && !self.after_burst,
         };

@@ -161,8 +161,8 @@ fn lines(model: &Model) -> Vec<String> {
 }
 
 /// The lines of the focused pane of a sync's details.
-// One line for each entry of `view/panes.rs`, in the same order: the cursor's number is an index of both.
 fn detail_lines(model: &Model) -> Vec<String> {
+    // One line for each entry of `view/panes.rs`, in the same order: the cursor's number is an index of both.
     let Some(row) = current_record(model) else { return Vec::new() };
     let Some(Loaded::Here(detail)) = model.detail(&row.pod, &row.record.id) else { return Vec::new() };
     match model.detail_pane {

@@ -179,7 +179,7 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
-        // A refusal is a courtesy of the server: without one, the status is the answer.
+        // Without a body that can be read, the status is the answer.
         let refusal = body(response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Err(Failure::Status(status, refusal))
     }

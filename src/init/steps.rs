@@ -147,7 +147,7 @@ fn webhook(site: &Site, namespace: &str) -> String {
              Events         Just the push event",
             route.host
         ),
-        // Without a route no forge reaches the webhook, so a job inside the user's reach has to send it.
+        // Without a route no forge reaches the webhook, so a job has to announce the push.
         None => format!(
             "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push:\n  \
              kubectl port-forward service/{}-hook{namespace} 8080:80 >/dev/null & sleep 3\n  \

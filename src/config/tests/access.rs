@@ -40,7 +40,7 @@ fn a_bad_account_is_reported_without_its_password() {
     let hidden = r#""password":"never-to-be-shown""#;
     let cases = [
         (format!("{{{hidden}"), "is not JSON"),
-        // A misspelled field. If it were ignored, requests would be sent without a user.
+        // A misspelled field is not ignored: the message lists the right ones.
         (format!(r#"{{"url":"https://git.test","user":"me",{hidden}}}"#), "is not JSON with these fields"),
         (format!("{{{hidden}}}"), "number 1 has no url"),
         (format!(r#"{{"url":"git.test","username":"me",{hidden}}}"#), "number 1 has a url that cannot be used"),
