@@ -48,6 +48,8 @@ pub(super) enum NoTarget {
     Mounted { container: String, path: String },
     #[error("{0} has no spec.selector.matchLabels, by which a Service could select its pods")]
     NoLabels(String),
+    #[error("spec.selector.matchLabels of {0} uses an alias or a merge key; write the labels out")]
+    SharedLabels(String),
     #[error("the name `{0}` {1}; give another one with --name")]
     Name(String, String),
     #[error("metadata.{key} of the {kind} is `{value}`, which {wrong}")]
@@ -131,7 +133,14 @@ pub(super) fn choose(documents: &[Node], inject: &Inject) -> Result<InjectTarget
         return Err(NoTarget::Mounted { container: container_name, path: inject.mount.clone() });
     }
     // The API demands that the pods have these labels, so a Service with them finds its pods.
-    let labels = node.at(&["spec", "selector", "matchLabels"]).filter(|labels| !labels.entries().is_empty());
+    let labels = node.at(&["spec", "selector", "matchLabels"]);
+    // The text of an anchor is not at hand here. Without its value, the Services would select no pod, or the wrong ones.
+    if labels.is_some_and(|labels| {
+        labels.is_alias() || labels.entries().iter().any(|(key, value)| key.text() == Some("<<") || value.is_alias())
+    }) {
+        return Err(NoTarget::SharedLabels(title));
+    }
+    let labels = labels.filter(|labels| !labels.entries().is_empty());
     Ok(InjectTarget {
         document,
         kind: kind(node),

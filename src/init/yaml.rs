@@ -86,6 +86,10 @@ impl Node {
         matches!(&self.content, Content::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
+    pub(super) fn is_alias(&self) -> bool {
+        matches!(self.content, Content::Alias(_))
+    }
+
     /// The node at the end of some keys.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, key| node.get(key))

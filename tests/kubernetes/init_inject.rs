@@ -162,7 +162,12 @@ fn what_cannot_be_injected_is_refused_with_the_reason() {
     let once = inject(APP, &[]).out;
     let anchored = APP.replace("      volumes:\n", "      volumes: &all\n");
     let no_labels = APP.replace("    matchLabels:\n      app: shop\n      tier: \"1\"\n", "    matchExpressions: []\n");
+    // Without the text of the anchor, the selectors of the Services would have no value here.
+    let named = APP.replacen("name: shop ", "name: &app shop ", 1);
+    let alias = |labels: &str| named.replace("    matchLabels:\n      app: shop\n", labels);
     let cases: Vec<(String, &[&str], &str)> = vec![
+        (alias("    matchLabels:\n      app: *app\n"), &[], "matchLabels of deployment/shop uses an alias"),
+        (alias("    matchLabels:\n      <<: {app: shop}\n"), &[], "matchLabels of deployment/shop uses an alias"),
         (once, &[], "has the sidecar already: its container `poll`"),
         (anchored, &[], "`spec.template.spec.volumes` is shared"),
         (APP.replace("name: metrics", "name: poll"), &[], "a container named `poll`"),
