@@ -25,6 +25,8 @@ const PAGE: usize = 500;
 const MAX_BODY: usize = 16 << 20;
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
+/// For a whole response. The largest page takes this long at 280 KiB a second, which every port-forward carries.
+const WHOLE: Duration = Duration::from_secs(60);
 
 /// Requests to one replica.
 #[derive(Clone, Debug)]
@@ -180,27 +182,31 @@ impl Http {
             return Ok(response);
         }
         // Without a body that can be read, the status is the answer.
-        let refusal = body(response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let refusal = body(response, WHOLE).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Err(Failure::Status(status, refusal))
     }
 
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
-        let bytes = body(self.send(request).await?).await?;
+        let bytes = body(self.send(request).await?, WHOLE).await?;
         serde_json::from_slice(&bytes).map_err(|error| Failure::Strange(error.to_string()))
     }
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| Failure::Late)?;
-        match chunk.map_err(|error| Failure::Silent(innermost(&error)))? {
-            None => return Ok(bytes),
-            // Checked at each chunk, because a Content-Length may be missing or wrong.
-            Some(chunk) if bytes.len() + chunk.len() > MAX_BODY => return Err(Failure::TooLarge),
-            Some(chunk) => bytes.extend_from_slice(&chunk),
+async fn body(mut response: Response, whole: Duration) -> Result<Vec<u8>, Failure> {
+    let read = async {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| Failure::Late)?;
+            match chunk.map_err(|error| Failure::Silent(innermost(&error)))? {
+                None => return Ok(bytes),
+                // Checked at each chunk, because a Content-Length may be missing or wrong.
+                Some(chunk) if bytes.len() + chunk.len() > MAX_BODY => return Err(Failure::TooLarge),
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+            }
         }
-    }
+    };
+    // The time for one chunk alone would let a server that sends a byte every nine seconds hold the request for years.
+    tokio::time::timeout(whole, read).await.map_err(|_| Failure::Late)?
 }
 
 /// Appends a path to the base, which may have a path itself (an ingress).
@@ -288,5 +294,25 @@ mod tests {
         let token = Token::new(" abc\n");
         assert_eq!(token.0, "abc");
         assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+    /// A byte for each time the client waits, without an end: each chunk is in time, and the response never is.
+    #[tokio::test]
+    async fn a_response_that_drips_without_an_end_is_late() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            // A response before its request is an error to the client.
+            stream.read(&mut [0; 4096]).await.expect("a request");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("sent");
+            while stream.write_all(b"1\r\nx\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let response = reqwest::get(url).await.expect("a head");
+        assert!(matches!(body(response, Duration::from_millis(100)).await, Err(Failure::Late)));
+        // The connection is closed with the response, so the server ends by itself.
+        server.await.expect("the server ends");
     }
 }
