@@ -111,6 +111,8 @@ pub struct Latency {
     pub p50: Option<u64>,
     pub p95: Option<u64>,
     pub max: Option<u64>,
+    /// The end of the sync of the first sample.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Whether two replicas follow the same thing, so that their commits can be compared.
@@ -375,23 +377,27 @@ pub fn position(rows: &[SyncRow], selected: Option<&(PodId, String)>) -> usize {
 pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Latency {
     let by_hand =
         |record: &Record| matches!(record.trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
-    let mut samples: Vec<Sample> = rows
+    let measured = rows
         // A pin or rollback is no push.
         .filter(|record| !by_hand(record))
-        .filter_map(|record| match record.outcome {
-            Outcome::Published => Some(record.received_to_published_ms.map_or(Sample::Gap, Sample::Took)),
-            Outcome::Failed | Outcome::Refused => Some(Sample::Failed),
-            Outcome::Unchanged | Outcome::Unknown => None,
+        .filter_map(|record| {
+            let sample = match record.outcome {
+                Outcome::Published => record.received_to_published_ms.map_or(Sample::Gap, Sample::Took),
+                Outcome::Failed | Outcome::Refused => Sample::Failed,
+                Outcome::Unchanged | Outcome::Unknown => return None,
+            };
+            Some((sample, record.finished_at))
         })
-        .take(limit)
-        .collect();
+        .take(limit);
+    let (mut samples, times_of_end): (Vec<Sample>, Vec<Timestamp>) = measured.unzip();
+    let oldest = times_of_end.last().copied();
     samples.reverse();
     let mut times: Vec<u64> =
         samples.iter().filter_map(|sample| if let Sample::Took(time) = sample { Some(*time) } else { None }).collect();
     times.sort_unstable();
     // The nearest rank, without interpolation: of a few samples, each result is a time that occurred.
     let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-    Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), samples }
+    Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), oldest, samples }
 }
 
 /// Computes the lists again, if anything has changed.

@@ -198,9 +198,13 @@ fn pins_and_rollbacks_are_no_pushes_in_the_latency() {
     rollback.trigger.action = Some(Action::Rollback);
     rollback.received_to_published_ms = Some(900_000);
     let push = sample::record(2, 9, "41d07be", "9f3c2ab", "Fix");
-    let records = [rollback, push];
+    let mut pin = sample::record(1, 60, "41d07be", "41d07be", "Fix");
+    pin.trigger.action = Some(Action::Pin);
+    let end = push.finished_at;
+    let records = [rollback, push, pin];
     let latency = fleet::latency(records.iter(), 40);
     assert_eq!((latency.samples.len(), latency.max), (1, Some(1900)));
+    assert_eq!(latency.oldest, Some(end), "the axis begins at the first bar");
 }
 
 #[test]

@@ -151,8 +151,7 @@ fn latency(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod) {
         _ => "no push measured yet".to_owned(),
     };
     canvas.rule(area.y, &[piece(title, Role::Strong)], &[piece(remark, Role::Dim)]);
-    let changed = records().filter(|record| record.outcome != crate::api::Outcome::Unchanged);
-    let oldest = changed.take(CHART).last().map(|record| fleet::age(model, pod, record.finished_at));
+    let oldest = latency.oldest.map(|at| fleet::age(model, pod, at));
     // The bars have no times of their own, so the axis says how far back they reach.
     let oldest = oldest.map(|age| format!("{} ago", text::age(age))).unwrap_or_default();
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
