@@ -1,7 +1,7 @@
 //! The values that were given by flag or variable, before they are parsed, and the list of problems found.
 //!
-//! Flags take precedence over the environment. An empty value counts as not given, because an unset `$(VARIABLE)` in
-//! a manifest becomes an empty string.
+//! Flags take precedence over the environment. An empty value counts as not given, because a shell and many templates of
+//! manifests put an empty string where a variable is not set.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
