@@ -94,7 +94,7 @@ impl Hooks {
         }
     }
 
-    /// The trees in which a program has run after their publish, as these runs end. To be asked for once.
+    /// Returns the channel that gets each tree in which a program has run after the publish. It can be taken once.
     pub fn take_runs(&self) -> Option<mpsc::UnboundedReceiver<Publication>> {
         self.ran.lock().take()
     }

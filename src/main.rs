@@ -125,7 +125,7 @@ fn check_threads() -> anyhow::Result<()> {
     drop(release);
     match started {
         Ok(threads) => {
-            // So that their places are free for the real ones.
+            // They have to end, because the real threads need their places.
             for thread in threads {
                 let _ = thread.join();
             }

@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::worker;
 
-/// Questions that are open, most of them of a name server that is silent. The resolver cannot be interrupted.
+/// The number of open queries. The resolver cannot be interrupted, so those to a silent name server stay open for long.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 const MOST_OPEN: usize = 64;
 

@@ -70,7 +70,7 @@ pub fn lines(message: &str) -> impl Iterator<Item = SubmoduleLine<'_>> + '_ {
     })
 }
 
-/// A path as one word of text. Byte by byte, so that what begins alike still does.
+/// Encodes a path as one word of text. It works byte by byte, so that a common prefix of two paths stays one.
 #[must_use]
 pub fn encode(path: &[u8]) -> String {
     let mut word = String::with_capacity(path.len());

@@ -19,7 +19,7 @@ pub struct HistoryState {
 }
 
 impl HistoryState {
-    /// True if there is nothing to say.
+    /// Returns true if no record waits and none was dropped.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         *self == Self::default()

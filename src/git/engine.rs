@@ -263,7 +263,7 @@ impl Engine {
 
     /// Moves a damaged store aside, so that the next fetch creates a new one. Published trees are not touched.
     pub async fn discard_store(&self) -> Result<(), Error> {
-        // On the git thread, so that no other job has the store open.
+        // On the git thread, where jobs run one after the other.
         self.0.store.run(&self.0.remote.deadline(), |path, _| repository::discard(path)).await
     }
 }

@@ -138,7 +138,8 @@ impl Answered {
         if answered.len() >= REMEMBERED {
             answered.retain(|_, time| (now - *time).abs() <= SKEW);
         }
-        // Full of questions of this minute: each is signed, and the answer is no secret to the holder of the secret.
+        // Beyond that number a repeated question is answered, too: it is signed, and the answer is no secret to a holder of
+        // the secret.
         answered.len() >= REMEMBERED || answered.insert(seal.mac, seal.time).is_none()
     }
 }
@@ -153,9 +154,9 @@ pub(super) async fn ask(fleet: &Fleet) -> Option<Agreed> {
     let end = Instant::now() + LIMIT;
     let (known, asked) = (Mutex::new(Vec::new()), Mutex::new(HashSet::new()));
     let mut names: Vec<&Name> = fleet.names.iter().collect();
-    // By chance, so that the same few are not asked by all.
+    // In random order, so that not all replicas ask the same few.
     fastrand::shuffle(&mut names);
-    // A name that stays silent must not hold up the others, nor what they answer.
+    // A name that is not resolved in time must not delay the others or their answers.
     let (known_here, asked_here, secrets) = (&known, &asked, &secrets);
     let legs = names.into_iter().map(|name| async move {
         let mut addresses = fleet.known.find(&fleet.around.network, name, end).await.unwrap_or_default();
@@ -199,7 +200,7 @@ async fn ask_one(fleet: &Fleet, address: SocketAddr, host: String, secrets: &[Se
     None
 }
 
-/// The reply, if a holder of a secret of ours made it for this very question, and lately.
+/// Returns the decisions in a reply that is signed with one of our secrets, repeats the nonce and is recent.
 fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Option<StandingDecisions> {
     let sealed: Sealed = serde_json::from_slice(body).ok()?;
     let seal = Seal::read(sealed.seal.as_bytes())?;
@@ -211,7 +212,7 @@ fn read_reply(fleet: &Fleet, body: &[u8], nonce: &str, secrets: &[Secret]) -> Op
     (reply.v == VERSION && reply.nonce == nonce).then_some(reply.standing).flatten().map(sane)
 }
 
-/// Labels of a bearable length, and hashes that are some.
+/// Drops labels that are too long and hashes that are none.
 fn sane(standing: StandingDecisions) -> StandingDecisions {
     let label = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_LABEL);
     let hash = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_HASH && is_hex(text));

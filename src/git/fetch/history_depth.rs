@@ -66,7 +66,7 @@ impl HistoryDepth {
     /// Forgets the failures, unless an attempt has failed since there were `attempts` of them.
     pub(crate) fn clear_failures(&self, attempts: Option<u32>) {
         let mut failures = self.lock();
-        // Two histories may be adjusted at the same time. The success of one must not hide the failure of the other.
+        // Of two histories one may be adjusted while the attempt for the other fails. That failure still counts.
         if failures.map(|failures| failures.count) == attempts {
             *failures = None;
         }

@@ -153,7 +153,7 @@ fn pack_request(
         match commit::tree_id(store, have) {
             Ok(_) if haves.contains(&have) => {}
             Ok(_) => haves.push(have),
-            // Another commit may have been dropped, which costs no more than a have.
+            // Only the followed ref has to be complete. Without another commit the request has one have less.
             Err(error) if name != refs::HEAD && error.code() == git2::ErrorCode::NotFound => {}
             Err(error) if error.code() == git2::ErrorCode::NotFound => {
                 return Err(refs::damaged(store, "the commit that it had last is gone"));

@@ -58,7 +58,7 @@ impl Remote {
         if self.0.client.get().is_none() && Client::takes_time(self.options()) {
             let remote = self.clone();
             let created = worker::apart("client", move || remote.created_client().is_some());
-            // However the thread ended, there is a client now, or there is none in time.
+            // How the thread ended does not matter, only whether there is a client now.
             if timeout_at(deadline.at(), created).await.is_err() || self.0.client.get().is_none() {
                 return Err(deadline.error());
             }
