@@ -45,6 +45,7 @@ pub struct LogOptions {
 pub fn init(options: LogOptions) {
     let terminal = std::io::stderr().is_terminal();
     let format = options.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    // `NO_COLOR` counts if it is not empty (no-color.org).
     let colour =
         terminal && format == Format::Text && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = Writer::start(move |dropped| {

@@ -326,6 +326,7 @@ impl Metrics {
     /// Sets the metrics that show the current state. To be called before each [`Self::render`], so that a scrape shows the
     /// state of its own moment.
     pub fn state(&self, now: &Snapshot) {
+        // One series for each state, so that an alert can name the one that it is about (OpenMetrics, "StateSet").
         for (state, name) in STATES {
             self.state.get_or_create(&StateName { state: name }).set(i64::from(now.state == state));
         }

@@ -58,6 +58,7 @@ pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
         return Err(BadSecretFile::NotAFile);
     }
     let mut bytes = Vec::new();
+    // One byte more, to tell a longer file from one of exactly this size.
     File::open(path)?.take(MOST_READ + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_READ {
         return Err(BadSecretFile::Huge);

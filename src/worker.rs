@@ -156,6 +156,7 @@ impl Worker {
             // The receiver is gone if the job was abandoned; its result is not needed then.
             let _ = answer.send(outcome);
         }))?;
+        // It also acts if the caller drops this future.
         let mut guard = Abandon { worker: self, mark, cancel: Some(cancel) };
         let outcome = timeout_at(deadline, answered).await;
         match outcome {
@@ -187,6 +188,7 @@ impl Worker {
         let mut current = self.current.lock();
         let job = match current.as_ref() {
             None => job,
+            // Sending on this channel never waits, so the lock is held only for a moment.
             Some(thread) => match thread.jobs.send(job) {
                 Ok(()) => return Ok(Arc::clone(&thread.mark)),
                 Err(mpsc::SendError(job)) => job,

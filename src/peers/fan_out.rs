@@ -127,6 +127,7 @@ impl FanOut {
         let host = name.to_string();
         let lookup = self.fleet.known.find(&self.fleet.around.network, name, self.end);
         tokio::pin!(lookup);
+        // By reference: the query goes on after the head start.
         if let Ok(Ok(addresses)) = timeout(HEAD_START, &mut lookup).await {
             let failed = self.notify_all(&host, addresses, Some(first)).await;
             self.conclude_all(failed);
@@ -175,6 +176,7 @@ impl FanOut {
         fastrand::shuffle(&mut left);
         let message = Message { replicas, ..self.message.clone() };
         left = self.try_each(left, &message).await;
+        // The first attempts are over, which frees the slot for the next fan-out.
         drop(first);
         for pause in PAUSES {
             if left.is_empty() || !self.may_retry() {
@@ -235,12 +237,14 @@ impl FanOut {
             target.fate = Fate::NotTried;
             return target;
         };
+        // `timeout_at` looks at the permits first, so they may come after the end.
         if Instant::now() >= self.end {
             target.fate = Fate::NotTried;
             return target;
         }
         let message = Message { nonce: unique(), ..message.clone() };
         let body = serde_json::to_vec(&message).expect("a message is numbers and texts, which JSON can hold");
+        // Signed for this attempt, because a receiver accepts only a minute of difference.
         let seal = seal(secret, self.fleet.around.clock.now().as_second(), &body);
         let post = Post { host: target.host.clone(), path: self.fleet.around.path.clone(), seal, body };
         target.fate = match timeout(TRY, self.fleet.around.network.post_dated(target.address, post)).await {

@@ -138,8 +138,8 @@ impl Answered {
         if answered.len() >= REMEMBERED {
             answered.retain(|_, time| (now - *time).abs() <= SKEW);
         }
-        // Beyond that number a repeated question is answered, too: it is signed, and the answer is no secret to a holder of
-        // the secret.
+        // Beyond that number a repeated question is answered, too: it is signed, and a holder of the secret may know the
+        // answer.
         answered.len() >= REMEMBERED || answered.insert(seal.mac, seal.time).is_none()
     }
 }
@@ -167,6 +167,7 @@ pub(super) async fn ask(fleet: &Fleet) -> Option<Agreed> {
         });
         let questions = addresses.into_iter().map(|address| async move {
             let answer = ask_one(fleet, address, name.to_string(), secrets).await;
+            // Collected as they arrive, because the deadline drops the futures.
             known_here.lock().extend(answer);
         });
         join_all(questions).await;

@@ -113,6 +113,8 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
 impl Listening {
     /// Serves a connection on its own task as soon as there is a free slot.
     async fn take(&self, stream: TcpStream) {
+        // The accept loop waits here while all slots are in use. New connections stay in the kernel's backlog
+        // meanwhile.
         let slot = loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 break slot;
@@ -129,6 +131,7 @@ impl Listening {
         let connection = self.clone().serve(stream, vital);
         self.ending.tasks.spawn(async move {
             connection.await;
+            // Given back only now, because a connection that is still open counts.
             drop((place, slot));
         });
     }
@@ -136,6 +139,7 @@ impl Listening {
     /// Serves the connections that the kernel has already established. Their clients have sent a request and would
     /// get a reset. The socket is asked directly, because the runtime may not have been notified of them yet.
     async fn empty_backlog(&self, listener: TcpListener) -> io::Result<()> {
+        // It stays non-blocking, so that the loop ends with the backlog.
         let listener = listener.into_std()?;
         loop {
             let stream = match listener.accept() {
@@ -156,6 +160,7 @@ impl Listening {
             self.ending.stop.cancelled().await;
             sleep(LINGER_AT_STOP).await;
         };
+        // The bytes are only peeked at: hyper has to read them as well.
         let mut start = [0; opening::LONGEST];
         let count = tokio::select! {
             // Prefer data that has arrived, even if this task runs late.
@@ -205,6 +210,7 @@ impl Listening {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
                 () = sleep(LINGER_AT_STOP), if stopping => {
+                    // A connection without a request is closed. A running request is finished first.
                     if !vital.is_busy() {
                         break;
                     }
@@ -319,6 +325,7 @@ impl Crowd {
             slow.min_by_key(|(_, vital)| vital.since())
         });
         if let Some(number) = chosen.map(|(number, _)| *number)
+            // Removed at once, so that the next call does not choose the same connection.
             && let Some(vital) = crowd.1.remove(&number)
         {
             vital.crowded_out.cancel();

@@ -46,6 +46,7 @@ pub struct Repeated;
 /// Returns a header that may occur at most once.
 pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
+    // `HeaderMap::get` would return the first of several without notice, and a proxy may have used another one.
     let first = values.next();
     if values.next().is_some() { Err(Repeated) } else { Ok(first) }
 }

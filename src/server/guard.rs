@@ -32,6 +32,7 @@ pub struct Guard {
 /// The middleware.
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
     let token = match &guard.token {
+        // It follows its file, so that a rotation needs no restart.
         Some(token) => token.current().await,
         None => None,
     };
@@ -106,6 +107,7 @@ fn refuse_change(headers: &HeaderMap) -> Option<Response<Body>> {
 /// Compares digests, so that the time reveals neither the content nor the length.
 fn presented(token: Option<&Secret>, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    // With two headers, a proxy in front may have checked the other one.
     let (Some(value), None, Some(token)) = (values.next(), values.next(), token) else { return false };
     let Some((scheme, presented)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };
     scheme.eq_ignore_ascii_case(b"Bearer ") && Sha256::digest(presented).ct_eq(&Sha256::digest(token.expose())).into()

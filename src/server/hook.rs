@@ -145,6 +145,7 @@ impl Hook {
             single(&head.headers, name).ok().flatten().and_then(|value| parse_header(value.as_bytes()))
         };
         let signature = read(&SIGNATURE);
+        // A request without a usable header is refused before its body is read.
         let Some(expected) = signature.or_else(|| read(&PROOF)) else {
             return Err(self.unauthorized(Why::NoSignature));
         };
@@ -198,6 +199,7 @@ impl Hook {
             }
             HookOutcome::Queue { announced, event, reason } => {
                 self.count("queued");
+                // `note` also knows whether the same delivery arrived before.
                 let redelivered = note(&event, DeliveryResult::Queued, None, None);
                 self.ring(request, event, id, redelivered, announced);
                 answer::json(StatusCode::ACCEPTED, &Told { queued: true, reason, hint: None, delivery: id })

@@ -134,6 +134,7 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                 }
                 "repository" if self.0.repository.is_some() => return Err(M::Error::duplicate_field("repository")),
                 "repository" => {
+                    // Inserted before it is read: of a cut document the fields so far count.
                     map.next_value_seed(RepositoryFields(self.0.repository.insert(PushedRepository::default())))?;
                 }
                 // The other fields, mostly commits, are skipped and not stored.

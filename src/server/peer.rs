@@ -147,6 +147,7 @@ async fn arrive(hook: &Hook, request: Request<Body>) -> Result<Arrived, Response
     };
     let body = match timeout_at(now + hook.limits.body, Limited::new(body, LARGEST).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
+        // The same answer as for a wrong signature, so that it does not say which check failed.
         Ok(Err(_)) | Err(_) => return Err(unauthorized(hook, Why::PeerSecret)),
     };
     let (words, secrets): (Vec<_>, Vec<_>) = hook.secrets.current().await.into_iter().unzip();

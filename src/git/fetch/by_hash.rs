@@ -87,8 +87,8 @@ fn search(link: &Libgit2Remote<'_>, commit: Oid, last: &LastSearch) -> Result<Op
         commit = %commit,
         "the server gives out no commit by its hash: it is looked for in the history of the branches and tags"
     );
-    // The histories of a search in vain must not stay on the volume: dropping the temporary store removes them, and after
-    // a kill the next process does.
+    // The histories of a search in vain must not stay on the volume: dropping the temporary store removes them, and
+    // after a kill the next process does.
     let temporary = TemporaryStore::make(link.store.path())?;
     let history = temporary.open()?;
     let into = Libgit2Remote { store: &history, ..*link };
