@@ -138,8 +138,8 @@ impl Answered {
         if answered.len() >= REMEMBERED {
             answered.retain(|_, time| (now - *time).abs() <= SKEW);
         }
-        // Beyond that number a repeated question is answered, too: it is signed, and a holder of the secret may know the
-        // answer.
+        // Beyond that number a repeated question is answered, too: it is signed, and a holder of the secret may know
+        // the answer.
         answered.len() >= REMEMBERED || answered.insert(seal.mac, seal.time).is_none()
     }
 }
