@@ -75,12 +75,14 @@ async fn a_torn_last_line_and_garbage_are_skipped_and_the_next_record_is_whole()
     append(&history, record("1"), detail("one")).await;
     append(&history, record("2"), detail("two")).await;
     let mut bytes = fs::read(&path).unwrap();
+    // As a loss of power may leave it: the last record breaks off.
     bytes.truncate(bytes.len() - 20);
     let mut hostile = b"{\"schema\":1}\n\xff\xfe garbage\n[[[[\n".to_vec();
     hostile.extend(&bytes);
     fs::write(&path, hostile).unwrap();
 
     let again = History::new(10);
+    // The three hostile lines and the torn one.
     assert_eq!(attach(&again, &path).await, Loaded { records: 1, skipped: 4 });
     append(&again, record("3"), detail("three")).await;
     let third = History::new(10);
@@ -100,6 +102,7 @@ async fn the_file_is_bounded_and_details_stay_readable_after_a_rewrite() {
         append(&history, record(&id), detail(&format!("file-{id}"))).await;
         longest = longest.max(fs::read_to_string(&path).unwrap().lines().count());
     }
+    // The limit and a quarter of it, and 17 lines more (`Journal::is_due`).
     assert!(longest <= 20 + 5 + 17, "{longest} lines");
     for id in 481..=500 {
         let found = detail_of(&history, &id.to_string()).await.unwrap();
@@ -136,6 +139,7 @@ async fn a_detached_file_is_attached_again_or_created_without_losing_a_record() 
         let id = history.next_id();
         append(&history, record(&id), detail(name)).await;
     }
+    // The volume is lost for a while, and the file with it.
     history.detach();
     fs::remove_file(&path).unwrap();
     let id = history.next_id();
@@ -194,6 +198,7 @@ async fn an_amended_record_keeps_its_place_and_its_detail_over_a_restart() {
 #[tokio::test]
 async fn foreign_ids_do_not_exhaust_the_counter() {
     let (_folder, path) = file();
+    // The last two are above `HIGHEST_ID`.
     let lines: Vec<String> = ["5", "18446744073709551615", "9007199254740993"]
         .iter()
         .map(|id| serde_json::to_string(&record(id)).unwrap() + "\n")
@@ -203,6 +208,7 @@ async fn foreign_ids_do_not_exhaust_the_counter() {
     let early = history.next_id();
     history.append(record(&early), detail("early"));
     assert_eq!(attach(&history, &path).await, Loaded { records: 3, skipped: 0 });
+    // The record of this process had the id 1, and was moved behind the 5.
     assert_eq!((history.next_id(), ids(&history).first().cloned()), ("7".into(), Some("6".into())));
 }
 

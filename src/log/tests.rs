@@ -95,6 +95,7 @@ fn verbosity_applies_to_this_crate_only() {
         tracing::debug!("ours debug");
         tracing::trace!("ours trace");
         tracing::info!(target: "hyper::proto", "theirs info");
+        // Its name begins like ours, but it is another crate.
         tracing::info!(target: "pushsyncx", "a stranger of a similar name");
         tracing::warn!(target: "hyper::proto", "theirs warn");
     };

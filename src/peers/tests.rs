@@ -1,4 +1,4 @@
-//! The fan-out against a network that does as it is told, on a clock that does not wait.
+//! The fan-out against a simulated network, with the time of tokio paused.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -210,6 +210,7 @@ async fn changed_answers_and_answers_to_other_questions_are_rejected() {
         let (asker, _) = peers(says(200, body), &["fleet"], None);
         assert_eq!(asker.standing().await, None, "{body}");
     }
+    // Only a 200 has a reply in its body.
     for status in [202, 204, 401, 404, 422, 500] {
         let (asker, _) = peers(says(status, &recorded), &["fleet"], None);
         assert_eq!(asker.standing().await, None, "{status}");
@@ -275,6 +276,7 @@ async fn every_peer_has_a_result_and_only_temporary_failures_are_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_dns_query_is_repeated_and_a_silent_name_delays_no_other() {
     for (lost, question, within) in [
+        // The second query follows after half a second, the third one second later.
         (vec![Dns::Lost], 2, 600),
         (vec![Dns::Failed, Dns::Lost], 3, 1600),
         (vec![Dns::Late(5000, Vec::new())], 2, 600),
@@ -301,6 +303,7 @@ async fn the_last_addresses_are_used_while_the_name_server_is_silent() {
     finished(peers.tell(News::default()).unwrap()).await;
     network.dns.lock().extend(std::iter::repeat_n(Dns::Lost, 10));
     let telling = peers.tell(News::default()).unwrap();
+    // A little longer than the head start that the name server gets.
     sleep(Duration::from_millis(260)).await;
     assert_eq!(telling.borrow().iter().filter(|peer| peer.result == "told").count(), 2, "told without an answer");
     let results = finished(telling).await;
@@ -333,6 +336,7 @@ async fn a_silent_name_has_a_bounded_number_of_queries_and_occupies_no_slot() {
     sleep(Duration::from_secs(5)).await;
     assert!(peers.slots.lock().running <= 1, "the places are free");
     sleep(ALL).await;
+    // One query for `fleet` in each fan-out, and three for `stuck`: more than that may not be open.
     assert_eq!(*network.questions.lock(), FAN_OUTS + 3);
     assert_eq!(network.tries(address(1)), FAN_OUTS);
 }
@@ -371,6 +375,7 @@ async fn a_message_carries_the_announcement_and_no_two_are_equal() {
 async fn own_addresses_are_skipped_and_each_name_is_resolved_again() {
     let mut network = fleet(&[Behaviour::Hears, Behaviour::Hears, Behaviour::Hears]);
     network.local = vec![address(2).ip()];
+    // The first replica once more, as a resolver may return it for IPv6.
     let mapped: SocketAddr = "[::ffff:192.0.2.1]:8080".parse().unwrap();
     network.names.get_mut("fleet").unwrap().push(mapped);
     let other_port = SocketAddr::from(([192, 0, 2, 2], 8081));
@@ -401,6 +406,7 @@ async fn connections_and_time_for_dead_peers_are_bounded() {
     let results = finished(peers.tell(News::default()).unwrap()).await;
     assert!(started.elapsed() <= ALL + TRY + Duration::from_secs(1), "{:?}", started.elapsed());
     assert!(network.open.lock().1 <= AT_A_TIME);
+    // Fifty failures are named, the other 3950 are counted.
     assert!(results.len() <= 101 && results.contains_key("3950 others"), "{}", results.len());
 }
 
@@ -412,6 +418,7 @@ async fn a_burst_behind_dead_peers_is_merged_and_its_last_push_is_sent() {
     for telling in tellings {
         assert_eq!(finished(telling).await.len(), 2);
     }
+    // The first pushes were sent at once. All others were merged into the one that waited for a slot.
     assert_eq!(network.tries(address(2)), FAN_OUTS + 1);
     let posts = network.posts.lock().clone();
     let (_, last) = posts.iter().rfind(|(to, _)| *to == address(2)).unwrap();
@@ -434,6 +441,7 @@ async fn no_peers_and_a_small_fleet_mean_no_delay() {
     let (small, _) = peers(fleet(&[Behaviour::Hears; 9]), &["fleet"], None);
     assert_eq!(small.start_delay().await, Duration::ZERO);
     let started = Instant::now();
+    // A fleet that cannot be counted in time counts as small.
     let (stuck, _) = peers(Fake::default(), &["stuck"], None);
     assert_eq!(stuck.start_delay().await, Duration::ZERO);
     assert_eq!(started.elapsed(), RESOLVE_AT_START);
