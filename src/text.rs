@@ -1,5 +1,7 @@
 //! Makes untrusted text safe to display: on one line, without characters that control a terminal or deceive a reader.
 
+use std::fmt::Write as _;
+
 /// Returns true for control characters, separators that some programs treat as line ends, invisible characters, and
 /// characters that change the direction of text ("Trojan Source", CVE-2021-42574; Unicode TR 36).
 #[must_use]
@@ -34,6 +36,26 @@ pub fn one_line(text: &str, most: usize) -> String {
     line
 }
 
+/// Returns a JSON text in which controlling and deceptive characters are escaped. It stands for the same value.
+///
+/// `serde_json` escapes U+0000 to U+001F (RFC 8259, section 7). A terminal acts on U+0080 to U+009F as well (ECMA-48, 5.3),
+/// and shows text in another order after some of the other characters.
+#[must_use]
+pub fn escape_json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Outside of strings, JSON contains none of these but line feeds.
+        if c != '\n' && is_deceptive(c) {
+            // All of them are in the Basic Multilingual Plane, so none needs a surrogate pair.
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +68,14 @@ mod tests {
         );
         assert_eq!(one_line("12345", 5), "12345");
         assert_eq!(one_line("123456", 5), "1234…");
+    }
+
+    #[test]
+    fn escaped_json_has_the_same_value_and_no_controlling_characters() {
+        let value = serde_json::json!({"subject": "a\u{1b}b\u{7f}\u{9b}31m\u{202e}\u{feff}ß 文 😀", "n": [1, null]});
+        let text = escape_json(&serde_json::to_string_pretty(&value).expect("json"));
+        assert!(text.lines().count() > 3 && !text.chars().any(|c| c != '\n' && is_deceptive(c)), "{text}");
+        assert!(text.contains(r"\u009b31m\u202e") && text.contains("ß 文 😀"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("json"), value);
     }
 }

@@ -80,6 +80,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::text::escape_json;
 
 use self::args::{Args, Look, Output};
 use self::children::{Children, Reaper};
@@ -287,7 +288,7 @@ fn report(args: &Args, model: &Model, verdict: &Verdict, now: Timestamp) -> anyh
     let mut out = io::stdout().lock();
     if args.output == Some(Output::Json) {
         let document = document::document(model, verdict, now);
-        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+        writeln!(out, "{}", escape_json(&serde_json::to_string_pretty(&document)?))?;
     } else {
         table::table(model, verdict, &mut out)?;
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
+use crate::text::escape_json;
 
 use self::lines::Lines;
 use self::progress::Progress;
@@ -142,7 +143,7 @@ impl Plain<'_> {
                 let line = lines::json(&self.model, at, &msg);
                 self.take(msg);
                 if let Some(line) = line {
-                    writeln!(out, "{line}")?;
+                    writeln!(out, "{}", escape_json(&line.to_string()))?;
                 }
             }
             out.flush()?;

@@ -40,7 +40,7 @@ pub fn document(model: &Model, verdict: &Verdict, now: Timestamp) -> Value {
         })),
         "groups": verdict.groups.iter().map(group).collect::<Vec<_>>(),
         "unplaced": verdict.unplaced.iter().map(lack).collect::<Vec<_>>(),
-        // serde_json escapes U+0000 to U+001F (RFC 8259, section 7), so the texts of replicas are passed on unchanged.
+        // The texts of replicas are passed on unchanged. Control characters are escaped when the document is printed.
         "replicas": fleet::worst_first(model).into_iter().map(|pod| replica(model, verdict, pod)).collect::<Vec<_>>(),
         "webhook": webhook(model),
         "history": history(model),

@@ -26,6 +26,7 @@ use super::model::{Found, Presence, Problem};
 use super::text;
 use crate::clock::Clock;
 use crate::dashboard::{reach, terminal};
+use crate::text::escape_json;
 
 /// The connections at a time to addresses that need no `kubectl`.
 const AT_ONCE: usize = 64;
@@ -278,7 +279,7 @@ impl Work {
     fn finish(&self, problem: Option<&Problem>) -> u8 {
         let text = if self.request.json {
             let document = answer::document(&self.request.change, &self.answers, problem, Clock::real().now());
-            Some(format!("{document:#}"))
+            Some(escape_json(&format!("{document:#}")))
         } else {
             problem.is_none().then(|| answer::sum(&self.request.change, &self.answers))
         };
