@@ -1,13 +1,13 @@
 //! The speculative fetch: only a confirmed commit is kept, and a wrong guess costs no more than its request.
 
 use std::future::ready;
+use std::time::Duration;
 
 use pushsync::git::{Engine, ExpectedCommit, SpeculativeFetch, Want};
 
-use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync};
+use super::{Volume, assert_whole, at_rest, git, oid, options, shallow_lines, sync};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
-use crate::support::{PATIENCE, eventually};
 
 async fn synced_engine(server: &GitHttp, volume: &Volume) -> Engine {
     let engine = volume.engine(options(&server.url("site.git")));
@@ -38,6 +38,7 @@ async fn the_announced_commit_comes_with_the_look_over_two_connections_that_are_
     let server = GitHttp::start(&repo.root());
     let volume = Volume::new();
     let engine = synced_engine(&server, &volume).await;
+    at_rest(&server).await;
     let connections = server.wire().0;
     for (round, hint) in [true, false, true, true].into_iter().enumerate() {
         let before = oid(&repo.head());
@@ -58,8 +59,32 @@ async fn the_announced_commit_comes_with_the_look_over_two_connections_that_are_
         assert_eq!(git(engine.store(), &["rev-list", "--count", "refs/pushsync/head"]), "1");
         assert!((1..=2).contains(&shallow_lines(engine.store())));
         assert!(server.wire().0 - connections <= 1, "one more than a look needs, and it is kept");
-        // The server's programs end after the pack arrived. A push at that moment would get a connection of its own.
-        eventually(PATIENCE, || server.is_idle()).await;
+        // The response ends after the pack. A push before its end is read would get a connection of its own.
+        at_rest(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_however_late_the_server_ends_its_responses() {
+    let repo = Repo::new();
+    let server = GitHttp::start(&repo.root());
+    // Later than a look and a fetch wait for it.
+    server.set(Mode::LateEnd(Duration::from_millis(1500)));
+    let volume = Volume::new();
+    let engine = synced_engine(&server, &volume).await;
+    at_rest(&server).await;
+    // The fetch began before the response to the look ended.
+    assert_eq!(server.open_connections(), 2);
+    let connections = server.wire().0;
+    for round in 0..2 {
+        let before = oid(&repo.head());
+        let after = repo.push_file("index.html", format!("round {round}\n"), "Next");
+        let ahead = ExpectedCommit { commit: oid(&after), from: Some(before) };
+        let (look, early) = engine.resolve_and_fetch(ahead, ready(())).await.unwrap();
+        assert_eq!(look.commit, oid(&after));
+        assert!(matches!(early, SpeculativeFetch::Fetched(_)), "{early:?}");
+        at_rest(&server).await;
+        assert_eq!((server.open_connections(), server.wire().0), (2, connections));
     }
 }
 

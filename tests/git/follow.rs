@@ -2,7 +2,7 @@
 
 use pushsync::git::{Reference, Want};
 
-use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync, synced};
+use super::{Volume, assert_whole, at_rest, git, oid, options, shallow_lines, sync, synced};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
@@ -251,6 +251,7 @@ async fn a_ref_that_moved_on_is_asked_for_by_its_name_where_the_server_takes_nam
         let newer = repo.amend("Second, better");
         repo.force_push();
         let_go(&repo);
+        at_rest(&server).await;
         let (asked, connections) = (server.requests(), server.wire().0);
         assert_eq!(engine.fetch(Want::Seen(look)).await.unwrap().commit, oid(&newer), "{filter:?}");
         let methods: Vec<String> = server.seen()[asked..].iter().map(|seen| seen.method.clone()).collect();

@@ -11,8 +11,9 @@ use pushsync::remote_url::RemoteUrl;
 use pushsync::submodules::Submodules;
 use tempfile::TempDir;
 
-use crate::support::PATIENCE;
+use crate::support::git_http::GitHttp;
 use crate::support::repo::run_git;
+use crate::support::{PATIENCE, eventually};
 
 pub mod access;
 mod ahead;
@@ -73,6 +74,14 @@ async fn sync(engine: &Engine) -> Result<Fetched, Error> {
     let fetched = engine.fetch(Want::Seen(look.clone())).await?;
     assert_eq!(fetched.commit, look.commit);
     Ok(fetched)
+}
+
+/// Waits until the client has no request under way. Each open connection is one task then, and one more task closes those
+/// that are unused for long. The server's end of a response alone does not say that: the client may not have read it yet. For
+/// a test with one engine and no tasks of its own.
+async fn at_rest(server: &GitHttp) {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    eventually(PATIENCE, || server.is_idle() && tasks() == server.open_connections() + 1).await;
 }
 
 /// Syncs, and has git itself check that the commit is complete and has this `index.html`.

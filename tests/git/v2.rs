@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pushsync::git::{Engine, Reference, Want};
 
-use super::{Volume, assert_whole, git, oid, options, shallow_lines, sync, synced};
+use super::{Volume, assert_whole, at_rest, git, oid, options, shallow_lines, sync, synced};
 use crate::support::git_http::{GitHttp, Mode};
 use crate::support::repo::Repo;
 
@@ -33,6 +33,7 @@ async fn a_look_is_one_small_request_however_many_refs_there_are() {
         remote.reference = reference.clone();
         let engine = volume.engine(remote);
         engine.ls_remote().await.unwrap();
+        at_rest(&server).await;
         let (before, requests) = (server.wire(), server.requests());
         let look = engine.ls_remote().await.unwrap();
         let after = server.wire();
@@ -64,6 +65,7 @@ async fn a_push_is_fetched_in_one_request_on_the_same_connection() {
         let before = oid(&repo.head());
         let page = format!("page {}\n", fastrand::u64(..));
         let commit = repo.push_file("index.html", &page, "Next");
+        at_rest(&server).await;
         let (wire, requests) = (server.wire(), server.requests());
         let look = engine.ls_remote().await.unwrap();
         let fetched = engine.fetch_forward(Want::Seen(look), hint.then_some(before)).await.unwrap();

@@ -39,6 +39,8 @@ pub enum Mode {
     StallAfter(usize),
     /// Real answers, but of those with a pack the last four bytes, which say that it is over, never come.
     NoGoodbye,
+    /// Real answers that end so long after their last byte, as of a server whose programs take their time to end.
+    LateEnd(Duration),
     /// Real answers whose connection is cut after so many bytes of the body.
     CutAfter(usize),
     /// No answer at all.
@@ -61,26 +63,13 @@ pub enum Mode {
     Redirect(String),
 }
 
-/// One request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub method: String,
-    /// Path and query.
-    pub target: String,
-    /// The `Git-Protocol` header.
-    pub protocol: Option<String>,
-    /// True if it carried an `Authorization` header, right or wrong.
-    pub credentials: bool,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-}
-
 #[path = "git_http_tools.rs"]
 mod tools;
 #[path = "git_http_wire.rs"]
 mod wire;
 
 use tools::{base64, copy_folder, lie, program, status, whole};
+pub use wire::Seen;
 
 #[derive(Default)]
 struct State {
@@ -208,6 +197,11 @@ impl GitHttp {
     /// True if no program of git runs for a request.
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.shared.programs) == 1
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> usize {
+        Arc::strong_count(&self.shared.wire) - 1
     }
 
     /// Bytes of request bodies.
@@ -493,6 +487,9 @@ async fn pump(
         if mode == Mode::Drip {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+    if let Mode::LateEnd(late) = mode {
+        tokio::time::sleep(late).await;
     }
     let _ = child.wait().await;
 }

@@ -1,4 +1,4 @@
-//! Counts what goes over the connections of the test server, headers and all.
+//! Counts what goes over the connections of the test server, headers and all, and what is kept of a request.
 //!
 //! It knows nothing of http: bytes of a socket in, the same bytes out.
 
@@ -10,6 +10,20 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The `Git-Protocol` header.
+    pub protocol: Option<String>,
+    /// True if it carried an `Authorization` header, right or wrong.
+    pub credentials: bool,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+}
 
 #[derive(Default)]
 pub struct Count {

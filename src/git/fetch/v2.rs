@@ -36,9 +36,9 @@ const MOST_WAITING: usize = 16;
 /// The most bytes that a push may bring on the hint that it is a fast-forward. More may be the whole history of another
 /// branch.
 const MOST_ON_HINT: u64 = 32 * 1024 * 1024;
-/// How long a server may take to end its response after the pack is complete, before the connection is closed: in the
-/// background, and if the next request follows at once.
-const DRAIN_IN_BACKGROUND: Duration = Duration::from_secs(5);
+/// How long a server may take to end its response after the pack is complete, before the connection is closed.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// How much of that the caller waits for if its next request follows at once, and could use the connection.
 const DRAIN_BEFORE_NEXT: Duration = Duration::from_millis(200);
 
 /// Whether the connection of a fetch is needed again at once.
@@ -253,11 +253,11 @@ async fn carry(
         pack.finish().await;
         return Ok(Carried::Done);
     }
-    // The rest of the response only frees the connection.
-    let drain = |longest| timeout(longest, Box::pin(pack.drain()));
-    match next_request {
-        NextRequest::Soon => drop(drain(DRAIN_BEFORE_NEXT).await),
-        NextRequest::Later => drop(tokio::spawn(drain(DRAIN_IN_BACKGROUND))),
+    // The rest of the response only frees the connection. It is read in the background: a server that ends it late delays
+    // no caller, and its connection is kept all the same.
+    let drain = tokio::spawn(timeout(LONGEST_DRAIN, Box::pin(pack.drain())));
+    if let NextRequest::Soon = next_request {
+        let _ = timeout(DRAIN_BEFORE_NEXT, drain).await;
     }
     Ok(Carried::Done)
 }

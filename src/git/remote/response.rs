@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::git::error::Error;
 use crate::git::protocol::pktline::{Decoder, Packet};
@@ -12,8 +13,10 @@ use crate::git::protocol::sideband::Band;
 use crate::git::protocol::{Malformed, ProtocolError, sideband};
 use crate::git::remote::smart_http::Body;
 
-/// How long to wait for the end of a response after its last packet. Only then can the connection be used again.
+/// How long the caller waits for the end of a response after its last packet. Only then can the connection be used again.
 const LONGEST_TAIL: Duration = Duration::from_secs(1);
+/// How long the server may take for it before the connection is closed.
+const LATEST_END: Duration = Duration::from_secs(5);
 
 pub(crate) struct Packets {
     body: Body,
@@ -52,9 +55,14 @@ impl Packets {
         }
     }
 
-    /// Waits for the end of the response. To be called after the last packet.
-    pub(crate) async fn finish(mut self) {
-        let _ = tokio::time::timeout(LONGEST_TAIL, self.body.chunk()).await;
+    /// Waits for the end of the response, and leaves a late one to the background. To be called after the last packet.
+    pub(crate) async fn finish(self) {
+        let end = tokio::spawn(timeout(LATEST_END, Box::pin(self.read_end())));
+        let _ = timeout(LONGEST_TAIL, end).await;
+    }
+
+    async fn read_end(mut self) {
+        let _ = self.body.chunk().await;
     }
 }
 
@@ -102,10 +110,10 @@ impl Pack {
         self.packets.finish().await;
     }
 
-    /// Reads and drops the rest after the pack is complete, and frees the connection.
+    /// Reads and drops the rest after the pack is complete, and frees the connection. The caller limits the time.
     pub(crate) async fn drain(mut self) {
         while let Ok(Some(_)) = self.next().await {}
-        self.finish().await;
+        self.packets.read_end().await;
     }
 
     fn told(&self, words: &str) -> Error {
