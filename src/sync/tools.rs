@@ -1,7 +1,7 @@
 //! The parts that every sync uses: the volume, the git engine, the threads for blocking work, the decisions in force.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use git2::Oid;
@@ -78,6 +78,8 @@ pub struct Tools {
     pub(super) rotating: Worker,
     /// Removes trees and objects that are no longer needed.
     pub(super) sweeper: Worker,
+    /// The number of sweeps in a row that left something behind.
+    pub(super) failed_sweeps: AtomicU32,
     /// True while a sync is running.
     pub(super) busy: AtomicBool,
     /// True while it is to do so, and has not begun.
@@ -160,6 +162,7 @@ impl Tools {
             spare: Worker::new("spare"),
             rotating: Worker::quiet("standby"),
             sweeper: Worker::new("sweep"),
+            failed_sweeps: AtomicU32::new(0),
             busy: AtomicBool::new(false),
             sweep_waits: AtomicBool::new(false),
             preparing: Mutex::default(),

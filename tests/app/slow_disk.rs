@@ -1,5 +1,6 @@
 //! A disk on which every change of a file takes long, so that no sync ends in its time: git-sync wipes its root then
-//! (PEER.md 4.5). The delay is real: a tracer holds each such call of the running program back.
+//! (PEER.md 4.5). The delay is real: a tracer holds each such call of the running program back. And calls that hold up the
+//! removal of old trees: a flush that does not end, a rename that does not return in time.
 
 use std::fs;
 use std::path::Path;
@@ -17,14 +18,18 @@ const FILES: usize = 400;
 const TIMEOUT: &str = "6s";
 
 fn traced(site: &Site) -> Traced {
-    Traced::start(Plan {
+    Traced::start(plan(site))
+}
+
+fn plan(site: &Site) -> Plan {
+    Plan {
         program: env!("CARGO_BIN_EXE_pushsync").into(),
         arguments: site.arguments().into_iter().map(Into::into).collect(),
         log: site.path("log"),
         under: site.folder.path().canonicalize().unwrap().join("root"),
         kill_before: None,
         armed: false,
-    })
+    }
 }
 
 fn history(site: &Site) -> Vec<Record> {
@@ -56,7 +61,13 @@ fn change_all(site: &Site, what: &str) -> String {
 }
 
 fn worktrees(root: &Path) -> usize {
-    fs::read_dir(root.join(".worktrees")).unwrap().count()
+    names(root).len()
+}
+
+/// The names in `.worktrees`.
+fn names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join(".worktrees")).unwrap().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[tokio::test]
@@ -115,4 +126,57 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     let trees = site.root().join(".worktrees");
     eventually_while_fewer(|| entries_below(&trees), || worktrees(&site.root()) <= 3).await;
     assert!(!program.has_ended(), "{}", log(&site));
+}
+
+#[tokio::test]
+async fn leftovers_are_removed_while_the_disk_is_busy_with_a_flush() {
+    if let Err(why) = permitted() {
+        return skip(&why);
+    }
+    let mut site = Site::new();
+    site.set("period", "300ms");
+    site.start_in_sync().await;
+    site.sidecar().kill();
+    let left = site.root().join(".worktrees/.tmp-left");
+    fs::create_dir(&left).unwrap();
+    (0..FILES).for_each(|file| fs::write(left.join(file.to_string()), "x").unwrap());
+    let second = site.repo.push_file("page", "second", "second");
+    // `syncfs` waits for what all programs have written to the file system, which may be minutes of work.
+    let program = Traced::start_hanging(plan(&site), |name, _| name == "syncfs");
+    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(second.as_str())).await;
+    eventually(PATIENCE, || program.hanging() > 0).await;
+    let is_left = |name: &String| [".tmp-left", ".trash-"].iter().any(|begins| name.starts_with(begins));
+    let trees = site.root().join(".worktrees");
+    eventually_while_fewer(|| entries_below(&trees), || !names(&site.root()).iter().any(is_left)).await;
+    assert!(program.hanging() > 0 && !program.has_ended(), "{}", log(&site));
+    assert_same(&site.link(), &site.repo, &second);
+}
+
+#[tokio::test]
+async fn a_sweep_that_the_disk_ended_is_taken_up_again_soon() {
+    if let Err(why) = permitted() {
+        return skip(&why);
+    }
+    let mut site = Site::new();
+    site.set("period", "300ms").set("sync-timeout", "2s").set("stale-worktree-timeout", "0s").set("spare-trees", "0");
+    // A sweep ends with a compaction, and its log says so.
+    site.set("git-gc", "always").set("verbose", "5");
+    let first = site.repo.head();
+    let program = traced(&site);
+    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(first.as_str())).await;
+    // A tree loses its name before it is removed.
+    program.hang(|name, path| name.starts_with("rename") && path.to_string_lossy().contains("/.trash-"));
+    let second = site.repo.push_file("page", "second", "second");
+    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(second.as_str())).await;
+    let has_ended = || {
+        let log = log(&site);
+        log.split_once("old trees could not be removed")
+            .is_some_and(|(_, after)| after.contains("the object store was compacted"))
+    };
+    eventually(PATIENCE, has_ended).await;
+    assert!(program.hanging() > 0 && names(&site.root()).len() > 1, "{:?}", names(&site.root()));
+    program.release();
+    // Without another push.
+    eventually(PATIENCE, || names(&site.root()) == [second.as_str()]).await;
+    assert_same(&site.link(), &site.repo, &second);
 }

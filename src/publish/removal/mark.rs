@@ -125,7 +125,7 @@ impl Volume {
     pub(crate) fn remove_trash(&self, go_on: impl Fn() -> bool) -> Result<(usize, Option<Error>), Error> {
         let trees = self.trees_folder()?;
         self.removal_waits.store(false, Ordering::Relaxed);
-        let (mut first_failure, mut removed) = (None, 0);
+        let (mut first_failure, mut removed, mut stuck_now) = (None, 0, BTreeSet::new());
         for name in self.names(&trees)? {
             if !name.starts_with(DOOMED.as_bytes()) {
                 continue;
@@ -135,13 +135,21 @@ impl Volume {
                 Outcome::Stopped => return Err(Error::Cancelled),
                 Outcome::Stuck(stuck) => {
                     // Each sweep tries again, but reports it only once.
-                    if self.stuck().insert(name) {
+                    if !self.stuck().contains(&name) {
                         first_failure.get_or_insert(self.failed("remove", &stuck.path, stuck.errno));
                     }
+                    stuck_now.insert(name);
                 }
             }
         }
+        *self.stuck() = stuck_now;
         Ok((removed, first_failure))
+    }
+
+    /// Returns true if the last removal had to leave entries behind.
+    #[must_use]
+    pub fn is_removal_stuck(&self) -> bool {
+        !self.stuck().is_empty()
     }
 
     fn stuck(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
@@ -268,9 +276,12 @@ impl Volume {
             Some(left) => return Ok(Fate::Waits(left)),
         }
         ages.forget(name);
-        rustix::fs::renameat(trees, name, trees, &*unique(DOOMED))
-            .map_err(|errno| self.failed("rename", name, errno))?;
-        Ok(Fate::Goes)
+        match rustix::fs::renameat(trees, name, trees, &*unique(DOOMED)) {
+            Ok(()) => Ok(Fate::Goes),
+            // Files by which the clock of the file system is read exist for a moment only.
+            Err(Errno::NOENT) => Ok(Fate::Stays),
+            Err(errno) => Err(self.failed("rename", name, errno)),
+        }
     }
 }
 

@@ -151,6 +151,7 @@ impl Volume {
         };
         volume.read_shape_again()?;
         volume.leftovers = volume.clear_leftovers()?;
+        volume.removal_waits.store(volume.leftovers, Ordering::Relaxed);
         Ok(volume)
     }
 

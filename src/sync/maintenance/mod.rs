@@ -15,11 +15,12 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::TriggerKind;
-use crate::error::{Phase, SyncError};
+use crate::error::{Phase, Retry, SyncError};
 use crate::git;
 use crate::publish::{Live, Prepared, Verdict, Volume};
 use crate::worker::{Cancel, Raised};
 
+use crate::sync::backoff;
 use crate::sync::error::{self, NO_SUBMODULES};
 use crate::sync::queue::Request;
 use crate::sync::tools::Tools;
@@ -36,7 +37,7 @@ const LONGEST_END: Duration = Duration::from_millis(50);
 /// The pause before a sweep that found the published tree unverified is tried again.
 const SWEEP_IN_DOUBT: Duration = Duration::from_secs(60);
 
-/// The wait after a failed sweep, until it is tried again and its failure is logged again.
+/// The longest wait after a failed sweep, until it is tried again and its failure is logged again. The first one is a second.
 const SWEEP_AFTER_FAILURE: Duration = Duration::from_secs(10 * 60);
 
 /// A margin, so that a tree whose grace period ends now has expired when the sweep runs.
@@ -188,6 +189,15 @@ impl Tools {
         let tools = self.clone();
         tokio::spawn(async move {
             let deadline = Instant::now() + tools.options.timeout;
+            if tools.volume().is_some_and(|volume| volume.removal_waits()) {
+                // What was renamed before needs neither the preparation nor the flush, which take long on a busy disk.
+                let tools = tools.clone();
+                tokio::spawn(async move {
+                    if !tools.remove_and_measure().await {
+                        tools.sweep_again();
+                    }
+                });
+            }
             tools.prepared(deadline).await;
             if tools.volume().is_some_and(|volume| volume.has_upkeep()) {
                 // An expired tree may become a standby tree instead of being removed.
@@ -208,6 +218,7 @@ impl Tools {
                 move |volume: &Volume, _: &Cancel| volume.doom_superfluous(|commit| keeper.kept().contains(&commit));
             let doomed = tools.on_disk(Phase::Publish, deadline, doom).await;
             tracing::debug!("looked for trees whose grace is over");
+            let is_marked = doomed.is_ok();
             match doomed {
                 Ok(left) => {
                     let upkeep = tools.volume().and_then(|volume| volume.next_upkeep());
@@ -215,13 +226,17 @@ impl Tools {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "old trees could not be removed");
-                    // No other sweep is due until the next publish.
-                    tools.sweep_in(SWEEP_AFTER_FAILURE);
+                    tools.sweep_again();
                 }
             }
             tools.remove_unneeded_objects(deadline).await;
             tracing::debug!("looked for objects that no tree needs");
-            tools.remove_and_measure().await;
+            let is_removed = tools.remove_and_measure().await;
+            if is_marked && is_removed {
+                tools.failed_sweeps.store(0, Ordering::Relaxed);
+            } else if is_marked {
+                tools.sweep_again();
+            }
             // It may take long; its result is logged at its end.
             tools.compact_after_sweep().await;
             tools.rest().await;
@@ -262,11 +277,19 @@ impl Tools {
         let _ = self.sweeper.run(Instant::now() + self.options.timeout, |_| git::give_back_memory()).await;
     }
 
-    /// The part of a sweep that takes long for large trees. One waiting call is enough for all.
-    async fn remove_and_measure(self: &Arc<Self>) {
-        let Some(volume) = self.volume() else { return };
+    /// Schedules another sweep after one that left something behind: soon at first, because a slow disk may have ended it,
+    /// and no other sweep is due until the next publish.
+    fn sweep_again(&self) {
+        let failures = self.failed_sweeps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.sweep_in(backoff::delay(failures, Retry::Soon, SWEEP_AFTER_FAILURE, fastrand::f64()));
+    }
+
+    /// The part of a sweep that takes long for large trees. One waiting call is enough for all. Returns false if entries
+    /// are left that have to be removed.
+    async fn remove_and_measure(self: &Arc<Self>) -> bool {
+        let Some(volume) = self.volume() else { return true };
         if self.sweep_waits.swap(true, Ordering::Relaxed) {
-            return;
+            return true;
         }
         let tools = self.clone();
         let swept = self.sweeper.run(Instant::now() + LONGEST_SWEEP, move |cancel| {
@@ -277,14 +300,19 @@ impl Tools {
                 courtesy.rest();
                 courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled()
             };
-            if let Err(error) = volume.empty_trash(repeat) {
+            let emptied = volume.empty_trash(repeat);
+            if let Err(error) = &emptied {
                 tracing::warn!(%error, "old trees could not be removed");
             }
-            volume.usage(repeat)
+            Ok((emptied.is_ok() && !volume.is_removal_stuck(), volume.usage(repeat)))
         });
         let swept = error::publish(Phase::Publish, swept.await);
         self.sweep_waits.store(false, Ordering::Relaxed);
-        match swept {
+        let (is_removed, usage) = match swept {
+            Ok((is_removed, usage)) => (is_removed, error::publish(Phase::Publish, Ok(usage))),
+            Err(error) => (false, Err(error)),
+        };
+        match usage {
             Ok((store, trees)) => {
                 self.metrics.volume_bytes("store", store);
                 self.metrics.volume_bytes("trees", trees);
@@ -292,6 +320,7 @@ impl Tools {
             }
             Err(error) => tracing::debug!(%error, "what is on the volume could not be measured"),
         }
+        is_removed
     }
 
     /// Schedules the next sweep for the end of a grace period, also without other events.
