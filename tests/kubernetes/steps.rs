@@ -1,4 +1,5 @@
-//! The next steps that `pushsync init` prints: their commands run as they are printed, and make what the manifests mount.
+//! The next steps that `pushsync init` prints: their commands run as they are printed, make what the manifests mount, and make
+//! the same Secrets as the task page.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -75,6 +76,36 @@ fn the_commands_make_the_secrets_that_are_mounted() {
             keys.sort();
             needed.sort();
             assert_eq!(keys, needed, "{access} {name}");
+        }
+    }
+}
+
+/// The name of the Secret that a command makes, and its keys.
+fn made_by(command: &str) -> (String, Vec<String>) {
+    let words = command.split_once("secret generic ").unwrap().1.split_whitespace().collect::<Vec<_>>();
+    let keys = words.iter().filter_map(|word| word.strip_prefix("--from-")?.split('=').nth(1)).map(str::to_owned);
+    (words[0].to_owned(), keys.collect())
+}
+
+#[test]
+fn the_task_page_makes_the_same_secrets() {
+    let page = fs::read_to_string("docs/tasks/private-repositories.md").unwrap();
+    for (section, repo, access) in [
+        ("Token", "https://git.example/a/b.git", "token"),
+        ("Deploy key", "git@git.example:a/b.git", "ssh"),
+        ("GitHub App", "https://github.com/a/b.git", "app"),
+    ] {
+        let told = init(&["--repo", repo, "--private", access, "--name=site"], "").told;
+        let expected = made_by(commands(&told, "kubectl create secret generic site-git")[0]);
+        let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
+        for command in commands(section, "kubectl create secret") {
+            assert_eq!(made_by(command), expected, "{access}");
+        }
+        assert!(section.contains("{secretName: site-git, defaultMode: 288}"), "{access}");
+        // The files are where the manifests of `init` have them.
+        for line in section.lines().filter(|line| line.contains("_FILE, value: ")) {
+            let file = line.rsplit('/').next().unwrap().trim_end_matches('}');
+            assert!(expected.1.contains(&file.to_owned()), "{access}: {line}");
         }
     }
 }

@@ -10,13 +10,13 @@
 {{- if .Values.selectorLabels -}}
 {{- toYaml .Values.selectorLabels -}}
 {{- else -}}
-app.kubernetes.io/name: {{ include "pushsync.name" . }}
+app.kubernetes.io/name: {{ include "pushsync.name" . | quote }}
 {{- end -}}
 {{- end -}}
 
 {{- define "pushsync.labels" -}}
-app.kubernetes.io/name: {{ include "pushsync.name" . }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/name: {{ include "pushsync.name" . | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 

@@ -62,12 +62,12 @@ k8s/sidecar/deployment.yaml explains each value.
     - name: PUSHSYNC_GITHUB_APP_CLIENT_ID
       valueFrom:
         secretKeyRef:
-          name: {{ include "pushsync.gitSecret" . }}
+          name: {{ include "pushsync.gitSecret" . | quote }}
           key: client-id
     - name: PUSHSYNC_GITHUB_APP_INSTALLATION_ID
       valueFrom:
         secretKeyRef:
-          name: {{ include "pushsync.gitSecret" . }}
+          name: {{ include "pushsync.gitSecret" . | quote }}
           key: installation-id
     {{- end }}
     {{- with .Values.extraEnv }}
@@ -133,14 +133,14 @@ k8s/sidecar/deployment.yaml explains each value.
 {{- if .Values.webhook.enabled }}
 - name: hook-secret
   secret:
-    secretName: {{ include "pushsync.hookSecret" . }}
+    secretName: {{ include "pushsync.hookSecret" . | quote }}
     optional: true
     defaultMode: 288
 {{- end }}
 {{- if ne .Values.private.kind "none" }}
 - name: git-secret
   secret:
-    secretName: {{ include "pushsync.gitSecret" . }}
+    secretName: {{ include "pushsync.gitSecret" . | quote }}
     defaultMode: 288
 {{- end }}
 {{- with .Values.extraVolumes }}
@@ -151,6 +151,6 @@ k8s/sidecar/deployment.yaml explains each value.
 {{/* An item of `volumeMounts` of each container that reads the tree. */}}
 {{- define "pushsync.mount" -}}
 - name: git
-  mountPath: {{ .Values.app.mountPath }}
+  mountPath: {{ .Values.app.mountPath | quote }}
   readOnly: true
 {{- end -}}

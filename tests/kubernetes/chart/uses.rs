@@ -70,6 +70,23 @@ fn a_private_repository_gets_flags_and_a_secret() {
     assert_eq!(poll["env"][3]["valueFrom"]["secretKeyRef"], json!({ "name": "forge", "key": "client-id" }));
 }
 
+/// Kubernetes permits names of digits alone, and YAML reads them as numbers where they are not quoted.
+#[test]
+fn names_of_digits_or_words_of_yaml_stay_text() {
+    let on = "private.kind=app,networkPolicy.enabled=true,ingress.enabled=true,httpRoute.enabled=true";
+    let names = "private.secretName=123,webhook.secretName=0123,serviceAccountName=1e3,priorityClassName=0x10,name=true,\
+                 networkPolicy.gatewayNamespace=1,networkPolicy.monitoringNamespace=2,networkPolicy.dnsNamespace=3,\
+                 ingress.host=a.test,ingress.className=4,ingress.tlsSecretName=5,httpRoute.host=a.test,\
+                 httpRoute.gateway.name=6,httpRoute.gateway.namespace=7";
+    // Each document is strictly typed there: a number in the place of a name fails.
+    let Some(documents) = template(&["--set", on, "--set-string", names]) else { return };
+    let site = find(&documents, "Deployment", "true");
+    assert_eq!(volume(site, "git-secret")["secret"]["secretName"], "123");
+    assert_eq!(volume(site, "hook-secret")["secret"]["secretName"], "0123");
+    let pod = &site["spec"]["template"]["spec"];
+    assert_eq!((word(&pod["serviceAccountName"]), word(&pod["priorityClassName"])), ("1e3", "0x10"));
+}
+
 #[test]
 fn without_webhooks_nothing_of_them_is_left() {
     let Some(documents) = template(&["--set", "webhook.enabled=false,networkPolicy.enabled=true"]) else { return };
