@@ -1,6 +1,6 @@
 //! Makes untrusted text safe to display: on one line, without characters that control a terminal or deceive a reader.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Returns true for control characters, separators that some programs treat as line ends, invisible characters, and
 /// characters that change the direction of text ("Trojan Source", CVE-2021-42574; Unicode TR 36).
@@ -56,6 +56,13 @@ pub fn escape_json(text: &str) -> String {
     escaped
 }
 
+/// Returns a number with its noun: `1 object`, `2 objects`.
+#[must_use]
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let end = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{end}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +84,10 @@ mod tests {
         assert!(text.lines().count() > 3 && !text.chars().any(|c| c != '\n' && is_deceptive(c)), "{text}");
         assert!(text.contains(r"\u009b31m\u202e") && text.contains("ß 文 😀"), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("json"), value);
+    }
+
+    #[test]
+    fn a_noun_agrees_with_its_number() {
+        assert_eq!([0_u64, 1, 2].map(|count| counted(count, "peer")), ["0 peers", "1 peer", "2 peers"]);
     }
 }

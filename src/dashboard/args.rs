@@ -267,10 +267,12 @@ impl Args {
         if matches!(self.output, Some(Output::Ndjson | Output::Text)) && !self.watch {
             return Err("--output ndjson and --output text go with --watch".to_owned());
         }
-        if self.watch && matches!(self.output, Some(Output::Table | Output::Json)) {
-            return Err("--watch writes ndjson or text".to_owned());
+        match self.output {
+            Some(Output::Table) if self.watch => Err("--watch writes ndjson or text".to_owned()),
+            // As with kubectl, JSON of a watch is one document after the other.
+            Some(Output::Json) if self.watch => Ok(Self { output: Some(Output::Ndjson), ..self }),
+            _ => Ok(self),
         }
-        Ok(self)
     }
 }
 
@@ -321,6 +323,13 @@ mod tests {
             let error = read(line).expect_err(line);
             assert!(error.contains(words), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn json_of_a_watch_is_one_line_for_each_event() {
+        let read = |line| read(line).expect(line).output;
+        assert_eq!(read("deploy/web --watch -o json"), Some(Output::Ndjson));
+        assert_eq!(read("deploy/web --once -o json"), Some(Output::Json));
     }
 
     #[test]

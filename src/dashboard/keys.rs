@@ -239,6 +239,25 @@ mod tests {
         }
     }
 
+    /// Keys with a name on the keyboard that says what they do. On the screen of repositories there is nothing to go back to.
+    #[test]
+    fn every_key_of_a_screen_is_in_its_help() {
+        for &screen in table::EVERYWHERE {
+            let groups = [Group::Move, Group::Look, Group::Change, Group::Leave];
+            let rows = groups.into_iter().flat_map(|group| help(screen, group));
+            let words: Vec<&str> = rows.flat_map(|binding| binding.keys.split(' ')).collect();
+            for binding in TABLE.iter().filter(|binding| binding.screens.contains(&screen)) {
+                let known = matches!(binding.action, Action::PageUp | Action::PageDown)
+                    || (screen, binding.action) == (Screen::Sources, Action::Back);
+                let shown = |press: &Press| {
+                    let name = press.words();
+                    words.contains(&&*name) || name.strip_prefix("Ctrl-").is_some_and(|key| words.contains(&key))
+                };
+                assert!(known || binding.presses.iter().any(shown), "{:?} on {screen:?}: {words:?}", binding.action);
+            }
+        }
+    }
+
     #[test]
     fn modifiers_tell_keys_apart() {
         assert_eq!(press(Screen::Fleet, KeyCode::Char('d'), KeyModifiers::CONTROL), Some(Action::HalfDown));

@@ -7,6 +7,10 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::api::Phase;
+
+/// Where text is cut. A screen in ASCII has its own.
+pub const ELLIPSIS: &str = "…";
 /// The combining marks that are kept on one character; the rest is dropped.
 const MARKS_ON_ONE_CHARACTER: usize = 3;
 
@@ -265,6 +269,16 @@ pub fn sync_name(id: &str) -> String {
     let count = id.chars().count();
     let tail: String = id.chars().skip(count.saturating_sub(8)).collect();
     format!("#{tail}")
+}
+
+/// Returns the name of a phase in texts.
+#[must_use]
+pub fn phase(phase: Phase) -> String {
+    match phase {
+        Phase::Look => "ls-refs".to_owned(),
+        Phase::Gate => "hook".to_owned(),
+        phase => phase.to_string(),
+    }
 }
 
 /// Milliseconds between two times of one clock; 0 if they are in the wrong order.

@@ -173,5 +173,5 @@ pub fn alert(model: &Model) -> Option<String> {
         return Some(format!("WEBHOOKS MISSED: {what} came by poll. {last}{refused}"));
     }
     let reason = health.last.filter(|last| last.current)?.ignored?;
-    Some(format!("{IGNORED}{}", text::cut(&reason, 200, "..")))
+    Some(format!("{IGNORED}{}", text::cut(&reason, 200, text::ELLIPSIS)))
 }

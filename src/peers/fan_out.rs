@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::PeerResult;
 use crate::secret::Secret;
+use crate::text::counted;
 
 use super::fate::{Fate, of_answer, of_failure};
 use super::fleet::{Fleet, replicas, unique};
@@ -267,11 +268,12 @@ impl FanOut {
         let progress = self.progress();
         let (told, failed) = (progress.tally.told(), progress.tally.failed());
         let delivery = self.message.delivery.as_deref();
+        let peers = counted(told, "peer");
         if failed > 0 {
             let some = progress.tally.failures();
-            tracing::warn!(delivery.id = delivery, "notified {told} peers, {failed} failed: {some}");
+            tracing::warn!(delivery.id = delivery, "notified {peers}, {failed} failed: {some}");
         } else {
-            tracing::info!(delivery.id = delivery, "notified {told} peers");
+            tracing::info!(delivery.id = delivery, "notified {peers}");
         }
     }
 

@@ -73,7 +73,7 @@ async fn what_is_published_is_what_git_checks_out_over_pushes_pins_and_restarts(
     assert_eq!(files(&store), 23);
     let record = site.wait_record(|record| record.new.as_ref() == Some(&second)).await;
     let log = site.detail(&record.id).await.detail.log;
-    assert!(log.iter().any(|line| line.message.starts_with("fetched 1 files by their hashes")), "{log:?}");
+    assert!(log.iter().any(|line| line.message.starts_with("fetched 1 file by its hash")), "{log:?}");
 
     // Other patterns in a new process: the tree is rebuilt, and what it lacks is fetched for that.
     site.sidecar = None;

@@ -85,7 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "secret", "text", "worker",
         ],
     ),
-    ("peers", &["api", "clock", "hash", "metrics", "names", "secret", "signature"]),
+    ("peers", &["api", "clock", "hash", "metrics", "names", "secret", "signature", "text"]),
     (
         "server",
         &[
@@ -124,7 +124,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("ping", &["clock", "config", "hash", "log", "names", "proxy", "remote_url", "secret", "secret_file", "signature"]),
     ("signals", &["api", "sync"]),
-    ("dashboard", &["api", "clock", "hash", "proxy"]),
+    ("dashboard", &["api", "clock", "hash", "proxy", "text"]),
     ("init", &["config", "log", "remote_url"]),
     ("cli", &["config", "dashboard", "init", "ping"]),
     // Not part of the product: tests and fuzzers reach through it. Its targets lie in the areas, under the areas' own rules.

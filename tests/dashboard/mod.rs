@@ -4,6 +4,7 @@
 mod commits;
 mod copies;
 mod fake;
+mod help;
 mod incident;
 mod judging;
 mod keyboard;

@@ -44,6 +44,17 @@ fn a_pipe_gets_a_table() {
     assert!(rows[0].contains("in sync  9f3c2ab  20") && rows[0].ends_with("0    live"), "{text}");
 }
 
+/// Phases have the names of git and of the flags, as on the screen: the API calls listing refs `look`.
+#[test]
+fn a_failed_listing_of_refs_is_called_that() {
+    let (one, two) = two();
+    let mut error = super::sample::error();
+    error.phase = pushsync::api::Phase::Look;
+    one.inner().snapshot.last_error = Some(error);
+    let table = text(&run(&[&one, &two], &[]));
+    assert!(table.contains("web-1: ls-refs failed: cannot write"), "{table}");
+}
+
 #[test]
 fn records_that_wait_for_a_disk_are_a_line_of_the_table() {
     let (one, two) = two();

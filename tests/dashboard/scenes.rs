@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use pushsync::api::{Announcement, Head, MissedPush, Outcome, Phase, Running, State, Trigger, TriggerKind};
 use pushsync::dashboard::message::{Msg, News};
 use pushsync::dashboard::model::{Model, PodId, Problem};
+use pushsync::dashboard::theme::Theme;
 use pushsync::dashboard::update::update;
 use std::time::Duration;
 
@@ -272,10 +273,38 @@ fn every_scene_at_four_sizes() {
     }
 }
 
+/// Cut texts end with one sign: `…`, and `..` on a screen in ASCII.
+#[test]
+fn cut_texts_end_with_one_kind_of_ellipsis() {
+    let theme = Theme::new(true, false);
+    for (name, mut model) in all() {
+        for (width, height) in SCENES.into_iter().chain([(72, 18), (48, 14)]) {
+            let now = model.now;
+            let _ = update(&mut model, now, Msg::Resize(width, height));
+            let buffer = super::screens::render(&model, &theme, width, height);
+            let text: String = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
+            assert!(!text.contains(".."), "{name} at {width}x{height}: {text}");
+        }
+    }
+}
+
+/// In a column that takes the room of the subjects, the first trigger is left out before the user of a rollback.
+#[test]
+fn who_rolled_back_leaves_room_for_the_subject() {
+    let subject = "Bump node to 24.3 and the image to bookworm";
+    let mut model = pinned();
+    let older = model.commit_rows.iter_mut().find(|row| row.commit == sha("41d07be")).unwrap();
+    older.subject = Some(subject.to_owned());
+    let buffer = super::screens::render(&model, &Theme::new(true, false), 120, 32);
+    let row = |y| (0..120).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    let row = (0..32).map(row).find(|row| row.starts_with(" 41d07be  ")).unwrap();
+    assert!(row.contains(&subject[..30]), "{row}");
+    assert!(row.contains("rollback by ada@laptop"), "{row}");
+}
+
 /// A pause and a pin are said on every screen, also while the replica fails.
 #[test]
 fn pauses_and_pins_are_told_on_every_screen_whatever_else_is_wrong() {
-    use pushsync::dashboard::theme::Theme;
     let theme = Theme::new(true, false);
     for (model, words) in [(pinned(), "pinned at 41d07be"), (paused(), "paused 59m")] {
         for keys in ["", "<Enter>", "2", "2<Enter>", "2<Enter><Enter>", "3", "2L"] {

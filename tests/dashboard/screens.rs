@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use pushsync::api::{Detail, Outcome, State, SyncDetail};
-use pushsync::dashboard::keys::{self as table, Group};
 use pushsync::dashboard::message::{Msg, News};
 use pushsync::dashboard::model::{Found, Model, PodId, Presence, Problem, TimeFormat};
 use pushsync::dashboard::theme::{Role, Theme};
@@ -278,23 +277,6 @@ fn help() {
     let mut model = fleet();
     press(&mut model, "?");
     snapshots("help", model);
-}
-
-/// The narrowest screen with two panes shows every line of the help in full.
-#[test]
-fn no_help_is_cut_at_sixty_columns() {
-    let theme = Theme::new(true, false);
-    for way in ["", "<Enter>", "<Enter><Enter>", "3", "1", "1<Enter>", "L"] {
-        let mut model = fleet();
-        press(&mut model, way);
-        press(&mut model, "?");
-        let screen = grids(&render(&model, &theme, 60, 16), &theme);
-        for group in [Group::Move, Group::Look, Group::Change, Group::Leave] {
-            for binding in table::help(model.screen(), group) {
-                assert!(screen.contains(binding.help), "{} is cut:\n{screen}", binding.help);
-            }
-        }
-    }
 }
 
 /// A shallow history cannot tell whether the old commit leads to the new one.

@@ -168,7 +168,7 @@ fn judge(
         return Standing::Replaced { by: live };
     }
     if let Some(error) = failed.and_then(|record| record.error.as_ref()) {
-        return Standing::Failed(format!("{} failed: {}", error.phase, error.message));
+        return Standing::Failed(format!("{} failed: {}", text::phase(error.phase), error.message));
     }
     let pinned = snapshot.pinned.clone();
     if snapshot.paused_until.is_some() || snapshot.state == State::Paused {

@@ -27,6 +27,8 @@ const MATCHED: &[Screen] =
     &[Screen::Commits, Screen::Commit, Screen::Fleet, Screen::History, Screen::Detail, Screen::Events, Screen::Log];
 /// Lists with an order.
 const SORTED: &[Screen] = &[Screen::Commits, Screen::Fleet];
+/// Lists whose rows have a time. The screen of one sync has each time in all formats.
+const TIMED: &[Screen] = &[Screen::Commits, Screen::Commit, Screen::Fleet, Screen::History, Screen::Events];
 /// Screens about replicas and what they publish.
 const REPLICAS: &[Screen] = &[Screen::Commits, Screen::Commit, Screen::Fleet, Screen::History, Screen::Detail];
 /// Screens about one replica, or with one selected.
@@ -48,7 +50,8 @@ pub const TABLE: &[Binding] = &[
     Binding::new(Action::Open, &[Named(Code::Enter), Char('l')], Group::Move, LISTS).help("Enter", "open").footer("open", 9).command("open"),
     Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Commit, Screen::Fleet, Screen::History, Screen::Detail, Screen::Events, Screen::Log]).help("Esc", "back; filter off").footer("back", 9).command("back"),
     // An action has a second line where its help or its place in the footer differs between screens.
-    Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Sources, Screen::Commits]),
+    Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Commits]).help("Esc", "filter, hash off"),
+    Binding::new(Action::Back, &[Named(Code::Esc), Char('h')], Group::Move, &[Screen::Sources]),
     Binding::new(Action::NextPane, &[Named(Code::Tab), Named(Code::BackTab)], Group::Move, PANES).help("Tab", "next pane").footer("pane", 5).command("next pane"),
     Binding::new(Action::PreviousReplica, &[Named(Code::Left), Char('[')], Group::Move, &[Screen::History, Screen::Detail]).command("previous pod"),
     Binding::new(Action::NextReplica, &[Named(Code::Right), Char(']')], Group::Move, &[Screen::History, Screen::Detail]).help("[ ]", "other pod").footer("other pod", 4).command("next pod"),
@@ -63,8 +66,8 @@ pub const TABLE: &[Binding] = &[
     Binding::new(Action::PreviousMatch, &[Char('N')], Group::Look, MATCHED).command("previous match"),
     Binding::new(Action::SortNext, &[Char('>')], Group::Look, SORTED).help("< >", "sort").command("sort"),
     Binding::new(Action::SortPrevious, &[Char('<')], Group::Look, SORTED),
-    Binding::new(Action::Time, &[Char('t')], Group::Look, EVERYWHERE).help("t", "ago/UTC/local").footer("time", 3).command("time format"),
-    Binding::new(Action::Wide, &[Char('w')], Group::Look, &[Screen::Commit, Screen::Fleet, Screen::History]).help("w", "name lengths").command("long or short names"),
+    Binding::new(Action::Time, &[Char('t')], Group::Look, TIMED).help("t", "ago/UTC/local").footer("time", 3).command("time format"),
+    Binding::new(Action::Wide, &[Char('w')], Group::Look, &[Screen::Commit, Screen::Fleet]).help("w", "name lengths").command("long or short names"),
     Binding::new(Action::Follow, &[Char('f')], Group::Look, FILTERED).help("f", "follow newest").footer("follow", 2).command("follow"),
     Binding::new(Action::Freeze, &[Char(' ')], Group::Look, EVERYWHERE).help("Space", "freeze").command("freeze"),
     Binding::new(Action::Reconnect, &[Char('r')], Group::Look, EVERYWHERE).help("r", "reconnect now").footer("reconnect", 1).command("reconnect"),
@@ -79,9 +82,9 @@ pub const TABLE: &[Binding] = &[
     Binding::new(Action::Pause, &[Char('P')], Group::Change, REPLICAS).help("P", "pause, resume").footer("pause", 6).command("pause or resume"),
     Binding::new(Action::Pin, &[Char('B')], Group::Change, REPLICAS).help("B", "roll back and pin").footer("pin", 6).command("roll back and pin"),
     Binding::new(Action::Unpin, &[Char('U')], Group::Change, REPLICAS).help("U", "unpin").footer("unpin", 2).command("unpin"),
-    Binding::new(Action::Help, &[Char('?'), Named(Code::F(1))], Group::Leave, EVERYWHERE).help("?", "").footer("help", 10).command("help"),
     // Raw mode clears ISIG (termios(3)), so Ctrl-C and Ctrl-Z arrive as keys and not as signals.
-    Binding::new(Action::Quit, &[Char('q'), Ctrl('c')], Group::Leave, EVERYWHERE).help("q", "quit (Ctrl-c)").footer("quit", 11).command("quit"),
+    Binding::new(Action::Help, &[Char('?'), Named(Code::F(1))], Group::Leave, EVERYWHERE).help("? q", "help; quit, Ctrl-c").footer("help", 10).command("help"),
+    Binding::new(Action::Quit, &[Char('q'), Ctrl('c')], Group::Leave, EVERYWHERE).help("q", "").footer("quit", 11).command("quit"),
     Binding::new(Action::Redraw, &[Ctrl('l')], Group::Leave, EVERYWHERE).help("Ctrl-l z", "redraw, stop").command("redraw"),
     Binding::new(Action::Suspend, &[Ctrl('z')], Group::Leave, EVERYWHERE).command("suspend"),
 ];

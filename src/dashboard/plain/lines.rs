@@ -203,7 +203,10 @@ fn finished(record: &Record) -> String {
         Outcome::Unchanged => format!("unchanged {commit}"),
         Outcome::Failed | Outcome::Refused => {
             let error = record.error.as_ref();
-            let why = error.map_or_else(|| "no reason given".to_owned(), |it| format!("{}: {}", it.phase, it.message));
+            let why = error.map_or_else(
+                || "no reason given".to_owned(),
+                |it| format!("{}: {}", text::phase(it.phase), it.message),
+            );
             format!("{} {commit} {why}", record.outcome)
         }
         Outcome::Unknown => format!("ended in a way this program does not know {commit}"),

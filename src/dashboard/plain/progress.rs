@@ -40,7 +40,7 @@ impl Progress {
         let mut err = io::stderr().lock();
         let _ = if self.terminal {
             // One line that is overwritten; it is cut, because a wrapped line could not be overwritten.
-            write!(err, "\r\x1b[K{}", text::cut(&line, 100, "..")).and_then(|()| err.flush())
+            write!(err, "\r\x1b[K{}", text::cut(&line, 100, text::ELLIPSIS)).and_then(|()| err.flush())
         } else {
             writeln!(err, "{line}")
         };

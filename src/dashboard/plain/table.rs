@@ -135,7 +135,13 @@ fn link(model: &Model, pod: &Pod) -> String {
 fn problems(model: &Model, out: &mut impl Write) -> io::Result<()> {
     for pod in fleet::worst_first(model) {
         let Some(error) = pod.snapshot.as_ref().and_then(|snapshot| snapshot.last_error.as_ref()) else { continue };
-        writeln!(out, "{}: {} failed: {}", text::clean(&pod.name), error.phase, text::clean(&error.message))?;
+        writeln!(
+            out,
+            "{}: {} failed: {}",
+            text::clean(&pod.name),
+            text::phase(error.phase),
+            text::clean(&error.message)
+        )?;
         if let Some(hint) = &error.hint {
             writeln!(out, "  hint: {}", text::clean(hint))?;
         }
@@ -201,8 +207,9 @@ fn note(record: &Record) -> Option<String> {
 fn aligned(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     // Cut, so that one long message does not push all columns apart. `cut` also removes what could move the cursor.
-    let cell =
-        |row: &Vec<String>, column: usize| row.get(column).map(|it| text::cut(it, 200, "..")).unwrap_or_default();
+    let cell = |row: &Vec<String>, column: usize| {
+        row.get(column).map(|it| text::cut(it, 200, text::ELLIPSIS)).unwrap_or_default()
+    };
     let width = |column: usize| rows.iter().map(|row| text::width(&cell(row, column))).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {

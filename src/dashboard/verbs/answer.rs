@@ -97,7 +97,7 @@ impl Answer {
     /// Returns the replica's answer as half a sentence.
     #[must_use]
     pub fn words(&self, change: &Change) -> String {
-        let cut = |reason: &str| text::cut(reason, REASON, "..");
+        let cut = |reason: &str| text::cut(reason, REASON, text::ELLIPSIS);
         match self {
             Self::Done { accepted, record } => {
                 let mut words = decision(change, accepted);
@@ -140,14 +140,17 @@ fn decision(change: &Change, accepted: &Accepted) -> String {
 fn outcome(record: &Record) -> String {
     let commit = record.new.as_deref().map_or("nothing".to_owned(), text::short);
     let subject = record.commits.as_ref().map(|commits| commits.subject.as_str()).filter(|subject| !subject.is_empty());
-    let subject = subject.map(|subject| format!(" {}", text::cut(subject, SUBJECT, ".."))).unwrap_or_default();
+    let subject =
+        subject.map(|subject| format!(" {}", text::cut(subject, SUBJECT, text::ELLIPSIS))).unwrap_or_default();
     let error = || record.error.as_ref().map_or("no reason given", |error| error.message.as_str());
     match record.outcome {
         Outcome::Published => format!("published {commit}{subject}"),
         // Not a failure: a sync of a replica that is up to date has this result.
         Outcome::Unchanged => format!("{commit} is live already"),
-        Outcome::Failed => format!("its sync failed: {}", text::cut(error(), REASON, "..")),
-        Outcome::Refused => format!("its pre-publish hook refused {commit}: {}", text::cut(error(), REASON, "..")),
+        Outcome::Failed => format!("its sync failed: {}", text::cut(error(), REASON, text::ELLIPSIS)),
+        Outcome::Refused => {
+            format!("its pre-publish hook refused {commit}: {}", text::cut(error(), REASON, text::ELLIPSIS))
+        }
         Outcome::Unknown => "its sync ended in a way that this program does not know".to_owned(),
     }
 }
@@ -157,7 +160,11 @@ fn outcome(record: &Record) -> String {
 pub fn line(change: &Change, answered: &Answered, width: usize) -> String {
     let name = text::clean(&answered.name);
     let gap = " ".repeat(width.saturating_sub(text::width(&name)) + 2);
-    let hint = answered.answer.hint().map(|hint| format!(" ({})", text::cut(hint, REASON, ".."))).unwrap_or_default();
+    let hint = answered
+        .answer
+        .hint()
+        .map(|hint| format!(" ({})", text::cut(hint, REASON, text::ELLIPSIS)))
+        .unwrap_or_default();
     format!("{name}{gap}{}{hint}", answered.answer.words(change))
 }
 

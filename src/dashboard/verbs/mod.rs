@@ -257,7 +257,7 @@ impl Work {
 
     fn refuse_several(&self, found: &[Found]) -> u8 {
         let names: Vec<_> = found.iter().take(NAMED).map(|found| text::clean(&found.name)).collect();
-        let more = if found.len() > NAMED { ", ..." } else { "" };
+        let more = if found.len() > NAMED { ", …" } else { "" };
         let one = if self.request.replicas.url.is_empty() { "pod/NAME" } else { "a single --url" };
         terminal::tell(format_args!(
             "pushsync: {} has {} replicas ({}{more}): give --all to {} all of them, or name one by {one}",

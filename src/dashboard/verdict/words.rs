@@ -84,7 +84,7 @@ pub fn line(verdict: &Verdict) -> String {
 
 fn joined(line: &Line) -> String {
     // `cut` also cleans: a subject is written by anyone who can push.
-    let subject = text::cut(&line.subject, SUBJECT, "..");
+    let subject = text::cut(&line.subject, SUBJECT, text::ELLIPSIS);
     let commit = [line.commit.as_str(), &subject].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
     let all = [line.headline.to_owned(), commit].into_iter().chain(line.facts.iter().cloned());
     all.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
@@ -142,7 +142,7 @@ fn subject(target: &Target) -> String {
 /// `475b7a7 Rework the checkout page`
 #[must_use]
 pub fn commit(target: &Target) -> String {
-    let subject = text::cut(&subject(target), SUBJECT, "..");
+    let subject = text::cut(&subject(target), SUBJECT, text::ELLIPSIS);
     format!("{} {subject}", text::short(&target.commit)).trim_end().to_owned()
 }
 
@@ -185,6 +185,7 @@ fn short(why: &Why, length: Length) -> String {
             Why::Failed { pinned: Some(_), .. } => return "failed, pinned".to_owned(),
             Why::NotReady { .. } => return "not ready".to_owned(),
             Why::Unreachable { .. } => return "unreachable".to_owned(),
+            Why::Waiting => return "waiting".to_owned(),
             _ => {}
         }
     }
@@ -202,8 +203,8 @@ fn short(why: &Why, length: Length) -> String {
         Why::Failed { pinned: Some(commit), .. } => format!("failed, pinned at {}", text::short(commit)),
         Why::Failed { pinned: None, .. } => "failed".to_owned(),
         Why::Starting => "starting".to_owned(),
-        Why::NotReady { reason } => format!("not ready ({})", text::cut(reason, SUBJECT, "..")),
-        Why::Replaced { how } => text::cut(how, SUBJECT, ".."),
+        Why::NotReady { reason } => format!("not ready ({})", text::cut(reason, SUBJECT, text::ELLIPSIS)),
+        Why::Replaced { how } => text::cut(how, SUBJECT, text::ELLIPSIS),
         Why::NeverSeen => "never saw it".to_owned(),
         Why::Unreachable { .. } => "cannot be reached".to_owned(),
         Why::NotLookedAt => "not looked at yet".to_owned(),
@@ -230,21 +231,21 @@ pub fn sentence(why: &Why) -> String {
         Why::Failed { times, message, pinned } => {
             let pinned = pinned.as_deref().map(|commit| format!("pinned at {}, and ", text::short(commit)));
             let syncs = if *times > 1 { format!("the last {times} syncs") } else { "the last sync".to_owned() };
-            format!("{}{syncs} failed: {}", pinned.unwrap_or_default(), text::cut(message, REASON, ".."))
+            format!("{}{syncs} failed: {}", pinned.unwrap_or_default(), text::cut(message, REASON, text::ELLIPSIS))
         }
         Why::Starting => "nothing is published yet".to_owned(),
-        Why::NotReady { reason } => format!("not ready: {}", text::cut(reason, REASON, "..")),
-        Why::Replaced { how } => text::cut(how, REASON, ".."),
+        Why::NotReady { reason } => format!("not ready: {}", text::cut(reason, REASON, text::ELLIPSIS)),
+        Why::Replaced { how } => text::cut(how, REASON, text::ELLIPSIS),
         Why::NeverSeen => "it has never seen this commit".to_owned(),
-        Why::Unreachable { reason } => format!("cannot be reached: {}", text::cut(reason, REASON, "..")),
+        Why::Unreachable { reason } => format!("cannot be reached: {}", text::cut(reason, REASON, text::ELLIPSIS)),
         Why::NotLookedAt => "not looked at yet".to_owned(),
         Why::Waiting => "no answer yet".to_owned(),
-        Why::CannotSay { reason } => format!("cannot say: {}", text::cut(reason, REASON, "..")),
+        Why::CannotSay { reason } => format!("cannot say: {}", text::cut(reason, REASON, text::ELLIPSIS)),
     }
 }
 
 fn person(by: Option<&String>) -> String {
-    by.map(|by| format!(" by {}", text::cut(by, 60, ".."))).unwrap_or_default()
+    by.map(|by| format!(" by {}", text::cut(by, 60, text::ELLIPSIS))).unwrap_or_default()
 }
 
 /// One line for each replica that lacks the commit.

@@ -4,9 +4,10 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, piece};
+use super::commits::{self, Length};
 use super::panes::{self, Content};
 use super::table::{self, Cell, Column};
-use super::{commits, header, replicas, words};
+use super::{header, replicas, words};
 use crate::dashboard::commits::CommitRow;
 use crate::dashboard::commits::standing::{OnReplica, Standing};
 use crate::dashboard::cursor;
@@ -100,7 +101,7 @@ fn summary(
         let at = if wide { utc.strftime("%Y-%m-%d %H:%M:%S UTC") } else { utc.strftime("%H:%M:%S UTC") };
         let at = if narrow { String::new() } else { format!("  ({at})") };
         let mut heard = vec![label("heard"), piece(format!("{age} ago{at}  "), Role::Plain)];
-        heard.extend(commits::how(&row.how, !narrow));
+        heard.extend(commits::how(&row.how, if narrow { Length::Short } else { Length::Full }));
         if let (Some(first), Some(last)) = (row.first_ms, row.last_ms) {
             let arrow = canvas.glyphs().arrow;
             let words = if narrow { "" } else { "live after " };

@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use super::canvas::{Canvas, Piece, piece};
+use super::canvas::{Canvas, Piece, measure, piece};
 use super::table::{self, Cell, Column};
 use super::{empty, header, notices, words};
 use crate::api::Action;
@@ -15,6 +15,10 @@ use crate::dashboard::verdict::Verdict;
 
 /// Columns of the bar that shows how many replicas have a commit.
 const BAR: usize = 8;
+/// The index of the column of the subjects.
+const SUBJECT: usize = 1;
+/// Columns of a subject that are more important than who did what how.
+const ENOUGH: u16 = 30;
 /// Lines about replicas that lack the selected commit.
 const REASONS: usize = 6;
 
@@ -67,14 +71,13 @@ fn rows(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let room = height.saturating_sub(u16::try_from(notes.len()).unwrap_or(0)).max(1);
     let shown = table::window(model.commit_rows.len(), room, selected);
     let first = shown.start;
-    let cells: Vec<Vec<Cell>> =
-        model.commit_rows[shown].iter().map(|row| cells(model, glyphs, row, area.width)).collect();
+    let columns = columns(area.width, glyphs, model.time_format);
+    let cells = fitted(model, glyphs, &model.commit_rows[shown], &columns, area.width);
     // Old data is dim on every screen.
     let old = notices::old_since(model).is_some();
     let dim =
         |cells: Vec<Cell>| cells.into_iter().map(|cell| cell.into_iter().map(|(text, _)| (text, Role::Dim)).collect());
     let cells: Vec<Vec<Cell>> = if old { cells.into_iter().map(|cells| dim(cells).collect()).collect() } else { cells };
-    let columns = columns(area.width, glyphs, model.time_format);
     table::draw_with_notes(canvas, area, &columns, &cells, Some(selected - first), titles, &notes);
 }
 
@@ -124,11 +127,34 @@ fn columns(width: u16, glyphs: &Glyphs, time: TimeFormat) -> Vec<Column> {
     if width >= 80 {
         columns.push(Column::new(span, 16));
     }
-    columns.push(Column::new("HOW", if wide { 34 } else { 14 }));
+    columns.push(Column::new(
+        "HOW",
+        match width {
+            160.. => 60,
+            100.. => 34,
+            _ => 14,
+        },
+    ));
     columns
 }
 
-fn cells(model: &Model, glyphs: &Glyphs, row: &CommitRow, width: u16) -> Vec<Cell> {
+/// Returns the rows with the longest text in HOW that is not cut and leaves enough room for the subjects.
+fn fitted(model: &Model, glyphs: &Glyphs, rows: &[CommitRow], columns: &[Column], width: u16) -> Vec<Vec<Cell>> {
+    let with = |how| rows.iter().map(|row| cells(model, glyphs, row, width, how)).collect::<Vec<Vec<Cell>>>();
+    let most = columns.last().map_or(0, |column| column.max);
+    let lengths: &[Length] = if width >= 100 { &[Length::Full, Length::User] } else { &[] };
+    for length in lengths {
+        let cells = with(*length);
+        let longest = cells.iter().map(|row| measure(&row[SUBJECT])).max().unwrap_or(0);
+        let whole = cells.iter().filter_map(|row| row.last()).all(|how| measure(how) <= most);
+        if whole && table::growing(width, columns, &cells) >= longest.min(ENOUGH) {
+            return cells;
+        }
+    }
+    with(Length::Short)
+}
+
+fn cells(model: &Model, glyphs: &Glyphs, row: &CommitRow, width: u16, length: Length) -> Vec<Cell> {
     let wide = width >= 100;
     let mut cells: Vec<Cell> = vec![vec![piece(text::short(&row.commit), Role::Accent)], subject(row)];
     if wide {
@@ -139,7 +165,7 @@ fn cells(model: &Model, glyphs: &Glyphs, row: &CommitRow, width: u16) -> Vec<Cel
     if width >= 80 {
         cells.push(vec![piece(span(glyphs, row), Role::Plain)]);
     }
-    cells.push(how(&row.how, wide));
+    cells.push(how(&row.how, length));
     cells
 }
 
@@ -196,11 +222,22 @@ fn span(glyphs: &Glyphs, row: &CommitRow) -> String {
     }
 }
 
+/// How much HOW says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    Full,
+    /// A user's action with its user instead of the first trigger, and remarks in a word.
+    User,
+    /// The same without the user.
+    Short,
+}
+
 /// Returns the triggers of a commit, then remarks about them.
 #[must_use]
-pub fn how(how: &How, wide: bool) -> Vec<Piece> {
+pub fn how(how: &How, length: Length) -> Vec<Piece> {
+    let full = length == Length::Full;
     // In a narrow column a user's action is more important than the first trigger.
-    let triggers = if wide || how.action.is_none() { how.words() } else { String::new() };
+    let triggers = if full || how.action.is_none() { how.words() } else { String::new() };
     let mut pieces = vec![piece(triggers, Role::Plain)];
     if let Some((action, by)) = &how.action {
         let word = match action {
@@ -208,18 +245,18 @@ pub fn how(how: &How, wide: bool) -> Vec<Piece> {
             Action::Pin => "pinned",
             _ => "unpinned",
         };
-        let by = by.as_ref().filter(|_| wide).map(|by| format!(" by {by}")).unwrap_or_default();
+        let by = by.as_ref().filter(|_| length != Length::Short).map(|by| format!(" by {by}")).unwrap_or_default();
         let gap = if pieces[0].0.is_empty() { "" } else { ", " };
         pieces.push(piece(format!("{gap}{word}{by}"), Role::Warn));
     }
     if how.missed {
-        pieces.push(piece(if wide { " ! webhook missed" } else { " ! missed" }, Role::Warn));
+        pieces.push(piece(if full { " ! webhook missed" } else { " ! missed" }, Role::Warn));
     }
     if how.ignored.is_some() {
-        pieces.push(piece(if wide { " ! webhook ignored" } else { " ! ignored" }, Role::Warn));
+        pieces.push(piece(if full { " ! webhook ignored" } else { " ! ignored" }, Role::Warn));
     }
     if how.rewritten {
-        pieces.push(piece(if wide { " ! history rewritten" } else { " ! rewritten" }, Role::Warn));
+        pieces.push(piece(if full { " ! history rewritten" } else { " ! rewritten" }, Role::Warn));
     }
     pieces
 }

@@ -48,7 +48,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     match model.detail(id, sync) {
         Some(Loaded::Here(detail)) if model.diffstat => panes::diffstat(canvas, rest, model, detail, ""),
         Some(Loaded::Here(detail)) => {
-            let commits = panes::commits(model, pod, detail);
+            let commits = panes::commits(model, canvas.glyphs(), pod, detail);
             let contents = [
                 Content { pane: Pane::First, title: format!("Commits ({})", commits.len()), lines: commits },
                 Content {
@@ -80,7 +80,7 @@ fn note(canvas: &mut Canvas<'_>, area: Rect, words: &str) {
 fn outcome(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record) -> (Piece, Piece) {
     let (glyph, role) = words::outcome(glyphs, record);
     let text = match (&record.error, record.outcome) {
-        (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", words::phase(error.phase)),
+        (Some(error), Outcome::Failed) => format!("{glyph} failed at {}", text::phase(error.phase)),
         (Some(_), Outcome::Refused) => format!("{glyph} refused by the pre-publish hook"),
         (_, Outcome::Published) if record.rewritten => format!("{glyph} published, history was rewritten"),
         (_, Outcome::Unchanged) => format!("{glyph} no change"),
@@ -235,7 +235,7 @@ fn phases(canvas: &Canvas<'_>, record: &Record) -> Vec<Piece> {
     let failed_at = record.error.as_ref().map(|error| match error.phase {
         // Its time is part of the fetch.
         Phase::Look => "fetch".to_owned(),
-        phase => words::phase(phase),
+        phase => text::phase(phase),
     });
     let mut pieces = vec![piece(format!("{:<10} ", "phase"), Role::Dim)];
     let mut first = true;

@@ -150,7 +150,7 @@ fn last_delivery(model: &Model, all: &Health, reason: bool) -> Piece {
     let age = text::age(model.now.duration_since(last.at));
     let (what, role) = match &last.ignored {
         Some(why) if reason && !webhooks::alert_is_ignored(model) => {
-            (format!("ignored: {}", text::cut(why, 120, "..")), Role::Warn)
+            (format!("ignored: {}", text::cut(why, 120, text::ELLIPSIS)), Role::Warn)
         }
         Some(_) => ("ignored".to_owned(), Role::Warn),
         None => (last.event.clone(), Role::Plain),

@@ -11,6 +11,7 @@ use crate::dashboard::model::{Model, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
+use crate::text::counted;
 
 /// Syncs in the chart.
 const CHART: usize = 60;
@@ -143,7 +144,7 @@ fn latency(canvas: &mut Canvas<'_>, area: Rect, model: &Model, pod: &Pod) {
     let arrow = canvas.glyphs().arrow;
     let records = || pod.records.iter().map(AsRef::as_ref);
     let latency = fleet::latency(records(), CHART);
-    let title = format!("push {arrow} published, this pod, last {} syncs", latency.samples.len());
+    let title = format!("push {arrow} published, this pod, last {}", counted(latency.samples.len(), "sync"));
     let remark = match (latency.max, latency.p95, latency.p50) {
         (Some(max), Some(p95), Some(p50)) => {
             format!("max {}  p95 {}  p50 {}", text::took(max), text::took(p95), text::took(p50))

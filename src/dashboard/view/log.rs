@@ -8,6 +8,7 @@ use crate::dashboard::model::{Model, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
+use crate::text::counted;
 
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
     let y = header::draw(canvas, model, verdict, &[header::crumb(model, id), "log".to_owned()]);
@@ -18,8 +19,8 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
         title.push(piece(format!("  /{}", model.search), Role::Accent));
     }
     let remark = match (&log.ended, log.row) {
-        (Some(why), _) => piece(format!("ended: {}", text::cut(why, 60, "..")), Role::Warn),
-        (None, None) => piece(format!("{} lines {dot} following", log.lines.len()), Role::Dim),
+        (Some(why), _) => piece(format!("ended: {}", text::cut(why, 60, canvas.glyphs().ellipsis)), Role::Warn),
+        (None, None) => piece(format!("{} {dot} following", counted(log.lines.len(), "line")), Role::Dim),
         (None, Some(row)) => piece(format!("{} of {} {dot} G follows", row + 1, log.lines.len()), Role::Dim),
     };
     canvas.rule(y, &title, &[remark]);

@@ -86,14 +86,15 @@ fn verdict_line(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdic
         return;
     }
     let line = words::parts(verdict);
-    let pieces = fitted(&line, &format!("{glyph} "), role, canvas.area.width.saturating_sub(2));
+    let pieces =
+        fitted(&line, &format!("{glyph} "), role, canvas.area.width.saturating_sub(2), canvas.glyphs().ellipsis);
     canvas.line(y, &pieces, &[]);
 }
 
 /// Returns a verdict in this number of columns: what the reasons say beyond a word or two is left out first, then the
 /// subject is cut, then times and commits are left out.
 #[must_use]
-pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> {
+fn fitted(line: &Line, glyph: &str, role: Role, columns: u16, ellipsis: &str) -> Vec<Piece> {
     let wide = columns >= 98;
     let gap = if wide { "   " } else { "  " };
     let mut pieces = vec![piece(format!("{glyph}{}", line.headline), role)];
@@ -117,7 +118,7 @@ pub fn fitted(line: &Line, glyph: &str, role: Role, columns: u16) -> Vec<Piece> 
     let facts = words(facts);
     let room = columns.saturating_sub(used + measure(&facts) + 1);
     if !line.subject.is_empty() && room >= wanted.min(LEAST_SUBJECT) {
-        pieces.push(piece(format!(" {}", text::cut(&line.subject, usize::from(room), "..")), role));
+        pieces.push(piece(format!(" {}", text::cut(&line.subject, usize::from(room), ellipsis)), role));
     }
     pieces.extend(facts);
     pieces
@@ -179,6 +180,6 @@ fn hold_words(glyphs: &Glyphs, hold: &Hold, names: bool, users: bool) -> String 
     } else {
         text::clean(&hold.names.join(", ")).into_owned()
     };
-    let by = hold.by.as_ref().filter(|_| users).map(|by| format!(" by {}", text::cut(by, 40, "..")));
+    let by = hold.by.as_ref().filter(|_| users).map(|by| format!(" by {}", text::cut(by, 40, glyphs.ellipsis)));
     format!("{glyph} {who} {}{}   ", hold.words, by.unwrap_or_default())
 }

@@ -11,6 +11,8 @@ use crate::dashboard::palette::Palette;
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
+/// A subject is left out instead of cut to fewer columns than this.
+const LEAST_SUBJECT: usize = 6;
 /// Columns of the labels in the question about a pin.
 const LABEL: usize = 9;
 /// The rule for the keys, in the help.
@@ -115,11 +117,14 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
     let tallest = moves.len().max(looks.len()).max(changes.len());
     let lines = u16::try_from(tallest).unwrap_or(0) + 3;
     let columns = [("MOVE", moves), ("LOOK", looks), ("CHANGE (asks first)", changes)];
-    let columns = columns.map(|(title, bindings)| {
+    // Some screens change nothing.
+    let shown = columns.into_iter().filter(|(_, bindings)| !bindings.is_empty());
+    let columns = shown.map(|(title, bindings)| {
         let keys = bindings.iter().map(|binding| text::width(binding.keys)).max().unwrap_or(0);
         let words = bindings.iter().map(|binding| text::width(binding.help)).max().unwrap_or(0);
         (title, bindings, narrow(keys), narrow((keys + 1 + words).max(title.len())))
     });
+    let columns: Vec<_> = columns.collect();
     let natural: u16 = columns.iter().map(|(.., width)| width + 2).sum();
     let title = format!("Keys {} {name}", canvas.glyphs().dash);
     // Three columns are wider than this screen.
@@ -145,7 +150,7 @@ fn help(canvas: &mut Canvas<'_>, model: &Model) {
 }
 
 /// Draws the help on a narrow screen: the groups one below the other, in two columns of about equal height.
-fn folded(canvas: &mut Canvas<'_>, title: &str, groups: &[(&str, Vec<&Binding>, u16, u16); 3]) {
+fn folded(canvas: &mut Canvas<'_>, title: &str, groups: &[(&str, Vec<&Binding>, u16, u16)]) {
     let keys = groups.iter().map(|(_, _, keys, _)| *keys).max().unwrap_or(0);
     let mut lines: Vec<[Piece; 2]> = Vec::new();
     for (title, bindings, ..) in groups {
@@ -179,7 +184,11 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let count = act::addressed(model, dialog).len();
     // The number of connected replicas, because a request reaches no other one.
-    let whom = if dialog.all { format!("ALL {count} connected replicas") } else { pod.name.clone() };
+    let whom = match (dialog.all, count) {
+        (false, _) => pod.name.clone(),
+        (true, 1) => "the only connected replica".to_owned(),
+        (true, _) => format!("ALL {count} connected replicas"),
+    };
     let mut lines: Vec<Vec<Piece>> = Vec::new();
     let columns = usize::from(WIDTH.min(canvas.area.width.saturating_sub(2)).saturating_sub(2));
     let plain = |text: String| vec![piece(text, Role::Plain)];
@@ -206,7 +215,8 @@ fn question(canvas: &mut Canvas<'_>, model: &Model, dialog: &Dialog) {
             ("Pause", format!("Pause {words}"))
         }
         Question::Pin { .. } => {
-            pin(&mut lines, model, dialog, &whom, columns, canvas.area.height.saturating_sub(2));
+            let room = (columns, canvas.area.height.saturating_sub(2));
+            pin(&mut lines, model, dialog, &whom, room, canvas.glyphs().ellipsis);
             ("Roll back and pin", String::new())
         }
     };
@@ -254,7 +264,8 @@ fn foot(lines: &mut Vec<Vec<Piece>>, hint: Piece, answers: Vec<Piece>, columns: 
 const CHOICES: usize = 6;
 
 /// The question before a rollback: `room` lines of `columns`.
-fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, columns: usize, room: u16) {
+fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, room: (usize, u16), ellipsis: &str) {
+    let (columns, room) = room;
     let Question::Pin { commit, typed, choices } = &dialog.question else { return };
     let Some(pod) = model.pod(&dialog.pod) else { return };
     let short = text::short(commit);
@@ -266,7 +277,7 @@ fn pin(lines: &mut Vec<Vec<Piece>>, model: &Model, dialog: &Dialog, whom: &str, 
     // The subject is cut first, because the text in brackets is decisive.
     let told = |mark: &str, commit: &str, subject: &str, bracket: &str| {
         let room = columns.saturating_sub(LABEL + 7 + 4 + text::width(bracket) + text::width(mark));
-        let subject = text::cut(subject, room, "..");
+        let subject = if room < LEAST_SUBJECT { String::new() } else { text::cut(subject, room, ellipsis) };
         let parts = [text::short(commit), subject, bracket.to_owned()];
         format!("{mark}{}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  "))
     };

@@ -12,6 +12,7 @@ use crate::dashboard::fleet;
 use crate::dashboard::model::{Model, Pane, Pod};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
+use crate::text::counted;
 
 /// One entry of a pane, in as many rows as it needs. The cursor moves from entry to entry.
 pub type Entry = Vec<Vec<Piece>>;
@@ -54,12 +55,13 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
     // Name and count, then bars of at most this number of signs.
     let name_columns = usize::from(area.width).saturating_sub(34).clamp(12, 40);
     let columns = usize::from(area.width).saturating_sub(name_columns + 13).clamp(6, 24);
+    let ellipsis = canvas.glyphs().ellipsis;
     let named = folders.iter().map(|(folder, counts)| {
         let count: usize = counts.iter().sum();
         let name = format!("{folder}/");
         // Rounded up: a folder with a single change has a sign as well.
         let bar = |count: usize| (count * columns).div_ceil(most);
-        let name = text::cut(&name, name_columns, "..");
+        let name = text::cut(&name, name_columns, ellipsis);
         vec![
             piece(format!("{name:<name_columns$} {count:>5}  "), Role::Plain),
             piece("+".repeat(bar(counts[0])), Role::Good),
@@ -156,12 +158,12 @@ fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
 }
 
 #[must_use]
-pub fn commits(model: &Model, pod: &Pod, detail: &SyncDetail) -> Vec<Entry> {
+pub fn commits(model: &Model, glyphs: &Glyphs, pod: &Pod, detail: &SyncDetail) -> Vec<Entry> {
     let line = |commit: &crate::api::Commit| {
         let age = commit.committed_at.map(|at| text::age(fleet::age(model, pod, at)));
         vec![vec![
             piece(text::short(&commit.commit), Role::Accent),
-            piece(format!("  {:<14} ", text::cut(&commit.author, 14, ".")), Role::Plain),
+            piece(format!("  {:<14} ", text::cut(&commit.author, 14, glyphs.ellipsis)), Role::Plain),
             piece(format!("{:>7}  ", age.unwrap_or_default()), Role::Dim),
             piece(&commit.subject, Role::Plain),
         ]]
@@ -188,7 +190,7 @@ pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
     // A replica sends the first files only (500), and their number.
     let more = detail.detail.files_total.saturating_sub(detail.detail.files.len() as u64);
     if more > 0 {
-        lines.push(vec![vec![piece(format!("{} {more} more were changed", glyphs.ellipsis), Role::Dim)]]);
+        lines.push(vec![vec![piece(format!("{} {} changed", glyphs.ellipsis, counted(more, "more file")), Role::Dim)]]);
     }
     lines
 }

@@ -205,7 +205,7 @@ fn trouble(model: &Model, pod: &Pod, glyphs: &Glyphs) -> Option<Trouble> {
         return told("PAUSED", format!("PAUSED, resumes by itself in {left}"), None, "P: resume");
     }
     let error = snapshot.last_error.as_ref()?;
-    let heading = format!("{} failed", words::phase(error.phase));
+    let heading = format!("{} failed", text::phase(error.phase));
     let reason = format!("{heading}: {}", error.message);
     let key = if matches!(model.view, View::Fleet) { "Enter for history" } else { "" };
     told(&heading, reason, error.hint.clone(), key)

@@ -84,6 +84,13 @@ pub fn is_cut(width: u16, columns: &[Column], rows: &[Vec<Cell>], row: usize) ->
     rows.get(row).is_some_and(|row| row.iter().zip(widths).any(|(cell, wide)| measure(cell) > wide))
 }
 
+/// Returns the columns of the growing column in an area of this width.
+#[must_use]
+pub fn growing(width: u16, columns: &[Column], rows: &[Vec<Cell>]) -> u16 {
+    let widths = widths(columns, rows, width.saturating_sub(2), if width >= 100 { 2 } else { 1 });
+    columns.iter().zip(widths).find(|(column, _)| column.grow).map_or(0, |(_, wide)| wide)
+}
+
 /// Draws the titles and rows from the top of `area`. `selected` counts within `rows`.
 pub fn draw(
     canvas: &mut Canvas<'_>,

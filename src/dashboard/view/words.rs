@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::canvas::{Piece, piece};
-use crate::api::{Action, Files, Outcome, Phase, Record};
+use crate::api::{Action, Files, Outcome, Record};
 use crate::dashboard::fleet::{self, Shown};
 use crate::dashboard::model::{Link, Model, Pod, Presence, TimeFormat};
 use crate::dashboard::text;
@@ -65,22 +65,15 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
         // The duration is not shown for a lost link, because it would not advance.
         (Shown::Syncing, Some(snapshot)) if pod.live() => match &snapshot.running {
             Some(running) => {
-                format!("{} {}", phase(running.phase), text::age_short(fleet::age(model, pod, running.started_at)))
+                format!(
+                    "{} {}",
+                    text::phase(running.phase),
+                    text::age_short(fleet::age(model, pod, running.started_at))
+                )
             }
             None => "syncing".to_owned(),
         },
         _ => shown.word().to_owned(),
-    }
-}
-
-/// Returns the name of a phase on the screen.
-#[must_use]
-pub fn phase(phase: Phase) -> String {
-    match phase {
-        // The API keeps its first words for these two (`look`, `gate`), which other releases read.
-        Phase::Look => "ls-refs".to_owned(),
-        Phase::Gate => "hook".to_owned(),
-        phase => phase.to_string(),
     }
 }
 

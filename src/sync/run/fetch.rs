@@ -9,6 +9,7 @@ use crate::api::Phase;
 use crate::error::SyncError;
 use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::sync::queue::is_fast_forward;
+use crate::text::counted;
 
 use super::SyncRun;
 
@@ -33,7 +34,7 @@ impl SyncRun<'_> {
         };
         let commit = fetched.commit;
         if fetched.objects > 0 {
-            self.log.info(format!("fetched {} objects, {} bytes{when}", fetched.objects, fetched.bytes));
+            self.log.info(format!("fetched {}, {} bytes{when}", counted(fetched.objects, "object"), fetched.bytes));
         }
         self.fetched = Some(fetched);
         self.fetch_files(commit).await?;
@@ -56,7 +57,8 @@ impl SyncRun<'_> {
         self.add_fetch_time(started);
         let files = files?;
         if files.objects > 0 {
-            self.log.info(format!("fetched {} files by their hashes, {} bytes", files.objects, files.bytes));
+            let their = if files.objects == 1 { "its hash" } else { "their hashes" };
+            self.log.info(format!("fetched {} by {their}, {} bytes", counted(files.objects, "file"), files.bytes));
         }
         let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
         fetched.bytes += files.bytes;

@@ -15,6 +15,7 @@ use crate::git::Fetched;
 use crate::publish::Volume;
 use crate::sync::error;
 use crate::sync::tools::Tools;
+use crate::text::counted;
 use crate::worker::Cancel;
 
 use super::SyncRun;
@@ -37,7 +38,7 @@ impl SyncRun<'_> {
         self.add_fetch_time(started);
         let (objects, bytes) = downloaded?;
         if objects > 0 {
-            self.log.info(format!("fetched {objects} LFS objects, {bytes} bytes"));
+            self.log.info(format!("fetched {}, {bytes} bytes", counted(objects, "LFS object")));
             let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
             fetched.bytes += bytes;
             fetched.objects += objects;

@@ -20,6 +20,7 @@ use crate::api::{Outcome, Phase, Phases, Running, TriggerKind};
 use crate::error::SyncError;
 use crate::git::{Fetched, SpeculativeFetch, Want};
 use crate::publish::{Live, Volume};
+use crate::text::counted;
 use crate::worker::Cancel;
 
 use super::sync_log::SyncLog;
@@ -322,12 +323,7 @@ impl<'a> SyncRun<'a> {
             Some(from) => format!("updated the standby tree from {from}"),
             None => "wrote a new tree".to_owned(),
         };
-        self.log.info(format!(
-            "{made}: {} {}, {} bytes",
-            built.files,
-            if built.files == 1 { "file" } else { "files" },
-            built.bytes
-        ));
+        self.log.info(format!("{made}: {}, {} bytes", counted(built.files, "file"), built.bytes));
         Ok(built.files > 0 || built.spare.is_some())
     }
 

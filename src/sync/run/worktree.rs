@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::error::{Phase, SyncError};
 use crate::git::{Fetched, Want};
 use crate::publish::Volume;
+use crate::text::counted;
 use crate::worker::Cancel;
 
 use super::SyncRun;
@@ -33,7 +34,8 @@ impl SyncRun<'_> {
         let Some(more) = self.tools.engine.adjust_depth(live, self.deadline).await else { return };
         self.add_fetch_time(started);
         let Fetched { commit, bytes, objects } = more;
-        self.log.info(format!("fetched more of the history for --depth: {objects} objects, {bytes} bytes"));
+        let objects_and_bytes = format!("{}, {bytes} bytes", counted(objects, "object"));
+        self.log.info(format!("fetched more of the history for --depth: {objects_and_bytes}"));
         let fetched = self.fetched.get_or_insert(Fetched { commit, bytes: 0, objects: 0 });
         fetched.bytes += bytes;
         fetched.objects += objects;
