@@ -187,12 +187,12 @@ impl Metrics {
         all.register("git_sync_hook_run_count", "Runs of hooks by status", self.hook_runs.clone());
         all.register("git_sync_askpass_calls", "Calls of the askpass URL", self.askpass_calls.clone());
         all.register("git_sync_refresh_github_app_token_count", "GitHub app tokens asked for", self.app_tokens.clone());
-        all.register("pushsync", "What runs here", Info::new(about));
+        all.register("pushsync", "The version and build of pushsync", Info::new(about));
         all.register("pushsync_published_info", "The commit that is published", self.published.clone());
         let name = "pushsync_last_success_timestamp_seconds";
         all.register(name, "When a sync last succeeded, changed or not", self.last_success.clone());
         let name = "pushsync_last_attempt_timestamp_seconds";
-        all.register(name, "When a sync last ended, however", self.last_attempt.clone());
+        all.register(name, "The end of the last sync, successful or not", self.last_attempt.clone());
         all.register("pushsync_webhook_deliveries", "Webhook requests by result", self.deliveries.clone());
         all.register("pushsync_missed_webhooks", "Commits that no webhook announced", self.missed.clone());
         let name = "pushsync_received_to_published_seconds";

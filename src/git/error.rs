@@ -65,7 +65,7 @@ pub enum Error {
     #[error("{remote} did not finish within {after:?}")]
     Timeout { remote: String, after: Duration },
     /// The connection was not established, TLS handshake included.
-    #[error("{remote} did not take a connection in time")]
+    #[error("{remote} did not accept a connection in time")]
     ConnectTimeout { remote: String },
     /// `after` is the pause that the server asks for.
     #[error("{remote} answered with an error of its own")]
@@ -83,9 +83,9 @@ pub enum Error {
     RepositoryFormat { remote: String, source: Cause },
     #[error("the repository at {remote} is empty")]
     EmptyRepository { remote: String },
-    #[error("commit {commit} cannot be had from {remote}")]
+    #[error("{remote} does not send commit {commit}")]
     NoSuchCommit { commit: Oid, remote: String, source: Option<Cause> },
-    #[error("files of commit {commit} that --filter left out cannot be had from {remote}")]
+    #[error("{remote} does not send the files of commit {commit} that --filter left out")]
     NoContents { commit: Oid, remote: String, source: Cause },
     #[error("there is no Git LFS server at {remote}")]
     NoLfs { remote: String, source: Cause },
@@ -93,11 +93,11 @@ pub enum Error {
     LfsElsewhere { named: String, source: Cause },
     #[error("{remote} does not answer as a Git LFS server does")]
     LfsAnswer { remote: String, source: Cause },
-    #[error("the LFS object {id} for {path} cannot be had from {remote}")]
+    #[error("{remote} does not send the LFS object {id} for {path}")]
     NoObject { path: String, id: ObjectId, remote: String, source: Cause },
-    #[error("what {remote} sent is not the object")]
+    #[error("the response of {remote} is not the object")]
     NotTheObject { remote: String, source: Cause },
-    #[error("the LFS object {id} for {path} did not come")]
+    #[error("the LFS object {id} for {path} was not sent")]
     Object { path: String, id: ObjectId, source: Box<Error> },
     #[error("commit {commit} is not in the store")]
     NotInStore { commit: Oid },
@@ -105,7 +105,7 @@ pub enum Error {
     Damaged { store: PathBuf, source: Cause },
     #[error("the object store lacks parts of commit {commit}")]
     Incomplete { commit: Oid },
-    #[error("the folder {} is not a store of ours", store.display())]
+    #[error("the folder {} is not a store of pushsync", store.display())]
     Foreign { store: PathBuf },
     #[error("the disk with the object store is full")]
     DiskFull { source: Cause },

@@ -52,7 +52,7 @@ impl Streams {
 
     pub fn open(&self, handle: Handle) -> Response<Body> {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            let message = "32 readers follow the events already";
+            let message = "32 clients already read the event stream";
             return answer::refusal(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message, Some("close one"));
         };
         let mut heartbeat = interval(HEARTBEAT);

@@ -141,7 +141,7 @@ async fn the_flag_for_the_server_counts_above_all_and_lets_a_path_be_followed() 
 async fn answers_that_are_none_are_told() {
     for (answer, kind, words) in [
         ((200, "<html>log in</html>".to_owned()), "lfs_server", "not that of an LFS server"),
-        ((200, r#"{"objects":[]}"#.to_owned()), "lfs_server", "it does not speak of"),
+        ((200, r#"{"objects":[]}"#.to_owned()), "lfs_server", "is missing in it"),
         ((200, r#"{"objects":[],"transfer":"tus"}"#.to_owned()), "lfs_server", "another way of transfer"),
         ((404, r#"{"message":"no such repository"}"#.to_owned()), "lfs_server", "no such repository"),
         ((503, "{}".to_owned()), "server_error", "503"),

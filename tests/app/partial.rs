@@ -205,7 +205,7 @@ async fn where_a_filter_has_no_effect_that_is_said_once() {
     let second = site.push_and_ring("d3/f1", "two\n").await;
     site.wait_published(&second).await;
     assert!(same_as_git(&site, &second, NARROW));
-    let said = |line: &String| line.contains("the server takes no filters");
+    let said = |line: &String| line.contains("the server does not support filters");
     assert_eq!(site.sidecar().log().iter().filter(|line| said(line)).count(), 1);
     site.sidecar = None;
 

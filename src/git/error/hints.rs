@@ -87,9 +87,9 @@ impl Error {
                 "see that the forge has LFS on for the repository, or give the server's address as --lfs-url; without --lfs pointers are published"
             }
             Self::LfsElsewhere { .. } => {
-                "give the address as --lfs-url, with a --credential of its own, if you trust it: a file in the repository cannot send us there"
+                "give the address as --lfs-url, with a --credential of its own, if you trust it: a file in the repository cannot choose it"
             }
-            Self::LfsAnswer { .. } => "look at the server, and at what stands between; --lfs-url gives another address",
+            Self::LfsAnswer { .. } => "check the server and any proxy in between; --lfs-url gives another address",
             Self::NoObject { .. } => {
                 "push it (`git lfs push --all` where it still is), or take the file out of the commit; what is published stays"
             }

@@ -85,7 +85,7 @@ fn search(link: &Libgit2Remote<'_>, commit: Oid, last: &LastSearch) -> Result<Op
     }
     tracing::info!(
         commit = %commit,
-        "the server gives out no commit by its hash: it is looked for in the history of the branches and tags"
+        "the server sends no commit by its hash: searching the history of the branches and tags"
     );
     // The histories of a search in vain must not stay on the volume: dropping the temporary store removes them, and
     // after a kill the next process does.

@@ -128,7 +128,7 @@ mod tests {
         let told = |connect| into_remote_error("https://git.test/a".into(), Duration::from_secs(120), late(connect));
         let (connecting, answering) = (told(true), told(false));
         assert_eq!((connecting.kind(), answering.kind()), ("timeout", "timeout"));
-        assert_eq!(connecting.to_string(), "https://git.test/a did not take a connection in time");
+        assert_eq!(connecting.to_string(), "https://git.test/a did not accept a connection in time");
         assert!(connecting.hint().is_some_and(|hint| !hint.contains("--sync-timeout")), "{:?}", connecting.hint());
         assert_eq!(answering.to_string(), "https://git.test/a did not finish within 120s");
         assert!(answering.hint().is_some_and(|hint| hint.contains("--sync-timeout")), "{:?}", answering.hint());

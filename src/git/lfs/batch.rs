@@ -145,7 +145,7 @@ pub(crate) fn read(
         .map(|pointer| {
             let name = pointer.id.to_string();
             let object =
-                by_name.remove(&name).ok_or_else(|| MalformedResponse(format!("it does not speak of {name}")))?;
+                by_name.remove(&name).ok_or_else(|| MalformedResponse(format!("{name} is missing in it")))?;
             if let Some(refusal) = object.error {
                 return Ok(ObjectResponse::Unavailable(Cause::new(&format!("{} ({})", refusal.message, refusal.code))));
             }
@@ -184,7 +184,7 @@ pub(crate) fn link(text: &str, from: &Url) -> Result<Url, &'static str> {
     if text.chars().any(char::is_control) {
         return Err("an address with a control character");
     }
-    let url = Url::parse(text).map_err(|_| "an address that is none")?;
+    let url = Url::parse(text).map_err(|_| "an invalid address")?;
     match url.scheme() {
         "https" => {}
         "http" if from.scheme() == "http" => {}

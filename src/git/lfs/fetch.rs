@@ -147,7 +147,7 @@ impl Downloads<'_> {
             let pointers: Vec<Pointer> = asked.iter().map(|lacking| lacking.pointer).collect();
             let Some(said) = self.ask(&pointers).await? else {
                 if page == 1 {
-                    return Err(self.session.malformed("it takes no question about a single object"));
+                    return Err(self.session.malformed("it rejects even a request for a single object"));
                 }
                 // The server refuses requests of this length: ask for half as many objects.
                 page /= 2;
@@ -239,7 +239,7 @@ impl Downloads<'_> {
                     match self.ask(&[pointer]).await.map_err(told)?.and_then(|mut said| said.pop()) {
                         Some(ObjectResponse::Download(renewed_download)) => download = renewed_download,
                         Some(ObjectResponse::Unavailable(why)) => return Err(self.cannot_be_had(lacking, why)),
-                        None => return Err(self.session.malformed("it takes no question about a single object")),
+                        None => return Err(self.session.malformed("it rejects even a request for a single object")),
                     }
                 }
             }

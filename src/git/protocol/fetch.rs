@@ -170,7 +170,7 @@ impl ShallowUpdate {
         } else if let Some(id) = line.strip_prefix(b"unshallow ") {
             self.unshallow.push(hash(id)?);
         } else {
-            return Err(Malformed("an end of the history that is none"));
+            return Err(Malformed("a shallow line without a valid hash"));
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ pub(crate) fn read(line: &[u8], refs: &mut Vec<AdvertisedRef>) -> Result<(), Mal
 
 /// Parses a full hash in hex. libgit2 would pad a short one with zeros.
 pub(crate) fn hash(digits: &[u8]) -> Result<Oid, Malformed> {
-    let malformed = Malformed("what should be a hash is none");
+    let malformed = Malformed("a hash is malformed");
     if digits.len() != 40 {
         return Err(malformed);
     }

@@ -103,7 +103,7 @@ pub(crate) async fn discover(http: &SmartHttp, caller: Caller<'_>) -> Result<Dis
 fn redirected_base(caller: Caller<'_>, base: &str, location: Option<&str>) -> Result<String, Error> {
     let remote = || caller.options.url.to_string();
     let misled = |words: &str| Error::Misled { remote: remote(), source: Cause::new(words) };
-    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| misled("from an address that is none"))?;
+    let here = Url::parse(&format!("{base}{INFO_REFS}")).map_err(|_| misled("from an invalid address"))?;
     let there = location.and_then(|location| here.join(location).ok()).ok_or_else(|| misled("to nowhere"))?;
     let origin = there.origin().ascii_serialization();
     // A user and a password in the location would let the server choose the credentials of the next requests.
