@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_flags_stand_in_the_order_of_their_groups() {
         for (at, one) in FLAGS.iter().enumerate() {
-            assert!(FLAGS[at + 1..].iter().all(|other| other.name != one.name), "{} stands twice", one.name);
+            assert!(FLAGS[at + 1..].iter().all(|other| other.name != one.name), "{} appears twice", one.name);
             assert_eq!(one.kind == FlagKind::Switch, one.value.is_empty(), "{}", one.name);
         }
         let order: Vec<usize> =

@@ -83,7 +83,7 @@ pub(super) fn render() -> String {
     wrap(
         &mut text,
         4,
-        "Taken as git-sync v4 takes them, and told at the start with what to write instead. On the command line they beat the new name; as variables they beat git-sync v4's, and nothing else does.",
+        "Accepted as in git-sync v4; a warning at the start names the replacement. On the command line they beat the new name; as variables they beat git-sync v4's, and nothing else does.",
     );
     text.push('\n');
     for older in older() {
@@ -92,7 +92,7 @@ pub(super) fn render() -> String {
             Became::Renamed { now, .. } => format!("use --{now}"),
             Became::Seconds { now } => format!("a number of seconds; use --{now} with a unit"),
             Became::Password => "use --password-file, or a variable".to_owned(),
-            Became::Needless => "has no effect: the URL says it".to_owned(),
+            Became::Needless => "has no effect: the URL determines it".to_owned(),
             Became::Gone { instead } => format!("refused unless 0; use --{instead}"),
         };
         let _ = writeln!(text, "    --{}{variable}\n            {became}", older.name);

@@ -30,7 +30,7 @@ file is written.
 const OLDER: &str = "
 ## Names of git-sync v3
 
-Taken as git-sync v4 takes them, and told at the start with what to write instead. On the command line they beat the new name; as
+Accepted as in git-sync v4; a warning at the start names the replacement. On the command line they beat the new name; as
 variables they beat git-sync v4's and nothing else.
 
 | flag | variable | now |
@@ -68,7 +68,7 @@ fn older_row(older: &Older) -> String {
         Became::Renamed { now, .. } => format!("`--{now}`"),
         Became::Seconds { now } => format!("`--{now}`; a number of seconds"),
         Became::Password => "`--password-file`, or a variable".to_owned(),
-        Became::Needless => "nothing: the URL says it".to_owned(),
+        Became::Needless => "nothing: the URL determines it".to_owned(),
         Became::Gone { instead } => format!("`--{instead}`; refused unless 0"),
     };
     let variable = older.variable.map(|name| format!("`{name}`")).unwrap_or_default();

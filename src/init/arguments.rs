@@ -42,7 +42,7 @@ fn task(matches: &ArgMatches, problems: &mut Vec<String>) -> Option<Task> {
     let inject = matches.get_one::<PathBuf>("inject").cloned();
     if inject.is_some() {
         for flag in ["namespace", "replicas", "with", "output"].into_iter().filter(|flag| given(flag)) {
-            problems.push(format!("--{flag} is about a whole site and has no place with --inject"));
+            problems.push(format!("--{flag} concerns a whole site and cannot be used with --inject"));
         }
     }
     let mut check = |flag: &str, value: &str, checked: Result<(), String>| {

@@ -101,7 +101,7 @@ pub fn command() -> Command {
                 .requires("output")
                 .help("Replace files of the folder"),
         )
-        .next_help_heading("An app of one's own")
+        .next_help_heading("An existing app")
         .arg(path(
             option("inject", "FILE", "Add the sidecar to the workload in this file; `-` is standard input"),
             ValueHint::FilePath,

@@ -64,7 +64,7 @@ pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
     steps.extend(extras(site));
     steps.push(apply(site, workload, applied, &namespace));
     steps.push(webhook(site, &namespace));
-    steps.push(format!("Look which commit is live on every replica:\n  kubectl pushsync {workload}{namespace}"));
+    steps.push(format!("Check which commit is live on every replica:\n  kubectl pushsync {workload}{namespace}"));
     if let Applied::Injected { mount } = applied {
         steps.push(format!("The app reads {mount}/current. It is a link that moves: follow it at each request."));
     }

@@ -130,7 +130,7 @@ impl Node {
 /// Reads all documents of a text.
 ///
 /// # Errors
-/// For a text that is not YAML, a key that stands twice, and a key that is not a word.
+/// For a text that is not YAML, a key that appears twice, and a key that is not a word.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, BadYaml> {
     let options = granit_parser::options! { emit_comments: false };
     let mut events = Parser::new_from_str_with_options(text, options);
@@ -193,7 +193,7 @@ fn node<'a>(event: Event<'a>, span: Span, events: &mut Events<'a>) -> Result<Nod
                 // Keys are unique (YAML 1.2, section 3.2.1.1), but many readers take the last of two. Then it is not
                 // known which one an edit should change.
                 if !names.insert(name.to_owned()) {
-                    let what = format!("the key `{}` stands twice", name.escape_debug());
+                    let what = format!("the key `{}` appears twice", name.escape_debug());
                     return Err(BadYaml { line, what });
                 }
                 let Some((event, span)) = next(events)? else { break };

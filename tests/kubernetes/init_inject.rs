@@ -188,7 +188,7 @@ fn what_cannot_be_injected_is_refused_with_the_reason() {
         ("kind: List\napiVersion: v1\nitems: []\n".to_owned(), &[], "a List cannot be edited"),
         (String::new(), &[], "the file is empty"),
         ("a: 1\nb: {{ .Values.b }}\n".to_owned(), &[], "line 2"),
-        ("a: 1\na: 2\n".to_owned(), &[], "stands twice"),
+        ("a: 1\na: 2\n".to_owned(), &[], "appears twice"),
         ("just text".to_owned(), &[], "an object without a kind"),
     ];
     for (text, arguments, part) in cases {

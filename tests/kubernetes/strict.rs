@@ -89,5 +89,5 @@ fn what_a_type_does_not_know_is_an_error() {
     assert_eq!(one(&service.replace("targetPort", "targetport")), Err(".spec.ports[0].targetport is no field".into()));
     assert!(one(&service.replace("80", "eighty")).is_err(), "a word is no port");
     assert!(one(&service.replace("kind: Service", "kind: Servise")).unwrap_err().contains("no type"));
-    assert!(documents("a: 1\na: 2").is_err(), "a key stands twice");
+    assert!(documents("a: 1\na: 2").is_err(), "a key appears twice");
 }

@@ -84,7 +84,7 @@ fn a_link_is_never_written_through() {
         [("100644", b"a", file), ("100644", b"a", file)],
         [("160000", b"a", target), ("40000", b"a", folder)],
     ] {
-        refused(&site, site.tree(&lines), "hostile_path", "a: the name stands twice");
+        refused(&site, site.tree(&lines), "hostile_path", "a: the name appears twice");
     }
     refused(&site, site.tree(&[("120000", b"a", target), ("100644", b"a/file", file)]), "hostile_path", "a/file");
     assert!(listing(&outside).is_empty());

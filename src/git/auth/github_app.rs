@@ -148,8 +148,8 @@ impl GithubApp {
         // serde's message may quote the document, and so the token.
         let answer: TokenResponse =
             serde_json::from_slice(&body).map_err(|_| Cause::new("it answered without token and expires_at"))?;
-        let secret =
-            Secret::password(answer.token).map_err(|wrong| Cause::new(&format!("its token cannot be used: {wrong}")))?;
+        let secret = Secret::password(answer.token)
+            .map_err(|wrong| Cause::new(&format!("its token cannot be used: {wrong}")))?;
         Ok(InstallationToken { secret, expires_at: answer.expires_at })
     }
 }

@@ -76,7 +76,10 @@ impl FilterState {
         // A partial clone is fetched with a filter even when `--filter` is gone. Then there is no flag to warn about.
         if options.filter.is_some() && !self.warned.swap(true, Ordering::Relaxed) {
             let remote = options.url.to_string();
-            tracing::warn!(remote, "--filter has no effect: the server does not support filters (uploadpack.allowFilter)");
+            tracing::warn!(
+                remote,
+                "--filter has no effect: the server does not support filters (uploadpack.allowFilter)"
+            );
         }
     }
 

@@ -144,8 +144,7 @@ pub(crate) fn read(
         .iter()
         .map(|pointer| {
             let name = pointer.id.to_string();
-            let object =
-                by_name.remove(&name).ok_or_else(|| MalformedResponse(format!("{name} is missing in it")))?;
+            let object = by_name.remove(&name).ok_or_else(|| MalformedResponse(format!("{name} is missing in it")))?;
             if let Some(refusal) = object.error {
                 return Ok(ObjectResponse::Unavailable(Cause::new(&format!("{} ({})", refusal.message, refusal.code))));
             }

@@ -207,7 +207,7 @@ impl View<'_> {
         }
         let mut names = HashSet::with_capacity(entries.len());
         match entries.iter().find(|entry| !names.insert(entry.name.as_slice())) {
-            Some(twice) => Err(hostile(path, &twice.name, "the name stands twice in one folder")),
+            Some(twice) => Err(hostile(path, &twice.name, "the name appears twice in one folder")),
             None => Ok(entries),
         }
     }
