@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::text::is_deceptive;
@@ -21,6 +22,11 @@ const SHOWN: usize = 400;
 pub(crate) enum Refused {
     TooLong,
     Hostile(&'static str),
+}
+
+/// Returns a path for a message.
+pub(crate) fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
 }
 
 /// Removes `.` and `..` from a path lexically, since the folders need not exist yet.

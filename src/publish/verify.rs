@@ -13,6 +13,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::lfs::Pointer;
+use crate::publish::error::Error;
+use crate::publish::folder;
 use crate::publish::folder::Stamp;
 use crate::publish::folder::baseline::Baseline;
 use crate::publish::path::printable;
@@ -20,8 +22,15 @@ use crate::publish::tree::pointers;
 use crate::publish::tree::view::{Entry, EntryKind, View, join};
 use crate::publish::volume::git_file;
 use crate::publish::volume::hook_changes::{Accepted, Left};
-use crate::publish::{Error, Verdict, folder};
 use crate::worker::Cancel;
+
+/// How a tree compares with its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Whole,
+    /// The first difference that was found, as text.
+    Differs(String),
+}
 
 /// Larger files are hashed piece by piece.
 const WHOLE: i64 = 4 * 1024 * 1024;
@@ -92,6 +101,21 @@ pub(crate) fn compare(
         Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
         Err(Halt::Failed(error)) => Err(error),
     }
+}
+
+/// The same, and compares the mode of the top folder, too. A tree that is not published yet is closed to other users.
+pub(crate) fn compare_with_top(
+    view: &View<'_>,
+    root: Oid,
+    top: OwnedFd,
+    look: Look<'_>,
+    cancel: &Cancel,
+) -> Result<Verdict, Error> {
+    let stat = rustix::fs::fstat(&top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
+    if !view.shape().accepts(EntryKind::Folder, stat.st_mode) {
+        return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
+    }
+    compare(view, root, top, look, cancel)
 }
 
 fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cancel) -> Result<(), Halt> {

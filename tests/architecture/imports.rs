@@ -27,6 +27,21 @@ pub const GIT_LAYERS: &[&[&str]] = &[
     &["git::engine"],
 ];
 
+/// The layers of the publish area, lowest first.
+pub const PUBLISH_LAYERS: &[&[&str]] = &[
+    &["publish::path"],
+    &["publish::error"],
+    &["publish::folder"],
+    &["publish::tree"],
+    &["publish::volume"],
+    &["publish::verify"],
+    &["publish::removal"],
+    &["publish::checkout"],
+    &["publish::standby"],
+    &["publish::build"],
+    &["publish::front"],
+];
+
 /// Which modules each module of an area imports.
 pub struct Imports {
     edges: BTreeMap<Module, BTreeSet<Module>>,

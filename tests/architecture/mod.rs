@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{GIT_LAYERS, Imports};
+use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS};
 
 /// The permitted imports between areas (ARCHITECTURE.md, "Who may import whom"). An area may always import itself.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -281,10 +281,12 @@ fn imports_of(area: &str, src: &Path) -> Imports {
 }
 
 #[test]
-fn imports_inside_the_git_area_run_one_way() {
-    let imports = imports_of("git", &src());
-    assert_eq!(imports.upward(GIT_LAYERS), Vec::<String>::new());
-    assert_eq!((imports.circles(), imports.inside_circles()), (Vec::new(), 0));
+fn imports_inside_the_layered_areas_run_one_way() {
+    for (area, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS)] {
+        let imports = imports_of(area, &src());
+        assert_eq!(imports.upward(layers), Vec::<String>::new(), "{area}");
+        assert_eq!((imports.circles(), imports.inside_circles()), (Vec::new(), 0), "{area}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{GIT_LAYERS, Imports};
+use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS};
 
 const RIDDLES: [&str; 4] = ["what", "who", "whoever", "whatever"];
 const NOBODY: [&str; 5] = ["somebody", "nobody", "whoever", "everybody", "anew"];
@@ -104,9 +104,11 @@ fn main() {
             count += 1;
             lines.push(format!("    {area} ({}): {}", circle.len(), circle.join(", ")));
         }
-        if area == "git" {
-            let upward = imports.upward(GIT_LAYERS).len();
-            lines.push(format!("    git: {upward} imports from a lower layer to a higher one   (target 0)"));
+        for (name, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS)] {
+            if area == name {
+                let upward = imports.upward(layers).len();
+                lines.push(format!("    {name}: {upward} imports from a lower layer to a higher one   (target 0)"));
+            }
         }
         let inside = imports.inside_circles();
         if inside > 0 {

@@ -17,12 +17,13 @@ use crate::publish::checkout::model::Model;
 use crate::publish::checkout::writers::{
     Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry,
 };
+use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::FEW;
 use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
 use crate::publish::tree::diff;
 use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
-use crate::publish::{Durability, Error};
+use crate::publish::volume::durability::Durability;
 use crate::worker::Cancel;
 
 /// One step in the current folder.

@@ -5,7 +5,7 @@
 //! see only these. A reflink copies no content and takes no space until one of the two files is changed. Files that were
 //! touched since the tree's baseline are not used. It must not know of commits.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,7 +48,7 @@ impl Model {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = rustix::fs::openat(&*self.folder, name, flags, Mode::empty()).ok()?;
         self.size_if_held(&source, name)?;
-        if clone(&source, with).is_err() {
+        if folder::reflink(&source, with).is_err() {
             self.useless.store(true, Ordering::Relaxed);
             return None;
         }
@@ -97,15 +97,4 @@ fn times(stat: &Stat) -> Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     }
-}
-
-/// Gives an empty file the content of another one by a reflink (`ioctl_ficlone(2)`).
-#[cfg(target_os = "linux")]
-pub(crate) fn clone(from: impl AsFd, to: impl AsFd) -> Result<(), rustix::io::Errno> {
-    rustix::fs::ioctl_ficlone(to, from)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn clone(_from: impl AsFd, _to: impl AsFd) -> Result<(), rustix::io::Errno> {
-    Err(rustix::io::Errno::NOTSUP)
 }

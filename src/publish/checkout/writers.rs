@@ -4,7 +4,7 @@
 //! write ever follows a link. It must not know the tree's later place, nor its readers.
 
 use std::num::NonZero;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -372,7 +372,7 @@ fn write_content(
         let written = view.pieces(entry, path, &mut |piece| {
             check()?;
             take(view, piece.len() as u64, path, name)?;
-            write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))
+            folder::write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))
         });
         return written.map(|size| (size, Some(file)));
     }
@@ -395,7 +395,7 @@ fn write_file(
     let file = create(folder, path, name, mode)?;
     for piece in content.chunks(PIECE) {
         check()?;
-        write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))?;
+        folder::write_all(&file, piece).map_err(|errno| refused("write", path, name, errno))?;
     }
     Ok(file)
 }
@@ -407,18 +407,6 @@ fn create(folder: &OwnedFd, path: &[u8], name: &[u8], mode: RawMode) -> Result<O
         .map_err(|errno| refused("create", path, name, errno))?;
     folder::set_mode(&file, mode).map_err(|errno| refused("write", path, name, errno))?;
     Ok(file)
-}
-
-pub(crate) fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
-    while !content.is_empty() {
-        match rustix::io::write(&file, content) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => content = &content[written..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
 
 /// Creates a link. Its target is data: it is written unchanged and never followed.

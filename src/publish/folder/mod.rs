@@ -106,6 +106,30 @@ pub(crate) fn is_in_memory(_: impl AsFd) -> bool {
     false
 }
 
+/// Writes all of the content to an open file.
+pub(crate) fn write_all(file: impl AsFd, mut content: &[u8]) -> Result<(), Errno> {
+    while !content.is_empty() {
+        match rustix::io::write(&file, content) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => content = &content[written..],
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Gives an empty file the content of another one by a reflink (`ioctl_ficlone(2)`).
+#[cfg(target_os = "linux")]
+pub(crate) fn reflink(from: impl AsFd, to: impl AsFd) -> Result<(), rustix::io::Errno> {
+    rustix::fs::ioctl_ficlone(to, from)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn reflink(_from: impl AsFd, _to: impl AsFd) -> Result<(), rustix::io::Errno> {
+    Err(rustix::io::Errno::NOTSUP)
+}
+
 /// Flushes the names in a folder to the disk, if the file system supports it.
 pub(crate) fn flush_names(folder: impl AsFd) -> Result<(), Errno> {
     flush::if_supported(rustix::fs::fsync(folder))

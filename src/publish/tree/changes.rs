@@ -7,36 +7,53 @@ use std::sync::Arc;
 
 use git2::Oid;
 
+use crate::publish::error::Error;
 use crate::publish::path::printable;
 use crate::publish::tree::diff;
 use crate::publish::tree::diff::Pair;
 use crate::publish::tree::options::Shape;
 use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, Objects, View, hostile, join};
-use crate::publish::{Changes, Error, Kind, Volume};
+use crate::submodules::Submodules;
 
 /// The most changed files that are listed by name.
 const NAMED: usize = 500;
 
-impl Volume {
-    /// Compares two commits by walking only the subtrees that differ. If `old` is `None`, or not completely in the store,
-    /// all files count as added.
-    ///
-    /// # Errors
-    /// If an object of `new` is missing or damaged, or if its tree is hostile.
-    pub fn changes(&self, store: &Path, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
-        // The pushed content is compared, without conversions by attributes.
-        let submodules = self.shape().submodules;
-        let objects = Objects::open(store, &Arc::new(Shape { raw: true, submodules, ..Shape::default() }))?;
-        let view = objects.view()?;
-        let new = objects.root(new)?;
-        if let Some(old) = old.and_then(|commit| objects.root(commit).ok())
-            && let Ok(changes) = walk(&view, Some(old), Some(new))
-        {
-            return Ok(changes);
-        }
-        // Objects of the old commit may have been pruned. If the new ones are at fault, this fails again.
-        walk(&view, None, Some(new))
+/// The numbers of files that differ between two commits, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: u64,
+    /// Files with another content or mode. A file that became a folder, or the other way round, counts as deleted and
+    /// added.
+    pub modified: u64,
+    pub deleted: u64,
+    /// At most 500, in tree order; paths as text with control characters escaped, at most 400 characters each.
+    pub first: Vec<(String, Kind)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// Compares two commits by walking only the subtrees that differ. If `old` is `None`, or not completely in the store, all
+/// files count as added.
+///
+/// # Errors
+/// If an object of `new` is missing or damaged, or if its tree is hostile.
+pub(crate) fn between(store: &Path, submodules: Submodules, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
+    // The pushed content is compared, without conversions by attributes.
+    let objects = Objects::open(store, &Arc::new(Shape { raw: true, submodules, ..Shape::default() }))?;
+    let view = objects.view()?;
+    let new = objects.root(new)?;
+    if let Some(old) = old.and_then(|commit| objects.root(commit).ok())
+        && let Ok(changes) = walk(&view, Some(old), Some(new))
+    {
+        return Ok(changes);
     }
+    // Objects of the old commit may have been pruned. If the new ones are at fault, this fails again.
+    walk(&view, None, Some(new))
 }
 
 struct Frame {

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use git2::Oid;
 
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::tree::view::{Entry, EntryKind, MAX_ENTRIES, View, hostile};
 
 /// An entry in both commits, which differs, or is missing on one side. Git's order of trees keeps a file and a folder of

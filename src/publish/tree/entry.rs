@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::path::{Refused, check_name, printable};
 use crate::publish::tree::convert::Conversion;
 

@@ -8,6 +8,7 @@ pub(crate) mod convert;
 pub(crate) mod diff;
 pub(crate) mod encode;
 pub(crate) mod entry;
+pub(crate) mod lfs_objects;
 pub(crate) mod opened;
 pub(crate) mod options;
 pub(crate) mod packed;

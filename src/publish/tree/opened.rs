@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::tree::options::Shape;
 use crate::publish::tree::view::Objects;
 

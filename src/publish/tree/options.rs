@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, RawMode};
 
 use crate::allowance::Allowance;
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::path::printable;
 use crate::publish::tree::view::EntryKind;
 use crate::sparse::Sparse;

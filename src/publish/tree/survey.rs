@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use git2::Oid;
 
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::tree::view::{EntryKind, MAX_DEPTH, MAX_ENTRIES, View, hostile};
 use crate::worker::Cancel;
 

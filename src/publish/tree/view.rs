@@ -15,7 +15,7 @@ use std::sync::Arc;
 use git2::{ObjectType, Odb, Oid, Repository};
 use sha1::{Digest as _, Sha1};
 
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::path::printable;
 use crate::publish::tree::attributes::Levels;
 pub(crate) use crate::publish::tree::entry::{Entry, EntryKind, hostile, join, parse_tree};

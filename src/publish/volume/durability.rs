@@ -13,11 +13,9 @@ use std::path::Path;
 use git2::Oid;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
-use crate::publish::volume::layout::Volume;
-use crate::publish::volume::link::commit_named;
-use crate::publish::{Error, Live};
+use crate::publish::error::Error;
+use crate::publish::volume::names::commit_named;
 use crate::{flush, replace};
 
 /// When written data has to be on the disk.
@@ -36,7 +34,10 @@ const LONGEST: u64 = 1024;
 
 /// The flushed trees. `.pushsync/flushed` stores them for the next process: the boot, then the commit.
 #[derive(Debug, Default)]
-pub(crate) struct Flushed {
+pub(crate) struct Flushed(Mutex<Note>);
+
+#[derive(Debug, Default)]
+struct Note {
     /// The boot id under which all unflushed trees were written. While it has not changed, no write is lost.
     boot: Option<String>,
     /// The commit whose tree was live and completely on the disk when the mark was written.
@@ -45,10 +46,13 @@ pub(crate) struct Flushed {
     trees: u64,
 }
 
+/// A note that is true once everything written before it was made has been flushed.
+pub(crate) struct Pending(Note);
+
 impl Flushed {
     /// Reads the mark of an earlier process. A mark that cannot be read counts as none.
-    pub(crate) fn load(state: &Path) -> Mutex<Self> {
-        let read = || -> std::io::Result<Self> {
+    pub(crate) fn load(state: &Path) -> Self {
+        let read = || -> std::io::Result<Note> {
             // Another process may have put a symlink or a pipe there: never follow the one or wait for a writer of the
             // other.
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
@@ -57,11 +61,59 @@ impl Flushed {
             file.take(LONGEST).read_to_string(&mut text)?;
             let mut words = text.split_whitespace();
             let boot = words.next().map(str::to_owned);
-            Ok(Self { boot, commit: words.next().and_then(|word| commit_named(Some(word.as_ref()))), trees: 0 })
+            Ok(Note { boot, commit: words.next().and_then(|word| commit_named(Some(word.as_ref()))), trees: 0 })
         };
-        Mutex::new(read().unwrap_or_default())
+        Self(Mutex::new(read().unwrap_or_default()))
     }
 
+    /// Returns true if the tree that the link names can be trusted without a comparison of its content: it was flushed, or
+    /// the machine has not been down since. Other processes may have changed it all the same.
+    pub(crate) fn survived(&self, commit: Oid) -> bool {
+        let note = self.0.lock();
+        note.commit == Some(commit) || (note.boot.is_some() && note.boot == boot_id())
+    }
+
+    /// Removes the note about a commit, because another tree is about to replace its tree.
+    ///
+    /// # Errors
+    /// Errors of the file system. The note may still be on the disk then, so the tree must not be put in place.
+    pub(crate) fn forget(&self, commit: Oid, state: &Path) -> Result<(), Error> {
+        let mut note = self.0.lock();
+        note.trees += 1;
+        if note.commit != Some(commit) {
+            return Ok(());
+        }
+        let gone = std::fs::remove_file(state.join(MARK)).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        });
+        gone.and_then(|()| flush::folder(state)).map_err(|source| failed("remove", source))?;
+        note.commit = None;
+        Ok(())
+    }
+
+    /// To be called before a flush of the live tree. `None` if it was flushed already.
+    pub(crate) fn begin(&self, live: Oid) -> Option<Pending> {
+        let boot = boot_id();
+        let note = self.0.lock();
+        let is_known = note.commit == Some(live) && note.boot == boot;
+        (!is_known).then(|| Pending(Note { boot, commit: Some(live), trees: note.trees }))
+    }
+
+    /// Stores the note after the flush.
+    pub(crate) fn finish(&self, pending: Pending, state: &Path) -> Result<(), Error> {
+        let mut note = self.0.lock();
+        if note.trees != pending.0.trees {
+            // Another tree may have been put in place after the flush, even under the same name. Its own call flushes it.
+            return Ok(());
+        }
+        pending.0.store(state).map_err(|source| failed("write", source))?;
+        *note = pending.0;
+        Ok(())
+    }
+}
+
+impl Note {
     fn store(&self, state: &Path) -> std::io::Result<()> {
         let (Some(boot), Some(commit)) = (&self.boot, self.commit) else { return Ok(()) };
         let mark = format!("{boot} {commit}\n");
@@ -72,88 +124,17 @@ impl Flushed {
     }
 }
 
-impl Volume {
-    /// Returns true if the tree that the link names can be trusted without a comparison of its content: it was flushed, or
-    /// the machine has not been down since. Other processes may have changed it all the same.
-    #[must_use]
-    pub fn survived(&self, commit: Oid) -> bool {
-        let flushed = self.flushed().lock();
-        flushed.commit == Some(commit) || (flushed.boot.is_some() && flushed.boot == boot_id())
-    }
-
-    /// Removes the note about a commit, because another tree is about to replace its tree.
-    ///
-    /// # Errors
-    /// Errors of the file system. The note may still be on the disk then, so the tree must not be put in place.
-    pub(crate) fn forget_flushed(&self, commit: Oid) -> Result<(), Error> {
-        let mut flushed = self.flushed().lock();
-        flushed.trees += 1;
-        if flushed.commit != Some(commit) {
-            return Ok(());
-        }
-        let state = self.state_folder();
-        let gone = std::fs::remove_file(state.join(MARK)).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        gone.and_then(|()| flush::folder(&state)).map_err(|source| Error::Io {
-            doing: "remove",
-            path: ".pushsync/flushed".to_owned(),
-            source,
-        })?;
-        flushed.commit = None;
-        Ok(())
-    }
-
-    /// Flushes the tree that the link names, and the link, and writes the note. Waits for the disk.
-    ///
-    /// # Errors
-    /// Errors of the file system. The next call tries again.
-    pub fn write_through(&self) -> Result<(), Error> {
-        let Live::Tree(live) = self.live()? else { return Ok(()) };
-        let boot = boot_id();
-        let known = |flushed: &Flushed| flushed.commit == Some(live) && flushed.boot == boot;
-        let trees_before = {
-            let flushed = self.flushed().lock();
-            if known(&flushed) {
-                return Ok(());
-            }
-            flushed.trees
-        };
-        let trees = self.trees_folder()?;
-        if self.durability() == Durability::Normal {
-            // One call flushes the tree, its name and the link, if that is on the same file system.
-            match flush_all(&trees) {
-                Ok(()) => {}
-                // Without the note, the next start after a loss of power compares the tree.
-                Err(errno) if errno == Errno::PERM || flush::is_unsupported(errno) => return Ok(()),
-                Err(errno) => return Err(self.failed("flush", b"", errno)),
-            }
-            self.link.flush()?;
-        }
-        let mut flushed = self.flushed().lock();
-        if flushed.trees != trees_before {
-            // Another tree may have been put in place after the flush, even under the same name. Its own call flushes it.
-            return Ok(());
-        }
-        let now = Flushed { boot, commit: Some(live), trees: trees_before };
-        now.store(&self.state_folder()).map_err(|source| Error::Io {
-            doing: "write",
-            path: ".pushsync/flushed".to_owned(),
-            source,
-        })?;
-        *flushed = now;
-        Ok(())
-    }
+fn failed(doing: &'static str, source: std::io::Error) -> Error {
+    Error::Io { doing, path: ".pushsync/flushed".to_owned(), source }
 }
 
 #[cfg(target_os = "linux")]
-fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
+pub(crate) fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
     rustix::fs::syncfs(folder)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
+pub(crate) fn flush_all(folder: &std::os::fd::OwnedFd) -> Result<(), rustix::io::Errno> {
     crate::publish::folder::flush(folder, 0)
 }
 

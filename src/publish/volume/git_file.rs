@@ -15,10 +15,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::flush;
+use crate::publish::error::Error;
+use crate::publish::folder;
 use crate::publish::path::printable;
+use crate::publish::tree::entry::EntryKind;
 use crate::publish::tree::options::Shape;
-use crate::publish::volume::link::commit_named;
-use crate::publish::{Error, folder};
+use crate::publish::volume::names::commit_named;
 use crate::replace::{self, Durability};
 
 pub(crate) const NAME: &[u8] = b".git";
@@ -28,7 +30,7 @@ pub(crate) const NAME: &[u8] = b".git";
 pub(crate) enum Depth {
     /// `.worktrees/<commit>`
     Plain,
-    /// `.worktrees/<unique>/<commit>`: see `Volume::stand_beside`.
+    /// `.worktrees/<unique>/<commit>`: see `NewTree::stand_beside`.
     Beside,
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> 
     let written = || {
         remove(top)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = shape.mode(crate::publish::tree::view::EntryKind::File);
+        let mode = shape.mode(EntryKind::File);
         let file = rustix::fs::openat(top, NAME, flags, Mode::from_bits_truncate(mode))?;
         folder::set_mode(&file, mode)?;
         let mut file = File::from(file);
@@ -88,7 +90,7 @@ fn says(top: &OwnedFd, wanted: &str, shape: &Shape) -> bool {
     let read = || -> Result<bool, Errno> {
         let Some(stat) = folder::look(top, NAME)? else { return Ok(false) };
         if folder::kind(&stat) != FileType::RegularFile
-            || !shape.accepts(crate::publish::tree::view::EntryKind::File, stat.st_mode)
+            || !shape.accepts(EntryKind::File, stat.st_mode)
             || usize::try_from(stat.st_size) != Ok(wanted.len())
         {
             return Ok(false);

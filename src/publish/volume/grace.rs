@@ -9,12 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Stat;
 
 use crate::clock::Clock;
-
-/// Names in `.worktrees` that are not trees of a commit.
-pub(crate) const UNFINISHED: &str = ".tmp-";
-pub(crate) const DOOMED: &str = ".trash-";
-/// A damaged tree that was exchanged for a good one while readers may have used it.
-pub(crate) const EXCHANGED: &str = ".old-";
+use crate::publish::volume::names::{DOOMED, UNFINISHED};
 
 /// The state of the entries of `.worktrees` in this process.
 #[derive(Debug, Default)]

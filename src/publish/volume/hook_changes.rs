@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
 use crate::publish::folder;
-use crate::publish::volume::link::commit_named;
+use crate::publish::volume::names::commit_named;
 use crate::replace::{self, Durability};
 
 const NAME: &str = "hook-changes";

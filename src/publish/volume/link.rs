@@ -9,14 +9,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use git2::Oid;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::flush;
-use crate::publish::path::{printable, tidy};
-use crate::publish::{Durability, Error, folder};
+use crate::publish::error::Error;
+use crate::publish::folder;
+use crate::publish::path::{shown, tidy};
+use crate::publish::volume::durability::Durability;
+use crate::publish::volume::target::Target;
 
 /// The link's place: its folder as configured, which may not exist yet, and its name.
 #[derive(Debug)]
@@ -36,44 +38,6 @@ pub(crate) enum Standing {
     /// A link whose text is exactly the one that pushsync writes for this tree.
     Ours(Target),
     Foreign,
-}
-
-/// The prefix of the folders that contain a tree one level deeper: see `Volume::stand_beside`.
-pub(crate) const BESIDE: &str = ".beside-";
-
-/// The tree that a link of ours names: `.worktrees/<commit>` or `.worktrees/<beside>/<commit>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub commit: Oid,
-    pub beside: Option<String>,
-}
-
-impl Target {
-    pub(crate) fn plain(commit: Oid) -> Self {
-        Self { commit, beside: None }
-    }
-
-    /// Returns the entry of `.worktrees` that is removed with the tree.
-    pub(crate) fn entry(&self) -> String {
-        self.beside.clone().unwrap_or_else(|| self.commit.to_string())
-    }
-
-    /// Returns its path below `.worktrees`.
-    pub(crate) fn path(&self) -> String {
-        let commit = self.commit;
-        self.beside.as_ref().map_or_else(|| commit.to_string(), |beside| format!("{beside}/{commit}"))
-    }
-
-    /// Parses the part of a link's text below `.worktrees`.
-    fn read(within: &Path) -> Option<Self> {
-        let commit = commit_named(within.file_name())?;
-        let beside = match within.parent()?.to_str()? {
-            "" => None,
-            beside if beside.starts_with(BESIDE) && !beside.contains('/') => Some(beside.to_owned()),
-            _ => return None,
-        };
-        Some(Self { commit, beside })
-    }
 }
 
 impl Place {
@@ -220,17 +184,6 @@ impl Place {
     }
 }
 
-pub(crate) fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_bytes())
-}
-
-/// Returns the commit that an entry of `.worktrees` is named after.
-pub(crate) fn commit_named(name: Option<&OsStr>) -> Option<Oid> {
-    let text = name?.to_str()?;
-    let is_hash = text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hash { Oid::from_str(text).ok() } else { None }
-}
-
 /// Returns the relative path from one folder to another. Both have to be resolved, because `..` after a link leads
 /// elsewhere.
 fn relative(from: &Path, to: &Path) -> PathBuf {
@@ -252,27 +205,6 @@ mod tests {
             ("/", "/git/.worktrees", "git/.worktrees"),
         ] {
             assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way));
-        }
-    }
-
-    #[test]
-    fn a_tree_stands_under_its_commit_or_one_folder_deeper() {
-        let hash = "0123456789abcdef0123456789abcdef01234567";
-        let read = |text: &str| Target::read(Path::new(text)).map(|target| target.path());
-        for text in [hash.to_owned(), format!(".beside-1-2/{hash}")] {
-            assert_eq!(read(&text), Some(text));
-        }
-        for text in [format!("other/{hash}"), format!(".beside-1/x/{hash}"), format!("../{hash}"), ".beside-1".into()] {
-            assert_eq!(read(&text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_a_full_lower_case_hash_names_a_commit() {
-        let hash = "0123456789abcdef0123456789abcdef01234567";
-        assert_eq!(commit_named(Some(OsStr::new(hash))).unwrap().to_string(), hash);
-        for name in ["", "HEAD", &hash[1..], &hash.to_uppercase(), ".tmp-1"] {
-            assert_eq!(commit_named(Some(OsStr::new(name))), None, "{name}");
         }
     }
 

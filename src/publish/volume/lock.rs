@@ -14,9 +14,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::flush;
-use crate::publish::Error;
+use crate::publish::error::Error;
 use crate::publish::path::printable;
-use crate::publish::volume::layout::STATE;
+use crate::publish::volume::names::STATE;
 
 const NAME: &[u8] = b"lock";
 

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::publish::path::shown;
+
 /// Folders whose mounts belong to the container itself.
 const NOT_VOLUMES: [&str; 8] =
     ["/proc", "/sys", "/dev", "/etc", "/run/secrets", "/var/run/secrets", "/run/.containerenv", "/boot"];
@@ -27,15 +29,14 @@ fn no_volume(mounts: &str, is_pod: bool, root: &Path, real: &Path) -> Option<Str
         return None;
     }
     let is_volume = |at: &Path| at != Path::new("/") && !NOT_VOLUMES.iter().any(|other| at.starts_with(other));
-    let mut volumes: Vec<String> =
-        mounts.iter().filter(|(at, _)| is_volume(at)).map(|(at, _)| crate::publish::volume::link::shown(at)).collect();
+    let mut volumes: Vec<String> = mounts.iter().filter(|(at, _)| is_volume(at)).map(|(at, _)| shown(at)).collect();
     volumes.sort();
     volumes.dedup();
     volumes.truncate(8);
     let volumes = if volumes.is_empty() { "none".to_owned() } else { volumes.join(", ") };
     Some(format!(
         "--root {} is on no volume but in the container's own file system, which no other container sees; mounted here: {volumes}",
-        crate::publish::volume::link::shown(root)
+        shown(root)
     ))
 }
 

@@ -2,8 +2,11 @@
 //!
 //! It creates, changes and locks nothing. It must not know why the caller waits.
 
+use crate::publish::error::Error;
+use crate::publish::volume::layout::VolumeOptions;
 use crate::publish::volume::link::{Place, Standing};
-use crate::publish::{Error, Live, VolumeOptions, has_owner};
+use crate::publish::volume::lock::has_owner;
+use crate::publish::volume::worktrees::Live;
 
 /// The state of a volume, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
