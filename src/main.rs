@@ -138,7 +138,7 @@ fn check_threads() -> anyhow::Result<()> {
 /// Runs a sidecar until it ends.
 fn run(config: Config) -> ExitCode {
     log::init(config.log);
-    config.volume.shape.set_umask();
+    config.volume.checkout.set_umask();
     let no_volume = publish::warn_of_no_volume(&config.volume.root);
     config.warnings.iter().chain(&no_volume).for_each(|warning| tracing::warn!("{warning}"));
     let (root, error_file) = (config.volume.root.clone(), config.sync.notices.error.clone());

@@ -30,7 +30,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::git::{Credentials, RemoteOptions};
-use crate::publish::{Shape, VolumeOptions};
+use crate::publish::{CheckoutOptions, VolumeOptions};
 use crate::{log, server, sync};
 
 pub use command::{COMMANDS, command};
@@ -141,7 +141,8 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
         None => Credentials::default(),
     };
     let volume = remote::volume(given, url.as_ref(), submodules);
-    let volume = volume.map(|volume| VolumeOptions { shape: Shape { lfs: lfs.is_some(), ..volume.shape }, ..volume });
+    let volume = volume
+        .map(|volume| VolumeOptions { checkout: CheckoutOptions { lfs: lfs.is_some(), ..volume.checkout }, ..volume });
     let place = volume.as_ref().map(|volume| (volume.root.as_path(), volume.link.as_path()));
     let notices = tells::notices(given, place.map(|(root, _)| root), place.map(|(_, link)| link));
     let hooks = tells::hooks(given, environment);
@@ -184,7 +185,7 @@ fn config(given: &mut Given, environment: &HashMap<OsString, OsString>) -> Optio
             submodules: submodules?,
             filter,
             lfs,
-            allowance: volume.as_ref().map(|volume| volume.shape.allowance.clone()).unwrap_or_default(),
+            allowance: volume.as_ref().map(|volume| volume.checkout.allowance.clone()).unwrap_or_default(),
         },
         volume: volume?,
         server,

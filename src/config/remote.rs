@@ -10,7 +10,7 @@ use super::given::Given;
 use super::values;
 use crate::allowance::Allowance;
 use crate::git::{BadFilter, Compaction, Filter, Lfs, Network, Reference};
-use crate::publish::{Durability, Shape, VolumeOptions, tidy};
+use crate::publish::{CheckoutOptions, Durability, VolumeOptions, tidy};
 use crate::remote_url::{RemoteUrl, Transport};
 use crate::submodules::Submodules;
 
@@ -195,15 +195,22 @@ pub(super) fn volume(
     });
     // Only the absence of the flag means no limit.
     let limit = if given.is_given("volume-limit") { Some(given.value("volume-limit", values::size)?) } else { None };
-    let shape = Shape {
+    let shape = CheckoutOptions {
         allowance: Arc::new(Allowance::new(limit, crate::git::memory_limit())),
         group_write: group_write?,
         submodules: submodules?,
         worktree_git: worktree_git?,
         sparse_file,
-        ..Shape::default()
+        ..CheckoutOptions::default()
     };
-    Some(VolumeOptions { root: root?, link, grace: grace?, spares: spares?, shape, durability: durability? })
+    Some(VolumeOptions {
+        root: root?,
+        link,
+        grace: grace?,
+        standby_trees: spares?,
+        checkout: shape,
+        durability: durability?,
+    })
 }
 
 /// `--git-gc`

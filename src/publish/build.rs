@@ -11,9 +11,9 @@ use crate::publish::error::Error;
 use crate::publish::removal::mark::Removal;
 use crate::publish::standby::job::Parts;
 use crate::publish::standby::update::{self, Used};
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::view::Objects;
-use crate::publish::verify::{self, Look, Verdict};
+use crate::publish::verify::{self, Verdict, VerifyOptions};
 use crate::publish::volume::git_file;
 use crate::publish::volume::published::PublishedTrees;
 use crate::publish::volume::worktrees::Worktrees;
@@ -33,18 +33,18 @@ pub(crate) fn build(
     let Parts { volume, published, standby, usage } = parts;
     let trees = volume.trees_folder()?;
     if volume.has_tree(&trees, commit)? && is_usable(volume, published, store, commit, cancel)? {
-        standby.warm.close();
-        return Ok(Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
+        standby.store_cache.close();
+        return Ok(Built { commit, files: 0, bytes: 0, standby: None, note: None, remarks: Vec::new() });
     }
     usage.measure_for_limit(volume, &|| !cancel.is_cancelled())?;
-    let objects = standby.warm.take_or_open(store, &volume.shape())?;
+    let objects = standby.store_cache.take_or_open(store, &volume.options())?;
     let note = match update::build(parts, &objects, &trees, commit, cancel)? {
         Used::Built(built) => return Ok(built),
         Used::No(note) => note,
     };
     usage.measure_for_limit(volume, &|| !cancel.is_cancelled())?;
     // Opened again: the store that was opened before the push arrived may be why the standby tree could not be used.
-    let objects = Objects::open(store, &volume.shape())?;
+    let objects = Objects::open(store, &volume.options())?;
     let fresh = || full::build((volume, published, usage), store, &objects, &trees, commit, cancel);
     let built = match fresh() {
         // A standby tree, or trees that wait for their removal, may take the space that is needed. A push cannot wait for a
@@ -95,15 +95,15 @@ pub(crate) fn compare(
     extras: bool,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
-    let shape = volume.shape();
-    let objects = Objects::open(store, &shape)?;
+    let options = volume.options();
+    let objects = Objects::open(store, &options)?;
     let root = objects.root(commit)?;
-    if has_lost_git(&shape, store, commit) {
+    if has_lost_git(&options, store, commit) {
         return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
     }
-    let accepted = published.accepted(commit).filter(|_| extras);
-    let git_file = shape.worktree_git.then_some(commit);
-    let look = Look { git_file, extras, accepted: accepted.as_deref(), ..Look::default() };
+    let hook_changes = published.hook_changes(commit).filter(|_| extras);
+    let git_file = options.worktree_git.then_some(commit);
+    let look = VerifyOptions { git_file, extras, hook_changes: hook_changes.as_deref(), ..VerifyOptions::default() };
     let target = volume.target(commit)?;
     match target.open(&volume.trees_folder()?) {
         Ok(top) => verify::compare_with_top(&objects.view()?, root, top, look, cancel),
@@ -120,6 +120,6 @@ pub(crate) fn compare(
 
 /// Returns true if `--worktree-git` is given and the store no longer has the folder that the `.git` file in the commit's tree
 /// names.
-pub(crate) fn has_lost_git(shape: &Shape, store: &Path, commit: Oid) -> bool {
-    shape.worktree_git && !git_file::is_led_to(store, commit)
+pub(crate) fn has_lost_git(options: &CheckoutOptions, store: &Path, commit: Oid) -> bool {
+    options.worktree_git && !git_file::is_led_to(store, commit)
 }

@@ -13,7 +13,7 @@ use crate::publish::build;
 use crate::publish::checkout::Built;
 use crate::publish::error::Error;
 use crate::publish::folder;
-use crate::publish::removal::mark::{Keep, Removal, mark_all};
+use crate::publish::removal::mark::{Keep, Removal, mark_trees};
 use crate::publish::standby::accept;
 use crate::publish::standby::check;
 use crate::publish::standby::job::Parts;
@@ -57,8 +57,8 @@ impl Volume {
     /// `locked` if another process has `ROOT`, `bad_link`, or errors of the file system: `read_only`, `permission`, ….
     pub fn open(options: VolumeOptions) -> Result<Self, Error> {
         let (trees, lock, warnings) = Worktrees::open(&options)?;
-        trees.read_shape_again()?;
-        let standby = StandbyTrees::new(options.spares);
+        trees.refresh_options()?;
+        let standby = StandbyTrees::new(options.standby_trees);
         let folder = trees.trees_folder()?;
         standby.find(&trees, &folder, &trees.names(&folder)?);
         let leftovers = trees.clear_leftovers()?;
@@ -104,7 +104,7 @@ impl Volume {
     /// The most bytes that the volume may take, if there is a limit (`--volume-limit`, or memory).
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
-        self.trees.shape().allowance.limit()
+        self.trees.options().allowance.limit()
     }
 
     /// `ROOT/.pushsync/repo.git`
@@ -152,9 +152,9 @@ impl Volume {
     /// # Errors
     /// If the file cannot be read.
     pub fn sparse(&self) -> Result<Option<Arc<Sparse>>, Error> {
-        let shape = self.trees.shape();
-        let again = shape.read_again()?;
-        Ok(again.as_ref().unwrap_or(&shape).sparse.clone())
+        let options = self.trees.options();
+        let again = options.read_again()?;
+        Ok(again.as_ref().unwrap_or(&options).sparse.clone())
     }
 
     /// Compares `.worktrees/<commit>` with the commit: every name, mode, link target and the content of every file.
@@ -170,11 +170,11 @@ impl Volume {
     /// `hostile_path` and `name_too_long` before anything is written; `disk_full` and similar; `store_damaged`;
     /// `cancelled`. The published tree is unchanged in each case.
     pub fn build(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Built, Error> {
-        self.trees.read_shape_again()?;
+        self.trees.refresh_options()?;
         if self.has_lost_git(commit) && self.trees.has_tree(&self.trees.trees_folder()?, commit)? {
             // The store may be new although the tree is not. Errors of either are reported below.
             let entry = self.trees.target(commit)?.path();
-            let _ = git_file::prepare(store, commit, &entry, &self.trees.shape());
+            let _ = git_file::prepare(store, commit, &entry, &self.trees.options());
         }
         let built = build::build(self.parts(), &self.removal, store, commit, cancel);
         if let Err(Error::Object { .. }) = built {
@@ -183,9 +183,9 @@ impl Volume {
         }
         let mut built = built?;
         built.remarks.retain(|remark| !Remarks::is_lasting(remark) || self.is_new(remark));
-        let shape = self.trees.shape();
-        if shape.worktree_git && (built.files > 0 || built.spare.is_some() || !git_file::is_led_to(store, commit)) {
-            git_file::prepare(store, commit, &self.trees.target(commit)?.path(), &shape)?;
+        let options = self.trees.options();
+        if options.worktree_git && (built.files > 0 || built.standby.is_some() || !git_file::is_led_to(store, commit)) {
+            git_file::prepare(store, commit, &self.trees.target(commit)?.path(), &options)?;
         }
         Ok(built)
     }
@@ -200,7 +200,7 @@ impl Volume {
     /// Returns true if `--worktree-git` is given and the store no longer has the folder that the `.git` file in the
     /// commit's tree names.
     pub fn has_lost_git(&self, commit: Oid) -> bool {
-        build::has_lost_git(&self.trees.shape(), &self.store(), commit)
+        build::has_lost_git(&self.trees.options(), &self.store(), commit)
     }
 
     /// Makes the link name a built tree, durably. Everything before this call is invisible to readers.
@@ -230,7 +230,7 @@ impl Volume {
     /// # Errors
     /// If an object of `new` is missing or damaged, or if its tree is hostile.
     pub fn changes(&self, store: &Path, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
-        changes::between(store, self.trees.shape().submodules, old, new)
+        changes::between(store, self.trees.options().submodules, old, new)
     }
 
     /// Lists the LFS objects that the tree of a commit needs and the volume lacks, each once. If as many are returned as
@@ -239,8 +239,8 @@ impl Volume {
     /// # Errors
     /// If an object of the commit is missing or damaged in the store, or if its tree is hostile.
     pub fn lacking(&self, store: &Path, commit: Oid, cancel: &Cancel) -> Result<Vec<Lacking>, Error> {
-        self.trees.read_shape_again()?;
-        self.lfs.lacking(store, &self.trees.shape(), commit, cancel)
+        self.trees.refresh_options()?;
+        self.lfs.lacking(store, &self.trees.options(), commit, cancel)
     }
 
     /// Removes the LFS objects that none of these commits needs, including partial ones. Returns their number, and the
@@ -249,7 +249,7 @@ impl Volume {
     /// # Errors
     /// Errors of the file system. Some objects may have been removed then.
     pub fn drop_objects(&self, store: &Path, keep: &[Oid], cancel: &Cancel) -> Result<(usize, u64), Error> {
-        self.lfs.drop_objects(store, &self.trees.shape(), keep, cancel)
+        self.lfs.drop_objects(store, &self.trees.options(), keep, cancel)
     }
 
     /// Returns true if the tree that the link names can be trusted without a comparison of its content: it was flushed, or
@@ -279,12 +279,12 @@ impl Volume {
     /// Returns true if the store was opened for an expected push.
     #[must_use]
     pub fn expects_push(&self) -> bool {
-        self.standby.warm.is_open()
+        self.standby.store_cache.is_open()
     }
 
     /// Ends the preparation: the expected push did not arrive, or is over. Closes files, so it may wait for the disk.
     pub fn expect_nothing(&self) {
-        self.standby.warm.close();
+        self.standby.store_cache.close();
     }
 
     /// Measures the volume before a push is fetched.
@@ -306,28 +306,28 @@ impl Volume {
 
     /// Returns true if the next push need not wait for a standby tree.
     #[must_use]
-    pub fn has_spare(&self) -> bool {
+    pub fn has_standby(&self) -> bool {
         self.standby.ready() > 0
     }
 
     /// Lets every standby tree be checked as a whole before its use. Needed if hooks run in published trees, because
     /// differences that are found there later count as made by them.
-    pub fn look_before_use(&self) {
-        self.standby.set_look_before_use();
+    pub fn verify_before_use(&self) {
+        self.standby.set_verify_before_use();
     }
 
     /// Returns true if there is work on the standby trees or the published tree: a standby tree is missing, there are too
     /// many, or the published tree has to be compared with its commit.
     #[must_use]
     pub fn has_upkeep(&self) -> bool {
-        self.standby.lacking() > 0 || self.standby.has_too_many() || self.published.look_is_due(Instant::now())
+        self.standby.lacking() > 0 || self.standby.has_too_many() || self.published.verify_is_due(Instant::now())
     }
 
     /// Returns the time until there is work on the standby trees or the published tree, without a push.
     #[must_use]
     pub fn next_upkeep(&self) -> Option<Duration> {
         let now = Instant::now();
-        let look = self.published.next_look(now);
+        let look = self.published.next_verify(now);
         look.into_iter().chain(self.standby.demand_changes_in(now)).min()
     }
 
@@ -336,21 +336,21 @@ impl Volume {
     ///
     /// # Errors
     /// Among others `no_submodules`: it was published with other submodules than those that are configured now.
-    pub fn look_again(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
-        check::look_again(self.parts(), store, cancel)
+    pub fn verify_live(&self, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
+        check::verify_live(self.parts(), store, cancel)
     }
 
-    /// Returns true if [`Volume::look_again`] should be called now.
+    /// Returns true if [`Volume::verify_live`] should be called now.
     #[must_use]
-    pub fn look_is_due(&self) -> bool {
+    pub fn verify_is_due(&self) -> bool {
         let Ok(Live::Tree(live)) = self.live() else { return false };
-        let due = self.published.get(live).and_then(|known| known.look_due);
+        let due = self.published.get(live).and_then(|known| known.verify_due);
         due.is_some_and(|due| due <= Instant::now())
     }
 
-    /// Trusts a tree of an earlier process for now, and leaves its comparison to [`Volume::look_again`].
-    pub fn believe_for_now(&self, commit: Oid) {
-        self.published.trust_for_now(commit, &self.trees.shape());
+    /// Trusts a tree of an earlier process for now, and leaves its comparison to [`Volume::verify_live`].
+    pub fn verify_later(&self, commit: Oid) {
+        self.published.verify_later(commit, &self.trees.options());
     }
 
     /// Makes as many standby trees as there should be; at least one, even if it has to be written. To be called while no
@@ -392,8 +392,8 @@ impl Volume {
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
     pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool, go_on: impl Fn() -> bool) -> Result<usize, Error> {
-        let doomed = self.doom_old(is_kept);
-        let removed = self.empty_trash(go_on)?;
+        let doomed = self.mark_expired(is_kept);
+        let removed = self.remove_marked(go_on)?;
         doomed.map(|_| removed)
     }
 
@@ -402,8 +402,8 @@ impl Volume {
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
-    pub fn doom_old(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
-        self.doom_all(&Keep { is_kept: &is_kept, may_rotate: &|_| false, in_grace: true })
+    pub fn mark_expired(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+        self.mark(&Keep { is_kept: &is_kept, may_rotate: &|_| false, in_grace: true })
     }
 
     /// Renames old trees, also in their grace period, because a push does not fit beside them. Trees that `is_kept`, and
@@ -411,8 +411,8 @@ impl Volume {
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
-    pub fn doom_in_grace(&self, is_kept: impl Fn(Oid) -> bool) -> Result<(), Error> {
-        self.doom_all(&Keep { is_kept: &is_kept, may_rotate: &|_| false, in_grace: false }).map(drop)
+    pub fn mark_in_grace(&self, is_kept: impl Fn(Oid) -> bool) -> Result<(), Error> {
+        self.mark(&Keep { is_kept: &is_kept, may_rotate: &|_| false, in_grace: false }).map(drop)
     }
 
     /// The same, but keeps as many trees that may become standby trees as are lacking. Returns the time until there is more
@@ -420,20 +420,20 @@ impl Volume {
     ///
     /// # Errors
     /// The first thing whose name could not be taken.
-    pub fn doom_superfluous(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
+    pub fn mark_superfluous(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
         let lacking = std::cell::Cell::new(self.standby.lacking());
         let may_rotate = |commit| {
             let stays = lacking.get() > 0 && self.may_rotate(commit);
             lacking.set(lacking.get().saturating_sub(usize::from(stays)));
             stays
         };
-        self.doom_all(&Keep { is_kept: &is_kept, may_rotate: &may_rotate, in_grace: true })
+        self.mark(&Keep { is_kept: &is_kept, may_rotate: &may_rotate, in_grace: true })
     }
 
-    fn doom_all(&self, keep: &Keep<'_>) -> Result<Option<Duration>, Error> {
+    fn mark(&self, keep: &Keep<'_>) -> Result<Option<Duration>, Error> {
         // An open store would keep the space of packs that are removed meanwhile.
-        self.standby.warm.close();
-        mark_all(&self.trees, keep)
+        self.standby.store_cache.close();
+        mark_trees(&self.trees, keep)
     }
 
     /// The second half: removes the renamed entries. `go_on` is called before each removal; if it stops the removal, the
@@ -441,7 +441,7 @@ impl Volume {
     ///
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
-    pub fn empty_trash(&self, go_on: impl Fn() -> bool) -> Result<usize, Error> {
+    pub fn remove_marked(&self, go_on: impl Fn() -> bool) -> Result<usize, Error> {
         match self.removal.remove_marked(&self.trees, go_on)? {
             (_, Some(failed)) => Err(failed),
             (removed, None) => Ok(removed),

@@ -8,7 +8,7 @@ use git2::Oid;
 
 use crate::publish::path::{NAME_MAX, check_name, printable};
 use crate::publish::tree::packed;
-use crate::publish::tree::view::{Entry, EntryKind, parse_tree};
+use crate::publish::tree::view::{EntryKind, TreeEntry, parse_tree};
 
 /// A parsed tree has only names that are safe to create; written again it is the same; an error can be shown.
 pub(crate) fn tree_object(data: &[u8]) {
@@ -27,7 +27,7 @@ pub(crate) fn tree_object(data: &[u8]) {
     assert!(mode_is_octal(data, &entries), "a mode that git would not read");
 }
 
-fn mode_is_octal(mut data: &[u8], entries: &[Entry]) -> bool {
+fn mode_is_octal(mut data: &[u8], entries: &[TreeEntry]) -> bool {
     entries.iter().all(|entry| {
         let digits = data.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
         let rest = data.get(digits + 1 + entry.name.len() + 21..).unwrap_or_default();
@@ -38,7 +38,7 @@ fn mode_is_octal(mut data: &[u8], entries: &[Entry]) -> bool {
     })
 }
 
-fn write(entry: &Entry) -> Vec<u8> {
+fn write(entry: &TreeEntry) -> Vec<u8> {
     let mode: &[u8] = match entry.kind {
         EntryKind::File => b"100644",
         EntryKind::Executable => b"100755",

@@ -19,7 +19,7 @@ const SHOWN: usize = 400;
 
 /// The reason why a name may not become a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum NameError {
     TooLong,
     Hostile(&'static str),
 }
@@ -45,26 +45,26 @@ pub fn tidy(path: &Path) -> PathBuf {
 }
 
 /// Checks one name of a tree object. `link` is true if the entry is a symbolic link.
-pub(crate) fn check_name(name: &[u8], link: bool) -> Result<(), Refused> {
+pub(crate) fn check_name(name: &[u8], link: bool) -> Result<(), NameError> {
     match name {
-        b"" => return Err(Refused::Hostile("a name is empty")),
-        b"." | b".." => return Err(Refused::Hostile("a name is . or ..")),
+        b"" => return Err(NameError::Hostile("a name is empty")),
+        b"." | b".." => return Err(NameError::Hostile("a name is . or ..")),
         _ => {}
     }
     if name.iter().any(|&byte| byte == b'/' || byte == 0) {
-        return Err(Refused::Hostile("a name holds a slash or a zero byte"));
+        return Err(NameError::Hostile("a name holds a slash or a zero byte"));
     }
     if name.len() > NAME_MAX {
-        return Err(Refused::TooLong);
+        return Err(NameError::TooLong);
     }
     let plain = without_ignorable(name);
     // A backslash separates folders on Windows, so every part between two of them is checked.
     let mut pieces = name.split(|&byte| byte == b'\\');
     if plain.eq_ignore_ascii_case(b".git") || pieces.any(|piece| is_on_ntfs(piece, &[b".git", b"git~1"])) {
-        return Err(Refused::Hostile("a name is a spelling of .git"));
+        return Err(NameError::Hostile("a name is a spelling of .git"));
     }
     if link && (plain.eq_ignore_ascii_case(b".gitmodules") || is_gitmodules_on_ntfs(name)) {
-        return Err(Refused::Hostile(".gitmodules is a symbolic link"));
+        return Err(NameError::Hostile(".gitmodules is a symbolic link"));
     }
     Ok(())
 }
@@ -162,9 +162,9 @@ mod tests {
             ".gi\u{202e}T".as_bytes(),
             ".git\u{feff}".as_bytes(),
         ] {
-            assert!(matches!(check_name(name, false), Err(Refused::Hostile(_))), "{name:?}");
+            assert!(matches!(check_name(name, false), Err(NameError::Hostile(_))), "{name:?}");
         }
-        assert_eq!(check_name(&long, false), Err(Refused::TooLong));
+        assert_eq!(check_name(&long, false), Err(NameError::TooLong));
         assert_eq!(check_name(&long[..255], false), Ok(()));
     }
 

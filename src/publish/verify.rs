@@ -19,9 +19,9 @@ use crate::publish::folder::Stamp;
 use crate::publish::folder::baseline::Baseline;
 use crate::publish::path::printable;
 use crate::publish::tree::pointers;
-use crate::publish::tree::view::{Entry, EntryKind, View, join};
+use crate::publish::tree::view::{EntryKind, TreeEntry, View, join};
 use crate::publish::volume::git_file;
-use crate::publish::volume::hook_changes::{Accepted, Left};
+use crate::publish::volume::hook_changes::{HookChanges, PathState};
 use crate::worker::Cancel;
 
 /// How a tree compares with its commit.
@@ -39,7 +39,7 @@ struct Frame {
     id: Oid,
     folder: OwnedFd,
     above: usize,
-    entries: std::vec::IntoIter<Entry>,
+    entries: std::vec::IntoIter<TreeEntry>,
     /// The names on the disk that have not been compared yet.
     names: HashSet<Vec<u8>>,
 }
@@ -51,7 +51,7 @@ impl Frame {
         if self.names.is_empty() {
             return Ok(());
         }
-        if view.shape().sparse.is_none() {
+        if view.options().sparse.is_none() {
             self.names.clear();
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl From<Error> for Halt {
 
 /// The options of a comparison.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Look<'a> {
+pub(crate) struct VerifyOptions<'a> {
     /// The commit whose `.git` file may be in the tree, if any.
     pub git_file: Option<Oid>,
     /// Files and links that have not changed since this baseline are not read.
@@ -83,7 +83,7 @@ pub(crate) struct Look<'a> {
     /// True if names that the commit does not have are no difference: hooks and apps may add to a published tree.
     pub extras: bool,
     /// The changes of tracked files by hooks, which count as published.
-    pub accepted: Option<&'a Accepted>,
+    pub hook_changes: Option<&'a HookChanges>,
     /// Changes from this time on are no difference, because readers had the tree.
     pub until: Option<Stamp>,
 }
@@ -93,7 +93,7 @@ pub(crate) fn compare(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
-    look: Look<'_>,
+    look: VerifyOptions<'_>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
     match walk(view, root, top, look, cancel) {
@@ -108,19 +108,19 @@ pub(crate) fn compare_with_top(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
-    look: Look<'_>,
+    look: VerifyOptions<'_>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
     let stat = rustix::fs::fstat(&top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
-    if !view.shape().accepts(EntryKind::Folder, stat.st_mode) {
+    if !view.options().accepts(EntryKind::Folder, stat.st_mode) {
         return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
     }
     compare(view, root, top, look, cancel)
 }
 
-fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cancel) -> Result<(), Halt> {
-    let Look { git_file, baseline, extras, accepted, until } = look;
-    let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.shape()));
+fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: VerifyOptions<'_>, cancel: &Cancel) -> Result<(), Halt> {
+    let VerifyOptions { git_file, baseline, extras, hook_changes, until } = look;
+    let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.options()));
     if no_git_file {
         return Err(differs(git_file::NAME, "is missing or not ours"));
     }
@@ -152,12 +152,12 @@ fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: Look<'_>, cancel: &Cance
         };
         let at = join(&path, &entry.name);
         let is_there = frame.names.remove(&entry.name);
-        if let Some(left) = accepted.and_then(|accepted| accepted.get(&at)) {
+        if let Some(left) = hook_changes.and_then(|hook_changes| hook_changes.get(&at)) {
             check_accepted(&frame.folder, &entry, left, &at)?;
             continue;
         }
         let is_later = |stat: &Stat| until.is_some_and(|until| Stamp::of(stat) >= until);
-        let stat = if is_there { folder::look(&frame.folder, &entry.name) } else { Ok(None) };
+        let stat = if is_there { folder::stat(&frame.folder, &entry.name) } else { Ok(None) };
         let Some(stat) = stat.map_err(|errno| unreadable(&at, errno))? else {
             let folder = rustix::fs::fstat(&frame.folder).map_err(|errno| unreadable(&at, errno))?;
             if is_later(&folder) {
@@ -199,9 +199,9 @@ fn enter(view: &View<'_>, id: Oid, folder: OwnedFd, path: &[u8], above: usize) -
 }
 
 /// Compares a name with the state in which a hook left it.
-fn check_accepted(folder: &OwnedFd, entry: &Entry, left: Left, at: &[u8]) -> Result<(), Halt> {
-    let stat = folder::look(folder, &entry.name).map_err(|errno| unreadable(at, errno))?;
-    let found = Left::of(folder, &entry.name, stat.as_ref()).map_err(|errno| unreadable(at, errno))?;
+fn check_accepted(folder: &OwnedFd, entry: &TreeEntry, left: PathState, at: &[u8]) -> Result<(), Halt> {
+    let stat = folder::stat(folder, &entry.name).map_err(|errno| unreadable(at, errno))?;
+    let found = PathState::of(folder, &entry.name, stat.as_ref()).map_err(|errno| unreadable(at, errno))?;
     if found == left { Ok(()) } else { Err(differs(at, "is not as a hook left it")) }
 }
 
@@ -209,7 +209,7 @@ fn check_accepted(folder: &OwnedFd, entry: &Entry, left: Left, at: &[u8]) -> Res
 fn check_file(
     view: &View<'_>,
     folder: &OwnedFd,
-    entry: &Entry,
+    entry: &TreeEntry,
     stat: &Stat,
     content: &mut Vec<u8>,
     path: &[u8],
@@ -235,7 +235,7 @@ fn check_file(
 pub(crate) fn has_content(
     view: &View<'_>,
     folder: &OwnedFd,
-    entry: &Entry,
+    entry: &TreeEntry,
     stat: &Stat,
     content: &mut Vec<u8>,
     path: &[u8],
@@ -263,7 +263,7 @@ fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> R
     if folder::kind(stat) != kind {
         return Err(differs(path, "is of another type"));
     }
-    if has_mode && !view.shape().accepts(wanted, stat.st_mode) {
+    if has_mode && !view.options().accepts(wanted, stat.st_mode) {
         return Err(differs(path, "has another mode"));
     }
     Ok(())
@@ -274,7 +274,7 @@ fn check_kind(view: &View<'_>, stat: &Stat, wanted: EntryKind, path: &[u8]) -> R
 fn check_converted(
     view: &View<'_>,
     folder: &OwnedFd,
-    entry: &Entry,
+    entry: &TreeEntry,
     stat: &Stat,
     content: &mut Vec<u8>,
     path: &[u8],
@@ -300,7 +300,7 @@ fn check_converted(
 /// Compares a file that replaces an LFS pointer.
 fn check_object(
     folder: &OwnedFd,
-    entry: &Entry,
+    entry: &TreeEntry,
     stat: &Stat,
     pointer: Option<Pointer>,
     path: &[u8],
@@ -318,7 +318,13 @@ fn check_object(
     Ok(())
 }
 
-fn check_content(folder: &OwnedFd, entry: &Entry, stat: &Stat, content: &mut Vec<u8>, path: &[u8]) -> Result<(), Halt> {
+fn check_content(
+    folder: &OwnedFd,
+    entry: &TreeEntry,
+    stat: &Stat,
+    content: &mut Vec<u8>,
+    path: &[u8],
+) -> Result<(), Halt> {
     let file = open_to_read(folder, &entry.name).map_err(|errno| unreadable(path, errno))?;
     if stat.st_size > WHOLE {
         // libgit2 hashes piece by piece only a file with a path. The path of a descriptor cannot be replaced by another

@@ -9,7 +9,7 @@ use crate::api::{
 };
 use crate::error::{Phase, SyncError};
 use crate::git::Span;
-use crate::publish::{self, Changes, Kind};
+use crate::publish::{self, ChangeKind, Changes};
 
 use super::queue::PeerResults;
 use super::run::{Done, SyncRun, millis};
@@ -160,11 +160,11 @@ fn commit(commit: crate::git::Commit) -> Commit {
     }
 }
 
-fn file((path, kind): (String, Kind)) -> FileChange {
+fn file((path, kind): (String, ChangeKind)) -> FileChange {
     let change = match kind {
-        Kind::Added => Change::Added,
-        Kind::Modified => Change::Modified,
-        Kind::Deleted => Change::Deleted,
+        ChangeKind::Added => Change::Added,
+        ChangeKind::Modified => Change::Modified,
+        ChangeKind::Deleted => Change::Deleted,
     };
     FileChange { path, change }
 }

@@ -221,7 +221,7 @@ impl Tools {
             Err(error) => tracing::warn!(%error, "state.json cannot be read: no pause and no pin is in force"),
         }
         if self.hooks.run_in_trees() {
-            volume.look_before_use();
+            volume.verify_before_use();
         }
         volume.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.volume.lock() = Some(volume.clone());
@@ -269,7 +269,7 @@ impl Tools {
             return self.sweep_in(Duration::ZERO);
         }
         let emptied =
-            self.on_disk(Phase::Publish, deadline, |volume, cancel| volume.empty_trash(|| !cancel.is_cancelled()));
+            self.on_disk(Phase::Publish, deadline, |volume, cancel| volume.remove_marked(|| !cancel.is_cancelled()));
         if let Err(error) = emptied.await {
             tracing::warn!(%error, "what an earlier process left unfinished could not be removed");
         }
@@ -301,7 +301,7 @@ impl Tools {
         // With --one-time the tree is compared before the process ends; otherwise in the background, while readers use it.
         let survived = self.on_disk(Phase::Publish, deadline, move |volume, _| Ok(volume.survived(commit))).await?;
         if survived && !self.options.one_time {
-            volume.believe_for_now(commit);
+            volume.verify_later(commit);
             tracing::info!(commit = %commit, "the published tree stays; its content is compared in the background");
             self.report_adopted(commit).await;
             return Ok(());

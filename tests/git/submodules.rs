@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use git2::Oid;
 use pushsync::git::{Engine, Error, Modules, Want};
-use pushsync::publish::{Built, Durability, Shape, Volume, VolumeOptions};
+use pushsync::publish::{Built, CheckoutOptions, Durability, Volume, VolumeOptions};
 use pushsync::submodules::Submodules;
 use pushsync::worker::Cancel;
 use tempfile::TempDir;
@@ -30,11 +30,11 @@ pub(super) struct Bench {
 impl Bench {
     /// Follows `site`, which `prepare` turns into a repository with submodules.
     fn new(mode: Submodules, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
-        Self::with(Shape { submodules: mode, ..Shape::default() }, prepare)
+        Self::with(CheckoutOptions { submodules: mode, ..CheckoutOptions::default() }, prepare)
     }
 
     /// Like `new`, with other checkout options.
-    pub(super) fn with(shape: Shape, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
+    pub(super) fn with(shape: CheckoutOptions, prepare: impl FnOnce(&Forge, &GitHttp)) -> Self {
         let mode = shape.submodules;
         let forge = Forge::new();
         let server = GitHttp::start(&forge.root());
@@ -47,7 +47,8 @@ impl Bench {
         let root = folder.path().join("root");
         let grace = Duration::from_secs(3600);
         let durability = Durability::Normal;
-        let volume = VolumeOptions { root, link: "current".into(), grace, spares: 1, shape, durability };
+        let volume =
+            VolumeOptions { root, link: "current".into(), grace, standby_trees: 1, checkout: shape, durability };
         let volume = Volume::open(volume).unwrap();
         let mut options = options(&server.url("site.git"));
         options.submodules = mode;
@@ -110,7 +111,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
         modules.fetched.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
         ["vendor/lib", "vendor/lib/third party/deep"]
     );
-    assert!(modules.objects > 0 && modules.bytes > 0 && built.spare.is_none());
+    assert!(modules.objects > 0 && modules.bytes > 0 && built.standby.is_none());
     bench.same(RECURSE);
     assert_eq!(
         std::fs::read_to_string(bench.tree().join("vendor/lib/third party/deep/deep.txt")).unwrap(),
@@ -122,7 +123,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
     let before = bench.server.requests();
     let (modules, built) = bench.sync().await.unwrap();
     assert_eq!(modules, Modules::default());
-    assert!(built.spare.is_some() && built.files == 1, "{built:?}");
+    assert!(built.standby.is_some() && built.files == 1, "{built:?}");
     assert!(bench.server.seen()[before..].iter().all(|seen| seen.target.starts_with("/site.git")));
     bench.same(RECURSE);
 
@@ -132,7 +133,7 @@ async fn relative_addresses_are_followed_three_levels_deep_and_every_change_cost
     bench.forge.push("site", "bump");
     let (sent, (modules, built)) = (bench.server.sent(), bench.sync().await.unwrap());
     assert_eq!(modules.fetched, [("vendor/lib".to_owned(), oid(&bumped))]);
-    assert!(built.spare.is_some() && built.files == 1, "{built:?}");
+    assert!(built.standby.is_some() && built.files == 1, "{built:?}");
     assert!(bench.server.sent() - sent < 4000, "{}", bench.server.sent() - sent);
     bench.same(RECURSE);
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pushsync::git::{Engine, Modules};
-use pushsync::publish::Shape;
+use pushsync::publish::CheckoutOptions;
 use pushsync::submodules::Submodules;
 use tempfile::TempDir;
 
@@ -88,11 +88,11 @@ async fn follow(patterns: Option<&str>) {
         fs::write(&file, patterns).unwrap();
         file
     });
-    let shape = Shape { submodules: Submodules::Recursive, sparse_file, ..Shape::default() };
+    let shape = CheckoutOptions { submodules: Submodules::Recursive, sparse_file, ..CheckoutOptions::default() };
     let bench = Bench::with(shape, |forge, _| prepare(forge));
     let forge = &bench.forge;
     let (_, built) = bench.sync().await.unwrap();
-    assert!(built.spare.is_none());
+    assert!(built.standby.is_none());
     same(&bench, patterns, "fresh");
     let tree = bench.tree();
     assert!(read(&tree, "docs/lib/b.md").starts_with("one\r\n"), "its own attributes");
@@ -103,7 +103,7 @@ async fn follow(patterns: Option<&str>) {
     forge.write("site", "docs/a.txt", "three\n$Id$\n");
     forge.push_file("site", "src/a.txt", "three\n$Id$\n");
     let (_, built) = bench.sync().await.unwrap();
-    assert!(built.spare.is_some(), "{built:?}");
+    assert!(built.standby.is_some(), "{built:?}");
     same(&bench, patterns, "a push of our own files");
     forge.write("deep", "d/c.txt", "$Id$ three\n");
     let deep = forge.push_file("deep", "b.md", "three\n");
@@ -115,7 +115,7 @@ async fn follow(patterns: Option<&str>) {
     }
     forge.push("site", "bump two of three");
     let (_, built) = bench.sync().await.unwrap();
-    assert!(built.spare.is_some(), "{built:?}");
+    assert!(built.standby.is_some(), "{built:?}");
     same(&bench, patterns, "a push of a submodule's files");
 
     // Attributes change inside and outside; then a submodule becomes a folder with the same files, and is removed.

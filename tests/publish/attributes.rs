@@ -2,7 +2,7 @@
 #![allow(clippy::format_collect, clippy::format_push_string, reason = "said shortly")]
 
 use git2::Oid;
-use pushsync::publish::{Prepared, Shape, Verdict, Volume};
+use pushsync::publish::{CheckoutOptions, Prepared, Verdict, Volume};
 use pushsync::worker::Cancel;
 
 use super::checkout::checked_out;
@@ -198,7 +198,7 @@ fn a_push_that_changes_attributes_changes_every_file_that_they_are_about() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let site = Site::new();
-    let volume = site.volume_of(Shape::default(), LONG);
+    let volume = site.volume_of(CheckoutOptions::default(), LONG);
     let mut model = model(&mut random);
     let mut incremental = 0;
     for _ in 0..40 {
@@ -215,7 +215,7 @@ fn a_push_that_changes_attributes_changes_every_file_that_they_are_about() {
         let commit = commit(&site, &model);
         let built = volume.build(&site.store(), commit, &Cancel::default()).unwrap();
         volume.publish(commit).unwrap();
-        incremental += usize::from(built.spare.is_some());
+        incremental += usize::from(built.standby.is_some());
         compare(&site, &volume, commit, &model);
         assert_eq!(volume.prepare(&site.store(), &[], &Cancel::default()).unwrap(), Prepared::Ready(1));
     }

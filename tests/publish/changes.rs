@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use git2::Oid;
-use pushsync::publish::{Changes, Kind};
+use pushsync::publish::{ChangeKind, Changes};
 
 use super::fixture::Site;
 
-fn told(site: &Site, old: Option<Oid>, new: Oid) -> (u64, u64, u64, Vec<(String, Kind)>) {
+fn told(site: &Site, old: Option<Oid>, new: Oid) -> (u64, u64, u64, Vec<(String, ChangeKind)>) {
     let Changes { added, modified, deleted, first } = site.volume().changes(&site.store(), old, new).unwrap();
     (added, modified, deleted, first)
 }
@@ -26,23 +26,24 @@ fn added_modified_deleted_and_nothing() {
     fs::remove_dir_all(site.work().join("c")).unwrap();
     fs::set_permissions(site.work().join("mode"), fs::Permissions::from_mode(0o755)).unwrap();
     let new = site.commit();
-    let named = |list: &[(&str, Kind)]| list.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect::<Vec<_>>();
+    let named =
+        |list: &[(&str, ChangeKind)]| list.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect::<Vec<_>>();
     let expected = named(&[
-        ("b/2", Kind::Modified),
-        ("b/3", Kind::Added),
-        ("c/d/e", Kind::Deleted),
-        ("gone", Kind::Deleted),
-        ("mode", Kind::Modified),
+        ("b/2", ChangeKind::Modified),
+        ("b/3", ChangeKind::Added),
+        ("c/d/e", ChangeKind::Deleted),
+        ("gone", ChangeKind::Deleted),
+        ("mode", ChangeKind::Modified),
     ]);
     assert_eq!(told(&site, Some(old), new), (1, 2, 2, expected));
     assert_eq!(told(&site, Some(new), new), (0, 0, 0, Vec::new()));
     let everything = named(&[
-        ("a", Kind::Added),
-        ("b/1", Kind::Added),
-        ("b/2", Kind::Added),
-        ("b/3", Kind::Added),
-        ("mode", Kind::Added),
-        ("same/x", Kind::Added),
+        ("a", ChangeKind::Added),
+        ("b/1", ChangeKind::Added),
+        ("b/2", ChangeKind::Added),
+        ("b/3", ChangeKind::Added),
+        ("mode", ChangeKind::Added),
+        ("same/x", ChangeKind::Added),
     ]);
     assert_eq!(told(&site, None, new), (6, 0, 0, everything.clone()));
     let unknown = Oid::from_str("1234567890123456789012345678901234567890").unwrap();
@@ -58,7 +59,7 @@ fn a_file_that_becomes_a_folder_is_deleted_and_added() {
     fs::remove_file(site.work().join("a")).unwrap();
     site.write("a/x", "inside");
     let new = site.commit();
-    let expected = vec![("a".to_owned(), Kind::Deleted), ("a/x".to_owned(), Kind::Added)];
+    let expected = vec![("a".to_owned(), ChangeKind::Deleted), ("a/x".to_owned(), ChangeKind::Added)];
     assert_eq!(told(&site, Some(old), new), (1, 0, 1, expected));
 }
 

@@ -65,7 +65,10 @@ fn a_tree_is_what_git_archive_unpacks_whatever_the_umask() {
     assert_eq!(listing(&site.tree_path(commit)), expected);
     let files: Vec<_> = expected.values().filter(|(mode, _)| mode & 0o170_000 != 0o040_000).collect();
     let bytes = files.iter().map(|(_, content)| content.len() as u64).sum();
-    assert_eq!(built, Built { commit, files: files.len() as u64, bytes, spare: None, note: None, remarks: Vec::new() });
+    assert_eq!(
+        built,
+        Built { commit, files: files.len() as u64, bytes, standby: None, note: None, remarks: Vec::new() }
+    );
     assert!(expected.len() > 15, "the fixture holds what it should: {:?}", expected.keys());
     assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole);
 }
@@ -103,7 +106,7 @@ fn a_tree_that_is_there_is_used_as_it_is() {
     site.put(&volume, commit);
     let inode = fs::metadata(site.tree_path(commit)).unwrap().ino();
     let again = volume.build(&site.store(), commit, &Cancel::default()).unwrap();
-    assert_eq!(again, Built { commit, files: 0, bytes: 0, spare: None, note: None, remarks: Vec::new() });
+    assert_eq!(again, Built { commit, files: 0, bytes: 0, standby: None, note: None, remarks: Vec::new() });
     assert_eq!(fs::metadata(site.tree_path(commit)).unwrap().ino(), inode);
 }
 

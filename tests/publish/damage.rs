@@ -179,7 +179,7 @@ fn a_damaged_live_tree_is_exchanged_without_a_moment_in_between() {
         for _ in 0..30 {
             fs::write(site.tree_path(commit).join("file"), "wrong").unwrap();
             let built = volume.build(&site.store(), commit, &Cancel::default()).unwrap();
-            assert_eq!(built, Built { commit, files: 2, bytes: 18, spare: None, note: None, remarks: Vec::new() });
+            assert_eq!(built, Built { commit, files: 2, bytes: 18, standby: None, note: None, remarks: Vec::new() });
             assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole);
             let seen = reads.load(Ordering::Relaxed);
             until("the reader to look", || reads.load(Ordering::Relaxed) > seen);

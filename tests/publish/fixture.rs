@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use git2::{ObjectType, Oid};
-use pushsync::publish::{Durability, Shape, Volume, VolumeOptions};
+use pushsync::publish::{CheckoutOptions, Durability, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 use tempfile::TempDir;
 
@@ -111,16 +111,16 @@ impl Site {
             root: self.root(),
             link: link.into(),
             grace,
-            spares: 1,
-            shape: Shape::default(),
+            standby_trees: 1,
+            checkout: CheckoutOptions::default(),
             durability: Durability::default(),
         })
         .unwrap()
     }
 
-    pub fn volume_of(&self, shape: Shape, grace: Duration) -> Volume {
+    pub fn volume_of(&self, shape: CheckoutOptions, grace: Duration) -> Volume {
         let (root, link, durability) = (self.root(), "current".into(), Durability::default());
-        Volume::open(VolumeOptions { root, link, grace, spares: 1, shape, durability }).unwrap()
+        Volume::open(VolumeOptions { root, link, grace, standby_trees: 1, checkout: shape, durability }).unwrap()
     }
 
     pub fn put(&self, volume: &Volume, commit: Oid) {

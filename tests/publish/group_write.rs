@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use pushsync::publish::{Prepared, Shape, Verdict, Volume};
+use pushsync::publish::{CheckoutOptions, Prepared, Verdict, Volume};
 use pushsync::worker::Cancel;
 
 use super::fixture::{LONG, Site, listing};
 
 fn volume(site: &Site, group_write: bool) -> Volume {
-    site.volume_of(Shape { group_write, ..Shape::default() }, LONG)
+    site.volume_of(CheckoutOptions { group_write, ..CheckoutOptions::default() }, LONG)
 }
 
 fn modes(tree: &Path) -> Vec<(String, u32)> {
@@ -32,7 +32,7 @@ fn modes_are_those_of_a_shared_group_also_on_the_way_by_a_spare() {
     site.write("new/deep/file", "x");
     let second = site.commit_file("folder/file", "two");
     let built = volume.build(&site.store(), second, &Cancel::default()).unwrap();
-    assert_eq!(built.spare, Some(first));
+    assert_eq!(built.standby, Some(first));
     for commit in [first, second] {
         for (path, mode) in modes(&site.tree_path(commit)) {
             let wanted = if path.ends_with("file") { 0o664 } else { 0o775 };
@@ -49,7 +49,7 @@ fn a_process_with_other_modes_rebuilds_and_trusts_no_spare_of_the_one_before() {
     for group_write in [false, true] {
         let volume = volume(&site, group_write);
         let built = volume.build(&site.store(), first, &Cancel::default()).unwrap();
-        assert_eq!((built.files, built.spare), (1, None), "not believed, though it is there");
+        assert_eq!((built.files, built.standby), (1, None), "not believed, though it is there");
         volume.publish(first).unwrap();
         assert_eq!(volume.prepare(&site.store(), &[], &Cancel::default()).unwrap(), Prepared::Ready(1));
         let folder = if group_write { 0o775 } else { 0o755 };

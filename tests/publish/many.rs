@@ -26,7 +26,7 @@ fn build(site: &Site, volume: &Volume, commit: Oid) -> Built {
 }
 
 fn prepare(site: &Site, volume: &Volume) {
-    assert_eq!(volume.look_again(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
+    assert_eq!(volume.verify_live(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
     assert_eq!(volume.prepare(&site.store(), &[], &Cancel::default()).unwrap(), Prepared::Ready(1));
 }
 
@@ -59,7 +59,7 @@ fn what_several_threads_bring_is_what_git_archive_unpacks() {
     model.insert("d19".to_owned(), (FILE, b"a file where a folder was".to_vec()));
     let commit = commit(&site, &model);
     let built = build(&site, &volume, commit);
-    assert!(built.spare.is_some(), "{built:?}");
+    assert!(built.standby.is_some(), "{built:?}");
     assert!(built.files > 400 && built.files < 430, "{built:?}");
     assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit));
     prepare(&site, &volume);
@@ -74,13 +74,13 @@ fn a_push_of_most_files_writes_a_fresh_tree_and_keeps_the_spare() {
     }
     let second = commit(&site, &model);
     let built = build(&site, &volume, second);
-    assert_eq!((built.spare, built.note.as_deref()), (None, Some("too much differs")));
+    assert_eq!((built.standby, built.note.as_deref()), (None, Some("too much differs")));
     assert_eq!(listing(&site.tree_path(second)), archived(&site, second));
-    assert!(volume.has_spare());
+    assert!(volume.has_standby());
     prepare(&site, &volume);
     model.insert(of(7), (FILE, b"one".to_vec()));
     let third = commit(&site, &model);
-    assert_eq!(build(&site, &volume, third).spare, Some(second), "the spare was brought along meanwhile");
+    assert_eq!(build(&site, &volume, third).standby, Some(second), "the spare was brought along meanwhile");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_folder_that_somebody_worked_in_ends_the_threads_and_a_fresh_tree_is_publish
     }
     let commit = commit(&site, &model);
     let built = build(&site, &volume, commit);
-    assert_eq!(built.spare, None);
+    assert_eq!(built.standby, None);
     assert!(built.note.as_ref().is_some_and(|note| note.contains("d9")), "{built:?}");
     assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit));
     assert!(!site.worktrees().contains(&spare));

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use pushsync::publish::{Durability, Error, Live, Shape, Volume, VolumeOptions};
+use pushsync::publish::{CheckoutOptions, Durability, Error, Live, Volume, VolumeOptions};
 use sha2::{Digest, Sha256};
 
 use super::fixture::{LONG, Site, names};
@@ -15,8 +15,8 @@ fn open(root: &Path, link: &str) -> Result<Volume, Error> {
         root: root.to_owned(),
         link: link.into(),
         grace: LONG,
-        spares: 1,
-        shape: Shape::default(),
+        standby_trees: 1,
+        checkout: CheckoutOptions::default(),
         durability: Durability::default(),
     })
 }
@@ -92,7 +92,7 @@ fn leftovers_go_and_nothing_else_does() {
         left.iter().all(|name| name == "README" || name.starts_with(".trash-")) && volume.has_leftovers(),
         "{left:?}"
     );
-    volume.empty_trash(|| true).unwrap();
+    volume.remove_marked(|| true).unwrap();
     assert_eq!(names(&root.join(".worktrees")), ["README"]);
     assert_eq!(names(&root.join(".pushsync")), ["a-folder.new", "lock", "notes"]);
     assert_eq!(names(&root), [".pushsync", ".worktrees", "lost+found", "theirs"]);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use git2::Oid;
-use pushsync::publish::{Built, Durability, Live, Prepared, Shape, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{Built, CheckoutOptions, Durability, Live, Prepared, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{Site, listing};
@@ -20,8 +20,16 @@ use super::model::{FILE, LINK, Model, archived, change, commit};
 const TICK: Duration = Duration::from_millis(30);
 
 fn volume(site: &Site, spares: usize, durability: Durability) -> Volume {
-    let (root, link, shape) = (site.root(), "current".into(), Shape::default());
-    Volume::open(VolumeOptions { root, link, grace: Duration::ZERO, spares, shape, durability }).unwrap()
+    let (root, link, shape) = (site.root(), "current".into(), CheckoutOptions::default());
+    Volume::open(VolumeOptions {
+        root,
+        link,
+        grace: Duration::ZERO,
+        standby_trees: spares,
+        checkout: shape,
+        durability,
+    })
+    .unwrap()
 }
 
 fn build(site: &Site, volume: &Volume, commit: Oid) -> Built {
@@ -85,7 +93,7 @@ fn trees_take_turns_and_no_other_is_written() {
         for round in 0..6 {
             let commit = next(&site, &mut model);
             let built = build(&site, &volume, commit);
-            assert!(built.spare.is_some() && built.files <= 5, "round {round}: {built:?}");
+            assert!(built.standby.is_some() && built.files <= 5, "round {round}: {built:?}");
             assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit), "round {round}");
             assert!(matches!(prepare(&site, &volume), Prepared::Ready(1..)));
             volume.sweep(|_| false, || true).unwrap();
@@ -106,8 +114,8 @@ fn what_a_push_does_not_change_keeps_its_times_and_in_a_tree_its_inodes() {
     let mut by_tree: BTreeMap<u64, BTreeMap<PathBuf, (u64, i64, i64)>> = BTreeMap::new();
     let mut changed_since: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
     for round in 0..8 {
-        if volume.look_is_due() {
-            assert_eq!(volume.look_again(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
+        if volume.verify_is_due() {
+            assert_eq!(volume.verify_live(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
         }
         prepare(&site, &volume);
         volume.sweep(|_| false, || true).unwrap();
@@ -120,7 +128,7 @@ fn what_a_push_does_not_change_keeps_its_times_and_in_a_tree_its_inodes() {
             next(&site, &mut model);
         }
         live = commit(&site, &model);
-        assert!(build(&site, &volume, live).spare.is_some());
+        assert!(build(&site, &volume, live).standby.is_some());
         let now = identities(&site.tree_path(live));
         let changed: Vec<PathBuf> = model
             .iter()
@@ -152,8 +160,10 @@ fn trees_of_any_shape_take_turns_and_keep_nothing_that_an_app_added() {
     let site = Site::new();
     let patterns = site.path().join("patterns");
     fs::write(&patterns, "/*\n!/d3/\n").unwrap();
-    let shapes =
-        [Shape { group_write: true, ..Shape::default() }, Shape { sparse_file: Some(patterns), ..Shape::default() }];
+    let shapes = [
+        CheckoutOptions { group_write: true, ..CheckoutOptions::default() },
+        CheckoutOptions { sparse_file: Some(patterns), ..CheckoutOptions::default() },
+    ];
     for shape in shapes {
         let volume = site.volume_of(shape.clone(), Duration::ZERO);
         let mut model = small();
@@ -173,7 +183,7 @@ fn trees_of_any_shape_take_turns_and_keep_nothing_that_an_app_added() {
             fs::write(tree.join("d2/e2/f2"), "app").unwrap();
             let commit = next(&site, &mut model);
             let built = build(&site, &volume, commit);
-            assert!(built.spare.is_some(), "{shape:?}, round {round}: {built:?}");
+            assert!(built.standby.is_some(), "{shape:?}, round {round}: {built:?}");
             assert_eq!(volume.verify(&site.store(), commit, &Cancel::default()).unwrap(), Verdict::Whole, "{shape:?}");
             let tree = site.tree_path(commit);
             assert!(!tree.join("d1/added").exists(), "{shape:?}, round {round}");
@@ -255,7 +265,7 @@ fn nothing_that_an_app_did_to_a_tree_is_in_the_commit_that_it_is_used_for_next()
             if looked {
                 // What was added is no difference then, and must not be believed to be the commit's.
                 thread::sleep(TICK);
-                volume.look_again(&site.store(), &Cancel::default()).unwrap();
+                volume.verify_live(&site.store(), &Cancel::default()).unwrap();
             }
             let second = next(&site, &mut model);
             build(&site, &volume, second);
@@ -266,7 +276,7 @@ fn nothing_that_an_app_did_to_a_tree_is_in_the_commit_that_it_is_used_for_next()
             // The tree is used again: the only one whose grace is over.
             assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{what}");
             let third = next(&site, &mut model);
-            assert!(build(&site, &volume, third).spare.is_some(), "{what}");
+            assert!(build(&site, &volume, third).standby.is_some(), "{what}");
             assert_eq!(fs::metadata(site.tree_path(third)).unwrap().ino(), inode, "{what}");
             assert_eq!(
                 listing(&site.tree_path(third)),
@@ -302,7 +312,7 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
                 continue;
             }
             let built = build(&site, &volume, commit);
-            brought += usize::from(built.spare.is_some());
+            brought += usize::from(built.standby.is_some());
             assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit), "round {round}, {built:?}");
             if random.u8(..3) == 0 {
                 scribble(&mut random, &site.tree_path(commit));
@@ -423,14 +433,14 @@ fn what_others_change_in_a_standby_tree_is_found_before_a_push_publishes_it() {
         act(&standby, &mut file);
         let live = next(&site, &mut model);
         let built = build(&site, &volume, live);
-        assert_eq!(built.spare, None, "{what}");
+        assert_eq!(built.standby, None, "{what}");
         assert!(built.note.unwrap().contains("changed it"), "{what}");
         assert_eq!(listing(&site.tree_path(live)), archived(&site, live), "{what}");
         // Cleaned, it serves the next push.
         assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{what}");
         volume.sweep(|_| false, || true).unwrap();
         let live = next(&site, &mut model);
-        assert!(build(&site, &volume, live).spare.is_some(), "{what}");
+        assert!(build(&site, &volume, live).standby.is_some(), "{what}");
         assert_eq!(listing(&site.tree_path(live)), archived(&site, live), "{what}");
         assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{what}");
     }
@@ -442,8 +452,8 @@ fn a_tree_that_was_watched_is_compared_later_and_what_apps_did_since_its_publish
     let volume = rotated(&site, &mut model);
     for round in 0..4 {
         let live = next(&site, &mut model);
-        assert!(build(&site, &volume, live).spare.is_some());
-        assert!(!volume.look_is_due(), "round {round}: the walk of the check is the only one");
+        assert!(build(&site, &volume, live).standby.is_some());
+        assert!(!volume.verify_is_due(), "round {round}: the walk of the check is the only one");
         assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
         volume.sweep(|_| false, || true).unwrap();
     }
@@ -460,11 +470,11 @@ fn a_tree_that_was_watched_is_compared_later_and_what_apps_did_since_its_publish
         }
         model.insert("d2/e2/f2".to_owned(), (FILE, b"2".to_vec()));
     };
-    assert!(build(&site, &volume, live).spare.is_some());
-    assert!(!volume.look_is_due());
+    assert!(build(&site, &volume, live).standby.is_some());
+    assert!(!volume.verify_is_due());
     thread::sleep(TICK);
     let tree = site.tree_path(live);
-    let look = || volume.look_again(&site.store(), &Cancel::default()).unwrap();
+    let look = || volume.verify_live(&site.store(), &Cancel::default()).unwrap();
     fs::write(tree.join("d1/e1/f1"), "app").unwrap();
     assert_eq!(look(), Verdict::Differs("d2/e2/f2 has other content".to_owned()));
     // As it should be, but for what the app did when it had the tree.
@@ -479,7 +489,7 @@ fn a_tree_that_was_watched_is_compared_later_and_what_apps_did_since_its_publish
     build(&site, &volume, next(&site, &mut model));
     assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
     let last = next(&site, &mut model);
-    assert!(build(&site, &volume, last).spare.is_some());
+    assert!(build(&site, &volume, last).standby.is_some());
     assert_eq!(fs::metadata(site.tree_path(last)).unwrap().ino(), inode);
     assert_eq!(listing(&site.tree_path(last)), archived(&site, last));
 }

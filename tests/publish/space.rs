@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pushsync::publish::{Durability, Live, Shape, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{CheckoutOptions, Durability, Live, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{LONG, Mount, Site, listing};
@@ -101,8 +101,8 @@ fn a_volume_that_becomes_read_only_and_writable_again() {
         root: site.root(),
         link: "current".into(),
         grace: LONG,
-        spares: 1,
-        shape: Shape::default(),
+        standby_trees: 1,
+        checkout: CheckoutOptions::default(),
         durability: Durability::default(),
     };
     let error = Volume::open(options()).unwrap_err();

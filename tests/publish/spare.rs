@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
-use pushsync::publish::{Built, Durability, Live, Prepared, Shape, Verdict, Volume, VolumeOptions};
+use pushsync::publish::{Built, CheckoutOptions, Durability, Live, Prepared, Verdict, Volume, VolumeOptions};
 use pushsync::worker::Cancel;
 
 use super::fixture::{LONG, Mount, Site, StopAtEnd, listing, names, until};
@@ -22,7 +22,7 @@ fn build(site: &Site, volume: &Volume, commit: Oid) -> Built {
 }
 
 fn prepare(site: &Site, volume: &Volume) -> Prepared {
-    assert_eq!(volume.look_again(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
+    assert_eq!(volume.verify_live(&site.store(), &Cancel::default()).unwrap(), Verdict::Whole);
     volume.prepare(&site.store(), &[], &Cancel::default()).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn after_any_sequence_of_commits_the_tree_is_what_git_archive_unpacks() {
             }
             let commit = commit(&site, &model);
             let built = build(&site, &volume, commit);
-            incremental += usize::from(built.spare.is_some());
+            incremental += usize::from(built.standby.is_some());
             assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit), "round {round}, {built:?}");
             assert_eq!(fs::metadata(site.tree_path(commit)).unwrap().mode() & 0o777, 0o755);
             // Sometimes the next push is faster than the spare.
@@ -94,7 +94,7 @@ fn a_changed_file_is_a_new_file_and_the_others_are_left_alone() {
     let before: Vec<u64> = ["d1/f1", "d1/f8"].map(|path| fs::metadata(spare.join(path)).unwrap().ino()).into();
     let commit = next(&site, &mut model);
     let built = build(&site, &volume, commit);
-    assert!(built.spare.is_some(), "{built:?}");
+    assert!(built.standby.is_some(), "{built:?}");
     assert_eq!(built.files, 1);
     let after = ["d1/f1", "d1/f8"].map(|path| fs::metadata(site.tree_path(commit).join(path)).unwrap().ino());
     assert_ne!(after[0], before[0]);
@@ -110,7 +110,7 @@ fn a_sweep_between_build_and_publish_spares_a_tree_whose_folder_is_old() {
     let aged = Command::new("touch").args(["-d", "2 hours ago"]).arg(&spares(&site)[0]).status().unwrap();
     assert!(aged.success());
     let commit = next(&site, &mut model);
-    assert!(volume.build(&site.store(), commit, &Cancel::default()).unwrap().spare.is_some());
+    assert!(volume.build(&site.store(), commit, &Cancel::default()).unwrap().standby.is_some());
     volume.sweep(|_| false, || true).unwrap();
     volume.publish(commit).unwrap();
     assert!(is_whole(&site, &volume, commit));
@@ -160,13 +160,13 @@ fn whatever_others_do_to_a_small_spare_is_not_published() {
             let _ = volume.expect_push(&site.store(), &Cancel::default());
         }
         let built = build(&site, &volume, commit);
-        assert_eq!(built.spare, None, "{what}");
+        assert_eq!(built.standby, None, "{what}");
         assert!(built.note.is_some(), "{what}");
         assert!(is_whole(&site, &volume, commit), "{what}");
         assert_eq!(names(&outside), ["f1"], "{what}");
         assert_eq!(fs::read(outside.join("f1")).unwrap(), b"precious", "{what}");
         assert_eq!(prepare(&site, &volume), Prepared::Ready(1), "{what}");
-        assert!(build(&site, &volume, next(&site, &mut model)).spare.is_some(), "{what}");
+        assert!(build(&site, &volume, next(&site, &mut model)).standby.is_some(), "{what}");
     }
 }
 
@@ -180,8 +180,8 @@ fn what_a_spare_was_looked_at_for_counts_for_a_second_and_a_later_edit_is_found_
         fs::write(spares(&site)[0].join("d2/f2"), "X").unwrap();
         let commit = next(&site, &mut model);
         let built = build(&site, &volume, commit);
-        assert_eq!(built.spare.is_none(), is_found_before, "{built:?}");
-        let found_after = volume.look_again(&site.store(), &Cancel::default()).unwrap() != Verdict::Whole;
+        assert_eq!(built.standby.is_none(), is_found_before, "{built:?}");
+        let found_after = volume.verify_live(&site.store(), &Cancel::default()).unwrap() != Verdict::Whole;
         assert_eq!(found_after, !is_found_before);
         build(&site, &volume, commit);
         assert!(is_whole(&site, &volume, commit));
@@ -199,7 +199,7 @@ fn what_only_looks_changed_is_read_and_believed() {
         fs::set_permissions(spares(&site)[0].join(file), fs::Permissions::from_mode(0o644)).unwrap();
     }
     let commit = next(&site, &mut model);
-    assert!(build(&site, &volume, commit).spare.is_some());
+    assert!(build(&site, &volume, commit).standby.is_some());
     assert!(is_whole(&site, &volume, commit));
 }
 
@@ -214,8 +214,8 @@ fn in_a_large_spare_an_edit_is_found_right_after_the_publish_and_repaired() {
     thread::sleep(Duration::from_millis(30));
     fs::write(spares(&site)[0].join("d7/f7"), "X").unwrap();
     let second = next(&site, &mut model);
-    assert!(build(&site, &volume, second).spare.is_some());
-    match volume.look_again(&site.store(), &Cancel::default()).unwrap() {
+    assert!(build(&site, &volume, second).standby.is_some());
+    match volume.verify_live(&site.store(), &Cancel::default()).unwrap() {
         Verdict::Differs(difference) => assert_eq!(difference, "d7/f7 has other content"),
         Verdict::Whole => panic!("the edit was not seen"),
     }
@@ -230,7 +230,7 @@ fn in_a_large_spare_an_edit_is_found_right_after_the_publish_and_repaired() {
     fs::write(spares(&site)[0].join("d1/added"), "X").unwrap();
     let third = next(&site, &mut model);
     let built = build(&site, &volume, third);
-    assert_eq!(built.spare, None);
+    assert_eq!(built.standby, None);
     assert!(built.note.unwrap().contains("d1"));
     assert!(is_whole(&site, &volume, third));
 }
@@ -247,7 +247,7 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
     assert_eq!(spares(&site), std::slice::from_ref(&spare));
     assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
     let second = next(&site, &mut model);
-    assert!(build(&site, &volume, second).spare.is_some());
+    assert!(build(&site, &volume, second).standby.is_some());
     assert_eq!(fs::metadata(site.tree_path(second)).unwrap().ino(), ino);
     assert!(is_whole(&site, &volume, second));
     prepare(&site, &volume);
@@ -256,7 +256,7 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
     // One that was being worked on has the name of what is unfinished; one that was changed is found out.
     fs::rename(&spares(&site)[0], site.root().join(".worktrees/.tmp-1-1")).unwrap();
     let volume = site.volume();
-    volume.empty_trash(|| true).unwrap();
+    volume.remove_marked(|| true).unwrap();
     assert_eq!(site.worktrees().iter().filter(|name| name.starts_with('.')).count(), 0);
     prepare(&site, &volume);
     drop(volume);
@@ -264,10 +264,10 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
     let volume = site.volume();
     let third = next(&site, &mut model);
     let built = build(&site, &volume, third);
-    assert_eq!((built.spare, built.note), (None, None), "not looked at yet, so not used");
+    assert_eq!((built.standby, built.note), (None, None), "not looked at yet, so not used");
     assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
     let fourth = next(&site, &mut model);
-    assert!(build(&site, &volume, fourth).spare.is_some());
+    assert!(build(&site, &volume, fourth).standby.is_some());
     assert!(is_whole(&site, &volume, fourth));
     drop(volume);
 
@@ -275,8 +275,8 @@ fn the_next_process_takes_a_whole_spare_up_and_throws_the_others_away() {
         root: site.root(),
         link: "current".into(),
         grace: LONG,
-        spares: 0,
-        shape: Shape::default(),
+        standby_trees: 0,
+        checkout: CheckoutOptions::default(),
         durability: Durability::default(),
     };
     let volume = Volume::open(options).unwrap();
@@ -303,7 +303,7 @@ fn a_process_killed_anywhere_leaves_a_spare_that_is_whole_or_nothing() {
                     volume.publish(commit).unwrap();
                     let _ = volume.prepare(&site.store(), &[], &cancel);
                 }
-                built.is_ok_and(|built| built.spare.is_some())
+                built.is_ok_and(|built| built.standby.is_some())
             });
             thread::sleep(Duration::from_micros(fastrand::u64(..fastrand::u64(2_000..60_000))));
             cancel.cancel();
@@ -335,7 +335,7 @@ fn a_replaced_tree_becomes_the_spare_once_its_grace_is_over_and_the_pinned_one_d
     assert_eq!(volume.prepare(&site.store(), &[first], &Cancel::default()).unwrap(), Prepared::Ready(1));
     assert!(is_whole(&site, &volume, first), "somebody is pinned to it");
     let third = next(&site, &mut model);
-    assert!(build(&site, &volume, third).spare.is_some());
+    assert!(build(&site, &volume, third).standby.is_some());
     assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
     let fourth = next(&site, &mut model);
     build(&site, &volume, fourth);
@@ -364,7 +364,7 @@ fn a_spare_gives_way_to_a_push_that_needs_the_space_and_is_not_made_on_a_tight_v
     model = (0..200).map(|n| (format!("g{n}"), (FILE, vec![n + 1; 225 * 1024]))).collect();
     let second = commit(&site, &model);
     let built = build(&site, &volume, second);
-    assert_eq!((built.spare, built.note.as_deref()), (None, Some("too much differs")));
+    assert_eq!((built.standby, built.note.as_deref()), (None, Some("too much differs")));
     assert!(spares(&site).is_empty(), "it gave way");
     assert!(is_whole(&site, &volume, second));
     assert_eq!(prepare(&site, &volume), Prepared::NoRoom);
@@ -402,7 +402,7 @@ fn readers_never_see_a_mixture_while_trees_are_brought_from_commit_to_commit() {
         }
         for &commit in &commits[1..] {
             prepare(&site, &volume);
-            incremental += usize::from(build(&site, &volume, commit).spare.is_some());
+            incremental += usize::from(build(&site, &volume, commit).standby.is_some());
             volume.sweep(|_| false, || true).unwrap();
         }
         until("a reader to look", || walks.load(Ordering::Relaxed) > 2);
@@ -423,8 +423,8 @@ fn what_one_changed_file_costs() {
             root: site.root(),
             link: "current".into(),
             grace: Duration::ZERO,
-            spares: 1,
-            shape: Shape::default(),
+            standby_trees: 1,
+            checkout: CheckoutOptions::default(),
             durability: Durability::default(),
         };
         let volume = Volume::open(none).unwrap();
@@ -433,14 +433,14 @@ fn what_one_changed_file_costs() {
         for _ in 0..7 {
             let commit = next(&site, &mut model);
             let started = Instant::now();
-            assert_eq!(build(&site, &volume, commit).spare, None);
+            assert_eq!(build(&site, &volume, commit).standby, None);
             fresh.push(started.elapsed());
             let started = Instant::now();
             prepare(&site, &volume);
             preparing.push(started.elapsed());
             let commit = next(&site, &mut model);
             let started = Instant::now();
-            assert!(build(&site, &volume, commit).spare.is_some());
+            assert!(build(&site, &volume, commit).standby.is_some());
             spare.push(started.elapsed());
             let started = Instant::now();
             let looked = listing_of_times(&site.tree_path(commit));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use pushsync::publish::{Prepared, Shape, Verdict, Volume};
+use pushsync::publish::{CheckoutOptions, Prepared, Verdict, Volume};
 use pushsync::worker::Cancel;
 
 use super::checkout::checked_out;
@@ -13,7 +13,7 @@ use super::model::{FILE, Model, change, commit};
 use super::patterns;
 
 fn volume(site: &Site) -> Volume {
-    let shape = Shape { sparse_file: Some(file(site)), ..Shape::default() };
+    let shape = CheckoutOptions { sparse_file: Some(file(site)), ..CheckoutOptions::default() };
     site.volume_of(shape, LONG)
 }
 
@@ -71,7 +71,7 @@ fn pushes_into_a_sparse_tree_bring_the_spare_along() {
             let commit = commit(&site, &model);
             let built = volume.build(&site.store(), commit, &Cancel::default()).unwrap();
             volume.publish(commit).unwrap();
-            incremental += usize::from(built.spare.is_some());
+            incremental += usize::from(built.standby.is_some());
             assert_eq!(
                 listing(&site.tree_path(commit)),
                 checked_out(&site, commit, Some(text.as_bytes())),
@@ -98,7 +98,7 @@ fn a_spare_of_other_patterns_is_not_used() {
     fs::write(file(&site), "/b/\n").unwrap();
     let second = site.commit_file("b/two", "two");
     let built = volume.build(&site.store(), second, &Cancel::default()).unwrap();
-    assert_eq!((built.files, built.spare), (2, None));
+    assert_eq!((built.files, built.standby), (2, None));
     volume.publish(second).unwrap();
     let names: BTreeSet<_> = listing(&site.tree_path(second)).into_keys().collect();
     assert_eq!(names, ["b", "b/one", "b/two"].into_iter().map(PathBuf::from).collect());
@@ -106,7 +106,7 @@ fn a_spare_of_other_patterns_is_not_used() {
     assert_eq!(volume.prepare(&site.store(), &[], &Cancel::default()).unwrap(), Prepared::Ready(1));
     let third = site.commit_file("b/three", "three");
     let built = volume.build(&site.store(), third, &Cancel::default()).unwrap();
-    assert!(built.spare.is_some(), "{built:?}");
+    assert!(built.standby.is_some(), "{built:?}");
     let names: BTreeSet<_> = listing(&site.tree_path(third)).into_keys().collect();
     assert_eq!(names, ["b", "b/one", "b/three", "b/two"].into_iter().map(PathBuf::from).collect());
     assert_eq!(volume.verify(&site.store(), third, &Cancel::default()).unwrap(), Verdict::Whole);

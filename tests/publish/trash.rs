@@ -22,16 +22,16 @@ fn names_go_first_and_files_when_there_is_time() {
         site.put(&volume, commit);
     }
     // Whether a tree is kept is asked of each.
-    volume.doom_old(|commit| commit == commits[0]).unwrap();
+    volume.mark_expired(|commit| commit == commits[0]).unwrap();
     assert_eq!(volume.trees().unwrap().len(), 2, "the live one and the kept one");
     assert_eq!(trash(&site).len(), 1);
     assert!(fs::exists(site.root().join(".worktrees").join(&trash(&site)[0]).join("file")).unwrap());
     // Nobody has time.
-    assert_eq!(volume.empty_trash(|| false).unwrap_err().kind(), "cancelled");
+    assert_eq!(volume.remove_marked(|| false).unwrap_err().kind(), "cancelled");
     assert_eq!(trash(&site).len(), 1);
-    assert_eq!(volume.empty_trash(|| true).unwrap(), 1);
+    assert_eq!(volume.remove_marked(|| true).unwrap(), 1);
     assert!(trash(&site).is_empty());
-    assert_eq!(volume.empty_trash(|| true).unwrap(), 0);
+    assert_eq!(volume.remove_marked(|| true).unwrap(), 0);
     assert_eq!(volume.verify(&site.store(), commits[2], &Cancel::default()).unwrap(), Verdict::Whole);
 }
 
@@ -46,7 +46,7 @@ fn what_is_still_to_be_removed_makes_room_for_a_push() {
     fs::remove_file(site.work().join("large")).unwrap();
     let small = site.commit_file("small", "1");
     site.put(&volume, small);
-    volume.doom_old(|_| false).unwrap();
+    volume.mark_expired(|_| false).unwrap();
     assert_eq!(trash(&site).len(), 1);
     site.write("other", vec![8; 5 << 19]);
     let other = site.commit();

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::Oid;
-use pushsync::publish::{Prepared, Shape, Verdict, Volume};
+use pushsync::publish::{CheckoutOptions, Prepared, Verdict, Volume};
 use pushsync::worker::Cancel;
 
 use super::checkout::git;
 use super::fixture::{LONG, Site, listing, names};
 
 fn volume(site: &Site, grace: Duration) -> Volume {
-    let volume = site.volume_of(Shape { worktree_git: true, ..Shape::default() }, grace);
+    let volume = site.volume_of(CheckoutOptions { worktree_git: true, ..CheckoutOptions::default() }, grace);
     if !volume.store().exists() {
         git(site, &site.path(), &["clone", "--quiet", "--bare", "work", volume.store().to_str().unwrap()]);
     }
@@ -60,7 +60,7 @@ fn git_works_in_fresh_trees_and_in_those_that_are_brought_along_also_elsewhere()
 
     let second = push(&site, &volume, "folder/file", "second");
     let built = put(&volume, second);
-    assert_eq!((built.files, built.spare), (1, Some(first)), "only the file that differs, and .git");
+    assert_eq!((built.files, built.standby), (1, Some(first)), "only the file that differs, and .git");
     is_at(&site, &site.root(), second, 3);
     assert_eq!(volume.verify(&volume.store(), second, &Cancel::default()).unwrap(), Verdict::Whole);
     // The tree before still stands for its readers, with a git of its own.
@@ -112,7 +112,7 @@ fn files_that_are_left_out_are_no_changes() {
     site.commit();
     let patterns = site.path().join("patterns");
     fs::write(&patterns, "/in/\n").unwrap();
-    let shape = Shape { worktree_git: true, sparse_file: Some(patterns), ..Shape::default() };
+    let shape = CheckoutOptions { worktree_git: true, sparse_file: Some(patterns), ..CheckoutOptions::default() };
     let volume = site.volume_of(shape, LONG);
     git(&site, &site.path(), &["clone", "--quiet", "--bare", "work", volume.store().to_str().unwrap()]);
     let commit = push(&site, &volume, "in/a", "again");

@@ -35,10 +35,10 @@ pub(crate) fn build(
     // Before anything is written, so that a hostile tree leaves nothing.
     let entries = survey::survey(&objects.view()?, root, cancel)?;
     let mut new = NewTree::make(volume, trees)?;
-    let shape = volume.shape();
+    let options = volume.options();
     let written = writers::write_tree(store, objects, root, &new.folder, None, cancel)?;
-    if shape.worktree_git {
-        git_file::write(&new.folder, commit, Depth::Plain, &shape)?;
+    if options.worktree_git {
+        git_file::write(&new.folder, commit, Depth::Plain, &options)?;
     }
     if volume.durability == Durability::Full {
         folder::flush(&new.folder, entries)
@@ -48,9 +48,9 @@ pub(crate) fn build(
     let since = volume.now(trees).ok();
     new.take_the_place_of(published, commit, cancel)?;
     if let Some(since) = since {
-        published.note_written(since, commit, entries, &shape);
+        published.note_written(since, commit, entries, &options);
     }
     usage.set_live_tree(written.size());
-    let remarks = written.remarks.words(shape.lfs);
-    Ok(Built { commit, files: written.files, bytes: written.bytes, spare: None, note: None, remarks })
+    let remarks = written.remarks.words(options.lfs);
+    Ok(Built { commit, files: written.files, bytes: written.bytes, standby: None, note: None, remarks })
 }

@@ -13,22 +13,22 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::flush;
-use crate::publish::checkout::model::Model;
+use crate::publish::checkout::reference::ReferenceTree;
 use crate::publish::checkout::writers::{
-    Batch, Batches, Progress, Written, make_folder, remove, with_writers, write_entry,
+    Batch, Batches, WriteProgress, Written, make_folder, remove, with_writers, write_entry,
 };
 use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::FEW;
 use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
 use crate::publish::tree::diff;
-use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile, join};
+use crate::publish::tree::view::{EntryKind, MAX_DEPTH, TreeEntry, View, hostile, join};
 use crate::publish::volume::durability::Durability;
 use crate::worker::Cancel;
 
 /// One step in the current folder.
 #[derive(Debug)]
-enum Step {
+enum PlanStep {
     /// Enter a folder of both commits. Its tree is that of the new one.
     Enter(Vec<u8>, Oid),
     /// Create and enter a folder that the old commit does not have.
@@ -39,25 +39,25 @@ enum Step {
     /// Create a submodule's empty folder.
     Make(Vec<u8>),
     /// Write a file or a link that does not exist.
-    Write(Entry),
+    Write(TreeEntry),
     /// Replace a file or a link.
-    Replace(Entry),
+    Replace(TreeEntry),
 }
 
 #[derive(Debug)]
 pub(crate) struct Plan {
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
     /// The most entries that the new tree can have in addition to the old ones.
     pub more: u64,
 }
 
 /// How a plan is applied.
-pub(crate) struct Work<'a> {
+pub(crate) struct ApplyOptions<'a> {
     /// Folders that have changed since this baseline are not touched.
     pub baseline: &'a Baseline,
     pub durability: Durability,
     /// A tree whose times and content the written files take over, where they are equal.
-    pub model: Option<Model>,
+    pub reference: Option<ReferenceTree>,
     pub marks: Marking,
 }
 
@@ -77,11 +77,11 @@ const MANY: usize = 256;
 const BATCH: usize = 256;
 
 /// The outcome of applying a plan.
-pub(crate) enum Brought {
+pub(crate) enum Applied {
     /// The written files, and their marks if they were requested; `None` if there were too many to list.
     Done(Written, Option<Marks>),
     /// Another process added, removed or renamed an entry in a folder that had to be touched. The tree cannot be used now.
-    Doubtful(Vec<u8>),
+    ChangedByOthers(Vec<u8>),
 }
 
 struct Frame {
@@ -108,14 +108,14 @@ pub(crate) fn plan(view: &View<'_>, old: Oid, new: Oid, most: usize, cancel: &Ca
         }
         let Some((name, old, new)) = top.folders.next() else {
             stack.pop();
-            plan.steps.push(Step::Leave);
+            plan.steps.push(PlanStep::Leave);
             continue;
         };
         let path = if top.path.is_empty() { name.clone() } else { join(&top.path, &name) };
         if stack.len() == MAX_DEPTH {
             return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
         }
-        plan.steps.push(if old.is_some() { Step::Enter(name, new) } else { Step::MakeAndEnter(name, new) });
+        plan.steps.push(if old.is_some() { PlanStep::Enter(name, new) } else { PlanStep::MakeAndEnter(name, new) });
         stack.push(plan.folder(view, old, new, path, &mut seen)?);
     }
     // The top folder was not entered by a step.
@@ -142,11 +142,11 @@ impl Plan {
                 // An empty folder does not show the commit of its submodule.
                 (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
                 (Some(_), Some(after)) if after.kind != EntryKind::Folder && after.kind != EntryKind::Submodule => {
-                    replaced.push(Step::Replace(after));
+                    replaced.push(PlanStep::Replace(after));
                 }
                 (before, after) => {
                     // All removals of a folder come first, because a file and a folder may exchange their names.
-                    self.steps.extend(before.map(|before| Step::Remove(before.name)));
+                    self.steps.extend(before.map(|before| PlanStep::Remove(before.name)));
                     made.extend(after);
                 }
             }
@@ -156,8 +156,8 @@ impl Plan {
         for entry in made {
             match entry.kind {
                 EntryKind::Folder => folders.push((entry.name, None, entry.id)),
-                EntryKind::Submodule => self.steps.push(Step::Make(entry.name)),
-                _ => self.steps.push(Step::Write(entry)),
+                EntryKind::Submodule => self.steps.push(PlanStep::Make(entry.name)),
+                _ => self.steps.push(PlanStep::Write(entry)),
             }
         }
         Ok(Frame { path, folders: folders.into_iter() })
@@ -165,32 +165,33 @@ impl Plan {
 
     /// Returns how many names are created, replaced or removed.
     pub(crate) fn changes(&self) -> usize {
-        self.steps.iter().filter(|step| !matches!(step, Step::Enter(..) | Step::Leave)).count()
+        self.steps.iter().filter(|step| !matches!(step, PlanStep::Enter(..) | PlanStep::Leave)).count()
     }
 
     /// Applies the plan in `top`, whose tree object becomes `root`, and flushes the changes if that is configured. The rest
     /// of the tree must be on the disk already.
-    pub(crate) fn carry_out(
+    pub(crate) fn apply(
         self,
         view: &View<'_>,
         top: &OwnedFd,
         root: Oid,
-        how: Work<'_>,
+        how: ApplyOptions<'_>,
         cancel: &Cancel,
-    ) -> Result<Brought, Error> {
+    ) -> Result<Applied, Error> {
         let through = how.durability == Durability::Full;
         let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
-        let walk = Walk { view, top, root, baseline: how.baseline, model: how.model };
+        let walk = Walk { view, top, root, baseline: how.baseline, reference: how.reference };
         let (doubtful, mut written, open, marks) = if self.steps.len() > MANY {
-            let (doubtful, written) = with_writers(view.store(), view.shared_shape(), cancel, |batches, progress| {
-                let mut many = Many { batches, progress, pending: None };
-                let doubtful = walk.work(self.steps, &mut many)?;
-                many.send().map(|()| doubtful)
-            })?;
+            let (doubtful, written) =
+                with_writers(view.store(), view.shared_options(), cancel, |batches, progress| {
+                    let mut many = ThreadedWriter { batches, progress, pending: None };
+                    let doubtful = walk.work(self.steps, &mut many)?;
+                    many.send().map(|()| doubtful)
+                })?;
             (doubtful, written, None, None)
         } else {
             let few = through && self.steps.len() as u64 <= FEW;
-            let mut one = One {
+            let mut one = DirectWriter {
                 view,
                 cancel,
                 written: Written::default(),
@@ -202,7 +203,7 @@ impl Plan {
             (doubtful, one.written, one.open, Some(one.marks))
         };
         if let Some(path) = doubtful {
-            return Ok(Brought::Doubtful(path));
+            return Ok(Applied::ChangedByOthers(path));
         }
         written.remarks.merge(view.remarks.take());
         match open {
@@ -216,24 +217,24 @@ impl Plan {
                 folder::flush_names(top).map_err(flushed)?;
             }
         }
-        Ok(Brought::Done(written, marks))
+        Ok(Applied::Done(written, marks))
     }
 }
 
 /// Writes the files of a plan.
-trait Hands {
+trait TreeWriter {
     fn check(&self) -> Result<(), Error>;
-    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error>;
+    fn write(&mut self, at: &OpenFolder, path: &[u8], entry: TreeEntry, replace: bool) -> Result<(), Error>;
     fn made_folder(&mut self);
-    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error>;
+    fn leave(&mut self, at: OpenFolder, path: &[u8]) -> Result<(), Error>;
 }
 
 /// The current folder.
-struct At {
+struct OpenFolder {
     folder: Arc<OwnedFd>,
     /// Its tree in the new commit.
     tree: Oid,
-    model: Option<Model>,
+    reference: Option<ReferenceTree>,
     /// The length of the path of the folder above.
     above: usize,
     /// True once a name in it was created, replaced or removed.
@@ -241,7 +242,7 @@ struct At {
 }
 
 /// Writes files on the walking thread.
-struct One<'a> {
+struct DirectWriter<'a> {
     view: &'a View<'a>,
     cancel: &'a Cancel,
     written: Written,
@@ -251,16 +252,16 @@ struct One<'a> {
     marking: Marking,
 }
 
-impl Hands for One<'_> {
+impl TreeWriter for DirectWriter<'_> {
     fn check(&self) -> Result<(), Error> {
         if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
+    fn write(&mut self, at: &OpenFolder, path: &[u8], entry: TreeEntry, replace: bool) -> Result<(), Error> {
         if replace {
             remove(&at.folder, path, &entry.name)?;
         }
-        let (bytes, file) = write_entry(self.view, &at.folder, path, &entry, at.model.as_ref(), &|| self.check())?;
+        let (bytes, file) = write_entry(self.view, &at.folder, path, &entry, at.reference.as_ref(), &|| self.check())?;
         self.written.file(bytes);
         let stat = match &file {
             Some(file) => rustix::fs::fstat(file),
@@ -278,7 +279,7 @@ impl Hands for One<'_> {
         self.written.folder();
     }
 
-    fn leave(&mut self, at: At, path: &[u8]) -> Result<(), Error> {
+    fn leave(&mut self, at: OpenFolder, path: &[u8]) -> Result<(), Error> {
         if at.changed && self.marking == Marking::All {
             let names = self.view.tree(at.tree, path)?;
             let mark = mark_folder(&at.folder, names.iter().map(|entry| entry.name.as_slice()));
@@ -293,13 +294,13 @@ impl Hands for One<'_> {
 }
 
 /// Passes files to several threads, folder by folder.
-struct Many<'a> {
+struct ThreadedWriter<'a> {
     batches: &'a Batches,
-    progress: &'a Progress<'a>,
+    progress: &'a WriteProgress<'a>,
     pending: Option<Batch>,
 }
 
-impl Many<'_> {
+impl ThreadedWriter<'_> {
     fn send(&mut self) -> Result<(), Error> {
         match self.pending.take() {
             // No writer is left; one of them has recorded the error.
@@ -309,13 +310,13 @@ impl Many<'_> {
     }
 }
 
-impl Hands for Many<'_> {
+impl TreeWriter for ThreadedWriter<'_> {
     fn check(&self) -> Result<(), Error> {
         self.progress.check()
     }
 
-    fn write(&mut self, at: &At, path: &[u8], entry: Entry, replace: bool) -> Result<(), Error> {
-        let (folder, model) = (&at.folder, &at.model);
+    fn write(&mut self, at: &OpenFolder, path: &[u8], entry: TreeEntry, replace: bool) -> Result<(), Error> {
+        let (folder, reference) = (&at.folder, &at.reference);
         let fits = |batch: &Batch| {
             Arc::ptr_eq(&batch.folder, folder) && batch.replace == replace && batch.entries.len() < BATCH
         };
@@ -325,7 +326,7 @@ impl Hands for Many<'_> {
         let new = || Batch {
             folder: Arc::clone(folder),
             path: path.into(),
-            model: model.clone(),
+            reference: reference.clone(),
             entries: Vec::new(),
             replace,
         };
@@ -337,7 +338,7 @@ impl Hands for Many<'_> {
         self.progress.made_folder();
     }
 
-    fn leave(&mut self, _at: At, _path: &[u8]) -> Result<(), Error> {
+    fn leave(&mut self, _at: OpenFolder, _path: &[u8]) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -348,30 +349,30 @@ struct Walk<'a> {
     top: &'a OwnedFd,
     root: Oid,
     baseline: &'a Baseline,
-    model: Option<Model>,
+    reference: Option<ReferenceTree>,
 }
 
 impl Walk<'_> {
     /// Walks through the steps. Returns the path of a folder that another process has changed, if there is one.
-    fn work(self, steps: Vec<Step>, hands: &mut impl Hands) -> Result<Option<Vec<u8>>, Error> {
-        let Self { view, top, root, baseline, model } = self;
+    fn work(self, steps: Vec<PlanStep>, writer: &mut impl TreeWriter) -> Result<Option<Vec<u8>>, Error> {
+        let Self { view, top, root, baseline, reference } = self;
         let mut path = Vec::new();
-        let top = At { folder: Arc::new(again(top, &path)?), tree: root, model, above: 0, changed: false };
+        let top = OpenFolder { folder: Arc::new(again(top, &path)?), tree: root, reference, above: 0, changed: false };
         let mut stack = vec![top];
         for step in steps {
-            hands.check()?;
-            if matches!(step, Step::Leave) {
+            writer.check()?;
+            if matches!(step, PlanStep::Leave) {
                 if let Some(left) = stack.pop() {
                     let above = left.above;
-                    hands.leave(left, &path)?;
+                    writer.leave(left, &path)?;
                     path.truncate(above);
                 }
                 continue;
             }
             let Some(at) = stack.last_mut() else { break };
-            at.changed |= !matches!(step, Step::Enter(..));
+            at.changed |= !matches!(step, PlanStep::Enter(..));
             let entered = match step {
-                Step::Enter(name, tree) => {
+                PlanStep::Enter(name, tree) => {
                     let inner = match folder::open(&*at.folder, &name) {
                         Ok(inner) => inner,
                         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
@@ -383,23 +384,23 @@ impl Walk<'_> {
                     }
                     Some(enter(at, &mut path, &name, inner, tree))
                 }
-                Step::MakeAndEnter(name, tree) => {
+                PlanStep::MakeAndEnter(name, tree) => {
                     let inner = make_folder(view, &at.folder, &path, &name)?;
-                    hands.made_folder();
-                    Some(At { changed: true, ..enter(at, &mut path, &name, inner, tree) })
+                    writer.made_folder();
+                    Some(OpenFolder { changed: true, ..enter(at, &mut path, &name, inner, tree) })
                 }
-                Step::Remove(name) => {
+                PlanStep::Remove(name) => {
                     folder::remove_all(&*at.folder, &name).map_err(|errno| failed("remove", &path, &name, errno))?;
                     None
                 }
-                Step::Make(name) => {
+                PlanStep::Make(name) => {
                     drop(make_folder(view, &at.folder, &path, &name)?);
-                    hands.made_folder();
+                    writer.made_folder();
                     None
                 }
-                Step::Write(entry) => hands.write(at, &path, entry, false).map(|()| None)?,
-                Step::Replace(entry) => hands.write(at, &path, entry, true).map(|()| None)?,
-                Step::Leave => None,
+                PlanStep::Write(entry) => writer.write(at, &path, entry, false).map(|()| None)?,
+                PlanStep::Replace(entry) => writer.write(at, &path, entry, true).map(|()| None)?,
+                PlanStep::Leave => None,
             };
             stack.extend(entered);
         }
@@ -412,11 +413,11 @@ fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
 }
 
 /// Enters a folder, and appends its name to the path.
-fn enter(at: &At, path: &mut Vec<u8>, name: &[u8], folder: OwnedFd, tree: Oid) -> At {
+fn enter(at: &OpenFolder, path: &mut Vec<u8>, name: &[u8], folder: OwnedFd, tree: Oid) -> OpenFolder {
     let above = path.len();
     *path = inside(path, name);
-    let model = at.model.as_ref().and_then(|model| model.inner(name));
-    At { folder: Arc::new(folder), tree, model, above, changed: false }
+    let reference = at.reference.as_ref().and_then(|reference| reference.inner(name));
+    OpenFolder { folder: Arc::new(folder), tree, reference, above, changed: false }
 }
 
 fn failed(doing: &'static str, path: &[u8], name: &[u8], errno: Errno) -> Error {

@@ -4,8 +4,8 @@
 
 pub(crate) mod full;
 pub(crate) mod incremental;
-pub(crate) mod model;
 pub(crate) mod new_tree;
+pub(crate) mod reference;
 pub(crate) mod writers;
 
 use git2::Oid;
@@ -19,7 +19,7 @@ pub struct Built {
     /// The size of their content in bytes.
     pub bytes: u64,
     /// The commit of the standby tree that it was made from; `None` if the tree is fresh or existed already.
-    pub spare: Option<Oid>,
+    pub standby: Option<Oid>,
     /// The reason why a standby tree was not used.
     pub note: Option<String>,
     /// Remarks for the operator on the files: Git LFS pointers, filters that are not run.

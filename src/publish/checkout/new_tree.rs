@@ -16,11 +16,11 @@ use crate::publish::folder::group;
 use crate::publish::tree::entry::EntryKind;
 use crate::publish::volume::durability::Durability;
 use crate::publish::volume::git_file::{self, Depth};
-use crate::publish::volume::grace::Ages;
+use crate::publish::volume::grace::GracePeriods;
 use crate::publish::volume::layout::touch;
-use crate::publish::volume::names::{BESIDE, DOOMED, EXCHANGED, SPARE, UNFINISHED, unique};
+use crate::publish::volume::names::{BESIDE, EXCHANGED, MARKED, STANDBY, UNFINISHED, unique};
 use crate::publish::volume::published::PublishedTrees;
-use crate::publish::volume::target::Target;
+use crate::publish::volume::target::LinkTarget;
 use crate::publish::volume::worktrees::Worktrees;
 use crate::worker::Cancel;
 
@@ -40,11 +40,11 @@ impl<'a> NewTree<'a> {
     pub(crate) fn make(volume: &'a Worktrees, trees: &'a OwnedFd) -> Result<Self, Error> {
         let name = unique(UNFINISHED);
         // Registered before it exists, so that no sweep removes it as a leftover.
-        volume.ages().begin_build(name.clone());
-        match folder::make(trees, &name, volume.shape().mode(EntryKind::Folder)) {
+        volume.grace_periods().begin_build(name.clone());
+        match folder::make(trees, &name, volume.options().mode(EntryKind::Folder)) {
             Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false, is_used: false, is_parked: false }),
             Err(errno) => {
-                volume.ages().end_build(&name);
+                volume.grace_periods().end_build(&name);
                 Err(volume.failed("make the folder", &name, errno).with_cause_from(trees))
             }
         }
@@ -52,9 +52,9 @@ impl<'a> NewTree<'a> {
 
     /// Takes over a standby tree, or a parked one, which loses its name here. `None` if it is gone, or is not a folder any
     /// more.
-    pub(crate) fn of_spare(volume: &'a Worktrees, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
+    pub(crate) fn of_standby(volume: &'a Worktrees, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
         let tree = Self::renamed(volume, trees, spare).ok();
-        volume.ages().end_build(spare);
+        volume.grace_periods().end_build(spare);
         tree
     }
 
@@ -68,22 +68,22 @@ impl<'a> NewTree<'a> {
     ) -> Result<Option<Self>, Error> {
         let text = commit.to_string();
         let name = text.as_bytes();
-        let mut ages = volume.ages();
+        let mut grace_periods = volume.grace_periods();
         if cancel.is_cancelled() || volume.is_live(name)? {
             return Ok(None);
         }
-        let standing = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
+        let standing = folder::stat(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
         // With `--group-write` it may belong to another user, so that we cannot change its modes.
         let Some(stat) = standing.filter(group::is_ours) else { return Ok(None) };
-        if ages.owed(name, &stat, volume.grace).is_some() {
+        if grace_periods.remaining(name, &stat, volume.grace).is_some() {
             return Ok(None);
         }
-        ages.forget(name);
+        grace_periods.forget(name);
         let temporary = unique(UNFINISHED);
-        ages.begin_build(temporary.clone());
+        grace_periods.begin_build(temporary.clone());
         // The rename happens under the lock; afterwards no job can publish this tree.
         let renamed = rustix::fs::renameat(trees, name, trees, &*temporary);
-        drop(ages);
+        drop(grace_periods);
         let opened = renamed
             .and_then(|()| folder::open(trees, &temporary))
             .and_then(|folder| git_file::remove(&folder).map(|()| folder));
@@ -98,7 +98,7 @@ impl<'a> NewTree<'a> {
                 is_parked: false,
             })),
             Err(errno) => {
-                volume.ages().end_build(&temporary);
+                volume.grace_periods().end_build(&temporary);
                 Err(volume.failed("rename", name, errno))
             }
         }
@@ -108,10 +108,10 @@ impl<'a> NewTree<'a> {
     /// earlier rename, and the standby tree of an earlier process is compared with its commit before its use.
     fn renamed(volume: &'a Worktrees, trees: &'a OwnedFd, from: &[u8]) -> Result<Self, Errno> {
         let name = unique(UNFINISHED);
-        volume.ages().begin_build(name.clone());
+        volume.grace_periods().begin_build(name.clone());
         let opened = rustix::fs::renameat(trees, from, trees, &*name).and_then(|()| folder::open(trees, &name));
         match opened
-            .and_then(|folder| folder::set_mode(&folder, volume.shape().mode(EntryKind::Folder)).map(|()| folder))
+            .and_then(|folder| folder::set_mode(&folder, volume.options().mode(EntryKind::Folder)).map(|()| folder))
         {
             Ok(folder) => Ok(Self { volume, trees, name, folder, in_place: false, is_used: true, is_parked: false }),
             Err(errno) => {
@@ -124,22 +124,22 @@ impl<'a> NewTree<'a> {
     /// Removes the permissions of all other users that may write to the volume, since they must not change an unpublished
     /// tree.
     pub(crate) fn close_to_others(&self) -> Result<(), Error> {
-        let alone = if self.volume.shape().group_write { 0o770 } else { 0o700 };
+        let alone = if self.volume.options().group_write { 0o770 } else { 0o700 };
         folder::set_mode(&self.folder, alone).map_err(|errno| self.volume.failed("set the mode of", &self.name, errno))
     }
 
     /// Gives the tree, which is flushed already, the name of a standby tree. Returns the name, and the mark of the folder.
-    pub(crate) fn become_spare(mut self, commit: Oid, cancel: &Cancel) -> Result<(Vec<u8>, Mark), Error> {
-        let name = unique(&format!("{SPARE}{commit}-"));
+    pub(crate) fn become_standby(mut self, commit: Oid, cancel: &Cancel) -> Result<(Vec<u8>, Mark), Error> {
+        let name = unique(&format!("{STANDBY}{commit}-"));
         self.close_to_others()?;
         let failed = |doing, errno| self.volume.failed(doing, &self.name, errno);
-        let ages = self.volume.ages();
+        let grace_periods = self.volume.grace_periods();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         rustix::fs::renameat(self.trees, &*self.name, self.trees, &*name)
             .map_err(|errno| failed("rename a spare to", errno))?;
-        drop(ages);
+        drop(grace_periods);
         // On most file systems a rename changes the folder's own ctime.
         let stat = rustix::fs::fstat(&self.folder).map_err(|errno| failed("look at", errno))?;
         self.in_place = true;
@@ -169,36 +169,36 @@ impl<'a> NewTree<'a> {
         let name = text.as_bytes();
         let failed = |doing| move |errno| volume.failed(doing, name, errno);
         // Until the end no other job renames anything, and neither may this one if its caller has given up.
-        let mut ages = volume.ages();
+        let mut grace_periods = volume.grace_periods();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         volume.flushed.forget(commit, &volume.layout.state_folder())?;
-        published.forget_accepted(commit)?;
+        published.forget_hook_changes(commit)?;
         let mut discarded = None;
-        let standing = folder::look(self.trees, name).map_err(failed("look at"))?;
+        let standing = folder::stat(self.trees, name).map_err(failed("look at"))?;
         if standing.is_some() && volume.is_live(name)? {
             // Readers use this name through the link: with two renames the link would dangle between them.
             let exchanged = rustix::fs::renameat_with(self.trees, &*self.name, self.trees, name, RenameFlags::EXCHANGE);
             if exchanged.is_err() {
                 // NFS, SMB, CephFS and most FUSE file systems have no exchange, and overlayfs has none for folders of the
                 // image.
-                return self.stand_beside(commit, &mut ages);
+                return self.stand_beside(commit, &mut grace_periods);
             }
             // The temporary name now belongs to the damaged tree. Its readers get their grace period.
             self.in_place = true;
             let old = unique(EXCHANGED);
             touch(self.trees, &self.name);
             rustix::fs::renameat(self.trees, &*self.name, self.trees, &*old).map_err(failed("rename the old"))?;
-            ages.replaced(old, volume.grace);
+            grace_periods.replaced(old, volume.grace);
         } else {
             if standing.is_some() {
                 // It was published before, and readers may still use it.
-                let in_grace = ages.is_in_grace(name);
-                let old = unique(if in_grace { EXCHANGED } else { DOOMED });
+                let in_grace = grace_periods.is_in_grace(name);
+                let old = unique(if in_grace { EXCHANGED } else { MARKED });
                 rustix::fs::renameat(self.trees, name, self.trees, &*old).map_err(failed("rename the old"))?;
                 if in_grace {
-                    ages.replaced(old, volume.grace);
+                    grace_periods.replaced(old, volume.grace);
                 } else {
                     discarded = Some(old);
                 }
@@ -210,15 +210,15 @@ impl<'a> NewTree<'a> {
                 // Readers use the damaged tree, which is one folder deeper.
                 let beside = live.entry().into_bytes();
                 touch(self.trees, &beside);
-                let plain = Target::plain(commit);
+                let plain = LinkTarget::plain(commit);
                 volume.link.set(&plain, volume.durability)?;
                 volume.note_target(&plain);
-                ages.replaced(beside, volume.grace);
+                grace_periods.replaced(beside, volume.grace);
             }
         }
-        ages.forget(name);
-        ages.end_build(&self.name);
-        drop(ages);
+        grace_periods.forget(name);
+        grace_periods.end_build(&self.name);
+        drop(grace_periods);
         if volume.durability == Durability::Full {
             folder::flush_names(self.trees).map_err(failed("flush the folder of"))?;
         }
@@ -233,22 +233,22 @@ impl<'a> NewTree<'a> {
     /// `.worktrees/<unique>/<commit>`, where `basename $(readlink LINK)` is still the commit, and the link is changed to
     /// it. The replaced tree loses its name, so that it is not mistaken for the commit's. The next push is published as
     /// usual.
-    fn stand_beside(&mut self, commit: Oid, ages: &mut Ages) -> Result<(), Error> {
+    fn stand_beside(&mut self, commit: Oid, grace_periods: &mut GracePeriods) -> Result<(), Error> {
         let volume = self.volume;
         let text = commit.to_string();
-        let target = Target { commit, beside: Some(String::from_utf8_lossy(&unique(BESIDE)).into_owned()) };
+        let target = LinkTarget { commit, beside: Some(String::from_utf8_lossy(&unique(BESIDE)).into_owned()) };
         let entry = target.entry().into_bytes();
-        let shape = volume.shape();
+        let options = volume.options();
         let failed = |doing| {
             let name = target.path();
             move |errno| volume.failed(doing, name.as_bytes(), errno)
         };
-        let within = folder::make(self.trees, &entry, shape.mode(EntryKind::Folder))
+        let within = folder::make(self.trees, &entry, options.mode(EntryKind::Folder))
             .map_err(|errno| failed("make the folder of")(errno).with_cause_from(self.trees))?;
         let moved = || {
-            if shape.worktree_git {
-                git_file::write(&self.folder, commit, Depth::Beside, &shape)?;
-                git_file::prepare(&volume.layout.store(), commit, &target.path(), &shape)?;
+            if options.worktree_git {
+                git_file::write(&self.folder, commit, Depth::Beside, &options)?;
+                git_file::prepare(&volume.layout.store(), commit, &target.path(), &options)?;
             }
             rustix::fs::renameat(self.trees, &*self.name, &within, text.as_bytes())
                 .map_err(failed("rename a new tree to"))
@@ -268,9 +268,9 @@ impl<'a> NewTree<'a> {
         let old = unique(EXCHANGED);
         rustix::fs::renameat(self.trees, text.as_bytes(), self.trees, &*old)
             .map_err(|errno| volume.failed("rename the old", text.as_bytes(), errno))?;
-        ages.forget(text.as_bytes());
-        ages.replaced(old, volume.grace);
-        ages.end_build(&self.name);
+        grace_periods.forget(text.as_bytes());
+        grace_periods.replaced(old, volume.grace);
+        grace_periods.end_build(&self.name);
         Ok(())
     }
 }
@@ -286,6 +286,6 @@ impl Drop for NewTree<'_> {
             // The next sweep removes the rest.
             let _ = folder::remove_all(self.trees, &self.name);
         }
-        self.volume.ages().end_build(&self.name);
+        self.volume.grace_periods().end_build(&self.name);
     }
 }

@@ -17,12 +17,12 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
 use crate::flush;
-use crate::publish::checkout::model::Model;
+use crate::publish::checkout::reference::ReferenceTree;
 use crate::publish::path::printable;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::remarks::Remarks;
-use crate::publish::tree::small::{Packs, Reader};
-use crate::publish::tree::view::{Entry, EntryKind, Objects, View, join};
+use crate::publish::tree::small::{Packs, SmallFileReader};
+use crate::publish::tree::view::{EntryKind, Objects, TreeEntry, View, join};
 use crate::publish::{Error, folder};
 use crate::worker::Cancel;
 
@@ -77,8 +77,8 @@ fn blocks(bytes: u64) -> u64 {
 pub(crate) struct Batch {
     pub folder: Arc<OwnedFd>,
     pub path: Arc<[u8]>,
-    pub model: Option<Model>,
-    pub entries: Vec<Entry>,
+    pub reference: Option<ReferenceTree>,
+    pub entries: Vec<TreeEntry>,
     /// True if each replaces a file or link that has to be removed first.
     pub replace: bool,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Batch {
 pub(crate) type Batches = SyncSender<Batch>;
 
 /// The shared state of the threads of one build.
-pub(crate) struct Progress<'a> {
+pub(crate) struct WriteProgress<'a> {
     cancel: &'a Cancel,
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -98,7 +98,7 @@ pub(crate) struct Progress<'a> {
     remarks: Mutex<Remarks>,
 }
 
-impl Progress<'_> {
+impl WriteProgress<'_> {
     pub(crate) fn check(&self) -> Result<(), Error> {
         // `stop` means that another thread has recorded the actual error.
         if self.cancel.is_cancelled() || self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
@@ -126,12 +126,12 @@ pub(crate) fn write_tree(
     objects: &Objects,
     root: Oid,
     into: &OwnedFd,
-    model: Option<Model>,
+    reference: Option<ReferenceTree>,
     cancel: &Cancel,
 ) -> Result<Written, Error> {
     let top = into.try_clone().map_err(|source| Error::Io { doing: "open", path: "the new tree".into(), source })?;
-    let written = with_writers(store, objects.shape(), cancel, |batches, progress| {
-        walk(objects, root, (top, model), batches, progress)
+    let written = with_writers(store, objects.options(), cancel, |batches, progress| {
+        walk(objects, root, (top, reference), batches, progress)
     });
     written.map(|((), written)| written).map_err(|error| error.with_cause_from(into))
 }
@@ -139,11 +139,11 @@ pub(crate) fn write_tree(
 /// Runs `hand_out` beside threads that write the batches which it sends, and waits for all of them.
 pub(crate) fn with_writers<T>(
     store: &Path,
-    shape: &Arc<Shape>,
+    options: &Arc<CheckoutOptions>,
     cancel: &Cancel,
-    hand_out: impl FnOnce(&Batches, &Progress<'_>) -> Result<T, Error>,
+    hand_out: impl FnOnce(&Batches, &WriteProgress<'_>) -> Result<T, Error>,
 ) -> Result<(T, Written), Error> {
-    let progress = Progress {
+    let progress = WriteProgress {
         cancel,
         stop: AtomicBool::new(false),
         failure: Mutex::new(None),
@@ -164,7 +164,7 @@ pub(crate) fn with_writers<T>(
             let queue = Arc::clone(&queue);
             let (progress, packs) = (&progress, Arc::clone(&packs));
             let write = move || {
-                if let Err(error) = write_batches(store, shape, packs, &queue, progress) {
+                if let Err(error) = write_batches(store, options, packs, &queue, progress) {
                     progress.fail(error);
                 }
             };
@@ -198,22 +198,22 @@ pub(crate) fn with_writers<T>(
 
 struct Frame {
     folder: Arc<OwnedFd>,
-    model: Option<Model>,
+    reference: Option<ReferenceTree>,
     /// The length of the path to the folder above.
     above: usize,
-    folders: std::vec::IntoIter<Entry>,
+    folders: std::vec::IntoIter<TreeEntry>,
 }
 
 fn walk(
     objects: &Objects,
     root: Oid,
-    (top, model): (OwnedFd, Option<Model>),
+    (top, reference): (OwnedFd, Option<ReferenceTree>),
     batches: &Batches,
-    progress: &Progress<'_>,
+    progress: &WriteProgress<'_>,
 ) -> Result<(), Error> {
     let view = objects.view()?;
     let mut path = Vec::new();
-    let mut stack = vec![enter(&view, root, (Arc::new(top), model), &path, 0, batches, progress)?];
+    let mut stack = vec![enter(&view, root, (Arc::new(top), reference), &path, 0, batches, progress)?];
     while let Some(frame) = stack.last_mut() {
         progress.check()?;
         let Some(entry) = frame.folders.next() else {
@@ -231,8 +231,8 @@ fn walk(
             path.push(b'/');
         }
         path.extend_from_slice(&entry.name);
-        let model = frame.model.as_ref().and_then(|model| model.inner(&entry.name));
-        stack.push(enter(&view, entry.id, (Arc::new(made), model), &path, above, batches, progress)?);
+        let reference = frame.reference.as_ref().and_then(|reference| reference.inner(&entry.name));
+        stack.push(enter(&view, entry.id, (Arc::new(made), reference), &path, above, batches, progress)?);
     }
     progress.keep(view.remarks.take());
     Ok(())
@@ -242,24 +242,24 @@ fn walk(
 fn enter(
     view: &View<'_>,
     id: Oid,
-    (folder, model): (Arc<OwnedFd>, Option<Model>),
+    (folder, reference): (Arc<OwnedFd>, Option<ReferenceTree>),
     path: &[u8],
     above: usize,
     batches: &Batches,
-    progress: &Progress<'_>,
+    progress: &WriteProgress<'_>,
 ) -> Result<Frame, Error> {
     let shared: Arc<[u8]> = path.into();
-    let is_folder = |entry: &Entry| matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule);
+    let is_folder = |entry: &TreeEntry| matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule);
     let (folders, files): (Vec<_>, Vec<_>) = view.tree(id, path)?.into_iter().partition(is_folder);
     let mut files = files.into_iter();
     loop {
         let entries: Vec<_> = files.by_ref().take(BATCH).collect();
         if entries.is_empty() {
-            return Ok(Frame { folder, model, above, folders: folders.into_iter() });
+            return Ok(Frame { folder, reference, above, folders: folders.into_iter() });
         }
         progress.check()?;
         let (folder, path) = (Arc::clone(&folder), Arc::clone(&shared));
-        let batch = Batch { folder, path, model: model.clone(), entries, replace: false };
+        let batch = Batch { folder, path, reference: reference.clone(), entries, replace: false };
         // No writer is left; one of them has recorded the error.
         batches.send(batch).map_err(|_| Error::Cancelled)?;
     }
@@ -267,26 +267,26 @@ fn enter(
 
 /// Counts the space of a file that is about to be written.
 fn take(view: &View<'_>, bytes: u64, path: &[u8], name: &[u8]) -> Result<(), Error> {
-    let taken = view.shape().allowance.take(blocks(bytes));
+    let taken = view.options().allowance.take(blocks(bytes));
     taken.map_err(|source| Error::OverLimit { path: printable(&join(path, name)), source })
 }
 
 pub(crate) fn make_folder(view: &View<'_>, parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, Error> {
     take(view, 0, path, name)?;
-    folder::make(parent, name, view.shape().mode(EntryKind::Folder))
+    folder::make(parent, name, view.options().mode(EntryKind::Folder))
         .map_err(|errno| refused("make the folder", path, name, errno))
 }
 
 fn write_batches(
     store: &Path,
-    shape: &Arc<Shape>,
+    options: &Arc<CheckoutOptions>,
     packs: Arc<Packs>,
     queue: &Mutex<Receiver<Batch>>,
-    progress: &Progress<'_>,
+    progress: &WriteProgress<'_>,
 ) -> Result<(), Error> {
-    let objects = Objects::open(store, shape)?;
+    let objects = Objects::open(store, options)?;
     let view = objects.view()?;
-    view.quick.replace(Some(Reader::new(packs)));
+    view.small_files.replace(Some(SmallFileReader::new(packs)));
     loop {
         let next = queue.lock().recv();
         // The walker has finished or failed.
@@ -300,7 +300,7 @@ fn write_batches(
                 remove(&batch.folder, &batch.path, &entry.name)?;
             }
             let (bytes, _) =
-                write_entry(&view, &batch.folder, &batch.path, entry, batch.model.as_ref(), &|| progress.check())?;
+                write_entry(&view, &batch.folder, &batch.path, entry, batch.reference.as_ref(), &|| progress.check())?;
             progress.files.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(bytes, Ordering::Relaxed);
             progress.blocks.fetch_add(blocks(bytes), Ordering::Relaxed);
@@ -322,13 +322,13 @@ pub(crate) fn write_entry(
     view: &View<'_>,
     folder: &OwnedFd,
     path: &[u8],
-    entry: &Entry,
-    model: Option<&Model>,
+    entry: &TreeEntry,
+    reference: Option<&ReferenceTree>,
     check: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(u64, Option<OwnedFd>), Error> {
-    let written = write_content(view, folder, path, entry, model, check)?;
-    if let Some(model) = model {
-        model.give_times(&entry.name, folder, written.1.as_ref());
+    let written = write_content(view, folder, path, entry, reference, check)?;
+    if let Some(reference) = reference {
+        reference.give_times(&entry.name, folder, written.1.as_ref());
     }
     Ok(written)
 }
@@ -337,16 +337,16 @@ fn write_content(
     view: &View<'_>,
     folder: &OwnedFd,
     path: &[u8],
-    entry: &Entry,
-    model: Option<&Model>,
+    entry: &TreeEntry,
+    reference: Option<&ReferenceTree>,
     check: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(u64, Option<OwnedFd>), Error> {
     let name = &entry.name;
-    if let Some(model) = model.filter(|model| model.works())
+    if let Some(reference) = reference.filter(|reference| reference.works())
         && entry.kind != EntryKind::Link
     {
-        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
-        if let Some(size) = model.share(name, &file) {
+        let file = create(folder, path, name, view.options().mode(entry.kind))?;
+        if let Some(size) = reference.share(name, &file) {
             return Ok((size, Some(file)));
         }
         drop(file);
@@ -354,21 +354,21 @@ fn write_content(
     }
     if let Some(pointer) = view.pointer(entry, path)? {
         take(view, pointer.size, path, name)?;
-        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
+        let file = create(folder, path, name, view.options().mode(entry.kind))?;
         view.write_object(&pointer, &file, &join(path, name), check)?;
         return Ok((pointer.size, Some(file)));
     }
     let write = |content: &[u8]| {
         take(view, content.len() as u64, path, name)?;
         view.remarks.borrow_mut().wrote(content, || join(path, name));
-        let file = write_file(folder, path, name, content, view.shape().mode(entry.kind), check)?;
+        let file = write_file(folder, path, name, content, view.options().mode(entry.kind), check)?;
         Ok((content.len() as u64, Some(file)))
     };
     if let Some(written) = view.small(entry, write) {
         return written;
     }
     if view.is_large(entry, path)? {
-        let file = create(folder, path, name, view.shape().mode(entry.kind))?;
+        let file = create(folder, path, name, view.options().mode(entry.kind))?;
         let written = view.pieces(entry, path, &mut |piece| {
             check()?;
             take(view, piece.len() as u64, path, name)?;

@@ -115,7 +115,7 @@ mod tests {
     fn what_was_changed_later_is_not_held_unless_it_is_marked_and_still_the_same() {
         let site = tempfile::TempDir::new().unwrap();
         let top = folder::open_path(site.path()).unwrap();
-        let look = |name: &str| folder::look(&top, name.as_bytes()).unwrap().unwrap();
+        let look = |name: &str| folder::stat(&top, name.as_bytes()).unwrap().unwrap();
         fs::write(site.path().join("old"), "1").unwrap();
         thread::sleep(Duration::from_millis(30));
         let baseline = Baseline::at(Stamp::now(&top, b"moment").unwrap());

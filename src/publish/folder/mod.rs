@@ -136,7 +136,7 @@ pub(crate) fn flush_names(folder: impl AsFd) -> Result<(), Errno> {
 }
 
 /// Returns the `stat` of a name, without following a link; `None` if it does not exist.
-pub(crate) fn look(parent: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
+pub(crate) fn stat(parent: impl AsFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -267,7 +267,7 @@ pub(crate) fn visit(
             stack.pop();
             continue;
         };
-        let Some(stat) = look(&*folder, &name)? else { continue };
+        let Some(stat) = stat(&*folder, &name)? else { continue };
         each(folder.as_fd(), &name, &stat)?;
         if kind(&stat) == FileType::Directory {
             match open(&*folder, &name) {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::publish::folder::{kind, look, names, open};
+use crate::publish::folder::{kind, names, open, stat};
 
 /// The entries that could not be removed.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Stuck {
 
 /// The outcome of a removal.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum RemovalOutcome {
     Removed,
     /// `go_on` returned false.
     Stopped,
@@ -34,13 +34,13 @@ pub(crate) enum Outcome {
 /// Removes a file, a link (never its target) or a folder with everything in it. A missing one is no error.
 pub(crate) fn remove_all(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     match remove_while(parent, name, || true) {
-        Outcome::Stuck(stuck) => Err(stuck.errno),
-        Outcome::Removed | Outcome::Stopped => Ok(()),
+        RemovalOutcome::Stuck(stuck) => Err(stuck.errno),
+        RemovalOutcome::Removed | RemovalOutcome::Stopped => Ok(()),
     }
 }
 
 /// An open folder and the names in it.
-type Listed = (OwnedFd, Vec<Vec<u8>>);
+type CheckedListings = (OwnedFd, Vec<Vec<u8>>);
 
 struct Frame {
     folder: OwnedFd,
@@ -51,7 +51,7 @@ struct Frame {
 }
 
 /// The same, as long as `go_on`, which is called before each removal, returns true.
-pub(crate) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> bool) -> Outcome {
+pub(crate) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> bool) -> RemovalOutcome {
     let parent = parent.as_fd();
     let mut stuck: Option<Stuck> = None;
     let mut stack: Vec<Frame> = Vec::new();
@@ -64,13 +64,13 @@ pub(crate) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> b
         }
     };
     match remove_or_open(parent, name) {
-        Ok(None) => return Outcome::Removed,
+        Ok(None) => return RemovalOutcome::Removed,
         Ok(Some((folder, pending))) => stack.push(Frame { folder, pending, name: name.to_vec(), is_stuck: false }),
-        Err(errno) => return Outcome::Stuck(Stuck { path: name.to_vec(), errno, count: 1 }),
+        Err(errno) => return RemovalOutcome::Stuck(Stuck { path: name.to_vec(), errno, count: 1 }),
     }
     while let Some(frame) = stack.last_mut() {
         if !go_on() {
-            return Outcome::Stopped;
+            return RemovalOutcome::Stopped;
         }
         if let Some(name) = frame.pending.pop() {
             match remove_or_open(frame.folder.as_fd(), &name) {
@@ -94,12 +94,12 @@ pub(crate) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> b
             Err(errno) => failed(&mut stuck, &mut stack, &emptied.name, errno),
         }
     }
-    stuck.map_or(Outcome::Removed, Outcome::Stuck)
+    stuck.map_or(RemovalOutcome::Removed, RemovalOutcome::Stuck)
 }
 
 /// Removes a file or link. Opens a folder instead, and lists it.
-fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Listed>, Errno> {
-    let Some(stat) = look(parent, name)? else { return Ok(None) };
+fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<CheckedListings>, Errno> {
+    let Some(stat) = stat(parent, name)? else { return Ok(None) };
     if kind(&stat) != FileType::Directory {
         return match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(None),
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn everything_goes_and_nothing_there_is_no_error() {
         let (folder, parent) = tree();
-        assert_eq!(remove_while(&parent, b"tree", || true), Outcome::Removed);
-        assert_eq!(remove_while(&parent, b"tree", || true), Outcome::Removed);
+        assert_eq!(remove_while(&parent, b"tree", || true), RemovalOutcome::Removed);
+        assert_eq!(remove_while(&parent, b"tree", || true), RemovalOutcome::Removed);
         assert_eq!(std::fs::read_dir(folder.path()).expect("it stays").count(), 0);
     }
 
@@ -169,7 +169,7 @@ mod tests {
         let (folder, parent) = tree();
         let left = std::cell::Cell::new(3);
         let go_on = || left.replace(left.get() - 1) > 0;
-        assert_eq!(remove_while(&parent, b"tree", go_on), Outcome::Stopped);
+        assert_eq!(remove_while(&parent, b"tree", go_on), RemovalOutcome::Stopped);
         assert!(folder.path().join("tree").exists());
     }
 
@@ -178,6 +178,6 @@ mod tests {
         let (folder, parent) = tree();
         let odd = std::ffi::OsStr::from_bytes(b"tree/\xff");
         std::fs::write(folder.path().join(odd), "x").expect("a file");
-        assert_eq!(remove_while(&parent, b"tree", || true), Outcome::Removed);
+        assert_eq!(remove_while(&parent, b"tree", || true), RemovalOutcome::Removed);
     }
 }

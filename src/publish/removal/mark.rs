@@ -15,16 +15,16 @@ use rustix::io::Errno;
 
 use crate::publish::error::Error;
 use crate::publish::folder;
-use crate::publish::folder::remove::{self, Outcome};
+use crate::publish::folder::remove::{self, RemovalOutcome};
 use crate::publish::volume::git_file;
-use crate::publish::volume::names::{DOOMED, EXCHANGED, SPARE, commit_named, unique};
+use crate::publish::volume::names::{EXCHANGED, MARKED, STANDBY, commit_named, unique};
 use crate::publish::volume::worktrees::Worktrees;
 
 /// A tree that is to become a standby tree is checked again after this time, because a push may have stopped that.
 const ROTATES_SOON: Duration = Duration::from_secs(1);
 
 /// The decision about an entry of `.worktrees`.
-enum Fate {
+enum MarkOutcome {
     /// It was renamed, and will be removed.
     Goes,
     /// Its readers have this much of their grace period left.
@@ -47,15 +47,15 @@ pub(crate) struct Keep<'a> {
 ///
 /// # Errors
 /// The first entry that could not be renamed; the others are renamed all the same.
-pub(crate) fn mark_all(volume: &Worktrees, keep: &Keep<'_>) -> Result<Option<Duration>, Error> {
+pub(crate) fn mark_trees(volume: &Worktrees, keep: &Keep<'_>) -> Result<Option<Duration>, Error> {
     // A tree must not be removed before its successor would survive a loss of power.
     volume.write_through()?;
     let trees = volume.trees_folder()?;
     let (mut first_failure, mut next) = (None, None);
     for name in volume.names(&trees)? {
         match mark(volume, &trees, &name, keep) {
-            Ok(Fate::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
-            Ok(Fate::Goes | Fate::Stays) => {}
+            Ok(MarkOutcome::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
+            Ok(MarkOutcome::Goes | MarkOutcome::Stays) => {}
             Err(error) => {
                 first_failure.get_or_insert(error);
             }
@@ -68,35 +68,35 @@ pub(crate) fn mark_all(volume: &Worktrees, keep: &Keep<'_>) -> Result<Option<Dur
 
 /// Decides whether an entry of `.worktrees` is removed, and renames it if so, because a partly deleted folder must not
 /// have the name of a tree.
-fn mark(volume: &Worktrees, trees: &OwnedFd, name: &[u8], keep: &Keep<'_>) -> Result<Fate, Error> {
+fn mark(volume: &Worktrees, trees: &OwnedFd, name: &[u8], keep: &Keep<'_>) -> Result<MarkOutcome, Error> {
     let commit = commit_named(Some(OsStrExt::from_bytes(name)));
     // Entries with any other name do not belong to pushsync. They are removed like a replaced tree, once the folder itself
     // has not changed for the grace period. ext4 has a lost+found in its mount point.
-    let is_kept_elsewhere = [SPARE, DOOMED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let is_kept_elsewhere = [STANDBY, MARKED].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
     if is_kept_elsewhere || name == b"lost+found" {
-        return Ok(Fate::Stays);
+        return Ok(MarkOutcome::Stays);
     }
     // Held over the rename, so that no other job publishes or reuses the tree in between.
-    let mut ages = volume.ages();
-    let looked = folder::look(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
-    let Some(stat) = looked else { return Ok(Fate::Stays) };
+    let mut grace_periods = volume.grace_periods();
+    let looked = folder::stat(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
+    let Some(stat) = looked else { return Ok(MarkOutcome::Stays) };
     let is_tree = folder::kind(&stat) == FileType::Directory;
     if volume.is_live(name)? || is_tree && commit.is_some_and(keep.is_kept) {
-        return Ok(Fate::Stays);
+        return Ok(MarkOutcome::Stays);
     }
-    match ages.owed(name, &stat, volume.grace) {
-        None if is_tree && commit.is_some_and(keep.may_rotate) => return Ok(Fate::Waits(ROTATES_SOON)),
+    match grace_periods.remaining(name, &stat, volume.grace) {
+        None if is_tree && commit.is_some_and(keep.may_rotate) => return Ok(MarkOutcome::Waits(ROTATES_SOON)),
         None => {}
         // Its build is still running, and will remove it or put it in place.
-        Some(Duration::MAX) => return Ok(Fate::Stays),
+        Some(Duration::MAX) => return Ok(MarkOutcome::Stays),
         Some(_) if !keep.in_grace && (commit.is_some() || name.starts_with(EXCHANGED.as_bytes())) => {}
-        Some(left) => return Ok(Fate::Waits(left)),
+        Some(left) => return Ok(MarkOutcome::Waits(left)),
     }
-    ages.forget(name);
-    match rustix::fs::renameat(trees, name, trees, &*unique(DOOMED)) {
-        Ok(()) => Ok(Fate::Goes),
+    grace_periods.forget(name);
+    match rustix::fs::renameat(trees, name, trees, &*unique(MARKED)) {
+        Ok(()) => Ok(MarkOutcome::Goes),
         // Files by which the clock of the file system is read exist for a moment only.
-        Err(Errno::NOENT) => Ok(Fate::Stays),
+        Err(Errno::NOENT) => Ok(MarkOutcome::Stays),
         Err(errno) => Err(volume.failed("rename", name, errno)),
     }
 }
@@ -123,18 +123,17 @@ impl Removal {
         volume.begin_removal();
         let (mut first_failure, mut removed, mut stuck_now) = (None, 0, BTreeSet::new());
         for name in volume.names(&trees)? {
-            if !name.starts_with(DOOMED.as_bytes()) {
+            if !name.starts_with(MARKED.as_bytes()) {
                 continue;
             }
             match remove::remove_while(&trees, &name, &go_on) {
-                Outcome::Removed => removed += 1,
-                Outcome::Stopped => return Err(Error::Cancelled),
-                Outcome::Stuck(stuck) => {
+                RemovalOutcome::Removed => removed += 1,
+                RemovalOutcome::Stopped => return Err(Error::Cancelled),
+                RemovalOutcome::Stuck(stuck) => {
                     // Each sweep tries again, but reports it only once.
                     if !self.stuck.lock().contains(&name) {
                         first_failure.get_or_insert(volume.failed("remove", &stuck.path, stuck.errno));
                     }
-                    stuck_now.insert(name);
                     stuck_now.insert(name);
                 }
             }

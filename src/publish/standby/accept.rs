@@ -24,13 +24,13 @@ pub(crate) fn accept_changes(
     commit: Oid,
     cancel: &Cancel,
 ) -> Result<Option<(usize, String)>, Error> {
-    let shape = &volume.shape();
-    let objects = &Objects::open(store, shape)?;
+    let options = &volume.options();
+    let objects = &Objects::open(store, options)?;
     let (view, trees) = (objects.view()?, volume.trees_folder()?);
     let top = volume.open_tree(&trees, commit)?;
-    let baseline = published.baseline(commit, shape.fingerprint());
+    let baseline = published.baseline(commit, options.fingerprint());
     let found = differences(&view, objects.root(commit)?, &top, baseline.as_ref(), cancel)?;
-    let before = published.accepted(commit);
+    let before = published.hook_changes(commit);
     if before.as_deref().map_or(found.is_empty(), |before| *before == found) {
         return Ok(None);
     }

@@ -15,13 +15,13 @@ use crate::publish::folder::Stamp;
 use crate::publish::folder::baseline::Baseline;
 use crate::publish::standby::job::{Job, Parts};
 use crate::publish::standby::restore::is_exact;
-use crate::publish::standby::state::{Ready, Standby, State};
-use crate::publish::tree::options::Shape;
+use crate::publish::standby::state::{Ready, StandbyState, StandbyTree};
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::survey;
 use crate::publish::tree::view::Objects;
-use crate::publish::verify::{self, Look, Verdict};
+use crate::publish::verify::{self, Verdict, VerifyOptions};
 use crate::publish::volume::git_file;
-use crate::publish::volume::published::Known;
+use crate::publish::volume::published::PublishedTree;
 use crate::publish::volume::worktrees::{Live, Worktrees};
 use crate::worker::Cancel;
 
@@ -37,46 +37,46 @@ const MOST_TICKS: usize = 20;
 /// # Errors
 /// If the objects or the volume cannot be read. Nothing is changed then.
 pub(crate) fn expect_push(parts: Parts<'_>, store: &Path, cancel: &Cancel) -> Result<(), Error> {
-    let shape = &parts.volume.shape();
-    if let Some(commit) = parts.standby.next_if_large(shape.fingerprint()) {
-        let objects = Objects::open(store, shape)?;
+    let options = &parts.volume.options();
+    if let Some(commit) = parts.standby.next_if_large(options.fingerprint()) {
+        let objects = Objects::open(store, options)?;
         objects.root(commit)?;
-        parts.standby.warm.keep(store, shape, objects);
+        parts.standby.store_cache.keep(store, options, objects);
         return Ok(());
     }
-    let Some((standby, ready)) = parts.standby.take_next(shape.fingerprint()) else { return Ok(()) };
-    let looked = look_at(parts, store, shape, &standby, &ready, cancel);
+    let Some((standby, ready)) = parts.standby.take_next(options.fingerprint()) else { return Ok(()) };
+    let looked = verify_standby(parts, store, options, &standby, &ready, cancel);
     let (seen, outcome) = match looked {
         Ok(seen) => (seen, Ok(())),
         Err(error) => (None, Err(error)),
     };
     parts.standby.put_back(match seen {
-        Some(ready) => Standby { state: State::Ready(ready), ..standby },
+        Some(ready) => StandbyTree { state: StandbyState::Ready(ready), ..standby },
         None => standby,
     });
     outcome
 }
 
 /// Checks a standby tree as a whole and returns its new state; `None` if it differs.
-fn look_at(
+fn verify_standby(
     parts: Parts<'_>,
     store: &Path,
-    shape: &Arc<Shape>,
-    standby: &Standby,
+    options: &Arc<CheckoutOptions>,
+    standby: &StandbyTree,
     ready: &Ready,
     cancel: &Cancel,
 ) -> Result<Option<Ready>, Error> {
-    let objects = Objects::open(store, shape)?;
+    let objects = Objects::open(store, options)?;
     let root = objects.root(standby.commit)?;
     let trees = &parts.volume.trees_folder()?;
     let (now, at) = (parts.volume.now(trees)?, Instant::now());
     let top = folder::open(trees, &standby.name).map_err(|errno| parts.volume.failed("open", &standby.name, errno))?;
     let whole = is_exact(&objects.view()?, root, &top, Some(&ready.baseline), cancel)?;
-    parts.standby.warm.keep(store, shape, objects);
+    parts.standby.store_cache.keep(store, options, objects);
     Ok(whole.then(|| Ready {
         baseline: Baseline::at(now),
         checked: at,
-        looked_at: Some(at),
+        verified_at: Some(at),
         watch: ready.watch.clone(),
     }))
 }
@@ -86,34 +86,35 @@ fn look_at(
 ///
 /// # Errors
 /// Among others `no_submodules`: it was published with other submodules than those that are configured now.
-pub(crate) fn look_again(parts: Parts<'_>, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
-    parts.standby.warm.close();
+pub(crate) fn verify_live(parts: Parts<'_>, store: &Path, cancel: &Cancel) -> Result<Verdict, Error> {
+    parts.standby.store_cache.close();
     let Live::Tree(live) = parts.volume.live()? else { return Ok(Verdict::Whole) };
     let trees = &parts.volume.trees_folder()?;
-    let objects = &Objects::open(store, &parts.volume.shape())?;
-    look_after(&Job { parts, objects, view: &objects.view()?, trees, cancel }, live)
+    let objects = &Objects::open(store, &parts.volume.options())?;
+    verify_live_tree(&Job { parts, objects, view: &objects.view()?, trees, cancel }, live)
 }
 
 /// Compares a tree that was published from a standby tree with its commit, if that is still due.
-fn look_after(job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
+fn verify_live_tree(job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
     let parts = job.parts;
     let known = parts.published.get(live);
-    let shape = job.view.shape();
+    let options = job.view.options();
     // A tree of another shape is replaced by the next push, not repaired.
-    let Some(known) = known.filter(|known| known.look_due.is_some() && known.shape == shape.fingerprint()) else {
+    let Some(known) = known.filter(|known| known.verify_due.is_some() && known.fingerprint == options.fingerprint())
+    else {
         return Ok(Verdict::Whole);
     };
     let top = parts.volume.open_tree(job.trees, live)?;
     let since = now_after(parts.volume, job.trees, &top)?;
-    if shape.worktree_git && !git_file::is_led_to(&parts.volume.layout.store(), live) {
+    if options.worktree_git && !git_file::is_led_to(&parts.volume.layout.store(), live) {
         return Ok(Verdict::Differs("what its .git file leads to is gone".to_owned()));
     }
-    let git_file = shape.worktree_git.then_some(live);
+    let git_file = options.worktree_git.then_some(live);
     let root = job.objects.root(live)?;
-    let accepted = parts.published.accepted(live);
+    let hook_changes = parts.published.hook_changes(live);
     let (baseline, until) = (known.baseline.as_ref(), known.handed_over.as_ref().map(|handed| handed.at));
-    let look = Look { git_file, baseline, extras: true, accepted: accepted.as_deref(), until };
-    let exact = accepted.is_none() && is_exact(job.view, root, &top, known.baseline.as_ref(), job.cancel)?;
+    let look = VerifyOptions { git_file, baseline, extras: true, hook_changes: hook_changes.as_deref(), until };
+    let exact = hook_changes.is_none() && is_exact(job.view, root, &top, known.baseline.as_ref(), job.cancel)?;
     let verdict = if exact { Verdict::Whole } else { verify::compare(job.view, root, top, look, job.cancel)? };
     if verdict == Verdict::Whole {
         let entries = match known.entries {
@@ -123,7 +124,7 @@ fn look_after(job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
         // Changes by hooks and apps are not part of the commit, so the check before the tree's next use has to find
         // them.
         let baseline = if exact { Some(Baseline::at(since)) } else { known.baseline };
-        let known = Known { baseline, look_due: None, handed_over: None, entries, accepted, ..known };
+        let known = PublishedTree { baseline, verify_due: None, handed_over: None, entries, hook_changes, ..known };
         parts.published.insert(live, known);
     }
     Ok(verdict)

@@ -59,7 +59,7 @@ impl Listing {
 pub(crate) struct Listings(Mutex<HashMap<Oid, Arc<Listing>>>);
 
 /// The listings of a tree that is being checked.
-pub(super) struct Listed<'a> {
+pub(super) struct CheckedListings<'a> {
     all: &'a Listings,
     before: HashMap<Oid, Arc<Listing>>,
     now: HashMap<Oid, Arc<Listing>>,
@@ -69,13 +69,18 @@ pub(super) struct Listed<'a> {
 impl Listings {
     /// Starts a check. `None` if names on the disk are not those of the tree objects, because patterns select only some of
     /// them.
-    pub(super) fn begin(&self, view: &View<'_>) -> Option<Listed<'_>> {
+    pub(super) fn begin(&self, view: &View<'_>) -> Option<CheckedListings<'_>> {
         let before = || self.0.lock().clone();
-        view.shape().sparse.is_none().then(|| Listed { all: self, before: before(), now: HashMap::new(), bytes: 0 })
+        view.options().sparse.is_none().then(|| CheckedListings {
+            all: self,
+            before: before(),
+            now: HashMap::new(),
+            bytes: 0,
+        })
     }
 }
 
-impl Listed<'_> {
+impl CheckedListings<'_> {
     /// Returns the names of a folder. `None` if it has to be listed: the store cannot tell, or the tree is too large.
     pub(super) fn get(&mut self, view: &View<'_>, id: Oid, path: &[u8]) -> Option<Arc<Listing>> {
         let known = self.before.get(&id).cloned();

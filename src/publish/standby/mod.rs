@@ -1,4 +1,4 @@
-//! Standby trees: complete trees that no reader knows, so that the cost of a push follows its change.
+//! StandbyTree trees: complete trees that no reader knows, so that the cost of a push follows its change.
 //!
 //! A replaced tree whose grace period is over is checked, cleaned and used again (`prepare`, `restore`); a fresh one is
 //! written only if there is none. A push updates one to its commit (`incremental`).

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use crate::publish::checkout::incremental::{Brought, Marking, Work};
-use crate::publish::checkout::model::Model;
+use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking};
 use crate::publish::checkout::new_tree::NewTree;
+use crate::publish::checkout::reference::ReferenceTree;
 use crate::publish::checkout::writers;
 use crate::publish::error::Error;
 use crate::publish::folder;
@@ -22,7 +22,7 @@ use crate::publish::folder::space::{self, Room};
 use crate::publish::standby::check::now_after;
 use crate::publish::standby::job::{Job, Parts};
 use crate::publish::standby::restore::restore;
-use crate::publish::standby::state::{LOOKED_AT_FIRST, Ready, Standby, State};
+use crate::publish::standby::state::{MOST_VERIFIED_BEFORE_USE, Ready, StandbyState, StandbyTree};
 use crate::publish::standby::watch::Watch;
 use crate::publish::tree::survey;
 use crate::publish::tree::view::Objects;
@@ -59,7 +59,7 @@ pub(crate) struct Effort {
 struct Candidate {
     commit: Oid,
     entries: u64,
-    shape: u64,
+    fingerprint: u64,
     baseline: Option<Baseline>,
     /// When all of it was checked; `None` if that has to be done now.
     checked: Option<Instant>,
@@ -79,8 +79,8 @@ pub(crate) fn prepare(
         return Ok(Prepared::Nothing);
     }
     let trees = &parts.volume.trees_folder()?;
-    let shape = &parts.volume.shape();
-    let objects = &Objects::open(store, shape)?;
+    let options = &parts.volume.options();
+    let objects = &Objects::open(store, options)?;
     let view = &objects.view()?;
     let job = Job { parts, objects, view, trees, cancel };
     forget_swept(parts, trees);
@@ -94,7 +94,7 @@ pub(crate) fn prepare(
     let enough = effort.enough.map_or(wanted, |enough| enough.min(wanted));
     let has_enough = || effort.enough.is_some() && parts.standby.ready() >= enough;
     while !has_enough() {
-        let Some(standby) = parts.standby.take_unready(live, shape.fingerprint()) else { break };
+        let Some(standby) = parts.standby.take_unready(live, options.fingerprint()) else { break };
         renew(&job, standby, live)?;
     }
     parts.standby.drop_more_than(wanted, parts.volume, trees);
@@ -104,7 +104,7 @@ pub(crate) fn prepare(
         }
     }
     if effort.fresh && parts.standby.ready() == 0 {
-        let is_large = parts.published.lock().get(&live).is_some_and(|known| known.entries > LOOKED_AT_FIRST);
+        let is_large = parts.published.lock().get(&live).is_some_and(|known| known.entries > MOST_VERIFIED_BEFORE_USE);
         if is_large && let Some(left) = next_replaced(parts, trees, live, keep)?.filter(|left| *left <= SOON) {
             return Ok(Prepared::Soon(left));
         }
@@ -128,7 +128,7 @@ pub(crate) fn may_rotate(parts: Parts<'_>, commit: Oid) -> bool {
     // With `--group-write` it may belong to another user, and is then never reused.
     let name = commit.to_string();
     let look = parts.volume.trees_folder().and_then(|trees| {
-        folder::look(&trees, name.as_bytes()).map_err(|errno| parts.volume.failed("look at", name.as_bytes(), errno))
+        folder::stat(&trees, name.as_bytes()).map_err(|errno| parts.volume.failed("look at", name.as_bytes(), errno))
     });
     look.is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)))
 }
@@ -143,30 +143,30 @@ fn forget_swept(parts: Parts<'_>, trees: &OwnedFd) {
 
 fn write_fresh(store: &Path, job: &Job<'_>, live: Oid) -> Result<(), Error> {
     let parts = job.parts;
-    let (root, shape) = (job.objects.root(live)?, job.view.shape().fingerprint());
+    let (root, fingerprint) = (job.objects.root(live)?, job.view.options().fingerprint());
     let entries = survey::survey(job.view, root, job.cancel)?;
     let tree = NewTree::make(parts.volume, job.trees)?;
-    let model = model(parts, job.trees, live, shape);
-    writers::write_tree(store, job.objects, root, &tree.folder, model, job.cancel)?;
+    let reference = reference(parts, job.trees, live, fingerprint);
+    writers::write_tree(store, job.objects, root, &tree.folder, reference, job.cancel)?;
     if parts.volume.durability == Durability::Full {
         folder::flush(&tree.folder, entries).map_err(|errno| parts.volume.failed("flush", &tree.name, errno))?;
     }
     let top = folder::open(&tree.folder, b".").map_err(|errno| parts.volume.failed("open", &tree.name, errno))?;
-    let (name, _) = tree.become_spare(live, job.cancel)?;
+    let (name, _) = tree.become_standby(live, job.cancel)?;
     let since = now_after(parts.volume, job.trees, &top).inspect_err(|_| parts.volume.discard(job.trees, &name))?;
     let (baseline, checked) = (Baseline::at(since), Instant::now());
-    let state = State::Ready(Ready { baseline, checked, looked_at: None, watch: None });
-    parts.standby.put_back(Standby { name, commit: live, entries, state, shape, equal: None });
+    let state = StandbyState::Ready(Ready { baseline, checked, verified_at: None, watch: None });
+    parts.standby.put_back(StandbyTree { name, commit: live, entries, state, fingerprint, equal: None });
     Ok(())
 }
 
 /// Returns the live tree as a model for times and content, as far as it is known to equal its commit.
-fn model(parts: Parts<'_>, trees: &OwnedFd, live: Oid, shape: u64) -> Option<Model> {
-    let known = parts.published.lock().get(&live).filter(|known| known.shape == shape)?.clone();
+fn reference(parts: Parts<'_>, trees: &OwnedFd, live: Oid, fingerprint: u64) -> Option<ReferenceTree> {
+    let known = parts.published.lock().get(&live).filter(|known| known.fingerprint == fingerprint)?.clone();
     let baseline = known.baseline?;
     let top = parts.volume.open_tree(trees, live).ok()?;
     let times = known.handed_over.map_or_else(|| baseline.clone(), |handed| handed.written);
-    Some(Model::new(top, baseline, times))
+    Some(ReferenceTree::new(top, baseline, times))
 }
 
 fn room(job: &Job<'_>, live: Oid) -> Result<Room, Error> {
@@ -184,18 +184,19 @@ fn room(job: &Job<'_>, live: Oid) -> Result<Room, Error> {
         tree
     };
     parts.usage.measure_for_limit(parts.volume, &|| !job.cancel.is_cancelled())?;
-    Room::of(job.trees, tree).map(|room| room.within(parts.volume.shape().allowance.left())).map_err(failed)
+    Room::of(job.trees, tree).map(|room| room.within(parts.volume.options().allowance.left())).map_err(failed)
 }
 
 /// Checks an unchecked standby tree, or updates an unused one to the live commit.
-fn renew(job: &Job<'_>, standby: Standby, live: Oid) -> Result<(), Error> {
+fn renew(job: &Job<'_>, standby: StandbyTree, live: Oid) -> Result<(), Error> {
     let parts = job.parts;
-    let shape = job.view.shape().fingerprint();
-    let ready = standby.ready().filter(|ready| standby.shape == shape && !ready.baseline.is_long()).cloned();
+    let fingerprint = job.view.options().fingerprint();
+    let ready =
+        standby.ready().filter(|ready| standby.fingerprint == fingerprint && !ready.baseline.is_long()).cloned();
     if ready.is_some() {
         match is_equal(job, standby.commit, live) {
             Ok(true) => {
-                parts.standby.put_back(Standby { equal: Some(live), ..standby });
+                parts.standby.put_back(StandbyTree { equal: Some(live), ..standby });
                 return Ok(());
             }
             Err(Error::Cancelled) => {
@@ -205,15 +206,15 @@ fn renew(job: &Job<'_>, standby: Standby, live: Oid) -> Result<(), Error> {
             Ok(false) | Err(_) => {}
         }
     }
-    let Some(tree) = NewTree::of_spare(parts.volume, job.trees, &standby.name) else { return Ok(()) };
+    let Some(tree) = NewTree::of_standby(parts.volume, job.trees, &standby.name) else { return Ok(()) };
     let baseline = match &standby.state {
-        State::Ready(ready) => Some(ready.baseline.clone()),
-        State::Unverified(baseline) => baseline.clone(),
+        StandbyState::Ready(ready) => Some(ready.baseline.clone()),
+        StandbyState::Unverified(baseline) => baseline.clone(),
     };
-    let baseline = baseline.filter(|_| standby.shape == shape);
+    let baseline = baseline.filter(|_| standby.fingerprint == fingerprint);
     let (checked, watch) = ready.map_or((None, None), |ready| (Some(ready.checked), ready.watch));
-    let Standby { commit, entries, .. } = standby;
-    bring_up(job, tree, Candidate { commit, entries, shape, baseline, checked, watch }, live).map(drop)
+    let StandbyTree { commit, entries, .. } = standby;
+    update_to_live(job, tree, Candidate { commit, entries, fingerprint, baseline, checked, watch }, live).map(drop)
 }
 
 fn is_equal(job: &Job<'_>, from: Oid, live: Oid) -> Result<bool, Error> {
@@ -224,11 +225,11 @@ fn is_equal(job: &Job<'_>, from: Oid, live: Oid) -> Result<bool, Error> {
 /// Turns an expired tree into a standby tree. Returns false if there is none.
 fn rotate_one(job: &Job<'_>, live: Oid, keep: &[Oid]) -> Result<bool, Error> {
     let parts = job.parts;
-    let shape = job.view.shape().fingerprint();
+    let fingerprint = job.view.options().fingerprint();
     let mut replaced: Vec<(bool, _, Oid)> = Vec::new();
     for commit in parts.volume.commits()? {
         if commit != live && !keep.contains(&commit) {
-            let since = parts.published.baseline(commit, shape).map(|baseline| baseline.since());
+            let since = parts.published.baseline(commit, fingerprint).map(|baseline| baseline.since());
             // A tree of an earlier process costs the most. The oldest comes first, because it is the least likely to
             // have readers.
             replaced.push((since.is_none(), since, commit));
@@ -238,10 +239,10 @@ fn rotate_one(job: &Job<'_>, live: Oid, keep: &[Oid]) -> Result<bool, Error> {
     for (_, _, commit) in replaced {
         let Some(tree) = NewTree::of_replaced(parts.volume, job.trees, commit, job.cancel)? else { continue };
         let known = parts.published.lock().remove(&commit);
-        let known = known.filter(|known| known.shape == shape);
+        let known = known.filter(|known| known.fingerprint == fingerprint);
         let (entries, baseline) = known.map_or((0, None), |known| (known.entries, known.baseline));
-        let candidate = Candidate { commit, entries, shape, baseline, checked: None, watch: None };
-        match bring_up(job, tree, candidate, live) {
+        let candidate = Candidate { commit, entries, fingerprint, baseline, checked: None, watch: None };
+        match update_to_live(job, tree, candidate, live) {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Ok(true) => return Ok(true),
             // That one is removed; another one may serve.
@@ -258,10 +259,10 @@ fn next_replaced(parts: Parts<'_>, trees: &OwnedFd, live: Oid, keep: &[Oid]) -> 
     for commit in parts.volume.commits()? {
         let text = commit.to_string();
         let name = text.as_bytes();
-        let stat = folder::look(trees, name).map_err(|errno| parts.volume.failed("look at", name, errno))?;
+        let stat = folder::stat(trees, name).map_err(|errno| parts.volume.failed("look at", name, errno))?;
         let Some(stat) = stat.filter(group::is_ours) else { continue };
         if commit != live && !keep.contains(&commit) {
-            let left = parts.volume.ages().owed(name, &stat, parts.volume.grace);
+            let left = parts.volume.grace_periods().remaining(name, &stat, parts.volume.grace);
             next = next.into_iter().chain(left).min();
         }
     }
@@ -270,36 +271,37 @@ fn next_replaced(parts: Parts<'_>, trees: &OwnedFd, live: Oid, keep: &[Oid]) -> 
 
 /// Turns a tree that no reader knows into a standby tree. Returns false if that is impossible; the tree is removed
 /// then.
-fn bring_up(job: &Job<'_>, tree: NewTree<'_>, mut from: Candidate, live: Oid) -> Result<bool, Error> {
+fn update_to_live(job: &Job<'_>, tree: NewTree<'_>, mut from: Candidate, live: Oid) -> Result<bool, Error> {
     let parts = job.parts;
-    match work_on(job, &tree, &mut from, live) {
+    match restore_and_update(job, &tree, &mut from, live) {
         Ok(true) => {}
         Ok(false) => return Ok(false),
         Err(Error::Cancelled) => {
-            let Candidate { commit, entries, shape, baseline, .. } = from;
-            parts.standby.put_back(Standby::parked(tree.park(), commit, entries, shape, baseline));
+            let Candidate { commit, entries, fingerprint, baseline, .. } = from;
+            parts.standby.put_back(StandbyTree::parked(tree.park(), commit, entries, fingerprint, baseline));
             return Err(Error::Cancelled);
         }
         Err(error) => return Err(error),
     }
-    let Candidate { commit, entries, shape, baseline: Some(baseline), checked: Some(checked), watch } = from else {
+    let Candidate { commit, entries, fingerprint, baseline: Some(baseline), checked: Some(checked), watch } = from
+    else {
         return Ok(false);
     };
     let equal = (commit != live).then_some(live);
     let top = folder::open(&tree.folder, b".").map_err(|errno| parts.volume.failed("open", &tree.name, errno))?;
-    let (name, mark) = tree.become_spare(commit, job.cancel)?;
+    let (name, mark) = tree.become_standby(commit, job.cancel)?;
     let baseline = baseline.with(vec![(Vec::new(), mark)]);
     if let Some(watch) = &watch {
         watch.settle(&baseline, &top);
     }
-    let state = State::Ready(Ready { baseline, checked, looked_at: None, watch });
-    parts.standby.put_back(Standby { name, commit, entries, state, shape, equal });
+    let state = StandbyState::Ready(Ready { baseline, checked, verified_at: None, watch });
+    parts.standby.put_back(StandbyTree { name, commit, entries, state, fingerprint, equal });
     Ok(true)
 }
 
 /// Restores a tree to its commit if that was not done, then updates it to the live one. `from` always contains the
 /// known state of the tree, also if this is cancelled.
-fn work_on(job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, live: Oid) -> Result<bool, Error> {
+fn restore_and_update(job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, live: Oid) -> Result<bool, Error> {
     let parts = job.parts;
     tree.close_to_others()?;
     let old = job.objects.root(from.commit).ok();
@@ -324,11 +326,11 @@ fn work_on(job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, live: Oid) -
     }
     let Some(baseline) = from.baseline.clone() else { return Ok(false) };
     let entries = from.entries + plan.more;
-    let model = model(parts, job.trees, live, from.shape);
-    let how = Work { baseline: &baseline, durability: parts.volume.durability, model, marks: Marking::All };
+    let reference = reference(parts, job.trees, live, from.fingerprint);
+    let how = ApplyOptions { baseline: &baseline, durability: parts.volume.durability, reference, marks: Marking::All };
     let root = job.objects.root(live)?;
-    match plan.carry_out(job.view, &tree.folder, root, how, job.cancel)? {
-        Brought::Done(written, marks) => {
+    match plan.apply(job.view, &tree.folder, root, how, job.cancel)? {
+        Applied::Done(written, marks) => {
             parts.usage.tree_grew(&tree.folder, written.size());
             (from.commit, from.entries) = (live, entries);
             match marks {
@@ -338,7 +340,7 @@ fn work_on(job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, live: Oid) -
             }
             Ok(true)
         }
-        Brought::Doubtful(_) => Ok(false),
+        Applied::ChangedByOthers(_) => Ok(false),
     }
 }
 

@@ -14,10 +14,10 @@ use rustix::io::Errno;
 use crate::publish::checkout::writers::{make_folder, write_entry};
 use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
 use crate::publish::folder::{Names, Stamp};
-use crate::publish::standby::listings::{Listed, Listings};
+use crate::publish::standby::listings::{CheckedListings, Listings};
 use crate::publish::standby::watch::Watch;
-use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile};
-use crate::publish::volume::hook_changes::{Accepted, Left};
+use crate::publish::tree::view::{EntryKind, MAX_DEPTH, TreeEntry, View, hostile};
+use crate::publish::volume::hook_changes::{HookChanges, PathState};
 use crate::publish::{Error, folder, verify};
 use crate::worker::Cancel;
 
@@ -43,7 +43,7 @@ struct Frame {
     /// Its folders that are still to be visited.
     folders: Vec<Inner>,
     /// Its entries in the commit, once they were needed.
-    entries: Option<Vec<Entry>>,
+    entries: Option<Vec<TreeEntry>>,
 }
 
 /// The name of a folder, and its tree object if it is known to have one.
@@ -64,7 +64,7 @@ struct Walk<'a> {
     mode: OnDifference,
     /// Each folder is watched before its names are read.
     watch: Option<&'a mut Watch>,
-    listed: Option<Listed<'a>>,
+    listed: Option<CheckedListings<'a>>,
 }
 
 /// The action at a difference.
@@ -72,7 +72,7 @@ enum OnDifference {
     /// It is repaired.
     Restore,
     /// It is listed, unless it is a name that the commit does not have.
-    List(Accepted),
+    List(HookChanges),
     /// The walk ends at the first difference. True if there was one.
     Compare(bool),
 }
@@ -126,9 +126,9 @@ pub(crate) fn differences(
     top: &OwnedFd,
     baseline: Option<&Baseline>,
     cancel: &Cancel,
-) -> Result<Accepted, Error> {
-    let (_, mode) = walk(view, root, top, baseline, (OnDifference::List(Accepted::default()), None, None), cancel)?;
-    Ok(if let OnDifference::List(listed) = mode { listed } else { Accepted::default() })
+) -> Result<HookChanges, Error> {
+    let (_, mode) = walk(view, root, top, baseline, (OnDifference::List(HookChanges::default()), None, None), cancel)?;
+    Ok(if let OnDifference::List(listed) = mode { listed } else { HookChanges::default() })
 }
 
 fn walk(
@@ -136,7 +136,7 @@ fn walk(
     root: Oid,
     top: &OwnedFd,
     baseline: Option<&Baseline>,
-    (mode, watch, listed): (OnDifference, Option<&mut Watch>, Option<Listed<'_>>),
+    (mode, watch, listed): (OnDifference, Option<&mut Watch>, Option<CheckedListings<'_>>),
     cancel: &Cancel,
 ) -> Result<(Restored, OnDifference), Error> {
     let stat = rustix::fs::fstat(top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
@@ -263,7 +263,7 @@ impl Walk<'_> {
         tree: Option<Oid>,
         folders: &mut Vec<Inner>,
     ) -> Result<bool, Error> {
-        match folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))? {
+        match folder::stat(folder, name).map_err(|errno| self.failed("look at", name, errno))? {
             Some(stat) if folder::kind(&stat) == FileType::Directory => {
                 folders.push((name.to_vec(), tree));
                 Ok(device(&stat) == self.device)
@@ -303,13 +303,13 @@ impl Walk<'_> {
     fn put_right(
         &mut self,
         folder: &OwnedFd,
-        entries: &[Entry],
+        entries: &[TreeEntry],
         names: &[Vec<u8>],
         mode_changed: bool,
     ) -> Result<Vec<Inner>, Error> {
         let before = self.restored.removed + self.restored.rewritten;
         let mut changed = mode_changed;
-        let wanted: HashMap<&[u8], &Entry> = entries.iter().map(|entry| (entry.name.as_slice(), entry)).collect();
+        let wanted: HashMap<&[u8], &TreeEntry> = entries.iter().map(|entry| (entry.name.as_slice(), entry)).collect();
         for name in names.iter().filter(|name| !wanted.contains_key(name.as_slice())) {
             self.go_on()?;
             folder::remove_all(folder, name).map_err(|errno| self.failed("remove", name, errno))?;
@@ -319,7 +319,7 @@ impl Walk<'_> {
         for entry in entries {
             self.go_on()?;
             let name = &entry.name;
-            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let standing = folder::stat(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
             if matches!(entry.kind, EntryKind::Folder | EntryKind::Submodule) {
                 let there = standing.as_ref().is_some_and(|stat| folder::kind(stat) == FileType::Directory);
                 if !there {
@@ -345,12 +345,12 @@ impl Walk<'_> {
     }
 
     /// Lists the differences in a folder, and returns its existing folders.
-    fn list(&mut self, folder: &OwnedFd, entries: &[Entry]) -> Result<Vec<Inner>, Error> {
+    fn list(&mut self, folder: &OwnedFd, entries: &[TreeEntry]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         for entry in entries {
             self.go_on()?;
             let name = &entry.name;
-            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let standing = folder::stat(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
             let kind = standing.as_ref().map(folder::kind);
             match entry.kind {
                 EntryKind::Folder if kind == Some(FileType::Directory) => {
@@ -366,7 +366,8 @@ impl Walk<'_> {
             {
                 continue;
             }
-            let left = Left::of(folder, name, standing.as_ref()).map_err(|errno| self.failed("read", name, errno))?;
+            let left =
+                PathState::of(folder, name, standing.as_ref()).map_err(|errno| self.failed("read", name, errno))?;
             let path = inside(&self.path, name);
             if let OnDifference::List(listed) = &mut self.mode {
                 listed.insert(path, left);
@@ -376,7 +377,7 @@ impl Walk<'_> {
     }
 
     /// Notes whether a folder differs from its entries, and returns the folders among them.
-    fn compare(&mut self, folder: &OwnedFd, entries: &[Entry], names: &[Vec<u8>]) -> Result<Vec<Inner>, Error> {
+    fn compare(&mut self, folder: &OwnedFd, entries: &[TreeEntry], names: &[Vec<u8>]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
         let mut differs = names.len() != entries.len();
         for entry in entries {
@@ -385,7 +386,7 @@ impl Walk<'_> {
             }
             self.go_on()?;
             let name = &entry.name;
-            let standing = folder::look(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
+            let standing = folder::stat(folder, name).map_err(|errno| self.failed("look at", name, errno))?;
             let Some(stat) = standing.filter(|stat| verify::has_kind(self.view, stat, entry.kind)) else {
                 differs = true;
                 break;
@@ -404,12 +405,12 @@ impl Walk<'_> {
         Ok(folders)
     }
 
-    fn has_content(&mut self, folder: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<bool, Error> {
+    fn has_content(&mut self, folder: &OwnedFd, entry: &TreeEntry, stat: &Stat) -> Result<bool, Error> {
         verify::has_content(self.view, folder, entry, stat, &mut self.content, &self.path, self.cancel)
     }
 
     /// Returns true if a file or link has the right content; if only its mode differs, that is repaired.
-    fn is_as_committed(&mut self, folder: &OwnedFd, entry: &Entry, stat: &Stat) -> Result<bool, Error> {
+    fn is_as_committed(&mut self, folder: &OwnedFd, entry: &TreeEntry, stat: &Stat) -> Result<bool, Error> {
         let wanted = if entry.kind == EntryKind::Link { FileType::Symlink } else { FileType::RegularFile };
         // The owner of a second hard link could write into the next commit's tree.
         if folder::kind(stat) != wanted || device(stat) != self.device || stat.st_nlink > 1 {
@@ -422,7 +423,7 @@ impl Walk<'_> {
         if !verify::has_kind(view, stat, entry.kind) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let set = rustix::fs::openat(folder, &*entry.name, flags, Mode::empty())
-                .and_then(|file| folder::set_mode(&file, view.shape().mode(entry.kind)));
+                .and_then(|file| folder::set_mode(&file, view.options().mode(entry.kind)));
             // If the file is not ours, it is replaced by a new one.
             return Ok(set.is_ok());
         }
@@ -434,17 +435,17 @@ impl Walk<'_> {
         if verify::has_kind(self.view, stat, EntryKind::Folder) {
             return Ok(false);
         }
-        folder::set_mode(folder, self.view.shape().mode(EntryKind::Folder))
+        folder::set_mode(folder, self.view.options().mode(EntryKind::Folder))
             .map_err(|errno| self.failed("set the mode of", b"", errno))?;
         Ok(true)
     }
 
-    fn rewrite(&mut self, folder: &OwnedFd, entry: &Entry) -> Result<(), Error> {
+    fn rewrite(&mut self, folder: &OwnedFd, entry: &TreeEntry) -> Result<(), Error> {
         folder::remove_all(folder, &entry.name).map_err(|errno| self.failed("remove", &entry.name, errno))?;
         let check = || if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) };
         write_entry(self.view, folder, &self.path, entry, None, &check)?;
         self.restored.rewritten += 1;
-        if let Ok(Some(stat)) = folder::look(folder, &entry.name) {
+        if let Ok(Some(stat)) = folder::stat(folder, &entry.name) {
             self.restored.marks.push((inside(&self.path, &entry.name), Mark::of(&stat)));
         }
         Ok(())
@@ -469,7 +470,7 @@ impl Walk<'_> {
 }
 
 /// Of a submodule only the folder is known.
-fn inner(entry: &Entry) -> Inner {
+fn inner(entry: &TreeEntry) -> Inner {
     (entry.name.clone(), (entry.kind == EntryKind::Folder).then_some(entry.id))
 }
 

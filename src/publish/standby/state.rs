@@ -16,32 +16,32 @@ use crate::publish::folder::group;
 use crate::publish::standby::demand::Demand;
 use crate::publish::standby::listings::Listings;
 use crate::publish::standby::watch::Watch;
-use crate::publish::tree::opened::Warm;
-use crate::publish::volume::names::{SPARE, commit_named};
+use crate::publish::tree::store_cache::StoreCache;
+use crate::publish::volume::names::{STANDBY, commit_named};
 use crate::publish::volume::worktrees::Worktrees;
 
 /// A standby tree of at most this number of entries is checked as a whole before its use, while the push is still being
 /// fetched, which takes some three milliseconds. Of a larger one only the folders of the push are checked before, and the
 /// rest after the publish.
-pub(crate) const LOOKED_AT_FIRST: u64 = 1_000;
+pub(crate) const MOST_VERIFIED_BEFORE_USE: u64 = 1_000;
 
 /// A tree that is to become another commit's.
 #[derive(Debug)]
-pub(crate) struct Standby {
+pub(crate) struct StandbyTree {
     pub name: Vec<u8>,
     pub commit: Oid,
     /// An upper bound of the number of entries, so that they need not be counted at each push. 0: not known.
     pub entries: u64,
-    pub state: State,
-    /// The shape with which it was written (`Shape::fingerprint`).
-    pub shape: u64,
+    pub state: StandbyState,
+    /// The shape with which it was written (`CheckoutOptions::fingerprint`).
+    pub fingerprint: u64,
     /// Another commit with the same tree, which was live when this was prepared.
     pub equal: Option<Oid>,
 }
 
 /// The state of a standby tree.
 #[derive(Debug)]
-pub(crate) enum State {
+pub(crate) enum StandbyState {
     /// It may contain anything: an earlier process left it, or its check was cancelled. Entries that have not changed since
     /// the baseline, if there is one, are known.
     Unverified(Option<Baseline>),
@@ -55,7 +55,7 @@ pub(crate) struct Ready {
     /// When everything in it was checked, or written.
     pub checked: Instant,
     /// When it was last checked as a whole for an expected push.
-    pub looked_at: Option<Instant>,
+    pub verified_at: Option<Instant>,
     /// The watch since the check; `None` if it is not watched.
     pub watch: Option<Arc<Watch>>,
 }
@@ -72,38 +72,44 @@ impl Ready {
     }
 }
 
-impl Standby {
+impl StandbyTree {
     /// Creates one that has to be checked, or continued, before its use. Its name stays registered as that of a build.
-    pub(crate) fn parked(name: Vec<u8>, commit: Oid, entries: u64, shape: u64, baseline: Option<Baseline>) -> Self {
-        Self { name, commit, entries, state: State::Unverified(baseline), shape, equal: None }
+    pub(crate) fn parked(
+        name: Vec<u8>,
+        commit: Oid,
+        entries: u64,
+        fingerprint: u64,
+        baseline: Option<Baseline>,
+    ) -> Self {
+        Self { name, commit, entries, state: StandbyState::Unverified(baseline), fingerprint, equal: None }
     }
 
     pub(crate) fn ready(&self) -> Option<&Ready> {
         match &self.state {
-            State::Ready(ready) => Some(ready),
-            State::Unverified(_) => None,
+            StandbyState::Ready(ready) => Some(ready),
+            StandbyState::Unverified(_) => None,
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Standbys {
-    trees: Vec<Standby>,
+struct StandbyList {
+    trees: Vec<StandbyTree>,
     demand: Demand,
     /// True while the volume has no room for standby trees.
     no_room: bool,
     /// True if standby trees of any size are checked as a whole before their use.
-    look_before_use: bool,
+    verify_before_use: bool,
 }
 
-impl Standbys {
+impl StandbyList {
     fn ready(&self) -> usize {
         self.trees.iter().filter(|standby| standby.ready().is_some()).count()
     }
 
     /// Returns the index of the tree for the next push: the one that was checked last.
-    fn next(&self, shape: u64) -> Option<usize> {
-        let usable = self.trees.iter().enumerate().filter(|(_, standby)| standby.shape == shape);
+    fn next(&self, fingerprint: u64) -> Option<usize> {
+        let usable = self.trees.iter().enumerate().filter(|(_, standby)| standby.fingerprint == fingerprint);
         let checked = usable.filter_map(|(at, standby)| Some((standby.ready()?.checked, at)));
         checked.max().map(|(_, at)| at)
     }
@@ -114,19 +120,19 @@ impl Standbys {
 pub(crate) struct StandbyTrees {
     /// How many there may be.
     limit: usize,
-    standbys: Mutex<Standbys>,
+    standbys: Mutex<StandbyList>,
     /// The names in folders of trees, so that a check need not list unchanged folders.
     pub listings: Listings,
     /// The store, while a push is expected.
-    pub warm: Warm,
+    pub store_cache: StoreCache,
 }
 
 impl StandbyTrees {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, standbys: Mutex::default(), listings: Listings::default(), warm: Warm::default() }
+        Self { limit, standbys: Mutex::default(), listings: Listings::default(), store_cache: StoreCache::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standbys> {
+    fn lock(&self) -> MutexGuard<'_, StandbyList> {
         self.standbys.lock()
     }
 
@@ -171,8 +177,8 @@ impl StandbyTrees {
         self.lock().no_room = no_room;
     }
 
-    pub(crate) fn set_look_before_use(&self) {
-        self.lock().look_before_use = true;
+    pub(crate) fn set_verify_before_use(&self) {
+        self.lock().verify_before_use = true;
     }
 
     pub(crate) fn commits(&self) -> Vec<Oid> {
@@ -180,41 +186,41 @@ impl StandbyTrees {
     }
 
     /// Returns up to how many entries a standby tree is checked as a whole before its use.
-    pub(crate) fn looked_at_first(&self) -> u64 {
-        if self.lock().look_before_use { u64::MAX } else { LOOKED_AT_FIRST }
+    pub(crate) fn verified_before_use(&self) -> u64 {
+        if self.lock().verify_before_use { u64::MAX } else { MOST_VERIFIED_BEFORE_USE }
     }
 
     /// Returns the commit of the next standby tree, if it is too large to be checked as a whole, and no change was reported
     /// in it.
-    pub(crate) fn next_if_large(&self, shape: u64) -> Option<Oid> {
-        let most = self.looked_at_first();
+    pub(crate) fn next_if_large(&self, fingerprint: u64) -> Option<Oid> {
+        let most = self.verified_before_use();
         let standbys = self.lock();
-        let next = &standbys.trees[standbys.next(shape)?];
+        let next = &standbys.trees[standbys.next(fingerprint)?];
         let is_disturbed = next.ready().is_some_and(Ready::is_disturbed);
         (next.entries > most && !is_disturbed).then_some(next.commit)
     }
 
     /// Takes out the tree for the next push.
-    pub(crate) fn take_next(&self, shape: u64) -> Option<(Standby, Ready)> {
+    pub(crate) fn take_next(&self, fingerprint: u64) -> Option<(StandbyTree, Ready)> {
         let mut standbys = self.lock();
-        let at = standbys.next(shape)?;
+        let at = standbys.next(fingerprint)?;
         let standby = standbys.trees.remove(at);
         let ready = standby.ready()?.clone();
         Some((standby, ready))
     }
 
     /// Takes out a standby tree that has to be worked on before it can serve pushes from the live commit.
-    pub(crate) fn take_unready(&self, live: Oid, shape: u64) -> Option<Standby> {
+    pub(crate) fn take_unready(&self, live: Oid, fingerprint: u64) -> Option<StandbyTree> {
         let mut standbys = self.lock();
-        let unready = |standby: &Standby| {
+        let unready = |standby: &StandbyTree| {
             let fits = standby.commit == live || standby.equal == Some(live);
-            standby.ready().is_none() || standby.shape != shape || !fits
+            standby.ready().is_none() || standby.fingerprint != fingerprint || !fits
         };
         let at = standbys.trees.iter().position(unready)?;
         Some(standbys.trees.remove(at))
     }
 
-    pub(crate) fn put_back(&self, standby: Standby) {
+    pub(crate) fn put_back(&self, standby: StandbyTree) {
         self.lock().trees.push(standby);
     }
 
@@ -240,15 +246,15 @@ impl StandbyTrees {
     /// Finds the standby trees of an earlier process. They are checked before their use; superfluous ones are removed.
     pub(crate) fn find(&self, volume: &Worktrees, trees: &OwnedFd, names: &[Vec<u8>]) {
         for name in names {
-            let Some(rest) = name.strip_prefix(SPARE.as_bytes()) else { continue };
+            let Some(rest) = name.strip_prefix(STANDBY.as_bytes()) else { continue };
             let commit = rest.get(..40).and_then(|hash| commit_named(Some(std::ffi::OsStr::from_bytes(hash))));
             // With `--group-write` it may belong to another user, so that we cannot change its modes.
-            let ours = folder::look(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)));
+            let ours = folder::stat(trees, name).is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)));
             let wanted = ours && self.lock().trees.len() < self.limit;
             match commit {
                 Some(commit) if wanted => {
-                    let (name, state) = (name.clone(), State::Unverified(None));
-                    self.put_back(Standby { name, commit, entries: 0, state, shape: 0, equal: None });
+                    let (name, state) = (name.clone(), StandbyState::Unverified(None));
+                    self.put_back(StandbyTree { name, commit, entries: 0, state, fingerprint: 0, equal: None });
                 }
                 _ => volume.discard(trees, name),
             }

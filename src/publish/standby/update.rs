@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use git2::Oid;
 
 use crate::publish::checkout::Built;
-use crate::publish::checkout::incremental::{Brought, Marking, Plan, Work, plan};
+use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking, Plan, plan};
 use crate::publish::checkout::new_tree::NewTree;
 use crate::publish::error::Error;
 use crate::publish::folder;
@@ -16,20 +16,20 @@ use crate::publish::folder::Stamp;
 use crate::publish::path::printable;
 use crate::publish::standby::job::{Job, MOST_STEPS, Parts};
 use crate::publish::standby::restore::is_exact;
-use crate::publish::standby::state::{Ready, Standby, State};
+use crate::publish::standby::state::{Ready, StandbyState, StandbyTree};
 use crate::publish::tree::view::{MAX_ENTRIES, Objects};
-use crate::publish::verify::{self, Look, Verdict};
+use crate::publish::verify::{self, Verdict, VerifyOptions};
 use crate::publish::volume::git_file::{self, Depth};
 use crate::publish::volume::layout::touch;
-use crate::publish::volume::published::{HandedOver, Known};
+use crate::publish::volume::published::{HandedOver, PublishedTree};
 use crate::worker::Cancel;
 
 /// How long such a check counts. A push that takes longer to arrive is slow anyway.
-const LOOK_COUNTS: Duration = Duration::from_secs(1);
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
 /// A published tree that was watched as a standby tree is compared with its commit after this time without a push. With
 /// more frequent pushes the check before its next use comes first.
-const LOOK_LATER: Duration = Duration::from_secs(120);
+const VERIFY_AFTER: Duration = Duration::from_secs(120);
 
 /// The outcome of an attempt to use a standby tree, except for an error that ends the build.
 pub(crate) enum Used {
@@ -60,15 +60,15 @@ pub(crate) fn build(
     let view = &objects.view()?;
     let job = Job { parts, objects, view, trees, cancel };
     let root = objects.root(commit)?;
-    let shape = view.shape().fingerprint();
-    let Some((standby, ready)) = parts.standby.take_next(shape) else { return Ok(Used::No(None)) };
+    let fingerprint = view.options().fingerprint();
+    let Some((standby, ready)) = parts.standby.take_next(fingerprint) else { return Ok(Used::No(None)) };
     let from = standby.commit;
     let plan = match examine(&job, &standby, &ready, root) {
         Ok(Ok(plan)) => plan,
         Ok(Err(Unfit::Spoilt(why))) => {
             // It is checked and cleaned before another push may use it.
-            let state = State::Unverified(Some(ready.baseline));
-            parts.standby.put_back(Standby { state, ..standby });
+            let state = StandbyState::Unverified(Some(ready.baseline));
+            parts.standby.put_back(StandbyTree { state, ..standby });
             return Ok(Used::No(Some(why)));
         }
         Ok(Err(Unfit::Far)) => {
@@ -88,25 +88,41 @@ pub(crate) fn build(
     let entries = standby.entries + plan.more;
     // Read before this program changes anything itself.
     let was_quiet = ready.is_quiet();
-    let Some(mut tree) = NewTree::of_spare(parts.volume, trees, &standby.name) else {
+    let Some(mut tree) = NewTree::of_standby(parts.volume, trees, &standby.name) else {
         return Ok(Used::No(Some("it is gone".to_owned())));
     };
-    let how =
-        Work { baseline: &ready.baseline, durability: parts.volume.durability, model: None, marks: Marking::Written };
-    let (written, marks) = match plan.carry_out(view, &tree.folder, root, how, cancel) {
-        Ok(Brought::Done(written, marks)) => (written, marks),
-        Ok(Brought::Doubtful(path)) => {
-            parts.standby.put_back(Standby::parked(tree.park(), from, standby.entries, shape, Some(ready.baseline)));
+    let how = ApplyOptions {
+        baseline: &ready.baseline,
+        durability: parts.volume.durability,
+        reference: None,
+        marks: Marking::Written,
+    };
+    let (written, marks) = match plan.apply(view, &tree.folder, root, how, cancel) {
+        Ok(Applied::Done(written, marks)) => (written, marks),
+        Ok(Applied::ChangedByOthers(path)) => {
+            parts.standby.put_back(StandbyTree::parked(
+                tree.park(),
+                from,
+                standby.entries,
+                fingerprint,
+                Some(ready.baseline),
+            ));
             return Ok(Used::No(Some(changed_by_others(&path))));
         }
         Err(Error::Cancelled) => {
-            parts.standby.put_back(Standby::parked(tree.park(), from, standby.entries, shape, Some(ready.baseline)));
+            parts.standby.put_back(StandbyTree::parked(
+                tree.park(),
+                from,
+                standby.entries,
+                fingerprint,
+                Some(ready.baseline),
+            ));
             return Err(Error::Cancelled);
         }
         Err(error) => return Ok(Used::No(Some(error.to_string()))),
     };
-    if view.shape().worktree_git
-        && let Err(error) = git_file::write(&tree.folder, commit, Depth::Plain, view.shape())
+    if view.options().worktree_git
+        && let Err(error) = git_file::write(&tree.folder, commit, Depth::Plain, view.options())
     {
         return Ok(Used::No(Some(error.to_string())));
     }
@@ -121,19 +137,19 @@ pub(crate) fn build(
         let at = Stamp::of(&rustix::fs::fstat(&tree.folder).ok()?);
         Some(HandedOver { at, written: ready.baseline.with(marks) })
     });
-    let look_due = Some(Instant::now() + if handed_over.is_some() { LOOK_LATER } else { Duration::ZERO });
+    let verify_due = Some(Instant::now() + if handed_over.is_some() { VERIFY_AFTER } else { Duration::ZERO });
     // Readers with write access may change a new file in the same tick of the clock, so none of the new files counts as
     // unchanged.
     let baseline = Some(ready.baseline);
-    let known = Known { baseline, entries, look_due, handed_over, shape, accepted: None };
+    let known = PublishedTree { baseline, entries, verify_due, handed_over, fingerprint, hook_changes: None };
     parts.published.insert(commit, known);
-    let remarks = written.remarks.words(view.shape().lfs);
+    let remarks = written.remarks.words(view.options().lfs);
     let (files, bytes) = (written.files, written.bytes);
-    Ok(Used::Built(Built { commit, files, bytes, spare: Some(from), note: None, remarks }))
+    Ok(Used::Built(Built { commit, files, bytes, standby: Some(from), note: None, remarks }))
 }
 
 /// Returns the plan, if the tree can be trusted and the plan is cheaper than a fresh tree. Changes nothing.
-fn examine(job: &Job<'_>, standby: &Standby, ready: &Ready, root: Oid) -> Result<Result<Plan, Unfit>, Error> {
+fn examine(job: &Job<'_>, standby: &StandbyTree, ready: &Ready, root: Oid) -> Result<Result<Plan, Unfit>, Error> {
     let parts = job.parts;
     let spoilt = |why: String| Ok(Err(Unfit::Spoilt(why)));
     let old = match job.objects.root(standby.commit) {
@@ -155,12 +171,12 @@ fn examine(job: &Job<'_>, standby: &Standby, ready: &Ready, root: Oid) -> Result
         Err(errno) => return spoilt(errno.to_string()),
     };
     let stat = rustix::fs::fstat(&top).map_err(|errno| parts.volume.failed("look at", &standby.name, errno))?;
-    let looked = ready.looked_at.is_some_and(|at| at.elapsed() < LOOK_COUNTS);
-    let is_due = (standby.entries <= parts.standby.looked_at_first() || ready.is_disturbed()) && !looked;
+    let looked = ready.verified_at.is_some_and(|at| at.elapsed() < VERIFIED_FOR);
+    let is_due = (standby.entries <= parts.standby.verified_before_use() || ready.is_disturbed()) && !looked;
     if (is_due || !ready.baseline.holds(b"", b"", &stat))
         && !is_exact(job.view, old, &top, Some(&ready.baseline), job.cancel)?
     {
-        let look = Look { baseline: Some(&ready.baseline), ..Look::default() };
+        let look = VerifyOptions { baseline: Some(&ready.baseline), ..VerifyOptions::default() };
         match verify::compare(job.view, old, top, look, job.cancel)? {
             Verdict::Whole => {}
             Verdict::Differs(difference) => return spoilt(changed_by_others(difference.as_bytes())),

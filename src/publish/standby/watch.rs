@@ -173,7 +173,7 @@ mod linux {
                 Err(errno) => return Err(errno),
             };
         }
-        if name.is_empty() { rustix::fs::fstat(&folder).map(Some) } else { folder::look(&folder, name) }
+        if name.is_empty() { rustix::fs::fstat(&folder).map(Some) } else { folder::stat(&folder, name) }
     }
 
     #[cfg(test)]
@@ -264,7 +264,7 @@ mod linux {
             fs::write(path.join("file"), "2").unwrap();
             let d = folder::open(top, b"d").unwrap();
             let marks = vec![
-                (b"file".to_vec(), Mark::of(&folder::look(top, b"file").unwrap().unwrap())),
+                (b"file".to_vec(), Mark::of(&folder::stat(top, b"file").unwrap().unwrap())),
                 (Vec::new(), mark_folder(top, [&b"file"[..], b"d"]).unwrap().unwrap()),
                 (b"d".to_vec(), mark_folder(&d, []).unwrap().unwrap()),
             ];

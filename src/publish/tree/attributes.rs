@@ -17,13 +17,13 @@ const KEPT: usize = 1_000;
 
 /// A parsed `.gitattributes` file.
 #[derive(Debug)]
-pub(crate) struct Level {
+pub(crate) struct AttributeFile {
     rules: Rules,
     /// False if no rule in it can change a file.
     matters: bool,
 }
 
-impl Level {
+impl AttributeFile {
     fn new(rules: Rules) -> Self {
         let matters = rules.mentions(matters);
         Self { rules, matters }
@@ -31,17 +31,17 @@ impl Level {
 }
 
 #[derive(Debug)]
-pub(crate) struct Levels {
+pub(crate) struct AttributeFiles {
     built_in: Rules,
     /// By folder; folders without such a file have no entry.
-    files: BTreeMap<Vec<u8>, Arc<Level>>,
+    files: BTreeMap<Vec<u8>, Arc<AttributeFile>>,
     /// By the file's hash, and whether it is the top one: only that may define macros.
-    parsed: HashMap<(Oid, bool), Arc<Level>>,
+    parsed: HashMap<(Oid, bool), Arc<AttributeFile>>,
     /// Equal conversions are shared, because a tree has few kinds and many files.
     conversions: Vec<Arc<Conversion>>,
 }
 
-impl Levels {
+impl AttributeFiles {
     pub(crate) fn new() -> Self {
         Self { built_in: Rules::built_in(), files: BTreeMap::new(), parsed: HashMap::new(), conversions: Vec::new() }
     }
@@ -66,7 +66,7 @@ impl Levels {
         let level = if let Some(level) = self.parsed.get(&key) {
             Arc::clone(level)
         } else {
-            let level = Arc::new(Level::new(Rules::parse(&read()?, is_top)));
+            let level = Arc::new(AttributeFile::new(Rules::parse(&read()?, is_top)));
             let _ = level.rules.mentions(|name, state| {
                 if let (b"filter", AttributeState::Value(value)) = (name, state)
                     && value != b"lfs"
@@ -114,7 +114,10 @@ impl Levels {
         Some(conversion)
     }
 
-    fn on_the_way<'a>(&'a self, (folder, top): (&'a [u8], usize)) -> impl Iterator<Item = (&'a [u8], &'a Level)> {
+    fn on_the_way<'a>(
+        &'a self,
+        (folder, top): (&'a [u8], usize),
+    ) -> impl Iterator<Item = (&'a [u8], &'a AttributeFile)> {
         let ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let folders = [0].into_iter().chain(ends).chain([folder.len()].into_iter().filter(|end| *end > 0));
         folders.filter(move |end| *end >= top).filter_map(|end| {

@@ -11,8 +11,8 @@ use crate::publish::error::Error;
 use crate::publish::path::printable;
 use crate::publish::tree::diff;
 use crate::publish::tree::diff::Pair;
-use crate::publish::tree::options::Shape;
-use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, Objects, View, hostile, join};
+use crate::publish::tree::options::CheckoutOptions;
+use crate::publish::tree::view::{EntryKind, MAX_DEPTH, Objects, TreeEntry, View, hostile, join};
 use crate::submodules::Submodules;
 
 /// The most changed files that are listed by name.
@@ -27,11 +27,11 @@ pub struct Changes {
     pub modified: u64,
     pub deleted: u64,
     /// At most 500, in tree order; paths as text with control characters escaped, at most 400 characters each.
-    pub first: Vec<(String, Kind)>,
+    pub first: Vec<(String, ChangeKind)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChangeKind {
     Added,
     Modified,
     Deleted,
@@ -44,7 +44,8 @@ pub enum Kind {
 /// If an object of `new` is missing or damaged, or if its tree is hostile.
 pub(crate) fn between(store: &Path, submodules: Submodules, old: Option<Oid>, new: Oid) -> Result<Changes, Error> {
     // The pushed content is compared, without conversions by attributes.
-    let objects = Objects::open(store, &Arc::new(Shape { raw: true, submodules, ..Shape::default() }))?;
+    let objects =
+        Objects::open(store, &Arc::new(CheckoutOptions { raw: true, submodules, ..CheckoutOptions::default() }))?;
     let view = objects.view()?;
     let new = objects.root(new)?;
     if let Some(old) = old.and_then(|commit| objects.root(commit).ok())
@@ -76,14 +77,14 @@ fn walk(view: &View<'_>, old: Option<Oid>, new: Option<Oid>) -> Result<Changes, 
             if stack.len() == MAX_DEPTH {
                 return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
             }
-            let id = |entry: Option<Entry>| entry.map(|entry| entry.id);
+            let id = |entry: Option<TreeEntry>| entry.map(|entry| entry.id);
             stack.push(frame(view, id(before), id(after), path, &mut seen)?);
             continue;
         }
         let (count, kind) = match (&before, &after) {
-            (None, _) => (&mut changes.added, Kind::Added),
-            (_, None) => (&mut changes.deleted, Kind::Deleted),
-            _ => (&mut changes.modified, Kind::Modified),
+            (None, _) => (&mut changes.added, ChangeKind::Added),
+            (_, None) => (&mut changes.deleted, ChangeKind::Deleted),
+            _ => (&mut changes.modified, ChangeKind::Modified),
         };
         *count += 1;
         if changes.first.len() < NAMED {

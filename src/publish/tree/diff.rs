@@ -8,11 +8,11 @@ use std::cmp::Ordering;
 use git2::Oid;
 
 use crate::publish::error::Error;
-use crate::publish::tree::view::{Entry, EntryKind, MAX_ENTRIES, View, hostile};
+use crate::publish::tree::view::{EntryKind, MAX_ENTRIES, TreeEntry, View, hostile};
 
 /// An entry in both commits, which differs, or is missing on one side. Git's order of trees keeps a file and a folder of
 /// one name apart, so either both are folders or neither is.
-pub(crate) type Pair = (Option<Entry>, Option<Entry>);
+pub(crate) type Pair = (Option<TreeEntry>, Option<TreeEntry>);
 
 /// Lists the differences of two folders, in git's order. `None` is an empty folder. `seen` counts all entries of a walk, so
 /// that a few kilobytes which unfold to billions of entries end it.
@@ -41,7 +41,7 @@ pub(crate) fn folders(
     Ok(differing(old, new))
 }
 
-fn differing(mut old: Vec<Entry>, mut new: Vec<Entry>) -> Vec<Pair> {
+fn differing(mut old: Vec<TreeEntry>, mut new: Vec<TreeEntry>) -> Vec<Pair> {
     // A hostile tree may be out of order; for any other this costs one pass.
     old.sort_by(|a, b| key(a).cmp(key(b)));
     new.sort_by(|a, b| key(a).cmp(key(b)));
@@ -65,7 +65,7 @@ fn differing(mut old: Vec<Entry>, mut new: Vec<Entry>) -> Vec<Pair> {
 }
 
 /// git orders a folder as if its name ended with a slash.
-fn key(entry: &Entry) -> impl Iterator<Item = u8> + '_ {
+fn key(entry: &TreeEntry) -> impl Iterator<Item = u8> + '_ {
     let slash = (entry.kind == EntryKind::Folder).then_some(b'/');
     entry.name.iter().copied().chain(slash)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use git2::Oid;
 
 use crate::publish::error::Error;
-use crate::publish::path::{Refused, check_name, printable};
+use crate::publish::path::{NameError, check_name, printable};
 use crate::publish::tree::convert::Conversion;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum EntryKind {
 
 /// One line of a tree object whose name is safe to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TreeEntry {
     pub name: Vec<u8>,
     pub kind: EntryKind,
     pub id: Oid,
@@ -42,7 +42,7 @@ impl EntryKind {
 }
 
 /// Parses a tree object, a sequence of `mode SP name NUL hash`.
-pub(crate) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Error> {
+pub(crate) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<TreeEntry>, Error> {
     const HASH: usize = 20;
     let cut_off = || hostile(path, b"", "the tree object is cut off");
     let mut entries = Vec::new();
@@ -55,11 +55,11 @@ pub(crate) fn parse_tree(mut rest: &[u8], path: &[u8]) -> Result<Vec<Entry>, Err
         rest = &after[HASH..];
         let kind = kind_of(mode).ok_or_else(|| hostile(path, name, "its mode is none that git knows"))?;
         check_name(name, kind == EntryKind::Link).map_err(|refused| match refused {
-            Refused::Hostile(why) => hostile(path, name, why),
-            Refused::TooLong => Error::NameTooLong { path: printable(&join(path, name)) },
+            NameError::Hostile(why) => hostile(path, name, why),
+            NameError::TooLong => Error::NameTooLong { path: printable(&join(path, name)) },
         })?;
         let id = Oid::from_bytes(hash).map_err(|_| cut_off())?;
-        entries.push(Entry { name: name.to_vec(), kind, id, conversion: None });
+        entries.push(TreeEntry { name: name.to_vec(), kind, id, conversion: None });
     }
     Ok(entries)
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::lfs::{self, Lacking, ObjectId};
 use crate::publish::error::Error;
 use crate::publish::path::printable;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::pointers::each;
 use crate::publish::tree::view::Objects;
 use crate::worker::Cancel;
@@ -36,14 +36,14 @@ impl LfsObjects {
     pub(crate) fn lacking(
         &self,
         store: &Path,
-        shape: &Arc<Shape>,
+        options: &Arc<CheckoutOptions>,
         commit: Oid,
         cancel: &Cancel,
     ) -> Result<Vec<Lacking>, Error> {
-        if !shape.lfs {
+        if !options.lfs {
             return Ok(Vec::new());
         }
-        let (objects, mark) = (Objects::open(store, shape)?, shape.fingerprint());
+        let (objects, mark) = (Objects::open(store, options)?, options.fingerprint());
         let view = objects.view()?;
         let known = *self.whole.lock();
         let known = known.filter(|(_, of)| *of == mark).and_then(|(known, _)| objects.root(known).ok());
@@ -75,7 +75,7 @@ impl LfsObjects {
     pub(crate) fn drop_objects(
         &self,
         store: &Path,
-        shape: &Arc<Shape>,
+        options: &Arc<CheckoutOptions>,
         keep: &[Oid],
         cancel: &Cancel,
     ) -> Result<(usize, u64), Error> {
@@ -86,7 +86,7 @@ impl LfsObjects {
         if all.is_empty() {
             return Ok((0, 0));
         }
-        let objects = Objects::open(store, shape)?;
+        let objects = Objects::open(store, options)?;
         let mut unneeded: HashSet<ObjectId> = all.iter().map(|(id, ..)| *id).collect();
         let mut before = None;
         for commit in keep {

@@ -18,7 +18,7 @@ use crate::submodules::Submodules;
 /// The parts of a commit that are written, and how. A tree that was written with another shape differs from its commit, and
 /// is rebuilt.
 #[derive(Clone, Debug, Default)]
-pub struct Shape {
+pub struct CheckoutOptions {
     /// `--group-write`: the group gets the owner's write permission.
     pub group_write: bool,
     /// `--submodules`: which of them are published with their files; the others are empty folders.
@@ -40,7 +40,7 @@ pub struct Shape {
     pub sparse: Option<Arc<Sparse>>,
 }
 
-impl Shape {
+impl CheckoutOptions {
     /// Sets the umask so that all users can read what this process creates, like the trees: the folders that lead to the
     /// link, the touch file, and the store for git in a published tree. With `--group-write` the group can write it, too,
     /// because a process of another user in the group has to continue with it. To be called once, at the start, since it
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn added_bits_for_the_group_are_no_difference_and_all_others_are() {
-        let plain = Shape::default();
+        let plain = CheckoutOptions::default();
         for (kind, mode, fine) in [
             (EntryKind::File, 0o100_644, true),
             (EntryKind::File, 0o100_664, true),
@@ -106,9 +106,9 @@ mod tests {
         ] {
             assert_eq!(plain.accepts(kind, mode), fine, "{kind:?} {mode:o}");
         }
-        let shared = Shape { group_write: true, ..Shape::default() };
+        let shared = CheckoutOptions { group_write: true, ..CheckoutOptions::default() };
         assert!(!shared.accepts(EntryKind::File, 0o644) && shared.accepts(EntryKind::File, 0o664));
-        let fixed = Shape { fixed_modes: true, ..Shape::default() };
+        let fixed = CheckoutOptions { fixed_modes: true, ..CheckoutOptions::default() };
         assert!(fixed.accepts(EntryKind::File, 0o777));
     }
 }

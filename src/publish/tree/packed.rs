@@ -17,7 +17,7 @@ const LONGEST_CHAIN: usize = 4096;
 const PIECE: usize = 64 * 1024;
 
 /// The place of an object.
-struct Place {
+struct PackOffset {
     pack: PathBuf,
     offset: u64,
 }
@@ -25,7 +25,7 @@ struct Place {
 /// The kind of an object in a pack.
 enum Stored {
     Blob,
-    Delta { base: Place },
+    Delta { base: PackOffset },
 }
 
 /// Passes the content of a blob to `take`, piece by piece. `None` if it is in no pack that can be read this way.
@@ -63,7 +63,7 @@ fn apply_all(
     store: &Path,
     folder: &Path,
     mut base: File,
-    mut deltas: Vec<Place>,
+    mut deltas: Vec<PackOffset>,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     while let Some(place) = deltas.pop() {
@@ -144,13 +144,13 @@ fn inflate(mut data: Data, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<
 }
 
 /// Finds an object by searching each index of the folder.
-fn find(folder: &Path, id: Oid) -> io::Result<Option<Place>> {
+fn find(folder: &Path, id: Oid) -> io::Result<Option<PackOffset>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "idx")
             && let Some(offset) = look_up(&File::open(&path)?, id.as_bytes())?
         {
-            return Ok(Some(Place { pack: path.with_extension("pack"), offset }));
+            return Ok(Some(PackOffset { pack: path.with_extension("pack"), offset }));
         }
     }
     Ok(None)
@@ -195,7 +195,7 @@ fn look_up(index: &File, name: &[u8]) -> io::Result<Option<u64>> {
 }
 
 /// Reads the header of an object, and returns its kind, its data and its inflated size.
-fn open(folder: &Path, place: &Place) -> io::Result<(Stored, Data, u64)> {
+fn open(folder: &Path, place: &PackOffset) -> io::Result<(Stored, Data, u64)> {
     let mut file = File::open(&place.pack)?;
     file.seek(SeekFrom::Start(place.offset))?;
     let mut file = BufReader::new(file);
@@ -220,7 +220,7 @@ fn open(folder: &Path, place: &Place) -> io::Result<(Stored, Data, u64)> {
                 back |= u64::from(next & 0x7f);
             }
             let offset = place.offset.checked_sub(back).filter(|_| back > 0).ok_or_else(|| wrong("no such base"))?;
-            Stored::Delta { base: Place { pack: place.pack.clone(), offset } }
+            Stored::Delta { base: PackOffset { pack: place.pack.clone(), offset } }
         }
         7 => {
             let mut base = [0; 20];

@@ -16,17 +16,17 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::path::printable;
 use crate::publish::tree::diff;
-use crate::publish::tree::view::{Entry, EntryKind, MAX_DEPTH, View, hostile, join, read, unreadable};
+use crate::publish::tree::view::{EntryKind, MAX_DEPTH, TreeEntry, View, hostile, join, read, unreadable};
 use crate::worker::Cancel;
 
 const PIECE: usize = 256 * 1024;
 
 impl View<'_> {
     /// Returns the pointer in a file's content, if its object is to be written instead.
-    pub(crate) fn pointer(&self, entry: &Entry, path: &[u8]) -> Result<Option<Pointer>, Error> {
+    pub(crate) fn pointer(&self, entry: &TreeEntry, path: &[u8]) -> Result<Option<Pointer>, Error> {
         let filtered = entry.conversion.as_ref().is_some_and(|conversion| conversion.takes_pointers());
         // The objects of a submodule are on another server.
-        if !self.shape().lfs || !filtered || !entry.kind.is_file() || self.is_in_submodule(path) {
+        if !self.options().lfs || !filtered || !entry.kind.is_file() || self.is_in_submodule(path) {
             return Ok(None);
         }
         let at = &join(path, &entry.name);

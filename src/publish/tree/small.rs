@@ -39,7 +39,7 @@ struct Pack {
 }
 
 /// The buffers of one thread.
-pub(crate) struct Reader {
+pub(crate) struct SmallFileReader {
     packs: Arc<Packs>,
     inflate: Decompress,
     packed: Vec<u8>,
@@ -134,7 +134,7 @@ impl Pack {
     }
 }
 
-impl Reader {
+impl SmallFileReader {
     pub(crate) fn new(packs: Arc<Packs>) -> Self {
         Self { packs, inflate: Decompress::new(true), packed: Vec::new(), content: Vec::new() }
     }
@@ -218,13 +218,13 @@ mod tests {
         let sizes = [0, 1, 15, 16, 17, 4000, 4096, 5000, SMALL - 1, SMALL, SMALL + 1];
         let files: Vec<Vec<u8>> = sizes.iter().map(|size| random(*size)).collect();
         let (folder, ids) = store(&files);
-        let mut reader = Reader::new(Packs::open(folder.path()));
+        let mut reader = SmallFileReader::new(Packs::open(folder.path()));
         for (file, id) in files.iter().zip(&ids) {
             let read = reader.read(*id);
             assert_eq!(read, Some(file.as_slice()).filter(|file| file.len() <= SMALL), "{} bytes", file.len());
         }
         assert_eq!(reader.read(Oid::from_bytes(&[7; 20]).unwrap()), None);
-        assert_eq!(Reader::new(Packs::open(Path::new("/nowhere"))).read(ids[0]), None);
+        assert_eq!(SmallFileReader::new(Packs::open(Path::new("/nowhere"))).read(ids[0]), None);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             fs::write(&pack, flipped).unwrap();
-            let mut reader = Reader::new(Packs::open(folder.path()));
+            let mut reader = SmallFileReader::new(Packs::open(folder.path()));
             for id in &ids {
                 if let Some(content) = reader.read(*id) {
                     assert_eq!(Oid::hash_object(git2::ObjectType::Blob, content).unwrap(), *id, "byte {at}");

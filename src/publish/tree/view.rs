@@ -17,12 +17,12 @@ use sha1::{Digest as _, Sha1};
 
 use crate::publish::error::Error;
 use crate::publish::path::printable;
-use crate::publish::tree::attributes::Levels;
-pub(crate) use crate::publish::tree::entry::{Entry, EntryKind, hostile, join, parse_tree};
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::attributes::AttributeFiles;
+pub(crate) use crate::publish::tree::entry::{EntryKind, TreeEntry, hostile, join, parse_tree};
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::packed;
 use crate::publish::tree::remarks::Remarks;
-use crate::publish::tree::small::Reader;
+use crate::publish::tree::small::SmallFileReader;
 use crate::sparse::{Sparse, Wanted};
 use crate::submodules;
 
@@ -39,7 +39,7 @@ pub(crate) const LARGE: usize = 8 * 1024 * 1024;
 /// A handle to the store. Each thread opens its own, because libgit2's handles cannot be shared.
 pub(crate) struct Objects {
     repository: Repository,
-    shape: Arc<Shape>,
+    options: Arc<CheckoutOptions>,
     modules: Modules,
 }
 
@@ -58,9 +58,9 @@ pub(crate) struct Modules {
 pub(crate) struct View<'a> {
     pub(crate) odb: Odb<'a>,
     pub(crate) store: &'a Path,
-    shape: &'a Arc<Shape>,
+    options: &'a Arc<CheckoutOptions>,
     modules: &'a Modules,
-    levels: RefCell<Levels>,
+    attribute_files: RefCell<AttributeFiles>,
     /// The `.gitattributes` of the folder that was read last.
     attributes: Cell<Option<Oid>>,
     /// True once a comparison has seen two of them for one folder: entries that are equal in the store may then differ on
@@ -70,16 +70,16 @@ pub(crate) struct View<'a> {
     held: RefCell<HashMap<(Oid, Vec<u8>), bool>>,
     pub(crate) remarks: RefCell<Remarks>,
     /// Reads small files without libgit2's lock, if possible.
-    pub(crate) quick: RefCell<Option<Reader>>,
+    pub(crate) small_files: RefCell<Option<SmallFileReader>>,
 }
 
 impl Objects {
     /// Opens the store by `open_bare`, which does not check the owner of the folder: with fsGroup that is often another
     /// user.
-    pub(crate) fn open(store: &Path, shape: &Arc<Shape>) -> Result<Self, Error> {
+    pub(crate) fn open(store: &Path, options: &Arc<CheckoutOptions>) -> Result<Self, Error> {
         let what = || printable(store.as_os_str().as_encoded_bytes());
         let repository = Repository::open_bare(store).map_err(|source| Error::Store { what: what(), source })?;
-        Ok(Self { repository, shape: Arc::clone(shape), modules: Modules::default() })
+        Ok(Self { repository, options: Arc::clone(options), modules: Modules::default() })
     }
 
     /// Returns the tree that is published for a commit. With submodules it is the flattened one, which was made when they
@@ -87,7 +87,7 @@ impl Objects {
     pub(crate) fn root(&self, commit: Oid) -> Result<Oid, Error> {
         let unreadable = |source| Error::Store { what: format!("commit {commit}"), source };
         let plain = crate::commit::tree_id(&self.repository, commit).map_err(unreadable)?;
-        let Some(name) = self.shape.submodules.graft(commit) else { return Ok(plain) };
+        let Some(name) = self.options.submodules.graft(commit) else { return Ok(plain) };
         // A tree that libgit2 cannot parse is refused later, with its reason.
         let listed = self.repository.find_tree(plain).is_ok_and(|tree| tree.get_name(".gitmodules").is_some());
         if !listed {
@@ -105,8 +105,8 @@ impl Objects {
         }
     }
 
-    pub(crate) fn shape(&self) -> &Arc<Shape> {
-        &self.shape
+    pub(crate) fn options(&self) -> &Arc<CheckoutOptions> {
+        &self.options
     }
 
     pub(crate) fn view(&self) -> Result<View<'_>, Error> {
@@ -115,26 +115,26 @@ impl Objects {
         Ok(View {
             odb,
             store: self.repository.path(),
-            shape: &self.shape,
+            options: &self.options,
             modules: &self.modules,
-            levels: RefCell::new(Levels::new()),
+            attribute_files: RefCell::new(AttributeFiles::new()),
             attributes: Cell::new(None),
             attributes_differ: Cell::new(false),
             held: RefCell::default(),
             remarks: RefCell::default(),
-            quick: RefCell::default(),
+            small_files: RefCell::default(),
         })
     }
 }
 
 impl View<'_> {
-    pub(crate) fn shape(&self) -> &Shape {
-        self.shape
+    pub(crate) fn options(&self) -> &CheckoutOptions {
+        self.options
     }
 
     /// Returns the shape, for threads that open their own handle.
-    pub(crate) fn shared_shape(&self) -> &Arc<Shape> {
-        self.shape
+    pub(crate) fn shared_options(&self) -> &Arc<CheckoutOptions> {
+        self.options
     }
 
     pub(crate) fn store(&self) -> &Path {
@@ -143,19 +143,19 @@ impl View<'_> {
 
     /// Reads the folder `path` (without a slash at its end; empty for the root), in no particular order. The folders above
     /// it must have been read before it, those of the same commit last.
-    pub(crate) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
+    pub(crate) fn tree(&self, id: Oid, path: &[u8]) -> Result<Vec<TreeEntry>, Error> {
         let mut entries = self.stored_tree(id, path)?;
         // A link is not followed, but git reads its target as if it were the file: at checkout git reads the index, not the
         // disk.
         let mut file = entries.iter().find(|entry| entry.name == b".gitattributes" && entry.kind.is_blob()).cloned();
-        if let Some(sparse) = &self.shape.sparse
+        if let Some(sparse) = &self.options.sparse
             && self.modules.around(path) == 0
             && !self.keep_wanted(sparse, &mut entries, path)?
         {
             // The folder contains only submodules, to which the file does not apply. A filter may have left it out.
             file = None;
         }
-        if !self.shape.raw {
+        if !self.options.raw {
             self.note_attributes(file.as_ref(), &mut entries, path)?;
         }
         Ok(entries)
@@ -163,7 +163,7 @@ impl View<'_> {
 
     /// Drops the entries that the patterns do not want. Git fills submodules regardless of patterns, so submodules and the
     /// folders above them stay. Returns false if nothing else stays.
-    fn keep_wanted(&self, sparse: &Sparse, entries: &mut Vec<Entry>, path: &[u8]) -> Result<bool, Error> {
+    fn keep_wanted(&self, sparse: &Sparse, entries: &mut Vec<TreeEntry>, path: &[u8]) -> Result<bool, Error> {
         let wanted = sparse.folder(path);
         let mut any = wanted == Wanted::All;
         if !any {
@@ -194,7 +194,7 @@ impl View<'_> {
     }
 
     /// Returns the folder as it is stored, regardless of patterns.
-    pub(crate) fn stored_tree(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, Error> {
+    pub(crate) fn stored_tree(&self, id: Oid, path: &[u8]) -> Result<Vec<TreeEntry>, Error> {
         let object = read(&self.odb, id, "tree", path)?;
         if object.kind() != ObjectType::Tree {
             return Err(hostile(path, b"", "it is not a folder, though its entry says so"));
@@ -213,16 +213,16 @@ impl View<'_> {
     }
 
     /// Passes the content of a small file to `use_it`, if it can be read without libgit2.
-    pub(crate) fn small<T>(&self, entry: &Entry, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    pub(crate) fn small<T>(&self, entry: &TreeEntry, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
         if !entry.kind.is_file() || entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
             return None;
         }
-        self.quick.borrow_mut().as_mut()?.read(entry.id).map(use_it)
+        self.small_files.borrow_mut().as_mut()?.read(entry.id).map(use_it)
     }
 
     /// Returns true if a file is too large to be read as a whole; then use [`View::pieces`]. A file with a conversion is
     /// read as a whole.
-    pub(crate) fn is_large(&self, entry: &Entry, path: &[u8]) -> Result<bool, Error> {
+    pub(crate) fn is_large(&self, entry: &TreeEntry, path: &[u8]) -> Result<bool, Error> {
         if entry.conversion.as_ref().is_some_and(|conversion| conversion.changes()) {
             return Ok(false);
         }
@@ -241,7 +241,7 @@ impl View<'_> {
     /// caller must discard what it took.
     pub(crate) fn pieces(
         &self,
-        entry: &Entry,
+        entry: &TreeEntry,
         path: &[u8],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<u64, Error> {
@@ -273,7 +273,7 @@ impl View<'_> {
     /// Passes the content of a file or link in the folder `path` to `use_it`. All of it is in memory meanwhile.
     pub(crate) fn content<T>(
         &self,
-        entry: &Entry,
+        entry: &TreeEntry,
         path: &[u8],
         use_it: impl FnOnce(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -289,29 +289,36 @@ impl View<'_> {
     }
 
     /// Applies the attributes to the entries of a folder. `file` is its `.gitattributes`.
-    fn note_attributes(&self, file: Option<&Entry>, entries: &mut [Entry], path: &[u8]) -> Result<(), Error> {
+    fn note_attributes(&self, file: Option<&TreeEntry>, entries: &mut [TreeEntry], path: &[u8]) -> Result<(), Error> {
         self.attributes.set(file.map(|entry| entry.id));
         let top = self.modules.around(path);
-        let mut levels = self.levels.borrow_mut();
+        let mut attribute_files = self.attribute_files.borrow_mut();
         let remarks = &mut *self.remarks.borrow_mut();
         match file {
-            None => levels.none(path),
+            None => attribute_files.none(path),
             Some(entry) => {
-                levels.enter((path, top), entry.id, remarks, || {
+                attribute_files.enter((path, top), entry.id, remarks, || {
                     self.content(entry, path, |content| Ok(content.to_vec()))
                 })?;
             }
         }
-        if levels.matter((path, top)) {
+        if attribute_files.matter((path, top)) {
             for entry in entries.iter_mut().filter(|entry| entry.kind.is_file()) {
-                entry.conversion = levels.conversion((path, top), &join(path, &entry.name), remarks);
+                entry.conversion = attribute_files.conversion((path, top), &join(path, &entry.name), remarks);
             }
         }
         Ok(())
     }
 
     /// Returns true if the patterns want the entry, or, for a folder, anything in it besides submodules.
-    fn holds(&self, sparse: &Sparse, entry: &Entry, path: &[u8], depth: usize, seen: &mut u64) -> Result<bool, Error> {
+    fn holds(
+        &self,
+        sparse: &Sparse,
+        entry: &TreeEntry,
+        path: &[u8],
+        depth: usize,
+        seen: &mut u64,
+    ) -> Result<bool, Error> {
         let path = join(path, &entry.name);
         match entry.kind {
             EntryKind::Submodule => return Ok(sparse.submodule(&path)),
@@ -356,7 +363,7 @@ impl Modules {
     }
 
     /// Returns true if an entry is a submodule or contains one. `folder` is in no submodule.
-    fn are_in(&self, entry: &Entry, folder: &[u8]) -> bool {
+    fn are_in(&self, entry: &TreeEntry, folder: &[u8]) -> bool {
         let folders = self.folders.borrow();
         if folders.is_empty() || entry.kind != EntryKind::Folder {
             return false;

@@ -19,7 +19,7 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::path::printable;
 use crate::publish::tree::entry::EntryKind;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::volume::names::commit_named;
 use crate::replace::{self, Durability};
 
@@ -45,7 +45,7 @@ fn text(commit: Oid, depth: Depth) -> String {
 pub(crate) fn is_left(top: &OwnedFd) -> bool {
     const BEGINS: &[u8] = b"gitdir: ";
     let read = || -> Result<bool, Errno> {
-        if !folder::look(top, NAME)?.is_some_and(|stat| folder::kind(&stat) == FileType::RegularFile) {
+        if !folder::stat(top, NAME)?.is_some_and(|stat| folder::kind(&stat) == FileType::RegularFile) {
             return Ok(false);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -57,11 +57,11 @@ pub(crate) fn is_left(top: &OwnedFd) -> bool {
 }
 
 /// Writes the file into the top folder of a tree that is being built, durably.
-pub(crate) fn write(top: &OwnedFd, commit: Oid, depth: Depth, shape: &Shape) -> Result<(), Error> {
+pub(crate) fn write(top: &OwnedFd, commit: Oid, depth: Depth, options: &CheckoutOptions) -> Result<(), Error> {
     let written = || {
         remove(top)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = shape.mode(EntryKind::File);
+        let mode = options.mode(EntryKind::File);
         let file = rustix::fs::openat(top, NAME, flags, Mode::from_bits_truncate(mode))?;
         folder::set_mode(&file, mode)?;
         let mut file = File::from(file);
@@ -82,15 +82,15 @@ pub(crate) fn remove(top: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Returns true if the tree has exactly this file.
-pub(crate) fn is_whole(top: &OwnedFd, commit: Oid, shape: &Shape) -> bool {
-    [Depth::Plain, Depth::Beside].into_iter().any(|depth| says(top, &text(commit, depth), shape))
+pub(crate) fn is_whole(top: &OwnedFd, commit: Oid, options: &CheckoutOptions) -> bool {
+    [Depth::Plain, Depth::Beside].into_iter().any(|depth| says(top, &text(commit, depth), options))
 }
 
-fn says(top: &OwnedFd, wanted: &str, shape: &Shape) -> bool {
+fn says(top: &OwnedFd, wanted: &str, options: &CheckoutOptions) -> bool {
     let read = || -> Result<bool, Errno> {
-        let Some(stat) = folder::look(top, NAME)? else { return Ok(false) };
+        let Some(stat) = folder::stat(top, NAME)? else { return Ok(false) };
         if folder::kind(&stat) != FileType::RegularFile
-            || !shape.accepts(EntryKind::File, stat.st_mode)
+            || !options.accepts(EntryKind::File, stat.st_mode)
             || usize::try_from(stat.st_size) != Ok(wanted.len())
         {
             return Ok(false);
@@ -111,7 +111,7 @@ pub(crate) fn is_led_to(store: &Path, commit: Oid) -> bool {
 }
 
 /// Creates the folder that the file names, before readers see the tree. `entry` is the tree's path below `.worktrees`.
-pub(crate) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> Result<(), Error> {
+pub(crate) fn prepare(store: &Path, commit: Oid, entry: &str, options: &CheckoutOptions) -> Result<(), Error> {
     let inside = store.join("worktrees").join(commit.to_string());
     let failed = |path: &Path| {
         let path = printable(path.as_os_str().as_bytes());
@@ -131,12 +131,12 @@ pub(crate) fn prepare(store: &Path, commit: Oid, entry: &str, shape: &Shape) -> 
         replace::file(&path, replace::UNFINISHED, Durability::Content, |file| file.write_all(content.as_bytes()))
             .map_err(failed(&path))?;
     }
-    write_index(store, &inside.join("index"), commit, shape)
+    write_index(store, &inside.join("index"), commit, options)
         .map_err(|source| Error::Inside { doing: "write the index", source })
 }
 
 /// Writes the index. Times and sizes in it are 0 (unknown), so git compares contents where it has to.
-fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<(), git2::Error> {
+fn write_index(store: &Path, path: &Path, commit: Oid, options: &CheckoutOptions) -> Result<(), git2::Error> {
     const FOLDER_LIKE: u32 = 0o160_000;
     let repository = Repository::open_bare(store)?;
     let tree = crate::commit::tree(&repository, commit)?;
@@ -144,7 +144,7 @@ fn write_index(store: &Path, path: &Path, commit: Oid, shape: &Shape) -> Result<
     let _ = fs::remove_file(path.with_extension("lock"));
     let mut index = Index::open(path)?;
     index.read_tree(&tree)?;
-    if let Some(sparse) = &shape.sparse {
+    if let Some(sparse) = &options.sparse {
         let left_out: Vec<_> = index
             .iter()
             .filter(|entry| {

@@ -1,6 +1,6 @@
 //! Decides which trees may be removed, and when: a replaced tree is kept for the readers that still use it.
 //!
-//! Ages are measured by the monotonic clock, which clock corrections do not change. Only for trees of an earlier process
+//! GracePeriods are measured by the monotonic clock, which clock corrections do not change. Only for trees of an earlier process
 //! the file system's times are read, once; a time in the future counts as now. It must not delete anything itself.
 
 use std::collections::{HashMap, HashSet};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use rustix::fs::Stat;
 
 use crate::clock::Clock;
-use crate::publish::volume::names::{DOOMED, UNFINISHED};
+use crate::publish::volume::names::{MARKED, UNFINISHED};
 
 /// The state of the entries of `.worktrees` in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Ages {
+pub(crate) struct GracePeriods {
     /// The end of each entry's grace period.
     ends: HashMap<Vec<u8>, Instant>,
     /// Temporary folders of builds that are running now.
     building: HashSet<Vec<u8>>,
 }
 
-impl Ages {
+impl GracePeriods {
     pub(crate) fn begin_build(&mut self, name: Vec<u8>) {
         self.building.insert(name);
     }
@@ -45,8 +45,8 @@ impl Ages {
     }
 
     /// Returns how long the entry has to be kept; `None` if it may be removed. `Duration::MAX`: until its build has ended.
-    pub(crate) fn owed(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> Option<Duration> {
-        if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(DOOMED.as_bytes()) {
+    pub(crate) fn remaining(&mut self, name: &[u8], stat: &Stat, grace: Duration) -> Option<Duration> {
+        if name.starts_with(UNFINISHED.as_bytes()) || name.starts_with(MARKED.as_bytes()) {
             return self.building.contains(name).then_some(Duration::MAX);
         }
         let now = Instant::now();

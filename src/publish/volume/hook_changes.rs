@@ -27,7 +27,7 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// A tracked path as a hook left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum PathState {
     /// The path does not exist.
     Missing,
     /// A file with these permission bits and content.
@@ -40,9 +40,9 @@ pub(crate) enum Left {
 
 /// The paths of a tree that differ from its commit, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Accepted(BTreeMap<Vec<u8>, Left>);
+pub(crate) struct HookChanges(BTreeMap<Vec<u8>, PathState>);
 
-impl Left {
+impl PathState {
     /// Reads the state of a name, whose `stat` is given.
     pub(crate) fn of(parent: &OwnedFd, name: &[u8], stat: Option<&Stat>) -> Result<Self, Errno> {
         let Some(stat) = stat else { return Ok(Self::Missing) };
@@ -86,8 +86,8 @@ impl Left {
     }
 }
 
-impl Accepted {
-    pub(crate) fn insert(&mut self, path: Vec<u8>, left: Left) {
+impl HookChanges {
+    pub(crate) fn insert(&mut self, path: Vec<u8>, left: PathState) {
         self.0.insert(path, left);
     }
 
@@ -104,7 +104,7 @@ impl Accepted {
     }
 
     /// Returns how a hook left a path; `None` if it has to be as in the commit.
-    pub(crate) fn get(&self, path: &[u8]) -> Option<Left> {
+    pub(crate) fn get(&self, path: &[u8]) -> Option<PathState> {
         if self.0.is_empty() { None } else { self.0.get(path).copied() }
     }
 
@@ -121,7 +121,7 @@ impl Accepted {
         }
         let entry = |line: &str| {
             let (left, path) = line.split_once(' ')?;
-            Some((from_hex(path)?, Left::parse(left)?))
+            Some((from_hex(path)?, PathState::parse(left)?))
         };
         lines.map(entry).collect::<Option<BTreeMap<_, _>>>().map(Self)
     }
@@ -161,19 +161,19 @@ mod tests {
     fn what_is_kept_for_a_commit_is_read_again_for_that_commit_alone() {
         let state = tempfile::TempDir::new().unwrap();
         let commit = |digit: char| Oid::from_str(&digit.to_string().repeat(40)).unwrap();
-        let mut accepted = Accepted::default();
-        accepted.insert(b"a file\n\xff".to_vec(), Left::File(0o644, commit('1')));
-        accepted.insert(b"d/gone".to_vec(), Left::Missing);
-        accepted.insert(b"l".to_vec(), Left::Link(commit('2')));
-        accepted.insert(b"o".to_vec(), Left::Other);
+        let mut accepted = HookChanges::default();
+        accepted.insert(b"a file\n\xff".to_vec(), PathState::File(0o644, commit('1')));
+        accepted.insert(b"d/gone".to_vec(), PathState::Missing);
+        accepted.insert(b"l".to_vec(), PathState::Link(commit('2')));
+        accepted.insert(b"o".to_vec(), PathState::Other);
         accepted.store(state.path(), commit('a')).unwrap();
-        assert_eq!(Accepted::load(state.path(), commit('a')).as_ref(), Some(&accepted));
-        assert_eq!(Accepted::load(state.path(), commit('b')), None);
-        Accepted::default().store(state.path(), commit('a')).unwrap();
-        assert_eq!(Accepted::load(state.path(), commit('a')), None);
+        assert_eq!(HookChanges::load(state.path(), commit('a')).as_ref(), Some(&accepted));
+        assert_eq!(HookChanges::load(state.path(), commit('b')), None);
+        HookChanges::default().store(state.path(), commit('a')).unwrap();
+        assert_eq!(HookChanges::load(state.path(), commit('a')), None);
         for bad in ["", "x", "missing", "missing 6", "644:12 61", "\n"] {
             std::fs::write(state.path().join(NAME), format!("{}\n{bad}", commit('a'))).unwrap();
-            let loaded = Accepted::load(state.path(), commit('a'));
+            let loaded = HookChanges::load(state.path(), commit('a'));
             assert!(loaded.is_none_or(|loaded| loaded.is_empty()), "{bad}");
         }
     }

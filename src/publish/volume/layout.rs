@@ -18,7 +18,7 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::group;
 use crate::publish::path::shown;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::volume::durability::Durability;
 use crate::publish::volume::names::{STATE, TREES};
 
@@ -32,8 +32,8 @@ pub struct VolumeOptions {
     /// How long a replaced tree is kept for readers that are still in it.
     pub grace: Duration,
     /// How many trees are kept ready for the next push; 0 = none.
-    pub spares: usize,
-    pub shape: Shape,
+    pub standby_trees: usize,
+    pub checkout: CheckoutOptions,
     pub durability: Durability,
 }
 
@@ -94,7 +94,7 @@ impl Layout {
     pub(crate) fn clear_replacements(&self) {
         let Ok(state) = folder::open_path(&self.state_folder()) else { return };
         for name in folder::names(&state).unwrap_or_default() {
-            let is_file = || matches!(folder::look(&state, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::RegularFile);
+            let is_file = || matches!(folder::stat(&state, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::RegularFile);
             if name.ends_with(b".new") && is_file() {
                 let _ = rustix::fs::unlinkat(&state, &*name, AtFlags::empty());
             }
@@ -150,7 +150,7 @@ fn open_root(root: &Path) -> Result<OwnedFd, Error> {
 /// Opens a folder of ours and creates it if it is missing; its name is flushed before anything is put into it.
 fn own_folder(top: &OwnedFd, root: &Path, name: &[u8], mode: RawMode) -> Result<OwnedFd, Error> {
     let path = || [root.as_os_str().as_bytes(), b"/", name].concat();
-    let missing = folder::look(top, name).map_err(|errno| Error::io("look at", path(), errno))?.is_none();
+    let missing = folder::stat(top, name).map_err(|errno| Error::io("look at", path(), errno))?.is_none();
     let opened = folder::make_if_missing(top, name, mode).map_err(|errno| {
         Error::io(if missing { "make the folder" } else { "open the folder" }, path(), errno).with_cause_from(top)
     })?;

@@ -18,11 +18,11 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::path::{shown, tidy};
 use crate::publish::volume::durability::Durability;
-use crate::publish::volume::target::Target;
+use crate::publish::volume::target::LinkTarget;
 
 /// The link's place: its folder as configured, which may not exist yet, and its name.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct LinkPath {
     folder: PathBuf,
     name: OsString,
     /// The folder of the trees, resolved.
@@ -33,14 +33,14 @@ pub(crate) struct Place {
 
 /// The state of the link's place.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LinkState {
     Nothing,
     /// A link whose text is exactly the one that pushsync writes for this tree.
-    Ours(Target),
+    Ours(LinkTarget),
     Foreign,
 }
 
-impl Place {
+impl LinkPath {
     /// `root` is resolved; `link` is absolute or relative to it. `..` in it is resolved lexically, as in git-sync, since
     /// its folders need not exist yet.
     pub(crate) fn new(root: &Path, link: &Path, trees: PathBuf) -> Result<Self, Error> {
@@ -64,23 +64,23 @@ impl Place {
     }
 
     /// Reads the link. It does not check whether the tree exists.
-    pub(crate) fn read(&self) -> Result<Standing, Error> {
+    pub(crate) fn read(&self) -> Result<LinkState, Error> {
         let failed = |source| Error::Io { doing: "read the link", path: self.shown(), source };
         let folder = match self.folder.canonicalize() {
             Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LinkState::Nothing),
             Err(error) => return Err(failed(error)),
         };
         match std::fs::read_link(folder.join(&self.name)) {
             Ok(text) => {
-                let named = text.strip_prefix(relative(&folder, &self.trees)).ok().and_then(Target::read);
+                let named = text.strip_prefix(relative(&folder, &self.trees)).ok().and_then(LinkTarget::read);
                 // Only our own spelling counts: `.worktrees//<commit>` does not.
                 let ours = named.filter(|target| text.as_os_str() == self.target(&folder, target).as_os_str());
-                Ok(ours.map_or(Standing::Foreign, Standing::Ours))
+                Ok(ours.map_or(LinkState::Foreign, LinkState::Ours))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Standing::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LinkState::Nothing),
             // EINVAL: something else than a link (readlink(2)).
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Standing::Foreign),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(LinkState::Foreign),
             Err(error) => Err(failed(error)),
         }
     }
@@ -94,13 +94,13 @@ impl Place {
 
     /// Sets the link to a tree, and flushes it if that is configured. An existing link is replaced whatever it names, and
     /// so is an empty folder, such as a mount leaves behind. Anything else is foreign data and stays.
-    pub(crate) fn set(&self, tree: &Target, durability: Durability) -> Result<(), Error> {
+    pub(crate) fn set(&self, tree: &LinkTarget, durability: Durability) -> Result<(), Error> {
         let failed = |doing, source| Error::Io { doing, path: self.shown(), source };
         std::fs::create_dir_all(&self.folder).map_err(|source| failed("make the folder of the link", source))?;
         let real = self.folder.canonicalize().map_err(|source| failed("find the folder of the link", source))?;
         let parent = folder::open_path(&real).map_err(|errno| failed("open the folder of the link", errno.into()))?;
         let name = self.name.as_bytes();
-        let standing = folder::look(&parent, name).map_err(|errno| failed("look at the link", errno.into()))?;
+        let standing = folder::stat(&parent, name).map_err(|errno| failed("look at the link", errno.into()))?;
         let blocked = match standing.as_ref().map(folder::kind) {
             None | Some(FileType::Symlink) => false,
             Some(FileType::Directory) => true,
@@ -168,14 +168,14 @@ impl Place {
         for name in folder::names(&parent).unwrap_or_default() {
             let ours = name.starts_with(self.prefix.as_bytes());
             if ours
-                && matches!(folder::look(&parent, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::Symlink)
+                && matches!(folder::stat(&parent, &name), Ok(Some(stat)) if folder::kind(&stat) == FileType::Symlink)
             {
                 let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
             }
         }
     }
 
-    fn target(&self, folder: &Path, tree: &Target) -> PathBuf {
+    fn target(&self, folder: &Path, tree: &LinkTarget) -> PathBuf {
         relative(folder, &self.trees).join(tree.path())
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_link_without_a_name_or_inside_our_folders_is_refused() {
-        let place = |link: &str| Place::new(Path::new("/git"), Path::new(link), "/git/.worktrees".into());
+        let place = |link: &str| LinkPath::new(Path::new("/git"), Path::new(link), "/git/.worktrees".into());
         for link in ["/", "..", "a/..", "../git", ".pushsync/x", "a/../.pushsync", "/git/.worktrees", ".worktrees/live"]
         {
             assert_eq!(place(link).unwrap_err().kind(), "bad_link", "{link}");

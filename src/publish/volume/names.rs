@@ -11,11 +11,11 @@ pub(crate) const TREES: &[u8] = b".worktrees";
 
 /// Names in `.worktrees` that are not trees of a commit.
 pub(crate) const UNFINISHED: &str = ".tmp-";
-pub(crate) const DOOMED: &str = ".trash-";
+pub(crate) const MARKED: &str = ".trash-";
 /// A damaged tree that was exchanged for a good one while readers may have used it.
 pub(crate) const EXCHANGED: &str = ".old-";
 /// A standby tree; its commit and a unique part follow.
-pub(crate) const SPARE: &str = ".spare-";
+pub(crate) const STANDBY: &str = ".spare-";
 /// The prefix of the folders that contain a tree one level deeper: see `NewTree::stand_beside`.
 pub(crate) const BESIDE: &str = ".beside-";
 

@@ -4,7 +4,7 @@
 
 use crate::publish::error::Error;
 use crate::publish::volume::layout::VolumeOptions;
-use crate::publish::volume::link::{Place, Standing};
+use crate::publish::volume::link::{LinkPath, LinkState};
 use crate::publish::volume::lock::has_owner;
 use crate::publish::volume::worktrees::Live;
 
@@ -25,10 +25,10 @@ pub fn observe(options: &VolumeOptions) -> Result<Observed, Error> {
     let owned = has_owner(&options.root);
     let Ok(root) = options.root.canonicalize() else { return Ok(Observed { owned, live: Live::Nothing }) };
     let trees = root.join(".worktrees");
-    let live = match Place::new(&root, &options.link, trees.clone())?.read()? {
-        Standing::Nothing => Live::Nothing,
-        Standing::Foreign => Live::Foreign,
-        Standing::Ours(target) => match std::fs::symlink_metadata(trees.join(target.path())) {
+    let live = match LinkPath::new(&root, &options.link, trees.clone())?.read()? {
+        LinkState::Nothing => Live::Nothing,
+        LinkState::Foreign => Live::Foreign,
+        LinkState::Ours(target) => match std::fs::symlink_metadata(trees.join(target.path())) {
             Ok(stat) if stat.is_dir() => Live::Tree(target.commit),
             _ => Live::Dangling(target.commit),
         },

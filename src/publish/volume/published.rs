@@ -13,23 +13,23 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::publish::error::Error;
 use crate::publish::folder::Stamp;
 use crate::publish::folder::baseline::Baseline;
-use crate::publish::tree::options::Shape;
-use crate::publish::volume::hook_changes::Accepted;
+use crate::publish::tree::options::CheckoutOptions;
+use crate::publish::volume::hook_changes::HookChanges;
 
 /// The state of a published tree in this process.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct PublishedTree {
     /// `None` if an earlier process left it and it has not been checked.
     pub baseline: Option<Baseline>,
     pub entries: u64,
     /// When it should be compared with its commit as a whole; `None` if that was done.
-    pub look_due: Option<Instant>,
+    pub verify_due: Option<Instant>,
     /// Set if that comparison comes so late that apps may have changed something since.
     pub handed_over: Option<HandedOver>,
     /// The shape with which it was written.
-    pub shape: u64,
+    pub fingerprint: u64,
     /// The changes of tracked files by hooks. The baseline is from before them.
-    pub accepted: Option<Arc<Accepted>>,
+    pub hook_changes: Option<Arc<HookChanges>>,
 }
 
 /// A tree without reported changes by others before readers got it.
@@ -45,7 +45,7 @@ pub(crate) struct HandedOver {
 /// The published trees by their commits.
 #[derive(Debug)]
 pub(crate) struct PublishedTrees {
-    trees: Mutex<HashMap<Oid, Known>>,
+    trees: Mutex<HashMap<Oid, PublishedTree>>,
     /// `.pushsync`, where the changes by hooks are stored.
     state: PathBuf,
 }
@@ -55,79 +55,93 @@ impl PublishedTrees {
         Self { trees: Mutex::default(), state }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<Oid, Known>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<Oid, PublishedTree>> {
         self.trees.lock()
     }
 
-    pub(crate) fn get(&self, commit: Oid) -> Option<Known> {
+    pub(crate) fn get(&self, commit: Oid) -> Option<PublishedTree> {
         self.lock().get(&commit).cloned()
     }
 
-    pub(crate) fn insert(&self, commit: Oid, known: Known) {
+    pub(crate) fn insert(&self, commit: Oid, known: PublishedTree) {
         self.lock().insert(commit, known);
     }
 
     /// Notes that another commit was published. The trees of all others are checked before they are used again.
     pub(crate) fn note_push(&self, live: Oid) {
         let mut trees = self.lock();
-        trees.iter_mut().filter(|(commit, _)| **commit != live).for_each(|(_, known)| known.look_due = None);
+        trees.iter_mut().filter(|(commit, _)| **commit != live).for_each(|(_, known)| known.verify_due = None);
     }
 
     /// Returns true if one of the trees should be compared with its commit now.
-    pub(crate) fn look_is_due(&self, now: Instant) -> bool {
-        self.lock().values().any(|known| known.look_due.is_some_and(|due| due <= now))
+    pub(crate) fn verify_is_due(&self, now: Instant) -> bool {
+        self.lock().values().any(|known| known.verify_due.is_some_and(|due| due <= now))
     }
 
     /// Returns the time until the next tree should be compared with its commit.
-    pub(crate) fn next_look(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn next_verify(&self, now: Instant) -> Option<Duration> {
         let trees = self.lock();
-        let looks = trees.values().filter_map(|known| known.look_due);
+        let looks = trees.values().filter_map(|known| known.verify_due);
         looks.filter(|due| *due > now).min().map(|due| due - now)
     }
 
     /// Notes that this process wrote a tree, which was complete at a time when no other process could change it. Entries
     /// that were written in that tick of the clock are compared later.
-    pub(crate) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, shape: &Shape) {
-        let (baseline, shape, look_due) = (Some(Baseline::at(since)), shape.fingerprint(), Some(Instant::now()));
-        self.insert(commit, Known { baseline, entries, look_due, handed_over: None, shape, accepted: None });
+    pub(crate) fn note_written(&self, since: Stamp, commit: Oid, entries: u64, options: &CheckoutOptions) {
+        let (baseline, fingerprint, verify_due) =
+            (Some(Baseline::at(since)), options.fingerprint(), Some(Instant::now()));
+        self.insert(
+            commit,
+            PublishedTree { baseline, entries, verify_due, handed_over: None, fingerprint, hook_changes: None },
+        );
     }
 
     /// Trusts a tree of an earlier process for now; it is compared with its commit as soon as there is time.
-    pub(crate) fn trust_for_now(&self, commit: Oid, shape: &Shape) {
-        let (shape, look_due) = (shape.fingerprint(), Some(Instant::now()));
-        self.insert(commit, Known { baseline: None, entries: 0, look_due, handed_over: None, shape, accepted: None });
+    pub(crate) fn verify_later(&self, commit: Oid, options: &CheckoutOptions) {
+        let (fingerprint, verify_due) = (options.fingerprint(), Some(Instant::now()));
+        self.insert(
+            commit,
+            PublishedTree {
+                baseline: None,
+                entries: 0,
+                verify_due,
+                handed_over: None,
+                fingerprint,
+                hook_changes: None,
+            },
+        );
     }
 
     /// Returns the baseline of a published tree.
-    pub(crate) fn baseline(&self, commit: Oid, shape: u64) -> Option<Baseline> {
-        self.lock().get(&commit).filter(|known| known.shape == shape)?.baseline.clone()
+    pub(crate) fn baseline(&self, commit: Oid, fingerprint: u64) -> Option<Baseline> {
+        self.lock().get(&commit).filter(|known| known.fingerprint == fingerprint)?.baseline.clone()
     }
 
     /// Returns the changes of tracked files in a published tree by hooks.
-    pub(crate) fn accepted(&self, commit: Oid) -> Option<Arc<Accepted>> {
-        let known = self.lock().get(&commit).and_then(|known| known.accepted.clone());
+    pub(crate) fn hook_changes(&self, commit: Oid) -> Option<Arc<HookChanges>> {
+        let known = self.lock().get(&commit).and_then(|known| known.hook_changes.clone());
         // An earlier process may have stored it.
-        known.or_else(|| Accepted::load(&self.state, commit).map(Arc::new))
+        known.or_else(|| HookChanges::load(&self.state, commit).map(Arc::new))
     }
 
     /// Stores changes of tracked files by hooks, also for the next process.
-    pub(crate) fn accept(&self, commit: Oid, found: Accepted) -> Result<(), Error> {
+    pub(crate) fn accept(&self, commit: Oid, found: HookChanges) -> Result<(), Error> {
         found.store(&self.state, commit).map_err(|source| failed("write", source))?;
         if let Some(known) = self.lock().get_mut(&commit) {
-            known.accepted = (!found.is_empty()).then(|| Arc::new(found));
+            known.hook_changes = (!found.is_empty()).then(|| Arc::new(found));
         }
         Ok(())
     }
 
     /// Notes that another tree is about to replace that commit's, in which no hook has run yet.
-    pub(crate) fn forget_accepted(&self, commit: Oid) -> Result<(), Error> {
-        if self.accepted(commit).is_none() {
+    pub(crate) fn forget_hook_changes(&self, commit: Oid) -> Result<(), Error> {
+        if self.hook_changes(commit).is_none() {
             return Ok(());
         }
         if let Some(known) = self.lock().get_mut(&commit) {
-            known.accepted = None;
+            known.hook_changes = None;
         }
-        Accepted::default().store(&self.state, commit).map_err(|source| failed("remove", source))
+        HookChanges::default().store(&self.state, commit).map_err(|source| failed("remove", source))
     }
 }
 

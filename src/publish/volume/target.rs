@@ -14,12 +14,12 @@ use crate::publish::volume::names::{BESIDE, commit_named};
 
 /// The tree that a link of ours names: `.worktrees/<commit>` or `.worktrees/<beside>/<commit>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct LinkTarget {
     pub commit: Oid,
     pub beside: Option<String>,
 }
 
-impl Target {
+impl LinkTarget {
     pub(crate) fn plain(commit: Oid) -> Self {
         Self { commit, beside: None }
     }
@@ -48,9 +48,9 @@ impl Target {
     pub(crate) fn exists(&self, trees: &OwnedFd) -> Result<bool, Errno> {
         let commit = self.commit.to_string();
         let looked = match &self.beside {
-            None => folder::look(trees, commit.as_bytes()),
+            None => folder::stat(trees, commit.as_bytes()),
             Some(beside) => match folder::open(trees, beside.as_bytes()) {
-                Ok(within) => folder::look(within, commit.as_bytes()),
+                Ok(within) => folder::stat(within, commit.as_bytes()),
                 // Another process removed or replaced the folder in between.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
                 Err(errno) => Err(errno),
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_tree_stands_under_its_commit_or_one_folder_deeper() {
         let hash = "0123456789abcdef0123456789abcdef01234567";
-        let read = |text: &str| Target::read(Path::new(text)).map(|target| target.path());
+        let read = |text: &str| LinkTarget::read(Path::new(text)).map(|target| target.path());
         for text in [hash.to_owned(), format!(".beside-1-2/{hash}")] {
             assert_eq!(read(&text), Some(text));
         }

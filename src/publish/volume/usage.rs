@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::space::{Size, measure};
-use crate::publish::volume::names::{SPARE, commit_named};
+use crate::publish::volume::names::{STANDBY, commit_named};
 use crate::publish::volume::worktrees::Worktrees;
 
 /// The measured sizes of trees.
@@ -43,7 +43,7 @@ impl Usage {
         let sizes = || self.trees.lock();
         let (mut all, mut there) = (0, HashSet::new());
         for name in volume.names(&trees)? {
-            let looked = folder::look(&trees, &name).map_err(|errno| volume.failed("look at", &name, errno))?;
+            let looked = folder::stat(&trees, &name).map_err(|errno| volume.failed("look at", &name, errno))?;
             let Some(stat) = looked.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
             let known = sizes().get(&stat.st_ino).copied().and_then(Size::at_most);
             let size = match known {
@@ -51,7 +51,7 @@ impl Usage {
                 None => measured(&trees, &name, &go_on, |errno| volume.failed("measure", &name, errno))?,
             };
             all += size;
-            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(SPARE.as_bytes()) {
+            if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(STANDBY.as_bytes()) {
                 if known.is_none() {
                     sizes().insert(stat.st_ino, Size::of((size, 1)));
                 }
@@ -65,8 +65,8 @@ impl Usage {
 
     /// Measures the used space again, if there is a limit for it. Trees whose size is known are not measured again.
     pub(crate) fn measure_for_limit(&self, volume: &Worktrees, go_on: &impl Fn() -> bool) -> Result<(), Error> {
-        let shape = volume.shape();
-        if shape.allowance.limit().is_none() {
+        let options = volume.options();
+        if options.allowance.limit().is_none() {
             return Ok(());
         }
         let folder = volume.layout.state_folder();
@@ -74,7 +74,7 @@ impl Usage {
         let state = folder::open_path(&folder).map_err(|errno| Error::io("open", shown, errno))?;
         let state = measured(&state, b".", go_on, |errno| Error::io("measure", shown, errno))?;
         let (_, trees) = self.measure(volume, go_on)?;
-        shape.allowance.measured(state.saturating_add(trees));
+        options.allowance.measured(state.saturating_add(trees));
         Ok(())
     }
 

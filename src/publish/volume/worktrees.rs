@@ -19,14 +19,14 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::{Stamp, group};
 use crate::publish::tree::entry::EntryKind;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::volume::durability::{Durability, Flushed, flush_all};
-use crate::publish::volume::grace::Ages;
+use crate::publish::volume::grace::GracePeriods;
 use crate::publish::volume::layout::{Layout, VolumeOptions, show_to_all, touch};
-use crate::publish::volume::link::{Place, Standing};
+use crate::publish::volume::link::{LinkPath, LinkState};
 use crate::publish::volume::lock::Lock;
-use crate::publish::volume::names::{DOOMED, EXCHANGED, STATE, TREES, UNFINISHED, commit_named, unique};
-use crate::publish::volume::target::Target;
+use crate::publish::volume::names::{EXCHANGED, MARKED, STATE, TREES, UNFINISHED, commit_named, unique};
+use crate::publish::volume::target::LinkTarget;
 
 /// The state of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +45,16 @@ pub enum Live {
 #[derive(Debug)]
 pub(crate) struct Worktrees {
     pub layout: Layout,
-    pub link: Place,
+    pub link: LinkPath,
     pub grace: Duration,
     pub durability: Durability,
     pub flushed: Flushed,
     /// It changes with the sparse-checkout file, but never during a build.
-    shape: Mutex<Arc<Shape>>,
+    options: Mutex<Arc<CheckoutOptions>>,
     /// Also serializes all renames of entries of `.worktrees` and of the link, because an abandoned job may still run.
-    ages: Mutex<Ages>,
+    grace_periods: Mutex<GracePeriods>,
     /// The tree that is one folder deeper than others, if the link names one.
-    beside: Mutex<Option<Target>>,
+    beside: Mutex<Option<LinkTarget>>,
     /// True if entries were renamed for removal since the last one.
     removal_waits: AtomicBool,
 }
@@ -62,42 +62,42 @@ pub(crate) struct Worktrees {
 impl Worktrees {
     /// Makes `ROOT`, `.pushsync` and `.worktrees`, takes the lock, and probes the file system. Returns warnings for the
     /// operator, too.
-    pub(crate) fn open(options: &VolumeOptions) -> Result<(Self, Lock, Vec<String>), Error> {
-        let layout = Layout::make(&options.root)?;
-        let link = Place::new(layout.root(), &options.link, layout.trees())?;
-        let mut shape = options.shape.clone();
-        let mode = shape.mode(EntryKind::Folder);
+    pub(crate) fn open(given: &VolumeOptions) -> Result<(Self, Lock, Vec<String>), Error> {
+        let layout = Layout::make(&given.root)?;
+        let link = LinkPath::new(layout.root(), &given.link, layout.trees())?;
+        let mut options = given.checkout.clone();
+        let mode = options.mode(EntryKind::Folder);
         let state = layout.open_state(mode)?;
         let lock = Lock::take(&state, layout.state_folder().as_os_str().as_bytes())?;
         let trees = layout.open_trees(mode)?;
-        if shape.group_write {
+        if options.group_write {
             // The trees themselves are compared with their required modes.
             let shared = group::with_group(&state).and_then(|()| group::alone_with_group(&trees));
             shared.map_err(|errno| Error::io("share with the group", STATE, errno))?;
         }
-        shape.fixed_modes = !folder::keeps_modes(&state, b"modes.new")
+        options.fixed_modes = !folder::keeps_modes(&state, b"modes.new")
             .map_err(|errno| Error::io("probe the modes of", STATE, errno).with_cause_from(&state))?;
-        if !shape.fixed_modes {
+        if !options.fixed_modes {
             show_to_all(&trees, mode).map_err(|errno| Error::io("set the mode of", TREES, errno))?;
         }
-        let fixed = shape.fixed_modes.then(|| {
+        let fixed = options.fixed_modes.then(|| {
             "this volume does not keep permission bits: files have the modes that it gives them, which are not compared"
                 .to_owned()
         });
         // A volume in memory counts against the container's limit, and the kernel kills a container that exceeds it.
         if folder::is_in_memory(&state) {
-            shape.allowance.is_in_memory();
+            options.allowance.is_in_memory();
         }
         let warnings = lock.warning().into_iter().chain(fixed).collect();
         let flushed = Flushed::load(&layout.state_folder());
         let trees = Self {
             layout,
             link,
-            grace: options.grace,
-            durability: options.durability,
+            grace: given.grace,
+            durability: given.durability,
             flushed,
-            shape: Mutex::new(Arc::new(shape)),
-            ages: Mutex::default(),
+            options: Mutex::new(Arc::new(options)),
+            grace_periods: Mutex::default(),
             beside: Mutex::default(),
             removal_waits: AtomicBool::new(false),
         };
@@ -106,21 +106,21 @@ impl Worktrees {
 
     /// Opens the folder of the trees each time, and creates it again if the volume was emptied.
     pub(crate) fn trees_folder(&self) -> Result<OwnedFd, Error> {
-        self.layout.open_trees(self.shape().mode(EntryKind::Folder))
+        self.layout.open_trees(self.options().mode(EntryKind::Folder))
     }
 
-    pub(crate) fn ages(&self) -> MutexGuard<'_, Ages> {
-        self.ages.lock()
+    pub(crate) fn grace_periods(&self) -> MutexGuard<'_, GracePeriods> {
+        self.grace_periods.lock()
     }
 
-    pub(crate) fn shape(&self) -> Arc<Shape> {
-        Arc::clone(&self.shape.lock())
+    pub(crate) fn options(&self) -> Arc<CheckoutOptions> {
+        Arc::clone(&self.options.lock())
     }
 
     /// Applies the current sparse-checkout file. Trees of the previous shape do not count as trees of the new one.
-    pub(crate) fn read_shape_again(&self) -> Result<(), Error> {
-        if let Some(shape) = self.shape().read_again()? {
-            *self.shape.lock() = Arc::new(shape);
+    pub(crate) fn refresh_options(&self) -> Result<(), Error> {
+        if let Some(options) = self.options().read_again()? {
+            *self.options.lock() = Arc::new(options);
         }
         Ok(())
     }
@@ -137,12 +137,12 @@ impl Worktrees {
     /// one folder deeper. Does not access the disk.
     pub(crate) fn path(&self, commit: Oid) -> PathBuf {
         let beside = self.beside.lock().clone();
-        let target = beside.filter(|target| target.commit == commit).unwrap_or_else(|| Target::plain(commit));
+        let target = beside.filter(|target| target.commit == commit).unwrap_or_else(|| LinkTarget::plain(commit));
         self.layout.trees().join(target.path())
     }
 
     /// Remembers the link's target, for callers that must not access the disk.
-    pub(crate) fn note_target(&self, target: &Target) {
+    pub(crate) fn note_target(&self, target: &LinkTarget) {
         let beside = Some(target.clone()).filter(|target| target.beside.is_some());
         *self.beside.lock() = beside;
     }
@@ -150,9 +150,9 @@ impl Worktrees {
     /// Reads the link and nothing else, so that each sync can call it.
     pub(crate) fn live(&self) -> Result<Live, Error> {
         let target = match self.link.read()? {
-            Standing::Nothing => return Ok(Live::Nothing),
-            Standing::Foreign => return Ok(Live::Foreign),
-            Standing::Ours(target) => target,
+            LinkState::Nothing => return Ok(Live::Nothing),
+            LinkState::Foreign => return Ok(Live::Foreign),
+            LinkState::Ours(target) => target,
         };
         self.note_target(&target);
         let is_there = self.has_target(&self.trees_folder()?, &target)?;
@@ -162,17 +162,17 @@ impl Worktrees {
     /// Returns true if readers of the link reach this entry, by its text (as pushsync writes it) or by its actual target.
     pub(crate) fn is_live(&self, name: &[u8]) -> Result<bool, Error> {
         let by_text = match self.link.read()? {
-            Standing::Ours(target) => target.entry().as_bytes() == name,
+            LinkState::Ours(target) => target.entry().as_bytes() == name,
             _ => false,
         };
         Ok(by_text || self.link.leads_to().is_some_and(|entry| entry.as_bytes() == name))
     }
 
     /// Returns the place of a commit's tree: the link's target if it names this commit, else its own name.
-    pub(crate) fn target(&self, commit: Oid) -> Result<Target, Error> {
+    pub(crate) fn target(&self, commit: Oid) -> Result<LinkTarget, Error> {
         Ok(match self.link.read()? {
-            Standing::Ours(target) if target.commit == commit => target,
-            _ => Target::plain(commit),
+            LinkState::Ours(target) if target.commit == commit => target,
+            _ => LinkTarget::plain(commit),
         })
     }
 
@@ -187,7 +187,7 @@ impl Worktrees {
         self.has_target(trees, &target)
     }
 
-    fn has_target(&self, trees: &OwnedFd, target: &Target) -> Result<bool, Error> {
+    fn has_target(&self, trees: &OwnedFd, target: &LinkTarget) -> Result<bool, Error> {
         target.exists(trees).map_err(|errno| self.failed("look at", target.path().as_bytes(), errno))
     }
 
@@ -211,7 +211,7 @@ impl Worktrees {
     /// `not_built` if the tree is missing, `foreign_link` if a file or a folder with content is in the place of the link.
     pub(crate) fn publish(&self, commit: Oid) -> Result<bool, Error> {
         let trees = self.trees_folder()?;
-        let mut ages = self.ages();
+        let mut grace_periods = self.grace_periods();
         let target = self.target(commit)?;
         if !self.has_target(&trees, &target)? {
             return Err(Error::NotBuilt { path: self.layout.shown_tree(target.path().as_bytes()) });
@@ -225,9 +225,9 @@ impl Worktrees {
         self.link.set(&target, self.durability)?;
         self.note_target(&target);
         // A tree that is live again must not expire.
-        ages.forget(&name);
+        grace_periods.forget(&name);
         let Some(before) = before else { return Ok(false) };
-        ages.replaced(before, self.grace);
+        grace_periods.replaced(before, self.grace);
         Ok(true)
     }
 
@@ -260,25 +260,25 @@ impl Worktrees {
         let names = self.names(&trees)?;
         for name in names.iter().filter(|name| commit_named(Some(OsStr::from_bytes(name))).is_some()) {
             // Determines which trees have expired, before the first of them is reused.
-            if let Ok(Some(stat)) = folder::look(&trees, name)
+            if let Ok(Some(stat)) = folder::stat(&trees, name)
                 && !self.is_live(name)?
             {
-                self.ages().owed(name, &stat, self.grace);
+                self.grace_periods().remaining(name, &stat, self.grace);
             }
         }
         for name in names.iter().filter(|name| name.starts_with(UNFINISHED.as_bytes())) {
             // If the rename fails, each sweep tries again.
-            let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(DOOMED));
+            let _ = rustix::fs::renameat(&trees, &**name, &trees, &*unique(MARKED));
         }
         self.take_replaced_name(&trees)?;
         self.layout.clear_replacements();
-        Ok(self.names(&trees)?.iter().any(|name| name.starts_with(DOOMED.as_bytes())))
+        Ok(self.names(&trees)?.iter().any(|name| name.starts_with(MARKED.as_bytes())))
     }
 
     /// Renames the tree under the commit's own name if the link names a tree one folder deeper: it is the replaced one,
     /// which a process left that was killed between the two steps.
     fn take_replaced_name(&self, trees: &OwnedFd) -> Result<(), Error> {
-        if let Standing::Ours(target) = self.link.read()?
+        if let LinkState::Ours(target) = self.link.read()?
             && target.beside.is_some()
             && self.has_target(trees, &target)?
         {
@@ -291,10 +291,10 @@ impl Worktrees {
 
     /// Renames a tree that is not needed any more. The next removal deletes its content, so a push does not wait for that.
     pub(crate) fn discard(&self, trees: &OwnedFd, name: &[u8]) {
-        if rustix::fs::renameat(trees, name, trees, &*unique(DOOMED)).is_ok() {
+        if rustix::fs::renameat(trees, name, trees, &*unique(MARKED)).is_ok() {
             self.removal_waits.store(true, Ordering::Relaxed);
         }
-        self.ages().end_build(name);
+        self.grace_periods().end_build(name);
     }
 
     /// Returns true if entries were renamed for removal since the last one.

@@ -68,7 +68,7 @@ impl Tools {
     /// Makes way for a waiting push. It waits for a standby tree that is being made, because writing a whole tree would
     /// take longer. All other background work stops between two files, without a wait.
     pub async fn yield_to_push(&self, deadline: Instant) {
-        if !self.volume().is_some_and(|volume| volume.has_spare()) {
+        if !self.volume().is_some_and(|volume| volume.has_standby()) {
             let longest = deadline.saturating_duration_since(Instant::now()) / 2;
             let mut making = self.making.subscribe();
             let _ = timeout(longest, making.wait_for(|making| !making)).await;
@@ -90,7 +90,7 @@ impl Tools {
         let deadline = Instant::now() + self.options.timeout;
         let again = volume.clone();
         let look = move |cancel: &Cancel| {
-            if again.look_is_due() { again.look_again(&again.store(), cancel) } else { Ok(Verdict::Whole) }
+            if again.verify_is_due() { again.verify_live(&again.store(), cancel) } else { Ok(Verdict::Whole) }
         };
         let looked = self.rotating.run(deadline, look).await;
         match error::publish(Phase::Publish, looked) {
@@ -149,7 +149,7 @@ impl Tools {
     async fn make_standby_tree(&self, volume: Arc<Volume>, deadline: Instant) {
         let keep = self.kept();
         let mut prepared = Ok(Prepared::Nothing);
-        let is_urgent = !volume.has_spare();
+        let is_urgent = !volume.has_standby();
         if is_urgent {
             let making = Raised::raise(&self.making);
             let (first, keep) = (volume.clone(), keep.clone());
@@ -215,7 +215,7 @@ impl Tools {
             let deadline = Instant::now() + tools.options.timeout;
             let keeper = tools.clone();
             let doom =
-                move |volume: &Volume, _: &Cancel| volume.doom_superfluous(|commit| keeper.kept().contains(&commit));
+                move |volume: &Volume, _: &Cancel| volume.mark_superfluous(|commit| keeper.kept().contains(&commit));
             let doomed = tools.on_disk(Phase::Publish, deadline, doom).await;
             tracing::debug!("looked for trees whose grace is over");
             let is_marked = doomed.is_ok();
@@ -300,7 +300,7 @@ impl Tools {
                 courtesy.rest();
                 courtesy.wait_while(&tools.busy) && is_ours() && !cancel.is_cancelled()
             };
-            let emptied = volume.empty_trash(repeat);
+            let emptied = volume.remove_marked(repeat);
             if let Err(error) = &emptied {
                 tracing::warn!(%error, "old trees could not be removed");
             }

@@ -319,12 +319,12 @@ impl<'a> SyncRun<'a> {
         for remark in &built.remarks {
             self.log.warn(remark.clone());
         }
-        let made = match built.spare {
+        let made = match built.standby {
             Some(from) => format!("updated the standby tree from {from}"),
             None => "wrote a new tree".to_owned(),
         };
         self.log.info(format!("{made}: {}, {} bytes", counted(built.files, "file"), built.bytes));
-        Ok(built.files > 0 || built.spare.is_some())
+        Ok(built.files > 0 || built.standby.is_some())
     }
 
     async fn publish(&mut self, commit: Oid) -> Result<Done, SyncError> {

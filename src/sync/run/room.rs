@@ -76,7 +76,7 @@ impl SyncRun<'_> {
             Step::Garbage => {
                 let kept = tools.kept();
                 let doom = move |volume: &Volume, cancel: &Cancel| {
-                    volume.doom_old(|commit| kept.contains(&commit))?;
+                    volume.mark_expired(|commit| kept.contains(&commit))?;
                     volume.make_room(cancel)
                 };
                 let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
@@ -88,7 +88,7 @@ impl SyncRun<'_> {
                 }
                 let kept = tools.kept();
                 let doom = move |volume: &Volume, cancel: &Cancel| {
-                    volume.doom_in_grace(|commit| kept.contains(&commit))?;
+                    volume.mark_in_grace(|commit| kept.contains(&commit))?;
                     volume.make_room(cancel)
                 };
                 tools.on_disk(Phase::Fetch, self.deadline, doom).await

@@ -13,41 +13,41 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::publish::error::Error;
-use crate::publish::tree::options::Shape;
+use crate::publish::tree::options::CheckoutOptions;
 use crate::publish::tree::view::Objects;
 
 /// How long the open store may be used. A push that takes longer to arrive is slow anyway.
 const COUNTS: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(crate) struct Warm(Mutex<Option<Opened>>);
+pub(crate) struct StoreCache(Mutex<Option<Opened>>);
 
 struct Opened {
     at: Instant,
     /// Device and inode of the folder: a damaged store is replaced by a new one.
     store: Option<(u64, u64)>,
-    shape: u64,
+    options: u64,
     objects: Objects,
 }
 
-impl Warm {
-    pub(crate) fn keep(&self, store: &Path, shape: &Shape, objects: Objects) {
-        let opened = Opened { at: Instant::now(), store: identity(store), shape: shape.fingerprint(), objects };
+impl StoreCache {
+    pub(crate) fn keep(&self, store: &Path, options: &CheckoutOptions, objects: Objects) {
+        let opened = Opened { at: Instant::now(), store: identity(store), options: options.fingerprint(), objects };
         self.replace(Some(opened));
     }
 
     /// Returns the store that was opened a moment ago with the same folder and shape, or opens it now.
-    pub(crate) fn take_or_open(&self, store: &Path, shape: &Arc<Shape>) -> Result<Objects, Error> {
+    pub(crate) fn take_or_open(&self, store: &Path, options: &Arc<CheckoutOptions>) -> Result<Objects, Error> {
         match self.replace(None) {
             Some(opened)
                 if opened.at.elapsed() < COUNTS
                     && opened.store.is_some()
                     && opened.store == identity(store)
-                    && opened.shape == shape.fingerprint() =>
+                    && opened.options == options.fingerprint() =>
             {
                 Ok(opened.objects)
             }
-            _ => Objects::open(store, shape),
+            _ => Objects::open(store, options),
         }
     }
 
@@ -69,7 +69,7 @@ fn identity(store: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(store).ok().map(|folder| (folder.dev(), folder.ino()))
 }
 
-impl fmt::Debug for Warm {
+impl fmt::Debug for StoreCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Warm")
     }

@@ -16,7 +16,7 @@ use crate::publish::folder::baseline::{Baseline, inside};
 
 /// A folder of a tree of the same commit.
 #[derive(Clone)]
-pub(crate) struct Model {
+pub(crate) struct ReferenceTree {
     folder: Arc<OwnedFd>,
     path: Arc<[u8]>,
     /// Files that have changed since this baseline are not used for content.
@@ -27,7 +27,7 @@ pub(crate) struct Model {
     useless: Arc<AtomicBool>,
 }
 
-impl Model {
+impl ReferenceTree {
     pub(crate) fn new(top: OwnedFd, baseline: Baseline, times: Baseline) -> Self {
         Self { folder: Arc::new(top), path: Arc::default(), baseline, times, useless: Arc::default() }
     }
@@ -63,7 +63,7 @@ impl Model {
     /// Gives a new file or link `name` in `folder` the times of the one in this tree. Errors are ignored, because times are
     /// no content.
     pub(crate) fn give_times(&self, name: &[u8], folder: &OwnedFd, file: Option<&OwnedFd>) {
-        let Ok(Some(stat)) = folder::look(&*self.folder, name) else { return };
+        let Ok(Some(stat)) = folder::stat(&*self.folder, name) else { return };
         let wanted = if file.is_some() { FileType::RegularFile } else { FileType::Symlink };
         if folder::kind(&stat) != wanted || !self.times.holds(&self.path, name, &stat) {
             return;
