@@ -103,10 +103,10 @@ pub(crate) fn compare(
     }
     let hook_changes = published.hook_changes(commit).filter(|_| extras);
     let git_file = options.worktree_git.then_some(commit);
-    let look = VerifyOptions { git_file, extras, hook_changes: hook_changes.as_deref(), ..VerifyOptions::default() };
+    let wanted = VerifyOptions { git_file, extras, hook_changes: hook_changes.as_deref(), ..VerifyOptions::default() };
     let target = volume.target(commit)?;
     match target.open(&volume.trees_folder()?) {
-        Ok(top) => verify::compare_with_top(&objects.view()?, root, top, look, cancel),
+        Ok(top) => verify::compare_with_top(&objects.view()?, root, top, wanted, cancel),
         Err(errno) => match errno {
             rustix::io::Errno::NOENT => Ok(Verdict::Differs("there is no such tree".to_owned())),
             // A file or a link is in its place (open(2), `O_DIRECTORY` and `O_NOFOLLOW`).

@@ -114,6 +114,7 @@ impl Error {
                 _ => "io",
             },
             Self::NoInodes { .. } => "no_inodes",
+            // The operator mends it like a full disk: by more space, or by a shorter grace period.
             Self::OverLimit { .. } => "disk_full",
             Self::Locked { .. } => "locked",
             Self::Hostile { .. } => "hostile_path",
@@ -141,6 +142,7 @@ impl Error {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.kind() {
+            // `not_built`: the tree vanished after its build, and the next attempt builds it again.
             "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
             | "lfs_object" | "cancelled" | NO_DESCRIPTORS | NO_THREAD => Retry::Soon,
             _ => Retry::NextPoll,

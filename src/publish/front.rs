@@ -59,6 +59,7 @@ impl Volume {
         let (trees, lock, warnings) = Worktrees::open(&options)?;
         trees.refresh_options()?;
         let standby = StandbyTrees::new(options.standby_trees);
+        // Before the leftovers are counted, because superfluous standby trees become leftovers.
         let folder = trees.trees_folder()?;
         standby.find(&trees, &folder, &trees.names(&folder)?);
         let leftovers = trees.clear_leftovers()?;
@@ -327,8 +328,8 @@ impl Volume {
     #[must_use]
     pub fn next_upkeep(&self) -> Option<Duration> {
         let now = Instant::now();
-        let look = self.published.next_verify(now);
-        look.into_iter().chain(self.standby.demand_changes_in(now)).min()
+        let verify = self.published.next_verify(now);
+        verify.into_iter().chain(self.standby.demand_changes_in(now)).min()
     }
 
     /// Compares the live tree with its commit, if that is still due: for a tree that was published from a standby tree, or
@@ -392,9 +393,10 @@ impl Volume {
     /// # Errors
     /// The first thing that could not be removed; the others are removed all the same.
     pub fn sweep(&self, is_kept: impl Fn(Oid) -> bool, go_on: impl Fn() -> bool) -> Result<usize, Error> {
-        let doomed = self.mark_expired(is_kept);
+        let marked = self.mark_expired(is_kept);
+        // Content is removed also if some names could not be taken.
         let removed = self.remove_marked(go_on)?;
-        doomed.map(|_| removed)
+        marked.map(|_| removed)
     }
 
     /// The first half of a sweep, whose time does not depend on the size of trees. `is_kept` is called while no other job
@@ -423,6 +425,7 @@ impl Volume {
     pub fn mark_superfluous(&self, is_kept: impl Fn(Oid) -> bool) -> Result<Option<Duration>, Error> {
         let lacking = std::cell::Cell::new(self.standby.lacking());
         let may_rotate = |commit| {
+            // Each tree that stays fills one of the missing places.
             let stays = lacking.get() > 0 && self.may_rotate(commit);
             lacking.set(lacking.get().saturating_sub(usize::from(stays)));
             stays

@@ -93,10 +93,10 @@ pub(crate) fn compare(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
-    look: VerifyOptions<'_>,
+    options: VerifyOptions<'_>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
-    match walk(view, root, top, look, cancel) {
+    match walk(view, root, top, options, cancel) {
         Ok(()) => Ok(Verdict::Whole),
         Err(Halt::Differs(difference)) => Ok(Verdict::Differs(difference)),
         Err(Halt::Failed(error)) => Err(error),
@@ -108,18 +108,18 @@ pub(crate) fn compare_with_top(
     view: &View<'_>,
     root: Oid,
     top: OwnedFd,
-    look: VerifyOptions<'_>,
+    options: VerifyOptions<'_>,
     cancel: &Cancel,
 ) -> Result<Verdict, Error> {
     let stat = rustix::fs::fstat(&top).map_err(|errno| Error::io("look at", b"the top folder", errno))?;
     if !view.options().accepts(EntryKind::Folder, stat.st_mode) {
         return Ok(Verdict::Differs("the top folder has another mode".to_owned()));
     }
-    compare(view, root, top, look, cancel)
+    compare(view, root, top, options, cancel)
 }
 
-fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: VerifyOptions<'_>, cancel: &Cancel) -> Result<(), Halt> {
-    let VerifyOptions { git_file, baseline, extras, hook_changes, until } = look;
+fn walk(view: &View<'_>, root: Oid, top: OwnedFd, options: VerifyOptions<'_>, cancel: &Cancel) -> Result<(), Halt> {
+    let VerifyOptions { git_file, baseline, extras, hook_changes, until } = options;
     let no_git_file = git_file.is_some_and(|commit| !git_file::is_whole(&top, commit, view.options()));
     if no_git_file {
         return Err(differs(git_file::NAME, "is missing or not ours"));
@@ -143,6 +143,7 @@ fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: VerifyOptions<'_>, cance
             if extras {
                 frame.keep_left_out(view, &path)?;
             }
+            // The first in order, so that the message is the same each time.
             if let Some(extra) = frame.names.iter().min() {
                 return Err(differs(&join(&path, extra), "is not in the commit"));
             }
@@ -167,6 +168,7 @@ fn walk(view: &View<'_>, root: Oid, top: OwnedFd, look: VerifyOptions<'_>, cance
         };
         match check_kind(view, &stat, entry.kind, &at) {
             Ok(()) if is_later(&stat) && folder::kind(&stat) != FileType::Directory => continue,
+            // A hook or an app has changed its type or mode since readers got the tree.
             Err(_) if is_later(&stat) => continue,
             checked => checked?,
         }
@@ -286,6 +288,7 @@ fn check_converted(
             return Ok(false);
         }
         content.clear();
+        // One byte more than wanted, so that a file that grew meanwhile is noticed.
         std::fs::File::from(file).take(wanted.len() as u64 + 1).read_to_end(content).map_err(|source| Error::Io {
             doing: "read",
             path: printable(&at),

@@ -50,6 +50,7 @@ pub(crate) fn build(
     if let Some(since) = since {
         published.note_written(since, commit, entries, &options);
     }
+    // Later trees are made from this one or replace it, so its size serves for all.
     usage.set_live_tree(written.size());
     let remarks = written.remarks.words(options.lfs);
     Ok(Built { commit, files: written.files, bytes: written.bytes, standby: None, note: None, remarks })

@@ -1,9 +1,8 @@
-//! Updates one commit's tree to another's by touching only entries that differ.
+//! Applies the plan from one commit's tree to another's.
 //!
-//! The plan is made from the store alone, so a commit that cannot be published is refused before anything is touched. The
-//! plan is then applied in a folder that no reader knows, one name at a time from open descriptors, without following
-//! links. A changed file is a new file: an existing one is never written, so a process that has opened it or linked it
-//! elsewhere keeps its content. It must not know where the folder is or how it is used later.
+//! It is applied in a folder that no reader knows, one name at a time from open descriptors, without following links. A
+//! changed file is a new file: an existing one is never written, so a process that has opened it or linked it elsewhere
+//! keeps its content. It must not know where the folder is or how it is used later.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::flush;
+use crate::publish::checkout::plan::{Plan, PlanStep};
 use crate::publish::checkout::reference::ReferenceTree;
 use crate::publish::checkout::writers::{
     Batch, Batches, WriteProgress, Written, make_folder, remove, with_writers, write_entry,
@@ -21,35 +21,9 @@ use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::FEW;
 use crate::publish::folder::baseline::{Baseline, Mark, Marks, inside, mark_folder};
-use crate::publish::tree::diff;
-use crate::publish::tree::view::{EntryKind, MAX_DEPTH, TreeEntry, View, hostile, join};
+use crate::publish::tree::view::{TreeEntry, View, join};
 use crate::publish::volume::durability::Durability;
 use crate::worker::Cancel;
-
-/// One step in the current folder.
-#[derive(Debug)]
-enum PlanStep {
-    /// Enter a folder of both commits. Its tree is that of the new one.
-    Enter(Vec<u8>, Oid),
-    /// Create and enter a folder that the old commit does not have.
-    MakeAndEnter(Vec<u8>, Oid),
-    Leave,
-    /// Remove a file, a link, a submodule's folder, or a folder with everything in it.
-    Remove(Vec<u8>),
-    /// Create a submodule's empty folder.
-    Make(Vec<u8>),
-    /// Write a file or a link that does not exist.
-    Write(TreeEntry),
-    /// Replace a file or a link.
-    Replace(TreeEntry),
-}
-
-#[derive(Debug)]
-pub(crate) struct Plan {
-    steps: Vec<PlanStep>,
-    /// The most entries that the new tree can have in addition to the old ones.
-    pub more: u64,
-}
 
 /// How a plan is applied.
 pub(crate) struct ApplyOptions<'a> {
@@ -84,141 +58,55 @@ pub(crate) enum Applied {
     ChangedByOthers(Vec<u8>),
 }
 
-struct Frame {
-    path: Vec<u8>,
-    folders: std::vec::IntoIter<(Vec<u8>, Option<Oid>, Oid)>,
-}
-
-/// Plans the steps that turn a tree of `old` into one of `new`. `None` if there are more than `most` steps, or if a
-/// `.gitattributes` differs, which may change files that are equal in both.
-///
-/// # Errors
-/// If an object of either is missing or damaged, or if the new tree is hostile.
-pub(crate) fn plan(view: &View<'_>, old: Oid, new: Oid, most: usize, cancel: &Cancel) -> Result<Option<Plan>, Error> {
-    let mut plan = Plan { steps: Vec::new(), more: 0 };
-    let mut seen = 0;
-    view.attributes_differ.set(false);
-    let mut stack = vec![plan.folder(view, Some(old), new, Vec::new(), &mut seen)?];
-    while let Some(top) = stack.last_mut() {
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        if plan.steps.len() > most || view.may_mislead() {
-            return Ok(None);
-        }
-        let Some((name, old, new)) = top.folders.next() else {
-            stack.pop();
-            plan.steps.push(PlanStep::Leave);
-            continue;
+/// Applies the plan in `top`, whose tree object becomes `root`, and flushes the changes if that is configured. The rest
+/// of the tree must be on the disk already.
+pub(crate) fn apply(
+    plan: Plan,
+    view: &View<'_>,
+    top: &OwnedFd,
+    root: Oid,
+    how: ApplyOptions<'_>,
+    cancel: &Cancel,
+) -> Result<Applied, Error> {
+    let through = how.durability == Durability::Full;
+    let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
+    let walk = Walk { view, top, root, baseline: how.baseline, reference: how.reference };
+    let (doubtful, mut written, open, marks) = if plan.steps.len() > MANY {
+        let (doubtful, written) = with_writers(view.store(), view.shared_options(), cancel, |batches, progress| {
+            let mut many = ThreadedWriter { batches, progress, pending: None };
+            let doubtful = walk.run(plan.steps, &mut many)?;
+            many.send().map(|()| doubtful)
+        })?;
+        (doubtful, written, None, None)
+    } else {
+        let few = through && plan.steps.len() as u64 <= FEW;
+        let mut one = DirectWriter {
+            view,
+            cancel,
+            written: Written::default(),
+            open: few.then(Vec::new),
+            marks: Vec::new(),
+            marking: how.marks,
         };
-        let path = if top.path.is_empty() { name.clone() } else { join(&top.path, &name) };
-        if stack.len() == MAX_DEPTH {
-            return Err(hostile(&path, b"", "folders are nested more than 256 deep"));
-        }
-        plan.steps.push(if old.is_some() { PlanStep::Enter(name, new) } else { PlanStep::MakeAndEnter(name, new) });
-        stack.push(plan.folder(view, old, new, path, &mut seen)?);
+        let doubtful = walk.run(plan.steps, &mut one)?;
+        (doubtful, one.written, one.open, Some(one.marks))
+    };
+    if let Some(path) = doubtful {
+        return Ok(Applied::ChangedByOthers(path));
     }
-    // The top folder was not entered by a step.
-    plan.steps.pop();
-    Ok(Some(plan))
-}
-
-impl Plan {
-    fn folder(
-        &mut self,
-        view: &View<'_>,
-        old: Option<Oid>,
-        new: Oid,
-        path: Vec<u8>,
-        seen: &mut u64,
-    ) -> Result<Frame, Error> {
-        let mut folders = Vec::new();
-        let (mut made, mut replaced) = (Vec::new(), Vec::new());
-        for (before, after) in diff::folders(view, old, Some(new), &path, seen)? {
-            match (before, after) {
-                (Some(before), Some(after)) if before.kind == EntryKind::Folder => {
-                    folders.push((after.name, Some(before.id), after.id));
-                }
-                // An empty folder does not show the commit of its submodule.
-                (Some(before), Some(after)) if before.kind == after.kind && after.kind == EntryKind::Submodule => {}
-                (Some(_), Some(after)) if after.kind != EntryKind::Folder && after.kind != EntryKind::Submodule => {
-                    replaced.push(PlanStep::Replace(after));
-                }
-                (before, after) => {
-                    // All removals of a folder come first, because a file and a folder may exchange their names.
-                    self.steps.extend(before.map(|before| PlanStep::Remove(before.name)));
-                    made.extend(after);
-                }
+    written.remarks.merge(view.remarks.take());
+    match open {
+        _ if !through => {}
+        None => folder::flush(top, u64::MAX).map_err(flushed)?,
+        // Everything is written before the first flush, so that one journal commit also covers the folders.
+        Some(open) => {
+            for open in &open {
+                flush::if_supported(rustix::fs::fsync(open)).map_err(flushed)?;
             }
+            folder::flush_names(top).map_err(flushed)?;
         }
-        self.more += made.len() as u64;
-        self.steps.append(&mut replaced);
-        for entry in made {
-            match entry.kind {
-                EntryKind::Folder => folders.push((entry.name, None, entry.id)),
-                EntryKind::Submodule => self.steps.push(PlanStep::Make(entry.name)),
-                _ => self.steps.push(PlanStep::Write(entry)),
-            }
-        }
-        Ok(Frame { path, folders: folders.into_iter() })
     }
-
-    /// Returns how many names are created, replaced or removed.
-    pub(crate) fn changes(&self) -> usize {
-        self.steps.iter().filter(|step| !matches!(step, PlanStep::Enter(..) | PlanStep::Leave)).count()
-    }
-
-    /// Applies the plan in `top`, whose tree object becomes `root`, and flushes the changes if that is configured. The rest
-    /// of the tree must be on the disk already.
-    pub(crate) fn apply(
-        self,
-        view: &View<'_>,
-        top: &OwnedFd,
-        root: Oid,
-        how: ApplyOptions<'_>,
-        cancel: &Cancel,
-    ) -> Result<Applied, Error> {
-        let through = how.durability == Durability::Full;
-        let flushed = |errno| Error::io("flush", b"the new tree", errno).with_cause_from(top);
-        let walk = Walk { view, top, root, baseline: how.baseline, reference: how.reference };
-        let (doubtful, mut written, open, marks) = if self.steps.len() > MANY {
-            let (doubtful, written) =
-                with_writers(view.store(), view.shared_options(), cancel, |batches, progress| {
-                    let mut many = ThreadedWriter { batches, progress, pending: None };
-                    let doubtful = walk.work(self.steps, &mut many)?;
-                    many.send().map(|()| doubtful)
-                })?;
-            (doubtful, written, None, None)
-        } else {
-            let few = through && self.steps.len() as u64 <= FEW;
-            let mut one = DirectWriter {
-                view,
-                cancel,
-                written: Written::default(),
-                open: few.then(Vec::new),
-                marks: Vec::new(),
-                marking: how.marks,
-            };
-            let doubtful = walk.work(self.steps, &mut one)?;
-            (doubtful, one.written, one.open, Some(one.marks))
-        };
-        if let Some(path) = doubtful {
-            return Ok(Applied::ChangedByOthers(path));
-        }
-        written.remarks.merge(view.remarks.take());
-        match open {
-            _ if !through => {}
-            None => folder::flush(top, u64::MAX).map_err(flushed)?,
-            // Everything is written before the first flush, so that one journal commit also covers the folders.
-            Some(open) => {
-                for open in &open {
-                    flush::if_supported(rustix::fs::fsync(open)).map_err(flushed)?;
-                }
-                folder::flush_names(top).map_err(flushed)?;
-            }
-        }
-        Ok(Applied::Done(written, marks))
-    }
+    Ok(Applied::Done(written, marks))
 }
 
 /// Writes the files of a plan.
@@ -354,10 +242,11 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Walks through the steps. Returns the path of a folder that another process has changed, if there is one.
-    fn work(self, steps: Vec<PlanStep>, writer: &mut impl TreeWriter) -> Result<Option<Vec<u8>>, Error> {
+    fn run(self, steps: Vec<PlanStep>, writer: &mut impl TreeWriter) -> Result<Option<Vec<u8>>, Error> {
         let Self { view, top, root, baseline, reference } = self;
         let mut path = Vec::new();
-        let top = OpenFolder { folder: Arc::new(again(top, &path)?), tree: root, reference, above: 0, changed: false };
+        let top =
+            OpenFolder { folder: Arc::new(duplicate(top, &path)?), tree: root, reference, above: 0, changed: false };
         let mut stack = vec![top];
         for step in steps {
             writer.check()?;
@@ -375,10 +264,13 @@ impl Walk<'_> {
                 PlanStep::Enter(name, tree) => {
                     let inner = match folder::open(&*at.folder, &name) {
                         Ok(inner) => inner,
+                        // Another process removed the folder, or put a file or a link in its place.
                         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(join(&path, &name))),
                         Err(errno) => return Err(failed("open the folder", &path, &name, errno)),
                     };
                     let stat = rustix::fs::fstat(&inner).map_err(|errno| failed("look at", &path, &name, errno))?;
+                    // Names that another process added to the folder would be published. Its files are not compared
+                    // here.
                     if !baseline.holds(&path, &name, &stat) {
                         return Ok(Some(join(&path, &name)));
                     }
@@ -408,7 +300,7 @@ impl Walk<'_> {
     }
 }
 
-fn again(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
+fn duplicate(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Error> {
     top.try_clone().map_err(|source| Error::Io { doing: "open", path: crate::publish::path::printable(path), source })
 }
 

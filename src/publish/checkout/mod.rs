@@ -5,6 +5,7 @@
 pub(crate) mod full;
 pub(crate) mod incremental;
 pub(crate) mod new_tree;
+pub(crate) mod plan;
 pub(crate) mod reference;
 pub(crate) mod writers;
 

@@ -52,9 +52,9 @@ impl<'a> NewTree<'a> {
 
     /// Takes over a standby tree, or a parked one, which loses its name here. `None` if it is gone, or is not a folder any
     /// more.
-    pub(crate) fn of_standby(volume: &'a Worktrees, trees: &'a OwnedFd, spare: &[u8]) -> Option<Self> {
-        let tree = Self::renamed(volume, trees, spare).ok();
-        volume.grace_periods().end_build(spare);
+    pub(crate) fn of_standby(volume: &'a Worktrees, trees: &'a OwnedFd, standby: &[u8]) -> Option<Self> {
+        let tree = Self::renamed(volume, trees, standby).ok();
+        volume.grace_periods().end_build(standby);
         tree
     }
 

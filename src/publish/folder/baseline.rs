@@ -49,6 +49,7 @@ impl Baseline {
     pub(crate) fn with(&self, more: Marks) -> Self {
         let mut marks = Arc::clone(&self.marks);
         if !more.is_empty() {
+            // Copied if it is shared: holders of the earlier baseline keep their marks.
             Arc::make_mut(&mut marks).extend(more);
         }
         Self { since: self.since, marks }
@@ -98,6 +99,7 @@ pub(crate) fn mark_folder<'a>(
     let mut expected: Vec<&[u8]> = expected.into_iter().collect();
     names.sort_unstable();
     expected.sort_unstable();
+    // A change by another process between the two `stat`s would otherwise be marked as ours.
     let same = names.iter().map(Vec::as_slice).eq(expected);
     Ok((same && before == after).then_some(after))
 }

@@ -82,6 +82,7 @@ pub(crate) fn remove_while(parent: impl AsFd, name: &[u8], go_on: impl Fn() -> b
         }
         let Some(emptied) = stack.pop() else { break };
         drop(emptied.folder);
+        // Its removal would fail as well, because it is not empty. Only the first cause is reported.
         if emptied.is_stuck {
             if let Some(above) = stack.last_mut() {
                 above.is_stuck = true;
@@ -107,6 +108,7 @@ fn remove_or_open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<CheckedL
         };
     }
     if rustix::fs::fstat(parent)?.st_dev != stat.st_dev || is_mount(parent, name) {
+        // The error that the kernel has for the removal of a mount point.
         return Err(Errno::BUSY);
     }
     // A reader with write access can have removed our own permission, which is restored here. A folder that cannot be

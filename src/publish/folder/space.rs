@@ -32,6 +32,8 @@ impl Size {
 
     /// Returns at least the tree's size; `None` if so much was written that it has to be measured again.
     pub(crate) fn at_most(self) -> Option<(u64, u64)> {
+        // Replaced files are counted with their successors, so the sum is never too small, but becomes useless with
+        // time.
         let near = |more: u64, measured: u64, some: u64| more <= measured / 8 + some;
         let near =
             near(self.more.0, self.measured.0, MARGIN / 8) && near(self.more.1, self.measured.1, MARGIN_INODES / 8);
@@ -44,6 +46,7 @@ impl Size {
 pub(crate) fn measure(trees: &OwnedFd, name: &[u8], go_on: &impl Fn() -> bool) -> Result<Option<(u64, u64)>, Errno> {
     let mut tree = (0_u64, 0_u64);
     let measured = folder::visit(folder::open(trees, name)?, |_, _, stat| {
+        // Blocks and not lengths, because files may be sparse. They are counted in units of 512 bytes (stat(3type)).
         tree.0 += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         tree.1 += 1;
         if go_on() { Ok(()) } else { Err(Errno::CANCELED) }

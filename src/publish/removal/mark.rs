@@ -26,7 +26,7 @@ const ROTATES_SOON: Duration = Duration::from_secs(1);
 /// The decision about an entry of `.worktrees`.
 enum MarkOutcome {
     /// It was renamed, and will be removed.
-    Goes,
+    Marked,
     /// Its readers have this much of their grace period left.
     Waits(Duration),
     Stays,
@@ -55,7 +55,7 @@ pub(crate) fn mark_trees(volume: &Worktrees, keep: &Keep<'_>) -> Result<Option<D
     for name in volume.names(&trees)? {
         match mark(volume, &trees, &name, keep) {
             Ok(MarkOutcome::Waits(left)) => next = Some(next.map_or(left, |next: Duration| next.min(left))),
-            Ok(MarkOutcome::Goes | MarkOutcome::Stays) => {}
+            Ok(MarkOutcome::Marked | MarkOutcome::Stays) => {}
             Err(error) => {
                 first_failure.get_or_insert(error);
             }
@@ -78,8 +78,8 @@ fn mark(volume: &Worktrees, trees: &OwnedFd, name: &[u8], keep: &Keep<'_>) -> Re
     }
     // Held over the rename, so that no other job publishes or reuses the tree in between.
     let mut grace_periods = volume.grace_periods();
-    let looked = folder::stat(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
-    let Some(stat) = looked else { return Ok(MarkOutcome::Stays) };
+    let found = folder::stat(trees, name).map_err(|errno| volume.failed("look at", name, errno))?;
+    let Some(stat) = found else { return Ok(MarkOutcome::Stays) };
     let is_tree = folder::kind(&stat) == FileType::Directory;
     if volume.is_live(name)? || is_tree && commit.is_some_and(keep.is_kept) {
         return Ok(MarkOutcome::Stays);
@@ -94,7 +94,7 @@ fn mark(volume: &Worktrees, trees: &OwnedFd, name: &[u8], keep: &Keep<'_>) -> Re
     }
     grace_periods.forget(name);
     match rustix::fs::renameat(trees, name, trees, &*unique(MARKED)) {
-        Ok(()) => Ok(MarkOutcome::Goes),
+        Ok(()) => Ok(MarkOutcome::Marked),
         // Files by which the clock of the file system is read exist for a moment only.
         Err(Errno::NOENT) => Ok(MarkOutcome::Stays),
         Err(errno) => Err(volume.failed("rename", name, errno)),
@@ -138,7 +138,6 @@ impl Removal {
                 }
             }
         }
-        *self.stuck() = stuck_now;
         *self.stuck.lock() = stuck_now;
         Ok((removed, first_failure))
     }

@@ -28,6 +28,7 @@ pub(crate) fn accept_changes(
     let objects = &Objects::open(store, options)?;
     let (view, trees) = (objects.view()?, volume.trees_folder()?);
     let top = volume.open_tree(&trees, commit)?;
+    // The baseline is from before the hooks, so every file that they changed is compared.
     let baseline = published.baseline(commit, options.fingerprint());
     let found = differences(&view, objects.root(commit)?, &top, baseline.as_ref(), cancel)?;
     let before = published.hook_changes(commit);

@@ -39,14 +39,15 @@ const MOST_TICKS: usize = 20;
 pub(crate) fn expect_push(parts: Parts<'_>, store: &Path, cancel: &Cancel) -> Result<(), Error> {
     let options = &parts.volume.options();
     if let Some(commit) = parts.standby.next_if_large(options.fingerprint()) {
+        // Too large to be checked in this time, so only the store is opened. Reading an object opens its packs.
         let objects = Objects::open(store, options)?;
         objects.root(commit)?;
         parts.standby.store_cache.keep(store, options, objects);
         return Ok(());
     }
     let Some((standby, ready)) = parts.standby.take_next(options.fingerprint()) else { return Ok(()) };
-    let looked = verify_standby(parts, store, options, &standby, &ready, cancel);
-    let (seen, outcome) = match looked {
+    let verified = verify_standby(parts, store, options, &standby, &ready, cancel);
+    let (seen, outcome) = match verified {
         Ok(seen) => (seen, Ok(())),
         Err(error) => (None, Err(error)),
     };
@@ -69,6 +70,7 @@ fn verify_standby(
     let objects = Objects::open(store, options)?;
     let root = objects.root(standby.commit)?;
     let trees = &parts.volume.trees_folder()?;
+    // Taken before the walk, so that a change during it counts as a later one.
     let (now, at) = (parts.volume.now(trees)?, Instant::now());
     let top = folder::open(trees, &standby.name).map_err(|errno| parts.volume.failed("open", &standby.name, errno))?;
     let whole = is_exact(&objects.view()?, root, &top, Some(&ready.baseline), cancel)?;
@@ -99,7 +101,7 @@ fn verify_live_tree(job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
     let parts = job.parts;
     let known = parts.published.get(live);
     let options = job.view.options();
-    // A tree of another shape is replaced by the next push, not repaired.
+    // A tree of other options is replaced by the next push, not repaired.
     let Some(known) = known.filter(|known| known.verify_due.is_some() && known.fingerprint == options.fingerprint())
     else {
         return Ok(Verdict::Whole);
@@ -113,9 +115,9 @@ fn verify_live_tree(job: &Job<'_>, live: Oid) -> Result<Verdict, Error> {
     let root = job.objects.root(live)?;
     let hook_changes = parts.published.hook_changes(live);
     let (baseline, until) = (known.baseline.as_ref(), known.handed_over.as_ref().map(|handed| handed.at));
-    let look = VerifyOptions { git_file, baseline, extras: true, hook_changes: hook_changes.as_deref(), until };
+    let wanted = VerifyOptions { git_file, baseline, extras: true, hook_changes: hook_changes.as_deref(), until };
     let exact = hook_changes.is_none() && is_exact(job.view, root, &top, known.baseline.as_ref(), job.cancel)?;
-    let verdict = if exact { Verdict::Whole } else { verify::compare(job.view, root, top, look, job.cancel)? };
+    let verdict = if exact { Verdict::Whole } else { verify::compare(job.view, root, top, wanted, job.cancel)? };
     if verdict == Verdict::Whole {
         let entries = match known.entries {
             0 => survey::survey(job.view, root, job.cancel)?,

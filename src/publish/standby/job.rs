@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use git2::Oid;
 
-use crate::publish::checkout::incremental::{Plan, plan};
+use crate::publish::checkout::plan::{Plan, plan};
 use crate::publish::error::Error;
 use crate::publish::standby::state::StandbyTrees;
 use crate::publish::tree::view::{Objects, View};

@@ -70,6 +70,7 @@ impl Listings {
     /// Starts a check. `None` if names on the disk are not those of the tree objects, because patterns select only some of
     /// them.
     pub(super) fn begin(&self, view: &View<'_>) -> Option<CheckedListings<'_>> {
+        // A copy: a check that is given up leaves the listings of the last one that ended.
         let before = || self.0.lock().clone();
         view.options().sparse.is_none().then(|| CheckedListings {
             all: self,
@@ -85,6 +86,7 @@ impl CheckedListings<'_> {
     pub(super) fn get(&mut self, view: &View<'_>, id: Oid, path: &[u8]) -> Option<Arc<Listing>> {
         let known = self.before.get(&id).cloned();
         if self.bytes > MOST_BYTES {
+            // A known listing is used, but not kept for the next check.
             return known;
         }
         let listing = known.or_else(|| Listing::read(view, id, path).map(Arc::new))?;

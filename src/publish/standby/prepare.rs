@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking};
+use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking, apply};
 use crate::publish::checkout::new_tree::NewTree;
 use crate::publish::checkout::reference::ReferenceTree;
 use crate::publish::checkout::writers;
@@ -83,7 +83,8 @@ pub(crate) fn prepare(
     let objects = &Objects::open(store, options)?;
     let view = &objects.view()?;
     let job = Job { parts, objects, view, trees, cancel };
-    forget_swept(parts, trees);
+    // Trees are removed without notice to this map, also by users of the volume.
+    forget_removed(parts, trees);
     if room(&job, live)?.is_tight() {
         parts.standby.set_no_room(true);
         parts.standby.drop_all(parts.volume, trees);
@@ -127,14 +128,14 @@ pub(crate) fn may_rotate(parts: Parts<'_>, commit: Oid) -> bool {
     }
     // With `--group-write` it may belong to another user, and is then never reused.
     let name = commit.to_string();
-    let look = parts.volume.trees_folder().and_then(|trees| {
+    let found = parts.volume.trees_folder().and_then(|trees| {
         folder::stat(&trees, name.as_bytes()).map_err(|errno| parts.volume.failed("look at", name.as_bytes(), errno))
     });
-    look.is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)))
+    found.is_ok_and(|stat| stat.is_some_and(|stat| group::is_ours(&stat)))
 }
 
-/// Drops the state of trees that were swept.
-fn forget_swept(parts: Parts<'_>, trees: &OwnedFd) {
+/// Drops the state of trees that were removed.
+fn forget_removed(parts: Parts<'_>, trees: &OwnedFd) {
     let known: Vec<Oid> = parts.published.lock().keys().copied().collect();
     let gone: Vec<Oid> =
         known.into_iter().filter(|commit| !parts.volume.has_tree(trees, *commit).unwrap_or(true)).collect();
@@ -194,6 +195,7 @@ fn renew(job: &Job<'_>, standby: StandbyTree, live: Oid) -> Result<(), Error> {
     let ready =
         standby.ready().filter(|ready| standby.fingerprint == fingerprint && !ready.baseline.is_long()).cloned();
     if ready.is_some() {
+        // A revert or an empty commit has the tree of an earlier commit, which then serves as it is.
         match is_equal(job, standby.commit, live) {
             Ok(true) => {
                 parts.standby.put_back(StandbyTree { equal: Some(live), ..standby });
@@ -329,7 +331,7 @@ fn restore_and_update(job: &Job<'_>, tree: &NewTree<'_>, from: &mut Candidate, l
     let reference = reference(parts, job.trees, live, from.fingerprint);
     let how = ApplyOptions { baseline: &baseline, durability: parts.volume.durability, reference, marks: Marking::All };
     let root = job.objects.root(live)?;
-    match plan.apply(job.view, &tree.folder, root, how, job.cancel)? {
+    match apply(plan, job.view, &tree.folder, root, how, job.cancel)? {
         Applied::Done(written, marks) => {
             parts.usage.tree_grew(&tree.folder, written.size());
             (from.commit, from.entries) = (live, entries);

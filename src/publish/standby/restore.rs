@@ -111,6 +111,7 @@ pub(crate) fn is_exact(
     match walk(view, root, top, baseline, (OnDifference::Compare(false), None, None), cancel) {
         Ok((_, mode)) => Ok(matches!(mode, OnDifference::Compare(false))),
         Err(Error::Cancelled) => Err(Error::Cancelled),
+        // `verify::compare` meets the same error and reports it.
         Err(_) => Ok(false),
     }
 }
@@ -198,6 +199,7 @@ impl Walk<'_> {
         }
         let (folders, count) = seen.unwrap_or_else(|| (Vec::new(), names.len()));
         self.restored.entries += count as u64;
+        // The mode of the top folder is the caller's: an unpublished tree is closed to other users.
         let above_top = !stack.is_empty();
         stack.push(Frame { folder, name, above, folders, entries: None });
         let names_if_changed = if is_whole { Vec::new() } else { names.to_vec() };
@@ -276,6 +278,7 @@ impl Walk<'_> {
     /// Reads the entries of the last folder, and of those above it, from the top down.
     fn resolve(&self, stack: &mut [Frame]) -> Result<(), Error> {
         let mut path = Vec::new();
+        // From the top down, because the attributes of a folder apply to the folders inside.
         for at in 0..stack.len() {
             path = inside(&path, &stack[at].name);
             if stack[at].entries.is_some() {
@@ -310,6 +313,7 @@ impl Walk<'_> {
         let before = self.restored.removed + self.restored.rewritten;
         let mut changed = mode_changed;
         let wanted: HashMap<&[u8], &TreeEntry> = entries.iter().map(|entry| (entry.name.as_slice(), entry)).collect();
+        // Extra names go first: on a file system that ignores case one may be in the place of an entry.
         for name in names.iter().filter(|name| !wanted.contains_key(name.as_slice())) {
             self.go_on()?;
             folder::remove_all(folder, name).map_err(|errno| self.failed("remove", name, errno))?;
@@ -357,6 +361,7 @@ impl Walk<'_> {
                     folders.push(inner(entry));
                     continue;
                 }
+                // The content of a submodule that is left out is not tracked.
                 EntryKind::Submodule if kind == Some(FileType::Directory) => continue,
                 _ => {}
             }
@@ -379,6 +384,7 @@ impl Walk<'_> {
     /// Notes whether a folder differs from its entries, and returns the folders among them.
     fn compare(&mut self, folder: &OwnedFd, entries: &[TreeEntry], names: &[Vec<u8>]) -> Result<Vec<Inner>, Error> {
         let mut folders = Vec::new();
+        // An extra name shows in the count alone, since each entry is looked up below.
         let mut differs = names.len() != entries.len();
         for entry in entries {
             if differs {

@@ -33,7 +33,7 @@ pub(crate) struct StandbyTree {
     /// An upper bound of the number of entries, so that they need not be counted at each push. 0: not known.
     pub entries: u64,
     pub state: StandbyState,
-    /// The shape with which it was written (`CheckoutOptions::fingerprint`).
+    /// The options with which it was written (`CheckoutOptions::fingerprint`).
     pub fingerprint: u64,
     /// Another commit with the same tree, which was live when this was prepared.
     pub equal: Option<Oid>,
@@ -111,6 +111,7 @@ impl StandbyList {
     fn next(&self, fingerprint: u64) -> Option<usize> {
         let usable = self.trees.iter().enumerate().filter(|(_, standby)| standby.fingerprint == fingerprint);
         let checked = usable.filter_map(|(at, standby)| Some((standby.ready()?.checked, at)));
+        // The tree that was checked last has had the least time to be changed by others.
         checked.max().map(|(_, at)| at)
     }
 }
@@ -149,6 +150,7 @@ impl StandbyTrees {
     pub(crate) fn lacking(&self) -> usize {
         let wanted = self.wanted();
         let standbys = self.lock();
+        // Trees that do not fit are not missing. They would be made and dropped in turn.
         if standbys.no_room { 0 } else { wanted.saturating_sub(standbys.ready()) }
     }
 
@@ -233,10 +235,12 @@ impl StandbyTrees {
     pub(crate) fn drop_more_than(&self, kept: usize, volume: &Worktrees, trees: &OwnedFd) -> bool {
         let dropped: Vec<_> = {
             let mut standbys = self.lock();
+            // `None` is less than any time, so trees that are not ready come last and are dropped first.
             standbys.trees.sort_by_key(|standby| std::cmp::Reverse(standby.ready().map(|ready| ready.checked)));
             let kept = kept.min(standbys.trees.len());
             standbys.trees.drain(kept..).collect()
         };
+        // Renamed after the lock was released: callers that ask for the number of trees must not wait for the disk.
         for standby in &dropped {
             volume.discard(trees, &standby.name);
         }
@@ -253,6 +257,7 @@ impl StandbyTrees {
             let wanted = ours && self.lock().trees.len() < self.limit;
             match commit {
                 Some(commit) if wanted => {
+                    // Neither its entries nor its options are known, so it is compared as a whole.
                     let (name, state) = (name.clone(), StandbyState::Unverified(None));
                     self.put_back(StandbyTree { name, commit, entries: 0, state, fingerprint: 0, equal: None });
                 }

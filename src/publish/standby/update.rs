@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use git2::Oid;
 
 use crate::publish::checkout::Built;
-use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking, Plan, plan};
+use crate::publish::checkout::incremental::{Applied, ApplyOptions, Marking, apply};
 use crate::publish::checkout::new_tree::NewTree;
+use crate::publish::checkout::plan::{Plan, plan};
 use crate::publish::error::Error;
 use crate::publish::folder;
 use crate::publish::folder::Stamp;
@@ -97,7 +98,7 @@ pub(crate) fn build(
         reference: None,
         marks: Marking::Written,
     };
-    let (written, marks) = match plan.apply(view, &tree.folder, root, how, cancel) {
+    let (written, marks) = match apply(plan, view, &tree.folder, root, how, cancel) {
         Ok(Applied::Done(written, marks)) => (written, marks),
         Ok(Applied::ChangedByOthers(path)) => {
             parts.standby.put_back(StandbyTree::parked(
@@ -171,13 +172,13 @@ fn examine(job: &Job<'_>, standby: &StandbyTree, ready: &Ready, root: Oid) -> Re
         Err(errno) => return spoilt(errno.to_string()),
     };
     let stat = rustix::fs::fstat(&top).map_err(|errno| parts.volume.failed("look at", &standby.name, errno))?;
-    let looked = ready.verified_at.is_some_and(|at| at.elapsed() < VERIFIED_FOR);
-    let is_due = (standby.entries <= parts.standby.verified_before_use() || ready.is_disturbed()) && !looked;
+    let is_fresh = ready.verified_at.is_some_and(|at| at.elapsed() < VERIFIED_FOR);
+    let is_due = (standby.entries <= parts.standby.verified_before_use() || ready.is_disturbed()) && !is_fresh;
     if (is_due || !ready.baseline.holds(b"", b"", &stat))
         && !is_exact(job.view, old, &top, Some(&ready.baseline), job.cancel)?
     {
-        let look = VerifyOptions { baseline: Some(&ready.baseline), ..VerifyOptions::default() };
-        match verify::compare(job.view, old, top, look, job.cancel)? {
+        let wanted = VerifyOptions { baseline: Some(&ready.baseline), ..VerifyOptions::default() };
+        match verify::compare(job.view, old, top, wanted, job.cancel)? {
             Verdict::Whole => {}
             Verdict::Differs(difference) => return spoilt(changed_by_others(difference.as_bytes())),
         }

@@ -150,7 +150,7 @@ mod linux {
     fn is_ours(baseline: &Baseline, top: &OwnedFd, path: &[u8], name: &[u8]) -> bool {
         let (mut path, mut name) = (path.to_vec(), name.to_vec());
         loop {
-            match look(top, &path, &name) {
+            match stat_of(top, &path, &name) {
                 Ok(Some(stat)) => return baseline.holds(&path, &name, &stat),
                 Err(_) => return false,
                 Ok(None) if path.is_empty() && name.is_empty() => return false,
@@ -164,7 +164,7 @@ mod linux {
     }
 
     /// Returns the `stat` of a name in a folder, or of the folder itself if the name is empty. No link is followed.
-    fn look(top: &OwnedFd, path: &[u8], name: &[u8]) -> Result<Option<Stat>, Errno> {
+    fn stat_of(top: &OwnedFd, path: &[u8], name: &[u8]) -> Result<Option<Stat>, Errno> {
         let mut folder = folder::open(top, b".")?;
         for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
             folder = match folder::open(&folder, part) {

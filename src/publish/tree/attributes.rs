@@ -67,6 +67,7 @@ impl AttributeFiles {
             Arc::clone(level)
         } else {
             let level = Arc::new(AttributeFile::new(Rules::parse(&read()?, is_top)));
+            // The closure returns false, so that the search goes on through all rules.
             let _ = level.rules.mentions(|name, state| {
                 if let (b"filter", AttributeState::Value(value)) = (name, state)
                     && value != b"lfs"
@@ -76,6 +77,7 @@ impl AttributeFiles {
                 false
             });
             if self.parsed.len() >= KEPT {
+                // A hostile repository may have one in each folder. Others have a handful, so all may go at once.
                 self.parsed.clear();
             }
             self.parsed.insert(key, Arc::clone(&level));
@@ -98,6 +100,7 @@ impl AttributeFiles {
         path: &[u8],
         remarks: &mut Remarks,
     ) -> Option<Arc<Conversion>> {
+        // The built-in macros come first, because later files override earlier ones.
         let mut files: Vec<(&[u8], &Rules)> = vec![(b"", &self.built_in)];
         files.extend(self.on_the_way(folder).map(|(folder, level)| (folder, &level.rules)));
         let conversion = Conversion::of(&look_up(&files, path))?;

@@ -31,6 +31,7 @@ pub(crate) fn folders(
     let old = read(old)?;
     let attributes = view.attributes();
     let new = read(new)?;
+    // A folder of only one commit is written or removed as a whole, so its attributes cannot mislead.
     if both && attributes != view.attributes() {
         view.attributes_differ.set(true);
     }

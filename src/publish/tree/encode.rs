@@ -110,6 +110,7 @@ impl Encoding {
 }
 
 fn latin(others: &[(u8, char)], c: char) -> Option<u8> {
+    // The character NUL is encoded as itself; in the table it only marks unused bytes.
     if c != '\0'
         && let Some((byte, _)) = others.iter().find(|(_, other)| *other == c)
     {

@@ -18,12 +18,12 @@ use crate::publish::tree::view::Objects;
 use crate::worker::Cancel;
 
 /// The most missing objects that are returned at once, which bounds the memory.
-const MOST_TOLD: usize = 10_000;
+const MOST_RETURNED: usize = 10_000;
 
-/// The state between two looks at the objects.
+/// The state between two checks of the objects.
 #[derive(Debug, Default)]
 pub(crate) struct LfsObjects {
-    /// A commit, and the shape, that lacked no object.
+    /// A commit, and the options, that lacked no object.
     whole: Mutex<Option<(Oid, u64)>>,
 }
 
@@ -59,7 +59,7 @@ impl LfsObjects {
             if !pointer.is_empty() && found.insert(*pointer) && !there.as_ref().map_or(Ok(false), holds)? {
                 lacking.push(Lacking { pointer: *pointer, path: printable(path) });
             }
-            Ok(lacking.len() < MOST_TOLD)
+            Ok(lacking.len() < MOST_RETURNED)
         })?;
         if lacking.is_empty() {
             *self.whole.lock() = Some((commit, mark));
@@ -92,11 +92,11 @@ impl LfsObjects {
         for commit in keep {
             let Ok(root) = objects.root(*commit) else { continue };
             // Subtrees that two of them share are visited once.
-            let looked = each(&objects.view()?, before, root, cancel, &mut |pointer, _| {
+            let visited = each(&objects.view()?, before, root, cancel, &mut |pointer, _| {
                 unneeded.remove(&pointer.id);
                 Ok(true)
             });
-            match looked {
+            match visited {
                 Ok(()) => before = Some(root),
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 // Its tree cannot be built in this state; its objects are fetched again when it can.

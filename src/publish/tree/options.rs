@@ -15,7 +15,7 @@ use crate::publish::tree::view::EntryKind;
 use crate::sparse::Sparse;
 use crate::submodules::Submodules;
 
-/// The parts of a commit that are written, and how. A tree that was written with another shape differs from its commit, and
+/// The parts of a commit that are written, and how. A tree that was written with others differs from its commit, and
 /// is rebuilt.
 #[derive(Clone, Debug, Default)]
 pub struct CheckoutOptions {
@@ -63,6 +63,7 @@ impl CheckoutOptions {
     pub(crate) fn accepts(&self, kind: EntryKind, found: RawMode) -> bool {
         const GROUP: RawMode = 0o070;
         let wanted = self.mode(kind);
+        // Equal apart from the bits of the group, and none of the wanted bits is missing.
         self.fixed_modes || (found & 0o777) | GROUP == wanted | GROUP && found & wanted == wanted
     }
 
@@ -71,13 +72,14 @@ impl CheckoutOptions {
         let Some(file) = &self.sparse_file else { return Ok(None) };
         let text = std::fs::read(file)
             .map_err(|source| Error::Patterns { path: printable(file.as_os_str().as_encoded_bytes()), source })?;
+        // Compared as text, because equal text needs no parsing and makes equal trees.
         if self.sparse.as_ref().is_some_and(|sparse| sparse.text() == text) {
             return Ok(None);
         }
         Ok(Some(Self { sparse: Some(Arc::new(Sparse::parse(&text))), ..self.clone() }))
     }
 
-    /// Returns a number that is equal for shapes that make the same tree of a commit.
+    /// Returns a number that is equal for options that make the same tree of a commit.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.group_write, self.raw, self.lfs, self.sparse.as_ref().map(|sparse| sparse.text())).hash(&mut hasher);

@@ -106,6 +106,7 @@ impl Pack {
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => {
                     let short = self.number(NAMES + count * 24 + middle * 4)?;
+                    // The highest bit means that the offset has more than 31 bits and is in the table of long offsets.
                     if short & 0x8000_0000 == 0 {
                         return u64::try_from(short).ok();
                     }
@@ -176,6 +177,7 @@ fn blob(bytes: &[u8]) -> Option<(usize, usize)> {
     let (mut shift, mut more, mut head) = (4, first & 0x80 != 0, 1);
     while more {
         let next = *bytes.get(head)?;
+        // A size of more than 28 bits is larger than `SMALL` in any case.
         size |= usize::from(next & 0x7f).checked_shl(shift).filter(|_| shift < 28)?;
         (shift, more, head) = (shift + 7, next & 0x80 != 0, head + 1);
     }

@@ -36,11 +36,12 @@ impl StoreCache {
         self.replace(Some(opened));
     }
 
-    /// Returns the store that was opened a moment ago with the same folder and shape, or opens it now.
+    /// Returns the store that was opened a moment ago with the same folder and options, or opens it now.
     pub(crate) fn take_or_open(&self, store: &Path, options: &Arc<CheckoutOptions>) -> Result<Objects, Error> {
         match self.replace(None) {
             Some(opened)
                 if opened.at.elapsed() < COUNTS
+                    // Without an identity a replaced store would not be noticed.
                     && opened.store.is_some()
                     && opened.store == identity(store)
                     && opened.options == options.fingerprint() =>

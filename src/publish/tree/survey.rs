@@ -86,6 +86,7 @@ fn frame(view: &View<'_>, id: Oid, path: &[u8], above: usize) -> Result<Frame, E
 }
 
 fn add(to: &mut Extent, extent: Extent) {
+    // A few kilobytes of nested trees describe more entries than the number can count.
     to.entries = to.entries.saturating_add(extent.entries);
     to.height = to.height.max(extent.height + 1);
 }

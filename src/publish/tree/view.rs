@@ -132,7 +132,7 @@ impl View<'_> {
         self.options
     }
 
-    /// Returns the shape, for threads that open their own handle.
+    /// Returns the options, for threads that open their own handle.
     pub(crate) fn shared_options(&self) -> &Arc<CheckoutOptions> {
         self.options
     }

@@ -66,6 +66,7 @@ impl LinkPath {
     /// Reads the link. It does not check whether the tree exists.
     pub(crate) fn read(&self) -> Result<LinkState, Error> {
         let failed = |source| Error::Io { doing: "read the link", path: self.shown(), source };
+        // Resolved, because `..` in the text of a link counts from the real folder.
         let folder = match self.folder.canonicalize() {
             Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LinkState::Nothing),

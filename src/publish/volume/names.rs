@@ -11,6 +11,7 @@ pub(crate) const TREES: &[u8] = b".worktrees";
 
 /// Names in `.worktrees` that are not trees of a commit.
 pub(crate) const UNFINISHED: &str = ".tmp-";
+// `.trash-` and `.spare-` are the words of earlier versions. They stay, because an upgrade finds such entries.
 pub(crate) const MARKED: &str = ".trash-";
 /// A damaged tree that was exchanged for a good one while readers may have used it.
 pub(crate) const EXCHANGED: &str = ".old-";
@@ -22,6 +23,7 @@ pub(crate) const BESIDE: &str = ".beside-";
 /// Returns the commit that an entry of `.worktrees` is named after.
 pub(crate) fn commit_named(name: Option<&OsStr>) -> Option<Oid> {
     let text = name?.to_str()?;
+    // libgit2 would read an abbreviated hash as one that ends in zeros.
     let is_hash = text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hash { Oid::from_str(text).ok() } else { None }
 }

@@ -23,6 +23,7 @@ pub struct Observed {
 /// If the link cannot be read, or cannot be one.
 pub fn observe(options: &VolumeOptions) -> Result<Observed, Error> {
     let owned = has_owner(&options.root);
+    // The owner has not made the root yet.
     let Ok(root) = options.root.canonicalize() else { return Ok(Observed { owned, live: Live::Nothing }) };
     let trees = root.join(".worktrees");
     let live = match LinkPath::new(&root, &options.link, trees.clone())?.read()? {

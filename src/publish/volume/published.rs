@@ -26,7 +26,7 @@ pub(crate) struct PublishedTree {
     pub verify_due: Option<Instant>,
     /// Set if that comparison comes so late that apps may have changed something since.
     pub handed_over: Option<HandedOver>,
-    /// The shape with which it was written.
+    /// The options with which it was written (`CheckoutOptions::fingerprint`).
     pub fingerprint: u64,
     /// The changes of tracked files by hooks. The baseline is from before them.
     pub hook_changes: Option<Arc<HookChanges>>,
@@ -69,6 +69,7 @@ impl PublishedTrees {
 
     /// Notes that another commit was published. The trees of all others are checked before they are used again.
     pub(crate) fn note_push(&self, live: Oid) {
+        // Readers have left the others. Such a tree is checked when it is used again, and not before.
         let mut trees = self.lock();
         trees.iter_mut().filter(|(commit, _)| **commit != live).for_each(|(_, known)| known.verify_due = None);
     }
@@ -81,8 +82,8 @@ impl PublishedTrees {
     /// Returns the time until the next tree should be compared with its commit.
     pub(crate) fn next_verify(&self, now: Instant) -> Option<Duration> {
         let trees = self.lock();
-        let looks = trees.values().filter_map(|known| known.verify_due);
-        looks.filter(|due| *due > now).min().map(|due| due - now)
+        let due = trees.values().filter_map(|known| known.verify_due);
+        due.filter(|due| *due > now).min().map(|due| due - now)
     }
 
     /// Notes that this process wrote a tree, which was complete at a time when no other process could change it. Entries
@@ -98,6 +99,7 @@ impl PublishedTrees {
 
     /// Trusts a tree of an earlier process for now; it is compared with its commit as soon as there is time.
     pub(crate) fn verify_later(&self, commit: Oid, options: &CheckoutOptions) {
+        // Without a baseline every file is read: the earlier process may have left anything.
         let (fingerprint, verify_due) = (options.fingerprint(), Some(Instant::now()));
         self.insert(
             commit,
@@ -114,6 +116,7 @@ impl PublishedTrees {
 
     /// Returns the baseline of a published tree.
     pub(crate) fn baseline(&self, commit: Oid, fingerprint: u64) -> Option<Baseline> {
+        // A tree that was written with other options differs although nothing has changed it.
         self.lock().get(&commit).filter(|known| known.fingerprint == fingerprint)?.baseline.clone()
     }
 
@@ -126,6 +129,7 @@ impl PublishedTrees {
 
     /// Stores changes of tracked files by hooks, also for the next process.
     pub(crate) fn accept(&self, commit: Oid, found: HookChanges) -> Result<(), Error> {
+        // Stored before it counts, so that a failed write is an error and not a list that the next process lacks.
         found.store(&self.state, commit).map_err(|source| failed("write", source))?;
         if let Some(known) = self.lock().get_mut(&commit) {
             known.hook_changes = (!found.is_empty()).then(|| Arc::new(found));

@@ -47,7 +47,7 @@ impl LinkTarget {
     /// Returns true if there is a folder at this place. Its content is not checked.
     pub(crate) fn exists(&self, trees: &OwnedFd) -> Result<bool, Errno> {
         let commit = self.commit.to_string();
-        let looked = match &self.beside {
+        let found = match &self.beside {
             None => folder::stat(trees, commit.as_bytes()),
             Some(beside) => match folder::open(trees, beside.as_bytes()) {
                 Ok(within) => folder::stat(within, commit.as_bytes()),
@@ -56,7 +56,7 @@ impl LinkTarget {
                 Err(errno) => Err(errno),
             },
         };
-        Ok(looked?.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
+        Ok(found?.is_some_and(|stat| folder::kind(&stat) == FileType::Directory))
     }
 
     /// Parses the part of a link's text below `.worktrees`.

@@ -36,6 +36,7 @@ impl Usage {
         let shown = store.as_os_str().as_bytes();
         let store = match folder::open_path(&store) {
             Ok(store) => measured(&store, b".", &go_on, |errno| Error::io("measure", shown, errno))?,
+            // Nothing was fetched yet.
             Err(Errno::NOENT) => 0,
             Err(errno) => return Err(Error::io("open", shown, errno)),
         };
@@ -43,8 +44,8 @@ impl Usage {
         let sizes = || self.trees.lock();
         let (mut all, mut there) = (0, HashSet::new());
         for name in volume.names(&trees)? {
-            let looked = folder::stat(&trees, &name).map_err(|errno| volume.failed("look at", &name, errno))?;
-            let Some(stat) = looked.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
+            let found = folder::stat(&trees, &name).map_err(|errno| volume.failed("look at", &name, errno))?;
+            let Some(stat) = found.filter(|stat| folder::kind(stat) == FileType::Directory) else { continue };
             let known = sizes().get(&stat.st_ino).copied().and_then(Size::at_most);
             let size = match known {
                 Some((bytes, _)) => bytes,
@@ -53,6 +54,7 @@ impl Usage {
             all += size;
             if commit_named(Some(OsStrExt::from_bytes(&name))).is_some() || name.starts_with(STANDBY.as_bytes()) {
                 if known.is_none() {
+                    // Inodes are not counted here, because only bytes have a limit.
                     sizes().insert(stat.st_ino, Size::of((size, 1)));
                 }
                 there.insert(stat.st_ino);
@@ -73,6 +75,7 @@ impl Usage {
         let shown = folder.as_os_str().as_bytes();
         let state = folder::open_path(&folder).map_err(|errno| Error::io("open", shown, errno))?;
         let state = measured(&state, b".", go_on, |errno| Error::io("measure", shown, errno))?;
+        // `.pushsync` contains the store, so only the trees are added.
         let (_, trees) = self.measure(volume, go_on)?;
         options.allowance.measured(state.saturating_add(trees));
         Ok(())

@@ -117,7 +117,7 @@ impl Worktrees {
         Arc::clone(&self.options.lock())
     }
 
-    /// Applies the current sparse-checkout file. Trees of the previous shape do not count as trees of the new one.
+    /// Applies the current sparse-checkout file. Trees of the previous options do not count as trees of the new ones.
     pub(crate) fn refresh_options(&self) -> Result<(), Error> {
         if let Some(options) = self.options().read_again()? {
             *self.options.lock() = Arc::new(options);
