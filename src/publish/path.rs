@@ -63,6 +63,7 @@ pub(crate) fn check_name(name: &[u8], link: bool) -> Result<(), NameError> {
     if plain.eq_ignore_ascii_case(b".git") || pieces.any(|piece| is_on_ntfs(piece, &[b".git", b"git~1"])) {
         return Err(NameError::Hostile("a name is a spelling of .git"));
     }
+    // Git reads this file from the disk, and would read one outside of the tree through a link.
     if link && (plain.eq_ignore_ascii_case(b".gitmodules") || is_gitmodules_on_ntfs(name)) {
         return Err(NameError::Hostile(".gitmodules is a symbolic link"));
     }

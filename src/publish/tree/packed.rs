@@ -82,6 +82,7 @@ fn apply_all(
 fn apply(base: &File, delta: Data, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut delta = BufReader::new(delta);
     let (from, to) = (size(&mut delta)?, size(&mut delta)?);
+    // Packs are not trusted: copies from another base would make other content.
     if base.metadata()?.len() != from {
         return Err(wrong("a delta is not for its base"));
     }
@@ -91,6 +92,7 @@ fn apply(base: &File, delta: Data, take: &mut dyn FnMut(&[u8]) -> io::Result<()>
         let op = byte(&mut delta)?;
         let mut done = 0;
         if op & 0x80 == 0 {
+            // The format reserves it for later.
             if op == 0 {
                 return Err(wrong("a delta has an unknown instruction"));
             }
@@ -110,6 +112,7 @@ fn apply(base: &File, delta: Data, take: &mut dyn FnMut(&[u8]) -> io::Result<()>
             };
             let offset = number(op & 0x0f, 4, &mut delta)?;
             let length = match number((op >> 4) & 0x07, 3, &mut delta)? {
+                // A length of 0 stands for 64 KiB (gitformat-pack).
                 0 => 0x1_0000,
                 length => length,
             };

@@ -1,7 +1,7 @@
-//! Decides which trees may be removed, and when: a replaced tree is kept for the readers that still use it.
+//! The grace periods of replaced trees, which are kept for the readers that still use them.
 //!
-//! GracePeriods are measured by the monotonic clock, which clock corrections do not change. Only for trees of an earlier process
-//! the file system's times are read, once; a time in the future counts as now. It must not delete anything itself.
+//! They are measured by the monotonic clock, which clock corrections do not change. Only for trees of an earlier process the
+//! file system's times are read, once; a time in the future counts as now. It must not delete anything itself.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
