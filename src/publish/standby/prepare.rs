@@ -67,6 +67,10 @@ struct Candidate {
     watch: Option<Arc<Watch>>,
 }
 
+/// Makes standby trees, as far as `effort` permits. `keep` are trees that no link names and that must stay.
+///
+/// # Errors
+/// As for a build. The published trees are not touched.
 pub(crate) fn prepare(
     parts: Parts<'_>,
     store: &Path,
