@@ -183,8 +183,8 @@ fn the_manual_is_printed_and_question_marks_ask_for_help() {
 
 #[test]
 fn an_earlier_name_of_a_flag_of_ours_stays_an_alias() {
-    assert_ne!(run(&[], &[]).volume.spares, 3);
-    assert_eq!(run(&["--standby-trees=3"], &[]).volume.spares, 3);
-    assert_eq!(run(&["--spare-trees=3"], &[]).volume.spares, 3);
-    assert_eq!(run(&[], &[("PUSHSYNC_SPARE_TREES", "3")]).volume.spares, 3);
+    assert_ne!(run(&[], &[]).volume.standby_trees, 3);
+    assert_eq!(run(&["--standby-trees=3"], &[]).volume.standby_trees, 3);
+    assert_eq!(run(&["--spare-trees=3"], &[]).volume.standby_trees, 3);
+    assert_eq!(run(&[], &[("PUSHSYNC_SPARE_TREES", "3")]).volume.standby_trees, 3);
 }
