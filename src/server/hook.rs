@@ -321,7 +321,7 @@ impl Hook {
         ring.received = request.arrival.first_byte;
         ring.received_at = before(self.handle.now(), ring.received.elapsed());
         ring.announced.extend(announced);
-        ring.told.extend(self.peers.tell(News {
+        ring.peer_results.extend(self.peers.tell(News {
             after: announced.map(|announced| announced.after.to_string()),
             before: announced.and_then(|announced| announced.before).map(|before| before.to_string()),
             delivery: delivery.map(str::to_owned),

@@ -1,6 +1,6 @@
 //! When a webhook is faster than the ref: GitHub may announce a commit before its git side serves it.
 //!
-//! The rule must wait for a real announcement, and must not let a replayed old delivery cause more than one look.
+//! The rule must wait for a real announcement, and must not let a replayed old delivery cause more than one listing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The same for an announcement that does not start at the commit which the remote shows: the delivery of the push before
 /// it was lost, or the branch was created again. It may also be a replay, so the wait is shorter.
 const UNCONNECTED: Duration = Duration::from_secs(5);
-/// The first pause between two looks; it doubles up to [`SLOWEST`].
+/// The first pause between two listings; it doubles up to [`SLOWEST`].
 pub const FIRST: Duration = Duration::from_millis(250);
 pub const SLOWEST: Duration = Duration::from_secs(2);
 
@@ -24,15 +24,15 @@ const REMEMBERED: usize = 256;
 
 /// The webhooks' announcements to this process, oldest first.
 #[derive(Debug, Default)]
-pub struct AnnouncementTracker(VecDeque<Push>);
+pub struct AnnouncementTracker(VecDeque<TrackedPush>);
 
 #[derive(Clone, Copy, Debug)]
-struct Push {
+struct TrackedPush {
     announced: Announced,
     at: Instant,
     /// The remote showed it, so there is nothing to wait for any more.
     seen: bool,
-    /// An earlier look found it already, perhaps of a process before this one: the delivery is a replay, or a rollback.
+    /// An earlier listing showed it already, perhaps of a process before this one: the delivery is a replay, or a rollback.
     old: bool,
 }
 
@@ -42,11 +42,12 @@ impl AnnouncementTracker {
     ///
     /// `old` is true if the history knows the commit.
     pub fn note(&mut self, announced: Announced, at: Instant, old: bool) -> bool {
-        let same = |push: &Push| (push.announced.before, push.announced.after) == (announced.before, announced.after);
+        let same =
+            |push: &TrackedPush| (push.announced.before, push.announced.after) == (announced.before, announced.after);
         if self.0.iter().any(same) {
             return false;
         }
-        self.0.push_back(Push { announced, at, seen: false, old });
+        self.0.push_back(TrackedPush { announced, at, seen: false, old });
         if self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
@@ -119,46 +120,46 @@ mod tests {
             ("nothing announced", &[], &[2], none),
         ];
         for (name, announced, shown, expected) in cases {
-            let mut heard = AnnouncementTracker::default();
+            let mut tracker = AnnouncementTracker::default();
             for push in announced {
-                heard.note(*push, now, false);
+                tracker.note(*push, now, false);
             }
             // The remote showed this commit before the rollback was announced, so it is not the announced one.
             for commit in shown.iter().filter(|_| name != "a rollback to a commit we had") {
-                heard.saw(oid(*commit));
+                tracker.saw(oid(*commit));
             }
             let last = oid(*shown.last().unwrap());
-            assert_eq!(heard.still_to_come(last, now).map(|until| until - now), expected, "{name}");
+            assert_eq!(tracker.still_to_come(last, now).map(|until| until - now), expected, "{name}");
         }
     }
 
     #[test]
     fn a_replay_is_not_waited_for_again_and_nothing_is_waited_for_longer_than_half_a_minute() {
         let start = Instant::now();
-        let mut heard = AnnouncementTracker::default();
-        heard.note(push(1, 2), start, false);
+        let mut tracker = AnnouncementTracker::default();
+        tracker.note(push(1, 2), start, false);
         let late = start + LONGEST;
-        assert_eq!(heard.still_to_come(oid(1), late), None);
-        heard.note(push(1, 2), late, false);
-        assert_eq!(heard.still_to_come(oid(1), late), None);
+        assert_eq!(tracker.still_to_come(oid(1), late), None);
+        tracker.note(push(1, 2), late, false);
+        assert_eq!(tracker.still_to_come(oid(1), late), None);
         // From elsewhere, a commit that the history has is a replay; one that it has not is waited for some seconds.
-        let mut heard = AnnouncementTracker::default();
-        heard.note(push(1, 2), start, true);
-        assert_eq!(heard.still_to_come(oid(9), start), None);
-        assert_eq!(heard.still_to_come(oid(1), start), Some(start + LONGEST), "a rollback to it");
-        heard.note(push(3, 4), start, false);
-        assert_eq!(heard.still_to_come(oid(9), start), Some(start + UNCONNECTED));
-        assert_eq!(heard.still_to_come(oid(9), start + UNCONNECTED), None);
+        let mut tracker = AnnouncementTracker::default();
+        tracker.note(push(1, 2), start, true);
+        assert_eq!(tracker.still_to_come(oid(9), start), None);
+        assert_eq!(tracker.still_to_come(oid(1), start), Some(start + LONGEST), "a rollback to it");
+        tracker.note(push(3, 4), start, false);
+        assert_eq!(tracker.still_to_come(oid(9), start), Some(start + UNCONNECTED));
+        assert_eq!(tracker.still_to_come(oid(9), start + UNCONNECTED), None);
     }
 
     #[test]
-    fn what_was_heard_is_remembered_within_bounds() {
-        let mut heard = AnnouncementTracker::default();
+    fn what_was_announced_is_remembered_within_bounds() {
+        let mut tracker = AnnouncementTracker::default();
         for number in 0..=255 {
-            heard.note(push(number, 1), Instant::now(), false);
-            heard.note(push(number, 2), Instant::now(), false);
+            tracker.note(push(number, 1), Instant::now(), false);
+            tracker.note(push(number, 2), Instant::now(), false);
         }
-        assert_eq!(heard.0.len(), REMEMBERED);
+        assert_eq!(tracker.0.len(), REMEMBERED);
     }
 
     proptest::proptest! {
@@ -171,18 +172,18 @@ mod tests {
         ) {
             let start = Instant::now();
             let mut now = start;
-            let mut heard = AnnouncementTracker::default();
+            let mut tracker = AnnouncementTracker::default();
             let mut said: Vec<(u8, u8, Instant, bool)> = Vec::new();
             for (what, one, other, millis) in steps {
                 match what {
                     0 => {
-                        heard.note(push(one, other), now, false);
+                        tracker.note(push(one, other), now, false);
                         if !said.iter().any(|(before, after, ..)| (*before, *after) == (one, other)) {
                             said.push((one, other, now, false));
                         }
                     }
                     1 => {
-                        heard.saw(oid(one));
+                        tracker.saw(oid(one));
                         said.iter_mut().filter(|said| said.1 == one).for_each(|said| said.3 = true);
                     }
                     _ => now += Duration::from_millis(millis),
@@ -198,8 +199,8 @@ mod tests {
                         })
                         .filter(|until| *until > now)
                         .max();
-                    proptest::prop_assert_eq!(heard.still_to_come(oid(shown), now), expected);
-                    proptest::prop_assert_eq!(heard.contains(oid(shown)), said.iter().any(|said| said.1 == shown));
+                    proptest::prop_assert_eq!(tracker.still_to_come(oid(shown), now), expected);
+                    proptest::prop_assert_eq!(tracker.contains(oid(shown)), said.iter().any(|said| said.1 == shown));
                 }
             }
         }

@@ -75,6 +75,7 @@ impl Handle {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> (Self, Commands) {
+        // Bounded: a caller waits when the loop does not answer.
         let (commands, receiver) = mpsc::channel(16);
         (Self { status, queue, history, metrics, clock, commands, engine: None }, receiver)
     }

@@ -108,6 +108,7 @@ impl Handle {
     async fn status_of(&self, commit: Oid, deadline: Instant) -> CommitStatus {
         let published = self.published();
         let (text, live) = (commit.to_string(), published.map(|commit| commit.to_string()));
+        // The history is bounded, so this is a copy of limited size.
         let records = self.history().page(None, usize::MAX);
         let from_history = FromHistory::by(&records, &text, live.as_deref());
         let mut contained = from_history.contained;

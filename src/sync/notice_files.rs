@@ -18,6 +18,7 @@ pub(super) struct NoticeFiles {
 
 impl NoticeFiles {
     pub fn new(options: &notices::NoticeOptions) -> Self {
+        // A thread for each: the files may be on different disks, of which one hangs.
         let touch = options.touch.clone().map(|path| Newest::new("touch-file", move |()| touch(&path)));
         let error = options.error.clone().map(|path| Newest::new("error-file", move |notice| write(&path, notice)));
         Self { touch, error }

@@ -11,9 +11,9 @@ use crate::error::{Phase, SyncError};
 use crate::git::Span;
 use crate::publish::{self, ChangeKind, Changes};
 
+use super::context::Context;
 use super::queue::PeerResults;
-use super::run::{Done, SyncRun, millis};
-use super::tools::Tools;
+use super::run::{Done, RunReport, millis};
 
 /// The longest time for reading a published commit's details, because the next sync waits for it.
 const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -22,22 +22,22 @@ const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10
 const MOST_PEERS: usize = 200;
 
 /// Makes the record of a run, with what changed if something was published.
-pub async fn of(tools: &Tools, run: SyncRun<'_>, ended: Result<Done, &SyncError>) -> (Record, Detail) {
-    let finished_at = tools.clock.now();
+pub async fn of(context: &Context, run: RunReport, ended: Result<Done, &SyncError>) -> (Record, Detail) {
+    let finished_at = context.clock.now();
     let outcome = match ended {
         Ok(done) => done.outcome(),
         Err(error) if error.phase == Phase::Gate => Outcome::Refused,
         Err(_) => Outcome::Failed,
     };
     let (span, changes) = match (outcome, run.new) {
-        (Outcome::Published, Some(new)) => describe(tools, run.old, new).await,
+        (Outcome::Published, Some(new)) => describe(context, run.old, new).await,
         _ => (None, None),
     };
     // A fetch that downloaded nothing was none.
     let fetched = run.fetched.as_ref().filter(|fetched| fetched.objects > 0);
     let (bytes, objects) = (fetched.map(|fetched| fetched.bytes), fetched.map(|fetched| fetched.objects));
     let pinned = run.decisions.pinned.filter(|pinned| run.new == Some(*pinned));
-    let trigger = name_action(tools, &run, pinned).await;
+    let trigger = name_action(context, &run, pinned).await;
     let by_action = matches!(trigger.action, Some(Action::Pin | Action::Rollback | Action::Unpin));
     let was_requested = !matches!(trigger.kind, TriggerKind::Poll | TriggerKind::Startup);
     let received = run.request.received_of(run.new);
@@ -49,7 +49,7 @@ pub async fn of(tools: &Tools, run: SyncRun<'_>, ended: Result<Done, &SyncError>
     });
     let record = Record {
         schema: SCHEMA,
-        id: run.id.unwrap_or_else(|| tools.history.next_id()),
+        id: run.id.unwrap_or_else(|| context.history.next_id()),
         started_at: run.started_at,
         finished_at,
         trigger,
@@ -73,17 +73,17 @@ pub async fn of(tools: &Tools, run: SyncRun<'_>, ended: Result<Done, &SyncError>
             .map(millis),
         held_ms: counted_from.checked_duration_since(received).filter(|held| !held.is_zero()).map(millis),
         chased: run.chased,
-        // The delivery may have come since the look.
+        // The delivery may have come since the listing.
         missed_webhook: run.missed_webhook
             && outcome == Outcome::Published
-            && !run.new.is_some_and(|new| tools.status.was_announced(new)),
+            && !run.new.is_some_and(|new| context.status.was_announced(new)),
         ignored_webhook: run.ignored_webhook.filter(|_| outcome == Outcome::Published),
         // A person chose another commit, so this is no rewritten history.
         rewritten: !by_action && span.as_ref().is_some_and(|span| span.rewritten),
         fast_forward: span.as_ref().filter(|_| run.old != run.new).and_then(|span| span.fast_forward),
         pinned: pinned.map(|commit| commit.to_string()),
         withheld: run.withheld.map(|commit| commit.to_string()),
-        peers: peers(&run.request.told),
+        peers: peers(&run.request.peer_results),
         error,
     };
     let changes = changes.unwrap_or_default();
@@ -98,17 +98,17 @@ pub async fn of(tools: &Tools, run: SyncRun<'_>, ended: Result<Done, &SyncError>
 }
 
 /// The trigger with the action of a person that this sync carries out: a pin to a commit that was live before is a rollback.
-async fn name_action(tools: &Tools, run: &SyncRun<'_>, pinned: Option<Oid>) -> Trigger {
+async fn name_action(context: &Context, run: &RunReport, pinned: Option<Oid>) -> Trigger {
     let mut trigger = run.request.trigger_of(run.withheld.or(run.new));
     let Some(pinned) = pinned.filter(|pinned| run.old != Some(*pinned)) else { return trigger };
     let text = pinned.to_string();
     let was_live =
         |record: &Record| record.outcome == Outcome::Published && record.new.as_deref() == Some(text.as_str());
-    let went_back = tools.history.page(None, usize::MAX).iter().any(was_live)
+    let went_back = context.history.page(None, usize::MAX).iter().any(was_live)
         || match run.old {
             Some(old) => {
                 let deadline = Instant::now() + DESCRIBE_DEADLINE;
-                tools.engine.ancestry(pinned, old, deadline).await.is_ok_and(|it| it.contained == Some(true))
+                context.engine.ancestry(pinned, old, deadline).await.is_ok_and(|it| it.contained == Some(true))
             }
             None => false,
         };
@@ -118,9 +118,9 @@ async fn name_action(tools: &Tools, run: &SyncRun<'_>, pinned: Option<Oid>) -> T
 }
 
 /// The other replicas' answers so far: one result for each, the latest if several webhooks were merged.
-pub fn peers(told: &[PeerResults]) -> Vec<PeerResult> {
+pub fn peers(results: &[PeerResults]) -> Vec<PeerResult> {
     let mut all: Vec<PeerResult> = Vec::new();
-    for results in told {
+    for results in results {
         for result in results.borrow().iter() {
             match all.iter_mut().find(|known| known.address == result.address) {
                 Some(known) => known.result.clone_from(&result.result),
@@ -132,12 +132,12 @@ pub fn peers(told: &[PeerResults]) -> Vec<PeerResult> {
     all
 }
 
-async fn describe(tools: &Tools, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {
+async fn describe(context: &Context, old: Option<Oid>, new: Oid) -> (Option<Span>, Option<Changes>) {
     let deadline = Instant::now() + DESCRIBE_DEADLINE;
     let phase = Phase::Record;
-    let span = tools.with_git(phase, deadline, tools.engine.span(old, new)).await;
+    let span = context.with_git(phase, deadline, context.engine.span(old, new)).await;
     let compare = move |volume: &publish::Volume, _: &crate::worker::Cancel| volume.changes(&volume.store(), old, new);
-    let changes = tools.on_disk(phase, deadline, compare).await;
+    let changes = context.disk.run(phase, deadline, compare).await;
     for error in [span.as_ref().err(), changes.as_ref().err()].into_iter().flatten() {
         tracing::warn!(%error, "what was published cannot be described in full");
     }
@@ -210,7 +210,7 @@ fn log(record: &Record) {
         }
         _ => format!("{new} is published already, triggered by {}", record.trigger.kind),
     };
-    macro_rules! tell {
+    macro_rules! log_at {
         ($level:ident) => {
             tracing::$level!(
                 sync.id = record.id,
@@ -242,8 +242,8 @@ fn log(record: &Record) {
         };
     }
     match record.outcome {
-        Outcome::Failed | Outcome::Refused => tell!(error),
-        _ if record.missed_webhook || record.ignored_webhook.is_some() => tell!(warn),
-        _ => tell!(info),
+        Outcome::Failed | Outcome::Refused => log_at!(error),
+        _ if record.missed_webhook || record.ignored_webhook.is_some() => log_at!(warn),
+        _ => log_at!(info),
     }
 }

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Detail, HistoryState, PeerResult, Record};
-use crate::history::Waiting;
+use crate::history::{History, Waiting};
+use crate::metrics::Metrics;
 
-use super::tools::Tools;
+use super::status::StatusStore;
 
 /// Reading the file at the start may take so long; what takes longer is taken in when it has been read.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
@@ -23,19 +24,33 @@ const WRITE_PATIENCE: Duration = Duration::from_millis(100);
 /// A disk that is merely slow is no news.
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 
-impl Tools {
+/// Passes records to the history and shows how many wait for the disk. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    history: Arc<History>,
+    status: Arc<StatusStore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Recorder {
+    pub fn new(history: Arc<History>, status: Arc<StatusStore>, metrics: Arc<Metrics>) -> Self {
+        Self { history, status, metrics }
+    }
+
     /// Has the file of the volume read, and waits for it for a moment.
-    pub(super) async fn attach_history(&self, state_folder: &Path) {
+    pub(super) async fn attach(&self, state_folder: &Path) {
         self.history.attach(&state_folder.join("history.jsonl"));
         if let Err(error) = self.history.attached(Instant::now() + READ_PATIENCE).await {
             tracing::warn!(%error, "the history on the volume cannot be read yet; records wait in memory");
         }
+        self.status.restore(self.history.page(None, 50));
     }
 
     /// Keeps a record. It is on the disk when this returns, unless the disk is slow or records wait for it already.
     pub(super) async fn keep(&self, record: Record, detail: Detail) {
         let is_behind = self.history.waiting().borrow().records > 0;
         self.history.append(record, detail);
+        // A disk that is behind already would cost each sync this wait.
         if !is_behind {
             self.history.written(Instant::now() + WRITE_PATIENCE).await;
         }
@@ -49,23 +64,23 @@ impl Tools {
     }
 
     /// Shows the number of records that wait for the disk, until the process stops.
-    pub(super) fn watch_history(self: &Arc<Self>, stop: CancellationToken) {
-        let tools = Arc::clone(self);
+    pub(super) fn watch(&self, stop: CancellationToken) {
+        let recorder = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tools.follow_history() => {}
+                () = recorder.follow() => {}
             }
         });
     }
 
-    async fn follow_history(&self) {
+    async fn follow(&self) {
         let mut waiting = self.history.waiting();
         let (mut shown, mut loads) = (HistoryState::default(), 0);
         while waiting.changed().await.is_ok() {
             let mut now = *waiting.borrow_and_update();
             self.take_in(now, &mut loads);
-            // Another record may be on its way each time that this looks, although the disk takes each of them.
+            // Another record may be on its way each time that this is checked, although the disk takes each of them.
             while now.records > 0 && shown.waiting == 0 {
                 sleep(WORTH_SAYING).await;
                 let before = std::mem::replace(&mut now, *waiting.borrow_and_update());

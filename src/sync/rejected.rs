@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use git2::Oid;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::api::ErrorInfo;
 
 #[derive(Debug, Default)]
-pub struct RejectedCommit(Mutex<Option<Rejection>>);
+pub struct RejectedCommit(Option<Rejection>);
 
 #[derive(Clone, Debug)]
 struct Rejection {
@@ -22,41 +21,37 @@ struct Rejection {
 }
 
 impl RejectedCommit {
-    /// Notes a refusal. Returns the number of refusals of this commit in a row.
+    /// Notes a rejected. Returns the number of refusals of this commit in a row.
     ///
     /// The commit is tried again after `backoff`, then after twice as long each time, up to `longest` or the backoff itself
     /// if that is longer.
-    pub fn note(&self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
-        let mut refused = self.lock();
-        let times = refused.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
+    pub fn note(&mut self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
+        let times = self.0.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
         let times = times.saturating_add(1);
+        // At most 2^16: a larger shift would overflow.
         let wait = backoff.saturating_mul(1 << (times - 1).min(16)).min(longest.max(backoff));
-        *refused = Some(Rejection { commit, times, again_at: Instant::now() + wait, error });
+        self.0 = Some(Rejection { commit, times, again_at: Instant::now() + wait, error });
         times
     }
 
     /// True while this commit is not to be tried.
     pub fn stands(&self, commit: Oid, now: Instant) -> bool {
-        self.lock().as_ref().is_some_and(|refused| refused.commit == commit && now < refused.again_at)
+        self.0.as_ref().is_some_and(|refused| refused.commit == commit && now < refused.again_at)
     }
 
     /// The commit, if one is refused: its tree is kept for the next try.
     pub fn commit(&self) -> Option<Oid> {
-        self.lock().as_ref().map(|refused| refused.commit)
+        self.0.as_ref().map(|refused| refused.commit)
     }
 
     /// When it is tried again, and why it was refused.
     pub fn next(&self) -> Option<(Instant, ErrorInfo)> {
-        self.lock().as_ref().map(|refused| (refused.again_at, refused.error.clone()))
+        self.0.as_ref().map(|refused| (refused.again_at, refused.error.clone()))
     }
 
     /// Forgets the refusal, because another commit is wanted or this one passed. Returns true if there was one.
-    pub fn clear(&self) -> bool {
-        self.lock().take().is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Rejection>> {
-        self.0.lock()
+    pub fn clear(&mut self) -> bool {
+        self.0.take().is_some()
     }
 }
 
@@ -66,24 +61,24 @@ mod tests {
     use crate::api::Phase;
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_doubles_up_to_the_period_and_another_commit_starts_anew() {
+    async fn the_wait_doubles_up_to_the_period_and_another_commit_starts_again() {
         let second = Duration::from_secs(1);
         let (one, other) = (Oid::from_bytes(&[1; 20]).unwrap(), Oid::from_bytes(&[2; 20]).unwrap());
         let error = || ErrorInfo { phase: Phase::Gate, kind: String::new(), message: String::new(), hint: None };
-        let refusal = RejectedCommit::default();
-        assert!(!refusal.stands(one, Instant::now()));
+        let mut rejected = RejectedCommit::default();
+        assert!(!rejected.stands(one, Instant::now()));
         let mut waits = Vec::new();
         for _ in 0..6 {
-            refusal.note(one, error(), 3 * second, 20 * second);
+            rejected.note(one, error(), 3 * second, 20 * second);
             let start = Instant::now();
-            assert!(refusal.stands(one, start) && !refusal.stands(other, start));
-            let (again_at, _) = refusal.next().unwrap();
-            assert!(!refusal.stands(one, again_at));
+            assert!(rejected.stands(one, start) && !rejected.stands(other, start));
+            let (again_at, _) = rejected.next().unwrap();
+            assert!(!rejected.stands(one, again_at));
             waits.push((again_at - start).as_secs());
         }
         assert_eq!(waits, [3, 6, 12, 20, 20, 20]);
-        assert_eq!(refusal.note(other, error(), 60 * second, 20 * second), 1);
-        assert_eq!((refusal.next().unwrap().0 - Instant::now()).as_secs(), 60, "a longer backoff holds");
-        assert!(refusal.clear() && !refusal.clear() && !refusal.stands(other, Instant::now()));
+        assert_eq!(rejected.note(other, error(), 60 * second, 20 * second), 1);
+        assert_eq!((rejected.next().unwrap().0 - Instant::now()).as_secs(), 60, "a longer backoff holds");
+        assert!(rejected.clear() && !rejected.clear() && !rejected.stands(other, Instant::now()));
     }
 }

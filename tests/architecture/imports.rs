@@ -42,6 +42,29 @@ pub const PUBLISH_LAYERS: &[&[&str]] = &[
     &["publish::front"],
 ];
 
+/// The layers of the sync area, lowest first.
+pub const SYNC_LAYERS: &[&[&str]] = &[
+    &["sync::error", "sync::options", "sync::backoff", "sync::sync_log", "sync::notice_files"],
+    &["sync::queue"],
+    &["sync::announcement_tracker", "sync::decisions"],
+    &["sync::inherited", "sync::rejected", "sync::protected", "sync::tree_state", "sync::lfs_objects"],
+    &["sync::status"],
+    &["sync::recorder", "sync::disk"],
+    &["sync::decision_store", "sync::hook_changes", "sync::notify"],
+    // What the steps of a sync, the background work and the commands share.
+    &["sync::context"],
+    &["sync::lfs_removal"],
+    &["sync::state"],
+    &["sync::maintenance"],
+    &["sync::open_volume"],
+    &["sync::run"],
+    &["sync::record"],
+    &["sync::handle"],
+    &["sync::lookup", "sync::command"],
+    &["sync::sync_loop"],
+    &["sync::setup"],
+];
+
 /// Which modules each module of an area imports.
 pub struct Imports {
     edges: BTreeMap<Module, BTreeSet<Module>>,

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS};
+use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS, SYNC_LAYERS};
 
 /// The permitted imports between areas (ARCHITECTURE.md, "Who may import whom"). An area may always import itself.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -282,7 +282,7 @@ fn imports_of(area: &str, src: &Path) -> Imports {
 
 #[test]
 fn imports_inside_the_layered_areas_run_one_way() {
-    for (area, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS)] {
+    for (area, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS), ("sync", SYNC_LAYERS)] {
         let imports = imports_of(area, &src());
         assert_eq!(imports.upward(layers), Vec::<String>::new(), "{area}");
         assert_eq!((imports.circles(), imports.inside_circles()), (Vec::new(), 0), "{area}");

@@ -57,7 +57,7 @@ async fn a_message_rings_with_what_the_webhook_said() {
         assert_eq!(rung.announced.len(), 1);
         assert_eq!(rung.announced[0].after.to_string(), COMMIT);
         assert_eq!(rung.announced[0].before.map(|before| before.to_string()), Some("f".repeat(40)));
-        assert!(rung.not_before.is_none() && rung.told.is_empty());
+        assert!(rung.not_before.is_none() && rung.peer_results.is_empty());
     }
     assert_eq!(sidecar.metric("pushsync_peer_messages_total{result=\"received\"}"), Some(2.0));
 }

@@ -32,7 +32,7 @@ struct Slot {
 }
 
 impl Queue {
-    /// `rate` is the looks a second that webhooks may cause, sustained, with bursts of five; 0 = no limit.
+    /// `rate` is the syncs a second that webhooks may cause, sustained, with bursts of five; 0 = no limit.
     #[must_use]
     pub fn new(rate: f64) -> Self {
         let bucket = (rate > 0.0).then(|| Bucket::new(rate));
@@ -109,7 +109,7 @@ impl Queue {
         self.nudged.notify_waiters();
     }
 
-    /// Waits for a push or a nudge. Counts from this call, not from the first poll: ask before you look at what may change.
+    /// Waits for a push or a nudge. Counts from this call, not from the first poll: call it before the state that may change is read.
     pub fn nudged(&self) -> tokio::sync::futures::Notified<'_> {
         self.nudged.notified()
     }
@@ -250,20 +250,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fifty_rings_in_a_second_are_a_handful_of_looks_and_the_last_one_counts() {
+    async fn fifty_deliveries_in_a_second_are_a_handful_of_syncs_and_the_last_one_counts() {
         let queue = Queue::new(1.0);
-        let mut looks = Vec::new();
+        let mut taken = Vec::new();
         for number in 0..50 {
             queue.push(delivery(&number.to_string()));
             if let Ok(request) = tokio::time::timeout(Duration::from_millis(20), queue.next()).await {
-                looks.push(request);
+                taken.push(request);
             }
         }
         let last = queue.next().await;
-        looks.push(last.clone());
+        taken.push(last.clone());
         assert_eq!(last.trigger.delivery.as_deref(), Some("49"));
-        assert!(looks.len() <= 7, "{} looks", looks.len());
-        assert_eq!(looks.iter().map(|look| look.trigger.merged).sum::<u32>(), 50);
+        assert!(taken.len() <= 7, "{} syncs", taken.len());
+        assert_eq!(taken.iter().map(|one| one.trigger.merged).sum::<u32>(), 50);
     }
 
     #[tokio::test(start_paused = true)]
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_was_put_off_waits_unless_somebody_is_in_a_hurry() {
+    async fn a_request_that_was_put_off_waits_unless_another_is_urgent() {
         let queue = Queue::new(0.0);
         let start = Instant::now();
         let later = |millis| {

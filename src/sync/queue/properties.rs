@@ -21,7 +21,7 @@ enum Step {
     Redeliver(usize),
     /// A trigger that announces nothing.
     Other(TriggerKind, bool),
-    /// Time goes by.
+    /// Time passes.
     Pass(u64),
     /// The loop takes the pending request, and its sync ends.
     Take(End),
@@ -177,7 +177,7 @@ impl SyncLog {
                 self.delivery(TriggerKind::Webhook, self.pushes - 1, None);
             }
             Step::Redeliver(back) => {
-                // Only of what still waits: another one is news to the queue, and the chase knows it for a replay.
+                // Only of what still waits: another one is new to the queue, and the announcement tracker knows it for a replay.
                 let mut waiting = self.waiting.clone();
                 waiting.sort_unstable();
                 if let Some(push) = waiting.iter().rev().nth(back).copied() {
@@ -258,11 +258,11 @@ async fn play(rate: f64, steps: Vec<Step>) {
     assert_eq!(log.put_in, log.taken_out, "a trigger was lost, or counted twice");
     // Never more than the burst and what the rate gives, in any window.
     for (at, first) in log.let_through.iter().enumerate() {
-        let mut looks = 0.0;
+        let mut taken = 0.0;
         for last in &log.let_through[at..] {
-            looks += 1.0;
+            taken += 1.0;
             let allowed = BURST + (*last - *first).as_secs_f64() * rate + 1e-6;
-            assert!(looks <= allowed, "{looks} looks in {:?}", *last - *first);
+            assert!(taken <= allowed, "{taken} syncs in {:?}", *last - *first);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A reason to look at the remote, and how several of them become one.
+//! A reason to sync, and how several of them become one.
 //!
-//! It must not know when a request is taken, or what a look finds.
+//! It must not know when a request is taken, or what a sync finds.
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::{PeerResult, Trigger, TriggerKind};
 
-/// A reason to look at the remote now.
+/// A reason to sync now.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The trigger of highest rank, the latest if there are several.
@@ -29,7 +29,7 @@ pub struct Request {
     /// The sync should not begin earlier, unless another trigger comes: a large fleet spreads its requests.
     pub not_before: Option<Instant>,
     /// Which other replicas were notified, as far as that is known. Nothing waits for it.
-    pub told: Vec<PeerResults>,
+    pub peer_results: Vec<PeerResults>,
     /// True while every merged trigger is a webhook or a peer's message: these wait for a token.
     pub(super) limited: bool,
     /// The deliveries that announced the pushes in `announced`.
@@ -117,19 +117,19 @@ impl Request {
             queued: Instant::now(),
             announced: Vec::new(),
             not_before: None,
-            told: Vec::new(),
+            peer_results: Vec::new(),
             limited: matches!(kind, TriggerKind::Webhook | TriggerKind::Peer),
             names: Vec::new(),
             by_hand: None,
         }
     }
 
-    /// The same request once more: a retry, or the rest of a chase or repair. It paid its token already.
+    /// The same request once more: a retry, or the rest after a wait for the ref, or after a repair. It paid its token already.
     #[must_use]
     pub fn again(mut self, retry: bool) -> Self {
         (self.retry, self.id, self.limited) = (retry, None, false);
         // The record of the first sync says which replicas were notified.
-        (self.not_before, self.told) = (None, Vec::new());
+        (self.not_before, self.peer_results) = (None, Vec::new());
         self
     }
 
@@ -246,9 +246,9 @@ impl Request {
             let name = later.names.iter().find(|name| name.ends == push.ends()).cloned();
             self.add(push, name);
         }
-        self.told.extend(later.told);
-        let excess = self.told.len().saturating_sub(MOST_ANNOUNCED);
-        self.told.drain(..excess);
+        self.peer_results.extend(later.peer_results);
+        let excess = self.peer_results.len().saturating_sub(MOST_ANNOUNCED);
+        self.peer_results.drain(..excess);
         // The one in a hurry takes the other along.
         self.not_before = self.not_before.zip(later.not_before).map(|(one, other)| one.min(other));
         self.limited &= later.limited;

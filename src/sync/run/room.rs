@@ -11,14 +11,14 @@ use crate::git::{self, Compaction, Effort, Fetched, Want};
 use crate::publish::Volume;
 use crate::worker::Cancel;
 
-use super::SyncRun;
+use super::sync_run::SyncRun;
 
 /// Less than this is no reason to download a pack again.
 const LEAST_FREED: u64 = 64 << 10;
 
 /// The steps by which room is made, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum RoomStep {
     Standbys,
     Garbage,
     OldTrees,
@@ -29,11 +29,11 @@ enum Step {
 impl SyncRun<'_> {
     /// Fetches a commit.
     pub(super) async fn fetch_with_room(&self, want: Want, from: Option<Oid>) -> Result<Fetched, SyncError> {
-        let tools = self.tools;
-        if tools.volume().is_some_and(|volume| volume.is_limited()) {
-            tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
+        let context = self.context;
+        if context.disk.volume().is_some_and(|volume| volume.is_limited()) {
+            context.disk.run(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         }
-        self.download_with_room(|| tools.engine.fetch_forward(want.clone(), from)).await
+        self.download_with_room(|| context.engine.fetch_forward(want.clone(), from)).await
     }
 
     /// Downloads to the volume by the engine.
@@ -41,7 +41,7 @@ impl SyncRun<'_> {
     where
         F: Future<Output = Result<T, git::Error>>,
     {
-        self.with_room(|| self.tools.with_git(Phase::Fetch, self.deadline, bring())).await
+        self.with_room(|| self.context.with_git(Phase::Fetch, self.deadline, bring())).await
     }
 
     /// Runs work that needs room on the volume. If there is none, room is made and the work is repeated.
@@ -50,12 +50,15 @@ impl SyncRun<'_> {
         F: Future<Output = Result<T, SyncError>>,
     {
         let mut done = work().await;
-        for step in [Step::Standbys, Step::Garbage, Step::OldTrees, Step::TheirObjects] {
+        for step in [RoomStep::Standbys, RoomStep::Garbage, RoomStep::OldTrees, RoomStep::TheirObjects] {
+            // Other errors would be the same with more room.
             if !done.as_ref().is_err_and(is_full) {
                 return done;
             }
+            // Boxed, because it is rare and its future is large.
             match Box::pin(self.make_room(step)).await {
                 Ok(true) => {}
+                // Nothing went, so the work would fail again.
                 Ok(false) => continue,
                 Err(error) => {
                     tracing::debug!(%error, ?step, "no room could be made");
@@ -69,45 +72,46 @@ impl SyncRun<'_> {
     }
 
     /// Makes room. Returns true if anything was removed.
-    async fn make_room(&self, step: Step) -> Result<bool, SyncError> {
-        let tools = self.tools;
+    async fn make_room(&self, step: RoomStep) -> Result<bool, SyncError> {
+        let context = self.context;
         match step {
-            Step::Standbys => tools.on_disk(Phase::Fetch, self.deadline, Volume::make_room).await,
-            Step::Garbage => {
-                let kept = tools.kept();
-                let doom = move |volume: &Volume, cancel: &Cancel| {
+            RoomStep::Standbys => context.disk.run(Phase::Fetch, self.deadline, Volume::make_room).await,
+            RoomStep::Garbage => {
+                let kept = context.protected_commits();
+                let mark = move |volume: &Volume, cancel: &Cancel| {
                     volume.mark_expired(|commit| kept.contains(&commit))?;
                     volume.make_room(cancel)
                 };
-                let trees = tools.on_disk(Phase::Fetch, self.deadline, doom).await?;
+                let trees = context.disk.run(Phase::Fetch, self.deadline, mark).await?;
                 Ok(self.remove_garbage().await? || trees)
             }
-            Step::OldTrees => {
-                if !tools.volume().is_some_and(|volume| volume.is_limited()) {
+            // Readers may still use these trees, so only a limit that the operator set is worth it.
+            RoomStep::OldTrees => {
+                if !context.disk.volume().is_some_and(|volume| volume.is_limited()) {
                     return Ok(false);
                 }
-                let kept = tools.kept();
-                let doom = move |volume: &Volume, cancel: &Cancel| {
+                let kept = context.protected_commits();
+                let mark = move |volume: &Volume, cancel: &Cancel| {
                     volume.mark_in_grace(|commit| kept.contains(&commit))?;
                     volume.make_room(cancel)
                 };
-                tools.on_disk(Phase::Fetch, self.deadline, doom).await
+                context.disk.run(Phase::Fetch, self.deadline, mark).await
             }
-            Step::TheirObjects => self.remove_garbage().await,
+            RoomStep::TheirObjects => self.remove_garbage().await,
         }
     }
 
     /// Removes the objects that neither a tree on the volume nor the wanted commit needs. Returns true if that is worth another
     /// try.
     async fn remove_garbage(&self) -> Result<bool, SyncError> {
-        let tools = self.tools;
-        if tools.options.compaction == Compaction::Off {
+        let context = self.context;
+        if context.options.compaction == Compaction::Off {
             return Ok(false);
         }
-        let mut keep = tools.on_disk(Phase::Fetch, self.deadline, |volume, _| volume.commits_in_use()).await?;
-        keep.extend(tools.kept().into_iter().chain(self.new).chain(self.old));
-        tools.with_git(Phase::Fetch, self.deadline, tools.engine.keep_only(keep.clone(), self.old)).await?;
-        let compacted = timeout_at(self.deadline, tools.engine.compact(Effort::Urgent, keep)).await;
+        let mut keep = context.disk.run(Phase::Fetch, self.deadline, |volume, _| volume.commits_in_use()).await?;
+        keep.extend(context.protected_commits().into_iter().chain(self.report.new).chain(self.report.old));
+        context.with_git(Phase::Fetch, self.deadline, context.engine.keep_only(keep.clone(), self.report.old)).await?;
+        let compacted = timeout_at(self.deadline, context.engine.compact(Effort::Urgent, keep)).await;
         let freed = match compacted {
             Ok(Ok(Some(done))) => done.bytes_before.saturating_sub(done.bytes_after),
             Ok(Ok(None)) | Err(_) => 0,
@@ -117,7 +121,7 @@ impl SyncRun<'_> {
                 0
             }
         };
-        tools.on_disk(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
+        context.disk.run(Phase::Fetch, self.deadline, Volume::expect_writes).await?;
         tracing::debug!(freed, "dropped objects that no tree needs");
         Ok(freed >= LEAST_FREED)
     }
@@ -127,11 +131,11 @@ fn is_full(error: &SyncError) -> bool {
     matches!(error.kind, "disk_full" | "no_inodes" | "quota")
 }
 
-fn removed(step: Step) -> &'static str {
+fn removed(step: RoomStep) -> &'static str {
     match step {
-        Step::Standbys => "the standby trees",
-        Step::Garbage => "old trees, and objects that no tree needs",
-        Step::TheirObjects => "objects that only those trees need",
-        Step::OldTrees => "old trees before the end of --stale-worktree-timeout",
+        RoomStep::Standbys => "the standby trees",
+        RoomStep::Garbage => "old trees, and objects that no tree needs",
+        RoomStep::TheirObjects => "objects that only those trees need",
+        RoomStep::OldTrees => "old trees before the end of --stale-worktree-timeout",
     }
 }

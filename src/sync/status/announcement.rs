@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::sync::queue::Announced;
 
-/// How many announcements are remembered, to tell a repeated delivery from news.
+/// How many announcements are remembered, to recognize a repeated delivery.
 const REMEMBERED: usize = 256;
 
-/// How many commits before the announced one are remembered, to tell a late delivery from a newer one.
+/// How many commits before the announced one are remembered, to distinguish a late delivery from a newer one.
 const MOST_BEFORE: usize = 64;
 
 /// The commits that this replica knows to be where.
@@ -25,7 +25,7 @@ pub struct KnownCommits {
 
 /// The effect of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Effect {
     /// It is the newest one now.
     Opened,
     /// The ref is back at a commit that is known here: nothing is to come any more.
@@ -37,8 +37,8 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct NewestAnnouncement {
     open: Option<Open>,
-    /// The ends of the announcements heard so far, oldest first.
-    heard: VecDeque<(Option<Oid>, Oid)>,
+    /// The commits before and after each push announced so far, oldest first.
+    pushes: VecDeque<(Option<Oid>, Oid)>,
 }
 
 #[derive(Debug)]
@@ -51,43 +51,43 @@ struct Open {
 
 impl NewestAnnouncement {
     /// Notes a webhook's or peer's word that the ref moved.
-    pub fn note(&mut self, push: Announced, known: KnownCommits, now: Instant) -> Change {
+    pub fn note(&mut self, push: Announced, known: KnownCommits, now: Instant) -> Effect {
         let pair = (push.before, push.after);
-        let repeated = self.heard.contains(&pair);
+        let repeated = self.pushes.contains(&pair);
         if !repeated {
-            self.heard.push_back(pair);
-            if self.heard.len() > REMEMBERED {
-                self.heard.pop_front();
+            self.pushes.push_back(pair);
+            if self.pushes.len() > REMEMBERED {
+                self.pushes.pop_front();
             }
         }
         let position = self.open.as_ref().map(|open| open.commit).or(known.head);
         // A push that starts from the newest known position moved the ref on, wherever to.
         let leads_on = push.before.is_some() && push.before == position;
         if repeated && !leads_on {
-            return Change::Nothing;
+            return Effect::Nothing;
         }
         if let (Some(open), false) = (&mut self.open, leads_on) {
             if open.commit == push.after {
-                return Change::Nothing;
+                return Effect::Nothing;
             }
             // The delivery of an earlier push came later than that of the push which followed it.
             if open.before.contains(&push.after) {
                 open.before.extend(push.before);
-                return Change::Nothing;
+                return Effect::Nothing;
             }
         }
         if Some(push.after) == known.head || Some(push.after) == known.published {
             if leads_on && self.open.take().is_some() {
-                return Change::Closed;
+                return Effect::Closed;
             }
-            return Change::Nothing;
+            return Effect::Nothing;
         }
         let mut before = self.open.take().filter(|_| leads_on).map(|open| open.before).unwrap_or_default();
         before.extend(push.before);
         let excess = before.len().saturating_sub(MOST_BEFORE);
         before.drain(..excess);
         self.open = Some(Open { commit: push.after, before, at: now });
-        Change::Opened
+        Effect::Opened
     }
 
     /// Notes what the remote shows, or what is published. Returns true if that is what was announced.
@@ -95,16 +95,16 @@ impl NewestAnnouncement {
         self.open.take_if(|open| open.commit == commit).is_some()
     }
 
-    /// A look that began at `listed_at` found something else, and nothing is waited for any more. Returns true if the
-    /// announcement was older than the look.
-    pub fn settle(&mut self, listed_at: Instant) -> bool {
+    /// A listing that began at `listed_at` showed something else, and nothing is waited for any more. Returns true if the
+    /// announcement was older than the listing.
+    pub fn expire(&mut self, listed_at: Instant) -> bool {
         self.open.take_if(|open| open.at <= listed_at).is_some()
     }
 
     /// True if a message announced this commit.
     #[must_use]
     pub fn contains(&self, commit: Oid) -> bool {
-        self.heard.iter().any(|(_, after)| *after == commit)
+        self.pushes.iter().any(|(_, after)| *after == commit)
     }
 }
 
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_not_to_come_any_more_and_a_later_look_settles_the_rest() {
+    fn what_was_seen_is_not_to_come_any_more_and_a_later_listing_expires_the_rest() {
         let start = Instant::now();
         let mut announcements = NewestAnnouncement::default();
         announcements.note(push(1, 2), KnownCommits::default(), start);
         assert!(!announcements.saw(oid(1)) && announcements.saw(oid(2)) && !announcements.saw(oid(2)));
         announcements.note(push(2, 3), KnownCommits::default(), start);
-        assert!(!announcements.settle(start - Duration::from_millis(1)), "announced after that look");
-        assert!(announcements.settle(start));
+        assert!(!announcements.expire(start - Duration::from_millis(1)), "announced after that listing");
+        assert!(announcements.expire(start));
         assert!(announcements.contains(oid(3)) && !announcements.contains(oid(1)));
     }
 
@@ -170,7 +170,7 @@ mod tests {
             let push = Announced { before: Some(at(number)), after: at(number + 1), forced: false };
             announcements.note(push, KnownCommits::default(), Instant::now());
         }
-        assert_eq!(announcements.heard.len(), REMEMBERED);
+        assert_eq!(announcements.pushes.len(), REMEMBERED);
         assert_eq!(announcements.open.unwrap().before.len(), MOST_BEFORE);
     }
 }

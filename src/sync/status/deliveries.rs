@@ -1,6 +1,6 @@
 //! How webhooks fare: the deliveries, the announcements, the counts, and the pushes that none announced.
 //!
-//! It must not know how a delivery is judged, or what a look finds.
+//! It must not know how a delivery is judged, or what a listing of the refs shows.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use super::announcement::NewestAnnouncement;
 
 /// Delivery ids that are remembered, only to label a repeated one as redelivered.
 const REMEMBERED_DELIVERIES: usize = 256;
-/// Ignored pushes that are remembered, to tell them from missed ones.
+/// Ignored pushes that are remembered, to distinguish them from missed ones.
 const REMEMBERED_IGNORED: usize = 64;
 /// Missed pushes in a snapshot.
 const MOST_MISSED: usize = 50;
@@ -39,7 +39,7 @@ pub(super) struct Deliveries {
     ignored: VecDeque<Ignored>,
     pub announcement: NewestAnnouncement,
     pub day: Day,
-    /// When readers were last told of refused signatures, and whether there were more since.
+    /// When an event about refused signatures was sent last, and whether there were more since.
     pub bad_signatures_reported_at: Option<Instant>,
     pub bad_signatures_unreported: bool,
 }

@@ -21,7 +21,7 @@ use deliveries::Deliveries;
 
 pub use deliveries::Delivery;
 
-/// Events that a slow reader may lag behind before it is told to start over.
+/// Events that a slow reader may lag behind before it has to start over.
 const EVENT_BACKLOG: usize = 256;
 /// Records in a snapshot.
 const RECENT: usize = 50;
@@ -29,7 +29,7 @@ const RECENT: usize = 50;
 /// The ref's full name and the remote's answer for it at the last sync. Deliveries are compared with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
-    /// The full name of the ref; `None` before the first look, or if a hash is configured.
+    /// The full name of the ref; `None` before the first listing, or if a hash is configured.
     pub full_ref: Option<String>,
     /// True if a full hash is configured, so that no push is ours.
     pub hash: bool,
@@ -50,13 +50,13 @@ pub struct Health {
 /// The shared state of one replica.
 #[derive(Debug)]
 pub struct StatusStore {
-    state: Mutex<Inner>,
+    state: Mutex<Current>,
     events: broadcast::Sender<(u64, Event)>,
     clock: Clock,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Current {
     snapshot: Snapshot,
     recent: VecDeque<Record>,
     followed: Followed,
@@ -103,7 +103,7 @@ impl StatusStore {
             history: crate::api::HistoryState::default(),
             seq: 0,
         };
-        let inner = Inner {
+        let inner = Current {
             snapshot,
             recent: VecDeque::new(),
             followed: Followed::default(),
@@ -120,15 +120,16 @@ impl StatusStore {
         self.full(&mut self.lock())
     }
 
-    /// Looks at the state without copying it. The newest records are not part of it here.
-    pub fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
-        look(&self.lock().snapshot)
+    /// Reads the state without copying it. The newest records are not part of it here.
+    pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.lock().snapshot)
     }
 
     /// A snapshot and every event after it.
     #[must_use]
     pub fn subscribe(&self) -> (Snapshot, broadcast::Receiver<(u64, Event)>) {
         let mut inner = self.lock();
+        // Under the same lock as the snapshot, so that no event lies between the two.
         let events = self.events.subscribe();
         (self.full(&mut inner), events)
     }
@@ -142,7 +143,7 @@ impl StatusStore {
         self.lock().followed = followed;
     }
 
-    /// The address that the remote redirected the last look to, if it did.
+    /// The address that the remote redirected the last listing to, if it did.
     #[must_use]
     pub fn moved_to(&self) -> Option<String> {
         self.lock().moved_to.clone()
@@ -165,11 +166,11 @@ impl StatusStore {
     pub fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut inner = self.lock();
         change(&mut inner.snapshot);
-        self.told(&mut inner);
+        self.notify_readers(&mut inner);
     }
 
     /// Derives the state word again and notifies the readers.
-    fn told(&self, inner: &mut Inner) {
+    fn notify_readers(&self, inner: &mut Current) {
         inner.snapshot.state = state_of(&inner.snapshot);
         self.send(inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
@@ -196,7 +197,7 @@ impl StatusStore {
         inner.snapshot.running = None;
         inner.snapshot.last_error.clone_from(&record.error);
         if record.missed_webhook {
-            let Inner { snapshot, deliveries, .. } = &mut *inner;
+            let Current { snapshot, deliveries, .. } = &mut *inner;
             deliveries.missed(snapshot, record.new.as_ref(), self.clock.now());
         }
         change(&mut inner.snapshot);
@@ -207,7 +208,7 @@ impl StatusStore {
         self.send(&mut inner, |snapshot| Event::State(Box::new(snapshot.clone())));
     }
 
-    /// A record that was told before has grown.
+    /// A record that readers know has grown.
     pub fn amended(&self, record: Record) {
         let mut inner = self.lock();
         if let Some(known) = inner.recent.iter_mut().find(|known| known.id == record.id) {
@@ -221,7 +222,7 @@ impl StatusStore {
         self.lock().recent = newest_first.into_iter().take(RECENT).collect();
     }
 
-    fn full(&self, inner: &mut Inner) -> Snapshot {
+    fn full(&self, inner: &mut Current) -> Snapshot {
         let now = self.clock.now();
         inner.snapshot.webhook.day = inner.deliveries.day(now);
         let mut snapshot = inner.snapshot.clone();
@@ -230,7 +231,7 @@ impl StatusStore {
         snapshot
     }
 
-    fn send(&self, inner: &mut Inner, event: impl FnOnce(&Snapshot) -> Event) {
+    fn send(&self, inner: &mut Current, event: impl FnOnce(&Snapshot) -> Event) {
         inner.snapshot.seq += 1;
         inner.snapshot.now = self.clock.now();
         // An event is a copy of the state, so none is made without a listener. A later reader takes a snapshot under
@@ -241,7 +242,7 @@ impl StatusStore {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Current> {
         self.state.lock()
     }
 }

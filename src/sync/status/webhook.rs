@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::api::{Announcement, Event, LastDelivery, Trigger};
 
-use super::announcement::{Change, KnownCommits};
+use super::announcement::{Effect, KnownCommits};
 use super::deliveries::Delivery;
-use super::{Inner, StatusStore};
+use super::{Current, StatusStore};
 use crate::sync::queue::Announced;
 
 /// The shortest time between two events about refused signatures.
@@ -53,7 +53,7 @@ impl StatusStore {
     /// A webhook or a peer said that our ref moved.
     pub fn announce(&self, push: Announced, trigger: &Trigger) {
         let mut inner = self.lock();
-        let Inner { snapshot, deliveries, .. } = &mut *inner;
+        let Current { snapshot, deliveries, .. } = &mut *inner;
         let now = self.clock.now();
         let commit = push.after.to_string();
         let late = deliveries.came_late(snapshot, &commit, now);
@@ -63,15 +63,15 @@ impl StatusStore {
         };
         let change = deliveries.announcement.note(push, known, Instant::now());
         match change {
-            Change::Opened => {
+            Effect::Opened => {
                 let (delivery, source) = (trigger.delivery.clone(), trigger.kind);
                 snapshot.announced = Some(Announcement { commit, seen_at: now, delivery, source });
             }
-            Change::Closed => snapshot.announced = None,
-            Change::Nothing if !late => return,
-            Change::Nothing => {}
+            Effect::Closed => snapshot.announced = None,
+            Effect::Nothing if !late => return,
+            Effect::Nothing => {}
         }
-        self.told(&mut inner);
+        self.notify_readers(&mut inner);
     }
 
     /// True if a message announced this commit to this process.
@@ -109,17 +109,17 @@ impl StatusStore {
         }
     }
 
-    /// A sync ended that looked at the remote at `listed_at` and waits for nothing any more: what was announced before that
+    /// A sync ended that listed the refs at `listed_at` and waits for nothing any more: what was announced before that
     /// is not what the remote has.
     pub fn expire_announcement(&self, listed_at: Instant) {
         let mut inner = self.lock();
-        if inner.deliveries.announcement.settle(listed_at) {
+        if inner.deliveries.announcement.expire(listed_at) {
             inner.snapshot.announced = None;
             inner.snapshot.state = super::state_of(&inner.snapshot);
         }
     }
 
-    /// Counts a request that could not prove that it knows the secret. Readers are told once a second at most: `Some` is
+    /// Counts a request that could not prove that it knows the secret. An event is sent once a second at most: `Some` is
     /// how long the caller should wait before it calls [`StatusStore::report_bad_signatures`].
     pub fn bad_signature(&self) -> Option<Duration> {
         let mut inner = self.lock();
@@ -129,7 +129,8 @@ impl StatusStore {
         if inner.deliveries.bad_signatures_unreported || self.events.receiver_count() == 0 {
             return None;
         }
-        let since = inner.deliveries.bad_signatures_reported_at.map(|told| told.elapsed());
+        // A flood of bad requests must not become a flood of events.
+        let since = inner.deliveries.bad_signatures_reported_at.map(|sent| sent.elapsed());
         let wait = since.map_or(Duration::ZERO, |since| REFUSED_EVERY.saturating_sub(since));
         if wait.is_zero() {
             inner.deliveries.bad_signatures_reported_at = Some(Instant::now());
@@ -140,7 +141,7 @@ impl StatusStore {
         Some(wait)
     }
 
-    /// Tells readers how many signatures were refused by now.
+    /// Sends readers how many signatures were refused by now.
     pub fn report_bad_signatures(&self) {
         let mut inner = self.lock();
         inner.deliveries.bad_signatures_unreported = false;

@@ -26,6 +26,7 @@ impl Limit {
         if error.phase != Phase::Gate && self.counted.is_some_and(between) {
             return;
         }
+        // Never wraps: years of failures must not count as none.
         self.failures = self.failures.saturating_add(1);
         self.counted = Some(now);
     }

@@ -7,7 +7,6 @@ mod report;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,16 +14,20 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::TriggerKind;
+use crate::api::{Snapshot, TriggerKind};
 use crate::error::{Phase, SyncError};
 
 use self::failures::{Limit, worth_a_record};
+use crate::sync::context::Context;
+use crate::sync::decisions::Decisions;
 use crate::sync::handle::Commands;
 use crate::sync::inherited::Inherited;
+use crate::sync::maintenance::{Activity, Maintenance, MaintenanceTask, compact_at_end, remove_at_end};
+use crate::sync::options::Options;
 use crate::sync::queue::Request;
-use crate::sync::run::{Done, SyncRun};
-use crate::sync::tools::Tools;
-use crate::sync::{Options, backoff, command, error, record};
+use crate::sync::run::{Done, RunEnd, RunReport, SyncRun};
+use crate::sync::state::SyncState;
+use crate::sync::{backoff, command, error, record};
 
 /// How often the end of a pause is looked at: it is a time of day, and clocks are set.
 const PAUSE_CHECK: Duration = Duration::from_secs(10);
@@ -83,7 +86,11 @@ impl Ending {
 
 /// Owns the volume from now until [`SyncLoop::run`] returns.
 pub struct SyncLoop {
-    tools: Arc<Tools>,
+    context: Arc<Context>,
+    state: SyncState,
+    maintenance: Maintenance,
+    /// Spawned when the loop runs.
+    maintenance_task: Option<MaintenanceTask>,
     commands: Commands,
     failures: u32,
     limit: Limit,
@@ -91,28 +98,27 @@ pub struct SyncLoop {
     next_poll: Instant,
     /// The request that the next poll repeats, if the sync before it failed.
     retry: Option<Request>,
-    next_sweep: Option<Instant>,
     /// Since when another process has been found to own the volume.
     standby: Option<Instant>,
-    grace: Duration,
     /// `--one-time`: the store has grown, or holds objects that are not needed.
     compact_at_end: bool,
 }
 
 impl SyncLoop {
-    pub(super) fn new(tools: Arc<Tools>, commands: Commands, grace: Duration) -> Self {
-        let next_poll = Instant::now();
+    pub(super) fn new(context: Arc<Context>, commands: Commands, grace: Duration) -> Self {
+        let (maintenance, task) = Maintenance::new(context.clone(), grace);
         Self {
-            tools,
+            context,
+            state: SyncState::default(),
+            maintenance,
+            maintenance_task: Some(task),
             commands,
             failures: 0,
             limit: Limit::default(),
             succeeded: false,
-            next_poll,
+            next_poll: Instant::now(),
             retry: None,
-            next_sweep: Some(next_poll + grace),
             standby: None,
-            grace,
             compact_at_end: false,
         }
     }
@@ -125,19 +131,22 @@ impl SyncLoop {
         inherited: impl Future<Output = Option<Inherited>> + Send,
         stop: CancellationToken,
     ) -> Ending {
-        let tools = self.tools.clone();
-        tools.hooks.watch(stop.clone());
-        tools.watch_history(stop.clone());
-        tools.follow_hooks();
+        let context = self.context.clone();
+        context.hooks.watch(stop.clone());
+        context.recorder.watch(stop.clone());
+        follow_hooks(&context);
+        if let Some(task) = self.maintenance_task.take() {
+            tokio::spawn(task.run());
+        }
         let before = async { tokio::join!(delay, inherited) };
         let mut ending = self.run_until_end(before, &stop).await;
         if matches!(ending, Ending::Done) {
-            let told = tokio::select! {
+            let ran = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
-                told = tools.run_hooks_once() => Some(told),
+                ran = self.run_hooks_once() => Some(ran),
             };
-            ending = match told {
+            ending = match ran {
                 Some(true) => Ending::Done,
                 Some(false) => Ending::HookFailed,
                 None => Ending::Stopped,
@@ -145,7 +154,7 @@ impl SyncLoop {
         }
         self.clean_up_at_end(&ending).await;
         let patience = if matches!(ending, Ending::Stopped) { LAST_WRITES } else { LAST_WRITES_BY_ITSELF };
-        tokio::join!(tools.hooks.stop(), tools.last_writes(Instant::now() + patience));
+        tokio::join!(context.hooks.stop(), context.last_writes(Instant::now() + patience));
         ending
     }
 
@@ -154,49 +163,67 @@ impl SyncLoop {
         before: impl Future<Output = (Duration, Option<Inherited>)> + Send,
         stop: &CancellationToken,
     ) -> Ending {
-        let mut first = Request::new(TriggerKind::Startup, self.tools.clock.now());
+        let mut first = Request::new(TriggerKind::Startup, self.context.clock.now());
         let (delay, inherited) = before.await;
-        self.tools.offer(inherited);
+        self.state.inherited = inherited;
+        // Replicas that start together would otherwise all query the remote at once.
         first.not_before = Some(Instant::now() + delay);
-        self.tools.queue.push(first);
+        self.context.queue.push(first);
+        // The first request covers the first poll.
         self.next_poll = Instant::now() + self.options().timeout;
         loop {
+            // Each turn of the loop answers the liveness probe: no timer does.
             self.report_alive();
             let Some(request) = self.wait(stop).await else { return Ending::Stopped };
-            let tools = self.tools.clone();
-            let mut run = SyncRun::new(&tools, request);
-            tools.busy.store(true, Ordering::Relaxed);
+            let mut run = SyncRun::new(&self.context, &self.maintenance, &mut self.state, request);
+            self.maintenance.enter(Activity::Syncing);
             let ended = {
-                let running = Self::run_with_commands(&mut self.commands, &tools, &mut run);
+                let running = Self::run_with_commands(&mut self.commands, &self.context, &mut run);
                 tokio::pin!(running);
                 tokio::select! {
                     biased;
                     ended = &mut running => Some(ended),
-                    () = stopped(stop, &tools) => None,
+                    // Last, so that a sync that has just ended is still recorded.
+                    () = stopped(stop, &self.context) => None,
                 }
             };
-            tools.busy.store(false, Ordering::Relaxed);
-            tools.expect_nothing();
+            // Ends the loan of the state to the sync.
+            let report = run.into_report();
+            self.maintenance.enter(Activity::Other);
+            self.context.disk.expect_nothing();
             let Some(ended) = ended else { return Ending::Stopped };
-            if let Some(ending) = self.finish_run(run, ended).await {
+            if let Some(ending) = self.finish_run(report, ended).await {
                 self.flush_at_end(&ending).await;
                 return ending;
             }
         }
     }
 
+    /// Runs each hook once for the published commit and waits. True if all of them succeeded.
+    async fn run_hooks_once(&self) -> bool {
+        let live = self.context.status.read(|snapshot| snapshot.published.as_ref()?.commit.parse().ok());
+        let Some(commit) = live else { return true };
+        let succeeded = self.context.notifier.run_hooks_once(commit, self.state.repairs).await;
+        if self.context.hooks.run_in_trees() {
+            self.context.hook_changes.accept_or_log(commit).await;
+        }
+        succeeded
+    }
+
     /// In one-time mode nothing runs later, so trees of earlier runs whose grace is over are removed now.
     async fn clean_up_at_end(&self, ending: &Ending) {
         if self.options().one_time && matches!(ending, Ending::Done | Ending::HookFailed | Ending::GaveUp) {
-            let removed = self.tools.sweep_at_end().await;
-            self.tools.compact_at_end(removed > 0 || self.compact_at_end).await;
+            let removed = remove_at_end(&self.context).await;
+            compact_at_end(&self.context, removed > 0 || self.compact_at_end).await;
         }
     }
 
     /// In one-time mode compaction and removal happen before the process ends.
     async fn flush_at_end(&self, ending: &Ending) {
+        // An unverified tree must not be noted as being on the disk.
         if matches!(ending, Ending::Done)
-            && let Err(error) = self.tools.write_through(Instant::now() + self.options().timeout).await
+            && !self.context.tree.is_unverified()
+            && let Err(error) = self.context.disk.flush(Instant::now() + self.options().timeout).await
         {
             tracing::warn!(%error, "what is published could not be written through to the disk");
         }
@@ -205,19 +232,19 @@ impl SyncLoop {
     /// Runs a sync while commands are still answered. A panic in it counts as a failed sync.
     async fn run_with_commands(
         commands: &mut Commands,
-        tools: &Arc<Tools>,
+        context: &Arc<Context>,
         run: &mut SyncRun<'_>,
-    ) -> Result<Done, SyncError> {
+    ) -> Result<RunEnd, SyncError> {
         let running = AssertUnwindSafe(run.run()).catch_unwind();
         tokio::pin!(running);
         loop {
-            let asked = tools.queue.asked();
-            tools.status.set_health(|health| health.asked = None);
+            let asked = context.queue.asked();
+            context.status.set_health(|health| health.asked = None);
             tokio::select! {
                 ended = &mut running => {
                     return ended.unwrap_or_else(|panic| Err(error::panicked(Phase::Queue, &*panic)));
                 }
-                Some(order) = commands.recv() => command::answer(tools, order),
+                Some(order) = commands.recv() => command::answer(context, order),
                 () = asked => {}
             }
         }
@@ -228,26 +255,30 @@ impl SyncLoop {
         if self.standby.is_some() && !self.options().one_time {
             return self.wait_for_owner(stop).await;
         }
-        let tools = self.tools.clone();
+        self.maintenance.enter(Activity::Idle);
+        let request = self.next_request(stop).await;
+        self.maintenance.enter(Activity::Other);
+        request
+    }
+
+    async fn next_request(&mut self, stop: &CancellationToken) -> Option<Request> {
+        let context = self.context.clone();
         loop {
-            let (nudged, asked) = (tools.queue.nudged(), tools.queue.asked());
+            let (nudged, asked) = (context.queue.nudged(), context.queue.asked());
             self.report_alive();
-            if let Some(due) = tools.sweep_due.lock().take() {
-                self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
-            }
-            let paused_until = tools.decisions().paused_until;
-            if paused_until.is_some_and(|end| end <= self.tools.clock.now()) {
+            let paused_until = context.decisions.current().paused_until;
+            if paused_until.is_some_and(|end| end <= self.context.clock.now()) {
                 self.end_pause();
                 continue;
             }
             // A rollback is carried out during a pause, too, and tried again until it has worked.
-            let paused = paused_until.is_some() && !tools.pin_is_due();
+            let paused = paused_until.is_some() && !context.decisions.pin_is_due();
             let pause_check = self.pause_check(paused_until);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                Some(order) = self.commands.recv() => command::answer(&self.tools, order),
-                request = self.tools.queue.next(), if !paused => {
+                Some(order) = self.commands.recv() => command::answer(&self.context, order),
+                request = self.context.queue.next(), if !paused => {
                     // The failed request is merged into this one, as the older part.
                     let Some(retry) = self.retry.take() else { return Some(request) };
                     return Some(retry.followed_by(request));
@@ -255,14 +286,9 @@ impl SyncLoop {
                 () = sleep_until(self.next_poll), if !paused => {
                     self.next_poll = Instant::now() + self.options().period;
                     match self.retry.take() {
-                        Some(retry) => self.tools.queue.requeue(retry),
-                        None => drop(self.tools.queue.push(Request::new(TriggerKind::Poll, self.tools.clock.now()))),
+                        Some(retry) => self.context.queue.requeue(retry),
+                        None => drop(self.context.queue.push(Request::new(TriggerKind::Poll, self.context.clock.now()))),
                     }
-                }
-                () = sleep_until(self.next_sweep.unwrap_or(pause_check)), if self.next_sweep.is_some() => {
-                    // The sweep's result says when the next tree's grace is over.
-                    self.next_sweep = None;
-                    self.tools.sweep();
                 }
                 // A decision changed: a resumed loop must not go on sleeping.
                 () = nudged => {}
@@ -275,40 +301,41 @@ impl SyncLoop {
     /// When to look whether a pause is over.
     fn pause_check(&self, paused_until: Option<Timestamp>) -> Instant {
         let left = paused_until.map_or(PAUSE_CHECK, |end| {
-            Duration::try_from(end.duration_since(self.tools.clock.now())).unwrap_or(Duration::ZERO)
+            Duration::try_from(end.duration_since(self.context.clock.now())).unwrap_or(Duration::ZERO)
         });
         Instant::now() + left.clamp(Duration::from_millis(10), PAUSE_CHECK)
     }
 
     fn end_pause(&mut self) {
         tracing::info!("the pause is over");
-        self.tools.decide(super::decisions::Decisions {
-            paused_until: None,
-            paused_by: None,
-            ..self.tools.decisions()
-        });
+        let decisions = &self.context.decisions;
+        decisions.decide(Decisions { paused_until: None, paused_by: None, ..decisions.current() });
         self.next_poll = Instant::now();
         // The disk is not waited for: a restart would see the pause end again.
-        tokio::spawn(command::store_end_of_pause(self.tools.clone()));
+        tokio::spawn(command::store_end_of_pause(self.context.clone()));
     }
 
     /// Records how a sync ended, reports it, and determines when the next one is due.
-    async fn finish_run(&mut self, run: SyncRun<'_>, ended: Result<Done, SyncError>) -> Option<Ending> {
+    async fn finish_run(&mut self, run: RunReport, ended: Result<RunEnd, SyncError>) -> Option<Ending> {
         let polled = run.request.trigger.kind == TriggerKind::Poll;
         let repeated = polled || run.request.retry;
         self.retry = None;
+        let repeat = ended.as_ref().is_ok_and(|end| end.repeat);
+        let ended = ended.map(|end| end.done);
         match ended {
+            // No failure: another process is at work on this volume.
             Err(error) if error.kind == "locked" => return self.stand_by(run, error).await,
             _ => self.took_over(),
         }
         match &ended {
             Ok(Done::Interrupted) => {
                 let retry = run.request.retry;
+                // It paid its token, and keeps its id, which a reader may have been shown.
                 let mut request = run.request.again(retry);
                 request.id = run.id;
-                self.tools.queue.requeue(request);
-                self.tools.status.change(|snapshot| snapshot.running = None);
-                let paused = self.tools.decisions().paused_until.is_some();
+                self.context.queue.requeue(request);
+                self.context.status.change(|snapshot| snapshot.running = None);
+                let paused = self.context.decisions.current().paused_until.is_some();
                 return (paused && self.options().one_time).then_some(Ending::Paused);
             }
             Ok(Done::StillRejected) => {
@@ -325,27 +352,27 @@ impl SyncLoop {
                 let first = !std::mem::replace(&mut self.succeeded, true);
                 if first && *done == Done::Unchanged {
                     // An earlier process published it; the next push is to be as quick as after one of ours.
-                    self.tools.prepare_for_next();
+                    self.maintenance.published();
                     if !self.options().one_time {
                         // A process that ends now compacts before it ends; one in the background would be cut off.
-                        self.tools.compact_soon();
+                        self.maintenance.store_changed();
                     }
                 }
                 // A pin that was taken over from other replicas is published without a look at the remote. The replica
                 // could not say what it is behind until the next poll, so that one is made now.
-                let blind = *done == Done::Published && self.tools.status.read(|snapshot| snapshot.head.is_none());
+                let blind = *done == Done::Published && self.context.status.read(|snapshot| snapshot.head.is_none());
                 self.next_poll = Instant::now() + if blind { Duration::ZERO } else { self.options().period };
-                self.tools.remember_head();
-                self.tools.status.set_health(|health| (health.started, health.ready) = (true, true));
+                self.remember_head();
+                self.context.status.set_health(|health| (health.started, health.ready) = (true, true));
                 let live = if *done == Done::Published { run.new } else { run.old };
                 if let Some(live) = live.filter(|_| first || *done == Done::Published) {
-                    self.tools.announce(live);
+                    self.context.notifier.published(live, self.state.repairs);
                 }
                 if !still_refused {
-                    self.tools.report_in_file(None);
+                    self.context.notifier.report_failure(None);
                 }
                 if *done == Done::Unchanged && (polled || self.is_recorded_already(&run)) {
-                    self.tools.metrics.unchanged(run.started.elapsed());
+                    self.context.metrics.unchanged(run.started.elapsed());
                     self.report_poll(0, None);
                     return self.ending(None);
                 }
@@ -353,23 +380,23 @@ impl SyncLoop {
             Err(error) => {
                 if self.failures == 0 && !self.succeeded {
                     // The remote may be down for a long time, so the tree of an earlier process is compared now.
-                    self.tools.prepare_for_next();
+                    self.maintenance.published();
                 }
                 if run.phases.build_ms.is_some() {
                     // A tree whose link could not be set is removed like any other that is not needed.
-                    self.sweep_later();
+                    self.maintenance.remove_after_grace();
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.limit.count(error, self.period(), Instant::now());
                 let wait = backoff::delay(self.failures, error.retry, self.period(), fastrand::f64());
                 self.next_poll = Instant::now() + wait;
                 let in_row = self.note_rejection(&run, error).unwrap_or(self.failures);
-                self.tools.report_in_file(Some((error, self.failures)));
+                self.context.notifier.report_failure(Some((error, self.failures)));
                 self.retry = Some(run.request.clone().again(true));
-                let last = self.tools.status.read(|snapshot| snapshot.last_error.clone());
+                let last = self.context.status.read(|snapshot| snapshot.last_error.clone());
                 if repeated && !worth_a_record(in_row, error, last.as_ref()) {
                     tracing::warn!(failures_in_row = self.failures, "sync failed again: {error}");
-                    self.tools.metrics.failed(run.started.elapsed());
+                    self.context.metrics.failed(run.started.elapsed());
                     self.report_poll(self.failures, Some(error.to_api()));
                     return self.ending(ended.err());
                 }
@@ -377,26 +404,26 @@ impl SyncLoop {
         }
         // After a repair nothing of the request is done yet, so it is a retry if it was one.
         let retry = run.request.retry && run.old == run.new;
-        let repeat = run.repeat.then(|| run.request.clone().again(retry));
+        let repeat = repeat.then(|| run.request.clone().again(retry));
         let published = matches!(ended, Ok(Done::Published));
         let refused = ended.as_ref().is_err_and(|error| error.phase == Phase::Gate);
-        let told = run.request.told.clone();
-        let (record, detail) = record::of(&self.tools, run, ended.as_ref().copied()).await;
+        let peer_results = run.request.peer_results.clone();
+        let (record, detail) = record::of(&self.context, run, ended.as_ref().copied()).await;
         let (id, known) = (record.id.clone(), record.peers.clone());
-        self.tools.keep(record.clone(), detail).await;
+        self.context.recorder.keep(record.clone(), detail).await;
         self.report(record, published, polled).await;
         if published || refused {
             // After the record, because a compaction must not delay it.
-            self.tools.prepare_for_next();
+            self.maintenance.published();
             if self.options().one_time {
                 self.compact_at_end = true;
             } else {
-                self.tools.compact_soon();
+                self.maintenance.store_changed();
             }
         }
-        self.amend_later(id, told, known);
+        self.amend_later(id, peer_results, known);
         if let Some(request) = repeat {
-            self.tools.queue.requeue(request);
+            self.context.queue.requeue(request);
             return ended.err().and_then(|error| self.ending(Some(error)));
         }
         self.ending(ended.err())
@@ -415,29 +442,55 @@ impl SyncLoop {
         (most >= 0 && i64::from(self.limit.failures) >= most).then_some(Ending::GaveUp)
     }
 
+    /// Notes the remote's commit after a successful sync: finding it again is no missed webhook.
+    fn remember_head(&mut self) {
+        let head = self.context.status.read(|snapshot| snapshot.head.as_ref()?.commit.parse().ok());
+        self.state.head_at_last_success = head;
+        if head.is_some() {
+            self.context.protected.note_success();
+        }
+    }
+
     fn period(&self) -> Duration {
         let options = self.options();
         options.init_period.filter(|_| !self.succeeded).unwrap_or(options.period)
     }
 
     fn options(&self) -> &Options {
-        &self.tools.options
+        &self.context.options
     }
 
     fn report_alive(&self) {
-        self.tools.status.set_health(|health| health.asked = None);
+        self.context.status.set_health(|health| health.asked = None);
     }
 
     fn wall_clock(&self, at: Instant) -> Option<Timestamp> {
         let left = at.saturating_duration_since(Instant::now());
-        self.tools.clock.now().checked_add(left).ok()
+        self.context.clock.now().checked_add(left).ok()
     }
 }
 
 /// Waits for the request to stop. A swap that has begun is finished, so that its record is not lost.
-async fn stopped(stop: &CancellationToken, tools: &Tools) {
+async fn stopped(stop: &CancellationToken, context: &Context) {
     stop.cancelled().await;
-    if tools.is_swapping() {
+    let is_swapping =
+        |snapshot: &Snapshot| snapshot.running.as_ref().is_some_and(|running| running.phase == Phase::Publish);
+    if context.status.read(is_swapping) {
         tokio::time::sleep(LAST_SWAP).await;
     }
+}
+
+/// After each hook's run, accepts its changes to tracked files as part of the published tree. Runs until the process ends.
+fn follow_hooks(context: &Arc<Context>) {
+    let Some(mut runs) = context.hooks.take_runs() else { return };
+    // Weak, because the hooks, which are part of the context, hold the other end.
+    let context = Arc::downgrade(context);
+    tokio::spawn(async move {
+        while let Some(run) = runs.recv().await {
+            let Some(context) = context.upgrade() else { return };
+            if let Ok(commit) = run.hash.parse() {
+                context.hook_changes.accept_or_log(commit).await;
+            }
+        }
+    });
 }
