@@ -159,7 +159,7 @@ fn download(action: DownloadAction, asked: &Url, now: i64) -> Result<Download, M
     let href = link(&action.href, asked).map_err(|why| MalformedResponse(format!("it leads to {why}")))?;
     let mut header = Vec::new();
     for (name, value) in action.header.unwrap_or_default().into_iter().take(MOST_HEADERS) {
-        let bad = || MalformedResponse("a header that it wants to be sent is none".to_owned());
+        let bad = || MalformedResponse("an invalid header for the download".to_owned());
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         let mut value = HeaderValue::from_str(&value).map_err(|_| bad())?;
         value.set_sensitive(true);
@@ -254,9 +254,15 @@ mod tests {
             (action("http://cdn.test/x"), "http, from https"),
             (action("https://me:secret@cdn.test/x"), "with a user in it"),
             (action("https://cdn.test/x\\ny"), "control character"),
-            (action("/relative"), "none"),
-            (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a b":"c"}}}"#.to_owned(), "is none"),
-            (r#""actions":{"download":{"href":"https://cdn.test/","header":{"a":"c\r\nd: e"}}}"#.to_owned(), "is none"),
+            (action("/relative"), "an invalid address"),
+            (
+                r#""actions":{"download":{"href":"https://cdn.test/","header":{"a b":"c"}}}"#.to_owned(),
+                "an invalid header",
+            ),
+            (
+                r#""actions":{"download":{"href":"https://cdn.test/","header":{"a":"c\r\nd: e"}}}"#.to_owned(),
+                "an invalid header",
+            ),
         ] {
             let Err(MalformedResponse(said)) = one(&object) else { panic!("{object} was taken") };
             assert!(said.contains(why), "{said}");
