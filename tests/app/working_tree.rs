@@ -158,7 +158,8 @@ async fn pointers_of_lfs_are_told_in_the_log_and_in_the_record() {
     let told =
         |text: &str| text.contains("1 of the files written are pointers of Git LFS") && text.contains("media/film.mp4");
     assert!(lines.iter().any(|line| line.level == "warn" && told(&line.message)), "{lines:?}");
-    assert!(site.sidecar().log().iter().any(|line| told(line)));
+    // The log has a thread of its own.
+    eventually(PATIENCE, || site.sidecar().log().iter().any(|line| told(line))).await;
 }
 
 #[tokio::test]

@@ -182,12 +182,17 @@ fn patches(patch: &str) -> Result<(), String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
     command.env_clear().arg("--no-such-flag");
     let variables = poll["env"].as_array().unwrap().iter();
-    let variables: Vec<(&str, &str)> =
-        variables.map(|each| (each["name"].as_str().unwrap(), each["value"].as_str().unwrap_or_default())).collect();
-    command.envs(variables.iter().copied());
+    // The kubelet reads these from the Secret. A number is valid for each id that the pages keep there.
+    let value = |each: &'_ Value| match each["valueFrom"]["secretKeyRef"]["key"].as_str() {
+        Some(_) => "12345".to_owned(),
+        None => each["value"].as_str().unwrap_or_default().to_owned(),
+    };
+    let variables: Vec<(String, String)> =
+        variables.map(|each| (each["name"].as_str().unwrap().to_owned(), value(each))).collect();
+    command.envs(variables.iter().cloned());
     for argument in poll["args"].as_array().unwrap() {
         // As the kubelet does it.
-        let expand = |text: String, (name, value): &(&str, &str)| text.replace(&format!("$({name})"), value);
+        let expand = |text: String, (name, value): &(String, String)| text.replace(&format!("$({name})"), value);
         command.arg(variables.iter().fold(argument.as_str().unwrap().to_owned(), expand));
     }
     let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
