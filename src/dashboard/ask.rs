@@ -58,7 +58,9 @@ pub fn contained(pod: &Pod) -> Contained {
     let commit = text::short(&status.commit);
     match status.how {
         CommitHow::ForcePushedAway => Contained::Replaced(format!("{commit} was taken back by a force push")),
-        CommitHow::Replaced => Contained::Replaced(format!("{commit} was replaced by what does not contain it")),
+        CommitHow::Replaced => {
+            Contained::Replaced(format!("{commit} was replaced by a commit that does not contain it"))
+        }
         CommitHow::NotPublished => Contained::NotYet,
         CommitHow::NeverSeen => Contained::NeverSeen,
         CommitHow::Published | CommitHow::Contained | CommitHow::Unknown => {

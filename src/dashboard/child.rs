@@ -55,7 +55,7 @@ pub fn on_path(program: &str) -> bool {
 #[expect(clippy::print_stderr, reason = "stderr is where the parent reads why it did not work")]
 pub fn stage(args: &[OsString]) -> u8 {
     let [parent, session, program, rest @ ..] = args else {
-        eprintln!("pushsync: {STAGE} is not for people");
+        eprintln!("pushsync: {STAGE} is for internal use");
         return 1;
     };
     if session == "own"

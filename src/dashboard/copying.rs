@@ -59,7 +59,7 @@ pub fn address(model: &mut Model) -> Vec<Effect> {
         model.address = Some(address.clone());
         vec![Effect::Copy(address)]
     } else {
-        model.say(format!("{} is no address of a forge", text::clean(&remote)), true);
+        model.say(format!("{} is not the address of a forge", text::clean(&remote)), true);
         Vec::new()
     }
 }

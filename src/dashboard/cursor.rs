@@ -121,7 +121,7 @@ pub fn next_pane(model: &mut Model) {
 pub fn next_match(model: &mut Model, forward: bool) {
     if matches!(model.view, View::Commits | View::Fleet | View::History(_)) {
         if model.filter.is_empty() {
-            model.say("nothing is looked for: / and then a word", false);
+            model.say("no search text: press / and type a word", false);
             return;
         }
         move_by(model, if forward { 1 } else { -1 });
@@ -129,7 +129,7 @@ pub fn next_match(model: &mut Model, forward: bool) {
     }
     let word = model.search.to_lowercase();
     if word.is_empty() {
-        model.say("nothing is looked for: / and then a word", false);
+        model.say("no search text: press / and type a word", false);
         return;
     }
     // Rows are compared as text, because these screens hide no rows: the cursor goes to the match.
@@ -140,7 +140,7 @@ pub fn next_match(model: &mut Model, forward: bool) {
     // The selected row is the last candidate, so a word that is only there is found and not reported as missing.
     match (1..=count).map(after).find(|row| lines[*row].to_lowercase().contains(&word)) {
         Some(row) => select(model, row),
-        None => model.say(format!("{} is not in here", model.search), true),
+        None => model.say(format!("no line contains {}", model.search), true),
     }
 }
 

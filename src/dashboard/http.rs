@@ -235,13 +235,13 @@ impl Failure {
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Status(StatusCode::UNAUTHORIZED, _) => Problem::new("the replica wants a token")
+            Self::Status(StatusCode::UNAUTHORIZED, _) => Problem::new("the replica requires a token")
                 .hint("give the sidecar's --admin-token-file to this dashboard as --token-file")
                 .word("no token"),
             Self::Status(StatusCode::FORBIDDEN, refusal) => {
                 let problem = Problem::new(match refusal {
                     Some(refusal) => refusal.message.clone(),
-                    None => "the replica refuses us (403)".to_owned(),
+                    None => "the replica refused the request (403)".to_owned(),
                 });
                 match refusal.as_ref().and_then(|refusal| refusal.hint.clone()) {
                     Some(hint) => problem.hint(hint).word("forbidden"),

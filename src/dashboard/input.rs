@@ -149,7 +149,7 @@ fn freeze(model: &mut Model) -> Vec<Effect> {
     // The time of the last held message is close enough until the next tick.
     let now = model.held.last().map_or(model.now, |(at, _)| *at);
     let effects = update::thaw(model, now);
-    model.say("the screen goes on", false);
+    model.say("screen unfrozen", false);
     effects
 }
 

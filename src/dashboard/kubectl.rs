@@ -239,7 +239,7 @@ pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleE
         (Some(line), _) => line.as_str(),
         // Older releases write even the lost connection as a log line.
         (None, Some(line)) => klog_text(line).unwrap_or(line),
-        (None, None) => return Problem::new("kubectl ended without a word"),
+        (None, None) => return Problem::new("kubectl ended without a message"),
     };
     let problem = Problem::new(format!("kubectl: {text}"));
     // The capital is left out below: kubectl writes `(Forbidden)` and `is forbidden`, depending on the call.
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(older.reason, "kubectl: lost connection to pod");
         let forbidden = "Error from server (Forbidden): pods \"a\" is forbidden: User \"u\" cannot create resource \"pods/portforward\"";
         assert!(explain(&lines(&[forbidden])).hint.is_some_and(|hint| hint.contains("`create`")));
-        assert_eq!(explain(&lines(&[])).reason, "kubectl ended without a word");
+        assert_eq!(explain(&lines(&[])).reason, "kubectl ended without a message");
     }
 
     #[tokio::test]

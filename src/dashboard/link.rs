@@ -122,7 +122,7 @@ impl Link {
                 }
             }
         }
-        first.unwrap_or_else(|| Problem::new("there is no place to connect to"))
+        first.unwrap_or_else(|| Problem::new("there is no port to connect to"))
     }
 
     /// Returns a connection and the beginning of its stream; or the problem, and whether the API may be at another place.

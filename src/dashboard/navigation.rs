@@ -180,7 +180,7 @@ pub fn log(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     };
     if pod.namespace.is_none() {
-        model.say("a replica behind a URL has no log here: kubectl logs reads it", true);
+        model.say("the log of a replica behind a URL is not available here; use kubectl logs", true);
         return Vec::new();
     }
     let id = pod.id.clone();

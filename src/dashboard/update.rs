@@ -39,7 +39,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
                     return Vec::new();
                 }
                 let effects = thaw(model, now);
-                model.say("too much happened: the screen goes on", false);
+                model.say("too many events: screen unfrozen", false);
                 return effects;
             }
             _ => {}
@@ -287,9 +287,10 @@ fn live(model: &mut Model, id: &PodId, mut snapshot: Box<Snapshot>) {
     let now = model.now;
     let Some(pod) = model.pod_mut(id) else { return };
     if snapshot.schema != SCHEMA {
-        let problem = Problem::new(format!("it speaks version {} of the API, this program {SCHEMA}", snapshot.schema))
-            .hint("use the dashboard of the same release as the sidecar")
-            .word("other api");
+        let problem =
+            Problem::new(format!("its API is version {}, this program needs version {SCHEMA}", snapshot.schema))
+                .hint("use the dashboard of the same release as the sidecar")
+                .word("other api");
         pod.problem = Some(problem.clone());
         pod.link = Link::Retry { attempt: 1, at: now, problem };
         return;

@@ -235,7 +235,7 @@ fn the_next_match_is_found_where_nothing_is_hidden() {
     press(&mut model, "N");
     assert_eq!(at(&model), "alpha");
     press(&mut model, "/nothing<Enter>");
-    assert!(model.flash.as_ref().unwrap().text.contains("nothing is not in here"));
+    assert!(model.flash.as_ref().unwrap().text.contains("no line contains nothing"));
 }
 
 #[test]

@@ -263,7 +263,7 @@ fn what_contains_the_commit_is_asked_of_the_replica() {
     let table = [
         (CommitHow::Contained, true, Kind::Live, "1 of 1"),
         (CommitHow::ForcePushedAway, false, Kind::NotLive, "41d07be was taken back by a force push"),
-        (CommitHow::Replaced, false, Kind::NotLive, "41d07be was replaced by what does not contain it"),
+        (CommitHow::Replaced, false, Kind::NotLive, "41d07be was replaced by a commit that does not contain it"),
         (CommitHow::NotPublished, false, Kind::NotLive, "1 behind"),
         (CommitHow::NeverSeen, false, Kind::NotLive, "1 never saw it"),
         (CommitHow::Unknown, false, Kind::Unknown, "1 cannot say"),

@@ -102,7 +102,7 @@ const OVERLAYS: &[&str] = &[
     "delivery id",
     "Cancel",
     "Type the short sha",
-    "Enter carries it out",
+    "Enter runs it",
     "At the forge",
 ];
 

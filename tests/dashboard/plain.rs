@@ -169,7 +169,7 @@ fn a_token_is_needed_where_it_is_wanted_and_never_in_an_address() {
     fake.inner().token = Some("s3cret-token".to_owned());
     let refused = run(&[&fake], &["--check"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused).contains("wants a token"));
+    assert!(text(&refused).contains("requires a token"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "s3cret-token\n").unwrap();
     let path = file.path().display().to_string();

@@ -311,7 +311,7 @@ fn addresses_with_one_port_are_told_apart_by_their_hosts() {
 #[test]
 fn the_plain_table_says_what_to_do_about_a_replica_that_cannot_be_reached() {
     let mut model = fleet();
-    let problem = Problem::new("the replica wants a token").hint("give it with --token-file");
+    let problem = Problem::new("the replica requires a token").hint("give it with --token-file");
     for pod in [BROKEN, GOOD] {
         let lost = News::Lost { problem: problem.clone(), attempt: 1, retry_in: Duration::from_millis(500) };
         tell(&mut model, pod, lost);

@@ -113,7 +113,7 @@ fn a_token_is_sent_and_its_lack_is_a_refusal() {
     let url = fake.url();
     let ran = run(kubectl.program(), &["pause", "--url", &url]);
     assert_eq!(ran.code, Some(3), "{}", ran.out);
-    assert!(ran.out.contains("wants a token"), "{}", ran.out);
+    assert!(ran.out.contains("requires a token"), "{}", ran.out);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "s3cret-token\n").unwrap();
     let path = file.path().display().to_string();

@@ -76,13 +76,13 @@ pub fn flags(command: Command) -> Command {
                 .value_parser(base_url),
         )
         .arg(
-            value("token-file", "FILE", "A file with the token that the admin listener wants")
+            value("token-file", "FILE", "A file with the token that the admin listener requires")
                 .value_parser(value_parser!(PathBuf))
                 .value_hint(clap::ValueHint::FilePath)
                 .hide_short_help(true),
         )
         .arg(
-            value("max-links", "N", "Pods that are connected at the same time; the others have their turn after them")
+            value("max-links", "N", "Pods that are connected at the same time; the others are visited in turn")
                 .default_value("12")
                 .value_parser(value_parser!(u16).range(1..))
                 .hide_short_help(true),

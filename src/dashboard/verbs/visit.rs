@@ -146,7 +146,7 @@ impl Visit<'_> {
                 }
             }
         }
-        Err(first.unwrap_or_else(|| Problem::new("there is no place to connect to")))
+        Err(first.unwrap_or_else(|| Problem::new("there is no port to connect to")))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::dashboard::verdict::Verdict;
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::draw(canvas, model, verdict, &["events".to_owned()]);
     let count = format!("{} kept, newest first", model.events.len());
-    let mut title = vec![piece("What this dashboard did and saw", Role::Strong)];
+    let mut title = vec![piece("Events of this dashboard", Role::Strong)];
     if !model.search.is_empty() {
         title.push(piece(format!("  /{}", model.search), Role::Accent));
     }

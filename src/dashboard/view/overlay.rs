@@ -63,7 +63,7 @@ fn commands(canvas: &mut Canvas<'_>, model: &Model, palette: &Palette) {
         }
     }
     if inside.height > 1 {
-        let keys = "Enter carries it out   Esc closes";
+        let keys = "Enter runs it   Esc closes";
         canvas.put(inside.x + 1, inside.bottom() - 1, width, keys, Role::Dim);
     }
 }
