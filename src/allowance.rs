@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::text;
+
 const MOST_UNCOUNTED: u64 = 4 << 20;
 
 /// A limit and the used part of it. Shared by everything that writes to one volume.
@@ -20,7 +22,7 @@ pub struct Allowance {
 
 /// The bytes do not fit within the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the volume would cross its limit of {limit} bytes")]
+#[error("the volume would cross its limit of {}", text::size(*limit))]
 pub struct Exceeded {
     pub limit: u64,
 }
@@ -89,6 +91,11 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_is_told_in_units() {
+        assert_eq!(Exceeded { limit: 3_000_000 }.to_string(), "the volume would cross its limit of 2.9 MiB");
+    }
 
     #[test]
     fn bytes_are_refused_beyond_the_limit_and_not_counted() {

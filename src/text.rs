@@ -56,6 +56,23 @@ pub fn escape_json(text: &str) -> String {
     escaped
 }
 
+/// Returns a number of bytes in binary units, rounded: `1023 B`, `2.9 MiB`, `30 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // In tenths, which need more than 64 bits.
+    let tenths = |unit: usize| (u128::from(bytes) * 10 + (1 << (10 * unit + 9))) >> (10 * unit + 10);
+    // The rounded number decides: 1023.9 KiB is 1 MiB.
+    let unit = (0..UNITS.len()).find(|unit| tenths(*unit) < 10_235).unwrap_or(UNITS.len() - 1);
+    match (tenths(unit), UNITS[unit]) {
+        (tenths, name) if tenths < 100 && tenths % 10 != 0 => format!("{}.{} {name}", tenths / 10, tenths % 10),
+        (tenths, name) => format!("{} {name}", (tenths + 5) / 10),
+    }
+}
+
 /// Returns a number with its noun: `1 object`, `2 objects`.
 #[must_use]
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
@@ -84,6 +101,19 @@ mod tests {
         assert!(text.lines().count() > 3 && !text.chars().any(|c| c != '\n' && is_deceptive(c)), "{text}");
         assert!(text.contains(r"\u009b31m\u202e") && text.contains("ß 文 😀"), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("json"), value);
+    }
+
+    #[test]
+    fn sizes_are_rounded_to_binary_units() {
+        let sizes =
+            [0, 1023, 1024, 1536, 482_911, 1_048_063, 3_000_000, 9_961_472, 31_457_280, 10_000_000_000, u64::MAX];
+        assert_eq!(
+            sizes.map(size),
+            [
+                "0 B", "1023 B", "1 KiB", "1.5 KiB", "472 KiB", "1 MiB", "2.9 MiB", "9.5 MiB", "30 MiB", "9.3 GiB",
+                "16 EiB"
+            ]
+        );
     }
 
     #[test]

@@ -86,8 +86,11 @@ pub fn command() -> Command {
                 .default_value("auto")
                 .value_parser(EnumValueParser::<Look>::new()),
         )
-        .arg(flag("ascii", "Only ASCII characters [default: if LC_ALL or LANG does not say UTF-8]"))
-        .arg(flag("utc", "Begin with UTC times in lists; `t` changes it"))
+        .arg(flag(
+            "ascii",
+            "Only ASCII characters, also without a screen [default: on a screen, if LC_ALL or LANG does not say UTF-8]",
+        ))
+        .arg(flag("utc", "UTC times in lists, where `t` changes it, and in lines of text"))
         .arg(flag("mouse", "Let the mouse wheel move the cursor; the terminal then selects text with Shift only"))
         .next_help_heading("Without a screen")
         .arg(

@@ -80,13 +80,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::text::escape_json;
 
 use self::args::{Args, Look, Output};
 use self::children::{Children, Reaper};
 use self::links::Links;
 use self::message::Msg;
 use self::model::{Found, Model, Problem, Setup, TimeFormat};
+use self::plain::encoding::Encoding;
 use self::plain::{Plain, document, table};
 use self::theme::Theme;
 use self::verbs::args::{Asked, Request};
@@ -214,7 +214,8 @@ async fn start(args: Args, children: Children) -> anyhow::Result<u8> {
     }
     links.watch_pods(first);
     if !screen {
-        let plain = Plain { model, clock, links: &mut links, messages, signals, begun };
+        let encoding = Encoding::new(args.ascii);
+        let plain = Plain { model, clock, links: &mut links, messages, signals, begun, encoding };
         let outcome = without_screen(&args, plain).await;
         links.close().await;
         return outcome;
@@ -285,12 +286,15 @@ async fn without_screen(args: &Args, mut plain: Plain<'_>) -> anyhow::Result<u8>
 
 /// Prints a verdict and its data. Returns the exit code.
 fn report(args: &Args, model: &Model, verdict: &Verdict, now: Timestamp) -> anyhow::Result<u8> {
+    let encoding = Encoding::new(args.ascii);
     let mut out = io::stdout().lock();
     if args.output == Some(Output::Json) {
         let document = document::document(model, verdict, now);
-        writeln!(out, "{}", escape_json(&serde_json::to_string_pretty(&document)?))?;
+        writeln!(out, "{}", encoding.json(&serde_json::to_string_pretty(&document)?))?;
     } else {
-        table::table(model, verdict, &mut out)?;
+        let mut lines = Vec::new();
+        table::table(model, verdict, &mut lines)?;
+        out.write_all(encoding.lines(&String::from_utf8_lossy(&lines)).as_bytes())?;
     }
     out.flush()?;
     // Without --check the exit code only says whether there was an answer at all.

@@ -4,6 +4,7 @@
 //! except in the one line of `--wait` on a terminal.
 
 pub mod document;
+pub mod encoding;
 pub mod lines;
 pub mod progress;
 pub mod table;
@@ -14,9 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::clock::Clock;
-use crate::text::escape_json;
-
+use self::encoding::Encoding;
 use self::lines::Lines;
 use self::progress::Progress;
 use super::fleet;
@@ -25,6 +24,7 @@ use super::message::{Effect, Msg};
 use super::model::{Link, Model, Pod, Presence};
 use super::update::update;
 use super::verdict::{self, Kind, Verdict};
+use crate::clock::Clock;
 
 /// A dashboard without a screen.
 pub struct Plain<'a> {
@@ -35,6 +35,7 @@ pub struct Plain<'a> {
     pub signals: mpsc::Receiver<u8>,
     /// The start of the program, from which every limit counts.
     pub begun: Instant,
+    pub encoding: Encoding,
 }
 
 /// The reason why waiting ended.
@@ -54,7 +55,7 @@ impl Plain<'_> {
         let ended = self.until(timeout, enough, None).await;
         fleet::settle(&mut self.model);
         match ended {
-            Ended::Here => Ok(verdict::judge(&self.model)),
+            Ended::Here => Ok(verdict::judge(&self.model).after_the_wait()),
             Ended::Signal(code) => Err(code),
         }
     }
@@ -64,13 +65,13 @@ impl Plain<'_> {
     /// # Errors
     /// The exit code of a signal that came first.
     pub async fn wait(&mut self, limit: Duration) -> Result<Verdict, u8> {
-        let mut progress = Progress::new(limit);
+        let mut progress = Progress::new(limit, self.encoding);
         let enough = |_: &Model, verdict: &Verdict| verdict.kind() == Kind::Live;
         let ended = self.until(limit, enough, Some(&mut progress)).await;
         progress.end();
         fleet::settle(&mut self.model);
         match ended {
-            Ended::Here => Ok(verdict::judge(&self.model)),
+            Ended::Here => Ok(verdict::judge(&self.model).after_the_wait()),
             Ended::Signal(code) => Err(code),
         }
     }
@@ -137,13 +138,13 @@ impl Plain<'_> {
             if text {
                 self.take(msg.clone());
                 for line in lines.text(&self.model, at, &msg) {
-                    writeln!(out, "{line}")?;
+                    writeln!(out, "{}", self.encoding.lines(&line))?;
                 }
             } else {
                 let line = lines::json(&self.model, at, &msg);
                 self.take(msg);
                 if let Some(line) = line {
-                    writeln!(out, "{}", escape_json(&line.to_string()))?;
+                    writeln!(out, "{}", self.encoding.json(&line.to_string()))?;
                 }
             }
             out.flush()?;

@@ -235,27 +235,6 @@ pub fn took(milliseconds: u64) -> String {
     }
 }
 
-/// A size in binary units.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut whole = count;
-    let mut tenths = 0;
-    let mut unit = 0;
-    for (index, _) in UNITS.iter().enumerate() {
-        tenths = whole % 1024 * 10 / 1024;
-        whole /= 1024;
-        unit = index;
-        if whole < 1024 {
-            break;
-        }
-    }
-    if whole < 10 { format!("{whole}.{tenths} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
-}
-
 /// The first seven characters of a commit.
 #[must_use]
 pub fn short(commit: &str) -> String {
@@ -387,10 +366,6 @@ mod tests {
         assert_eq!(took(59_949), "59.9s");
         assert_eq!(took(59_950), "59s");
         assert_eq!(took(125_000), "2m 05s");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(482_911), "471 KiB");
-        assert_eq!(bytes(u64::MAX), "16383 PiB");
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Verdict {
     pub total: usize,
     /// How many of them have answered lately.
     pub reachable: usize,
+    /// True until the first answer or the first failed attempt. Before that, an alarm would have no cause.
+    pub connecting: bool,
 }
 
 /// The replicas that follow one ref of one repository.
@@ -222,6 +224,12 @@ impl Why {
 }
 
 impl Verdict {
+    /// The verdict after the time to answer: silence counts as a failed attempt.
+    #[must_use]
+    pub fn after_the_wait(self) -> Self {
+        Self { connecting: false, ..self }
+    }
+
     #[must_use]
     pub fn kind(&self) -> Kind {
         // Before everything else: without a single answer, any other word would be a guess.
@@ -288,11 +296,13 @@ pub fn judge(model: &Model) -> Verdict {
         _ => {}
     }
     let unplaced = strangers.into_iter().map(|pod| Lack::of(pod, absent(pod))).collect();
+    let tried = model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some());
     Verdict {
         groups: members.into_iter().map(|(source, pods)| group(model, source, &pods)).collect(),
         unplaced,
         total: counted.len(),
         reachable: counted.iter().filter(|pod| is_current(model, pod)).count(),
+        connecting: model.listing_problem.is_none() && !tried && !(model.listed && counted.is_empty()),
         asked,
     }
 }

@@ -127,7 +127,7 @@ async fn what_would_cross_the_limit_is_told_and_the_old_tree_stays_live() {
             let error = record.error.unwrap();
             println!("{scheme}, {size} MiB: {error:?}, peak {} KiB", watch.peak() >> 10);
             assert_eq!(error.kind, "disk_full", "{error:?}");
-            assert!(error.message.contains("limit of 31457280 bytes"), "{error:?}");
+            assert!(error.message.contains("limit of 30 MiB"), "{error:?}");
             assert!(error.hint.is_some_and(|hint| hint.contains("--volume-limit")));
             site.assert_whole(&live);
             assert_eq!(site.probe("/readyz").await.0, 200);

@@ -165,7 +165,7 @@ fn press_until(pty: &mut Pty, key: &str, mut acted: impl FnMut(&mut Pty) -> bool
 fn attack(place: &Place) {
     let fakes = fakes();
     let mut pty = Pty::start(110, 36, &urls(&fakes), &[]);
-    pty.shows("2/2 pods");
+    pty.shows("2/2 replicas");
     let marked: Vec<String> = PASTES.iter().map(|text| format!("\x1b[200~{text}\x1b[201~")).collect();
     let whole = PASTES.iter().copied().chain(marked.iter().map(String::as_str));
     let attacks: Vec<Vec<&str>> = whole.map(|text| vec![text]).chain(PIECES.iter().map(|it| it.to_vec())).collect();
@@ -202,7 +202,7 @@ fn no_paste_and_no_split_sequence_changes_anything_anywhere() {
 fn a_paste_is_a_burst_however_late_its_end_is_read() {
     let fakes = fakes();
     let mut pty = Pty::start(110, 36, &urls(&fakes), &[]);
-    pty.shows("2/2 pods");
+    pty.shows("2/2 replicas");
     let pid = nix::unistd::Pid::from_raw(pty.pid().try_into().unwrap());
     let mut stopped = 0;
     while stopped < 12 {
@@ -321,7 +321,7 @@ fn no_paste_through_tmux_changes_anything() {
     }
     let fakes = fakes();
     let tmux = Tmux::start(&fakes);
-    tmux.shows("2/2 pods");
+    tmux.shows("2/2 replicas");
     for (turn, text) in PASTES.iter().filter(|text| !text.contains('\x1b')).enumerate() {
         for way in ["typed", "pasted", "marked"] {
             // A different place each time; one key each, as a person presses them.
@@ -365,7 +365,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let line = format!("{} dashboard {}", env!("CARGO_BIN_EXE_pushsync"), urls(&fakes).join(" "));
     tmux.run(&["send-keys", "-l", &line]);
     tmux.run(&["send-keys", "Enter"]);
-    tmux.shows("2/2 pods");
+    tmux.shows("2/2 replicas");
     for _ in 0..2 {
         std::thread::sleep(PAUSE);
         tmux.press("C-z");
@@ -376,7 +376,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
         assert!(!tmux.text().contains("-icanon"), "the modes are the shell's: {}", tmux.text());
         tmux.run(&["send-keys", "-l", "fg"]);
         tmux.run(&["send-keys", "Enter"]);
-        tmux.shows("2/2 pods");
+        tmux.shows("2/2 replicas");
         fakes[0].publish("feedbee", "After it went on");
         tmux.shows("After it went on");
         tmux.press("3");
@@ -384,7 +384,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
         tmux.press("1");
         tmux.shows("2 replicas");
         fakes[1].publish("feedbee", "After it went on");
-        tmux.shows("2/2 pods");
+        tmux.shows("2/2 replicas");
     }
     tmux.press("q");
     eventually_for("the shell's screen is back", || !tmux.text().contains("2 replicas"));

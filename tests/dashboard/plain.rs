@@ -232,6 +232,52 @@ fn what_happens_is_a_line_of_text_for_each_event() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// No replica has had time to answer. The text says what the screen says, and a check calls the same silence by its name.
+#[test]
+fn a_watch_is_connecting_until_a_replica_answers_or_fails() {
+    use std::io::{BufRead, BufReader};
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .args(["dashboard", "--watch", "-o", "text", "--utc", "--url", &url])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    assert!(first.ends_with(" CONNECTING  none of 1 has answered yet"), "{first}");
+    // One line until there is news.
+    let later = lines.next().unwrap();
+    assert!(!later.contains("CONNECTING"), "{later}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let checked = Command::new(env!("CARGO_BIN_EXE_pushsync"))
+        .args(["dashboard", "--check", "--timeout", "1s", "--url", &url])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(2));
+    let text = text(&checked);
+    assert!(text.lines().last().unwrap().starts_with("NOT REACHABLE"), "{text}");
+}
+
+#[test]
+fn ascii_means_ascii_without_a_screen_too() {
+    let fake = Fake::local("web-1");
+    fake.publish("9f3c2ab", "Größe — “new” 文 😀");
+    let table = run(&[&fake], &["--check", "--ascii"]);
+    assert!(table.stdout.is_ascii(), "{}", text(&table));
+    assert!(text(&table).contains("9f3c2ab Gr??e - \"new\" ??"), "{}", text(&table));
+    let json = run(&[&fake], &["--check", "--ascii", "-o", "json"]);
+    assert!(json.stdout.is_ascii(), "{}", text(&json));
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(document["head"]["subject"], "Größe — “new” 文 😀");
+    let usual = run(&[&fake], &["--check"]);
+    assert!(text(&usual).contains("Größe — “new” 文 😀"), "{}", text(&usual));
+}
+
 #[test]
 fn something_else_behind_the_address_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -110,7 +110,7 @@ fn eight_replicas_in_one_view() {
         })
         .collect();
     let mut pty = Pty::start(120, 32, &urls(&fakes), &[]);
-    pty.shows("8/8 pods");
+    pty.shows("8/8 replicas");
     pty.shows("8 of 8");
     pty.shows("■■■■■■■■ 8/8");
     pty.press("2");

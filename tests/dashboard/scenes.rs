@@ -4,8 +4,9 @@ use jiff::SignedDuration;
 use pushsync::api::{Announcement, Head, MissedPush, Outcome, Phase, Running, State, Trigger, TriggerKind};
 use pushsync::dashboard::message::{Msg, News};
 use pushsync::dashboard::model::{Model, PodId, Problem};
-use pushsync::dashboard::theme::Theme;
+use pushsync::dashboard::theme::{Role, Theme};
 use pushsync::dashboard::update::update;
+use ratatui::style::Modifier;
 use std::time::Duration;
 
 use super::keyboard::press;
@@ -270,6 +271,35 @@ pub fn all() -> Vec<(&'static str, Model)> {
 fn every_scene_at_four_sizes() {
     for (name, model) in all() {
         snapshots_at(name, model, &SCENES);
+    }
+}
+
+/// Old data keeps its words and loses its colors, in each list.
+#[test]
+fn without_a_link_no_list_has_colors() {
+    let theme = Theme::new(true, false);
+    let dim = theme.style(Role::Dim);
+    for keys in ["", "2", "2<Tab>", "2<Enter>"] {
+        let mut seen = 0;
+        for (width, height) in SCENES {
+            let mut model = lost();
+            let now = model.now;
+            let _ = update(&mut model, now, Msg::Resize(width, height));
+            press(&mut model, keys);
+            let buffer = super::screens::render(&model, &theme, width, height);
+            let row = |y: u16| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+            let selected = |y: u16| buffer[(0, y)].modifier.contains(Modifier::REVERSED);
+            let subject = |y: u16| ["Rework", "Bump node"].iter().any(|subject| row(y).contains(subject));
+            for y in (4..height).filter(|y| subject(*y) && !selected(*y)) {
+                seen += 1;
+                for x in 1..width {
+                    let cell = &buffer[(x, y)];
+                    let same = cell.fg == dim.fg.unwrap_or_default() && cell.modifier == dim.add_modifier;
+                    assert!(cell.symbol() == " " || same, "{keys} at {width}x{height}: {}", row(y));
+                }
+            }
+        }
+        assert!(seen > 3, "{keys}: {seen}");
     }
 }
 

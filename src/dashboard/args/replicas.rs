@@ -164,7 +164,7 @@ impl Replicas {
             Some(Target::Selector(selector)) => format!("{place}{selector}"),
             None => match self.url.as_slice() {
                 [url] => url.authority().to_owned(),
-                urls => format!("{} addresses", urls.len()),
+                urls => format!("{} replicas", urls.len()),
             },
         }
     }

@@ -1,11 +1,12 @@
 //! `--watch`: a line for each event, append only. As text for users and screen readers, or as JSON.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::api::{Event, Outcome, Record, State, Webhook};
 use crate::dashboard::message::{Msg, News};
-use crate::dashboard::model::{Model, Pod, PodId, Presence};
+use crate::dashboard::model::{Model, Pod, PodId, Presence, TimeFormat};
 use crate::dashboard::text;
 use crate::dashboard::verdict::{self, Verdict, words};
 use crate::dashboard::webhooks;
@@ -79,7 +80,8 @@ impl Lines {
             said.push(words::line(&verdict));
             self.verdict = facts;
         }
-        let time = at.to_zoned(model.zone.clone()).strftime("%H:%M:%S").to_string();
+        let zone = if model.time_format == TimeFormat::Utc { TimeZone::UTC } else { model.zone.clone() };
+        let time = at.to_zoned(zone).strftime("%H:%M:%S").to_string();
         // Subjects and reasons come from outside, and this output is often a terminal.
         said.into_iter().map(|words| format!("{time} {}", text::clean(&words))).collect()
     }
@@ -166,6 +168,9 @@ impl Lines {
 
 /// Returns the parts of a verdict whose change is reported.
 fn facts(verdict: &Verdict) -> Vec<String> {
+    if verdict.connecting {
+        return vec![words::line(verdict)];
+    }
     let lacking = verdict.groups.iter().flat_map(|group| &group.lacking).chain(&verdict.unplaced);
     let reasons = lacking.map(|lack| format!("{} {}", lack.pod, lack.why.word()));
     let targets = verdict.groups.iter().map(|group| {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use super::encoding::Encoding;
 use crate::dashboard::model::Model;
 use crate::dashboard::text;
 use crate::dashboard::verdict::{Verdict, words};
@@ -11,6 +12,7 @@ use crate::dashboard::verdict::{Verdict, words};
 #[derive(Debug)]
 pub struct Progress {
     limit: Duration,
+    encoding: Encoding,
     terminal: bool,
     /// The text that was written last, and the second of writing it.
     last: Option<(String, u64)>,
@@ -18,8 +20,8 @@ pub struct Progress {
 
 impl Progress {
     #[must_use]
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, terminal: io::stderr().is_terminal(), last: None }
+    pub fn new(limit: Duration, encoding: Encoding) -> Self {
+        Self { limit, encoding, terminal: io::stderr().is_terminal(), last: None }
     }
 
     /// Reports the verdict if the report has changed. A closed stderr does not end the wait.
@@ -37,6 +39,7 @@ impl Progress {
             return;
         }
         let line = format!("{words} {}", words::time(waited, self.limit));
+        let line = self.encoding.lines(&line);
         let mut err = io::stderr().lock();
         let _ = if self.terminal {
             // One line that is overwritten; it is cut, because a wrapped line could not be overwritten.

@@ -12,6 +12,9 @@ const SUBJECT: usize = 60;
 /// Characters of a reason in a line.
 const REASON: usize = 300;
 
+/// The headline until the first answer or the first failed attempt.
+const CONNECTING: &str = "CONNECTING";
+
 /// Returns the headline: two or three words.
 #[must_use]
 pub fn headline(kind: Kind) -> &'static str {
@@ -58,6 +61,13 @@ impl Line {
 /// The parts of a verdict.
 #[must_use]
 pub fn parts(verdict: &Verdict) -> Line {
+    if verdict.connecting {
+        let answers = match verdict.total {
+            0 => Vec::new(),
+            total => vec![format!("none of {total} has answered yet")],
+        };
+        return Line::empty(CONNECTING).with(|_| answers.clone());
+    }
     let kind = verdict.kind();
     let headline = headline(kind);
     match verdict.groups.as_slice() {

@@ -72,12 +72,8 @@ fn rows(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let shown = table::window(model.commit_rows.len(), room, selected);
     let first = shown.start;
     let columns = columns(area.width, glyphs, model.time_format);
-    let cells = fitted(model, glyphs, &model.commit_rows[shown], &columns, area.width);
-    // Old data is dim on every screen.
-    let old = notices::old_since(model).is_some();
-    let dim =
-        |cells: Vec<Cell>| cells.into_iter().map(|cell| cell.into_iter().map(|(text, _)| (text, Role::Dim)).collect());
-    let cells: Vec<Vec<Cell>> = if old { cells.into_iter().map(|cells| dim(cells).collect()).collect() } else { cells };
+    let mut cells = fitted(model, glyphs, &model.commit_rows[shown], &columns, area.width);
+    notices::faded(model, cells.iter_mut().flatten().flatten());
     table::draw_with_notes(canvas, area, &columns, &cells, Some(selected - first), titles, &notes);
 }
 

@@ -12,6 +12,7 @@ use crate::dashboard::model::{Loaded, Model, Pane, Pod, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 use crate::dashboard::verdict::Verdict;
+use crate::text::size;
 
 /// Columns of the names of the facts.
 const LABEL: u16 = 11;
@@ -162,7 +163,7 @@ fn facts(model: &Model, glyphs: &Glyphs, pod: &Pod, record: &Record, area: Rect)
         commits.push(piece(format!("{gap}fast-forward"), Role::Dim));
     }
     if let Some(received) = record.bytes {
-        commits.push(piece(format!("{gap}{} received", text::bytes(received)), Role::Dim));
+        commits.push(piece(format!("{gap}{} received", size(received)), Role::Dim));
     }
     let mut lines = vec![vec![label("started"), piece(started, Role::Plain)]];
     for line in [trigger_line, commits] {

@@ -20,7 +20,9 @@ fn links(canvas: &Canvas<'_>, model: &Model, wide: bool) -> Vec<Piece> {
     let mut parts = Vec::new();
     if expected > 0 {
         let role = if live == expected { Role::Plain } else { Role::Warn };
-        parts.push(piece(format!("{live}/{expected} pods"), role));
+        // A replica behind a URL need not be a pod.
+        let noun = if model.setup.kubernetes { "pods" } else { "replicas" };
+        parts.push(piece(format!("{live}/{expected} {noun}"), role));
     }
     if wide {
         parts.push(piece(time(model.now), Role::Dim));

@@ -23,7 +23,7 @@ const ALERT_LINES: usize = 2;
 pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -> u16 {
     let bottom = y + if canvas.area.height >= 12 { 4 } else { 1 };
     // First and on every screen, however low: the other notices explain it.
-    verdict_line(canvas, y, model, verdict);
+    verdict_line(canvas, y, verdict);
     let mut y = y + 1;
     if let Some(since) = old_since(model)
         && y < bottom
@@ -70,21 +70,9 @@ pub fn mark(glyphs: &Glyphs, kind: Kind) -> (&'static str, Role) {
     }
 }
 
-fn verdict_line(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) {
-    let kind = verdict.kind();
-    let (glyph, role) = mark(canvas.glyphs(), kind);
-    let tried =
-        model.listing_problem.is_some() || model.pods.iter().any(|pod| pod.snapshot.is_some() || pod.problem.is_some());
-    let empty = model.listed && verdict.total == 0;
-    // In the first second nothing has been tried. NOT REACHABLE would be an alarm without a cause.
-    if kind == Kind::Unreachable && !tried && !empty {
-        let words = match verdict.total {
-            0 => format!("{glyph} CONNECTING"),
-            total => format!("{glyph} CONNECTING  none of {total} has answered yet"),
-        };
-        canvas.line(y, &[piece(words, Role::Busy)], &[]);
-        return;
-    }
+fn verdict_line(canvas: &mut Canvas<'_>, y: u16, verdict: &Verdict) {
+    let (glyph, role) = mark(canvas.glyphs(), verdict.kind());
+    let role = if verdict.connecting { Role::Busy } else { role };
     let line = words::parts(verdict);
     let pieces =
         fitted(&line, &format!("{glyph} "), role, canvas.area.width.saturating_sub(2), canvas.glyphs().ellipsis);
@@ -131,6 +119,13 @@ pub fn old_since(model: &Model) -> Option<Timestamp> {
         return None;
     }
     model.pods.iter().filter_map(|pod| pod.heard_at).max()
+}
+
+/// Old data keeps its words and loses its colors, on every screen.
+pub fn faded<'a>(model: &Model, pieces: impl IntoIterator<Item = &'a mut Piece>) {
+    if old_since(model).is_some() {
+        pieces.into_iter().for_each(|(_, role)| *role = Role::Dim);
+    }
 }
 
 fn old(canvas: &mut Canvas<'_>, y: u16, model: &Model, since: Timestamp) {

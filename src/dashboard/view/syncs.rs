@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, piece};
 use super::table::{self, Cell, Column};
-use super::words;
+use super::{notices, words};
 use crate::api::{Outcome, Record};
 use crate::dashboard::filter;
 use crate::dashboard::fleet;
@@ -38,13 +38,14 @@ pub fn draw(
     let shown = table::window(rows.len(), height, selected);
     let first = shown.start;
     let glyphs = canvas.glyphs();
-    let cells: Vec<Vec<Cell>> = rows[shown]
+    let mut cells: Vec<Vec<Cell>> = rows[shown]
         .iter()
         .filter_map(|item| {
             let pod = model.pod(&item.pod)?;
             Some(row(model, glyphs, pod, &item.record, area.width, which))
         })
         .collect();
+    notices::faded(model, cells.iter_mut().flatten().flatten());
     let marked = (focused && !rows.is_empty()).then(|| selected - first);
     let mut columns = columns(area.width, which, glyphs);
     columns[0].title = match model.time_format {

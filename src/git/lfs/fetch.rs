@@ -28,6 +28,7 @@ use crate::git::remote::request_auth::{Purpose, request_auth};
 use crate::git::store::handle::Store;
 use crate::git::store::repository;
 use crate::lfs::{self, Lacking, Objects, Pointer};
+use crate::text::size;
 use crate::worker::{Cancel, Lost, Worker};
 
 /// How many attempts without progress an object gets.
@@ -123,9 +124,9 @@ fn make_room(folder: &Path, lacking: &[Lacking]) -> Result<(), Error> {
         return Ok(());
     }
     let largest = lacking.iter().max_by_key(|lacking| lacking.pointer.size);
-    let largest = largest.map(|lacking| format!("; the largest is {}, {} bytes", lacking.path, lacking.pointer.size));
-    let words =
-        format!("LFS objects of {needed} bytes are to come, and {free} are free{}", largest.unwrap_or_default());
+    let largest = largest.map(|lacking| format!("; the largest is {}, {}", lacking.path, size(lacking.pointer.size)));
+    let (needed, free) = (size(needed), size(free));
+    let words = format!("LFS objects of {needed} are to come, and {free} are free{}", largest.unwrap_or_default());
     Err(Error::DiskFull { source: Cause::new(&words) })
 }
 
