@@ -274,6 +274,20 @@ fn every_scene_at_four_sizes() {
     }
 }
 
+/// The order of the replicas is that inside each repository, and the list says so.
+#[test]
+fn the_order_of_replicas_of_several_repositories_is_said() {
+    let mut model = several();
+    press(&mut model, "2");
+    for (width, height) in SCENES {
+        let now = model.now;
+        let _ = update(&mut model, now, Msg::Resize(width, height));
+        let buffer = super::screens::render(&model, &Theme::new(true, false), width, height);
+        let text: String = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
+        assert!(text.contains("by repository, worst first"), "{width}x{height}: {text}");
+    }
+}
+
 /// Old data keeps its words and loses its colors, in each list.
 #[test]
 fn without_a_link_no_list_has_colors() {

@@ -21,6 +21,8 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdic
     let left = area.bottom().saturating_sub(y);
     let old = notices::old_since(model).is_some();
     let order = if old { "last known" } else { model.pod_order.words() };
+    // Replicas of one repository and ref stand together, in this order.
+    let order = if model.several() { format!("by repository, {order}") } else { order.to_owned() };
     let focused = model.fleet_pane == Pane::First;
     // The replicas take the rows that they need, but leave half to the syncs, and on a small screen room for the error.
     let shown = fleet::in_order(model).len();

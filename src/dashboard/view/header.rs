@@ -205,6 +205,7 @@ fn latency(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     }
     left.push(piece(format!("   last {}  ", latency.samples.len()), Role::Dim));
     left.extend(strip::spark(glyphs, &latency.samples));
+    notices::faded(model, &mut left);
     canvas.line(y, &left, &[piece(format!("{} = failed", glyphs.lost), Role::Dim)]);
 }
 
@@ -227,6 +228,7 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     if newest.iter().any(|sample| *sample != Sample::Gap) {
         right.extend(strip::spark(glyphs, newest));
     }
+    notices::faded(model, &mut right);
     canvas.line(y, &left, &right);
 }
 

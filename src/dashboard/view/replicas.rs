@@ -155,7 +155,14 @@ pub fn why(model: &Model, glyphs: &Glyphs, width: u16, room: u16) -> Option<(Vec
     // A reason that fits is the title; a longer one begins there with its first words and is shown in full below.
     let beside = columns.saturating_sub(text::width(&pod.short) + text::width(key) + 10);
     let fits = text::width(&text::clean(&reason)) <= beside;
-    let (head, below) = if fits { (reason, String::new()) } else { (heading, reason) };
+    let (head, below) = if fits {
+        (reason, String::new())
+    } else {
+        // The title says the beginning already, and the room below may be one line.
+        let rest = |gap: &str| reason.strip_prefix(&heading)?.strip_prefix(gap).map(str::to_owned);
+        let below = rest(": ").or_else(|| rest(", ")).unwrap_or_else(|| reason.clone());
+        (heading, below)
+    };
     let lines = text::reason_and_hint(&below, hint.as_deref(), columns, usize::from(room), glyphs.ellipsis).concat();
     let title = vec![piece(format!("{}: ", pod.short), Role::Strong), piece(head, Role::Bad)];
     Some((title, vec![piece(key, Role::Dim)], lines))
