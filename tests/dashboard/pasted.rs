@@ -380,7 +380,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
         fakes[0].publish("feedbee", "After it went on");
         tmux.shows("After it went on");
         tmux.press("3");
-        tmux.shows("What this dashboard did");
+        tmux.shows("Events of this dashboard");
         tmux.press("1");
         tmux.shows("2 replicas");
         fakes[1].publish("feedbee", "After it went on");
