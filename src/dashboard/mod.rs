@@ -92,7 +92,7 @@ use self::theme::Theme;
 use self::verbs::args::{Asked, Request};
 use self::verdict::{Kind, Verdict};
 
-pub use self::verbs::Verb;
+pub use self::verbs::verb::Verb;
 
 /// How long a replica that is visited in turn stays connected on a screen.
 const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(10);

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::Verb;
+use super::verb::Verb;
 use crate::dashboard::args::replicas::{Replicas, flags, target_words};
 use crate::dashboard::args::values::{commit, duration, minutes};
 use crate::dashboard::args::{ANSWER, Args, Output};
