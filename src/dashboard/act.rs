@@ -11,11 +11,11 @@ use super::cursor;
 use super::fleet;
 use super::keys::Action;
 use super::message::{Change, Effect, Order};
+use super::model::rows::Source;
 use super::model::{Dialog, Model, Pod, PodId, Question, View};
 use super::pasted::is_plain;
 use super::rollback::{self, SHORT};
 use super::text;
-use super::verdict::Source;
 
 /// The lengths of a pause that `h` and `l` step through, in minutes.
 const PAUSES: [u32; 8] = [15, 30, 60, 120, 240, 480, 720, 1440];

@@ -3,28 +3,16 @@
 //! An answer applies to the commit that the replica published then, and the question is repeated when that changes. An
 //! earlier record of the commit is no answer: a force push or a rollback may have replaced it since. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::api::{CommitHow, CommitStatus};
 
 use super::message::{Effect, Order};
-use super::model::{Model, Pod, PodId, Problem};
+use super::model::{Asked, Model, Pod, PodId, Problem};
 use super::text;
 
 /// A replica that did not have the commit is asked again after this time, also if it still publishes the same.
 const AGAIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// The question to one replica, and its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    /// The commit that the question is about.
-    pub commit: String,
-    /// The commit that the replica published when it was asked.
-    pub published: String,
-    pub at: Timestamp,
-    /// `None` until the answer arrives.
-    pub answer: Option<Result<Box<CommitStatus>, Problem>>,
-}
 
 /// The answer of a replica that publishes another commit.
 #[derive(Clone, Debug, PartialEq, Eq)]

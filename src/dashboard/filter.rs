@@ -4,7 +4,7 @@
 
 use crate::api::{Action, Record, Trigger};
 
-use super::commits::CommitRow;
+use super::model::rows::CommitRow;
 
 /// A parsed filter. The empty one lets everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,23 +3,16 @@
 //! Pure functions of the model. It must not know how results are drawn.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, Outcome, Record, Snapshot, State};
 
-use super::commits;
-use super::model::{Model, Pod, PodId, Presence, SyncRow, View};
-use super::names;
+use super::model::rows::{Latency, Sample};
+use super::model::{Model, Pod, PodId, Presence, SyncRow};
 use super::sorting::PodOrder;
 use super::text;
-use super::verdict::{self, Source};
 
-/// Rows of the fleet's list of syncs; a replica's own history is not cut.
-const FLEET_ROWS: usize = 1000;
-/// Syncs in the strip of the fleet's header.
-const STRIP: usize = 40;
 /// Links of the chain old -> new that are followed to count how many commits a replica lags.
 const CHAIN: usize = 64;
 
@@ -91,28 +84,6 @@ pub struct Lag {
     pub commits: Option<u32>,
     /// Since when there is something newer, by our clock.
     pub since: Timestamp,
-}
-
-/// One attempt in a latency strip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sample {
-    /// Milliseconds from push to published.
-    Took(u64),
-    Failed,
-    /// It changed something, but the time was not measured (a poll found it).
-    Gap,
-}
-
-/// Push to published, over the newest syncs that changed something.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Oldest first.
-    pub samples: Vec<Sample>,
-    pub p50: Option<u64>,
-    pub p95: Option<u64>,
-    pub max: Option<u64>,
-    /// The end of the sync of the first sample.
-    pub oldest: Option<Timestamp>,
 }
 
 /// Whether two replicas follow the same thing, so that their commits can be compared.
@@ -398,88 +369,6 @@ pub fn latency<'a>(rows: impl Iterator<Item = &'a Record>, limit: usize) -> Late
     // The nearest rank, without interpolation: of a few samples, each result is a time that occurred.
     let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
     Latency { p50: rank(50), p95: rank(95), max: times.last().copied(), oldest, samples }
-}
-
-/// Computes the lists again, if anything has changed.
-pub fn settle(model: &mut Model) {
-    if model.stale {
-        refresh(model);
-    }
-}
-
-/// Computes the lists again.
-pub fn refresh(model: &mut Model) {
-    model.stale = false;
-    model.current = verdict::current(model);
-    names::name_pods(model);
-    find_sources(model);
-    let mut commits = commits::rows(model);
-    model.commit_order.sort(&mut commits);
-    model.commit_rows = commits.iter().filter(|row| model.filter.commit(row)).cloned().collect();
-    model.all_commits = commits;
-    let all = merged(model);
-    // The header covers all syncs, also those that the filter hides.
-    model.fleet_latency = latency(all.iter().map(|row| row.record.as_ref()), STRIP);
-    model.last_missed = all.iter().find(|row| row.record.missed_webhook).cloned();
-    let mut rows = filtered(model, all);
-    rows.truncate(FLEET_ROWS);
-    model.fleet_rows = rows;
-    // The details of a sync were opened from a history, which Escape shows again, so its rows stay current meanwhile.
-    let owner = std::iter::once(&model.view).chain(model.trail.iter().rev()).find_map(|view| match view {
-        View::History(pod) => Some(pod.clone()),
-        _ => None,
-    });
-    model.history_rows = owner.and_then(|id| model.pod(&id)).map(|pod| history_rows(model, pod)).unwrap_or_default();
-}
-
-/// Lists the repositories and refs in the order of the replicas. A selected one that is gone is deselected.
-fn find_sources(model: &mut Model) {
-    let mut sources: Vec<Source> = Vec::new();
-    for snapshot in model.pods.iter().filter(|pod| !pod.gone()).filter_map(|pod| pod.snapshot.as_deref()) {
-        if !sources.iter().any(|source| source.is_of(snapshot)) {
-            sources.push(Source::of(snapshot));
-        }
-    }
-    if model.scope.as_ref().is_some_and(|scope| !sources.contains(scope)) {
-        model.scope = None;
-    }
-    model.source_row = model.source_row.min(sources.len().saturating_sub(1));
-    model.sources = sources;
-}
-
-fn history_rows(model: &Model, pod: &Pod) -> Vec<SyncRow> {
-    let word = state(model, pod).word();
-    pod.records
-        .iter()
-        .filter(|record| model.filter.is_empty() || model.filter.record(&pod.name, word, record))
-        .map(|record| SyncRow { pod: pod.id.clone(), record: record.clone() })
-        .collect()
-}
-
-/// All replicas' syncs, newest first.
-fn merged(model: &Model) -> Vec<SyncRow> {
-    let mut rows: Vec<(Timestamp, SyncRow)> = Vec::new();
-    for pod in model.pods.iter().filter(|pod| model.in_scope(pod)) {
-        rows.extend(
-            pod.records.iter().take(FLEET_ROWS).map(|record| {
-                (pod.to_ours(record.finished_at), SyncRow { pod: pod.id.clone(), record: record.clone() })
-            }),
-        );
-    }
-    rows.sort_by_key(|(at, _)| Reverse(*at));
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// The rows that pass the filter, each judged with its replica's name and state.
-fn filtered(model: &Model, rows: Vec<SyncRow>) -> Vec<SyncRow> {
-    if model.filter.is_empty() {
-        return rows;
-    }
-    let words: HashMap<&PodId, (&str, &str)> =
-        model.pods.iter().map(|pod| (&pod.id, (pod.name.as_str(), state(model, pod).word()))).collect();
-    let passes =
-        |row: &SyncRow| words.get(&row.pod).is_some_and(|(name, word)| model.filter.record(name, word, &row.record));
-    rows.into_iter().filter(passes).collect()
 }
 
 /// Returns the time until a replica's next poll; not positive while it polls, since a poll without changes is not reported.

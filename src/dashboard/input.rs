@@ -7,8 +7,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::act;
 use super::copying;
 use super::cursor::{move_by, next_match, next_pane, page};
-use super::fleet;
 use super::keys::{self, Action};
+use super::lists;
 use super::message::{Effect, Order};
 use super::model::{Model, TimeFormat, View};
 use super::navigation;
@@ -162,7 +162,7 @@ fn sort(model: &mut Model, forward: bool) {
         model.commit_order.words()
     };
     model.say(words, false);
-    fleet::refresh(model);
+    lists::refresh(model);
 }
 
 fn follow(model: &mut Model) {

@@ -30,6 +30,7 @@ pub mod cursor;
 pub mod fleet;
 pub mod holds;
 pub mod input;
+pub mod lists;
 pub mod names;
 pub mod navigation;
 pub mod pasted;

@@ -3,6 +3,7 @@
 //! Time is a field, the terminal's size is a field. It knows no terminal, no network and no clock.
 
 mod pod;
+pub mod rows;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,16 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Record, SyncDetail};
 
-pub use self::pod::{Found, Link, Pod, PodId, Presence, Problem};
-use super::commits::CommitRow;
+pub use self::pod::{Asked, Found, Link, Pod, PodId, Presence, Problem};
+use self::rows::{CommitRow, Latency, Source};
 use super::filter::Filter;
-use super::fleet::Latency;
 use super::keys::Screen;
 use super::message::{Change, Msg};
 use super::palette::Palette;
 use super::podlog::PodLog;
 use super::sorting::{CommitOrder, PodOrder};
-use super::verdict::Source;
 
 /// Entries in the Events view.
 const MAX_EVENTS: usize = 500;
@@ -240,7 +239,7 @@ pub struct Model {
     pub stale: bool,
     /// The replicas that were current at the last computation.
     pub current: Vec<bool>,
-    /// The repositories and refs that the replicas follow: computed by [`super::fleet::refresh`], as are all fields below.
+    /// The repositories and refs that the replicas follow: computed by [`super::lists::refresh`], as are all fields below.
     pub sources: Vec<Source>,
     /// In the chosen order.
     pub all_commits: Vec<CommitRow>,

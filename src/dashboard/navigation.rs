@@ -5,6 +5,7 @@
 use super::commits;
 use super::cursor;
 use super::fleet;
+use super::lists;
 use super::message::Effect;
 use super::model::{Link, Loaded, Model, Pane, PodId, Presence, View};
 use super::typing;
@@ -44,7 +45,7 @@ fn show(model: &mut Model, view: View) {
     model.detail_row = 0;
     model.commit_pod = None;
     model.view = view;
-    fleet::refresh(model);
+    lists::refresh(model);
 }
 
 /// Handles Escape: clears the filter first, then goes one screen back; on the first screen it says how to quit.
@@ -64,7 +65,7 @@ pub fn back(model: &mut Model) -> Vec<Effect> {
         None if model.scope.is_some() => {
             model.scope = None;
             model.commit_cursor = None;
-            fleet::refresh(model);
+            lists::refresh(model);
         }
         None => model.say("q quits", false),
     }
@@ -81,7 +82,7 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
         View::Commits if model.at_sources() => {
             model.scope = model.sources.get(model.source_row).cloned();
             model.commit_cursor = None;
-            fleet::refresh(model);
+            lists::refresh(model);
         }
         View::Commits => {
             if let Some(commit) = commits::selected(model).map(|row| row.commit.clone()) {

@@ -18,8 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::encoding::Encoding;
 use self::lines::Lines;
 use self::progress::Progress;
-use super::fleet;
 use super::links::Links;
+use super::lists;
 use super::message::{Effect, Msg};
 use super::model::{Link, Model, Pod, Presence};
 use super::update::update;
@@ -53,7 +53,7 @@ impl Plain<'_> {
     pub async fn gather(&mut self, timeout: Duration) -> Result<Verdict, u8> {
         let enough = |model: &Model, _: &Verdict| all_answered(model);
         let ended = self.until(timeout, enough, None).await;
-        fleet::settle(&mut self.model);
+        lists::settle(&mut self.model);
         match ended {
             Ended::Here => Ok(verdict::judge(&self.model).after_the_wait()),
             Ended::Signal(code) => Err(code),
@@ -69,7 +69,7 @@ impl Plain<'_> {
         let enough = |_: &Model, verdict: &Verdict| verdict.kind() == Kind::Live;
         let ended = self.until(limit, enough, Some(&mut progress)).await;
         progress.end();
-        fleet::settle(&mut self.model);
+        lists::settle(&mut self.model);
         match ended {
             Ended::Here => Ok(verdict::judge(&self.model).after_the_wait()),
             Ended::Signal(code) => Err(code),

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::commits::CommitRow;
+use super::model::rows::CommitRow;
 
 /// The order of the list of commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

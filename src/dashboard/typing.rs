@@ -6,8 +6,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::cursor;
 use super::filter::Filter;
-use super::fleet;
 use super::keys::Screen;
+use super::lists;
 use super::model::{Model, View};
 
 /// The most characters of a filter or a search text.
@@ -71,7 +71,7 @@ pub fn add(model: &mut Model, character: char) {
 pub fn apply(model: &mut Model) {
     if hides(model) {
         model.filter = Filter::parse(&model.filter_text);
-        fleet::refresh(model);
+        lists::refresh(model);
     }
 }
 
@@ -92,7 +92,7 @@ fn keep(model: &mut Model) {
             model.say("no loaded sync has this commit: the replicas are asked whether it is in what is live", false);
         }
     }
-    fleet::refresh(model);
+    lists::refresh(model);
 }
 
 /// Clears the filter and the question of this screen. Returns false if there was none.
@@ -105,7 +105,7 @@ pub fn clear(model: &mut Model) -> bool {
     model.filter = Filter::default();
     model.question = None;
     if had {
-        fleet::refresh(model);
+        lists::refresh(model);
     }
     had
 }

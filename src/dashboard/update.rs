@@ -12,6 +12,7 @@ use super::ask;
 use super::cursor;
 use super::fleet;
 use super::input;
+use super::lists;
 use super::message::{Change, Effect, Msg, News, Order};
 use super::model::{Found, Link, Loaded, Model, Pod, PodId, Presence, Problem, View};
 use super::names;
@@ -50,7 +51,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
     // With many events, the lists are computed only before they are drawn, by `settle`.
     let waits = matches!(&msg, Msg::Link(_, News::Event(_) | News::Heartbeat | News::Line(_)) | Msg::LogLine(..));
     if !waits {
-        fleet::settle(model);
+        lists::settle(model);
     }
     let mut effects = step(model, msg);
     expire(model);
@@ -64,7 +65,7 @@ pub fn update(model: &mut Model, now: Timestamp, msg: Msg) -> Vec<Effect> {
 
 /// Prepares the model for drawing, and requests data that its screen lacks.
 pub fn settle(model: &mut Model) -> Vec<Effect> {
-    fleet::settle(model);
+    lists::settle(model);
     let mut effects = Vec::new();
     if !model.frozen {
         fill_history(model, &mut effects);
@@ -153,7 +154,7 @@ fn expire(model: &mut Model) {
         _ => true,
     });
     if model.pods.len() != before {
-        fleet::refresh(model);
+        lists::refresh(model);
     }
 }
 
@@ -178,7 +179,7 @@ fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
                 if !gone {
                     let id = found.id.clone();
                     model.pods.push(Pod::new(found));
-                    fleet::refresh(model);
+                    lists::refresh(model);
                     if model.setup.kubernetes {
                         model.note(Some(&id), "pods", "appeared", false);
                     }
@@ -195,7 +196,7 @@ fn pods(model: &mut Model, found: Vec<Found>) -> Vec<Effect> {
             },
         }
     }
-    fleet::refresh(model);
+    lists::refresh(model);
     effects
 }
 
@@ -266,7 +267,7 @@ fn link(model: &mut Model, id: &PodId, news: News) -> Vec<Effect> {
         }
         News::Page(Ok(records)) => {
             pod.records.extend(records);
-            fleet::refresh(model);
+            lists::refresh(model);
             if model.to_end {
                 cursor::select_last(model);
             }
@@ -421,7 +422,7 @@ fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Acce
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     model.say(format!("{name}: {text}"), bad);
     answers::answered(model, id, change, answer);
-    fleet::refresh(model);
+    lists::refresh(model);
 }
 
 /// Requests the data for the screen of one sync, also when the link is restored meanwhile.

@@ -12,6 +12,7 @@ use crate::api::{Snapshot, State, TriggerKind};
 
 use super::ask::{self, Contained};
 use super::fleet;
+use super::model::rows::Source;
 use super::model::{Link, Model, Pod, PodId, Presence};
 
 /// Replicas that are visited in turn count with their last state, if it is not older than this.
@@ -88,28 +89,6 @@ pub struct Group {
     pub newest: Option<Target>,
     /// From the push to the last publish, if every replica has measured it.
     pub took_ms: Option<u64>,
-}
-
-/// The repository and ref that a group follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The remote, redacted by the replica.
-    pub repo: String,
-    pub reference: String,
-}
-
-impl Source {
-    /// Returns the repository and ref that a replica follows.
-    #[must_use]
-    pub fn of(snapshot: &Snapshot) -> Self {
-        Self { repo: snapshot.repo.clone(), reference: snapshot.reference.clone() }
-    }
-
-    /// True if a replica follows it.
-    #[must_use]
-    pub fn is_of(&self, snapshot: &Snapshot) -> bool {
-        self.repo == snapshot.repo && self.reference == snapshot.reference
-    }
 }
 
 /// A commit that a verdict is about.

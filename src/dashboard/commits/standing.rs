@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::api::{Outcome, Record, State};
 use crate::dashboard::ask::{self, Contained};
+use crate::dashboard::model::rows::CommitRow;
 use crate::dashboard::model::{Model, Pod};
 use crate::dashboard::text;
 use crate::dashboard::verdict::words::sentence;
 use crate::dashboard::verdict::{self, Verdict, Why};
-
-use super::CommitRow;
 
 /// The records of one replica that are read.
 const RECORDS: usize = 1000;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Snapshot;
-use crate::dashboard::ask::Asked;
+use crate::api::{CommitStatus, Snapshot};
 use crate::dashboard::records::Records;
 
 /// Identifies a replica for as long as it lives: the pod's uid, or the URL.
@@ -94,6 +93,18 @@ impl Problem {
         self.word = Some(word);
         self
     }
+}
+
+/// The question to one replica, and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The commit that the question is about.
+    pub commit: String,
+    /// The commit that the replica published when it was asked.
+    pub published: String,
+    pub at: Timestamp,
+    /// `None` until the answer arrives.
+    pub answer: Option<Result<Box<CommitStatus>, Problem>>,
 }
 
 /// One replica.

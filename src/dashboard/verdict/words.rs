@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Group, Kind, Lack, Source, Target, Verdict, Why};
+use super::{Group, Kind, Lack, Target, Verdict, Why};
+use crate::dashboard::model::rows::Source;
 use crate::dashboard::text;
 
 /// Characters of a subject in a line.

@@ -5,7 +5,8 @@ use jiff::tz::TimeZone;
 
 use super::canvas::{Canvas, Piece, measure, piece};
 use super::{notices, strip, words};
-use crate::dashboard::fleet::{self, Sample};
+use crate::dashboard::fleet;
+use crate::dashboard::model::rows::Sample;
 use crate::dashboard::model::{Model, PodId};
 use crate::dashboard::text;
 use crate::dashboard::theme::Role;

@@ -6,10 +6,11 @@ use super::canvas::{Canvas, piece};
 use super::table::{self, Cell, Column};
 use super::{header, notices, words};
 use crate::dashboard::model::Model;
+use crate::dashboard::model::rows::Source;
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 use crate::dashboard::verdict::words::{brief_reasons, headline, reasons};
-use crate::dashboard::verdict::{Group, Kind, Source, Verdict};
+use crate::dashboard::verdict::{Group, Kind, Verdict};
 
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::draw(canvas, model, verdict, &[]);

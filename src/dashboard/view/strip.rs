@@ -5,7 +5,7 @@
 use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, Piece, piece};
-use crate::dashboard::fleet::{Latency, Sample};
+use crate::dashboard::model::rows::{Latency, Sample};
 use crate::dashboard::text;
 use crate::dashboard::theme::{Glyphs, Role};
 
