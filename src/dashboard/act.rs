@@ -9,11 +9,10 @@ use crate::api::{Outcome, Snapshot, State};
 use super::answers;
 use super::cursor;
 use super::fleet;
-use super::keys::Action;
+use super::keys::{Action, is_plain};
 use super::message::{Change, Effect, Order};
 use super::model::rows::Source;
 use super::model::{Dialog, Model, Pod, PodId, Question, View};
-use super::pasted::is_plain;
 use super::rollback::{self, SHORT};
 use super::text;
 

@@ -13,8 +13,8 @@ use super::message::{Effect, Order};
 use super::model::{Model, TimeFormat, View};
 use super::navigation;
 use super::palette::Palette;
+use super::reports;
 use super::typing;
-use super::update;
 
 /// Handles one key that was pressed by itself.
 pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
@@ -146,9 +146,9 @@ fn freeze(model: &mut Model) -> Vec<Effect> {
         model.frozen = true;
         return Vec::new();
     }
-    // The time of the last held message is close enough until the next tick.
+    // The time of the last held report is close enough until the next tick.
     let now = model.held.last().map_or(model.now, |(at, _)| *at);
-    let effects = update::thaw(model, now);
+    let effects = reports::thaw(model, now);
     model.say("screen unfrozen", false);
     effects
 }

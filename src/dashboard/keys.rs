@@ -199,6 +199,12 @@ impl Press {
     }
 }
 
+/// True for a key without Ctrl and Alt. Others are no letters, whatever their name.
+#[must_use]
+pub fn is_plain(key: KeyEvent) -> bool {
+    !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

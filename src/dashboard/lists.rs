@@ -1,6 +1,6 @@
 //! Computes the lists of the model again after a change: names, repositories, commits and syncs.
 //!
-//! The only function that writes them is [`refresh`].
+//! Part of `update`: pure.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -39,6 +39,13 @@ pub enum Msg {
     LogEnded(PodId, String),
 }
 
+/// A report of the pod list or of a link. It is kept while the screen is frozen.
+#[derive(Clone, Debug)]
+pub enum Report {
+    Pods(Result<Vec<Found>, Problem>),
+    Link(PodId, News),
+}
+
 /// A report of a link.
 #[derive(Clone, Debug)]
 pub enum News {

@@ -34,6 +34,7 @@ pub mod lists;
 pub mod names;
 pub mod navigation;
 pub mod pasted;
+pub mod reports;
 pub mod rollback;
 pub mod sorting;
 pub mod turns;

@@ -17,7 +17,7 @@ pub use self::pod::{Asked, Found, Link, Pod, PodId, Presence, Problem};
 use self::rows::{CommitRow, Latency, Source};
 use super::filter::Filter;
 use super::keys::Screen;
-use super::message::{Change, Msg};
+use super::message::{Change, Report};
 use super::palette::Palette;
 use super::podlog::PodLog;
 use super::sorting::{CommitOrder, PodOrder};
@@ -226,8 +226,8 @@ pub struct Model {
     pub spilled: bool,
     pub flash: Option<Flash>,
     pub frozen: bool,
-    /// The messages that arrived while the screen was frozen.
-    pub held: Vec<(Timestamp, Msg)>,
+    /// The reports that arrived while the screen was frozen.
+    pub held: Vec<(Timestamp, Report)>,
     pub time_format: TimeFormat,
     pub wide: bool,
     pub events: VecDeque<Entry>,

@@ -8,8 +8,8 @@ use super::fleet;
 use super::lists;
 use super::message::Effect;
 use super::model::{Link, Loaded, Model, Pane, PodId, Presence, View};
+use super::turns;
 use super::typing;
-use super::update;
 
 /// Shows one of the three lists.
 pub fn go(model: &mut Model, view: View) {
@@ -133,7 +133,7 @@ fn swap_link(model: &mut Model, id: &PodId) -> Vec<Effect> {
         pod.link = Link::Idle;
         effects.push(Effect::Detach(pod.id.clone()));
     }
-    effects.extend(update::attach(model, id));
+    effects.extend(turns::attach(model, id));
     effects
 }
 

@@ -3,7 +3,7 @@
 //! Part of `update`: pure. A key of a burst may move the cursor, but it changes no replica, answers no question and does
 //! not quit. [`super::bursts`] decides what a burst is.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
 use super::act;
 use super::bursts::Weight;
@@ -135,10 +135,4 @@ fn one_line(text: &str) -> String {
         text.chars().map(|character| if character.is_whitespace() { ' ' } else { character }).collect();
     let plain: String = spaced.chars().filter(|character| !character.is_control()).collect();
     plain.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// True for a key without Ctrl and Alt. Others are no letters, whatever their name.
-#[must_use]
-pub fn is_plain(key: KeyEvent) -> bool {
-    !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
 }

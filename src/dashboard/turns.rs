@@ -7,8 +7,7 @@ use jiff::SignedDuration;
 
 use super::ask;
 use super::message::Effect;
-use super::model::{Link, Model, Pod, PodId, Presence, View};
-use super::update::attach;
+use super::model::{Found, Link, Model, Pod, PodId, Presence, View};
 
 /// The time in which all replicas are visited once, if the links are quick enough. Less than [`super::verdict::FRESH`].
 const ROUND_MS: i64 = 40_000;
@@ -48,6 +47,21 @@ pub fn take(model: &mut Model) -> Vec<Effect> {
         }
     }
     effects
+}
+
+/// Starts the link to a replica.
+pub fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
+    let pod = model.pod_mut(id)?;
+    pod.link = Link::Connecting;
+    Some(Effect::Attach(Found {
+        id: pod.id.clone(),
+        name: pod.found_name.clone(),
+        namespace: pod.namespace.clone(),
+        presence: pod.presence.clone(),
+        container: None,
+        advice: None,
+        sidecar: pod.sidecar.clone(),
+    }))
 }
 
 /// Lists running replicas without a link: those that were never visited first, then those with the oldest visit.
