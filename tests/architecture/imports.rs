@@ -65,6 +65,41 @@ pub const SYNC_LAYERS: &[&[&str]] = &[
     &["sync::setup"],
 ];
 
+/// The layers of the dashboard area, lowest first.
+pub const DASHBOARD_LAYERS: &[&[&str]] = &[
+    &["dashboard::text", "dashboard::theme", "dashboard::keys", "dashboard::records", "dashboard::forge"],
+    // The parts of the model: plain data.
+    &["dashboard::model::pod", "dashboard::model::rows"],
+    &["dashboard::message", "dashboard::filter", "dashboard::sorting", "dashboard::palette", "dashboard::podlog"],
+    &["dashboard::model"],
+    // Computed from the model.
+    &["dashboard::names", "dashboard::ask", "dashboard::fleet"],
+    &["dashboard::verdict"],
+    &["dashboard::commits", "dashboard::holds", "dashboard::rollback", "dashboard::webhooks"],
+    &["dashboard::lists"],
+    // Changes of the model by reports and keys.
+    &["dashboard::cursor"],
+    &["dashboard::answers", "dashboard::turns", "dashboard::typing", "dashboard::copying", "dashboard::bursts"],
+    &["dashboard::reports", "dashboard::navigation", "dashboard::act"],
+    &["dashboard::input"],
+    &["dashboard::pasted"],
+    &["dashboard::update"],
+    &["dashboard::view"],
+    // The connections. All layers before this one do no input or output.
+    &["dashboard::child", "dashboard::children", "dashboard::person", "dashboard::sse", "dashboard::forward"],
+    &["dashboard::http", "dashboard::kubectl", "dashboard::pods"],
+    &["dashboard::link", "dashboard::listing"],
+    &["dashboard::links"],
+    &["dashboard::args"],
+    &["dashboard::reach"],
+    // The terminal.
+    &["dashboard::sequence", "dashboard::output", "dashboard::clipboard", "dashboard::reader"],
+    &["dashboard::decoder", "dashboard::terminal"],
+    // The programs.
+    &["dashboard::plain", "dashboard::screen", "dashboard::verbs"],
+    &["dashboard"],
+];
+
 /// Which modules each module of an area imports.
 pub struct Imports {
     edges: BTreeMap<Module, BTreeSet<Module>>,
@@ -111,10 +146,11 @@ impl Imports {
     }
 
     /// The imports that lead from a lower layer to a higher one, and modules that belong to no layer. A module with nothing
-    /// but declarations of others belongs to none.
+    /// but declarations of others belongs to none. The name of the area itself stands for its `mod.rs` alone.
     pub fn upward(&self, layers: &[&[&str]]) -> Vec<String> {
         let is_in = |module: &str, prefix: &str| {
-            module.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+            let rest = module.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::") && prefix.contains("::"))
         };
         let layer = |module: &str| {
             let prefixes = layers.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |name| (at, *name)));

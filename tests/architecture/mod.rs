@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS, SYNC_LAYERS};
+use imports::{DASHBOARD_LAYERS, GIT_LAYERS, Imports, PUBLISH_LAYERS, SYNC_LAYERS};
 
 /// The permitted imports between areas (ARCHITECTURE.md, "Who may import whom"). An area may always import itself.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -282,7 +282,9 @@ fn imports_of(area: &str, src: &Path) -> Imports {
 
 #[test]
 fn imports_inside_the_layered_areas_run_one_way() {
-    for (area, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS), ("sync", SYNC_LAYERS)] {
+    for (area, layers) in
+        [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS), ("sync", SYNC_LAYERS), ("dashboard", DASHBOARD_LAYERS)]
+    {
         let imports = imports_of(area, &src());
         assert_eq!(imports.upward(layers), Vec::<String>::new(), "{area}");
         assert_eq!((imports.circles(), imports.inside_circles()), (Vec::new(), 0), "{area}");
@@ -315,6 +317,8 @@ fn an_upward_import_inside_the_git_area_is_found() {
     write("store/refs.rs", "");
     write("elsewhere.rs", "use super::store::refs;\n");
     assert_eq!(imports_of("git", folder.path()).upward(GIT_LAYERS).len(), 1, "it belongs to no layer");
+    let layers: &[&[&str]] = &[&["git::store"], &["git::engine"], &["git"]];
+    assert_eq!(imports_of("git", folder.path()).upward(layers).len(), 1, "the area's name stands for no other file");
 }
 
 #[test]

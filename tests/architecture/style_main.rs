@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{GIT_LAYERS, Imports, PUBLISH_LAYERS, SYNC_LAYERS};
+use imports::{DASHBOARD_LAYERS, GIT_LAYERS, Imports, PUBLISH_LAYERS, SYNC_LAYERS};
 
 const RIDDLES: [&str; 4] = ["what", "who", "whoever", "whatever"];
 const NOBODY: [&str; 5] = ["somebody", "nobody", "whoever", "everybody", "anew"];
@@ -104,7 +104,9 @@ fn main() {
             count += 1;
             lines.push(format!("    {area} ({}): {}", circle.len(), circle.join(", ")));
         }
-        for (name, layers) in [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS), ("sync", SYNC_LAYERS)] {
+        for (name, layers) in
+            [("git", GIT_LAYERS), ("publish", PUBLISH_LAYERS), ("sync", SYNC_LAYERS), ("dashboard", DASHBOARD_LAYERS)]
+        {
             if area == name {
                 let upward = imports.upward(layers).len();
                 lines.push(format!("    {name}: {upward} imports from a lower layer to a higher one   (target 0)"));
