@@ -345,6 +345,8 @@ pub struct PeerResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorInfo {
     pub phase: Phase,
+    /// The word of an `ErrorKind`. Not the enum: a record of another version may have a word that this one does not know,
+    /// and keeps it.
     pub kind: String,
     pub message: String,
     pub hint: Option<String>,

@@ -4,6 +4,8 @@
 //! Inside an area, errors are that area's own `thiserror` enum. The sync area converts them to a [`SyncError`], whose
 //! texts are the same in the log, the API and the dashboard.
 
+mod kind;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use crate::api;
 use crate::secret::scrub;
 
 pub use crate::api::Phase;
+pub use kind::ErrorKind;
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +28,7 @@ pub enum Retry {
     NextPoll,
 }
 
-/// The kind and hint if the process or the whole machine has reached its limit of open files and connections.
-pub const NO_DESCRIPTORS: &str = "no_descriptors";
+/// The hint if the process or the whole machine has reached its limit of open files and connections.
 pub const NO_DESCRIPTORS_HINT: &str = "raise the limit of open files (ulimit -n, or the container runtime's); each connection to a listener uses one, so restrict the network access to the listeners";
 
 /// The hint if a push needs more memory than is available.
@@ -37,8 +39,7 @@ pub const OUT_OF_MEMORY_HINT: &str = "raise the container's memory limit, a part
 pub const TIMEOUT_HINT: &str =
     "the remote, the link or the disk is slow, or the repository is large: raise --sync-timeout, or lower --depth";
 
-/// The kind and hint if the system starts no more threads for this container.
-pub const NO_THREAD: &str = "no_thread";
+/// The hint if the system starts no more threads for this container.
 pub const NO_THREAD_HINT: &str = "the limit of processes and threads is reached (pids.max of the container or pod, ulimit -u): raise it (kubelet --pod-max-pids, docker --pids-limit), or find out which other program in the container starts threads";
 
 /// Returns true for the system's message of EMFILE and ENFILE. Some libraries pass on only the text, not the number.
@@ -52,8 +53,8 @@ pub fn is_want_of_descriptors(words: &str) -> bool {
 pub struct SyncError {
     /// The phase in which it failed.
     pub phase: Phase,
-    /// A stable word for machines, such as `auth`, `network`, `ref_missing`, `disk_full`.
-    pub kind: &'static str,
+    /// What kind of error it is, for machines.
+    pub kind: ErrorKind,
     /// Whether to retry before the next poll.
     pub retry: Retry,
     /// Advice for the operator, if available.
@@ -86,7 +87,7 @@ impl SyncError {
     pub fn to_api(&self) -> api::ErrorInfo {
         api::ErrorInfo {
             phase: self.phase,
-            kind: self.kind.to_owned(),
+            kind: self.kind.as_str().to_owned(),
             message: self.message(),
             hint: self.hint.map(str::to_owned),
         }
@@ -121,7 +122,7 @@ mod tests {
     fn the_message_has_the_whole_chain_on_one_line_without_secrets() {
         let error = SyncError {
             phase: Phase::Fetch,
-            kind: "network",
+            kind: ErrorKind::Network,
             retry: Retry::Soon,
             hint: Some("check the URL"),
             source: Box::new(Outer(Inner)),

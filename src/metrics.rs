@@ -53,7 +53,7 @@ struct StateName {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ErrorKind {
+struct ErrorLabels {
     kind: String,
     phase: String,
 }
@@ -113,7 +113,7 @@ pub struct Metrics {
     state: Family<StateName, Gauge>,
     behind: Gauge,
     failures_in_a_row: Gauge,
-    last_error: Family<ErrorKind, Gauge>,
+    last_error: Family<ErrorLabels, Gauge>,
     paused: Gauge,
     pinned: Gauge,
     records_waiting: Gauge,
@@ -337,7 +337,7 @@ impl Metrics {
         // An earlier error must not stay beside the current one.
         self.last_error.clear();
         if let Some(error) = &now.last_error {
-            let labels = ErrorKind { kind: error.kind.clone(), phase: error.phase.to_string() };
+            let labels = ErrorLabels { kind: error.kind.clone(), phase: error.phase.to_string() };
             self.last_error.get_or_create(&labels).set(1);
         }
     }

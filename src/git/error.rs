@@ -13,7 +13,7 @@ use std::time::Duration;
 use git2::{ErrorClass, ErrorCode, Oid};
 
 use crate::allowance::Exceeded;
-use crate::error::{NO_DESCRIPTORS, NO_THREAD, Retry, is_want_of_descriptors};
+use crate::error::{ErrorKind, Retry, is_want_of_descriptors};
 use crate::lfs::ObjectId;
 use crate::secret::scrub;
 use crate::text::one_line;
@@ -134,49 +134,51 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the stable identifier for machines.
+    /// Returns the kind, for machines.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused { .. }
             | Self::NoCredentials { .. }
             | Self::CredentialFile { .. }
             | Self::CookieFile { .. }
             | Self::Askpass { .. }
-            | Self::AppToken { .. } => "auth",
-            Self::Proxy { .. } => "proxy",
-            Self::OtherOrigin { .. } | Self::Redirected { .. } | Self::Misled { .. } => "redirect",
-            Self::NotFound { .. } => "not_found",
-            Self::Network { .. } => "network",
-            Self::Dns { .. } => "dns",
-            Self::Tls { .. } => "tls",
-            Self::HostKeyUnknown { .. } | Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => "host_key",
-            Self::Timeout { .. } | Self::ConnectTimeout { .. } => "timeout",
-            Self::Server { .. } => "server_error",
-            Self::Protocol { .. } => "protocol",
-            Self::RefMissing { .. } | Self::NotACommit { .. } => "ref_missing",
-            Self::EmptyRepository { .. } => "empty_repository",
-            Self::NoSuchCommit { .. } | Self::NotInStore { .. } => "no_such_commit",
-            Self::NoContents { .. } => "no_contents",
-            Self::NoLfs { .. } | Self::LfsElsewhere { .. } | Self::LfsAnswer { .. } => "lfs_server",
-            Self::NoObject { .. } => "lfs_object",
-            Self::NotTheObject { .. } => "lfs_mismatch",
-            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => "store_damaged",
-            Self::DiskFull { .. } => "disk_full",
-            Self::Quota { .. } => "quota",
-            Self::NoMemory { .. } => "out_of_memory",
-            Self::NoDescriptors { .. } => NO_DESCRIPTORS,
-            Self::NoSharedMaps { .. } => "no_shared_maps",
-            Self::ReadOnly { .. } => "read_only",
-            Self::StoreAccess { .. } => "store_access",
+            | Self::AppToken { .. } => ErrorKind::Auth,
+            Self::Proxy { .. } => ErrorKind::Proxy,
+            Self::OtherOrigin { .. } | Self::Redirected { .. } | Self::Misled { .. } => ErrorKind::Redirect,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Network { .. } => ErrorKind::Network,
+            Self::Dns { .. } => ErrorKind::Dns,
+            Self::Tls { .. } => ErrorKind::Tls,
+            Self::HostKeyUnknown { .. } | Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => {
+                ErrorKind::HostKey
+            }
+            Self::Timeout { .. } | Self::ConnectTimeout { .. } => ErrorKind::Timeout,
+            Self::Server { .. } => ErrorKind::ServerError,
+            Self::Protocol { .. } => ErrorKind::Protocol,
+            Self::RefMissing { .. } | Self::NotACommit { .. } => ErrorKind::RefMissing,
+            Self::EmptyRepository { .. } => ErrorKind::EmptyRepository,
+            Self::NoSuchCommit { .. } | Self::NotInStore { .. } => ErrorKind::NoSuchCommit,
+            Self::NoContents { .. } => ErrorKind::NoContents,
+            Self::NoLfs { .. } | Self::LfsElsewhere { .. } | Self::LfsAnswer { .. } => ErrorKind::LfsServer,
+            Self::NoObject { .. } => ErrorKind::LfsObject,
+            Self::NotTheObject { .. } => ErrorKind::LfsMismatch,
+            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Foreign { .. } => ErrorKind::StoreDamaged,
+            Self::DiskFull { .. } => ErrorKind::DiskFull,
+            Self::Quota { .. } => ErrorKind::Quota,
+            Self::NoMemory { .. } => ErrorKind::OutOfMemory,
+            Self::NoDescriptors { .. } => ErrorKind::NoDescriptors,
+            Self::NoSharedMaps { .. } => ErrorKind::NoSharedMaps,
+            Self::ReadOnly { .. } => ErrorKind::ReadOnly,
+            Self::StoreAccess { .. } => ErrorKind::StoreAccess,
             Self::Submodule { source, .. } | Self::Object { source, .. } => source.kind(),
-            Self::BadSubmodule { .. } => "submodule",
-            Self::Compaction { .. } => "compaction",
-            Self::ObjectFormat { .. } => "object_format",
-            Self::RepositoryFormat { .. } => "repository_format",
-            Self::MalformedCommit { .. } => "malformed_commit",
-            Self::Internal { source: Lost::NoThread } => NO_THREAD,
-            Self::Internal { .. } => "internal",
+            Self::BadSubmodule { .. } => ErrorKind::Submodule,
+            Self::Compaction { .. } => ErrorKind::Compaction,
+            Self::ObjectFormat { .. } => ErrorKind::ObjectFormat,
+            Self::RepositoryFormat { .. } => ErrorKind::RepositoryFormat,
+            Self::MalformedCommit { .. } => ErrorKind::MalformedCommit,
+            Self::Internal { source: Lost::NoThread } => ErrorKind::NoThread,
+            Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
@@ -436,16 +438,24 @@ mod tests {
             assert!(told.iter().all(|told| !told.store_is_damaged() && told.hint().is_some()), "{told:?}");
             told.map(|told| told.kind())
         };
-        assert_eq!(tell(ErrorClass::NoMemory, "Out of memory"), ["out_of_memory"; 2]);
-        assert_eq!(tell(ErrorClass::Invalid, "failed to apply delta: overly large object"), ["out_of_memory"; 2]);
+        assert_eq!(tell(ErrorClass::NoMemory, "Out of memory"), [ErrorKind::OutOfMemory; 2]);
+        assert_eq!(
+            tell(ErrorClass::Invalid, "failed to apply delta: overly large object"),
+            [ErrorKind::OutOfMemory; 2]
+        );
         for class in [ErrorClass::Os, ErrorClass::Odb, ErrorClass::Net] {
             let words = "failed to open '/volume/repo.git/x': Too many open files";
-            assert_eq!(tell(class, words), ["no_descriptors"; 2]);
+            assert_eq!(tell(class, words), [ErrorKind::NoDescriptors; 2]);
         }
-        assert_eq!(tell(ErrorClass::Os, "failed to write: Disk quota exceeded"), ["quota"; 2]);
+        assert_eq!(tell(ErrorClass::Os, "failed to write: Disk quota exceeded"), [ErrorKind::Quota; 2]);
         let words = "failed to mmap. Could not write data: No such device";
-        assert_eq!(tell(ErrorClass::Os, words), ["no_shared_maps"; 2]);
-        for (number, kind) in [(24, "no_descriptors"), (23, "no_descriptors"), (28, "disk_full"), (122, "quota")] {
+        assert_eq!(tell(ErrorClass::Os, words), [ErrorKind::NoSharedMaps; 2]);
+        for (number, kind) in [
+            (24, ErrorKind::NoDescriptors),
+            (23, ErrorKind::NoDescriptors),
+            (28, ErrorKind::DiskFull),
+            (122, ErrorKind::Quota),
+        ] {
             let told = Error::from_disk(store, &std::io::Error::from_raw_os_error(number));
             assert_eq!((told.kind(), told.hint().is_some()), (kind, true), "{told:?}");
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::error::ErrorKind;
+
 /// Why a hook's run did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
@@ -25,15 +27,15 @@ pub enum HookError {
 }
 
 impl HookError {
-    /// A stable word for the record of a sync.
+    /// Returns the kind, for the record of a sync.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotStarted { .. } => "hook_not_started",
-            Self::Failed { .. } | Self::Status { .. } | Self::Moved { .. } => "refused",
-            Self::TimedOut { .. } => "hook_timeout",
-            Self::Stopped => "stopped",
-            Self::Unreached { .. } => "network",
+            Self::NotStarted { .. } => ErrorKind::HookNotStarted,
+            Self::Failed { .. } | Self::Status { .. } | Self::Moved { .. } => ErrorKind::Refused,
+            Self::TimedOut { .. } => ErrorKind::HookTimeout,
+            Self::Stopped => ErrorKind::Stopped,
+            Self::Unreached { .. } => ErrorKind::Network,
         }
     }
 

@@ -8,9 +8,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use crate::allowance::Exceeded;
-use crate::error::{
-    NO_DESCRIPTORS, NO_DESCRIPTORS_HINT, NO_THREAD, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors,
-};
+use crate::error::{ErrorKind, NO_DESCRIPTORS_HINT, NO_THREAD_HINT, OUT_OF_MEMORY_HINT, Retry, is_want_of_descriptors};
 use crate::publish::path::printable;
 
 /// A file operation that failed, or a tree that cannot be published.
@@ -93,97 +91,137 @@ impl Error {
 
     /// Returns true if more free space would have prevented the error.
     pub(crate) fn is_want_of_space(&self) -> bool {
-        matches!(self.kind(), "disk_full" | "no_inodes" | "quota")
+        self.kind().is_want_of_space()
     }
 
-    /// Returns the stable name of the error: `disk_full`, `no_inodes`, `quota`, `read_only`, `permission`, `name_too_long`,
-    /// `hostile_path`, `case_twins`, `foreign_link`, `bad_link`, `locked`, `not_built`, `no_symlinks`, `sparse_file`,
-    /// `worktree_git`, `store_damaged`, `store_unreadable`, `lfs_object`, `no_submodules`, `no_descriptors`, `no_thread`,
-    /// `out_of_memory`, `cancelled` or `io`.
+    /// Returns the kind, for machines.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::NOSPC) => "disk_full",
-                Some(Errno::DQUOT) => "quota",
-                Some(Errno::ROFS) => "read_only",
-                Some(Errno::ACCESS | Errno::PERM) => "permission",
-                Some(Errno::NAMETOOLONG) => "name_too_long",
-                Some(Errno::MFILE | Errno::NFILE) => NO_DESCRIPTORS,
-                Some(Errno::NOMEM) => "out_of_memory",
-                _ => "io",
+                Some(Errno::NOSPC) => ErrorKind::DiskFull,
+                Some(Errno::DQUOT) => ErrorKind::Quota,
+                Some(Errno::ROFS) => ErrorKind::ReadOnly,
+                Some(Errno::ACCESS | Errno::PERM) => ErrorKind::Permission,
+                Some(Errno::NAMETOOLONG) => ErrorKind::NameTooLong,
+                Some(Errno::MFILE | Errno::NFILE) => ErrorKind::NoDescriptors,
+                Some(Errno::NOMEM) => ErrorKind::OutOfMemory,
+                _ => ErrorKind::Io,
             },
-            Self::NoInodes { .. } => "no_inodes",
+            Self::NoInodes { .. } => ErrorKind::NoInodes,
             // The operator mends it like a full disk: by more space, or by a shorter grace period.
-            Self::OverLimit { .. } => "disk_full",
-            Self::Locked { .. } => "locked",
-            Self::Hostile { .. } => "hostile_path",
-            Self::NameTooLong { .. } => "name_too_long",
-            Self::Twins { .. } => "case_twins",
-            Self::Foreign { .. } => "foreign_link",
-            Self::BadLink { .. } => "bad_link",
-            Self::NotBuilt { .. } => "not_built",
-            Self::NoSymlinks { .. } => "no_symlinks",
-            Self::NoThread { .. } => NO_THREAD,
-            Self::Patterns { .. } => "sparse_file",
-            Self::Inside { .. } => "worktree_git",
-            Self::Store { .. } if self.store_is_damaged() => "store_damaged",
-            Self::Store { source, .. } if source.class() == git2::ErrorClass::NoMemory => "out_of_memory",
-            Self::Store { source, .. } if is_want_of_descriptors(source.message()) => NO_DESCRIPTORS,
-            Self::Store { .. } => "store_unreadable",
-            Self::Object { .. } => "lfs_object",
-            Self::NoSubmodules { .. } => "no_submodules",
-            Self::Cancelled => "cancelled",
+            Self::OverLimit { .. } => ErrorKind::DiskFull,
+            Self::Locked { .. } => ErrorKind::Locked,
+            Self::Hostile { .. } => ErrorKind::HostilePath,
+            Self::NameTooLong { .. } => ErrorKind::NameTooLong,
+            Self::Twins { .. } => ErrorKind::CaseTwins,
+            Self::Foreign { .. } => ErrorKind::ForeignLink,
+            Self::BadLink { .. } => ErrorKind::BadLink,
+            Self::NotBuilt { .. } => ErrorKind::NotBuilt,
+            Self::NoSymlinks { .. } => ErrorKind::NoSymlinks,
+            Self::NoThread { .. } => ErrorKind::NoThread,
+            Self::Patterns { .. } => ErrorKind::SparseFile,
+            Self::Inside { .. } => ErrorKind::WorktreeGit,
+            Self::Store { .. } if self.store_is_damaged() => ErrorKind::StoreDamaged,
+            Self::Store { source, .. } if source.class() == git2::ErrorClass::NoMemory => ErrorKind::OutOfMemory,
+            Self::Store { source, .. } if is_want_of_descriptors(source.message()) => ErrorKind::NoDescriptors,
+            Self::Store { .. } => ErrorKind::StoreUnreadable,
+            Self::Object { .. } => ErrorKind::LfsObject,
+            Self::NoSubmodules { .. } => ErrorKind::NoSubmodules,
+            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 
-    /// Returns when to retry. The next sweep may free space, and other input and output errors may pass; all others need an
-    /// operator or another commit.
+    /// Returns when to retry.
     #[must_use]
     pub fn retry(&self) -> Retry {
-        match self.kind() {
-            // `not_built`: the tree vanished after its build, and the next attempt builds it again.
-            "disk_full" | "no_inodes" | "io" | "store_damaged" | "store_unreadable" | "not_built" | "no_submodules"
-            | "lfs_object" | "cancelled" | NO_DESCRIPTORS | NO_THREAD => Retry::Soon,
-            _ => Retry::NextPoll,
-        }
+        self.remedy().0
     }
 
     /// Returns a hint for the operator.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        Some(match self.kind() {
-            "disk_full" => {
-                "make the volume larger (an emptyDir's sizeLimit and --volume-limit, a claim's size) or shorten --stale-worktree-timeout"
+        self.remedy().1
+    }
+
+    /// Returns when to retry, and the hint. The next sweep may free space, and other input and output errors may pass;
+    /// all others need an operator or another commit.
+    fn remedy(&self) -> (Retry, Option<&'static str>) {
+        let soon = |hint| (Retry::Soon, Some(hint));
+        let next_poll = |hint| (Retry::NextPoll, Some(hint));
+        match self.kind() {
+            ErrorKind::DiskFull => soon(
+                "make the volume larger (an emptyDir's sizeLimit and --volume-limit, a claim's size) or shorten --stale-worktree-timeout",
+            ),
+            ErrorKind::NoInodes => {
+                soon("the volume has space but no inodes left: use a file system with more, or a smaller repository")
             }
-            "no_inodes" => {
-                "the volume has space but no inodes left: use a file system with more, or a smaller repository"
+            ErrorKind::NoDescriptors => soon(NO_DESCRIPTORS_HINT),
+            ErrorKind::NoThread => soon(NO_THREAD_HINT),
+            ErrorKind::LfsObject => soon("nothing to do: the object is fetched anew"),
+            ErrorKind::StoreDamaged => soon("nothing to do: the repository is fetched anew"),
+            // `NotBuilt`: the tree vanished after its build, and the next attempt builds it again.
+            ErrorKind::NotBuilt
+            | ErrorKind::Io
+            | ErrorKind::StoreUnreadable
+            | ErrorKind::NoSubmodules
+            | ErrorKind::Cancelled => (Retry::Soon, None),
+            ErrorKind::Quota => next_poll("raise the quota of the volume's owner"),
+            ErrorKind::OutOfMemory => next_poll(OUT_OF_MEMORY_HINT),
+            ErrorKind::ReadOnly => next_poll("mount the volume that --root names read-write in this container"),
+            ErrorKind::Permission => next_poll(
+                "let this user write to --root: set fsGroup in the pod's securityContext, or the volume's owner",
+            ),
+            ErrorKind::NameTooLong => next_poll("rename the file in the repository: no reader could open it"),
+            ErrorKind::HostilePath => next_poll(
+                "the commit holds what git refuses to check out: find out who pushed it, and push one without it",
+            ),
+            ErrorKind::CaseTwins => {
+                next_poll("rename one of the two files in the repository, or use a case-sensitive file system")
             }
-            "quota" => "raise the quota of the volume's owner",
-            "out_of_memory" => OUT_OF_MEMORY_HINT,
-            NO_DESCRIPTORS => NO_DESCRIPTORS_HINT,
-            "read_only" => "mount the volume that --root names read-write in this container",
-            "permission" => {
-                "let this user write to --root: set fsGroup in the pod's securityContext, or the volume's owner"
+            ErrorKind::ForeignLink => next_poll("move it away, or choose another --link"),
+            ErrorKind::BadLink => next_poll("choose another --link: a name inside --root, or a path outside of it"),
+            ErrorKind::Locked => next_poll("give each pushsync its own --root: two cannot share one"),
+            ErrorKind::NoSymlinks => next_poll(
+                "mount a volume with symbolic links (SMB: the mount option mfsymlinks), or put --link on one that has them",
+            ),
+            ErrorKind::SparseFile => {
+                next_poll("mount the file that --sparse-checkout-file names, readable for this user")
             }
-            "name_too_long" => "rename the file in the repository: no reader could open it",
-            "hostile_path" => {
-                "the commit holds what git refuses to check out: find out who pushed it, and push one without it"
+            ErrorKind::WorktreeGit => {
+                next_poll("see that ROOT/.pushsync/repo.git/worktrees can be written, or leave out --worktree-git")
             }
-            "case_twins" => "rename one of the two files in the repository, or use a case-sensitive file system",
-            "foreign_link" => "move it away, or choose another --link",
-            "bad_link" => "choose another --link: a name inside --root, or a path outside of it",
-            "locked" => "give each pushsync its own --root: two cannot share one",
-            "no_symlinks" => {
-                "mount a volume with symbolic links (SMB: the mount option mfsymlinks), or put --link on one that has them"
-            }
-            NO_THREAD => NO_THREAD_HINT,
-            "sparse_file" => "mount the file that --sparse-checkout-file names, readable for this user",
-            "worktree_git" => "see that ROOT/.pushsync/repo.git/worktrees can be written, or leave out --worktree-git",
-            "lfs_object" => "nothing to do: the object is fetched anew",
-            "store_damaged" => "nothing to do: the repository is fetched anew",
-            _ => return None,
-        })
+            // Only remotes, the store's maintenance, the sync loop and hooks fail with these.
+            ErrorKind::Auth
+            | ErrorKind::NotFound
+            | ErrorKind::Redirect
+            | ErrorKind::Network
+            | ErrorKind::Dns
+            | ErrorKind::Proxy
+            | ErrorKind::Tls
+            | ErrorKind::HostKey
+            | ErrorKind::Timeout
+            | ErrorKind::ServerError
+            | ErrorKind::Protocol
+            | ErrorKind::RefMissing
+            | ErrorKind::EmptyRepository
+            | ErrorKind::NoSuchCommit
+            | ErrorKind::NoContents
+            | ErrorKind::ObjectFormat
+            | ErrorKind::RepositoryFormat
+            | ErrorKind::MalformedCommit
+            | ErrorKind::Submodule
+            | ErrorKind::LfsServer
+            | ErrorKind::LfsMismatch
+            | ErrorKind::StoreAccess
+            | ErrorKind::NoSharedMaps
+            | ErrorKind::Compaction
+            | ErrorKind::Internal
+            | ErrorKind::Refused
+            | ErrorKind::HookNotStarted
+            | ErrorKind::HookTimeout
+            | ErrorKind::Stopped => (Retry::NextPoll, None),
+        }
     }
 
     /// Returns true if an object was missing or unreadable in the store, so that only a new fetch helps.
@@ -210,15 +248,15 @@ mod tests {
     #[test]
     fn the_errno_decides_kind_hint_and_retry() {
         for (errno, kind, retry) in [
-            (Errno::NOSPC, "disk_full", Retry::Soon),
-            (Errno::DQUOT, "quota", Retry::NextPoll),
-            (Errno::ROFS, "read_only", Retry::NextPoll),
-            (Errno::ACCESS, "permission", Retry::NextPoll),
-            (Errno::PERM, "permission", Retry::NextPoll),
-            (Errno::NAMETOOLONG, "name_too_long", Retry::NextPoll),
-            (Errno::MFILE, "no_descriptors", Retry::Soon),
-            (Errno::NFILE, "no_descriptors", Retry::Soon),
-            (Errno::NOMEM, "out_of_memory", Retry::NextPoll),
+            (Errno::NOSPC, ErrorKind::DiskFull, Retry::Soon),
+            (Errno::DQUOT, ErrorKind::Quota, Retry::NextPoll),
+            (Errno::ROFS, ErrorKind::ReadOnly, Retry::NextPoll),
+            (Errno::ACCESS, ErrorKind::Permission, Retry::NextPoll),
+            (Errno::PERM, ErrorKind::Permission, Retry::NextPoll),
+            (Errno::NAMETOOLONG, ErrorKind::NameTooLong, Retry::NextPoll),
+            (Errno::MFILE, ErrorKind::NoDescriptors, Retry::Soon),
+            (Errno::NFILE, ErrorKind::NoDescriptors, Retry::Soon),
+            (Errno::NOMEM, ErrorKind::OutOfMemory, Retry::NextPoll),
         ] {
             let error = Error::io("write", b"a\nb", errno);
             assert_eq!((error.kind(), error.retry()), (kind, retry));
@@ -226,7 +264,7 @@ mod tests {
             assert!(error.to_string().starts_with(r"cannot write a\nb: "), "{error}");
         }
         let error = Error::io("read", b"a", Errno::IO);
-        assert_eq!((error.kind(), error.retry(), error.hint()), ("io", Retry::Soon, None));
+        assert_eq!((error.kind(), error.retry(), error.hint()), (ErrorKind::Io, Retry::Soon, None));
     }
 
     #[test]
@@ -236,11 +274,17 @@ mod tests {
         assert!(store(git2::ErrorCode::GenericError, git2::ErrorClass::Zlib).store_is_damaged());
         assert!(!store(git2::ErrorCode::GenericError, git2::ErrorClass::Os).store_is_damaged());
         let poor = store(git2::ErrorCode::GenericError, git2::ErrorClass::NoMemory);
-        assert_eq!((poor.store_is_damaged(), poor.kind(), poor.hint().is_some()), (false, "out_of_memory", true));
+        assert_eq!(
+            (poor.store_is_damaged(), poor.kind(), poor.hint().is_some()),
+            (false, ErrorKind::OutOfMemory, true)
+        );
         let words = "failed to open 'x': Too many open files";
         let source = git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::Odb, words);
         let busy = Error::Store { what: "x".into(), source };
-        assert_eq!((busy.store_is_damaged(), busy.kind(), busy.hint().is_some()), (false, "no_descriptors", true));
+        assert_eq!(
+            (busy.store_is_damaged(), busy.kind(), busy.hint().is_some()),
+            (false, ErrorKind::NoDescriptors, true)
+        );
         assert!(!Error::Cancelled.store_is_damaged());
     }
 }

@@ -1,13 +1,8 @@
 //! The seam: errors of git and publish become [`SyncError`]s with a phase.
 
-use crate::error::{NO_THREAD, NO_THREAD_HINT, Phase, Retry, SyncError, TIMEOUT_HINT};
+use crate::error::{ErrorKind, NO_THREAD_HINT, Phase, Retry, SyncError, TIMEOUT_HINT};
 use crate::worker::Lost;
 use crate::{git, hooks, publish};
-
-/// The kind of error after which the object store is removed and fetched again, once in a sync.
-pub const STORE_DAMAGED: &str = "store_damaged";
-/// Reported while the published tree lacks submodules that the configuration now asks for.
-pub const NO_SUBMODULES: &str = "no_submodules";
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -17,7 +12,7 @@ struct Words(&'static str);
 pub fn internal(phase: Phase, what: &'static str) -> SyncError {
     SyncError {
         phase,
-        kind: "internal",
+        kind: ErrorKind::Internal,
         retry: Retry::Soon,
         hint: Some("this is a defect of pushsync: please report it with the log"),
         source: Box::new(Words(what)),
@@ -26,7 +21,7 @@ pub fn internal(phase: Phase, what: &'static str) -> SyncError {
 
 /// The system starts no more threads.
 pub fn no_thread(phase: Phase, source: Box<dyn std::error::Error + Send + Sync>) -> SyncError {
-    SyncError { phase, kind: NO_THREAD, retry: Retry::Soon, hint: Some(NO_THREAD_HINT), source }
+    SyncError { phase, kind: ErrorKind::NoThread, retry: Retry::Soon, hint: Some(NO_THREAD_HINT), source }
 }
 
 /// A panic that was caught, with its words. Libraries panic where no thread can be started, which is no defect.
@@ -41,7 +36,7 @@ pub fn panicked(phase: Phase, panic: &(dyn std::any::Any + Send)) -> SyncError {
 pub fn timeout(phase: Phase) -> SyncError {
     SyncError {
         phase,
-        kind: "timeout",
+        kind: ErrorKind::Timeout,
         retry: Retry::Soon,
         hint: Some(TIMEOUT_HINT),
         source: Box::new(Words("not done within --sync-timeout")),
@@ -56,7 +51,7 @@ pub fn gate(error: hooks::HookError) -> SyncError {
 }
 
 pub fn git(phase: Phase, error: git::Error) -> SyncError {
-    let kind = if error.store_is_damaged() { STORE_DAMAGED } else { error.kind() };
+    let kind = if error.store_is_damaged() { ErrorKind::StoreDamaged } else { error.kind() };
     SyncError { phase, kind, retry: error.retry(), hint: error.hint(), source: Box::new(error) }
 }
 
@@ -64,7 +59,7 @@ pub fn publish<T>(phase: Phase, outcome: Result<Result<T, publish::Error>, Lost>
     match outcome {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
-            let kind = if error.store_is_damaged() { STORE_DAMAGED } else { error.kind() };
+            let kind = if error.store_is_damaged() { ErrorKind::StoreDamaged } else { error.kind() };
             Err(SyncError { phase, kind, retry: error.retry(), hint: error.hint(), source: Box::new(error) })
         }
         Err(Lost::Deadline) => Err(timeout(phase)),

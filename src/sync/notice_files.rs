@@ -70,7 +70,7 @@ fn notice(error: &SyncError, failures: u32) -> Notice {
     let mut notice = Notice::new("sync failed", error.message());
     let args = &mut notice.args;
     args.insert("phase".to_owned(), error.phase.to_string().into());
-    args.insert("kind".to_owned(), error.kind.into());
+    args.insert("kind".to_owned(), error.kind.as_str().into());
     args.insert("failCount".to_owned(), failures.into());
     if let Some(hint) = error.hint {
         args.insert("hint".to_owned(), hint.into());

@@ -77,7 +77,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("history", &["api", "replace", "worker"]),
     ("metrics", &["api", "clock"]),
-    ("hooks", &["metrics", "proxy", "secret", "text", "worker"]),
+    ("hooks", &["error", "metrics", "proxy", "secret", "text", "worker"]),
     (
         "sync",
         &[

@@ -177,7 +177,7 @@ async fn pushes_and_ways_back_meanwhile_lose_nothing() {
                     Ok(None) => {}
                     // A fetch returned to a commit that was about to be dropped.
                     Err(error) => {
-                        assert_eq!(error.kind(), "compaction", "{error:?}");
+                        assert_eq!(error.kind().as_str(), "compaction", "{error:?}");
                         given_up += 1;
                     }
                 }

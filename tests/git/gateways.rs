@@ -37,7 +37,7 @@ async fn a_post_that_is_forbidden_before_a_get_is_sent_once_more_behind_one() {
     let refused = GitHttp::start(&repo.root());
     refused.set(Mode::Status(403));
     let error = Volume::new().engine(options(&refused.url("site.git"))).ls_remote().await.unwrap_err();
-    assert_eq!((error.kind(), refused.requests()), ("auth", 2), "{error:?}");
+    assert_eq!((error.kind().as_str(), refused.requests()), ("auth", 2), "{error:?}");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn formats_that_libgit2_cannot_open_from_a_path_say_that_http_works() {
         repo.bare_git(&["config", "core.repositoryFormatVersion", "1"]);
         repo.bare_git(&["config", key, value]);
         let error = sync(&Volume::new().engine(options(&repo.file_url()))).await.unwrap_err();
-        assert_eq!(error.kind(), "repository_format", "{key}: {error:?}");
+        assert_eq!(error.kind().as_str(), "repository_format", "{key}: {error:?}");
         assert!(error.hint().unwrap().contains("http(s)"), "{error:?}");
         std::fs::write(repo.bare().join("config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n").unwrap();
     }

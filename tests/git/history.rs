@@ -31,7 +31,7 @@ async fn a_commit_is_described_without_what_could_move_a_cursor() {
     assert_eq!(commit.committed_at.unwrap().as_second(), written);
 
     let unknown = engine.commit(oid(&"1".repeat(40))).await.unwrap_err();
-    assert_eq!(unknown.kind(), "no_such_commit");
+    assert_eq!(unknown.kind().as_str(), "no_such_commit");
     assert!(!unknown.store_is_damaged());
 }
 

@@ -9,7 +9,7 @@ use crate::support::sshd::Sshd;
 
 async fn refused(options: RemoteOptions, what: &str) {
     let error = Volume::new().engine(options).ls_remote().await.expect_err(what);
-    assert_eq!(error.kind(), "object_format", "{what}: {error:?}");
+    assert_eq!(error.kind().as_str(), "object_format", "{what}: {error:?}");
     let text = error.to_string();
     assert!(text.contains("SHA-256") && text.contains("site.git"), "{what}: {text}");
     assert!(error.hint().is_some_and(|hint| hint.contains("SHA-1")));

@@ -265,7 +265,7 @@ async fn missing_submodules_are_reported_with_path_and_address_and_fetched_later
     bench.forge.git("site", &["update-index", "--cacheinfo", &format!("160000,{unpushed},vendor/lib")]);
     bench.forge.push_index("site");
     let error = bench.sync().await.unwrap_err();
-    assert_eq!(error.kind(), "no_such_commit", "{error:?}");
+    assert_eq!(error.kind().as_str(), "no_such_commit", "{error:?}");
     assert!(
         error.to_string().contains("`vendor/lib`") && error.hint().unwrap().contains("push the submodule's commit")
     );
@@ -282,7 +282,7 @@ async fn missing_submodules_are_reported_with_path_and_address_and_fetched_later
     bench.forge.push("site", "one more");
     std::fs::rename(bench.forge.bare("gone"), bench.forge.root().join("hidden")).unwrap();
     let error = bench.sync().await.unwrap_err();
-    assert_eq!(error.kind(), "not_found", "{error:?}");
+    assert_eq!(error.kind().as_str(), "not_found", "{error:?}");
     let mut words = String::new();
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(one) = cause {
@@ -361,7 +361,7 @@ async fn hostile_files_are_refused_before_any_request() {
         bench.forge.push_links("site", gitmodules, &[("vendor/lib", &lib)]);
         let before = bench.server.requests();
         let error = bench.sync().await.unwrap_err();
-        assert_eq!(error.kind(), "submodule", "{gitmodules}: {error:?}");
+        assert_eq!(error.kind().as_str(), "submodule", "{gitmodules}: {error:?}");
         assert!(error.to_string().contains(reason), "{gitmodules}: {error}");
         assert_eq!((requests(before), bench.tree()), (0, published.clone()), "{gitmodules}");
     };
@@ -412,7 +412,7 @@ async fn hostile_files_are_refused_before_any_request() {
     bench.forge.git("site", &["add", ".gitmodules"]);
     bench.forge.push_index("site");
     let error = bench.sync().await.unwrap_err();
-    assert!(error.kind() == "submodule" && error.to_string().contains("not a regular file"), "{error}");
+    assert!(error.kind().as_str() == "submodule" && error.to_string().contains("not a regular file"), "{error}");
 }
 
 #[tokio::test]
@@ -432,7 +432,7 @@ async fn levels_and_numbers_have_an_end() {
     assert!(bench.tree().join("in/".repeat(16)).join("lib.txt").exists());
     forge.push_links("site", &listed("in", "../deep.git"), &[("in", &head("deep"))]);
     let error = bench.sync().await.unwrap_err();
-    assert!(error.kind() == "submodule" && error.to_string().contains("16 deep"), "{error:?}");
+    assert!(error.kind().as_str() == "submodule" && error.to_string().contains("16 deep"), "{error:?}");
 
     let paths: Vec<String> = (0..1001).map(|number| format!("many/{number}")).collect();
     let all: String = paths.iter().map(|path| listed(path, "../lib.git")).collect();
@@ -440,7 +440,7 @@ async fn levels_and_numbers_have_an_end() {
     let links: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), lib.as_str())).collect();
     forge.push_links("site", &all, &links);
     let error = bench.sync().await.unwrap_err();
-    assert!(error.kind() == "submodule" && error.to_string().contains("1,000"), "{error:?}");
+    assert!(error.kind().as_str() == "submodule" && error.to_string().contains("1,000"), "{error:?}");
 }
 
 #[tokio::test]

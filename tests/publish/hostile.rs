@@ -27,7 +27,7 @@ fn refused(site: &Site, tree: Oid, kind: &str, named: &str) {
     };
     let around = everything();
     let error = volume.build(&site.store(), site.commit_of(tree), &Cancel::default()).unwrap_err();
-    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.kind().as_str(), kind, "{error}");
     assert!(error.to_string().contains(named), "{error} should name {named}");
     assert!(error.hint().is_some() && !error.store_is_damaged());
     assert_eq!(everything(), around, "after {error}");
@@ -157,6 +157,6 @@ fn twins_by_case_are_two_files_on_a_file_system_that_can_tell() {
             assert_eq!(fs::read(site.tree_path(commit).join("A")).unwrap(), b"1");
             assert_eq!(fs::read(site.tree_path(commit).join("a")).unwrap(), b"2");
         }
-        Err(error) => assert_eq!(error.kind(), "case_twins", "{error}"),
+        Err(error) => assert_eq!(error.kind().as_str(), "case_twins", "{error}"),
     }
 }

@@ -48,7 +48,7 @@ fn a_second_process_is_told_who_has_the_root() {
     let site = Site::new();
     let volume = site.volume();
     let error = open(&site.root(), "other").unwrap_err();
-    assert_eq!(error.kind(), "locked");
+    assert_eq!(error.kind().as_str(), "locked");
     assert!(error.to_string().contains(&format!("pid {} on ", std::process::id())), "{error}");
     drop(volume);
     open(&site.root(), "other").unwrap();
@@ -121,7 +121,7 @@ fn a_root_that_is_a_file_is_an_error_that_names_it() {
     let site = Site::new();
     fs::write(site.root(), "x").unwrap();
     let error = open(&site.root(), "current").unwrap_err();
-    assert_eq!(error.kind(), "io");
+    assert_eq!(error.kind().as_str(), "io");
     assert!(error.to_string().contains(site.root().to_str().unwrap()), "{error}");
 }
 

@@ -18,7 +18,7 @@ fn a_full_disk() {
     site.write("large", vec![7; 3 * 1024 * 1024]);
     let large = site.commit();
     let error = volume.build(&site.store(), large, &Cancel::default()).unwrap_err();
-    assert_eq!(error.kind(), "disk_full", "{error}");
+    assert_eq!(error.kind().as_str(), "disk_full", "{error}");
     assert!(error.to_string().contains("write large: "), "{error}");
     assert!(error.hint().is_some());
     assert_eq!(listing(&site.root()), before, "what was half written is gone");
@@ -80,7 +80,7 @@ fn no_inodes() {
         site.write(&format!("many/{n}"), "x");
     }
     let error = volume.build(&site.store(), site.commit(), &Cancel::default()).unwrap_err();
-    assert_eq!(error.kind(), "no_inodes", "{error}");
+    assert_eq!(error.kind().as_str(), "no_inodes", "{error}");
     assert!(error.hint().is_some());
     assert_eq!(site.worktrees(), [small.to_string()]);
     assert_eq!(volume.live().unwrap(), Live::Tree(small));
@@ -106,7 +106,7 @@ fn a_volume_that_becomes_read_only_and_writable_again() {
         durability: Durability::default(),
     };
     let error = Volume::open(options()).unwrap_err();
-    assert_eq!(error.kind(), "read_only", "{error}");
+    assert_eq!(error.kind().as_str(), "read_only", "{error}");
     assert!(error.hint().is_some());
     assert_eq!(fs::read(site.root().join("current/file")).unwrap(), b"1");
     mount.remount("rw");
@@ -127,7 +127,7 @@ fn a_link_on_a_read_only_volume_leaves_the_tree_and_says_so() {
     mount.remount("ro");
     volume.build(&site.store(), second, &Cancel::default()).unwrap();
     let error = volume.publish(second).unwrap_err();
-    assert_eq!(error.kind(), "read_only", "{error}");
+    assert_eq!(error.kind().as_str(), "read_only", "{error}");
     assert_eq!(volume.live().unwrap(), Live::Tree(first));
     mount.remount("rw");
     volume.publish(second).unwrap();

@@ -122,7 +122,7 @@ fn a_pattern_file_that_is_gone_fails_the_build_and_leaves_what_is_published() {
     fs::remove_file(file(&site)).unwrap();
     let second = site.commit_file("a", "two");
     let error = volume.build(&site.store(), second, &Cancel::default()).unwrap_err();
-    assert_eq!(error.kind(), "sparse_file");
+    assert_eq!(error.kind().as_str(), "sparse_file");
     assert!(error.hint().unwrap().contains("--sparse-checkout-file"));
     assert_eq!(fs::read(site.root().join("current/a")).unwrap(), b"one");
 }

@@ -3,6 +3,7 @@
 use git2::{Oid, Repository};
 
 use crate::commit;
+use crate::error::ErrorKind;
 use crate::git::error::Error;
 use crate::git::fetch::by_hash::{self, LastSearch};
 use crate::git::fetch::local_copy::{self, Extent};
@@ -62,7 +63,7 @@ pub(crate) fn fetch(
         whole_copy(link, want, last_search)
     };
     let (mut commit, mut received) = match asked {
-        Err(error) if is_local(link) && error.kind() != "ref_missing" && !is_ours(&error) => {
+        Err(error) if is_local(link) && error.kind() != ErrorKind::RefMissing && !is_ours(&error) => {
             tracing::debug!(%error, "libgit2 cannot copy from this folder; the objects are copied one by one");
             (commit, local_copy::copy(link, commit, Extent::Whole).map_err(|_| error)?)
         }

@@ -139,6 +139,7 @@ fn pause(text: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -176,13 +177,13 @@ mod tests {
             let refusal = ErrorResponse::new(StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes());
             refusal.error("r".into()).map(|error| error.kind())
         };
-        assert_eq!(kind(403, &[], "Your account is suspended."), Some("auth"));
-        assert_eq!(kind(403, &[], "You have exceeded a secondary rate limit."), Some("server_error"));
-        assert_eq!(kind(403, &[("retry-after", "60")], ""), Some("server_error"));
-        assert_eq!(kind(404, &[], "Repository not found."), Some("not_found"));
-        assert_eq!(kind(400, &[], "Repository access denied."), Some("auth"));
+        assert_eq!(kind(403, &[], "Your account is suspended."), Some(ErrorKind::Auth));
+        assert_eq!(kind(403, &[], "You have exceeded a secondary rate limit."), Some(ErrorKind::ServerError));
+        assert_eq!(kind(403, &[("retry-after", "60")], ""), Some(ErrorKind::ServerError));
+        assert_eq!(kind(404, &[], "Repository not found."), Some(ErrorKind::NotFound));
+        assert_eq!(kind(400, &[], "Repository access denied."), Some(ErrorKind::Auth));
         assert_eq!(kind(400, &[], ""), None);
-        assert_eq!(kind(503, &[], "down for maintenance"), Some("server_error"));
+        assert_eq!(kind(503, &[], "down for maintenance"), Some(ErrorKind::ServerError));
         let refusal = ErrorResponse::new(StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"two\n  lines\n");
         assert_eq!(refusal.cause().to_string(), "it answered 502 Bad Gateway: two lines");
     }

@@ -121,13 +121,14 @@ pub(crate) fn into_remote_error(remote: String, after: Duration, error: Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error;
 
     #[test]
     fn a_connect_timeout_does_not_suggest_a_longer_sync_timeout() {
         let late = |connect| TransportError { connect, ..TransportError::timed_out() };
         let told = |connect| into_remote_error("https://git.test/a".into(), Duration::from_secs(120), late(connect));
         let (connecting, answering) = (told(true), told(false));
-        assert_eq!((connecting.kind(), answering.kind()), ("timeout", "timeout"));
+        assert_eq!((connecting.kind(), answering.kind()), (error::ErrorKind::Timeout, error::ErrorKind::Timeout));
         assert_eq!(connecting.to_string(), "https://git.test/a did not accept a connection in time");
         assert!(connecting.hint().is_some_and(|hint| !hint.contains("--sync-timeout")), "{:?}", connecting.hint());
         assert_eq!(answering.to_string(), "https://git.test/a did not finish within 120s");

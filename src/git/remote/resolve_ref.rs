@@ -116,6 +116,7 @@ fn short(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn id(digit: u8) -> Oid {
         Oid::from_bytes(&[digit; 20]).unwrap()
@@ -161,9 +162,9 @@ mod tests {
         assert!(text.starts_with("couldn't find remote ref trunc; it has `trunk`, "), "{text}");
         assert!(!text.contains("^{}") && !text.contains("pull"), "{text}");
         let error = resolve(&Reference::Full("refs/heads/v2".into()), &refs(), "remote").unwrap_err();
-        assert_eq!(error.kind(), "ref_missing");
+        assert_eq!(error.kind(), ErrorKind::RefMissing);
         let error = resolve(&Reference::Head, &[], "remote").unwrap_err();
-        assert_eq!(error.kind(), "empty_repository");
+        assert_eq!(error.kind(), ErrorKind::EmptyRepository);
     }
 
     #[test]

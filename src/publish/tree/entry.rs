@@ -101,6 +101,7 @@ mod tests {
 
     use super::EntryKind::{Executable, File, Folder, Link, Submodule};
     use super::*;
+    use crate::error::ErrorKind;
 
     fn line(mode: &str, name: &[u8]) -> Vec<u8> {
         [mode.as_bytes(), b" ", name, b"\0", &[7; 20]].concat()
@@ -133,11 +134,11 @@ mod tests {
             b"1".to_vec(),
         ] {
             let error = parse_tree(&raw, b"some/folder").unwrap_err();
-            assert_eq!(error.kind(), "hostile_path");
+            assert_eq!(error.kind(), ErrorKind::HostilePath);
             assert!(error.to_string().contains("some/folder"), "{error}");
         }
         let error = parse_tree(&line("100644", &[b'x'; 300]), b"").unwrap_err();
-        assert_eq!(error.kind(), "name_too_long");
+        assert_eq!(error.kind(), ErrorKind::NameTooLong);
     }
 
     proptest! {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::api::TriggerKind;
-use crate::error::Phase;
+use crate::error::{ErrorKind, Phase};
 use crate::publish::{Live, Prepared, Verdict, Volume};
-use crate::sync::error::{self, NO_SUBMODULES};
+use crate::sync::error;
 use crate::sync::queue::Request;
 use crate::worker::{Cancel, Raised};
 
@@ -54,7 +54,7 @@ impl BackgroundWork {
                 context.tree.distrust();
                 context.queue.push(Request::new(TriggerKind::Poll, context.clock.now()));
             }
-            Err(error) if error.kind == NO_SUBMODULES => self.request_other_submodules(),
+            Err(error) if error.kind == ErrorKind::NoSubmodules => self.request_other_submodules(),
             Err(error) => tracing::debug!(%error, "the published tree could not be compared"),
         }
         false

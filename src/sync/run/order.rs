@@ -4,10 +4,9 @@ use git2::Oid;
 use tokio::time::Instant;
 
 use crate::api::{Phase, TriggerKind};
-use crate::error::SyncError;
+use crate::error::{ErrorKind, SyncError};
 use crate::git::{SpeculativeFetch, Want};
 use crate::sync::disk::VolumeState;
-use crate::sync::error::STORE_DAMAGED;
 use crate::sync::open_volume::open_volume;
 
 use super::fetch::Wanted;
@@ -153,7 +152,7 @@ impl SyncRun<'_> {
         // The result of the speculative fetch was removed with the damaged store.
         let again = Wanted { want: wanted.want.clone(), speculative: SpeculativeFetch::Nothing };
         match self.fetch_build_publish(wanted).await {
-            Err(error) if error.kind == STORE_DAMAGED => {
+            Err(error) if error.kind == ErrorKind::StoreDamaged => {
                 self.report.log.warn(format!("the object store is damaged, a new one is fetched: {}", error.message()));
                 let engine = &self.context.engine;
                 self.context.with_git(Phase::Fetch, self.deadline, engine.discard_store()).await?;

@@ -128,7 +128,7 @@ impl SyncRun<'_> {
 }
 
 fn is_full(error: &SyncError) -> bool {
-    matches!(error.kind, "disk_full" | "no_inodes" | "quota")
+    error.kind.is_want_of_space()
 }
 
 fn removed(step: RoomStep) -> &'static str {

@@ -35,33 +35,34 @@ impl Limit {
 /// Returns true if a failure is recorded: of the same failure, repeated by polls, the 1st, 2nd, 4th, 8th … A remote that is
 /// down for a day must not flush a day of history.
 pub(super) fn worth_a_record(failures: u32, error: &SyncError, last: Option<&ErrorInfo>) -> bool {
-    let same = last.is_some_and(|last| last.kind == error.kind && last.phase == error.phase);
+    let same = last.is_some_and(|last| last.kind == error.kind.as_str() && last.phase == error.phase);
     !same || failures.is_power_of_two()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Retry;
+    use crate::error::{ErrorKind, Retry};
 
-    fn failure(phase: Phase, kind: &'static str) -> SyncError {
+    fn failure(phase: Phase, kind: ErrorKind) -> SyncError {
         SyncError { phase, kind, retry: Retry::Soon, hint: None, source: Box::new(std::io::Error::other("x")) }
     }
 
     #[test]
     fn the_same_failure_is_recorded_ever_more_rarely_and_a_new_one_at_once() {
         let error = |kind| failure(Phase::Look, kind);
-        let last = Some(error("network").to_api());
-        let recorded: Vec<u32> = (1..=64).filter(|n| worth_a_record(*n, &error("network"), last.as_ref())).collect();
+        let last = Some(error(ErrorKind::Network).to_api());
+        let recorded: Vec<u32> =
+            (1..=64).filter(|n| worth_a_record(*n, &error(ErrorKind::Network), last.as_ref())).collect();
         assert_eq!(recorded, [1, 2, 4, 8, 16, 32, 64]);
-        assert!(worth_a_record(7, &error("auth"), last.as_ref()));
-        assert!(worth_a_record(7, &error("network"), None));
+        assert!(worth_a_record(7, &error(ErrorKind::Auth), last.as_ref()));
+        assert!(worth_a_record(7, &error(ErrorKind::Network), None));
     }
 
     #[test]
     fn an_outage_counts_once_for_each_period_however_often_it_is_tried() {
         let period = Duration::from_secs(30);
-        let error = |phase| failure(phase, "network");
+        let error = |phase| failure(phase, ErrorKind::Network);
         for dice in [0.0, 0.5, 1.0] {
             let (mut limit, mut now, started) = (Limit::default(), Instant::now(), Instant::now());
             for failures in 1.. {

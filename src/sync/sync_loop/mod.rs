@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Snapshot, TriggerKind};
-use crate::error::{Phase, SyncError};
+use crate::error::{ErrorKind, Phase, SyncError};
 
 use self::failures::{Limit, worth_a_record};
 use crate::sync::context::Context;
@@ -324,7 +324,7 @@ impl SyncLoop {
         let ended = ended.map(|end| end.done);
         match ended {
             // No failure: another process is at work on this volume.
-            Err(error) if error.kind == "locked" => return self.stand_by(run, error).await,
+            Err(error) if error.kind == ErrorKind::Locked => return self.stand_by(run, error).await,
             _ => self.took_over(),
         }
         match &ended {
