@@ -91,6 +91,7 @@ impl History {
     /// file.
     pub fn detach(&self) {
         self.shared.change(RecordState::detach);
+        writer::wake(&self.shared);
     }
 
     /// Returns the id for the next record: a number that grows, also over restarts.
@@ -164,8 +165,7 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         // A writer that waits before its next attempt must not outlive the history.
-        self.shared.change(RecordState::detach);
-        self.shared.more.notify_all();
+        self.detach();
     }
 }
 

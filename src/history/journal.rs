@@ -49,6 +49,11 @@ pub struct JournalLine {
 }
 
 impl JournalLine {
+    /// Returns the file if nothing else uses it any more. The caller has to close it.
+    pub fn into_unused_file(self) -> Option<File> {
+        Arc::into_inner(self.file)
+    }
+
     /// Reads the long part of the record.
     pub fn detail(&self) -> Option<Detail> {
         let line = read(&self.file, self.place).ok()?;
@@ -132,6 +137,11 @@ impl Journal {
         self.write(&line)?;
         self.lines += 1;
         Ok(self.line(place))
+    }
+
+    /// Returns the file if no line uses it any more. The caller has to close it.
+    pub fn into_unused_file(self) -> Option<File> {
+        Arc::into_inner(self.file)
     }
 
     pub fn line(&self, place: LinePosition) -> JournalLine {

@@ -1,6 +1,10 @@
 //! The records in memory, and which of them are on the disk. This module does not access files.
+//!
+//! It does not close files either: its functions run with the lock of the history, and closing may hang on a broken disk.
+//! Files that are not used any more are collected for the writer's thread.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +62,8 @@ pub(super) struct RecordState {
     pub loaded: Option<Loaded>,
     /// Why the last attempt to open or write the file failed.
     pub failure: Option<String>,
+    /// Files that nothing uses any more, to be closed by a writer without the lock.
+    pub unused_files: Vec<File>,
     dropped: u64,
     loads: u64,
 }
@@ -83,6 +89,19 @@ impl Kept {
     fn is_on_disk(&self) -> bool {
         matches!(self, Self::OnDisk(_))
     }
+
+    /// Returns the file if this was its last use.
+    fn into_unused_file(self) -> Option<File> {
+        match self {
+            Self::InMemory(_) => None,
+            Self::OnDisk(line) | Self::Changed(line) => line.into_unused_file(),
+        }
+    }
+
+    /// Replaces it, and collects the file if this was its last use.
+    fn replace(&mut self, kept: Self, unused_files: &mut Vec<File>) {
+        unused_files.extend(std::mem::replace(self, kept).into_unused_file());
+    }
 }
 
 impl Default for RecordState {
@@ -97,6 +116,7 @@ impl Default for RecordState {
             has_news: false,
             loaded: None,
             failure: None,
+            unused_files: Vec::new(),
             dropped: 0,
             loads: 0,
         }
@@ -104,6 +124,12 @@ impl Default for RecordState {
 }
 
 impl RecordState {
+    /// Returns true if a writer has something to do.
+    pub fn has_work(&self) -> bool {
+        let is_written = self.loaded.is_some() && self.next_to_write().is_none();
+        self.path.is_some() && !is_written || !self.unused_files.is_empty()
+    }
+
     pub fn waiting(&self) -> Waiting {
         let mut waits = self.entries.iter().filter(|entry| !entry.kept.is_on_disk());
         let since = waits.next().map(|oldest| oldest.record.finished_at);
@@ -124,7 +150,8 @@ impl RecordState {
 
     pub fn detach(&mut self) {
         self.generation += 1;
-        (self.path, self.journal, self.loaded, self.failure) = (None, None, None, None);
+        self.unused_files.extend(self.journal.take().and_then(Journal::into_unused_file));
+        (self.path, self.loaded, self.failure) = (None, None, None);
         self.has_writer = false;
         for entry in &mut self.entries {
             if let Kept::OnDisk(line) = &entry.kept {
@@ -145,7 +172,7 @@ impl RecordState {
             let entry = known.get(&record.id).map(|at| &mut self.entries[*at]).filter(|entry| entry.record == record);
             match entry {
                 // The file was detached and attached again.
-                Some(entry) => entry.kept = Kept::OnDisk(journal.line(place)),
+                Some(entry) => entry.kept.replace(Kept::OnDisk(journal.line(place)), &mut self.unused_files),
                 None => older.push(StoredRecord { record, kept: Kept::OnDisk(journal.line(place)) }),
             }
         }
@@ -221,7 +248,8 @@ impl RecordState {
     /// Marks a record as written. If it was amended in the meantime, its line is written again.
     pub fn was_written(&mut self, record: &Record, line: JournalLine) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.record.id == record.id) {
-            entry.kept = if entry.record == *record { Kept::OnDisk(line) } else { Kept::Changed(line) };
+            let kept = if entry.record == *record { Kept::OnDisk(line) } else { Kept::Changed(line) };
+            entry.kept.replace(kept, &mut self.unused_files);
         }
     }
 
@@ -242,10 +270,8 @@ impl RecordState {
         let mut moved: HashMap<String, JournalLine> = moved.into_iter().collect();
         for entry in &mut self.entries {
             if let Some(line) = moved.remove(&entry.record.id) {
-                entry.kept = match entry.kept {
-                    Kept::OnDisk(_) => Kept::OnDisk(line),
-                    _ => Kept::Changed(line),
-                };
+                let kept = if entry.kept.is_on_disk() { Kept::OnDisk(line) } else { Kept::Changed(line) };
+                entry.kept.replace(kept, &mut self.unused_files);
             }
         }
     }
@@ -253,8 +279,9 @@ impl RecordState {
     /// Drops records over the limits, the oldest first.
     fn trim(&mut self, limit: usize) {
         while self.entries.len() > limit {
-            let oldest = self.entries.pop_front();
-            self.dropped += u64::from(oldest.is_some_and(|entry| !entry.kept.is_on_disk()));
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.dropped += u64::from(!oldest.kept.is_on_disk());
+            self.unused_files.extend(oldest.kept.into_unused_file());
         }
         let weight = |entry: &StoredRecord| match &entry.kept {
             Kept::InMemory(detail) => weight_of(detail),

@@ -243,3 +243,63 @@ async fn waiting_details_over_the_limit_are_dropped_oldest_first_and_records_sta
     attach(&again, &path).await;
     assert_eq!(paths(&again).await, ["", "", "", "4", "5", "6", "7", "8"]);
 }
+
+/// Returns how many descriptors of this process lead to a file.
+fn descriptors(path: &std::path::Path) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|to| to == path).count()
+}
+
+#[test]
+fn no_file_is_closed_while_the_records_are_locked() {
+    use journal::{Journal, JournalLine};
+    let (_folder, path) = file();
+    let (_other_folder, other_path) = file();
+    let line_in = |path: &std::path::Path| -> JournalLine {
+        let (mut journal, _) = Journal::open(path, 10).unwrap();
+        journal.append(&record("1"), &detail("one")).unwrap()
+    };
+    // Each of these ends the last use of the first file.
+    let other = || line_in(&other_path);
+    let trim = |state: &mut RecordState| state.append(record("2"), Detail::default(), 1);
+    let write = |state: &mut RecordState| state.was_written(&record("1"), other());
+    let compact = |state: &mut RecordState| state.were_moved(vec![("1".to_owned(), other())]);
+    let load = |state: &mut RecordState| {
+        drop(other());
+        let (journal, found) = Journal::open(&other_path, 10).unwrap();
+        state.insert_file(&journal, found, 10);
+    };
+    let detach = |state: &mut RecordState| {
+        state.journal = Some(Journal::open(&path, 10).unwrap().0);
+        trim(state);
+        state.unused_files.clear();
+        state.detach();
+    };
+    let ends: [(&str, &dyn Fn(&mut RecordState)); 5] =
+        [("trim", &trim), ("write", &write), ("compact", &compact), ("load", &load), ("detach", &detach)];
+    for (name, end) in ends {
+        let mut state = RecordState::default();
+        state.append(record("1"), detail("one"), 10);
+        state.was_written(&record("1"), line_in(&path));
+        assert_eq!(descriptors(&path), 1, "{name}");
+        end(&mut state);
+        assert_eq!((descriptors(&path), state.unused_files.len()), (1, 1), "{name}: it was closed");
+        state.unused_files.clear();
+        assert_eq!(descriptors(&path), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_detached_file_that_no_record_needs_is_closed() {
+    let (_folder, path) = file();
+    let history = History::new(10);
+    attach(&history, &path).await;
+    assert_eq!(descriptors(&path), 1);
+    history.detach();
+    let closed = async {
+        while descriptors(&path) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout_at(later(), closed).await.unwrap();
+}

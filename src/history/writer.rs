@@ -1,9 +1,11 @@
 //! The thread that opens the history's file and writes records to it, in order.
 //!
 //! It runs while records wait to be written. A call to the disk that never returns blocks this thread and the records
-//! behind it, and nothing else. When another file is attached, a new thread takes over.
+//! behind it, and nothing else. When another file is attached, a new thread takes over. A writer also closes files that
+//! are not used any more. It does so last, when the next writer may already run, because closing may hang as well.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +27,7 @@ const MOST_THREADS: usize = 8;
 pub(super) fn wake(shared: &Arc<SharedHistory>) {
     shared.more.notify_all();
     let mut inner = shared.lock();
-    let is_idle = inner.loaded.is_some() && inner.next_to_write().is_none();
-    if inner.has_writer || inner.path.is_none() || is_idle {
+    if inner.has_writer || !inner.has_work() {
         return;
     }
     let one_more = |count| (count < MOST_THREADS).then_some(count + 1);
@@ -68,8 +69,8 @@ enum WriterStep {
 
 impl Writer {
     fn write_all(&self) {
-        let mut journal = None;
-        while let Some(step) = self.next_step(&mut journal) {
+        let (mut journal, mut unused_files) = (None, Vec::new());
+        while let Some(step) = self.next_step(&mut journal, &mut unused_files) {
             // Without the lock, because each of these may block forever.
             let failed = match (step, &mut journal) {
                 (WriterStep::Open(path), _) => self.open(&path, &mut journal),
@@ -86,8 +87,9 @@ impl Writer {
         }
     }
 
-    /// Returns the next step, or `None` if there is none or another file is attached; then the thread ends.
-    fn next_step(&self, journal: &mut Option<Journal>) -> Option<WriterStep> {
+    /// Returns the next step, or `None` if there is none or another file is attached; then the thread ends. What is in
+    /// `unused_files` then is closed by the caller, without the lock.
+    fn next_step(&self, journal: &mut Option<Journal>, unused_files: &mut Vec<File>) -> Option<WriterStep> {
         let mut inner = self.shared.lock();
         if inner.generation != self.generation {
             return None;
@@ -96,15 +98,22 @@ impl Writer {
         if journal.is_none() {
             *journal = inner.journal.take();
         }
-        let Some(open) = journal.as_ref() else { return inner.path.clone().map(WriterStep::Open) };
-        // Before the next record, because a continuous flow of records would otherwise postpone the rewrite forever.
-        if open.is_due(self.shared.limit) {
-            return Some(WriterStep::Rewrite(inner.lines_to_keep(open)));
-        }
-        if let Some((record, kept)) = inner.next_to_write() {
-            return Some(WriterStep::Write(Box::new(record), kept));
+        match (journal.as_ref(), &inner.path) {
+            // Before the next record, because a continuous flow of records would otherwise postpone the rewrite forever.
+            (Some(open), _) if open.is_due(self.shared.limit) => {
+                return Some(WriterStep::Rewrite(inner.lines_to_keep(open)));
+            }
+            (Some(_), _) => {
+                if let Some((record, kept)) = inner.next_to_write() {
+                    return Some(WriterStep::Write(Box::new(record), kept));
+                }
+            }
+            (None, Some(path)) => return Some(WriterStep::Open(path.clone())),
+            // Only files are to be closed.
+            (None, None) => {}
         }
         inner.journal = journal.take();
+        *unused_files = std::mem::take(&mut inner.unused_files);
         // In the same critical section, so that a record that arrives now starts the next writer.
         inner.has_writer = false;
         self.has_ended.set(true);
@@ -117,12 +126,17 @@ impl Writer {
             Ok(opened) => opened,
             Err(error) => return Some(format!("cannot be opened: {error}")),
         };
+        let mut opened = Some(opened);
         self.shared.change(|inner| {
-            if inner.generation == self.generation {
+            if inner.generation == self.generation
+                && let Some(opened) = opened.take()
+            {
                 inner.insert_file(&opened, found, self.shared.limit);
                 *journal = Some(opened);
             }
         });
+        // Closed without the lock, if another file was attached in the meantime.
+        drop(opened);
         None
     }
 
