@@ -32,7 +32,7 @@ pub fn of(model: &Model, pod: &Pod) -> Vec<(Kind, String)> {
     match snapshot.paused_until {
         Some(until) => {
             let left = pod.to_ours(until).duration_since(model.now);
-            found.push((Kind::Paused, format!("paused {}", text::age_short(left))));
+            found.push((Kind::Paused, format!("paused {}", text::remaining_short(left))));
         }
         None if snapshot.state == State::Paused => found.push((Kind::Paused, "paused".to_owned())),
         None => {}

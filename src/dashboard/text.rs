@@ -209,6 +209,12 @@ pub fn remaining(duration: SignedDuration) -> String {
     if (60..3600).contains(&duration.as_secs()) { age_short(duration) } else { age(duration) }
 }
 
+/// Returns the same for narrow columns: `59m`, `1h59m`. One unit would call a pause of two hours `1h` from its first second on.
+#[must_use]
+pub fn remaining_short(duration: SignedDuration) -> String {
+    remaining(duration).replace(' ', "")
+}
+
 /// Returns an age in one unit, for narrow columns.
 #[must_use]
 pub fn age_short(duration: SignedDuration) -> String {
@@ -306,6 +312,12 @@ mod tests {
         assert_eq!(clean("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(clean("a\u{2028}b"), "a\\u{2028}b");
         assert!(matches!(clean("plain → ● 你好"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_time_left_of_a_pause_has_its_minutes() {
+        let left = |minutes| remaining_short(SignedDuration::from_mins(minutes));
+        assert_eq!([1, 59, 60, 119, 1500].map(left), ["1m", "59m", "1h00m", "1h59m", "1d1h"]);
     }
 
     #[test]

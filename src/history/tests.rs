@@ -275,8 +275,8 @@ fn no_file_is_closed_while_the_records_are_locked() {
         state.unused_files.clear();
         state.detach();
     };
-    let ends: [(&str, &dyn Fn(&mut RecordState)); 5] =
-        [("trim", &trim), ("write", &write), ("compact", &compact), ("load", &load), ("detach", &detach)];
+    type End<'a> = &'a dyn Fn(&mut RecordState);
+    let ends = [("trim", &trim as End), ("write", &write), ("compact", &compact), ("load", &load), ("detach", &detach)];
     for (name, end) in ends {
         let mut state = RecordState::default();
         state.append(record("1"), detail("one"), 10);

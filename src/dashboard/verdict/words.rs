@@ -206,7 +206,7 @@ fn short(why: &Why, length: Length) -> String {
         Why::Paused { left, news, pinned, .. } => {
             let news =
                 if *news && pinned.is_none() && length == Length::Full { ", a newer commit is known" } else { "" };
-            let left = left.map(|left| format!(" ({}{news})", text::age_short(left))).unwrap_or_default();
+            let left = left.map(|left| format!(" ({}{news})", text::remaining_short(left))).unwrap_or_default();
             let pinned = pinned.as_deref().map(|commit| format!(", pinned at {}", text::short(commit)));
             format!("paused{left}{}", pinned.unwrap_or_default())
         }

@@ -58,7 +58,7 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
         (Shown::Paused, Some(snapshot)) => match snapshot.paused_until {
             Some(until) => {
                 let left = pod.to_ours(until).duration_since(model.now);
-                format!("paused {} left", text::age_short(left))
+                format!("paused {} left", text::remaining_short(left))
             }
             None => "paused".to_owned(),
         },

@@ -44,7 +44,10 @@ impl BackgroundWork {
             Ok(Verdict::Whole) => return true,
             Ok(Verdict::Differs(_)) if context.hooks.run_in_trees() => {
                 // A hook may run in it now, or has just ended.
-                if let Ok(Live::Tree(live)) = volume.live() {
+                // On the volume's thread, because reading the link of a disk that hangs never returns.
+                let volume = volume.clone();
+                let live = context.disk.rotation.run(deadline, move |_| volume.live()).await;
+                if let Ok(Live::Tree(live)) = error::publish(Phase::Publish, live) {
                     context.hook_changes.accept_or_log(live).await;
                 }
                 return true;
