@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_commit_without_a_tree_is_an_error_and_a_missing_one_is_none() {
-        let (_folder, repository, id) = stored("author nobody\n\nno tree\n");
+        let (_folder, repository, id) = stored("author unknown\n\nno tree\n");
         assert!(tree_id(&repository, id).is_err() && exists(&repository, id));
         let absent = Oid::from_str(&"2".repeat(40)).unwrap();
         assert_eq!(tree_id(&repository, absent).unwrap_err().code(), ErrorCode::NotFound);

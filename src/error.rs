@@ -53,7 +53,7 @@ pub fn is_want_of_descriptors(words: &str) -> bool {
 pub struct SyncError {
     /// The phase in which it failed.
     pub phase: Phase,
-    /// What kind of error it is, for machines.
+    /// The kind of the error, for machines.
     pub kind: ErrorKind,
     /// Whether to retry before the next poll.
     pub retry: Retry,

@@ -222,7 +222,7 @@ async fn asking_for_standing_decisions_ends_at_its_limit() {
     for (behaviours, names) in [
         (vec![Behaviour::Silent; 30], vec!["fleet"]),
         (vec![Behaviour::Closed; 30], vec!["fleet"]),
-        (vec![Behaviour::Silent], vec!["fleet", "stuck", "nobody"]),
+        (vec![Behaviour::Silent], vec!["fleet", "stuck", "absent"]),
     ] {
         let (asker, network) = peers(fleet(&behaviours), &names, None);
         let started = Instant::now();
@@ -250,7 +250,7 @@ async fn every_peer_has_a_result_and_only_temporary_failures_are_retried() {
         (Behaviour::Says(422, "{}"), "not_ours", 1),
         (Behaviour::Says(200, "{\"result\":\"self\"}"), "", 1),
     ];
-    let (peers, network) = peers(fleet(&cases.map(|(behaviour, ..)| behaviour)), &["fleet", "nobody", "stuck"], None);
+    let (peers, network) = peers(fleet(&cases.map(|(behaviour, ..)| behaviour)), &["fleet", "absent", "stuck"], None);
     let started = Instant::now();
     let results = finished(peers.tell(News::default()).unwrap()).await;
     // The name that never resolves is asked for until all of the time is over.
@@ -259,7 +259,7 @@ async fn every_peer_has_a_result_and_only_temporary_failures_are_retried() {
         let found = results.get(&address(number).to_string()).map_or("", String::as_str);
         assert_eq!((found, network.tries(address(number))), (result, tries), "{behaviour:?}");
     }
-    assert_eq!(results["nobody:8080"], "unresolved");
+    assert_eq!(results["absent:8080"], "unresolved");
     assert_eq!(results["stuck:8080"], "no_dns_answer");
     let metrics = peers.fleet.around.metrics.render();
     for sample in [

@@ -158,8 +158,8 @@ impl Error {
             }
             ErrorKind::NoDescriptors => soon(NO_DESCRIPTORS_HINT),
             ErrorKind::NoThread => soon(NO_THREAD_HINT),
-            ErrorKind::LfsObject => soon("nothing to do: the object is fetched anew"),
-            ErrorKind::StoreDamaged => soon("nothing to do: the repository is fetched anew"),
+            ErrorKind::LfsObject => soon("nothing to do: the object is fetched again"),
+            ErrorKind::StoreDamaged => soon("nothing to do: the repository is fetched again"),
             // `NotBuilt`: the tree vanished after its build, and the next attempt builds it again.
             ErrorKind::NotBuilt
             | ErrorKind::Io

@@ -138,7 +138,7 @@ mod tests {
             ("https://evil.test/git.test/acme", None),
             ("https://git.test.evil.test/acme", None),
             ("https://second@git.test/acme/site", Some("second")),
-            ("https://nobody@git.test/acme/site", Some("nobody")),
+            ("https://guest@git.test/acme/site", Some("guest")),
             ("git@git.test:acme/site", None),
             ("/srv/git.test/acme", None),
         ];

@@ -120,7 +120,7 @@ mod tests {
         size.grow((4096, 1));
         assert_eq!(size.at_most(), Some(((80 << 20) + 4096, 8_001)));
         size.grow((20 << 20, 0));
-        assert_eq!(size.at_most(), None, "a quarter of it was written anew");
+        assert_eq!(size.at_most(), None, "a quarter of it was written again");
         let mut size = Size::of((80 << 20, 8_000));
         size.grow((0, 2_000));
         assert_eq!(size.at_most(), None, "inodes count as well");
