@@ -190,7 +190,7 @@ async fn a_pointer_to_more_than_fits_is_refused_before_anything_is_asked_for() {
     kept.ring().await;
     let error = failed(&kept, &first).await.error.unwrap();
     assert_eq!(error.kind, "disk_full", "{error:?}");
-    assert!(error.message.contains("the largest is huge.bin, 1152921504606846976 bytes"), "{error:?}");
+    assert!(error.message.contains("the largest is huge.bin, 1 EiB"), "{error:?}");
     assert!(kept.server.take_batches().is_empty());
 }
 
