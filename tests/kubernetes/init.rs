@@ -241,7 +241,7 @@ fn every_problem_is_told_at_once_and_no_password_is_repeated() {
         (&["--gateway=a"], "needs --host"),
         (&["--mount=/a"], "needs --inject"),
         (&["--overwrite"], "needs --output"),
-        (&["--inject=-", "--replicas=3"], "--replicas is about a whole site"),
+        (&["--inject=-", "--replicas=3"], "--replicas concerns a whole site"),
         (&["hunter22"], "an argument without a flag"),
         (&["--namespace=a\nb"], "--namespace"),
     ] {
