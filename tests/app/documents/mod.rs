@@ -80,3 +80,18 @@ fn each_block_is_run_or_says_why_not() {
     }
     assert!(blocks.iter().filter(|block| block.reason.is_none()).count() >= 3);
 }
+
+/// Readers paste blocks into an interactive shell. zsh, the shell of macOS, takes a `#` there as an argument or a command,
+/// and `read` takes the next pasted line as its input.
+#[test]
+fn each_block_can_be_pasted() {
+    let mut wrong = Vec::new();
+    for block in blocks() {
+        wrong.extend(shell::comments(&block.text).iter().map(|comment| format!("{}: {comment}", block.place)));
+        let is_prompt = shell::calls(&block.text).iter().any(|call| call.words[0] == "read");
+        if is_prompt && block.text.lines().count() > 1 {
+            wrong.push(format!("{}: `read` has lines after or before it", block.place));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

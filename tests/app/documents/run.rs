@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Replaces ports by free ones, all at once so that they differ.
 fn with_free_ports(text: &str) -> String {
-    let ports = ["8080", "9180"];
+    let ports = ["8080", "8090", "9180", "9190"];
     let listeners = ports.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let mut text = text.to_owned();
     for (port, listener) in ports.iter().zip(&listeners) {
@@ -100,4 +100,7 @@ async fn every_block_without_a_reason_runs() {
     for expected in ["first page", "202 Accepted", "second page", "in sync"] {
         assert!(printed.contains(expected), "no `{expected}` in:\n{printed}");
     }
+    let of_replicas = ran.iter().find(|(place, _)| place.starts_with("docs/replicas.md")).unwrap();
+    let printed = of_replicas.1.as_ref().unwrap();
+    assert!(printed.contains("  peer     published") && printed.contains("2 of 2"), "{printed}");
 }

@@ -15,8 +15,7 @@ pub struct Call {
 
 /// The commands of a text, those inside of other commands included.
 pub fn calls(text: &str) -> Vec<Call> {
-    let mut reader = Reader { rest: text.chars().collect(), at: 0, found: Vec::new(), awaited: Vec::new() };
-    reader.list(None);
+    let reader = Reader::of(text);
     let words = ["until", "while", "if", "do", "then", "else", "done", "fi", "{", "}", "!"];
     let mut found = reader.found;
     for call in &mut found {
@@ -30,15 +29,29 @@ pub fn calls(text: &str) -> Vec<Call> {
     found
 }
 
+/// The comments of a text, from the `#` to the end of the line.
+pub fn comments(text: &str) -> Vec<String> {
+    Reader::of(text).comments
+}
+
 struct Reader {
     rest: Vec<char>,
     at: usize,
     found: Vec<Call>,
     /// Here-documents that begin after this line: the index of their command, and the line that ends them.
     awaited: Vec<(usize, String)>,
+    comments: Vec<String>,
 }
 
 impl Reader {
+    /// Has read the whole text.
+    fn of(text: &str) -> Self {
+        let rest = text.chars().collect();
+        let mut reader = Self { rest, at: 0, found: Vec::new(), awaited: Vec::new(), comments: Vec::new() };
+        reader.list(None);
+        reader
+    }
+
     fn peek(&self, ahead: usize) -> Option<char> {
         self.rest.get(self.at + ahead).copied()
     }
@@ -75,9 +88,9 @@ impl Reader {
                 ' ' | '\t' => self.at += 1,
                 '\\' if self.peek(1) == Some('\n') => self.at += 2,
                 '#' => {
-                    while self.peek(0).is_some_and(|c| c != '\n') {
-                        self.at += 1;
-                    }
+                    let comment: String = self.rest[self.at..].iter().take_while(|c| **c != '\n').collect();
+                    self.at += comment.chars().count();
+                    self.comments.push(comment);
                 }
                 '>' | '<' if self.peek(1) != Some('(') => self.redirection(call),
                 _ => {
@@ -167,4 +180,10 @@ fn commands_are_found_wherever_they_stand() {
     assert_eq!(found, expected);
     let input = calls(text).into_iter().find_map(|call| call.input);
     assert_eq!(input.as_deref(), Some("m: n\n"));
+}
+
+#[test]
+fn comments_are_told_from_other_signs() {
+    let text = "# a\nb c#d \"# e\" '# f' $# # g\n(h) # i\ncat <<'END'\n# j\nEND\nk \"$(l # m\n)\"";
+    assert_eq!(comments(text), ["# a", "# g", "# i", "# m"]);
 }
