@@ -49,10 +49,12 @@ pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
         ));
     }
     let name = &site.name;
+    // With a route, the user pastes the content of the file into the forge's form first.
+    let removal = if site.route.is_some() { "" } else { "\n  rm hook-secret" };
     steps.push(format!(
         "The webhook's secret. Without it, a poll finds each push within a minute.\n  \
          (umask 077; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n' > hook-secret)\n  \
-         kubectl create secret generic {name}-hook{namespace} --from-file=current=hook-secret"
+         kubectl create secret generic {name}-hook{namespace} --from-file=current=hook-secret{removal}"
     ));
     steps.extend(access_step(site, &namespace));
     if site.lfs {
@@ -83,7 +85,8 @@ fn access_step(site: &Site, namespace: &str) -> Option<String> {
         Access::Public => return None,
         Access::Token => format!(
             "A token that may read the repository (GitHub: a fine-grained token with Contents: read), in a file `token`.\n  \
-             {create} --from-file=token=token"
+             {create} --from-file=token=token\n  \
+             rm token"
         ),
         Access::Ssh => {
             let url = RemoteUrl::parse(&site.repo).ok();
@@ -93,18 +96,23 @@ fn access_step(site: &Site, namespace: &str) -> Option<String> {
             let port = url.as_ref().and_then(|url| url::Url::parse(url.bare()).ok()?.port());
             let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
             format!(
-                "A deploy key: add deploy-key.pub to the repository, for reading only, and compare known_hosts with the\n\
-                 fingerprints that the forge publishes.\n  \
+                "A deploy key.\n  \
                  ssh-keygen -t ed25519 -N '' -C {} -f deploy-key\n  \
                  ssh-keyscan {port}{host} > known_hosts\n  \
-                 {create} --from-file=ssh=deploy-key --from-file=known_hosts=known_hosts",
+                 ssh-keygen -lf known_hosts\n  \
+                 cat deploy-key.pub\n\
+                 Compare the fingerprints with those that the forge publishes, and add the public key to the repository,\n\
+                 for reading only. Then:\n  \
+                 {create} --from-file=ssh=deploy-key --from-file=known_hosts=known_hosts\n  \
+                 rm deploy-key",
                 site.name
             )
         }
         Access::App => format!(
             "A GitHub App that may read the repository (Contents: read): its client id, the id at the end of its\n\
              installation's address, and a private key of it in a file `key.pem`.\n  \
-             {create} --from-literal=client-id=CLIENT_ID --from-literal=installation-id=ID --from-file=private-key=key.pem"
+             {create} --from-literal=client-id=CLIENT_ID --from-literal=installation-id=ID --from-file=private-key=key.pem\n  \
+             rm key.pem"
         ),
     })
 }
@@ -119,10 +127,10 @@ fn extras(site: &Site) -> Vec<String> {
 }
 
 fn apply(site: &Site, workload: &str, applied: Applied, namespace: &str) -> String {
-    let command = match applied {
-        Applied::Folder(folder) => format!("kubectl apply -k {}", quoted(folder)),
+    let (source, command) = match applied {
+        Applied::Folder(folder) => ("", format!("kubectl apply -k {}", quoted(folder))),
         Applied::Stream | Applied::Injected { .. } => {
-            format!("kubectl apply -f {}.yaml        # this output, saved as {0}.yaml", site.name)
+            (" FILE is the file with these manifests.", "kubectl apply -f FILE".to_owned())
         }
     };
     let route = match &site.route {
@@ -134,7 +142,7 @@ fn apply(site: &Site, workload: &str, applied: Applied, namespace: &str) -> Stri
         }
         None => String::new(),
     };
-    format!("Apply the manifests.{route}\n  {command}\n  kubectl rollout status {workload}{namespace}")
+    format!("Apply the manifests.{source}{route}\n  {command}\n  kubectl rollout status {workload}{namespace}")
 }
 
 fn webhook(site: &Site, namespace: &str) -> String {
@@ -143,17 +151,31 @@ fn webhook(site: &Site, namespace: &str) -> String {
             "The webhook. In GitHub: Settings, Webhooks, Add webhook\n  \
              Payload URL    https://{}/webhook\n  \
              Content type   application/json\n  \
-             Secret         the content of the file hook-secret; remove the file afterwards\n  \
-             Events         Just the push event",
+             Secret         the content of the file hook-secret\n  \
+             Events         Just the push event\n\
+             Then remove the file:\n  \
+             rm hook-secret",
             route.host
         ),
         // Without a route no forge reaches the webhook, so a job has to announce the push.
-        None => format!(
-            "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push:\n  \
-             kubectl port-forward service/{}-hook{namespace} 8080:80 >/dev/null & sleep 3\n  \
-             pushsync ping --url http://127.0.0.1:8080/webhook --secret-file hook-secret --push --repo {}",
-            site.name,
-            quoted(&site.repo)
-        ),
+        None => {
+            let (branch, note) = match site.reference.as_str() {
+                "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch."),
+                full if full.starts_with("refs/") => (full.to_owned(), ""),
+                branch => (format!("refs/heads/{branch}"), ""),
+            };
+            // `--after`: the replicas would look for a commit that does not exist, and warn.
+            format!(
+                "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push.{note}\n  \
+                 (umask 077; kubectl get secret {name}-hook{namespace} -o jsonpath='{{.data.current}}' | base64 --decode > hook-secret)\n  \
+                 kubectl port-forward service/{name}-hook{namespace} 8080:80 >/dev/null &\n  \
+                 sleep 3\n  \
+                 pushsync ping --push --url http://127.0.0.1:8080/webhook --secret-file hook-secret --repo {repo} --ref {branch} --after \"$(git rev-parse HEAD)\"\n  \
+                 kill $!; rm hook-secret",
+                name = site.name,
+                repo = quoted(&site.repo),
+                branch = quoted(&branch)
+            )
+        }
     }
 }

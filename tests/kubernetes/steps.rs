@@ -2,13 +2,18 @@
 //! the same Secrets as the task page.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::init::{find, init};
 use super::*;
+use crate::support::repo::Repo;
 
 /// The lines of the steps that begin with a word, without their indentation.
 fn commands<'a>(told: &'a str, start: &str) -> Vec<&'a str> {
@@ -57,7 +62,7 @@ fn the_commands_make_the_secrets_that_are_mounted() {
         for name in ["token", "key.pem", "deploy-key", "known_hosts"] {
             fs::write(folder.path().join(name), "content").unwrap();
         }
-        let secret = commands(&ran.told, "(umask");
+        let secret = commands(&ran.told, "(umask 077; head");
         assert_eq!(secret.len(), 1, "{}", ran.told);
         shell(secret[0]);
         let file = folder.path().join("hook-secret");
@@ -110,18 +115,97 @@ fn the_task_page_makes_the_same_secrets() {
     }
 }
 
+/// Stands for kubectl: has the Secret, and forwards until it is stopped.
+const KUBECTL: &str = "#!/bin/sh\ncase \"$*\" in\n\
+    'get secret b-hook -n web '*) printf 0123456789abcdef0123456789abcdef | base64 ;;\n\
+    'port-forward service/b-hook -n web 8080:80') echo $$ > forward; exec sleep 60 ;;\n\
+    *) echo \"not expected: $*\" >&2; exit 1 ;;\nesac\n";
+
+/// Answers one request with 202 and returns it.
+fn receive(listener: &TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut received, mut part) = (Vec::new(), [0; 4096]);
+    while !received.ends_with(b"}") {
+        let length = stream.read(&mut part).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&part[..length]);
+    }
+    let answer = r#"{"queued":true,"reason":"the followed ref was pushed to"}"#;
+    write!(stream, "HTTP/1.1 202 Accepted\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}", answer.len())
+        .unwrap();
+    String::from_utf8(received).unwrap()
+}
+
 #[test]
-fn the_ping_is_one_that_the_program_takes() {
-    let ran = init(&["--repo=https://git.example/a/b.git"], "");
-    let pings = commands(&ran.told, "pushsync ping");
-    assert_eq!(pings.len(), 1, "{}", ran.told);
+fn the_job_announces_its_own_commit_and_leaves_nothing_behind() {
+    let told = init(&["--repo=https://git.example/a/b.git", "--ref=main", "--namespace=web"], "").told;
+    let step = told.split_once("a CI job can announce a push.\n").unwrap().1;
+    let script: String =
+        step.lines().map_while(|line| line.strip_prefix("     ")).flat_map(|line| [line, "\n"]).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = script.replace(":8080/", &format!(":{}/", listener.local_addr().unwrap().port()));
+    let repo = Repo::new();
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("hook-secret"), "0123456789abcdef0123456789abcdef").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pushsync"));
-    // Port 9, discard: nothing listens there.
-    let words = pings[0].replace(":8080", ":9");
-    command.args(words.split(' ').skip(1)).current_dir(folder.path()).env_clear();
+    let kubectl = folder.path().join("kubectl");
+    fs::write(&kubectl, KUBECTL).unwrap();
+    fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pushsync"), folder.path().join("pushsync")).unwrap();
+    let mut path = folder.path().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let mut command = Command::new("bash");
+    command.args(["-euc", &script]).current_dir(repo.work()).env_clear().env("PATH", path);
+    let received = std::thread::spawn(move || receive(&listener));
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("Sending a signed push") && told.contains("/webhook"), "{told}");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("202"), "{script}\n{said}");
+    let received = received.join().unwrap();
+    let body: Value = serde_json::from_str(received.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((word(&body["ref"]), word(&body["after"])), ("refs/heads/main", repo.head().as_str()));
+    assert!(!repo.work().join("hook-secret").exists(), "the secret stays");
+    let forward = fs::read_to_string(repo.work().join("forward")).unwrap();
+    // Killed, it may still wait for whichever process adopted it to notice: `Z` behind the name in parentheses.
+    let is_running = || match fs::read_to_string(Path::new("/proc").join(forward.trim()).join("stat")) {
+        Ok(stat) => !stat.rsplit(')').next().unwrap().starts_with(" Z"),
+        Err(_) => false,
+    };
+    let end = Instant::now() + Duration::from_secs(5);
+    while is_running() {
+        assert!(Instant::now() < end, "the port-forward runs on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn each_file_of_a_secret_is_removed_after_its_use() {
+    for (arguments, files) in [
+        (&["--private=token"][..], &["hook-secret", "token"][..]),
+        (&["--private=app"], &["hook-secret", "key.pem"]),
+        (&["--host=a.example"], &["hook-secret"]),
+    ] {
+        let told = init(&[&["--repo=https://github.com/a/b.git"], arguments].concat(), "").told;
+        for file in files {
+            let uses = told.rfind(&format!("={file}\n")).unwrap();
+            assert!(told[uses..].contains(&format!(" rm {file}\n")), "{file}: {told}");
+        }
+    }
+    let told = init(&["--repo=git@git.example:a/b.git"], "").told;
+    let order =
+        ["ssh-keygen -lf known_hosts", "cat deploy-key.pub", "kubectl create secret generic b-git", "rm deploy-key"];
+    let places = order.map(|part| told.find(part).unwrap_or_else(|| panic!("no `{part}`: {told}")));
+    assert!(places.is_sorted(), "{told}");
+}
+
+/// zsh takes a `#` in a pasted line as an argument, and a name that the user did not choose is no file of the user's.
+#[test]
+fn the_manifests_are_applied_by_the_name_that_they_have() {
+    let told = init(&["--repo=https://git.example/a/b.git"], "").told;
+    assert_eq!(commands(&told, "kubectl apply"), ["kubectl apply -f FILE"], "{told}");
+    assert!(told.contains("FILE is the file with these manifests."), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("site").display().to_string();
+    let told = init(&["--repo=https://git.example/a/b.git", "--output", &folder], "").told;
+    assert_eq!(commands(&told, "kubectl apply"), [format!("kubectl apply -k {folder}")], "{told}");
+    assert!(!told.contains("FILE") && !told.contains('#'), "{told}");
 }
