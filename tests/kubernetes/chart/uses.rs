@@ -212,10 +212,17 @@ fn the_notes_name_what_is_to_be_done() {
         helm(&arguments).map(|output| printed(&output).split_once("NOTES:\n").unwrap().1.to_owned())
     };
     let Some(plain) = notes("replicas=2") else { return };
-    for part in ["rollout status deploy/site", "make-secret --name site-hook", "--namespace web", "helm test site"] {
+    for part in [
+        "rollout status deploy/site",
+        "make-secret --name site-hook",
+        "kubectl --namespace web create secret generic site-hook --from-file=current=hook-secret",
+        "helm test site",
+    ] {
         assert!(plain.contains(part), "{part}: {plain}");
     }
     assert!(plain.contains("No route from the internet is configured"), "{plain}");
+    // zsh takes it as an argument of a pasted command.
+    assert!(!plain.contains('#'), "{plain}");
     let private = notes("private.kind=token,ingress.enabled=true,ingress.host=a.test,ingress.tlsSecretName=t").unwrap();
     for part in ["create secret generic site-git --from-file=token=FILE", "--url https://a.test/webhook"] {
         assert!(private.contains(part), "{part}: {private}");
