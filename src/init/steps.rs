@@ -110,7 +110,7 @@ fn access_step(site: &Site, namespace: &str) -> Option<String> {
         }
         Access::App => format!(
             "A GitHub App that may read the repository (Contents: read): its client id, the id at the end of its\n\
-             installation's address, and a private key of it in a file `key.pem`.\n  \
+             installation's address, and a copy of its private key in a file `key.pem`.\n  \
              {create} --from-literal=client-id=CLIENT_ID --from-literal=installation-id=ID --from-file=private-key=key.pem\n  \
              rm key.pem"
         ),
