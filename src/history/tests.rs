@@ -253,6 +253,7 @@ fn descriptors(path: &std::path::Path) -> usize {
 #[test]
 fn no_file_is_closed_while_the_records_are_locked() {
     use journal::{Journal, JournalLine};
+    type End<'a> = &'a dyn Fn(&mut RecordState);
     let (_folder, path) = file();
     let (_other_folder, other_path) = file();
     let line_in = |path: &std::path::Path| -> JournalLine {
@@ -275,7 +276,6 @@ fn no_file_is_closed_while_the_records_are_locked() {
         state.unused_files.clear();
         state.detach();
     };
-    type End<'a> = &'a dyn Fn(&mut RecordState);
     let ends = [("trim", &trim as End), ("write", &write), ("compact", &compact), ("load", &load), ("detach", &detach)];
     for (name, end) in ends {
         let mut state = RecordState::default();

@@ -146,8 +146,8 @@ fn apply(site: &Site, workload: &str, applied: Applied, namespace: &str) -> Stri
 }
 
 fn webhook(site: &Site, namespace: &str) -> String {
-    match &site.route {
-        Some(route) => format!(
+    if let Some(route) = &site.route {
+        return format!(
             "The webhook. In GitHub: Settings, Webhooks, Add webhook\n  \
              Payload URL    https://{}/webhook\n  \
              Content type   application/json\n  \
@@ -156,26 +156,24 @@ fn webhook(site: &Site, namespace: &str) -> String {
              Then remove the file:\n  \
              rm hook-secret",
             route.host
-        ),
-        // Without a route no forge reaches the webhook, so a job has to announce the push.
-        None => {
-            let (branch, note) = match site.reference.as_str() {
-                "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch."),
-                full if full.starts_with("refs/") => (full.to_owned(), ""),
-                branch => (format!("refs/heads/{branch}"), ""),
-            };
-            // `--after`: the replicas would look for a commit that does not exist, and warn.
-            format!(
-                "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push.{note}\n  \
+        );
+    }
+    // Without a route no forge reaches the webhook, so a job has to announce the push.
+    let (branch, note) = match site.reference.as_str() {
+        "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch."),
+        full if full.starts_with("refs/") => (full.to_owned(), ""),
+        branch => (format!("refs/heads/{branch}"), ""),
+    };
+    // `--after`: the replicas would look for a commit that does not exist, and warn.
+    format!(
+        "The webhook needs a public address, which --host makes. Without one, a CI job can announce a push.{note}\n  \
                  (umask 077; kubectl get secret {name}-hook{namespace} -o jsonpath='{{.data.current}}' | base64 --decode > hook-secret)\n  \
                  kubectl port-forward service/{name}-hook{namespace} 8080:80 >/dev/null &\n  \
                  sleep 3\n  \
                  pushsync ping --push --url http://127.0.0.1:8080/webhook --secret-file hook-secret --repo {repo} --ref {branch} --after \"$(git rev-parse HEAD)\"\n  \
                  kill $!; rm hook-secret",
-                name = site.name,
-                repo = quoted(&site.repo),
-                branch = quoted(&branch)
-            )
-        }
-    }
+        name = site.name,
+        repo = quoted(&site.repo),
+        branch = quoted(&branch)
+    )
 }
