@@ -153,6 +153,27 @@ async fn leftovers_are_removed_while_the_disk_is_busy_with_a_flush() {
 }
 
 #[tokio::test]
+async fn a_push_does_not_wait_for_a_flush_that_hangs() {
+    if let Err(why) = permitted() {
+        return skip(&why);
+    }
+    let mut site = Site::new();
+    site.set("period", "300ms").set("sync-timeout", "4s").set("stale-worktree-timeout", "0s");
+    let program = Traced::start_hanging(plan(&site), |name, _| name == "syncfs");
+    let first = site.repo.head();
+    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(first.as_str())).await;
+    for round in 1..=3 {
+        // The removal of the replaced tree has given up one flush, and something calls it once more.
+        let before = program.hanging();
+        eventually(PATIENCE, || program.hanging() > before.max(1)).await;
+        let pushed = site.repo.push_file("page", round.to_string(), "next");
+        eventually(PATIENCE, || published(&site.link()).as_deref() == Some(pushed.as_str())).await;
+    }
+    let failed: Vec<_> = history(&site).into_iter().filter(|record| record.outcome == Outcome::Failed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[tokio::test]
 async fn a_sweep_that_the_disk_ended_is_taken_up_again_soon() {
     if let Err(why) = permitted() {
         return skip(&why);

@@ -47,9 +47,12 @@ impl BackgroundWork {
             self.send(Message::TreesExpired(done));
             let _ = ended.await;
         }
-        // The flush may take long here; the one on the build's thread finds nothing left to write then.
+        // The flush may take long here; the one on the build's thread finds nothing left to write then. Going on after a
+        // failure would flush there, and the next push would wait for it.
         if let Err(error) = self.flush(Instant::now() + context.options.timeout).await {
-            tracing::debug!(%error, "what is published could not be written through before the sweep");
+            tracing::debug!(%error, "what is published could not be written through before the removal");
+            self.send(Message::RemovalFailed);
+            return;
         }
         if context.tree.is_unverified() {
             // While the published tree is unverified, no tree is removed, and none is noted as being on the disk.
