@@ -100,7 +100,7 @@ pub(crate) fn build(
     };
     let (written, marks) = match apply(plan, view, &tree.folder, root, how, cancel) {
         Ok(Applied::Done(written, marks)) => (written, marks),
-        Ok(Applied::ChangedByOthers(path)) => {
+        stopped @ (Ok(Applied::ChangedByOthers(_)) | Err(Error::Cancelled)) => {
             parts.standby.put_back(StandbyTree::parked(
                 tree.park(),
                 from,
@@ -108,17 +108,10 @@ pub(crate) fn build(
                 fingerprint,
                 Some(ready.baseline),
             ));
-            return Ok(Used::No(Some(changed_by_others(&path))));
-        }
-        Err(Error::Cancelled) => {
-            parts.standby.put_back(StandbyTree::parked(
-                tree.park(),
-                from,
-                standby.entries,
-                fingerprint,
-                Some(ready.baseline),
-            ));
-            return Err(Error::Cancelled);
+            return match stopped {
+                Ok(Applied::ChangedByOthers(path)) => Ok(Used::No(Some(changed_by_others(&path)))),
+                _ => Err(Error::Cancelled),
+            };
         }
         Err(error) => return Ok(Used::No(Some(error.to_string()))),
     };
