@@ -199,7 +199,7 @@ impl Press {
     }
 }
 
-/// True for a key without Ctrl and Alt. Others are no letters, whatever their name.
+/// True for a key without Ctrl and Alt. With one of them, a key is a command and not a letter.
 #[must_use]
 pub fn is_plain(key: KeyEvent) -> bool {
     !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)

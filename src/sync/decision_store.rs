@@ -72,7 +72,7 @@ impl DecisionStore {
         self.status.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
     }
 
-    /// The commit that is to be published whatever the remote has: the pin, or, while a pause that was taken over lasts
+    /// The commit that is to be published even if the remote has another: the pin, or, while a pause that was taken over lasts
     /// and nothing is published, what the other replicas publish.
     pub fn commit_to_hold(&self, decisions: &Decisions) -> Option<Oid> {
         if decisions.pinned.is_some() || decisions.paused_until.is_none() {

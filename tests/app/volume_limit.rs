@@ -20,13 +20,13 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(|| fastrand::u8(..)).take(length).collect()
 }
 
-/// What is taken of a file system, as it counts itself.
+/// The used bytes of a file system, by its own count.
 fn taken(volume: &Path) -> u64 {
     let state = rustix::fs::statvfs(volume).unwrap();
     (state.f_blocks - state.f_bfree) * state.f_frsize
 }
 
-/// What the files below a folder take, as the kubelet counts it on a disk. Nothing may change meanwhile: a file that is
+/// The bytes of the files below a folder, as the kubelet counts them on a disk. Nothing may change meanwhile: a file that is
 /// removed would be counted together with the one that takes its place.
 fn walked(folder: &Path) -> u64 {
     let mut all = 0;

@@ -51,7 +51,7 @@ pub const SYNC_LAYERS: &[&[&str]] = &[
     &["sync::status"],
     &["sync::recorder", "sync::disk"],
     &["sync::decision_store", "sync::hook_changes", "sync::notify"],
-    // What the steps of a sync, the background work and the commands share.
+    // The parts that the steps of a sync, the background work and the commands share.
     &["sync::context"],
     &["sync::lfs_removal"],
     &["sync::state"],

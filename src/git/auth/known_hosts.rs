@@ -91,7 +91,7 @@ pub(crate) fn matches_any(names: &str, name: &str) -> bool {
     let mut found = false;
     for pattern in names.split(',') {
         match pattern.strip_prefix('!') {
-            // A negated pattern that matches excludes the line, whatever its other patterns match (sshd(8)).
+            // A negated pattern that matches excludes the line, even if other patterns of it match (sshd(8)).
             Some(not) if glob(&not.to_ascii_lowercase(), name) => return false,
             Some(_) => {}
             None => found |= glob(&pattern.to_ascii_lowercase(), name),

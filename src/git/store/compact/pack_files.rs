@@ -175,7 +175,7 @@ pub(crate) fn store_bytes(store: &Path) -> u64 {
     let mut pending = vec![store.to_owned()];
     while let Some(path) = pending.pop() {
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        // `st_blocks` counts units of 512 bytes, whatever the block size of the file system is (inode(7)).
+        // `st_blocks` counts units of 512 bytes on every file system (inode(7)).
         bytes += meta.blocks() * 512;
         if meta.is_dir()
             && let Ok(entries) = fs::read_dir(&path)
