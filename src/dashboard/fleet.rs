@@ -10,6 +10,7 @@ use crate::api::{Action, Outcome, Record, Snapshot, State};
 
 use super::model::rows::{Latency, Sample};
 use super::model::{Model, Pod, PodId, Presence, SyncRow};
+use super::names;
 use super::sorting::PodOrder;
 use super::text;
 
@@ -283,13 +284,10 @@ pub fn worst_first(model: &Model) -> Vec<&Pod> {
         .map(|pod| (pod.gone(), state_with(pod, &mut newest), pod))
         .filter(|(_, shown, pod)| model.filter.replica(&pod.name, shown.word()))
         .collect();
-    pods.sort_by(|left, right| {
-        let key = |(gone, shown, pod): &(bool, Shown, &Pod)| {
-            // A replica that was not visited yet has no known problem: it is sorted below those with a known state.
-            let unseen = *shown == Shown::Unknown && pod.problem.is_none() && !pod.live();
-            (*gone, unseen, shown.rank(), !pod.live(), pod.name.clone())
-        };
-        key(left).cmp(&key(right))
+    pods.sort_by_cached_key(|(gone, shown, pod)| {
+        // A replica that was not visited yet has no known problem: it is sorted below those with a known state.
+        let unseen = *shown == Shown::Unknown && pod.problem.is_none() && !pod.live();
+        (*gone, unseen, shown.rank(), !pod.live(), names::sorting_key(&pod.name))
     });
     pods.into_iter().map(|(_, _, pod)| pod).collect()
 }
@@ -304,7 +302,7 @@ pub fn in_order(model: &Model) -> Vec<&Pod> {
     };
     match model.pod_order {
         PodOrder::Worst => {}
-        PodOrder::Name => pods.sort_by(|left, right| left.name.cmp(&right.name)),
+        PodOrder::Name => pods.sort_by_cached_key(|pod| names::sorting_key(&pod.name)),
         PodOrder::Age => pods.sort_by_key(|pod| Reverse(published(pod))),
         // The lag walks through the records of all replicas, so it is computed once for each and not at each
         // comparison.

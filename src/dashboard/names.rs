@@ -68,6 +68,22 @@ fn last_part(name: &str) -> &str {
     if is_number && last > 0 { &name[before(last - 1)..] } else { &name[last..] }
 }
 
+/// The key that sorts `web-2` before `web-10`: text, and numbers by their value.
+#[must_use]
+pub fn sorting_key(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest[text..].find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len() - text);
+        // A number that is too large for the type is sorted behind all others.
+        let number = if digits == 0 { 0 } else { rest[text..text + digits].parse().unwrap_or(u64::MAX) };
+        parts.push((rest[..text].to_owned(), number));
+        rest = &rest[text + digits..];
+    }
+    parts
+}
+
 /// `:9180` if all names are short IPv4 addresses with this port.
 fn shared_port<'a>(names: &[&'a str]) -> Option<&'a str> {
     let port = |name: &'a str| {
@@ -103,5 +119,16 @@ mod tests {
         {
             assert_eq!(last_part(name), last);
         }
+    }
+
+    #[test]
+    fn names_are_sorted_by_their_numbers() {
+        let mut names =
+            ["web-10", "web-2", "web", "web-6f9c-4kq2x", "127.0.77.10:80", "127.0.77.9:80", "b-99999999999999999999"];
+        names.sort_by_key(|name| sorting_key(name));
+        assert_eq!(
+            names,
+            ["127.0.77.9:80", "127.0.77.10:80", "b-99999999999999999999", "web", "web-2", "web-6f9c-4kq2x", "web-10"]
+        );
     }
 }

@@ -101,6 +101,26 @@ pub fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
     kept
 }
 
+/// The same, with the ellipsis as the first character: names of replicas differ at their end.
+#[must_use]
+pub fn cut_start(text: &str, columns: usize, ellipsis: &str) -> String {
+    let cleaned = clean(text);
+    if width(&cleaned) <= columns {
+        return cleaned.into_owned();
+    }
+    let Some(room) = columns.checked_sub(width(ellipsis)) else { return String::new() };
+    let mut begin = cleaned.len();
+    let mut used = 0;
+    for (at, character) in cleaned.char_indices().rev() {
+        used += character.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        begin = at;
+    }
+    format!("{ellipsis}{}", &cleaned[begin..])
+}
+
 /// Cleans, and breaks at spaces into lines of at most `columns`; longer words are broken anywhere.
 #[must_use]
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
@@ -328,6 +348,10 @@ mod tests {
         assert_eq!(cut("你好世界", 4, "…"), "你…");
         assert_eq!(cut("abc", 0, "…"), "");
         assert_eq!(width(&cut(&"x".repeat(1 << 20), 9, "..")), 9);
+        assert_eq!(cut_start("hello", 5, "…"), "hello");
+        assert_eq!(cut_start("127.0.0.1:29180", 12, "…"), "…0.0.1:29180");
+        assert_eq!(cut_start("你好世界", 4, "…"), "…界");
+        assert_eq!(cut_start("abc", 0, "…"), "");
     }
 
     #[test]

@@ -146,6 +146,13 @@ pub fn alert_is_ignored(model: &Model) -> bool {
     alert(model).is_some_and(|alert| alert.starts_with(IGNORED))
 }
 
+fn missed_words(health: &Health) -> String {
+    match health.missed_since {
+        1 => "the last commit".to_owned(),
+        count => format!("the last {count} commits"),
+    }
+}
+
 /// Returns the problem of the webhook in one sentence; `None` if none is known.
 #[must_use]
 pub fn alert(model: &Model) -> Option<String> {
@@ -153,13 +160,15 @@ pub fn alert(model: &Model) -> Option<String> {
     if health.refused_lately > 0 {
         let count = health.refused_lately;
         let noun = if count == 1 { "bad signature" } else { "bad signatures" };
-        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min. Is the secret the one in the forge?"));
+        let missed = if health.missed_since > 0 {
+            format!(", and {} came by poll", missed_words(&health))
+        } else {
+            String::new()
+        };
+        return Some(format!("WEBHOOKS REFUSED: {count} {noun} in 2 min{missed}. Is the secret the one in the forge?"));
     }
     if health.missed_since > 0 {
-        let what = match health.missed_since {
-            1 => "the last commit".to_owned(),
-            count => format!("the last {count} commits"),
-        };
+        let what = missed_words(&health);
         let last = match &health.last {
             Some(last) => format!("Last delivery {} ago.", text::age(model.now.duration_since(last.at))),
             None => "No delivery has arrived.".to_owned(),

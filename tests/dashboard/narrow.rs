@@ -8,7 +8,7 @@ use pushsync::dashboard::update::settle;
 use pushsync::dashboard::verdict;
 
 use super::keyboard::press;
-use super::sample::tell;
+use super::sample::{self, tell};
 use super::scenes::{healthy, pinned, several};
 use super::screens::render;
 
@@ -46,6 +46,24 @@ fn repositories_and_refs_can_be_told_apart() {
         let shown = rows(&model, 80).join("\n");
         for name in [" site @ main ", " site @ next ", " docs @ main "] {
             assert!(shown.contains(name), "{keys:?} {name}\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn replicas_at_one_address_can_be_told_apart() {
+    let names = ["127.0.0.1:29180", "127.0.0.1:29181"];
+    let mut model = sample::model_of(&names);
+    model.setup.by_address = true;
+    for name in names {
+        let records = vec![sample::record(1, 38, "41d07be", "9f3c2ab", "Fix pricing table on mobile")];
+        tell(&mut model, name, News::Snapshot(Box::new(sample::snapshot("vm", "9f3c2ab", records))));
+    }
+    press(&mut model, "2");
+    for width in [60, 80, 99] {
+        let shown = rows(&model, width).join("\n");
+        for port in [":29180 ", ":29181 "] {
+            assert!(shown.matches(port).count() >= 2, "{width} {port}\n{shown}");
         }
     }
 }

@@ -301,7 +301,8 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
         let site = Site::new();
         let mut volume = volume(&site, spares, durability);
         let mut model: Model = (0..60).map(|n| (format!("f{n}"), (FILE, n.to_string().into_bytes()))).collect();
-        let mut brought = 0;
+        // Rounds before which a standby tree was ready, which a push then takes.
+        let (mut is_ready, mut ready, mut brought) = (false, 0, 0);
         for round in 0..ROUNDS {
             for _ in 0..random.usize(1..12) {
                 change(&mut random, &mut model);
@@ -313,6 +314,8 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
             }
             let built = build(&site, &volume, commit);
             brought += usize::from(built.standby.is_some());
+            assert!(built.standby.is_some() || !is_ready, "round {round}, {built:?}");
+            ready += usize::from(is_ready);
             assert_eq!(listing(&site.tree_path(commit)), archived(&site, commit), "round {round}, {built:?}");
             if random.u8(..3) == 0 {
                 scribble(&mut random, &site.tree_path(commit));
@@ -322,6 +325,7 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
                 volume = self::volume(&site, spares, durability);
             }
             let cancel = Cancel::default();
+            is_ready = false;
             if random.u8(..5) == 0 {
                 // A push comes while the next tree is prepared.
                 thread::scope(|scope| {
@@ -331,12 +335,13 @@ fn whatever_commits_and_apps_do_a_tree_that_takes_its_turn_is_what_git_archive_u
                     worker.join().unwrap();
                 });
             } else if random.u8(..8) > 0 {
-                prepare(&site, &volume);
+                is_ready = matches!(prepare(&site, &volume), Prepared::Ready(1..));
             }
             volume.sweep(|commit| volume.may_rotate(commit), || true).unwrap();
         }
-        println!("{brought} of {ROUNDS} trees were brought from another one");
-        assert!(brought > ROUNDS / 2, "{brought}");
+        println!("{brought} of {ROUNDS} trees were brought from another one, {ready} of them had to be");
+        // The rest were prepared for as long as the machine let them, or not at all.
+        assert!(ready > ROUNDS / 3, "{ready}");
     }
 }
 

@@ -175,17 +175,24 @@ fn what_a_spare_was_looked_at_for_counts_for_a_second_and_a_later_edit_is_found_
     let site = Site::new();
     let (volume, mut model) = ready(&site);
     for (pause, is_found_before) in [(Duration::ZERO, false), (Duration::from_millis(1_100), true)] {
-        volume.expect_push(&site.store(), &Cancel::default()).unwrap();
-        thread::sleep(Duration::from_millis(30) + pause);
-        fs::write(spares(&site)[0].join("d2/f2"), "X").unwrap();
-        let commit = next(&site, &mut model);
-        let built = build(&site, &volume, commit);
-        assert_eq!(built.standby.is_none(), is_found_before, "{built:?}");
-        let found_after = volume.verify_live(&site.store(), &Cancel::default()).unwrap() != Verdict::Whole;
-        assert_eq!(found_after, !is_found_before);
-        build(&site, &volume, commit);
-        assert!(is_whole(&site, &volume, commit));
-        assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
+        let in_time = (0..20).any(|_| {
+            let looked = Instant::now();
+            volume.expect_push(&site.store(), &Cancel::default()).unwrap();
+            thread::sleep(Duration::from_millis(30) + pause);
+            fs::write(spares(&site)[0].join("d2/f2"), "X").unwrap();
+            let commit = next(&site, &mut model);
+            let built = build(&site, &volume, commit);
+            // A busy machine may take the second for itself: then this round says nothing.
+            let in_time = is_found_before || looked.elapsed() < Duration::from_secs(1);
+            assert!(built.standby.is_none() == is_found_before || !in_time, "{built:?}");
+            let found_after = volume.verify_live(&site.store(), &Cancel::default()).unwrap() != Verdict::Whole;
+            assert_eq!(found_after, built.standby.is_some());
+            build(&site, &volume, commit);
+            assert!(is_whole(&site, &volume, commit));
+            assert_eq!(prepare(&site, &volume), Prepared::Ready(1));
+            in_time
+        });
+        assert!(in_time, "the machine was never fast enough");
     }
 }
 

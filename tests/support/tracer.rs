@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+/// Bytes of the log that a failing test shows.
+const LOG_SHOWN: usize = 16 * 1024;
+
 /// What to run, and when to kill it.
 pub struct Plan {
     pub program: PathBuf,
@@ -49,6 +52,7 @@ pub struct Report {
 /// A program that runs and is traced.
 pub struct Traced {
     pub id: i32,
+    log: PathBuf,
     shared: Arc<Shared>,
     tracer: Option<JoinHandle<Report>>,
 }
@@ -94,11 +98,11 @@ impl Traced {
             hanging: AtomicUsize::new(0),
         });
         let (started, id) = mpsc::channel();
-        let for_tracer = shared.clone();
+        let (for_tracer, log) = (shared.clone(), plan.log.clone());
         // All requests of ptrace must come from the thread that the tracee belongs to.
         let tracer = std::thread::spawn(move || arch::run(&plan, &for_tracer, &started));
         let id = id.recv().expect("the program starts");
-        Self { id, shared, tracer: Some(tracer) }
+        Self { id, log, shared, tracer: Some(tracer) }
     }
 
     /// Counts from now on.
@@ -164,6 +168,12 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A test that fails here and nowhere else is understood by what the program said.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let first = log.len().saturating_sub(LOG_SHOWN);
+            eprintln!("the end of the log:\n{}", &log[log.ceil_char_boundary(first)..]);
+        }
         self.stop();
     }
 }

@@ -145,7 +145,7 @@ fn replicas_pane(canvas: &mut Canvas<'_>, area: Rect, model: &Model, on_all: &[O
     let rows: Vec<Vec<Cell>> = on_all[shown].iter().map(|it| cells(model, glyphs, it, area.width)).collect();
     let mut columns = vec![
         Column::new("", 1),
-        Column::new("POD", if area.width >= 100 { 30 } else { 18 }),
+        Column::new("POD", if area.width >= 100 { 30 } else { 18 }).keeps_end(),
         Column::new("STATE", 10),
         Column::new("WHEN", 12),
         Column::new("TOOK", 7).right(),

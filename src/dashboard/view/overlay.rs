@@ -15,6 +15,8 @@ use crate::dashboard::theme::Role;
 const LEAST_SUBJECT: usize = 6;
 /// Columns of the labels in the question about a pin.
 const LABEL: usize = 9;
+/// Fewer columns beside a box are covered by it.
+const LEAST_BESIDE: u16 = 8;
 /// The rule for the keys, in the help.
 const CASES: &str = "lower case looks, CAPITAL changes (G N L D only look)";
 /// Columns of a box, if the screen has them.
@@ -94,7 +96,9 @@ fn centred(canvas: &Canvas<'_>, lines: u16, columns: u16) -> Rect {
 }
 
 fn middle(area: Rect, lines: u16, columns: u16) -> Rect {
-    let width = columns.saturating_add(2).min(area.width);
+    let columns = columns.saturating_add(2);
+    // A few columns of the list beside the box would be torn words.
+    let width = if columns.saturating_add(LEAST_BESIDE) > area.width { area.width } else { columns };
     let height = lines.saturating_add(2).min(area.height);
     Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height)
 }

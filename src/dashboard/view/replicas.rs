@@ -29,7 +29,7 @@ pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, focused: bool) {
 }
 
 fn columns(width: u16, several: bool) -> Vec<Column> {
-    let mut columns = vec![Column::new("", 1), Column::new("POD", if width >= 100 { 30 } else { 18 })];
+    let mut columns = vec![Column::new("", 1), Column::new("POD", if width >= 100 { 30 } else { 18 }).keeps_end()];
     if several {
         columns.push(Column::new("REPOSITORY @ REF", if width >= 100 { 30 } else { 20 }));
     }

@@ -19,22 +19,30 @@ pub struct Column {
     /// It takes what the others leave.
     pub grow: bool,
     pub right: bool,
+    /// If it is too long, its beginning is cut off: replicas at one address differ in their port.
+    pub keeps_end: bool,
 }
 
 impl Column {
     #[must_use]
     pub const fn new(title: &'static str, max: u16) -> Self {
-        Self { title, max, grow: false, right: false }
+        Self { title, max, grow: false, right: false, keeps_end: false }
     }
 
     #[must_use]
     pub const fn growing(title: &'static str) -> Self {
-        Self { title, max: 0, grow: true, right: false }
+        Self { title, max: 0, grow: true, right: false, keeps_end: false }
     }
 
     #[must_use]
     pub const fn right(mut self) -> Self {
         self.right = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn keeps_end(mut self) -> Self {
+        self.keeps_end = true;
         self
     }
 }
@@ -145,16 +153,21 @@ pub fn draw_with_notes(
 fn line(canvas: &mut Canvas<'_>, x: u16, y: u16, columns: &[Column], widths: &[u16], gap: u16, row: &[Cell]) {
     let mut x = x;
     for ((cell, wide), column) in row.iter().zip(widths).zip(columns) {
-        place(canvas, x, y, *wide, cell, column.right);
+        place(canvas, x, y, *wide, cell, *column);
         x = x.saturating_add(*wide).saturating_add(if *wide > 0 { gap } else { 0 });
     }
 }
 
-fn place(canvas: &mut Canvas<'_>, x: u16, y: u16, wide: u16, cell: &[Piece], right: bool) {
+fn place(canvas: &mut Canvas<'_>, x: u16, y: u16, wide: u16, cell: &[Piece], column: Column) {
     if wide == 0 {
         return;
     }
-    let indent = if right { wide.saturating_sub(measure(cell)) } else { 0 };
+    if let ([(text, role)], true) = (cell, column.keeps_end) {
+        let shown = text::cut_start(text, usize::from(wide), canvas.glyphs().ellipsis);
+        canvas.put(x, y, wide, &shown, *role);
+        return;
+    }
+    let indent = if column.right { wide.saturating_sub(measure(cell)) } else { 0 };
     canvas.pieces(x + indent, y, wide - indent, cell);
 }
 
