@@ -106,6 +106,8 @@ impl<'de> Visitor<'de> for PushFields<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        // `null` counts as well: a second value must not take its place.
+        let (mut head, mut pull) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "ref" => set(&mut self.0.reference, "ref", &mut map)?,
@@ -115,22 +117,14 @@ impl<'de> Visitor<'de> for PushFields<'_> {
                 "forced" => set(&mut self.0.forced, "forced", &mut map)?,
                 "head_commit" => {
                     // It is `null` in a push that deletes the ref (GitHub docs, "push").
-                    let mut head = None;
                     set::<Option<HeadCommit>, _>(&mut head, "head_commit", &mut map)?;
-                    if self.0.head_commit.is_some() {
-                        return Err(M::Error::duplicate_field("head_commit"));
-                    }
-                    self.0.head_commit = head.flatten().map(|head| head.id);
+                    self.0.head_commit = head.as_ref().and_then(Option::as_ref).map(|head| head.id.clone());
                 }
                 "number" => set(&mut self.0.number, "number", &mut map)?,
                 "action" => set(&mut self.0.action, "action", &mut map)?,
                 "pull_request" => {
-                    let mut pull = None;
                     set::<PullRequest, _>(&mut pull, "pull_request", &mut map)?;
-                    if self.0.pull_head.is_some() {
-                        return Err(M::Error::duplicate_field("pull_request"));
-                    }
-                    self.0.pull_head = pull.map(|pull| pull.head.sha);
+                    self.0.pull_head = pull.as_ref().map(|pull| pull.head.sha.clone());
                 }
                 "repository" if self.0.repository.is_some() => return Err(M::Error::duplicate_field("repository")),
                 "repository" => {
@@ -180,14 +174,14 @@ impl<'de> Visitor<'de> for RepositoryFields<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let mut ssh_url = None;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "full_name" => set(&mut self.0.full_name, "full_name", &mut map)?,
                 "clone_url" => set(&mut self.0.clone_url, "clone_url", &mut map)?,
                 "ssh_url" => {
-                    let mut ssh_url = self.0.ssh_url.take().map(Some);
                     set::<Option<String>, _>(&mut ssh_url, "ssh_url", &mut map)?;
-                    self.0.ssh_url = ssh_url.flatten();
+                    self.0.ssh_url = ssh_url.clone().flatten();
                 }
                 "default_branch" => set(&mut self.0.default_branch, "default_branch", &mut map)?,
                 _ => {
@@ -276,6 +270,8 @@ mod tests {
             r#"{"repository":{},"repository":{}}"#,
             r#"{"repository":{"clone_url":"a","clone_url":"a"}}"#,
             r#"{"repository":{"ssh_url":"a","ssh_url":"b"}}"#,
+            r#"{"repository":{"ssh_url":null,"ssh_url":"b"}}"#,
+            r#"{"head_commit":null,"head_commit":{"id":"b"}}"#,
             r#"{"repository":{"ssh_url":7}}"#,
             "\u{feff}{}",
         ] {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use openssl::symm::Cipher;
 use pushsync::git::{
     Account, AppKey, Askpass, Call, Error, GithubApp, Password, RemoteOptions, Rewrite, Scope, SettingValue,
 };
@@ -222,8 +223,19 @@ async fn a_github_app_gets_a_token_and_a_new_one_before_it_ends() {
     std::fs::write(&file, "no key at all").unwrap();
     let error = engine.ls_remote().await.unwrap_err();
     assert!(format!("{error:?}").contains("no RSA key") && error.kind().as_str() == "auth", "{error:?}");
+    for encrypted in [
+        key.private_key_to_pem_passphrase(Cipher::aes_128_cbc(), b"secret").unwrap(),
+        PKey::from_rsa(key.clone())
+            .unwrap()
+            .private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), b"secret")
+            .unwrap(),
+    ] {
+        std::fs::write(&file, encrypted).unwrap();
+        let error = engine.ls_remote().await.unwrap_err();
+        assert!(format!("{error:?}").contains("encrypted with a passphrase"), "{error:?}");
+    }
     std::fs::write(&file, PKey::from_rsa(key).unwrap().private_key_to_pem_pkcs8().unwrap()).unwrap();
     engine.ls_remote().await.unwrap();
     let worked: Vec<bool> = calls.lock().unwrap().iter().map(|(_, worked)| *worked).collect();
-    assert_eq!(worked, [false, false, true]);
+    assert_eq!(worked, [false, false, false, false, true]);
 }

@@ -30,16 +30,17 @@ impl Jar {
     ///
     /// # Errors
     /// The number of the first line in another format. The line itself is not returned, since it may be a secret.
-    pub(crate) fn parse(text: &str) -> Result<Self, usize> {
+    pub(crate) fn parse(file: &[u8]) -> Result<Self, usize> {
         let mut cookies = Vec::new();
-        for (at, line) in text.lines().enumerate() {
+        for (line, number) in file.split(|byte| *byte == b'\n').zip(1_usize..) {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             // curl writes this prefix before cookies that the scripts of a page must not read. Such a line looks like a
             // comment and is a cookie.
-            let line = line.strip_prefix(HTTP_ONLY).unwrap_or(line);
-            if line.starts_with('#') || line.trim().is_empty() {
+            let line = line.strip_prefix(HTTP_ONLY.as_bytes()).unwrap_or(line);
+            if line.starts_with(b"#") || line.trim_ascii().is_empty() {
                 continue;
             }
-            cookies.push(cookie(line).ok_or(at + 1)?);
+            cookies.push(str::from_utf8(line).ok().and_then(cookie).ok_or(number)?);
         }
         // The longest path first (RFC 6265, section 5.4).
         cookies.sort_by_key(|cookie: &Cookie| std::cmp::Reverse(cookie.path.len()));
@@ -116,7 +117,9 @@ mod tests {
         127.0.0.1\tFALSE\t/\tFALSE\t0\tlocal\tsecret-local\n";
 
     fn shown(url: &str) -> Option<String> {
-        let header = Jar::parse(FILE).unwrap().header(&Url::parse(url).unwrap(), Timestamp::from_second(2000).unwrap());
+        let header = Jar::parse(FILE.as_bytes())
+            .unwrap()
+            .header(&Url::parse(url).unwrap(), Timestamp::from_second(2000).unwrap());
         header.map(|header| header.expose_str().unwrap().to_owned())
     }
 
@@ -141,9 +144,12 @@ mod tests {
 
     #[test]
     fn an_invalid_line_is_reported_by_number_and_values_are_scrubbed() {
-        assert_eq!(Jar::parse("# fine\nSet-Cookie: a=b\n").err(), Some(2));
-        assert_eq!(Jar::parse("a.test\tMAYBE\t/\tTRUE\t0\tn\tv\n").err(), Some(1));
-        assert!(Jar::parse("").is_ok_and(|jar| jar.0.is_empty()));
+        assert_eq!(Jar::parse(b"# fine\nSet-Cookie: a=b\n").err(), Some(2));
+        assert_eq!(Jar::parse(b"a.test\tMAYBE\t/\tTRUE\t0\tn\tv\n").err(), Some(1));
+        assert!(Jar::parse(b"").is_ok_and(|jar| jar.0.is_empty()));
+        // Only a comment may be in another encoding.
+        assert!(Jar::parse(b"# caf\xe9\na.test\tTRUE\t/\tTRUE\t0\tn\tv\r\n\r\n").is_ok_and(|jar| jar.0.len() == 1));
+        assert_eq!(Jar::parse(b"# fine\na.test\tTRUE\t/\tTRUE\t0\tn\tcaf\xe9\n").err(), Some(2));
         shown("https://git.test/");
         assert_eq!(crate::secret::scrub("it said secret-deep"), "it said ***");
     }

@@ -162,11 +162,13 @@ fn assertion(key: &Secret, issuer: &str, now: i64) -> Result<Secret, Cause> {
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(head), part(claims));
     // OpenSSL would only report that there is no key.
-    if let Err(wrong) = pem::check_layout(&String::from_utf8_lossy(key.expose())) {
+    let text = String::from_utf8_lossy(key.expose());
+    if let Err(wrong) = pem::check_layout(&text).and_then(|()| pem::check_plain(&text)) {
         return Err(Cause::new(&format!("the private key cannot be used: {wrong}")));
     }
     let wrong = |_| Cause::new("the private key is no RSA key in PEM");
-    let key = PKey::private_key_from_pem(key.expose()).map_err(wrong)?;
+    // Without the callback OpenSSL would ask for a passphrase on the terminal, and wait.
+    let key = PKey::private_key_from_pem_callback(key.expose(), |_| Ok(0)).map_err(wrong)?;
     let signature = Signer::new(MessageDigest::sha256(), &key)
         .and_then(|mut signer| signer.sign_oneshot_to_vec(signed.as_bytes()))
         .map_err(wrong)?;

@@ -4,6 +4,8 @@
 //! report only that there is no key. It must not know what a key is for.
 
 const ONE_LINE: &str = "its line breaks are gone: the whole key is on one line; mount the file as it was made (`kubectl create secret --from-file`)";
+pub(crate) const NEEDS_A_PASSPHRASE: &str =
+    "it is encrypted with a passphrase, which cannot be entered here; give a key without one";
 const ESCAPED: &str =
     "its line breaks are written as `\\n`; mount the file as it was made (`kubectl create secret --from-file`)";
 const INDENTED: &str = "its lines are indented; each has to begin in the first column";
@@ -31,6 +33,12 @@ pub(crate) fn check_layout(text: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Refuses a key that is encrypted in one of the two forms: the header of RFC 1421, and PKCS #8.
+pub(crate) fn check_plain(text: &str) -> Result<(), &'static str> {
+    let is_encrypted = text.contains("Proc-Type: 4,ENCRYPTED") || text.contains("BEGIN ENCRYPTED PRIVATE KEY");
+    if is_encrypted { Err(NEEDS_A_PASSPHRASE) } else { Ok(()) }
 }
 
 /// Returns true for the line after the END line.

@@ -51,7 +51,7 @@ pub(crate) async fn request_auth(
         None => Jar::default(),
         Some(path) => {
             let text = read_file(store, path.clone(), deadline).await?;
-            Jar::parse(text.expose_str().unwrap_or_default()).map_err(|line| Error::CookieFile { path, line })?
+            Jar::parse(text.expose()).map_err(|line| Error::CookieFile { path, line })?
         }
     };
     let login = match options.credentials.for_url(&options.url) {
