@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State as Extract};
@@ -420,18 +420,21 @@ async fn change(
 }
 
 /// Eight lively replicas to look at, until they are interrupted:
-/// `LIVELY_FLEET=1 cargo test --test dashboard dashboard::fake::lively_fleet -- --ignored --nocapture`.
+/// `LIVELY_FLEET=8 cargo test --test dashboard dashboard::fake::lively_fleet -- --ignored --nocapture`. With
+/// `LIVELY_EVENTS=200` they send so many events a second together, with 0 only heartbeats.
 #[test]
 #[ignore = "serves a fleet to look at, for as long as it is left alone"]
 fn lively_fleet() {
-    if std::env::var_os("LIVELY_FLEET").is_none() {
-        eprintln!("SKIPPED: it never ends; set LIVELY_FLEET=1 to look at it");
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let Some(replicas) = number("LIVELY_FLEET") else {
+        eprintln!("SKIPPED: it never ends; set LIVELY_FLEET=8 to look at it");
         return;
-    }
+    };
     let names = ["4kq2x", "8d7vm", "p2lzn", "zz81t", "9x2mm", "c7f3d", "h5k8w", "m1n6b"];
-    let fakes: Vec<Fake> = (1u8..)
-        .zip(names)
-        .map(|(last, name)| {
+    let fakes: Vec<Fake> = (1..=u8::try_from(replicas).expect("at most 255"))
+        .map(|last| {
+            let name =
+                names.get(usize::from(last) - 1).map_or_else(|| format!("n{last:04}"), |name| (*name).to_owned());
             let address = SocketAddr::from(([127, 0, 77, last], 9180));
             let fake = Fake::start_at(address, &format!("web-6f9c-{name}"));
             fake.fill(if last == 1 { 10_000 } else { 200 });
@@ -440,6 +443,9 @@ fn lively_fleet() {
         .collect();
     let urls: Vec<String> = fakes.iter().map(|fake| format!("--url {}", fake.url())).collect();
     println!("pushsync dashboard {}", urls.join(" "));
+    if let Some(events) = number("LIVELY_EVENTS") {
+        send_events(&fakes, events);
+    }
     let subjects =
         ["Fix pricing table on mobile", "Bump node to 24.3", "Add robots.txt", "修正 价格表 🎉", "New hero image"];
     for turn in 0u32.. {
@@ -460,6 +466,24 @@ fn lively_fleet() {
         }
         std::thread::sleep(Duration::from_secs(if turn == 0 { 2 } else { 12 }));
     }
+}
+
+/// Sends so many events a second, in turns, until it is interrupted; a push is three. Prints their number each minute.
+fn send_events(fakes: &[Fake], a_second: u32) -> ! {
+    if a_second == 0 {
+        loop {
+            std::thread::park();
+        }
+    }
+    let (begun, pause) = (Instant::now(), Duration::from_secs(3) / a_second);
+    for (push, fake) in (1u32..).zip(fakes.iter().cycle()) {
+        fake.publish(&format!("{:07x}", (push / 50).wrapping_mul(2_654_435_761) >> 4), "Fix pricing table on mobile");
+        std::thread::sleep((begun + pause * push).saturating_duration_since(Instant::now()));
+        if push % (a_second * 20) == 0 {
+            println!("{} events in {:?}", push * 3, begun.elapsed());
+        }
+    }
+    unreachable!("the replicas are asked for ever")
 }
 
 /// So that an unpublished outcome is not forgotten in the fake.

@@ -65,7 +65,7 @@ fn columns(width: u16, which: Columns, glyphs: &Glyphs) -> Vec<Column> {
     };
     let mut columns = vec![Column::new("TIME", 12), Column::new("", 1)];
     if which == Columns::Fleet {
-        columns.push(Column::new("POD", if wide { 14 } else { 12 }).keeps_end());
+        columns.push(Column::new("POD", if wide { 16 } else { 12 }).keeps_end());
     }
     columns.push(Column::new("TRIGGER", 8));
     columns.push(Column::new(commits, 18));
