@@ -155,11 +155,14 @@ impl Work {
     fn refuse_several(&self, found: &[Found]) -> u8 {
         let names: Vec<_> = found.iter().take(NAMED).map(|found| text::clean(&found.name)).collect();
         let more = if found.len() > NAMED { ", …" } else { "" };
-        let one = if self.request.replicas.url.is_empty() { "pod/NAME" } else { "a single --url" };
+        let (them, one) = if self.request.replicas.url.is_empty() {
+            let subject = self.request.replicas.subject();
+            (format!("{} has {} replicas", text::clean(&subject), found.len()), "pod/NAME")
+        } else {
+            (format!("these are {} replicas", found.len()), "a single --url")
+        };
         terminal::tell(format_args!(
-            "pushsync: {} has {} replicas ({}{more}): give --all to {} all of them, or name one by {one}",
-            text::clean(&self.request.replicas.subject()),
-            found.len(),
+            "pushsync: {them} ({}{more}): give --all to {} all of them, or name one by {one}",
             names.join(", "),
             answer::verb(&self.request.change),
         ));
