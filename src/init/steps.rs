@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
+use crate::hash::is_hash;
 use crate::log::printable;
 use crate::remote_url::RemoteUrl;
 
@@ -48,14 +49,10 @@ pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
             site.image
         ));
     }
-    let name = &site.name;
-    // With a route, the user pastes the content of the file into the forge's form first.
-    let removal = if site.route.is_some() { "" } else { "\n  rm hook-secret" };
-    steps.push(format!(
-        "The webhook's secret. Without it, a poll finds each push within a minute.\n  \
-         (umask 077; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n' > hook-secret)\n  \
-         kubectl create secret generic {name}-hook{namespace} --from-file=current=hook-secret{removal}"
-    ));
+    let is_commit = is_hash(&site.reference);
+    if !is_commit {
+        steps.push(hook_secret(site, &namespace));
+    }
     steps.extend(access_step(site, &namespace));
     if site.lfs {
         steps.push(
@@ -65,7 +62,13 @@ pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
     }
     steps.extend(extras(site));
     steps.push(apply(site, workload, applied, &namespace));
-    steps.push(webhook(site, &namespace));
+    steps.push(if is_commit {
+        "There is no push to announce: --ref is a commit, which never changes. Change it in the manifests, and apply them,\n\
+         to publish another one."
+            .to_owned()
+    } else {
+        webhook(site, &namespace)
+    });
     steps.push(format!("Check which commit is live on every replica:\n  kubectl pushsync {workload}{namespace}"));
     if let Applied::Injected { mount } = applied {
         steps.push(format!("The app reads {mount}/current. It is a link that moves: follow it at each request."));
@@ -76,6 +79,17 @@ pub(super) fn next(site: &Site, workload: &str, applied: Applied) -> String {
         let _ = writeln!(text, "{}. {}", number + 1, step.replace('\n', "\n   "));
     }
     text
+}
+
+fn hook_secret(site: &Site, namespace: &str) -> String {
+    // With a route, the user pastes the content of the file into the forge's form first.
+    let removal = if site.route.is_some() { "" } else { "\n  rm hook-secret" };
+    format!(
+        "The webhook's secret. Without it, a poll finds each push within a minute.\n  \
+         (umask 077; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n' > hook-secret)\n  \
+         kubectl create secret generic {}-hook{namespace} --from-file=current=hook-secret{removal}",
+        site.name
+    )
 }
 
 /// The Secret for a private repository.
@@ -160,9 +174,11 @@ fn webhook(site: &Site, namespace: &str) -> String {
     }
     // Without a route no forge reaches the webhook, so a job has to announce the push.
     let (branch, note) = match site.reference.as_str() {
-        "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch."),
-        full if full.starts_with("refs/") => (full.to_owned(), ""),
-        branch => (format!("refs/heads/{branch}"), ""),
+        "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch.".to_owned()),
+        full if full.starts_with("refs/") => (full.to_owned(), String::new()),
+        branch @ ("main" | "master") => (format!("refs/heads/{branch}"), String::new()),
+        // The remote is not asked which one it is.
+        name => (format!("refs/heads/{name}"), format!("\nIf {name} is a tag, its name below is refs/tags/{name}.")),
     };
     // `--after`: the replicas would look for a commit that does not exist, and warn.
     format!(

@@ -178,6 +178,17 @@ fn the_job_announces_its_own_commit_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_tag_is_announced_by_its_own_name_and_a_commit_not_at_all() {
+    let told = |reference: &str| init(&["--repo=https://git.example/a/b.git", "--ref", reference], "").told;
+    assert!(told("v1.2").contains("If v1.2 is a tag, its name below is refs/tags/v1.2."));
+    assert!(told("refs/tags/v1.2").contains(" --ref refs/tags/v1.2 "));
+    assert!(!told("main").contains("tag"));
+    let commit = told(&"1".repeat(40));
+    assert!(commit.contains("--ref is a commit, which never changes"), "{commit}");
+    assert!(!commit.contains("hook-secret") && !commit.contains("ping"), "{commit}");
+}
+
+#[test]
 fn each_file_of_a_secret_is_removed_after_its_use() {
     for (arguments, files) in [
         (&["--private=token"][..], &["hook-secret", "token"][..]),
