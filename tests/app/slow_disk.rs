@@ -81,11 +81,12 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     let Some(_volume) = Tmpfs::mount(&site.root(), "size=64m") else { return };
     site.set("period", "300ms").set("sync-timeout", TIMEOUT).set("stale-worktree-timeout", "0s");
     let first = change_all(&site, "first");
-    let program = traced(&site);
-    eventually(PATIENCE, || published(&site.link()).as_deref() == Some(first.as_str())).await;
+    site.start_in_sync().await;
+    site.sidecar().kill();
     assert_same(&site.link(), &site.repo, &first);
 
     // While it runs.
+    let program = traced(&site);
     program.slow_down(PER_CALL);
     let second = change_all(&site, "second");
     let failed = || history(&site).into_iter().find(|record| record.outcome == Outcome::Failed);
@@ -112,7 +113,7 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     });
     assert!(!program.has_ended() && still_there, "{}", log(&site));
 
-    program.slow_down(Duration::ZERO);
+    program.let_go();
     eventually(2 * PATIENCE, || published(&site.link()).as_deref() == Some(second.as_str())).await;
     assert_same(&site.link(), &site.repo, &second);
 

@@ -178,7 +178,8 @@ async fn the_backoff_tries_again_by_itself_ever_more_rarely() {
 #[tokio::test]
 async fn a_pin_passes_the_gate_and_a_repair_does_not() {
     let (mut site, gate) = gated(CHECK);
-    site.set("period", "200ms");
+    // A poll that finds the push before its delivery arrives would run the gate once more.
+    site.set("period", "1h");
     site.start_in_sync().await;
     let first = site.repo.head();
     let bad = site.push_and_ring("bad", "1").await;
@@ -193,6 +194,7 @@ async fn a_pin_passes_the_gate_and_a_repair_does_not() {
     let runs = gate.lines("runs").len();
     gate.become_(r#"echo >> "$HERE/runs"; exit 1"#);
     std::fs::remove_dir_all(site.root().join(".worktrees").join(&first)).unwrap();
+    assert_eq!(site.post("sync", &json!({})).await.0, 202);
     let record = site.wait_record(|record| record.old == record.new && record.outcome == Outcome::Published).await;
     assert_eq!(record.phases.gate_ms, None);
     assert_eq!(gate.lines("runs").len(), runs + 1);
