@@ -6,6 +6,7 @@
 pub mod allowance;
 pub mod api;
 pub mod attributes;
+pub mod backoff;
 pub mod clock;
 pub mod commit;
 pub mod error;

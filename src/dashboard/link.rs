@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::api::Event;
+use crate::backoff::{doubled, spread};
 
 use super::forward::{Forward, Way};
 use super::http::{Failure, Http};
@@ -24,13 +25,14 @@ use super::sse::{Frame, Parser};
 const SILENCE: Duration = Duration::from_secs(25);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The share by which a wait is lengthened or shortened, so that the replicas are not all connected at the same moment.
+const SPREAD: f64 = 0.2;
 /// After this many attempts all places are tried again, not only the last one that worked.
 const LOOK_AROUND: u32 = 4;
 /// Orders carried out at the same time.
 const AT_ONCE: usize = 8;
 
-/// How long to wait before the next attempt: doubles up to a cap, with a fifth of chance so that replicas do not
-/// march in step.
+/// The wait before the next attempt, which doubles up to [`LONGEST_WAIT`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -39,10 +41,10 @@ pub struct Backoff {
 impl Backoff {
     /// Counts a failure and returns the wait after it.
     pub fn failed(&mut self) -> Duration {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
+        let wait = doubled(FIRST_WAIT, self.failures, LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         // The random part must not exceed the limit, because the row of a restarted server should not wait longer.
-        wait.mul_f64(0.8 + 0.4 * fastrand::f64()).min(LONGEST_WAIT)
+        spread(wait, SPREAD, fastrand::f64()).min(LONGEST_WAIT)
     }
 
     /// Resets the wait. Called at a snapshot only, because a connection that opens and breaks at once is no success.

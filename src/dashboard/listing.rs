@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use crate::backoff::Pauses;
+
 use super::child::Terminal;
 use super::message::Msg;
 use super::model::{Found, Problem};
@@ -35,7 +37,7 @@ pub struct Listing {
     watch: Option<Watch>,
     /// When the watch began, or may begin again.
     watch_at: Instant,
-    backoff: Duration,
+    pauses: Pauses,
     /// The last listing, brought up to date by what the watch reported.
     last: Result<Vec<Found>, Problem>,
 }
@@ -50,7 +52,15 @@ enum Woken {
 impl Listing {
     #[must_use]
     pub fn new(lister: Lister, first: Result<Vec<Found>, Problem>, out: mpsc::Sender<Msg>, asked: Arc<Notify>) -> Self {
-        Self { lister, out, asked, watch: None, watch_at: Instant::now(), backoff: BUSY, last: first }
+        Self {
+            lister,
+            out,
+            asked,
+            watch: None,
+            watch_at: Instant::now(),
+            pauses: Pauses::new(BUSY, LONGEST_BACKOFF),
+            last: first,
+        }
     }
 
     pub async fn run(mut self) {
@@ -126,7 +136,7 @@ impl Listing {
         self.watch = None;
         let stood = self.watch_at.elapsed() >= STOOD;
         if stood {
-            self.backoff = BUSY;
+            self.pauses.reset();
         } else {
             self.later();
         }
@@ -134,8 +144,7 @@ impl Listing {
     }
 
     fn later(&mut self) {
-        self.watch_at = Instant::now() + self.backoff;
-        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+        self.watch_at = Instant::now() + self.pauses.take();
     }
 }
 

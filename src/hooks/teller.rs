@@ -14,6 +14,7 @@ use super::error::HookError;
 use super::exec::Program;
 use super::http::Caller;
 use super::run::{Publication, count};
+use crate::backoff::doubled;
 use crate::metrics::Metrics;
 
 /// The longest pause that results from doubling.
@@ -100,9 +101,7 @@ pub(super) async fn notify_until_delivered(
 /// Returns the pause before the next call. A server that is down is called again after the configured backoff. If the
 /// server answers success with an unexpected status, a retry is unlikely to help, so the pause doubles each time.
 fn pause(backoff: Duration, unexpected: u32) -> Duration {
-    // A shift by 32 or more fails, where the longest pause applies anyway.
-    let doubled = backoff.saturating_mul(1_u32.checked_shl(unexpected.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(LONGEST_PAUSE.max(backoff))
+    doubled(backoff, unexpected.saturating_sub(1), LONGEST_PAUSE.max(backoff))
 }
 
 /// Logs the 1st, 2nd, 4th, 8th … failure in a row as a warning, so that a server that is down for a day does not fill

@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::backoff::Pauses;
+
 use super::answer;
 use super::limits::Limits;
 use super::opening;
@@ -43,8 +45,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
 /// The same time once the process is stopping, and how long a connection without a request may stay open then.
 const LINGER_AT_STOP: Duration = Duration::from_millis(200);
-/// The first and the longest pause after a failed accept, for example when no file descriptor is left.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// The first pause after a failed accept, for example when no file descriptor is left.
+const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The hint when no file descriptor is left.
 const TOO_MANY: &str = "each connection takes a file descriptor: let only the forge and the pod reach this port, or raise the limit of open files (ulimit -n)";
@@ -80,7 +83,7 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
     let slots = Arc::new(Semaphore::new(limits.connections));
     let listening = Listening { router, limits, ending, refusals, slots, crowd: Arc::default() };
     let stop = listening.ending.stop.clone();
-    let mut pause = ACCEPT_PAUSE.0;
+    let mut pauses = Pauses::new(FIRST_ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -88,12 +91,13 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
         };
         match accepted {
             Ok((stream, _)) => {
-                pause = ACCEPT_PAUSE.0;
+                pauses.reset();
                 listening.take(stream).await;
             }
             // The client closed the connection while it waited in the backlog.
             Err(error) if is_theirs(&error) => {}
             Err(error) => {
+                let pause = pauses.take();
                 let hint =
                     matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)).then_some(TOO_MANY);
                 tracing::warn!(%error, hint, "cannot accept connections, pausing for {} ms", pause.as_millis());
@@ -101,7 +105,6 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, endin
                 listening.crowd.make_room(&limits);
                 // Without a pause the next call would fail at once, and the loop would keep a processor busy.
                 let _ = timeout(pause, stop.cancelled()).await;
-                pause = (pause * 2).min(ACCEPT_PAUSE.1);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backoff::{doubled, spread};
 use crate::error::Retry;
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -15,13 +16,13 @@ const SPREAD: f64 = 0.1;
 /// says when it may be asked again (`Retry-After`): an earlier request would only prolong its refusal.
 pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
     let dice = dice.clamp(0.0, 1.0);
-    let spread = |wait: Duration| wait.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * dice).min(period);
-    let soon = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(period);
+    let within = |wait: Duration| spread(wait, SPREAD, dice).min(period);
+    let soon = within(doubled(FIRST, failures.saturating_sub(1), period));
     match retry {
-        Retry::NextPoll => spread(period),
-        Retry::Soon => spread(soon),
+        Retry::NextPoll => within(period),
+        Retry::Soon => soon,
         // The server accepts a later request than it said, but no earlier one.
-        Retry::After(pause) => spread(soon).max(pause.mul_f64(1.0 + SPREAD * dice)),
+        Retry::After(pause) => soon.max(pause.mul_f64(1.0 + SPREAD * dice)),
     }
 }
 

@@ -8,6 +8,7 @@ use git2::Oid;
 use tokio::time::Instant;
 
 use crate::api::ErrorInfo;
+use crate::backoff::doubled;
 
 #[derive(Debug, Default)]
 pub struct RejectedCommit(Option<Rejection>);
@@ -21,15 +22,14 @@ struct Rejection {
 }
 
 impl RejectedCommit {
-    /// Notes a rejected. Returns the number of refusals of this commit in a row.
+    /// Notes a refusal. Returns the number of refusals of this commit in a row.
     ///
     /// The commit is tried again after `backoff`, then after twice as long each time, up to `longest` or the backoff itself
     /// if that is longer.
     pub fn note(&mut self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
         let times = self.0.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
+        let wait = doubled(backoff, times, longest.max(backoff));
         let times = times.saturating_add(1);
-        // At most 2^16: a larger shift would overflow.
-        let wait = backoff.saturating_mul(1 << (times - 1).min(16)).min(longest.max(backoff));
         self.0 = Some(Rejection { commit, times, again_at: Instant::now() + wait, error });
         times
     }

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("allowance", &["text"]),
     ("api", &[]),
+    ("backoff", &[]),
     ("clock", &[]),
     ("flush", &[]),
     ("hash", &[]),
@@ -42,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "git",
         &[
             "allowance",
+            "backoff",
             "clock",
             "commit",
             "error",
@@ -77,12 +79,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("history", &["api", "replace", "worker"]),
     ("metrics", &["api", "clock"]),
-    ("hooks", &["error", "metrics", "proxy", "secret", "text", "worker"]),
+    ("hooks", &["backoff", "error", "metrics", "proxy", "secret", "text", "worker"]),
     (
         "sync",
         &[
-            "api", "clock", "error", "git", "hash", "history", "hooks", "metrics", "notices", "publish", "replace",
-            "secret", "text", "worker",
+            "api", "backoff", "clock", "error", "git", "hash", "history", "hooks", "metrics", "notices", "publish",
+            "replace", "secret", "text", "worker",
         ],
     ),
     ("peers", &["api", "clock", "hash", "metrics", "names", "secret", "signature", "text"]),
@@ -90,6 +92,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "server",
         &[
             "api",
+            "backoff",
             "clock",
             "hash",
             "history",
@@ -124,7 +127,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("ping", &["clock", "config", "hash", "log", "names", "proxy", "remote_url", "secret", "secret_file", "signature"]),
     ("signals", &["api", "sync"]),
-    ("dashboard", &["api", "clock", "hash", "proxy", "text"]),
+    ("dashboard", &["api", "backoff", "clock", "hash", "proxy", "text"]),
     ("init", &["config", "hash", "log", "remote_url"]),
     ("cli", &["config", "dashboard", "init", "ping"]),
     // Not part of the product: tests and fuzzers reach through it. Its targets lie in the areas, under the areas' own rules.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::api::{Accepted, Event, Outcome, Record, Refusal, Snapshot};
+use crate::backoff::Pauses;
 use crate::dashboard::forward::{Forward, Way};
 use crate::dashboard::http::{Failure, Http, innermost};
 use crate::dashboard::message::Change;
@@ -51,7 +52,7 @@ impl Visit<'_> {
         let mut progress = Progress::Unsent;
         let mut last = Problem::new("no answer in time");
         let mut tries = 0;
-        let mut pause = PAUSE;
+        let mut pauses = Pauses::new(PAUSE, LONGEST_PAUSE);
         loop {
             match timeout_at(self.deadline, self.attempt(&mut progress)).await {
                 Err(_late) => break,
@@ -62,11 +63,11 @@ impl Visit<'_> {
             // Once a request may have arrived, only the deadline ends the attempts, because the change may be under
             // way. A problem with a word of its own, such as a missing permission, does not pass by itself.
             let give_up = matches!(progress, Progress::Unsent) && (tries >= TRIES || last.word.is_some());
-            if give_up || Instant::now() + pause >= self.deadline {
+            let next = Instant::now() + pauses.take();
+            if give_up || next >= self.deadline {
                 break;
             }
-            sleep_until(Instant::now() + pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep_until(next).await;
         }
         match progress {
             Progress::Unsent => Answer::Unreachable(last),

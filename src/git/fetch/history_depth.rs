@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::backoff::doubled;
 use crate::git::error::Error;
 
 /// The longest pause between two attempts to fetch more history. Pauses double, beginning with none and one second.
@@ -78,8 +79,9 @@ impl HistoryDepth {
 }
 
 fn pause(failures: u32) -> Duration {
-    // The shift is limited so that it cannot overflow. The longest pause is reached before.
-    Duration::from_secs((1 << failures.min(10)) >> 1).saturating_sub(Duration::from_secs(1)).min(LONGEST_PAUSE)
+    const FIRST: Duration = Duration::from_secs(1);
+    // One second less than doubling gives: after the first failure there is no pause.
+    doubled(FIRST, failures.saturating_sub(1), LONGEST_PAUSE + FIRST).saturating_sub(FIRST)
 }
 
 #[cfg(test)]

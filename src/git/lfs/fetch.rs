@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use crate::backoff::doubled;
 use crate::git::deadline::Deadline;
 use crate::git::error::{Cause, Error};
 use crate::git::lfs::batch::{Download, ObjectResponse, PAGE};
@@ -33,7 +34,9 @@ use crate::worker::{Cancel, Lost, Worker};
 
 /// How many attempts without progress an object gets.
 const TRIES: u32 = 4;
+/// The first pause after a failed attempt; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The bytes that count as progress.
 const PROGRESS: u64 = 1 << 20;
 /// An address that is valid for fewer seconds is not used.
@@ -229,7 +232,7 @@ impl Downloads<'_> {
             match failure {
                 DownloadError::Permanent(error) => return Err(told(error)),
                 DownloadError::Temporary(error) if last => return Err(told(error)),
-                DownloadError::Temporary(_) => sleep(PAUSE * 2_u32.pow(tries - 1)).await,
+                DownloadError::Temporary(_) => sleep(doubled(PAUSE, tries - 1, LONGEST_PAUSE)).await,
                 DownloadError::MustRestart(why) if last => return Err(self.cannot_be_had(lacking, why)),
                 DownloadError::MustRestart(_) => partial = self.restarted(&writer, partial).await.map_err(told)?,
                 DownloadError::BadLink(why) if renewed => return Err(self.cannot_be_had(lacking, why)),

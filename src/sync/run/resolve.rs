@@ -6,6 +6,7 @@ use git2::Oid;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Phase, TriggerKind};
+use crate::backoff::Pauses;
 use crate::error::SyncError;
 use crate::git::{ExpectedCommit, RemoteHead, SpeculativeFetch};
 use crate::sync::announcement_tracker::{FIRST, SLOWEST};
@@ -98,8 +99,8 @@ impl SyncRun<'_> {
     /// `None`: there is.
     pub(super) async fn list_refs_until_announced(&mut self, news: Option<Oid>) -> Result<Option<Resolved>, SyncError> {
         let mut resolved = self.list_refs(news).await?;
-        let mut pause = FIRST;
-        let mut next = Instant::now() + pause;
+        let mut pauses = Pauses::new(FIRST, SLOWEST);
+        let mut next = Instant::now() + pauses.take();
         while self.live() == Some(resolved.head.commit) && self.is_still_to_come(resolved.head.commit) {
             // Registered before the state is read, so that no change between the two is missed.
             let nudged = self.context.queue.nudged();
@@ -120,13 +121,12 @@ impl SyncRun<'_> {
                 () = sleep_until(due.unwrap_or(next)), if due.is_some_and(|due| due < next) => continue,
                 () = nudged => continue,
             }
-            pause = (pause * 2).min(SLOWEST);
             self.report.chased += 1;
             // Waiting for the remote to catch up is not the slowness that the deadline is there for.
             self.deadline = Instant::now() + self.context.options.timeout;
             // The speculative fetch was tried with the first listing.
             resolved = self.list_refs(None).await?;
-            next = Instant::now() + pause;
+            next = Instant::now() + pauses.take();
         }
         if self.report.chased > 0 && self.live() == Some(resolved.head.commit) {
             self.report.log.warn("the announced commit did not become visible; the poll will find it".to_owned());
