@@ -16,6 +16,7 @@ pub mod lfs;
 pub mod log;
 pub mod names;
 pub mod notices;
+pub mod pack_index;
 pub mod pattern;
 pub mod proxy;
 pub mod remote_url;

@@ -1,7 +1,7 @@
 //! Reads a large file from the store's packs piece by piece, because libgit2 can only read it as a whole.
 //!
-//! The format is that of git's documentation (gitformat-pack): an index of version 2 gives the offset, and the object is a
-//! compressed blob or a delta to another one. Deltas are applied from file to file, so that memory does not depend on the
+//! The format is that of git's documentation (gitformat-pack): an index gives the offset, and the object is a compressed
+//! blob or a delta to another one. Deltas are applied from file to file, so that memory does not depend on the
 //! file's size. Nothing is trusted: the caller compares the hash of the result. It must not know of trees.
 
 use std::fs::File;
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
 use git2::Oid;
+
+use crate::pack_index::{self, PackIndex};
 
 /// The longest chain of deltas, slightly more than git itself makes (its `pack.depth` is at most 4095, and 50 by default).
 const LONGEST_CHAIN: usize = 4096;
@@ -148,50 +150,11 @@ fn inflate(mut data: Data, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<
 
 /// Finds an object by searching each index of the folder.
 fn find(folder: &Path, id: Oid) -> io::Result<Option<PackOffset>> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "idx")
-            && let Some(offset) = look_up(&File::open(&path)?, id.as_bytes())?
-        {
+    for path in pack_index::list(folder)? {
+        // libgit2 reads what an index of another version names.
+        let Some(index) = PackIndex::open(File::open(&path)?)? else { continue };
+        if let Some(offset) = index.find(id)? {
             return Ok(Some(PackOffset { pack: path.with_extension("pack"), offset }));
-        }
-    }
-    Ok(None)
-}
-
-/// Finds an object in an index of version 2: a table of counts by first byte, then the sorted names, checksums of four
-/// bytes, offsets of four bytes, and those of eight that did not fit.
-fn look_up(index: &File, name: &[u8]) -> io::Result<Option<u64>> {
-    const HEAD: u64 = 8;
-    const NAMES: u64 = HEAD + 256 * 4;
-    let number = |at: u64| -> io::Result<u64> {
-        let mut bytes = [0; 4];
-        index.read_exact_at(&mut bytes, at)?;
-        Ok(u64::from(u32::from_be_bytes(bytes)))
-    };
-    if number(0)? != 0xff74_4f63 || number(4)? != 2 {
-        return Ok(None);
-    }
-    let first = u64::from(name[0]);
-    let mut low = if first == 0 { 0 } else { number(HEAD + (first - 1) * 4)? };
-    let mut high = number(HEAD + first * 4)?;
-    let count = number(HEAD + 255 * 4)?;
-    while low < high {
-        let middle = u64::midpoint(low, high);
-        let mut found = [0; 20];
-        index.read_exact_at(&mut found, NAMES + middle * 20)?;
-        match found.as_slice().cmp(name) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle,
-            std::cmp::Ordering::Equal => {
-                let short = number(NAMES + count * 24 + middle * 4)?;
-                if short & 0x8000_0000 == 0 {
-                    return Ok(Some(short));
-                }
-                let mut long = [0; 8];
-                index.read_exact_at(&mut long, NAMES + count * 28 + (short & 0x7fff_ffff) * 8)?;
-                return Ok(Some(u64::from_be_bytes(long)));
-            }
         }
     }
     Ok(None)

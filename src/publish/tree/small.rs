@@ -8,13 +8,15 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use git2::Oid;
 use rustix::fs::OFlags;
 use sha1::{Digest as _, Sha1};
+
+use crate::pack_index::{self, PackIndex};
 
 /// The largest file that is read.
 const SMALL: usize = 128 * 1024;
@@ -25,16 +27,12 @@ const MOST_PACKS: usize = 32;
 /// The bytes of a pack that are read first, which contain most small files as a whole.
 const FIRST: usize = 4096;
 
-const HEAD: usize = 8;
-const NAMES: usize = HEAD + 256 * 4;
-
 /// The packs of a store, as they were when they were opened.
 pub(crate) struct Packs(Vec<Pack>);
 
 struct Pack {
-    /// An index of version 2: a table of counts by first byte, the sorted names, checksums of four bytes, offsets of four
-    /// bytes, and those of eight that did not fit.
-    index: Vec<u8>,
+    /// The whole index, in memory.
+    index: PackIndex<Vec<u8>>,
     file: File,
 }
 
@@ -49,21 +47,15 @@ pub(crate) struct SmallFileReader {
 impl Packs {
     /// Opens the packs that can be read this way, possibly none.
     pub(crate) fn open(store: &Path) -> Arc<Self> {
-        let mut indexes = Vec::new();
-        for entry in std::fs::read_dir(store.join("objects/pack")).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "idx")
-                && let Ok(data) = entry.metadata()
-            {
-                indexes.push((data.len(), path));
-            }
-        }
+        let length = |path: PathBuf| Some((std::fs::symlink_metadata(&path).ok()?.len(), path));
+        let indexes = pack_index::list(&store.join("objects/pack")).unwrap_or_default();
+        let mut indexes: Vec<_> = indexes.into_iter().filter_map(length).collect();
         // The largest pack contains most of the files, so it is searched first.
         indexes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         let (mut packs, mut left) = (Vec::new(), MOST_INDEX);
         for (_, path) in indexes.into_iter().take(MOST_PACKS) {
             if let Some(pack) = Pack::open(&path, left) {
-                left -= pack.index.len() as u64;
+                left -= pack.index.source().len() as u64;
                 packs.push(pack);
             }
         }
@@ -84,38 +76,7 @@ impl Pack {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).ok()?);
         file.take(length).read_to_end(&mut bytes).ok()?;
-        let pack = Self { index: bytes, file: open(&index.with_extension("pack"))? };
-        (pack.number(0)? == 0xff74_4f63 && pack.number(4)? == 2).then_some(pack)
-    }
-
-    fn number(&self, at: usize) -> Option<usize> {
-        let bytes = self.index.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        usize::try_from(u32::from_be_bytes(bytes)).ok()
-    }
-
-    fn find(&self, id: &[u8]) -> Option<u64> {
-        let first = usize::from(*id.first()?);
-        let mut low = if first == 0 { 0 } else { self.number(HEAD + (first - 1) * 4)? };
-        let mut high = self.number(HEAD + first * 4)?;
-        let count = self.number(HEAD + 255 * 4)?;
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let at = NAMES + middle * 20;
-            match self.index.get(at..at + 20)?.cmp(id) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => {
-                    let short = self.number(NAMES + count * 24 + middle * 4)?;
-                    // The highest bit means that the offset has more than 31 bits and is in the table of long offsets.
-                    if short & 0x8000_0000 == 0 {
-                        return u64::try_from(short).ok();
-                    }
-                    let at = NAMES + count * 28 + (short & 0x7fff_ffff) * 8;
-                    return Some(u64::from_be_bytes(self.index.get(at..at + 8)?.try_into().ok()?));
-                }
-            }
-        }
-        None
+        Some(Self { index: PackIndex::open(bytes).ok()??, file: open(&index.with_extension("pack"))? })
     }
 
     /// Reads up to `most` bytes from an offset on; fewer at the end of the pack.
@@ -143,7 +104,7 @@ impl SmallFileReader {
     /// Returns the content of a file. `None` if libgit2 has to read it.
     pub(crate) fn read(&mut self, id: Oid) -> Option<&[u8]> {
         let Self { packs, inflate, packed, content } = self;
-        let (pack, offset) = packs.0.iter().find_map(|pack| Some((pack, pack.find(id.as_bytes())?)))?;
+        let (pack, offset) = packs.0.iter().find_map(|pack| Some((pack, pack.index.find(id).ok()??)))?;
         pack.bytes(offset, FIRST, packed)?;
         let (size, head) = blob(packed)?;
         if !unpack(inflate, packed.get(head..)?, size, content)? {
@@ -250,18 +211,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn no_index_makes_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..3000), id in any::<[u8; 20]>()) {
-            let head = [0xff, 0x74, 0x4f, 0x63, 0, 0, 0, 2];
-            bytes.splice(0..8.min(bytes.len()), head);
-            // Counts that point to arbitrary places of it.
-            for count in bytes.iter_mut().skip(8).take(1024).step_by(4) {
-                *count = 0;
-            }
-            let pack = Pack { index: bytes, file: File::open("/dev/null").unwrap() };
-            let _ = pack.find(&id);
-        }
-
         #[test]
         fn no_head_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
             if let Some((size, head)) = blob(&bytes) {

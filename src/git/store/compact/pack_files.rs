@@ -2,13 +2,15 @@
 //!
 //! It reads and removes files; other modules decide which.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read as _, Seek as _};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
+
+use crate::pack_index::{self, PackIndex};
 
 /// The files of one pack, by their suffix (gitformat-pack, git-repack). The index is removed first: without it the
 /// pack is not visible.
@@ -39,86 +41,33 @@ pub(crate) fn file(folder: &Path, stem: &OsString, ending: &str) -> PathBuf {
 pub(crate) fn packs(store: &Path) -> io::Result<Vec<Pack>> {
     let folder = pack_folder(store);
     let mut packs = Vec::new();
-    for entry in fs::read_dir(&folder)? {
-        let path = entry?.path();
-        let Some(stem) = path.file_stem().filter(|_| path.extension().is_some_and(|ending| ending == "idx")) else {
-            continue;
-        };
-        let stem = stem.to_owned();
+    for path in pack_index::list(&folder)? {
+        let Some(stem) = path.file_stem().map(OsStr::to_owned) else { continue };
         if fs::symlink_metadata(file(&folder, &stem, "keep")).is_ok() {
             continue;
         }
         let Ok(pack) = fs::metadata(file(&folder, &stem, "pack")) else { continue };
-        let objects = u64::try_from(ids_of(&path, true)?.0).unwrap_or(u64::MAX);
+        let objects = index(&path)?.count();
         packs.push(Pack { stem, bytes: pack.len() + fs::metadata(&path)?.len(), objects });
     }
     Ok(packs)
 }
 
-/// Returns the objects in an index (gitformat-pack, version 2), in the order of their hashes.
-pub(crate) fn ids(index: &Path) -> io::Result<Vec<Oid>> {
-    ids_of(index, false).map(|(_, ids)| ids)
+/// Returns the objects in an index, in the order of their hashes.
+pub(crate) fn ids(path: &Path) -> io::Result<Vec<Oid>> {
+    index(path)?.ids()
 }
 
-fn ids_of(index: &Path, only_count: bool) -> io::Result<(usize, Vec<Oid>)> {
-    const HEADER: [u8; 8] = *b"\xfftOc\0\0\0\x02";
-    const FANOUT: usize = 256 * 4;
+fn index(path: &Path) -> io::Result<PackIndex<File>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "an index of a pack is none of version 2");
-    let mut file = fs::File::open(index)?;
-    let size = file.metadata()?.len();
-    let mut head = [0; HEADER.len() + FANOUT];
-    file.read_exact(&mut head)?;
-    // The last entry of the fan-out table is the number of objects.
-    let last = head.last_chunk().ok_or_else(wrong)?;
-    let count = u32::from_be_bytes(*last) as usize;
-    // The count is trusted only as far as the file is long.
-    if head[..HEADER.len()] != HEADER || (count as u64).saturating_mul(20) > size {
-        return Err(wrong());
-    }
-    if only_count {
-        return Ok((count, Vec::new()));
-    }
-    let mut ids = Vec::with_capacity(count);
-    let mut reader = io::BufReader::new(file);
-    let mut hash = [0; 20];
-    for _ in 0..count {
-        reader.read_exact(&mut hash)?;
-        ids.push(Oid::from_bytes(&hash).map_err(|_| wrong())?);
-    }
-    Ok((count, ids))
+    PackIndex::open(File::open(path)?)?.ok_or_else(wrong)
 }
 
 /// Returns the objects of a pack, each with the bytes that it takes in there, in the order of their hashes.
 pub(crate) fn sizes(folder: &Path, pack: &Pack) -> io::Result<Vec<(Oid, u64)>> {
-    const BEFORE_IDS: u64 = 8 + 256 * 4;
     const CHECKSUM: u64 = 20;
-    // With the highest bit an offset is an entry of the table of large offsets.
-    const LARGE: u64 = 1 << 31;
-    let index = file(folder, &pack.stem, "idx");
-    let ids = ids(&index)?;
-    let count = ids.len() as u64;
-    let mut reader = fs::File::open(&index)?;
-    // The hashes are followed by a CRC and then an offset for each object.
-    reader.seek(io::SeekFrom::Start(BEFORE_IDS + count * (20 + 4)))?;
-    let mut reader = io::BufReader::new(reader);
-    let mut offsets = Vec::with_capacity(ids.len());
-    let mut word = [0; 4];
-    for _ in 0..ids.len() {
-        reader.read_exact(&mut word)?;
-        offsets.push(u64::from(u32::from_be_bytes(word)));
-    }
-    let mut large = Vec::new();
-    for _ in 0..offsets.iter().filter(|offset| **offset >= LARGE).count() {
-        let mut word = [0; 8];
-        reader.read_exact(&mut word)?;
-        large.push(u64::from_be_bytes(word));
-    }
-    for offset in &mut offsets {
-        if *offset >= LARGE {
-            let at = usize::try_from(*offset - LARGE).unwrap_or(usize::MAX);
-            *offset = *large.get(at).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        }
-    }
+    let index = index(&file(folder, &pack.stem, "idx"))?;
+    let (ids, offsets) = (index.ids()?, index.offsets()?);
     let end = fs::metadata(file(folder, &pack.stem, "pack"))?.len().saturating_sub(CHECKSUM);
     let mut starts = offsets.clone();
     starts.push(end);
