@@ -14,7 +14,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use changes::{Accepted, ChangeRequest, PauseRequest, PinRequest, Refusal};
+pub use changes::{Accepted, ChangeRequest, LONGEST_PAUSE_MINUTES, PauseRequest, PinRequest, Refusal};
 pub use commit::{CommitHow, CommitStatus};
 pub use event::Event;
 pub use history::HistoryState;

@@ -4,9 +4,16 @@
 //! It knows nothing of the rest of the crate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+
+/// Returns whole milliseconds, for records and log lines; `u64::MAX` for half a billion years and more.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A source of the current time that can be shared, and in tests set manually.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 
+/// The longest pause, in minutes: a week. A longer one would be forgotten, and the replica would never sync again.
+pub const LONGEST_PAUSE_MINUTES: u32 = 7 * 24 * 60;
+
 /// Body of `POST /api/v1/pause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseRequest {

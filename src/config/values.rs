@@ -19,6 +19,9 @@ const SLOWEST_RATE: f64 = 0.001;
 
 /// Parses `60s`, `1m30s`, `1.5h`, `10ms` or `0`.
 ///
+/// By hand and not by jiff, because values of git-sync have to keep their meaning: Go allows units in any order and more than
+/// once (`30s1m`), a fraction of each (`1.5h0.5m`) and `.5m`, and it refuses the words and spaces that jiff allows.
+///
 /// # Errors
 /// A description of the mistake.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -231,9 +234,21 @@ mod tests {
             ("3µs", 3),
             ("0", 0),
             ("0s", 0),
+            ("30s1m", 90_000_000),
+            ("1.5h0.5m", 5_430_000_000),
         ];
         for (text, microseconds) in cases {
             assert_eq!(duration(text), Ok(Duration::from_micros(microseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn jiff_reads_another_syntax_than_go() {
+        for text in ["30s1m", "1.5h0.5m", ".5m"] {
+            assert!(text.parse::<jiff::SignedDuration>().is_err() && duration(text).is_ok(), "{text}");
+        }
+        for text in ["1 minute", "1m 30s", "PT1M"] {
+            assert!(text.parse::<jiff::SignedDuration>().is_ok() && duration(text).is_err(), "{text}");
         }
     }
 

@@ -16,6 +16,8 @@ use super::model::{Dialog, Model, Pod, PodId, Question, View};
 use super::rollback::{self, SHORT};
 use super::text;
 
+pub use super::message::pause_words;
+
 /// The lengths of a pause that `h` and `l` step through, in minutes.
 const PAUSES: [u32; 8] = [15, 30, 60, 120, 240, 480, 720, 1440];
 const DEFAULT_PAUSE: u32 = 60;
@@ -299,12 +301,6 @@ fn carry_out(model: &mut Model) -> Vec<Effect> {
         answers::expect(model, change.clone(), &ids, &silent);
     }
     ids.into_iter().map(|id| Effect::Order(id, Order::Change(change.clone()))).collect()
-}
-
-/// `1h`, `30m`: the length of a pause in words.
-#[must_use]
-pub fn pause_words(minutes: u32) -> String {
-    if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
 }
 
 /// Returns what is known of a commit: its subject, and when it was published. The records of this replica are read first.

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::api::{Accepted, Outcome, Record, Refusal};
 
-use super::message::Change;
+use super::message::{Change, pause_words};
 use super::model::{Model, PodId, Sent};
 use super::text;
 
@@ -89,7 +89,7 @@ fn tell(model: &mut Model) {
 pub fn words(asked: &Sent) -> String {
     let what = match &asked.change {
         Change::Sync => "synced".to_owned(),
-        Change::Pause { minutes } => format!("paused for {}", super::act::pause_words(*minutes)),
+        Change::Pause { minutes } => format!("paused for {}", pause_words(*minutes)),
         Change::Resume => "resumed".to_owned(),
         Change::Pin { commit } => format!("rolled back to {}", super::text::short(commit)),
         Change::Unpin => "unpinned".to_owned(),

@@ -93,6 +93,12 @@ impl Change {
     }
 }
 
+/// Returns the length of a pause: `1h`, `30m`, `90m`.
+#[must_use]
+pub fn pause_words(minutes: u32) -> String {
+    if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
+}
+
 /// A request of the screen to a link. The answer arrives as [`News`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {

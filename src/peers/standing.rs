@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::api::LONGEST_PAUSE_MINUTES;
 use crate::hash::is_hex;
 use crate::secret::Secret;
 
@@ -30,8 +31,6 @@ pub const BELOW: &str = "/standing";
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// Replicas that are asked, chosen by chance: a large fleet that starts must not ask each other in full.
 const ASKED: usize = 8;
-/// The longest pause that is taken over, as long as the longest that a person can ask for.
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Bytes of a label, and characters of a hash.
 const LONGEST_LABEL: usize = 400;
 const LONGEST_HASH: usize = 64;
@@ -234,7 +233,8 @@ fn agree(known: &[StandingDecisions], now: Timestamp) -> Agreed {
         most(known.iter().filter_map(|standing| standing.pinned.as_deref())).filter(|(_, count)| enough(*count));
     let pinned = pinned.map(|(commit, _)| commit);
     let by = |commit: &str| known.iter().find(|standing| standing.pinned.as_deref() == Some(commit));
-    let longest = now.saturating_add(LONGEST_PAUSE).unwrap_or(now);
+    // Not longer than a person can ask for.
+    let longest = now.saturating_add(longest_pause()).unwrap_or(now);
     let paused: Vec<&StandingDecisions> =
         known.iter().filter(|standing| standing.paused_until.is_some_and(|until| until > now)).collect();
     let last = paused.iter().max_by_key(|standing| standing.paused_until).filter(|_| enough(paused.len()));
@@ -256,6 +256,10 @@ fn most<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
         *counts.entry(text).or_default() += 1;
     }
     counts.into_iter().max_by(|(one, count), (other, its)| count.cmp(its).then_with(|| other.cmp(one)))
+}
+
+fn longest_pause() -> SignedDuration {
+    SignedDuration::from_mins(i64::from(LONGEST_PAUSE_MINUTES))
 }
 
 #[cfg(test)]
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!(agreed.published.as_deref(), Some("aa"));
         assert_eq!(agree(&[paused(-1, "aa")], now()).standing.paused_until, None, "it is over");
         let endless = agree(&[paused(60 * 24 * 365, "aa")], now()).standing;
-        assert_eq!(endless.paused_until, Some(now() + LONGEST_PAUSE));
+        assert_eq!(endless.paused_until, Some(now() + longest_pause()));
         let unpaused =
             agree(&[StandingDecisions { published: Some("aa".to_owned()), ..StandingDecisions::default() }], now())
                 .standing;

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use crate::api::{ChangeRequest, HistoryPage, PauseRequest, PinRequest, Refusal, SCHEMA};
+use crate::api::{ChangeRequest, HistoryPage, LONGEST_PAUSE_MINUTES, PauseRequest, PinRequest, Refusal, SCHEMA};
 use crate::sync::{Command, Handle};
 
 use super::answer;
@@ -30,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 const DEFAULT_LIMIT: usize = 100;
 const LARGEST_LIMIT: usize = 1000;
-/// A week, because a longer pause would be forgotten.
-const LONGEST_PAUSE_MINUTES: u32 = 7 * 24 * 60;
 /// Longer than any record's id, so that a longer one needs no search.
 const LONGEST_ID: usize = 128;
 

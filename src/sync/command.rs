@@ -9,16 +9,13 @@ use git2::Oid;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::api::{Accepted, Action, Refusal, SCHEMA, TriggerKind};
+use crate::api::{Accepted, Action, LONGEST_PAUSE_MINUTES, Refusal, SCHEMA, TriggerKind};
 
 use super::context::Context;
 use super::decision_store::DECISION_DEADLINE;
 use super::decisions::Decisions;
 use super::handle::{Command, CommandRequest};
 use super::queue::Request;
-
-/// The longest pause, in minutes: a week. A forgotten pause is the classic outage.
-const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 
 /// How long a prefix may be looked up: the git thread may be busy with a slow remote.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
@@ -49,8 +46,12 @@ async fn obey(context: &Context, command: Command, by: Option<String>) -> Result
             Ok(accepted(context, Some(request_sync(context, Action::Sync, by))))
         }
         Command::Pause { minutes } => {
-            if !(1..=LONGEST_PAUSE).contains(&minutes) {
-                return Err(refusal("bad_minutes", format!("a pause lasts 1 to {LONGEST_PAUSE} minutes"), None));
+            if !(1..=LONGEST_PAUSE_MINUTES).contains(&minutes) {
+                return Err(refusal(
+                    "bad_minutes",
+                    format!("a pause lasts 1 to {LONGEST_PAUSE_MINUTES} minutes"),
+                    None,
+                ));
             }
             let end = context.clock.now().saturating_add(SignedDuration::from_mins(i64::from(minutes)));
             let paused_until = Some(end.map_err(|_| refusal("bad_minutes", "that is too far away".into(), None))?);

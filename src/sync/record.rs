@@ -7,13 +7,14 @@ use crate::api::{
     Action, Change, Commit, Commits, Detail, ErrorInfo, FileChange, Files, Outcome, PeerResult, Record, SCHEMA,
     Trigger, TriggerKind,
 };
+use crate::clock::millis;
 use crate::error::{Phase, SyncError};
 use crate::git::Span;
 use crate::publish::{self, ChangeKind, Changes};
 
 use super::context::Context;
 use super::queue::PeerResults;
-use super::run::{Done, RunReport, millis};
+use super::run::{Done, RunReport};
 
 /// The longest time for reading a published commit's details, because the next sync waits for it.
 const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);

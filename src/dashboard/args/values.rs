@@ -7,11 +7,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use url::Url;
 
-use crate::api::DEFAULT_ADMIN_PORT;
+use crate::api::{DEFAULT_ADMIN_PORT, LONGEST_PAUSE_MINUTES};
 use crate::dashboard::pods::Target;
-
-/// The longest pause that a sidecar accepts, in minutes.
-pub const LONGEST_PAUSE: u32 = 7 * 24 * 60;
 
 /// Reads `KIND/NAME`, or `KIND` and `NAME` as two words, as kubectl does.
 ///
@@ -107,7 +104,7 @@ pub fn minutes(text: &str) -> Result<u32, String> {
         }
         u32::try_from(duration.as_secs() / 60).map_err(|_| allowed())?
     };
-    if (1..=LONGEST_PAUSE).contains(&minutes) { Ok(minutes) } else { Err(allowed()) }
+    if (1..=LONGEST_PAUSE_MINUTES).contains(&minutes) { Ok(minutes) } else { Err(allowed()) }
 }
 
 /// # Errors

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::{Accepted, Outcome, Record, Refusal, SCHEMA};
-use crate::dashboard::message::Change;
+use crate::dashboard::message::{Change, pause_words};
 use crate::dashboard::model::Problem;
 use crate::dashboard::text;
 
@@ -186,10 +186,6 @@ pub fn sum(change: &Change, all: &[Answered]) -> String {
         parts.push(format!("{} more", bad.len() - NAMED));
     }
     parts.join("   ")
-}
-
-fn pause_words(minutes: u32) -> String {
-    if minutes.is_multiple_of(60) { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
 }
 
 /// Returns the exit code. 0: every replica executed the change; 2: none could be asked; 3: at least one did not, or it is

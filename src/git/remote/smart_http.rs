@@ -13,6 +13,7 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
+use crate::clock::millis;
 use crate::git::auth::login::Login;
 use crate::git::auth::request_auth::RequestAuth;
 use crate::git::error::Error;
@@ -161,7 +162,7 @@ impl SmartHttp {
             match client.send(url, headers.clone(), body.clone()).await {
                 Ok(answer) => {
                     let (status, bytes_up) = (answer.status().as_u16(), body.map_or(0, |body| body.len()));
-                    let took_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let took_ms = millis(asked.elapsed());
                     tracing::trace!(remote = %caller.options.url, status, bytes_up, took_ms, "the remote answered a request");
                     return Ok(answer);
                 }

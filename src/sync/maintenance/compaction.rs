@@ -7,6 +7,7 @@ use std::sync::Arc;
 use git2::Oid;
 use tokio::time::Instant;
 
+use crate::clock::millis;
 use crate::error::Phase;
 use crate::git::{Compaction, Effort};
 use crate::sync::context::Context;
@@ -61,7 +62,7 @@ async fn compact(context: &Context, effort: Effort) {
                 packs_after = done.packs_after,
                 bytes_before = done.bytes_before,
                 bytes_after = done.bytes_after,
-                ms = u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+                ms = millis(done.took),
                 garbage_dropped = done.full,
                 "the object store was compacted"
             );

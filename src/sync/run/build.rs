@@ -3,6 +3,7 @@
 use git2::Oid;
 use tokio::time::Instant;
 
+use crate::clock::millis;
 use crate::error::{Phase, SyncError};
 use crate::publish::Volume;
 use crate::text::counted;
@@ -10,7 +11,6 @@ use crate::worker::Cancel;
 
 use super::lfs::CompleteCommit;
 use super::publish::AcceptedTree;
-use super::report::millis;
 use super::sync_run::SyncRun;
 
 /// A whole tree of a commit, which no reader knows unless it was published before.

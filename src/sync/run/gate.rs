@@ -7,6 +7,7 @@ use git2::Oid;
 use tokio::time::Instant;
 
 use crate::api::{Phase, TriggerKind};
+use crate::clock::millis;
 use crate::error::SyncError;
 use crate::hooks::Publication;
 use crate::sync::error;
@@ -14,7 +15,6 @@ use crate::sync::error;
 use super::build::BuiltTree;
 use super::lfs::CompleteCommit;
 use super::publish::AcceptedTree;
-use super::report::millis;
 use super::sync_run::SyncRun;
 
 impl SyncRun<'_> {

@@ -3,9 +3,10 @@
 use git2::Oid;
 use tokio::time::Instant;
 
+use crate::clock::millis;
 use crate::error::{Phase, SyncError};
 
-use super::report::{Done, millis};
+use super::report::Done;
 use super::sync_run::SyncRun;
 
 /// A tree that may be published: the pre-publish hook accepted it, or need not judge it.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::{Outcome, Phase, Phases};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::git::Fetched;
 use crate::sync::decisions::Decisions;
 use crate::sync::queue::Request;
@@ -110,8 +110,4 @@ impl RunReport {
         fetched.bytes += bytes;
         fetched.objects += objects;
     }
-}
-
-pub fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use crate::api::{Event, Record, Replica, SCHEMA, Snapshot, State, Webhook};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 
 use super::Options;
 use deliveries::Deliveries;
@@ -87,12 +87,7 @@ impl StatusStore {
             failures_in_row: 0,
             last_error: None,
             webhook: Webhook { enabled: options.webhooks, ..Webhook::default() },
-            poll: crate::api::Poll {
-                period_ms: u64::try_from(options.period.as_millis()).unwrap_or(u64::MAX),
-                last_at: None,
-                next_at: None,
-                unchanged: 0,
-            },
+            poll: crate::api::Poll { period_ms: millis(options.period), last_at: None, next_at: None, unchanged: 0 },
             paused_until: None,
             paused_by: None,
             pinned: None,
