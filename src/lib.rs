@@ -3,30 +3,30 @@
 //! A signed webhook triggers a sync at once, a poll is the fallback, and a dashboard shows the history. Read the
 //! modules in this order; ARCHITECTURE.md follows one push through them.
 
-pub mod allowance;
+pub(crate) mod allowance;
 pub mod api;
-pub mod attributes;
-pub mod backoff;
+pub(crate) mod attributes;
+pub(crate) mod backoff;
 pub mod clock;
-pub mod commit;
+pub(crate) mod commit;
 pub mod error;
-pub mod flush;
-pub mod hash;
-pub mod lfs;
+pub(crate) mod flush;
+pub(crate) mod hash;
+pub(crate) mod lfs;
 pub mod log;
-pub mod names;
+pub(crate) mod names;
 pub mod notices;
-pub mod pack_index;
-pub mod pattern;
-pub mod proxy;
+pub(crate) mod pack_index;
+pub(crate) mod pattern;
+pub(crate) mod proxy;
 pub mod remote_url;
-pub mod replace;
+pub(crate) mod replace;
 pub mod secret;
-pub mod secret_file;
+pub(crate) mod secret_file;
 pub mod signature;
 pub mod sparse;
 pub mod submodules;
-pub mod text;
+pub(crate) mod text;
 pub mod worker;
 
 pub mod sync;

@@ -4,69 +4,69 @@
 //! else. Reading order: `model` (the known state), `message`, `update` (its changes), `view` (how it is drawn), `link` (the
 //! connections), `screen` (the loop that combines them). `model`, `update` and `view` do no input or output.
 
-pub mod text;
+pub(crate) mod text;
 pub mod theme;
 
-pub mod decoder;
-pub mod sequence;
+pub(crate) mod decoder;
+pub(crate) mod sequence;
 
-pub mod filter;
-pub mod forge;
+pub(crate) mod filter;
+pub(crate) mod forge;
 pub mod keys;
-pub mod palette;
-pub mod podlog;
-pub mod records;
+pub(crate) mod palette;
+pub(crate) mod podlog;
+pub(crate) mod records;
 
 pub mod message;
 pub mod model;
 
 pub mod act;
-pub mod answers;
-pub mod ask;
+pub(crate) mod answers;
+pub(crate) mod ask;
 pub mod bursts;
 pub mod commits;
-pub mod copying;
-pub mod cursor;
+pub(crate) mod copying;
+pub(crate) mod cursor;
 pub mod fleet;
-pub mod holds;
-pub mod input;
-pub mod lists;
-pub mod names;
-pub mod navigation;
-pub mod pasted;
-pub mod reports;
+pub(crate) mod holds;
+pub(crate) mod input;
+pub(crate) mod lists;
+pub(crate) mod names;
+pub(crate) mod navigation;
+pub(crate) mod pasted;
+pub(crate) mod reports;
 pub mod rollback;
-pub mod sorting;
-pub mod turns;
-pub mod typing;
+pub(crate) mod sorting;
+pub(crate) mod turns;
+pub(crate) mod typing;
 pub mod update;
 pub mod verdict;
 pub mod webhooks;
 
 pub mod view;
 
-pub mod sse;
+pub(crate) mod sse;
 
-pub mod child;
+pub(crate) mod child;
 pub mod children;
-pub mod clipboard;
-pub mod forward;
-pub mod http;
-pub mod kubectl;
-pub mod link;
-pub mod links;
-pub mod listing;
-pub mod person;
-pub mod pods;
-pub mod reach;
+pub(crate) mod clipboard;
+pub(crate) mod forward;
+pub(crate) mod http;
+pub(crate) mod kubectl;
+pub(crate) mod link;
+pub(crate) mod links;
+pub(crate) mod listing;
+pub(crate) mod person;
+pub(crate) mod pods;
+pub(crate) mod reach;
 
-pub mod args;
-pub mod output;
+pub(crate) mod args;
+pub(crate) mod output;
 pub mod plain;
-pub mod reader;
-pub mod screen;
-pub mod terminal;
-pub mod verbs;
+pub(crate) mod reader;
+pub(crate) mod screen;
+pub(crate) mod terminal;
+pub(crate) mod verbs;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
