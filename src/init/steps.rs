@@ -176,6 +176,10 @@ fn webhook(site: &Site, namespace: &str) -> String {
     let (branch, note) = match site.reference.as_str() {
         "HEAD" => ("refs/heads/BRANCH".to_owned(), "\nBRANCH is the repository's default branch.".to_owned()),
         full if full.starts_with("refs/") => (full.to_owned(), String::new()),
+        // Resolved below `refs/`, if no branch or tag has this name.
+        short if ["heads/", "tags/", "pull/"].iter().any(|folder| short.starts_with(folder)) => {
+            (format!("refs/{short}"), String::new())
+        }
         branch @ ("main" | "master") => (format!("refs/heads/{branch}"), String::new()),
         // The remote is not asked which one it is.
         name => (format!("refs/heads/{name}"), format!("\nIf {name} is a tag, its name below is refs/tags/{name}.")),

@@ -181,7 +181,11 @@ fn the_job_announces_its_own_commit_and_leaves_nothing_behind() {
 fn a_tag_is_announced_by_its_own_name_and_a_commit_not_at_all() {
     let told = |reference: &str| init(&["--repo=https://git.example/a/b.git", "--ref", reference], "").told;
     assert!(told("v1.2").contains("If v1.2 is a tag, its name below is refs/tags/v1.2."));
-    assert!(told("refs/tags/v1.2").contains(" --ref refs/tags/v1.2 "));
+    for tag in ["refs/tags/v1.2", "tags/v1.2"] {
+        let told = told(tag);
+        assert!(told.contains(" --ref refs/tags/v1.2 ") && !told.contains("is a tag"), "{told}");
+    }
+    assert!(told("heads/next").contains(" --ref refs/heads/next "));
     assert!(!told("main").contains("tag"));
     let commit = told(&"1".repeat(40));
     assert!(commit.contains("--ref is a commit, which never changes"), "{commit}");
