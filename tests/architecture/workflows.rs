@@ -243,9 +243,19 @@ fn every_action_is_pinned_and_no_checkout_leaves_the_token_behind() {
             assert!(file(called.strip_prefix("./").unwrap()).is_file(), "{name} calls {called}");
         }
     }
-    let text = std::fs::read_to_string(file(".github/workflows/release.yml")).unwrap();
-    for line in text.lines().filter(|line| line.contains("uses: ") && line.contains('@')) {
-        assert!(line.contains(" # v"), "dependabot updates the version in the comment: {line}");
+    for name in workflows().keys() {
+        let text = std::fs::read_to_string(file(".github/workflows").join(name)).unwrap();
+        for line in text.lines().filter(|line| line.contains("uses: ") && line.contains('@')) {
+            assert!(line.contains(" # v"), "{name}: dependabot updates the version in the comment: {line}");
+        }
+    }
+}
+
+#[test]
+fn no_workflow_lets_all_its_jobs_write() {
+    for (name, workflow) in workflows() {
+        let writes = workflow.permissions.values().any(|right| *right == Right::Write);
+        assert!(!writes, "{name}: a right to write belongs to the job that needs it");
     }
 }
 

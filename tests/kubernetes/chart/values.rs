@@ -2,7 +2,7 @@
 //!
 //! The comment above a value in `values.yaml` is the source. Nothing here needs helm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -71,6 +71,39 @@ fn every_value_has_a_comment_and_a_strict_schema() {
         assert_eq!(property["description"], described[path].as_str(), "the schema's description of {path}");
         assert!(property["type"].is_string() || property["type"].is_array(), "{path} has no type");
         default(&values, path);
+    }
+}
+
+/// Returns the paths that the templates read behind `.Values.`.
+fn read_by_templates() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for template in std::fs::read_dir(file("charts/pushsync/templates")).unwrap().map(|entry| entry.unwrap().path()) {
+        // The folder of the test has one template, which reads nothing else.
+        let Ok(text) = std::fs::read_to_string(template) else { continue };
+        let paths = text.split(".Values.").skip(1);
+        found.extend(paths.map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
+            rest[..end].trim_end_matches('.').to_owned()
+        }));
+    }
+    found
+}
+
+#[test]
+fn every_value_is_read_by_a_template_and_no_template_reads_another() {
+    let mut known = BTreeMap::new();
+    properties(&schema(), "", &mut known);
+    known.remove("global");
+    let read = read_by_templates();
+    let is_within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    for path in known.keys() {
+        assert!(read.iter().any(|read| is_within(path, read)), "no template reads {path}");
+    }
+    for read in &read {
+        let is_known = known.keys().any(|path| is_within(path, read) || is_within(read, path));
+        assert!(is_known, "values.schema.json has no {read}");
     }
 }
 
