@@ -87,5 +87,7 @@ fn row(flag: &Flag) -> String {
         Fallback::Value(text) => format!("`{text}`"),
         Fallback::Rule(text) => text.to_owned(),
     };
-    format!("| {short}`--{}{value}` | {} | {default} | {} |", flag.name, variables.join(" "), flag.help)
+    // Markdown takes `<url>` for a tag of HTML and shows nothing.
+    let help = flag.help.replace('<', r"\<");
+    format!("| {short}`--{}{value}` | {} | {default} | {help} |", flag.name, variables.join(" "))
 }

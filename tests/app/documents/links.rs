@@ -44,8 +44,7 @@ fn links(path: &Path) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let mut pages = documents();
-    pages.extend(["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| top().join(name)));
+    let pages = documents();
     let mut headings = BTreeMap::new();
     let mut wrong = Vec::new();
     for page in &pages {
@@ -61,6 +60,34 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A reader who looks for a task or a flag starts there.
+#[test]
+fn the_index_links_every_page() {
+    let docs = top().join("docs");
+    let index = docs.join("README.md");
+    let linked: BTreeSet<PathBuf> = links(&index).into_iter().map(|(file, _)| file).collect();
+    for page in documents().into_iter().filter(|page| page.starts_with(&docs) && *page != index) {
+        assert!(linked.contains(&page.canonicalize().unwrap()), "{} is not in docs/README.md", page.display());
+    }
+}
+
+/// GitHub shows nothing for `<name>` outside of code.
+#[test]
+fn no_placeholder_is_taken_for_a_tag() {
+    let tags = ["picture>", "/picture>", "source ", "img ", "!-- ", "https://", "http://"];
+    for page in documents() {
+        for line in prose(&page) {
+            let text: String = line.split('`').step_by(2).collect();
+            for (at, _) in text.match_indices('<') {
+                let (before, rest) = (&text[..at], &text[at + 1..]);
+                let is_name = rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+                let is_meant = tags.iter().any(|tag| rest.starts_with(tag)) || before.ends_with('\\');
+                assert!(!is_name || is_meant, "{}: {line}", page.display());
+            }
+        }
+    }
 }
 
 /// A reader who starts at the README is at most two steps away from each page, and the README fits a few screens.
