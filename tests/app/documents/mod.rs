@@ -28,9 +28,10 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README.md and everything below docs, examples and charts.
+/// The documents at the top, and everything below docs, examples and charts.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![top().join("README.md")];
+    let names = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+    let mut found = names.map(|name| top().join(name)).to_vec();
     let mut folders: Vec<PathBuf> = ["docs", "examples", "charts"].iter().map(|name| top().join(name)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -94,4 +95,42 @@ fn each_block_can_be_pasted() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// True for a line that opens a screen, or runs until it is interrupted.
+fn stays(line: &str) -> bool {
+    let Some(call) = shell::calls(line).into_iter().next() else { return false };
+    let words: Vec<&str> = call.words.iter().map(String::as_str).collect();
+    let prints = |flags: &[&str]| words.iter().any(|word| flags.contains(word));
+    let dashboard = ["--check", "--once", "--output", "-o", "--wait", "--watch"];
+    let until_interrupted = match words[..] {
+        ["scripts/demo", ..] => !prints(&["--check"]),
+        ["kubectl", "pushsync", first, ..] | ["pushsync", first, ..] if first == "dashboard" || first.contains('/') => {
+            !prints(&dashboard)
+        }
+        ["kubectl", ..] => prints(&["port-forward", "--follow", "--watch", "-w"]),
+        ["pushsync", first, ..] if first.starts_with('-') => !prints(&["--one-time", "--help", "--version"]),
+        _ => false,
+    };
+    until_interrupted && !line.trim_end().ends_with('&')
+}
+
+/// A screen would take the lines that were pasted after it for keys.
+#[test]
+fn a_line_that_stays_is_the_last_of_its_block() {
+    let mut wrong = Vec::new();
+    for block in blocks() {
+        let text = block.text.replace("\\\n", " ");
+        let lines: Vec<&str> = text.lines().collect();
+        let early = lines.iter().rev().skip(1).filter(|line| stays(line));
+        wrong.extend(early.map(|line| format!("{}: {line}", block.place)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for line in ["scripts/demo", "pushsync dashboard deploy/x", "kubectl pushsync deploy/x", "pushsync --repo x"] {
+        assert!(stays(line), "{line}");
+    }
+    for line in ["scripts/demo --check", "pushsync dashboard :9180 --once", "pushsync status deploy/x", "pushsync -v &"]
+    {
+        assert!(!stays(line), "{line}");
+    }
 }
