@@ -66,6 +66,7 @@ const KUBECTL: &[&str] = &[
     "logs",
     "patch",
     "port-forward",
+    "replace",
     "rollout",
     "set",
     "wait",
