@@ -16,7 +16,7 @@ const TOLD: usize = 2;
 const LONG: SignedDuration = SignedDuration::from_secs(20);
 
 /// Records that a change was sent to these replicas; no request can be sent to the `silent` ones.
-pub fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId]) {
+pub(crate) fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId]) {
     let name = |id: &PodId| model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     let refused = silent.iter().map(|id| (name(id), "not connected".to_owned())).collect();
     let waiting = sent.iter().map(|id| (id.clone(), None)).collect();
@@ -24,7 +24,7 @@ pub fn expect(model: &mut Model, change: Change, sent: &[PodId], silent: &[PodId
 }
 
 /// Records the answer of a replica.
-pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Accepted, Refusal>) {
+pub(crate) fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<Accepted, Refusal>) {
     // A sync may end before the answer that names it arrives.
     let sync = answer.as_ref().ok().and_then(|accepted| accepted.sync.clone());
     let record = sync.as_ref().and_then(|sync| model.pod(id)?.records.get(sync).cloned());
@@ -50,7 +50,7 @@ pub fn answered(model: &mut Model, id: &PodId, change: &Change, answer: &Result<
 }
 
 /// Records the end of a sync, which may be the one that an answer named.
-pub fn finished(model: &mut Model, id: &PodId, record: &Record) {
+pub(crate) fn finished(model: &mut Model, id: &PodId, record: &Record) {
     let name = model.pod(id).map(|pod| pod.short.clone()).unwrap_or_default();
     let Some(asked) = model.sent.as_mut() else { return };
     let promised = |(waiting, sync): &(PodId, Option<String>)| waiting == id && sync.as_ref() == Some(&record.id);
@@ -86,7 +86,7 @@ fn tell(model: &mut Model) {
 
 /// `rolled back to c69507e: 7 of 8 ok   web-3 refused: no such tree`
 #[must_use]
-pub fn words(asked: &Sent) -> String {
+pub(crate) fn words(asked: &Sent) -> String {
     let what = match &asked.change {
         Change::Sync => "synced".to_owned(),
         Change::Pause { minutes } => format!("paused for {}", pause_words(*minutes)),
@@ -107,7 +107,7 @@ pub fn words(asked: &Sent) -> String {
 
 /// Returns the text of an answer in the Events view, and whether it is bad.
 #[must_use]
-pub fn note(change: &Change, answer: &Result<Accepted, Refusal>) -> (String, bool) {
+pub(crate) fn note(change: &Change, answer: &Result<Accepted, Refusal>) -> (String, bool) {
     let words = change.words();
     match answer {
         Ok(accepted) => {

@@ -1,7 +1,7 @@
 //! The command line of the dashboard.
 
-pub mod replicas;
-pub mod values;
+pub(crate) mod replicas;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use self::values::{commit, duration};
 
 /// The parsed arguments.
 #[derive(Clone, Debug)]
-pub struct Args {
+pub(crate) struct Args {
     pub replicas: Replicas,
     pub read_only: bool,
     pub log_file: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// How long replicas may take to answer without a screen.
-pub const ANSWER: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,7 +52,7 @@ docs/dashboard.md explains the screens, the keys and the verdict.";
 
 /// The flags in the order of the help.
 #[must_use]
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     // Flags are left out of `-h` unless a first use needs them: it has to fit a screen, and `--help` has all of them.
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).action(ArgAction::SetTrue).hide_short_help(true)
@@ -142,7 +142,7 @@ pub fn command() -> Command {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Color {
+pub(crate) enum Color {
     Auto,
     Always,
     Never,
@@ -150,14 +150,14 @@ pub enum Color {
 
 /// The background that the colors are chosen for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub(crate) enum Look {
     Auto,
     Dark,
     Light,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(crate) enum Output {
     Table,
     Json,
     Ndjson,
@@ -212,7 +212,7 @@ impl Args {
     ///
     /// # Errors
     /// clap's error, which may be the help.
-    pub fn read(args: Vec<OsString>, as_kubectl_plugin: bool) -> Result<Self, clap::Error> {
+    pub(crate) fn read(args: Vec<OsString>, as_kubectl_plugin: bool) -> Result<Self, clap::Error> {
         let name = if as_kubectl_plugin { "kubectl pushsync" } else { "pushsync dashboard" };
         // The command is kept after parsing, because clap's errors print its usage line.
         let mut command = command().bin_name(name);
@@ -244,7 +244,7 @@ impl Args {
 
     /// Returns the arguments for one check of the replicas: `status`, and `wait` with a limit.
     #[must_use]
-    pub fn check(replicas: Replicas, wait: Option<Duration>) -> Self {
+    pub(crate) fn check(replicas: Replicas, wait: Option<Duration>) -> Self {
         Self {
             replicas,
             // A check sends no change.

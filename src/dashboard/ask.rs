@@ -16,7 +16,7 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The answer of a replica that publishes another commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Contained {
+pub(crate) enum Contained {
     /// The commit in question is an ancestor of the published one.
     Yes,
     /// It was published earlier and is not contained in the published one, with the cause.
@@ -31,7 +31,7 @@ pub enum Contained {
 
 /// Returns what is known about the commit on a replica.
 #[must_use]
-pub fn contained(pod: &Pod) -> Contained {
+pub(crate) fn contained(pod: &Pod) -> Contained {
     let Some(asked) = pod.asked.as_ref().filter(|asked| published(pod) == Some(&asked.published)) else {
         return Contained::Asking;
     };
@@ -60,12 +60,12 @@ pub fn contained(pod: &Pod) -> Contained {
 
 /// Returns true if a connected replica has not answered yet.
 #[must_use]
-pub fn is_open(model: &Model, pod: &Pod) -> bool {
+pub(crate) fn is_open(model: &Model, pod: &Pod) -> bool {
     pod.live() && needs_answer(model, pod) && contained(pod) == Contained::Asking
 }
 
 /// Asks every connected replica that publishes another commit.
-pub fn ask(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn ask(model: &mut Model) -> Vec<Effect> {
     let Some(commit) = model.asked().cloned() else { return Vec::new() };
     let now = model.now;
     for pod in &mut model.pods {
@@ -98,7 +98,7 @@ pub fn ask(model: &mut Model) -> Vec<Effect> {
 
 /// Takes an answer. If it refers to another published commit than the known one, it is dropped and the question is
 /// repeated.
-pub fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
+pub(crate) fn answered(pod: &mut Pod, answer: Result<Box<CommitStatus>, Problem>) {
     let Some(asked) = pod.asked.as_mut() else { return };
     match &answer {
         Ok(status) if status.published.as_ref() != Some(&asked.published) => asked.answer = None,

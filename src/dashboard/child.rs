@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The first argument of the intermediate stage, after `dashboard`. Not for people, so not in the help.
-pub const STAGE: &str = "__child";
+pub(crate) const STAGE: &str = "__child";
 
 /// Whether the program may use the user's terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Terminal {
 /// A call of `program`, whose arguments are to be added. It gets SIGKILL when the thread that starts it ends (Linux), so
 /// it has to be started by a thread that lives as long as this process wants it to.
 #[must_use]
-pub fn command(program: &str, terminal: Terminal) -> Command {
+pub(crate) fn command(program: &str, terminal: Terminal) -> Command {
     let mut command = Command::new(executable());
     let session = match terminal {
         Terminal::Shared => "shared",
@@ -45,7 +45,7 @@ fn executable() -> PathBuf {
 
 /// True if there is a file with this name on the PATH.
 #[must_use]
-pub fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
@@ -53,7 +53,7 @@ pub fn on_path(program: &str) -> bool {
 /// The intermediate stage: `PARENT SESSION PROGRAM ARGUMENTS`. Returns an exit code only if the program cannot run.
 #[must_use]
 #[expect(clippy::print_stderr, reason = "stderr is where the parent reads why it did not work")]
-pub fn stage(args: &[OsString]) -> u8 {
+pub(crate) fn stage(args: &[OsString]) -> u8 {
     let [parent, session, program, rest @ ..] = args else {
         eprintln!("pushsync: {STAGE} is for internal use");
         return 1;

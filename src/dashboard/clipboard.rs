@@ -21,13 +21,13 @@ type Program = &'static [&'static str];
 
 /// Returns true if the text is short enough for the terminal.
 #[must_use]
-pub fn fits_terminal(text: &str) -> bool {
+pub(crate) fn fits_terminal(text: &str) -> bool {
     text.len() <= MAX_TERMINAL
 }
 
 /// The programs to ask, as far as the environment says that they have a clipboard to write to.
 #[must_use]
-pub fn programs(environment: impl Fn(&str) -> Option<String>, is_there: impl Fn(&str) -> bool) -> Vec<Program> {
+pub(crate) fn programs(environment: impl Fn(&str) -> Option<String>, is_there: impl Fn(&str) -> bool) -> Vec<Program> {
     let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
     let all: [(bool, Program); 4] = [
         (cfg!(target_os = "macos"), &["pbcopy"]),
@@ -40,12 +40,12 @@ pub fn programs(environment: impl Fn(&str) -> Option<String>, is_there: impl Fn(
 
 /// The programs of this machine.
 #[must_use]
-pub fn here() -> Vec<Program> {
+pub(crate) fn here() -> Vec<Program> {
     programs(|name| std::env::var(name).ok(), on_path)
 }
 
 /// Passes the text to each program. Returns the result in words, and whether all ways failed.
-pub async fn copy(text: String, terminal: bool, programs: Vec<Program>) -> (String, bool) {
+pub(crate) async fn copy(text: String, terminal: bool, programs: Vec<Program>) -> (String, bool) {
     let mut ways = Vec::new();
     let mut failed = Vec::new();
     for program in programs {

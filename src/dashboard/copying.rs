@@ -11,7 +11,7 @@ use super::model::Model;
 use super::text;
 
 /// Handles the key after `y`: the sha, the delivery id, the error.
-pub fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
+pub(crate) fn copy(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let record = current_record(model);
     let pod = current_pod(model);
     let found = match key.code {
@@ -49,7 +49,7 @@ fn commit(model: &Model) -> Option<String> {
 }
 
 /// Shows the page of the commit at its forge, and copies its address.
-pub fn address(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn address(model: &mut Model) -> Vec<Effect> {
     let remote = current_pod(model).and_then(|pod| pod.snapshot.as_ref()).map(|snapshot| snapshot.repo.clone());
     let Some((remote, commit)) = remote.zip(commit(model)) else {
         model.say("no commit here", true);

@@ -9,12 +9,12 @@ use super::verdict;
 
 /// Returns roughly how many rows fit a list: the step of a page key.
 #[must_use]
-pub fn page(model: &Model) -> isize {
+pub(crate) fn page(model: &Model) -> isize {
     isize::try_from(model.size.1.saturating_sub(9)).unwrap_or(10).max(2)
 }
 
 /// Moves by so many rows, as far as there are any.
-pub fn move_by(model: &mut Model, step: isize) {
+pub(crate) fn move_by(model: &mut Model, step: isize) {
     // `G` goes on to the end while older pages arrive. A step upwards means that the user does not want that any more.
     if step < 0 {
         model.to_end = false;
@@ -92,7 +92,7 @@ fn select(model: &mut Model, to: usize) {
 }
 
 /// Moves the history's cursor to the oldest loaded row.
-pub fn select_last(model: &mut Model) {
+pub(crate) fn select_last(model: &mut Model) {
     let last = model.history_rows.len().saturating_sub(1);
     model.history_cursor.selected = row_id(&model.history_rows, last);
     model.history_cursor.follow = false;
@@ -103,7 +103,7 @@ fn row_id(rows: &[SyncRow], at: usize) -> Option<(PodId, String)> {
 }
 
 /// Gives the keys to the next pane of the screen.
-pub fn next_pane(model: &mut Model) {
+pub(crate) fn next_pane(model: &mut Model) {
     if model.view == View::Fleet {
         model.fleet_pane = if model.fleet_pane == Pane::First { Pane::Second } else { Pane::First };
         return;
@@ -118,7 +118,7 @@ pub fn next_pane(model: &mut Model) {
 }
 
 /// Moves to the next row, or the previous one, that matches the search. In a list that hides other rows each row matches.
-pub fn next_match(model: &mut Model, forward: bool) {
+pub(crate) fn next_match(model: &mut Model, forward: bool) {
     if matches!(model.view, View::Commits | View::Fleet | View::History(_)) {
         if model.filter.is_empty() {
             model.say("no search text: press / and type a word", false);
@@ -176,7 +176,7 @@ fn detail_lines(model: &Model) -> Vec<String> {
 
 /// The rows of a commit's screen, worst first; empty on other screens.
 #[must_use]
-pub fn on_replicas(model: &Model) -> Vec<OnReplica<'_>> {
+pub(crate) fn on_replicas(model: &Model) -> Vec<OnReplica<'_>> {
     match &model.view {
         View::Commit(commit) => standing::all(model, &verdict::judge(model), commit),
         _ => Vec::new(),
@@ -185,7 +185,7 @@ pub fn on_replicas(model: &Model) -> Vec<OnReplica<'_>> {
 
 /// Returns the selected replica. On the list of commits it is the best connected one, which represents all.
 #[must_use]
-pub fn current_pod(model: &Model) -> Option<&Pod> {
+pub(crate) fn current_pod(model: &Model) -> Option<&Pod> {
     match &model.view {
         View::Commits if model.at_sources() => None,
         View::Commits => {
@@ -206,7 +206,7 @@ pub fn current_pod(model: &Model) -> Option<&Pod> {
 
 /// Returns the selected commit, where a list or a screen is about commits.
 #[must_use]
-pub fn current_commit(model: &Model) -> Option<String> {
+pub(crate) fn current_commit(model: &Model) -> Option<String> {
     match &model.view {
         View::Commits if !model.at_sources() => commits::selected(model).map(|row| row.commit.clone()),
         View::Commit(commit) => Some(commit.clone()),
@@ -216,7 +216,7 @@ pub fn current_commit(model: &Model) -> Option<String> {
 
 /// Returns the selected sync; none while the cursor is among the replicas.
 #[must_use]
-pub fn current_record(model: &Model) -> Option<SyncRow> {
+pub(crate) fn current_record(model: &Model) -> Option<SyncRow> {
     let (rows, cursor) = match &model.view {
         View::Commits => return current_commit(model).and_then(|commit| record_of(model, &commit)),
         View::Commit(commit) => {

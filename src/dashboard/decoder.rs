@@ -13,15 +13,15 @@ use super::sequence;
 use super::theme::Background;
 
 /// How long an escape byte waits for the rest of a sequence before it is the Escape key.
-pub const ESCAPE_WAIT: Duration = Duration::from_millis(50);
+pub(crate) const ESCAPE_WAIT: Duration = Duration::from_millis(50);
 /// A string (an answer of the terminal) that pauses for so long is abandoned. Alt-P and Alt-] begin like one.
 ///
 /// For as long after an Escape key, a byte that introduces a sequence (`[`, `O`, `]`, `P`, ...) is still the rest of one
 /// that arrived late. That sequence is dropped, because the Escape key has been acted on. A person who presses Escape and
 /// then `P` within this time has to press `P` again.
-pub const STRING_SILENCE: Duration = Duration::from_millis(500);
+pub(crate) const STRING_SILENCE: Duration = Duration::from_millis(500);
 /// A paste that pauses for so long has lost its end and is abandoned.
-pub const PASTE_SILENCE: Duration = Duration::from_secs(5);
+pub(crate) const PASTE_SILENCE: Duration = Duration::from_secs(5);
 /// The beginning of the answer to the question about the background.
 const ANSWER: &[u8] = b"11;";
 /// Bytes that are kept of one paste.
@@ -33,7 +33,7 @@ const PASTE_END: &[u8] = b"\x1b[201~";
 
 /// One input from the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     Key(KeyEvent),
     /// Text between the marks of a bracketed paste, unchanged.
     Paste(String),
@@ -79,7 +79,7 @@ enum State {
 
 /// Turns bytes into [`Input`].
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     state: State,
     /// The Escape key was reported, and nothing came since.
     escaped: bool,
@@ -87,7 +87,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Takes the bytes of one read.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<Input> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Input> {
         let mut found = Vec::new();
         for byte in bytes {
             self.step(*byte, &mut found);
@@ -96,7 +96,7 @@ impl Decoder {
     }
 
     /// Nothing came for this long. Reports the Escape key once it cannot be the beginning of a sequence any more.
-    pub fn quiet(&mut self, lasted: Duration) -> Vec<Input> {
+    pub(crate) fn quiet(&mut self, lasted: Duration) -> Vec<Input> {
         self.escaped &= lasted < STRING_SILENCE;
         let limit = match self.state {
             State::Escape(_) => ESCAPE_WAIT,

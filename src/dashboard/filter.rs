@@ -29,7 +29,7 @@ enum Field {
 }
 
 /// The tokens, as the prompt lists them.
-pub const TOKENS: &str = "pod: trigger: outcome: author: state:   ! inverts";
+pub(crate) const TOKENS: &str = "pod: trigger: outcome: author: state:   ! inverts";
 
 impl Filter {
     #[must_use]
@@ -92,7 +92,7 @@ impl Filter {
 
 /// Returns what triggered a sync, in the word of the lists: a user's decision about a commit is called by its name.
 #[must_use]
-pub fn trigger(trigger: &Trigger) -> String {
+pub(crate) fn trigger(trigger: &Trigger) -> String {
     match trigger.action {
         Some(Action::Rollback) => "rollback".to_owned(),
         Some(Action::Pin) => "pin".to_owned(),

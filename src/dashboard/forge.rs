@@ -8,7 +8,7 @@ const SSH_HOSTS: [(&str, &str); 3] =
 
 /// The address of a commit's page. `None` for a remote without a host or with a path that is no repository of a forge.
 #[must_use]
-pub fn commit_page(remote: &str, commit: &str) -> Option<String> {
+pub(crate) fn commit_page(remote: &str, commit: &str) -> Option<String> {
     let (scheme, host, path) = parts(remote)?;
     let host = SSH_HOSTS.iter().find(|(ssh, _)| *ssh == host).map_or(host, |(_, forge)| (*forge).to_owned());
     let path = path.trim_matches('/');

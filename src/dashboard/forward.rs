@@ -12,7 +12,7 @@ use url::Url;
 use super::model::Problem;
 
 /// A future that a trait object can return.
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens connections to one replica.
 pub trait Forward: Send + Sync {
@@ -48,7 +48,7 @@ impl Way {
 
 /// A URL that is reachable without help.
 #[derive(Clone, Debug)]
-pub struct Direct(pub Url);
+pub(crate) struct Direct(pub Url);
 
 impl Forward for Direct {
     fn open(&self, _place: usize, _lines: mpsc::Sender<String>) -> Boxed<'_, Result<Way, Problem>> {

@@ -8,7 +8,7 @@ use crate::api::State;
 
 /// A pause or a pin, and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub(crate) struct Hold {
     pub kind: Kind,
     /// `paused 59m`, `pinned at a506e4d`.
     pub words: String,
@@ -19,14 +19,14 @@ pub struct Hold {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Paused,
     Pinned,
 }
 
 /// Returns the pause and the pin of one replica, if any.
 #[must_use]
-pub fn of(model: &Model, pod: &Pod) -> Vec<(Kind, String)> {
+pub(crate) fn of(model: &Model, pod: &Pod) -> Vec<(Kind, String)> {
     let Some(snapshot) = pod.snapshot.as_deref().filter(|_| !pod.gone()) else { return Vec::new() };
     let mut found = Vec::new();
     match snapshot.paused_until {
@@ -45,7 +45,7 @@ pub fn of(model: &Model, pod: &Pod) -> Vec<(Kind, String)> {
 
 /// All pauses and pins, equal ones joined.
 #[must_use]
-pub fn all(model: &Model) -> Vec<Hold> {
+pub(crate) fn all(model: &Model) -> Vec<Hold> {
     let mut holds: Vec<Hold> = Vec::new();
     for pod in &model.pods {
         for (kind, words) in of(model, pod) {

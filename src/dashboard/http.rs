@@ -30,7 +30,7 @@ const WHOLE: Duration = Duration::from_secs(60);
 
 /// Requests to one replica.
 #[derive(Clone, Debug)]
-pub struct Http {
+pub(crate) struct Http {
     client: Client,
     token: Option<Token>,
     /// The user who requests changes.
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Token {
 
 /// The reason why a request has no good response.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No HTTP response: no server listens there, or only for a moment.
     #[error("nothing answers: {0}")]
     Silent(String),
@@ -76,7 +76,7 @@ impl Http {
     ///
     /// # Errors
     /// Says in words why there is none: the TLS library cannot be set up, or the proxy cannot be used.
-    pub fn new(base: &Url, token: Option<Token>) -> Result<Self, String> {
+    pub(crate) fn new(base: &Url, token: Option<Token>) -> Result<Self, String> {
         let builder = Client::builder()
             .connect_timeout(CONNECT)
             // The admin API does not redirect. Another server at this port must not send a change or the token
@@ -86,21 +86,21 @@ impl Http {
         // Loopback, and with it a forwarded port, is never reached through the laptop's proxy.
         let builder = Proxies::of_environment().apply(builder, base)?;
         let client = builder.build().map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        Ok(Self { client, token, by: person::label() })
+        Ok(Self { client, token, by: Some(person::label()) })
     }
 
     /// Opens the event stream. The answer is read by the caller, chunk by chunk.
     ///
     /// # Errors
     /// Any [`Failure`] before the first byte of the stream.
-    pub async fn events(&self, base: &Url) -> Result<Response, Failure> {
+    pub(crate) async fn events(&self, base: &Url) -> Result<Response, Failure> {
         let request = self.client.get(at(base, "api/v1/events")).header("accept", "text/event-stream");
         self.send(request).await
     }
 
     /// # Errors
     /// Any [`Failure`].
-    pub async fn snapshot(&self, base: &Url) -> Result<Snapshot, Failure> {
+    pub(crate) async fn snapshot(&self, base: &Url) -> Result<Snapshot, Failure> {
         self.read(self.client.get(at(base, "api/v1/snapshot"))).await
     }
 
@@ -108,7 +108,7 @@ impl Http {
     ///
     /// # Errors
     /// Any [`Failure`].
-    pub async fn history(&self, base: &Url, before: Option<&str>) -> Result<Vec<Record>, Failure> {
+    pub(crate) async fn history(&self, base: &Url, before: Option<&str>) -> Result<Vec<Record>, Failure> {
         let mut url = at(base, "api/v1/history");
         url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
         if let Some(before) = before {
@@ -120,7 +120,7 @@ impl Http {
 
     /// # Errors
     /// Any [`Failure`].
-    pub async fn detail(&self, base: &Url, id: &str) -> Result<SyncDetail, Failure> {
+    pub(crate) async fn detail(&self, base: &Url, id: &str) -> Result<SyncDetail, Failure> {
         let mut url = at(base, "api/v1/syncs");
         if let Ok(mut path) = url.path_segments_mut() {
             // The id comes from a replica. As a single path segment it cannot lead to another resource.
@@ -133,7 +133,7 @@ impl Http {
     ///
     /// # Errors
     /// Any [`Failure`]; 404 from a sidecar of an older release.
-    pub async fn commit(&self, base: &Url, commit: &str) -> Result<CommitStatus, Failure> {
+    pub(crate) async fn commit(&self, base: &Url, commit: &str) -> Result<CommitStatus, Failure> {
         let mut url = at(base, "api/v1/commits");
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(commit);
@@ -145,7 +145,7 @@ impl Http {
     ///
     /// # Errors
     /// Any [`Failure`].
-    pub async fn change(&self, base: &Url, change: &Change) -> Result<Accepted, Failure> {
+    pub(crate) async fn change(&self, base: &Url, change: &Change) -> Result<Accepted, Failure> {
         let strange = |error: serde_json::Error| Failure::Strange(error.to_string());
         let by = self.by.clone();
         let plain = |by: Option<String>| serde_json::to_value(ChangeRequest { by }).map_err(strange);
@@ -222,7 +222,7 @@ fn at(base: &Url, path: &str) -> Url {
 
 /// Returns the last cause: "connection refused" is more helpful than "error sending request".
 #[must_use]
-pub fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -233,7 +233,7 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 impl Failure {
     /// For the screen.
     #[must_use]
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         match self {
             Self::Status(StatusCode::UNAUTHORIZED, _) => Problem::new("the replica requires a token")
                 .hint("give the sidecar's --admin-token-file to this dashboard as --token-file")
@@ -258,7 +258,7 @@ impl Failure {
 
     /// As the answer to a change.
     #[must_use]
-    pub fn refusal(self) -> Refusal {
+    pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Status(_, Some(refusal)) => refusal,
             other => {
@@ -270,7 +270,7 @@ impl Failure {
 
     /// Returns true if another server, or none, listens on this port.
     #[must_use]
-    pub fn wrong_port(&self) -> bool {
+    pub(crate) fn wrong_port(&self) -> bool {
         // Our API answers an unknown path with a refusal as JSON. A 404 without one comes from another program.
         matches!(self, Self::Silent(_) | Self::Status(StatusCode::NOT_FOUND, None))
     }

@@ -17,7 +17,7 @@ use super::reports;
 use super::typing;
 
 /// Handles one key that was pressed by itself.
-pub fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
+pub(crate) fn key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     model.spilled = false;
     // These work on every screen, also while text is typed.
     match keys::action(model.screen(), key) {

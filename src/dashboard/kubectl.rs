@@ -4,7 +4,7 @@
 //! because a full pipe would block it; the last line on stderr for users is the reason of its end; it is ended and reaped
 //! when the connection is dropped.
 
-pub mod follow;
+pub(crate) mod follow;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -56,7 +56,7 @@ impl Cluster {
 
 /// Forwards to one pod.
 #[derive(Clone, Debug)]
-pub struct Kubectl {
+pub(crate) struct Kubectl {
     pub cluster: Cluster,
     pub namespace: String,
     pub pod: String,
@@ -123,11 +123,11 @@ impl Kubectl {
 }
 
 /// The program.
-pub const PROGRAM: &str = "kubectl";
+pub(crate) const PROGRAM: &str = "kubectl";
 
 /// Returns the problem that there is no `kubectl`.
 #[must_use]
-pub fn not_found() -> Problem {
+pub(crate) fn not_found() -> Problem {
     Problem::new("kubectl is not on the PATH")
         .hint("install it, or use --url with a port-forward of your own")
         .word("no kubectl")
@@ -135,7 +135,7 @@ pub fn not_found() -> Problem {
 
 /// Returns the problem that `kubectl` itself cannot run.
 #[must_use]
-pub fn cannot_start(error: &std::io::Error) -> Problem {
+pub(crate) fn cannot_start(error: &std::io::Error) -> Problem {
     Problem::new(format!("kubectl cannot be started: {error}"))
 }
 
@@ -231,7 +231,7 @@ fn ready_port(line: &str) -> Option<u16> {
 
 /// Returns the last line for users as the reason, with a hint.
 #[must_use]
-pub fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleEndedIterator>) -> Problem {
+pub(crate) fn explain<'a>(lines: impl IntoIterator<Item = &'a String, IntoIter: DoubleEndedIterator>) -> Problem {
     let mut lines = lines.into_iter().rev().filter(|line| !line.trim().is_empty()).peekable();
     let last = lines.peek().map(|line| (*line).as_str());
     let for_people = lines.find(|line| klog_text(line).is_none());

@@ -34,13 +34,13 @@ const AT_ONCE: usize = 8;
 
 /// The wait before the next attempt, which doubles up to [`LONGEST_WAIT`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Counts a failure and returns the wait after it.
-    pub fn failed(&mut self) -> Duration {
+    pub(crate) fn failed(&mut self) -> Duration {
         let wait = doubled(FIRST_WAIT, self.failures, LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         // The random part must not exceed the limit, because the row of a restarted server should not wait longer.
@@ -48,18 +48,18 @@ impl Backoff {
     }
 
     /// Resets the wait. Called at a snapshot only, because a connection that opens and breaks at once is no success.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(self) -> u32 {
         self.failures
     }
 }
 
 /// A link to one replica.
-pub struct Link {
+pub(crate) struct Link {
     pub id: PodId,
     pub forward: Box<dyn Forward>,
     pub http: Http,
@@ -73,7 +73,7 @@ type Done = News;
 
 impl Link {
     /// Runs until it is stopped or no task reads its messages any more.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
         // Dropping the future drops the connection, and with it the child.
         tokio::select! {

@@ -28,7 +28,7 @@ const WAITING: usize = 256;
 /// Orders that may wait for a link.
 const ORDERS: usize = 16;
 /// The time for children to end.
-pub const CLOSING: Duration = Duration::from_millis(1800);
+pub(crate) const CLOSING: Duration = Duration::from_millis(1800);
 
 /// The source of the replicas.
 #[derive(Clone, Debug)]

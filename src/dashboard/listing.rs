@@ -29,7 +29,7 @@ const STOOD: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Lists and watches until no task reads the messages any more.
-pub struct Listing {
+pub(crate) struct Listing {
     pub lister: Lister,
     pub out: mpsc::Sender<Msg>,
     /// Something happened to a pod: list now.
@@ -51,7 +51,12 @@ enum Woken {
 
 impl Listing {
     #[must_use]
-    pub fn new(lister: Lister, first: Result<Vec<Found>, Problem>, out: mpsc::Sender<Msg>, asked: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        lister: Lister,
+        first: Result<Vec<Found>, Problem>,
+        out: mpsc::Sender<Msg>,
+        asked: Arc<Notify>,
+    ) -> Self {
         Self {
             lister,
             out,
@@ -63,7 +68,7 @@ impl Listing {
         }
     }
 
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut wait = BUSY;
         loop {
             self.begin_watch();

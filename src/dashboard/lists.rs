@@ -17,14 +17,14 @@ const FLEET_ROWS: usize = 1000;
 const STRIP: usize = 40;
 
 /// Computes the lists again, if anything has changed.
-pub fn settle(model: &mut Model) {
+pub(crate) fn settle(model: &mut Model) {
     if model.stale {
         refresh(model);
     }
 }
 
 /// Computes the lists again.
-pub fn refresh(model: &mut Model) {
+pub(crate) fn refresh(model: &mut Model) {
     model.stale = false;
     model.current = verdict::current(model);
     names::name_pods(model);

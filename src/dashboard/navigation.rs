@@ -12,7 +12,7 @@ use super::turns;
 use super::typing;
 
 /// Shows one of the three lists.
-pub fn go(model: &mut Model, view: View) {
+pub(crate) fn go(model: &mut Model, view: View) {
     if view == View::Fleet {
         model.fleet_pane = Pane::First;
     }
@@ -49,7 +49,7 @@ fn show(model: &mut Model, view: View) {
 }
 
 /// Handles Escape: clears the filter first, then goes one screen back; on the first screen it says how to quit.
-pub fn back(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn back(model: &mut Model) -> Vec<Effect> {
     if std::mem::take(&mut model.diffstat) || typing::clear(model) {
         return Vec::new();
     }
@@ -77,7 +77,7 @@ pub fn back(model: &mut Model) -> Vec<Effect> {
 }
 
 /// Opens the selected row.
-pub fn open(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn open(model: &mut Model) -> Vec<Effect> {
     match model.view.clone() {
         View::Commits if model.at_sources() => {
             model.scope = model.sources.get(model.source_row).cloned();
@@ -153,7 +153,7 @@ fn open_detail(model: &mut Model, pod: PodId, id: String, replace: bool) {
 }
 
 /// Shows the changed files of the current commit or sync over the whole screen, or no longer.
-pub fn diffstat(model: &mut Model) {
+pub(crate) fn diffstat(model: &mut Model) {
     match model.view.clone() {
         View::Commit(_) | View::Detail(..) => {}
         View::Commits => match cursor::current_commit(model) {
@@ -175,7 +175,7 @@ pub fn diffstat(model: &mut Model) {
 }
 
 /// Follows the log of the sidecar in the current replica.
-pub fn log(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn log(model: &mut Model) -> Vec<Effect> {
     let Some(pod) = cursor::current_pod(model) else {
         model.say("no replica is selected", true);
         return Vec::new();
@@ -195,7 +195,7 @@ pub fn log(model: &mut Model) -> Vec<Effect> {
 }
 
 /// The same screen of the replica before or after, in the order of names; in a detail the same commit there.
-pub fn other_replica(model: &mut Model, step: isize) {
+pub(crate) fn other_replica(model: &mut Model, step: isize) {
     // In the order of names, because the order by state may change while a person steps through it.
     let mut order: Vec<(&str, &PodId)> = model.pods.iter().map(|pod| (pod.name.as_str(), &pod.id)).collect();
     order.sort_unstable();

@@ -14,11 +14,11 @@ use ratatui::layout::{Position, Size};
 const USUAL: (u16, u16) = (80, 24);
 
 /// Standard output as a screen.
-pub struct Output(CrosstermBackend<BufWriter<Stdout>>);
+pub(crate) struct Output(CrosstermBackend<BufWriter<Stdout>>);
 
 impl Output {
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // A frame of a large terminal fits the buffer. Sent in one write, it flickers less than in many.
         Self(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, io::stdout())))
     }
@@ -32,7 +32,7 @@ impl Default for Output {
 
 /// The size of the terminal: what the kernel knows, else `COLUMNS` and `LINES`, else 80x24. A serial line has no size.
 #[must_use]
-pub fn size() -> (u16, u16) {
+pub(crate) fn size() -> (u16, u16) {
     // Not `terminal::size`, which starts `tput` where this fails.
     let known = terminal::window_size().map_or((0, 0), |size| (size.columns, size.rows));
     complete(known, |name| std::env::var(name).ok())

@@ -16,7 +16,7 @@ use super::typing;
 
 /// Returns the weight of a key: keys that change a replica, answer a question or quit must have been pressed by themselves.
 #[must_use]
-pub fn weight(model: &Model, key: KeyEvent) -> Weight {
+pub(crate) fn weight(model: &Model, key: KeyEvent) -> Weight {
     let action = |key| keys::action(model.screen(), key);
     let is_heavy = if model.too_small() {
         // The only key that acts on a terminal that is too small (`input::key`).
@@ -37,7 +37,7 @@ pub fn weight(model: &Model, key: KeyEvent) -> Weight {
 }
 
 /// Handles a key of a burst.
-pub fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
+pub(crate) fn rushed(model: &mut Model, key: KeyEvent, first: bool) -> Vec<Effect> {
     model.spilled &= !first;
     if model.too_small() || model.spilled {
         return Vec::new();
@@ -105,7 +105,7 @@ fn type_into_dialog(model: &mut Model, key: KeyEvent) {
 }
 
 /// Handles text that the terminal marked as pasted.
-pub fn paste(model: &mut Model, pasted: &str) {
+pub(crate) fn paste(model: &mut Model, pasted: &str) {
     if model.too_small() {
         return;
     }

@@ -10,7 +10,7 @@ const USERS: &str = "/etc/passwd";
 /// Returns `user@host`. Without a variable that names the user, as in a container or a cron job, the name is looked up by
 /// the user's number; a user who is in no local file, such as one from a directory service, is shown as `uid 1000@host`.
 #[must_use]
-pub fn label() -> Option<String> {
+pub(crate) fn label() -> String {
     let named = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| {
         let value = std::env::var(name).ok()?;
         Some(value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -23,8 +23,8 @@ pub fn label() -> Option<String> {
     let host = system.nodename().to_string_lossy();
     // `laptop.example.net`: its first part is the usual name.
     match host.split('.').next().unwrap_or_default() {
-        "" => Some(user),
-        host => Some(format!("{user}@{host}")),
+        "" => user,
+        host => format!("{user}@{host}"),
     }
 }
 

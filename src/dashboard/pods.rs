@@ -4,7 +4,7 @@
 
 mod object;
 mod run;
-pub mod watch;
+pub(crate) mod watch;
 
 use self::object::{List, Owner, Pod, found};
 use self::run::Running;

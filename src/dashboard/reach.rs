@@ -24,7 +24,7 @@ const MAX_TOKEN: usize = 8192;
 
 /// Returns the source of the replicas.
 #[must_use]
-pub fn source(replicas: &Replicas, children: Children) -> Source {
+pub(crate) fn source(replicas: &Replicas, children: Children) -> Source {
     let Some(target) = replicas.pods() else { return Source::Urls(replicas.url.clone()) };
     let cluster = Cluster { context: replicas.context.clone(), kubeconfig: replicas.kubeconfig.clone() };
     let ports = match replicas.port {
@@ -40,7 +40,7 @@ pub fn source(replicas: &Replicas, children: Children) -> Source {
 ///
 /// # Errors
 /// The file cannot be read, or holds no token.
-pub fn token(replicas: &Replicas) -> anyhow::Result<Option<Token>> {
+pub(crate) fn token(replicas: &Replicas) -> anyhow::Result<Option<Token>> {
     let Some(path) = &replicas.token_file else { return Ok(None) };
     let text = std::fs::read(path).with_context(|| format!("cannot read the token file {}", path.display()))?;
     anyhow::ensure!(text.len() <= MAX_TOKEN, "{} is too long to be a token", path.display());
@@ -51,7 +51,7 @@ pub fn token(replicas: &Replicas) -> anyhow::Result<Option<Token>> {
 
 /// Returns whether the first `kubectl` may use the terminal: a login plugin has to ask for a password.
 #[must_use]
-pub fn terminal() -> Terminal {
+pub(crate) fn terminal() -> Terminal {
     if io::stdin().is_terminal() && io::stderr().is_terminal() { Terminal::Shared } else { Terminal::None }
 }
 
@@ -59,7 +59,7 @@ pub fn terminal() -> Terminal {
 ///
 /// # Errors
 /// The problem of the listing, or that there was no answer in time.
-pub async fn within(
+pub(crate) async fn within(
     listing: impl Future<Output = Result<Vec<Found>, Problem>>,
     begun: Instant,
     limit: std::time::Duration,
@@ -70,6 +70,6 @@ pub async fn within(
 
 /// Returns true if a listing that failed for this reason fails again until the user does something.
 #[must_use]
-pub fn stays(problem: &Problem) -> bool {
+pub(crate) fn stays(problem: &Problem) -> bool {
     matches!(problem.word, Some("no kubectl" | "forbidden" | "log in"))
 }

@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// An event of the terminal's input.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// The bytes of one read.
     Bytes(Vec<u8>),
     /// Nothing has arrived for at least this long, and nothing is waiting to be read.
@@ -37,7 +37,7 @@ pub enum Heard {
 ///
 /// # Errors
 /// Standard input cannot be duplicated, or the thread cannot be started.
-pub fn start(quiet: &'static [Duration]) -> io::Result<mpsc::Receiver<Heard>> {
+pub(crate) fn start(quiet: &'static [Duration]) -> io::Result<mpsc::Receiver<Heard>> {
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (sender, receiver) = mpsc::channel(WAITING);
     std::thread::Builder::new()

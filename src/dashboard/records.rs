@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::api::Record;
 
 /// The most records of one replica that are kept.
-pub const MAX_RECORDS: usize = 20_000;
+pub(crate) const MAX_RECORDS: usize = 20_000;
 /// The longest texts of users, and the longest names and ids, that are kept, in bytes. Those of pushsync are far shorter.
 const LONG: usize = 4096;
 const SHORT: usize = 256;

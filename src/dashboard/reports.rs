@@ -17,7 +17,7 @@ use super::text;
 use super::webhooks;
 
 /// Handles a report.
-pub fn handle(model: &mut Model, report: Report) -> Vec<Effect> {
+pub(crate) fn handle(model: &mut Model, report: Report) -> Vec<Effect> {
     match report {
         Report::Pods(Ok(found)) => pods(model, found),
         Report::Pods(Err(problem)) => {
@@ -32,7 +32,7 @@ pub fn handle(model: &mut Model, report: Report) -> Vec<Effect> {
 }
 
 /// Unfreezes the screen: the kept reports are handled now, each with its own time.
-pub fn thaw(model: &mut Model, now: Timestamp) -> Vec<Effect> {
+pub(crate) fn thaw(model: &mut Model, now: Timestamp) -> Vec<Effect> {
     model.frozen = false;
     let mut effects = Vec::new();
     for (at, report) in std::mem::take(&mut model.held) {

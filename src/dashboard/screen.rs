@@ -41,7 +41,7 @@ const ANSWER_DUE: Duration = Duration::from_secs(2);
 const ANSWER_WAIT: Duration = Duration::from_millis(500);
 
 /// The parts of the loop.
-pub struct Loop<'a> {
+pub(crate) struct Loop<'a> {
     pub screen: Screen,
     pub model: Model,
     pub theme: Theme,
@@ -71,7 +71,7 @@ impl Loop<'_> {
     ///
     /// # Errors
     /// The terminal cannot be drawn on any more.
-    pub async fn run(mut self) -> io::Result<u8> {
+    pub(crate) async fn run(mut self) -> io::Result<u8> {
         let mut terminal = reader::start(&QUIET)?;
         let mut keyboard = Keyboard::default();
         let code = self.until_left(&mut terminal, &mut keyboard).await?;

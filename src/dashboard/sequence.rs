@@ -9,7 +9,7 @@ use super::theme::Background;
 
 /// `ESC [ PARAMETERS FINAL`.
 #[must_use]
-pub fn csi(parameters: &[u8], last: u8) -> Option<KeyEvent> {
+pub(crate) fn csi(parameters: &[u8], last: u8) -> Option<KeyEvent> {
     let numbers = numbers(parameters)?;
     let number = |at: usize| numbers.get(at).copied().flatten();
     let modifiers = modifiers(number(1).unwrap_or(1))?;
@@ -38,7 +38,7 @@ const WHEEL: isize = 3;
 
 /// `ESC [ < BUTTON ; COLUMN ; ROW M`: the wheel, whose steps are buttons 64 and 65. Other buttons mean nothing here.
 #[must_use]
-pub fn wheel(parameters: &[u8]) -> Option<isize> {
+pub(crate) fn wheel(parameters: &[u8]) -> Option<isize> {
     let button = numbers(parameters.strip_prefix(b"<")?)?.first().copied().flatten()?;
     match button {
         64 => Some(-WHEEL),
@@ -49,7 +49,7 @@ pub fn wheel(parameters: &[u8]) -> Option<isize> {
 
 /// `ESC O FINAL`.
 #[must_use]
-pub fn ss3(last: u8) -> Option<KeyEvent> {
+pub(crate) fn ss3(last: u8) -> Option<KeyEvent> {
     let code = match last {
         b'A' => KeyCode::Up,
         b'B' => KeyCode::Down,
@@ -67,7 +67,7 @@ pub fn ss3(last: u8) -> Option<KeyEvent> {
 
 /// The answer to `OSC 11 ; ?`: `11;rgb:RRRR/GGGG/BBBB` with one to four hexadecimal digits each.
 #[must_use]
-pub fn background(body: &[u8]) -> Option<Background> {
+pub(crate) fn background(body: &[u8]) -> Option<Background> {
     let text = std::str::from_utf8(body).ok()?.strip_prefix("11;rgb")?;
     let (_, colors) = text.split_once(':')?;
     let shares: Vec<f64> = colors

@@ -4,11 +4,11 @@
 //! or an event without an end is an error, not a growing buffer.
 
 /// The longest event that is read. A snapshot with its 50 records is far below.
-pub const MAX_EVENT: usize = 4 << 20;
+pub(crate) const MAX_EVENT: usize = 4 << 20;
 
 /// A frame of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     Event {
         name: String,
         data: String,
@@ -22,11 +22,11 @@ pub enum Frame {
 /// The stream exceeded [`MAX_EVENT`] without an end of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of more than {} MiB", MAX_EVENT >> 20)]
-pub struct TooLong;
+pub(crate) struct TooLong;
 
 /// The state between chunks.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub(crate) struct Parser {
     line: Vec<u8>,
     name: String,
     data: String,
@@ -41,7 +41,7 @@ impl Parser {
     ///
     /// # Errors
     /// [`TooLong`]; the stream is useless after that.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Frame>, TooLong> {
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<Vec<Frame>, TooLong> {
         let mut frames = Vec::new();
         for &byte in chunk {
             let follows_carriage_return = std::mem::replace(&mut self.after_carriage_return, byte == b'\r');

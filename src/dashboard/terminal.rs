@@ -41,13 +41,13 @@ const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
 
 /// The screen.
-pub type Screen = Terminal<Output>;
+pub(crate) type Screen = Terminal<Output>;
 
 /// Takes the terminal over. The mouse is left to the terminal, which selects text with it, unless `--mouse` was given.
 ///
 /// # Errors
 /// If it is not a terminal, or is gone.
-pub fn take(mouse: bool) -> io::Result<Screen> {
+pub(crate) fn take(mouse: bool) -> io::Result<Screen> {
     MOUSE.store(mouse, Ordering::SeqCst);
     // Without this, NO_COLOR makes crossterm drop modifiers too, and with them the selected row. The theme decides.
     crossterm::style::force_color_output(true);
@@ -73,7 +73,7 @@ fn enter() -> io::Result<()> {
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn resume() -> io::Result<()> {
+pub(crate) fn resume() -> io::Result<()> {
     // Disabled first, because crossterm still regards it as enabled.
     terminal::disable_raw_mode()?;
     enter()
@@ -83,7 +83,7 @@ pub fn resume() -> io::Result<()> {
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn suspend() -> io::Result<()> {
+pub(crate) fn suspend() -> io::Result<()> {
     restore();
     // Stops the whole process group, as the terminal itself would do. Without a shell that could continue it, the kernel
     // ignores this.
@@ -96,7 +96,7 @@ pub fn suspend() -> io::Result<()> {
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Result<bool> {
+pub(crate) fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Result<bool> {
     if environment("TERM").is_some_and(|term| DEAF.contains(&term.as_str())) {
         return Ok(false);
     }
@@ -106,7 +106,7 @@ pub fn ask_background(environment: impl Fn(&str) -> Option<String>) -> io::Resul
 
 /// Returns the background before the terminal has answered: the user's choice, else `COLORFGBG`, else unknown.
 #[must_use]
-pub fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> Background {
+pub(crate) fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> Background {
     match look {
         Look::Dark => return Background::Dark,
         Look::Light => return Background::Light,
@@ -124,12 +124,12 @@ pub fn background(look: Look, environment: impl Fn(&str) -> Option<String>) -> B
 
 /// Returns true if the terminal is still taken over: a panic elsewhere may have restored it.
 #[must_use]
-pub fn taken() -> bool {
+pub(crate) fn taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 
 /// Restores the terminal, once. Errors are ignored, because it may be gone.
-pub fn restore() {
+pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let _ = terminal::disable_raw_mode();
         let mut out = io::stdout();
@@ -142,7 +142,7 @@ pub fn restore() {
 
 /// Restores the terminal when it goes out of scope.
 #[derive(Debug)]
-pub struct Guard;
+pub(crate) struct Guard;
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -154,7 +154,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// It is gone.
-pub fn poke(screen: &mut Screen) -> io::Result<()> {
+pub(crate) fn poke(screen: &mut Screen) -> io::Result<()> {
     let out = screen.backend_mut();
     queue!(out, cursor::Hide)?;
     out.flush()
@@ -164,7 +164,7 @@ pub fn poke(screen: &mut Screen) -> io::Result<()> {
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn copy(screen: &mut Screen, text: &str) -> io::Result<()> {
+pub(crate) fn copy(screen: &mut Screen, text: &str) -> io::Result<()> {
     let out = screen.backend_mut();
     queue!(out, CopyToClipboard::to_clipboard_from(text))?;
     out.flush()
@@ -174,7 +174,7 @@ pub fn copy(screen: &mut Screen, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The terminal is gone.
-pub fn link(screen: &mut Screen, lines: &[(u16, u16, String)], address: &str) -> io::Result<()> {
+pub(crate) fn link(screen: &mut Screen, lines: &[(u16, u16, String)], address: &str) -> io::Result<()> {
     let out = screen.backend_mut();
     for (x, y, line) in lines {
         queue!(
@@ -190,7 +190,7 @@ pub fn link(screen: &mut Screen, lines: &[(u16, u16, String)], address: &str) ->
 
 /// Installs a hook that restores the terminal before a panic is printed, and tells the screen to end: after a task's panic
 /// it would otherwise keep drawing on a restored terminal.
-pub fn leave_on_panic() -> Arc<Notify> {
+pub(crate) fn leave_on_panic() -> Arc<Notify> {
     let panicked = Arc::new(Notify::new());
     let tell = panicked.clone();
     let previous = std::panic::take_hook();
@@ -203,25 +203,25 @@ pub fn leave_on_panic() -> Arc<Notify> {
 }
 
 /// Writes a line for the user to stderr. A reader that is gone is no error, as it would be for `eprintln!`, which panics.
-pub fn tell(words: std::fmt::Arguments<'_>) {
+pub(crate) fn tell(words: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{words}");
 }
 
 /// Returns true if there is a terminal to draw on and to read keys from.
 #[must_use]
-pub fn present() -> bool {
+pub(crate) fn present() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
 /// Returns true if the terminal supports the sequences that the screen needs.
 #[must_use]
-pub fn capable(environment: impl Fn(&str) -> Option<String>) -> bool {
+pub(crate) fn capable(environment: impl Fn(&str) -> Option<String>) -> bool {
     environment("TERM").is_some_and(|term| !term.is_empty() && !DUMB.contains(&term.as_str()))
 }
 
 /// Returns true if colors are wanted.
 #[must_use]
-pub fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> bool {
+pub(crate) fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> bool {
     match choice {
         Color::Always => true,
         Color::Never => false,
@@ -234,7 +234,7 @@ pub fn color(choice: Color, environment: impl Fn(&str) -> Option<String>) -> boo
 
 /// Returns true if the locale can only show ASCII.
 #[must_use]
-pub fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
+pub(crate) fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| environment(name).filter(|it| !it.is_empty()));
     let locale = locale.unwrap_or_default().to_lowercase();
@@ -246,7 +246,7 @@ pub fn ascii(environment: impl Fn(&str) -> Option<String>) -> bool {
 ///
 /// # Errors
 /// If signals cannot be waited for.
-pub fn signals(children: Children) -> io::Result<mpsc::Receiver<u8>> {
+pub(crate) fn signals(children: Children) -> io::Result<mpsc::Receiver<u8>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -17,7 +17,7 @@ const OPENING_MS: i64 = 1_500;
 const LONGEST_VISIT: SignedDuration = SignedDuration::from_secs(20);
 
 /// Connects the next replicas, and disconnects those whose visit is over.
-pub fn take(model: &mut Model) -> Vec<Effect> {
+pub(crate) fn take(model: &mut Model) -> Vec<Effect> {
     let most = model.setup.max_links;
     let mut effects = Vec::new();
     let running = model.pods.iter().filter(|pod| pod.presence == Presence::Running).count();
@@ -50,7 +50,7 @@ pub fn take(model: &mut Model) -> Vec<Effect> {
 }
 
 /// Starts the link to a replica.
-pub fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
+pub(crate) fn attach(model: &mut Model, id: &PodId) -> Option<Effect> {
     let pod = model.pod_mut(id)?;
     pod.link = Link::Connecting;
     Some(Effect::Attach(Found {

@@ -17,13 +17,13 @@ const HASH: std::ops::RangeInclusive<usize> = 7..=64;
 
 /// Returns true if `/` hides the rows that do not match on this screen; elsewhere it moves to matches.
 #[must_use]
-pub fn hides(model: &Model) -> bool {
+pub(crate) fn hides(model: &Model) -> bool {
     matches!(model.screen(), Screen::Commits | Screen::Fleet | Screen::History)
 }
 
 /// Returns the typed text of this screen.
 #[must_use]
-pub fn text(model: &Model) -> &str {
+pub(crate) fn text(model: &Model) -> &str {
     if hides(model) { &model.filter_text } else { &model.search }
 }
 
@@ -32,7 +32,7 @@ fn text_mut(model: &mut Model) -> &mut String {
 }
 
 /// Handles a key while text is typed.
-pub fn key(model: &mut Model, key: KeyEvent) {
+pub(crate) fn key(model: &mut Model, key: KeyEvent) {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if key.modifiers.contains(KeyModifiers::ALT) {
         return;
@@ -60,7 +60,7 @@ pub fn key(model: &mut Model, key: KeyEvent) {
 }
 
 /// Adds a character while there is room.
-pub fn add(model: &mut Model, character: char) {
+pub(crate) fn add(model: &mut Model, character: char) {
     let text = text_mut(model);
     if text.len() < LENGTH {
         text.push(character);
@@ -68,7 +68,7 @@ pub fn add(model: &mut Model, character: char) {
 }
 
 /// Applies the filter's text.
-pub fn apply(model: &mut Model) {
+pub(crate) fn apply(model: &mut Model) {
     if hides(model) {
         model.filter = Filter::parse(&model.filter_text);
         lists::refresh(model);
@@ -96,7 +96,7 @@ fn keep(model: &mut Model) {
 }
 
 /// Clears the filter and the question of this screen. Returns false if there was none.
-pub fn clear(model: &mut Model) -> bool {
+pub(crate) fn clear(model: &mut Model) -> bool {
     if !hides(model) {
         return !std::mem::take(&mut model.search).is_empty();
     }

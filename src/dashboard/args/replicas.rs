@@ -16,7 +16,7 @@ const MAX_LINKS: u16 = 12;
 
 /// The selected replicas.
 #[derive(Clone, Debug)]
-pub struct Replicas {
+pub(crate) struct Replicas {
     pub target: Option<Target>,
     pub selector: Option<String>,
     pub namespace: Option<String>,
@@ -33,7 +33,7 @@ pub struct Replicas {
 
 /// Adds the flags. The caller adds the words of the target, since a verb may have further words after them.
 #[must_use]
-pub fn flags(command: Command) -> Command {
+pub(crate) fn flags(command: Command) -> Command {
     let value = |name: &'static str, what: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).value_name(what).help_heading(HEADING)
     };
@@ -91,7 +91,7 @@ pub fn flags(command: Command) -> Command {
 
 /// The words of the target as an argument.
 #[must_use]
-pub fn target_words() -> Arg {
+pub(crate) fn target_words() -> Arg {
     Arg::new("target")
         .value_name("TARGET")
         .num_args(1..=2)
@@ -109,7 +109,7 @@ impl Replicas {
     ///
     /// # Errors
     /// Contradictory or missing arguments, in words for the user.
-    pub fn take(given: &mut ArgMatches, words: &[String]) -> Result<Self, String> {
+    pub(crate) fn take(given: &mut ArgMatches, words: &[String]) -> Result<Self, String> {
         let target = if words.is_empty() { None } else { Some(target(words)?) };
         let replicas = Self {
             target,
@@ -141,19 +141,19 @@ impl Replicas {
 
     /// Returns the selected pods; `None` with `--url`.
     #[must_use]
-    pub fn pods(&self) -> Option<Target> {
+    pub(crate) fn pods(&self) -> Option<Target> {
         self.target.clone().or_else(|| self.selector.clone().map(Target::Selector))
     }
 
     /// Returns how many replicas are connected at a time. Addresses need no kubectl, so all of them are.
     #[must_use]
-    pub fn links_at_a_time(&self) -> usize {
+    pub(crate) fn links_at_a_time(&self) -> usize {
         if self.url.is_empty() { usize::from(self.max_links) } else { usize::MAX }
     }
 
     /// Returns the name of the replicas in the header.
     #[must_use]
-    pub fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         let place = match (&self.namespace, self.all_namespaces) {
             (Some(namespace), _) => format!("{namespace}/"),
             (None, true) => "all namespaces: ".to_owned(),

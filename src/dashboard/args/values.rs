@@ -14,7 +14,7 @@ use crate::dashboard::pods::Target;
 ///
 /// # Errors
 /// Says what to write instead.
-pub fn target(words: &[String]) -> Result<Target, String> {
+pub(crate) fn target(words: &[String]) -> Result<Target, String> {
     match words {
         [both] => {
             let (kind, name) = both.split_once('/').ok_or("say KIND/NAME, such as deploy/web or pod/web-0")?;
@@ -60,7 +60,7 @@ fn named(kind: &str, name: &str) -> Result<Target, String> {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn base_url(text: &str) -> Result<Url, String> {
+pub(crate) fn base_url(text: &str) -> Result<Url, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     let url = if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
         let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or("a port is a number from 1 to 65535")?;
@@ -83,7 +83,7 @@ pub fn base_url(text: &str) -> Result<Url, String> {
 
 /// # Errors
 /// Says how a duration is written.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text.parse().map_err(|_| "say a duration such as 90s, 1m30s or 500ms")?;
     Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
 }
@@ -92,7 +92,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// Says what is allowed.
-pub fn minutes(text: &str) -> Result<u32, String> {
+pub(crate) fn minutes(text: &str) -> Result<u32, String> {
     let allowed =
         || format!("a pause lasts whole minutes, from 1m to 168h: say 30m, 1h, or a number of minutes, not {text}");
     let minutes = if let Ok(minutes) = text.parse::<u32>() {
@@ -109,7 +109,7 @@ pub fn minutes(text: &str) -> Result<u32, String> {
 
 /// # Errors
 /// Says what a commit is named by.
-pub fn commit(text: &str) -> Result<String, String> {
+pub(crate) fn commit(text: &str) -> Result<String, String> {
     if (7..=64).contains(&text.len()) && crate::hash::is_hex(text) {
         Ok(text.to_ascii_lowercase())
     } else {

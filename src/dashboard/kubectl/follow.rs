@@ -18,7 +18,7 @@ use super::{Cluster, LINE, PROGRAM, cannot_start, drain, explain, not_found};
 const TAIL: u32 = 500;
 
 /// The log to follow, and where its lines go.
-pub struct Follow {
+pub(crate) struct Follow {
     pub cluster: Cluster,
     pub id: PodId,
     pub namespace: String,
@@ -31,7 +31,7 @@ pub struct Follow {
 
 impl Follow {
     /// Runs until the log ends or it is told to stop.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let why = tokio::select! {
             () = stop.cancelled() => return,
             why = self.follow() => why,

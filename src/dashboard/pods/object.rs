@@ -9,21 +9,21 @@ use crate::dashboard::model::{Found, PodId, Presence};
 
 /// A list of pods.
 #[derive(Deserialize)]
-pub struct List {
+pub(crate) struct List {
     #[serde(default)]
     pub items: Vec<Pod>,
 }
 
 /// One line of `--watch --output-watch-events`.
 #[derive(Deserialize)]
-pub struct WatchEvent {
+pub(crate) struct WatchEvent {
     #[serde(rename = "type")]
     pub kind: String,
     pub object: serde_json::Value,
 }
 
 #[derive(Deserialize)]
-pub struct Pod {
+pub(crate) struct Pod {
     metadata: Metadata,
     #[serde(default)]
     status: Status,
@@ -91,7 +91,7 @@ impl Container {
 
 /// A workload or a service.
 #[derive(Deserialize)]
-pub struct Owner {
+pub(crate) struct Owner {
     #[serde(default)]
     spec: Spec,
 }
@@ -106,7 +106,7 @@ impl Owner {
     /// Returns the selector in the form of `--selector`; `None` if it selects nothing. A service and a replication
     /// controller have the labels themselves there, the other kinds have them in `matchLabels`.
     #[must_use]
-    pub fn selector(&self) -> Option<String> {
+    pub(crate) fn selector(&self) -> Option<String> {
         let selector = &self.spec.selector;
         // A label of a service may have one of these names, but its value is a text.
         let in_parts = ["matchLabels", "matchExpressions"]
@@ -142,13 +142,13 @@ fn expression(expression: &serde_json::Value) -> Option<String> {
 
 /// Returns the id of a pod in any state.
 #[must_use]
-pub fn id(pod: &Pod) -> PodId {
+pub(crate) fn id(pod: &Pod) -> PodId {
     PodId::new(if pod.metadata.uid.is_empty() { &pod.metadata.name } else { &pod.metadata.uid })
 }
 
 /// Converts a pod to the model; `None` for pods that have ended (evicted, completed), which publish nothing.
 #[must_use]
-pub fn found(pod: Pod) -> Option<Found> {
+pub(crate) fn found(pod: Pod) -> Option<Found> {
     // A native sidecar is an init container with `restartPolicy: Always`, so its status is among theirs.
     let containers = || pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
     // `PodInitializing` only means that an init container has not ended; another reason is more helpful.

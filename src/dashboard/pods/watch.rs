@@ -88,7 +88,7 @@ fn change(event: WatchEvent) -> Option<Change> {
 }
 
 /// Applies changes to a list.
-pub fn apply(list: &mut Vec<Found>, changes: Vec<Change>) {
+pub(crate) fn apply(list: &mut Vec<Found>, changes: Vec<Change>) {
     for change in changes {
         match change {
             Change::Is(found) => match list.iter_mut().find(|known| known.id == found.id) {

@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 
 /// The result of a change on one replica.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It executed the change. The record is that of the sync that did so, if there was one.
     Done {
         accepted: Accepted,
@@ -42,7 +42,7 @@ pub enum Answer {
 
 /// One replica and its answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
+pub(crate) struct Answered {
     pub name: String,
     pub namespace: Option<String>,
     pub answer: Answer,
@@ -51,14 +51,14 @@ pub struct Answered {
 impl Answer {
     /// Returns true if the requested state is reached.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         // A script may repeat a verb after a lost connection, and the second run must not fail for that.
         matches!(self, Self::Done { .. } | Self::Already(_))
     }
 
     /// The word in JSON.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Done { .. } => "done",
             Self::Already(_) => "already",
@@ -96,7 +96,7 @@ impl Answer {
 
     /// Returns the replica's answer as half a sentence.
     #[must_use]
-    pub fn words(&self, change: &Change) -> String {
+    pub(crate) fn words(&self, change: &Change) -> String {
         let cut = |reason: &str| text::cut(reason, REASON, text::ELLIPSIS);
         match self {
             Self::Done { accepted, record } => {
@@ -157,7 +157,7 @@ fn outcome(record: &Record) -> String {
 
 /// Returns a replica's line, its name padded to the widest.
 #[must_use]
-pub fn line(change: &Change, answered: &Answered, width: usize) -> String {
+pub(crate) fn line(change: &Change, answered: &Answered, width: usize) -> String {
     let name = text::clean(&answered.name);
     let gap = " ".repeat(width.saturating_sub(text::width(&name)) + 2);
     let hint = answered
@@ -170,7 +170,7 @@ pub fn line(change: &Change, answered: &Answered, width: usize) -> String {
 
 /// The last line: `paused for 1h: 7 of 8 ok   web-3 refused: it is starting`.
 #[must_use]
-pub fn sum(change: &Change, all: &[Answered]) -> String {
+pub(crate) fn sum(change: &Change, all: &[Answered]) -> String {
     let what = match change {
         Change::Sync => "synced".to_owned(),
         Change::Pause { minutes } => format!("paused for {}", pause_words(*minutes)),
@@ -191,7 +191,7 @@ pub fn sum(change: &Change, all: &[Answered]) -> String {
 /// Returns the exit code. 0: every replica executed the change; 2: none could be asked; 3: at least one did not, or it is
 /// not known.
 #[must_use]
-pub fn exit_code(all: &[Answered]) -> u8 {
+pub(crate) fn exit_code(all: &[Answered]) -> u8 {
     let asked = |answered: &Answered| !matches!(answered.answer, Answer::Unreachable(_) | Answer::NotReady(_));
     match all {
         // Before the next arm, which an empty list would match as well.
@@ -203,7 +203,7 @@ pub fn exit_code(all: &[Answered]) -> u8 {
 
 /// The document of `--output json` (docs/dashboard.md, "Verbs").
 #[must_use]
-pub fn document(change: &Change, all: &[Answered], problem: Option<&Problem>, now: Timestamp) -> Value {
+pub(crate) fn document(change: &Change, all: &[Answered], problem: Option<&Problem>, now: Timestamp) -> Value {
     let (minutes, commit) = match change {
         Change::Pause { minutes } => (Some(*minutes), None),
         Change::Pin { commit } => (None, Some(commit)),
@@ -227,7 +227,7 @@ pub fn document(change: &Change, all: &[Answered], problem: Option<&Problem>, no
 
 /// The word on the command line.
 #[must_use]
-pub fn verb(change: &Change) -> &'static str {
+pub(crate) fn verb(change: &Change) -> &'static str {
     match change {
         Change::Sync => "sync",
         Change::Pause { .. } => "pause",

@@ -19,7 +19,7 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
 /// The request of a verb.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// The verdict, once or as soon as it is good.
     Check(Box<Args>),
     Change(Box<Request>),
@@ -27,7 +27,7 @@ pub enum Asked {
 
 /// A change of replicas.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     pub replicas: Replicas,
     pub change: Change,
     /// True if several replicas may be changed.
@@ -39,7 +39,7 @@ pub struct Request {
 
 /// The command line of a verb.
 #[must_use]
-pub fn command(verb: Verb) -> Command {
+pub(crate) fn command(verb: Verb) -> Command {
     let mut command = Command::new(verb.word()).about(verb.about()).version(env!("CARGO_PKG_VERSION"));
     command = match verb {
         // The commit is the last word of this argument. As an argument of its own, clap could not tell it from the
@@ -114,7 +114,7 @@ pub fn command(verb: Verb) -> Command {
 ///
 /// # Errors
 /// clap's error, which may be the help.
-pub fn read(verb: Verb, args: Vec<OsString>, called: &str) -> Result<Asked, clap::Error> {
+pub(crate) fn read(verb: Verb, args: Vec<OsString>, called: &str) -> Result<Asked, clap::Error> {
     let name = format!("{called} {}", verb.word());
     let mut command = command(verb).bin_name(&name);
     let mut given = command.try_get_matches_from_mut(std::iter::once(OsString::from(name)).chain(args))?;

@@ -3,10 +3,10 @@
 //! `status` and `wait` are the dashboard's `--check`, with its output. The others send a change to each replica, to as many
 //! at a time as there are links, and print each answer as it arrives.
 
-pub mod answer;
-pub mod args;
-pub mod verb;
-pub mod visit;
+pub(crate) mod answer;
+pub(crate) mod args;
+pub(crate) mod verb;
+pub(crate) mod visit;
 
 use std::io::{self, Write};
 
@@ -38,7 +38,7 @@ const NAMED: usize = 5;
 ///
 /// # Errors
 /// The token cannot be read.
-pub async fn run(
+pub(crate) async fn run(
     request: Request,
     children: Children,
     mut signals: mpsc::Receiver<u8>,

@@ -38,7 +38,7 @@ enum Progress {
 }
 
 /// A replica and how it is reached.
-pub struct Visit<'a> {
+pub(crate) struct Visit<'a> {
     pub forward: &'a dyn Forward,
     pub http: &'a Http,
     pub change: &'a Change,
@@ -48,7 +48,7 @@ pub struct Visit<'a> {
 
 impl Visit<'_> {
     /// Executes the change.
-    pub async fn run(&self) -> Answer {
+    pub(crate) async fn run(&self) -> Answer {
         let mut progress = Progress::Unsent;
         let mut last = Problem::new("no answer in time");
         let mut tries = 0;

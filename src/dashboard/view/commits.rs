@@ -23,7 +23,7 @@ const ENOUGH: u16 = 30;
 /// Lines about replicas that lack the selected commit.
 const REASONS: usize = 6;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::overview(canvas, model, verdict);
     if model.pods.is_empty() {
         canvas.rule(y, &[piece("Commits", Role::Strong)], &[]);
@@ -221,7 +221,7 @@ fn span(glyphs: &Glyphs, row: &CommitRow) -> String {
 
 /// How much HOW says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Length {
+pub(crate) enum Length {
     Full,
     /// A user's action with its user instead of the first trigger, and remarks in a word.
     User,
@@ -231,7 +231,7 @@ pub enum Length {
 
 /// Returns the triggers of a commit, then remarks about them.
 #[must_use]
-pub fn how(how: &How, length: Length) -> Vec<Piece> {
+pub(crate) fn how(how: &How, length: Length) -> Vec<Piece> {
     let full = length == Length::Full;
     // In a narrow column a user's action is more important than the first trigger.
     let triggers = if full || how.action.is_none() { how.words() } else { String::new() };

@@ -17,7 +17,7 @@ use crate::text::size;
 /// Columns of the names of the facts.
 const LABEL: u16 = 11;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId, sync: &str) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId, sync: &str) {
     let crumbs = [header::crumb(model, id), format!("sync {}", text::sync_name(sync))];
     let mut y = header::draw(canvas, model, verdict, &crumbs);
     let found = model.pod(id).and_then(|pod| Some((pod, pod.records.get(sync)?)));

@@ -6,7 +6,7 @@ use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 
 /// Draws the reason why there are no replicas.
-pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
     let (words, hint) = match (&model.listing_problem, model.listed) {
         (Some(problem), _) => (format!("cannot list the pods: {}", problem.reason), problem.hint.clone()),
         (None, false) => (format!("listing the pods of {}", model.setup.subject), None),
@@ -30,7 +30,7 @@ pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 
 /// Returns what an empty list waits for.
 #[must_use]
-pub fn no_syncs(model: &Model) -> String {
+pub(crate) fn no_syncs(model: &Model) -> String {
     if !model.filter.is_empty() {
         return match model.question {
             Some(_) => {

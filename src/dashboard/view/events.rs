@@ -13,7 +13,7 @@ use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::draw(canvas, model, verdict, &["events".to_owned()]);
     let count = format!("{} kept, newest first", model.events.len());
     let mut title = vec![piece("Events of this dashboard", Role::Strong)];

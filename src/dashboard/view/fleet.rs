@@ -11,7 +11,7 @@ use crate::dashboard::text;
 use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let mut y = header::overview(canvas, model, verdict);
     if model.pods.is_empty() {
         canvas.rule(y, &[piece("Replicas", Role::Strong)], &[]);
@@ -85,7 +85,7 @@ fn list(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
 }
 
 /// Draws one line for each replica, for a very small terminal.
-pub fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+pub(crate) fn tiny(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let top = header::overview(canvas, model, verdict);
     let glyphs = canvas.glyphs();
     let order = fleet::in_order(model);

@@ -11,11 +11,11 @@ use crate::dashboard::theme::Role;
 use crate::dashboard::typing;
 
 /// Returns the height of the footer: a rule (where messages appear) and the keys, on a small screen only the keys.
-pub fn height(area: Rect) -> u16 {
+pub(crate) fn height(area: Rect) -> u16 {
     if area.height >= 14 { 2 } else { 1 }
 }
 
-pub fn draw(canvas: &mut Canvas<'_>, model: &Model) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, model: &Model) {
     let area = canvas.area;
     let last = area.bottom() - 1;
     let flash = model.flash.as_ref().map(|flash| {

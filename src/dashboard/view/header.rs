@@ -49,7 +49,7 @@ fn time(at: Timestamp) -> String {
 }
 
 /// Draws the user's position: program, repository, then the screens on the way.
-pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
+pub(crate) fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
     let wide = canvas.area.width >= 100;
     let right = links(canvas, model, wide);
     let room = canvas.area.width.saturating_sub(measure(&right) + 4);
@@ -82,14 +82,14 @@ pub fn title(canvas: &mut Canvas<'_>, y: u16, model: &Model, trail: &[String]) {
 }
 
 /// Draws the title and the notices below it. Returns the first free row.
-pub fn draw(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict, trail: &[String]) -> u16 {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict, trail: &[String]) -> u16 {
     let y = canvas.area.y;
     title(canvas, y, model, trail);
     notices::draw(canvas, y + 1, model, verdict)
 }
 
 /// Draws the header of a list of all replicas: with the webhook and the latency, if there is room.
-pub fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u16 {
+pub(crate) fn overview(canvas: &mut Canvas<'_>, model: &Model, verdict: &Verdict) -> u16 {
     let y = draw(canvas, model, verdict, &[]);
     match (canvas.area.width, canvas.area.height) {
         (100.., 20..) => {
@@ -234,6 +234,6 @@ fn webhook_short(canvas: &mut Canvas<'_>, y: u16, model: &Model) {
 }
 
 /// Returns the name of a replica in the title.
-pub fn crumb(model: &Model, id: &PodId) -> String {
+pub(crate) fn crumb(model: &Model, id: &PodId) -> String {
     model.pod(id).map_or_else(|| "a replica that is gone".to_owned(), |pod| pod.name.clone())
 }

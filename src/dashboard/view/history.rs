@@ -16,7 +16,7 @@ use crate::text::counted;
 /// Syncs in the chart.
 const CHART: usize = 60;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
     let crumb = header::crumb(model, id);
     let y = header::draw(canvas, model, verdict, std::slice::from_ref(&crumb));
     let Some(pod) = model.pod(id) else {

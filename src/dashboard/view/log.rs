@@ -10,7 +10,7 @@ use crate::dashboard::theme::Role;
 use crate::dashboard::verdict::Verdict;
 use crate::text::counted;
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict, id: &PodId) {
     let y = header::draw(canvas, model, verdict, &[header::crumb(model, id), "log".to_owned()]);
     let log = &model.log;
     let dot = canvas.glyphs().dot;

@@ -20,7 +20,7 @@ const NAMED: usize = 2;
 const ALERT_LINES: usize = 2;
 
 /// Draws the lines from `y` on and returns the first free row. A low screen has only the first of them.
-pub fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -> u16 {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, y: u16, model: &Model, verdict: &Verdict) -> u16 {
     let bottom = y + if canvas.area.height >= 12 { 4 } else { 1 };
     // First and on every screen, however low: the other notices explain it.
     verdict_line(canvas, y, verdict);
@@ -61,7 +61,7 @@ fn alert_lines(canvas: &mut Canvas<'_>, y: u16, bottom: u16, alert: &str) -> u16
 
 /// The glyph and the role of a verdict.
 #[must_use]
-pub fn mark(glyphs: &Glyphs, kind: Kind) -> (&'static str, Role) {
+pub(crate) fn mark(glyphs: &Glyphs, kind: Kind) -> (&'static str, Role) {
     match kind {
         Kind::Live => (glyphs.success, Role::Success),
         Kind::NotLive => (glyphs.failed, Role::Bad),
@@ -114,7 +114,7 @@ fn fitted(line: &Line, glyph: &str, role: Role, columns: u16, ellipsis: &str) ->
 
 /// Returns the time of the latest message, if nothing is live now.
 #[must_use]
-pub fn old_since(model: &Model) -> Option<Timestamp> {
+pub(crate) fn old_since(model: &Model) -> Option<Timestamp> {
     if model.pods.iter().any(Pod::live) {
         return None;
     }
@@ -122,7 +122,7 @@ pub fn old_since(model: &Model) -> Option<Timestamp> {
 }
 
 /// Old data keeps its words and loses its colors, on every screen.
-pub fn faded<'a>(model: &Model, pieces: impl IntoIterator<Item = &'a mut Piece>) {
+pub(crate) fn faded<'a>(model: &Model, pieces: impl IntoIterator<Item = &'a mut Piece>) {
     if old_since(model).is_some() {
         pieces.into_iter().for_each(|(_, role)| *role = Role::Dim);
     }

@@ -15,10 +15,10 @@ use crate::dashboard::theme::{Glyphs, Role};
 use crate::text::counted;
 
 /// One entry of a pane, in as many rows as it needs. The cursor moves from entry to entry.
-pub type Entry = Vec<Vec<Piece>>;
+pub(crate) type Entry = Vec<Vec<Piece>>;
 
 /// One pane.
-pub struct Content {
+pub(crate) struct Content {
     pub pane: Pane,
     pub title: String,
     pub lines: Vec<Entry>,
@@ -32,13 +32,13 @@ impl Content {
 
 /// Returns the title of the changed files: their number by kind.
 #[must_use]
-pub fn files_title(detail: &SyncDetail) -> String {
+pub(crate) fn files_title(detail: &SyncDetail) -> String {
     let total = detail.detail.files_total.max(detail.detail.files.len() as u64);
     format!("Files ({total})  {}", words::files(detail.record.files)).trim_end().to_owned()
 }
 
 /// Draws the changed files over the whole room: first their number in each folder, then each of them.
-pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &SyncDetail, whose: &str) {
+pub(crate) fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &SyncDetail, whose: &str) {
     let title = format!("Diffstat{whose}: {}", files_title(detail));
     canvas.rule(area.y, &[piece(title, Role::Strong)], &[piece("D or Esc: back", Role::Dim)]);
     let mut folders: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
@@ -88,7 +88,7 @@ pub fn diffstat(canvas: &mut Canvas<'_>, area: Rect, model: &Model, detail: &Syn
 }
 
 /// Draws panes that share the room; the one with the focus gets the most.
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, panes: &[Content; 3]) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, panes: &[Content; 3]) {
     let heights = share(
         area.height,
         panes.each_ref().map(|it| (it.rows(), it.pane == model.detail_pane && !it.title.is_empty())),
@@ -158,7 +158,7 @@ fn share(height: u16, wants: [(usize, bool); 3]) -> [u16; 3] {
 }
 
 #[must_use]
-pub fn commits(model: &Model, glyphs: &Glyphs, pod: &Pod, detail: &SyncDetail) -> Vec<Entry> {
+pub(crate) fn commits(model: &Model, glyphs: &Glyphs, pod: &Pod, detail: &SyncDetail) -> Vec<Entry> {
     let line = |commit: &crate::api::Commit| {
         let age = commit.committed_at.map(|at| text::age(fleet::age(model, pod, at)));
         vec![vec![
@@ -172,7 +172,7 @@ pub fn commits(model: &Model, glyphs: &Glyphs, pod: &Pod, detail: &SyncDetail) -
 }
 
 #[must_use]
-pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
+pub(crate) fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
     let mut lines: Vec<Entry> = detail
         .detail
         .files
@@ -197,7 +197,7 @@ pub fn changes(glyphs: &Glyphs, detail: &SyncDetail) -> Vec<Entry> {
 
 /// Returns the lines of a log for a screen of this width, wrapped.
 #[must_use]
-pub fn log(detail: &SyncDetail, width: u16) -> Vec<Entry> {
+pub(crate) fn log(detail: &SyncDetail, width: u16) -> Vec<Entry> {
     let rows = |line: &crate::api::LogLine| {
         let role = match line.level.as_str() {
             "ERROR" | "error" => Role::Bad,

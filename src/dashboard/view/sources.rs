@@ -12,7 +12,7 @@ use crate::dashboard::theme::{Glyphs, Role};
 use crate::dashboard::verdict::words::{brief_reasons, headline, reasons};
 use crate::dashboard::verdict::{Group, Kind, Verdict};
 
-pub fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, area: Rect, model: &Model, verdict: &Verdict) {
     let y = header::draw(canvas, model, verdict, &[]);
     let count = format!("{} {} Enter: its commits", model.sources.len(), canvas.glyphs().dot);
     canvas.rule(y, &[piece("Repositories and refs", Role::Strong)], &[piece(count, Role::Dim)]);

@@ -11,7 +11,7 @@ use crate::dashboard::theme::{Glyphs, Role};
 
 /// Draws one character for each sample, scaled to the largest.
 #[must_use]
-pub fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
+pub(crate) fn spark(glyphs: &Glyphs, samples: &[Sample]) -> Vec<Piece> {
     let most = most(samples);
     samples
         .iter()
@@ -36,7 +36,7 @@ fn most(samples: &[Sample]) -> u64 {
 }
 
 /// Draws a chart with an axis: bars over the whole height except the last line, which is the time axis.
-pub fn chart(canvas: &mut Canvas<'_>, area: Rect, latency: &Latency, oldest: &str) {
+pub(crate) fn chart(canvas: &mut Canvas<'_>, area: Rect, latency: &Latency, oldest: &str) {
     const LABEL: u16 = 6;
     if area.height < 3 || area.width < LABEL + 10 {
         return;

@@ -16,7 +16,7 @@ use crate::dashboard::theme::{Glyphs, Role};
 const QUIET: i64 = 15;
 
 #[must_use]
-pub fn state_role(shown: Shown) -> Role {
+pub(crate) fn state_role(shown: Shown) -> Role {
     match shown {
         Shown::Failed(_) => Role::Bad,
         Shown::Unknown | Shown::Starting | Shown::Standby => Role::Dim,
@@ -27,7 +27,7 @@ pub fn state_role(shown: Shown) -> Role {
 }
 
 #[must_use]
-pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
+pub(crate) fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
     match shown {
         Shown::Failed(_) => glyphs.failed,
         Shown::Unknown => glyphs.unknown,
@@ -43,7 +43,7 @@ pub fn state_glyph(glyphs: &Glyphs, shown: Shown) -> &'static str {
 /// Returns the STATE column: a word, a number where it helps, and a pause or pin that the word does not show, since those
 /// stay in force beside any other problem.
 #[must_use]
-pub fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
+pub(crate) fn state_words(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String {
     let words = state_word(model, glyphs, pod, shown);
     match fleet::hidden_hold(pod, shown).filter(|_| !pod.gone()) {
         Some(hold) => format!("{words} {hold}"),
@@ -79,7 +79,7 @@ fn state_word(model: &Model, glyphs: &Glyphs, pod: &Pod, shown: Shown) -> String
 
 /// The LINK column.
 #[must_use]
-pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piece {
+pub(crate) fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piece {
     if pod.gone() {
         return piece("pod gone", Role::Dim);
     }
@@ -126,7 +126,7 @@ pub fn link_words(model: &Model, glyphs: &Glyphs, pod: &Pod, wide: bool) -> Piec
 
 /// Returns a time of a replica's clock in a list, in the format of `t`.
 #[must_use]
-pub fn when(model: &Model, pod: &Pod, time: Timestamp, wide: bool) -> String {
+pub(crate) fn when(model: &Model, pod: &Pod, time: Timestamp, wide: bool) -> String {
     match model.time_format {
         TimeFormat::Ago => ago(fleet::age(model, pod, time), wide),
         TimeFormat::Utc => clock(model, time, &TimeZone::UTC),
@@ -136,7 +136,7 @@ pub fn when(model: &Model, pod: &Pod, time: Timestamp, wide: bool) -> String {
 
 /// A time of our clock in a list.
 #[must_use]
-pub fn at(model: &Model, time: Timestamp, wide: bool) -> String {
+pub(crate) fn at(model: &Model, time: Timestamp, wide: bool) -> String {
     match model.time_format {
         TimeFormat::Ago => ago(model.now.duration_since(time), wide),
         TimeFormat::Utc => clock(model, time, &TimeZone::UTC),
@@ -163,7 +163,7 @@ fn clock(model: &Model, at: Timestamp, zone: &TimeZone) -> String {
 
 /// The glyph in front of a sync.
 #[must_use]
-pub fn outcome(glyphs: &Glyphs, record: &Record) -> Piece {
+pub(crate) fn outcome(glyphs: &Glyphs, record: &Record) -> Piece {
     match record.outcome {
         Outcome::Published if record.rewritten => piece("!", Role::Warn),
         Outcome::Published => piece(glyphs.in_sync, Role::Good),
@@ -175,7 +175,7 @@ pub fn outcome(glyphs: &Glyphs, record: &Record) -> Piece {
 
 /// `41d07be → 9f3c2ab`
 #[must_use]
-pub fn commits(glyphs: &Glyphs, record: &Record) -> Vec<Piece> {
+pub(crate) fn commits(glyphs: &Glyphs, record: &Record) -> Vec<Piece> {
     let arrow = if record.rewritten { glyphs.rewritten } else { glyphs.arrow };
     let new = record.new.as_deref().map_or("?".to_owned(), text::short);
     match (&record.old, record.outcome) {
@@ -189,7 +189,7 @@ pub fn commits(glyphs: &Glyphs, record: &Record) -> Vec<Piece> {
 
 /// Returns the subject of a sync, or why it failed.
 #[must_use]
-pub fn subject(record: &Record) -> Vec<Piece> {
+pub(crate) fn subject(record: &Record) -> Vec<Piece> {
     match record.outcome {
         Outcome::Failed | Outcome::Refused => {
             let message = record.error.as_ref().map_or("no reason given", |error| error.message.as_str());
@@ -235,7 +235,7 @@ pub fn subject(record: &Record) -> Vec<Piece> {
 
 /// `+2 -1 ~3`, without what is zero.
 #[must_use]
-pub fn files(files: Option<Files>) -> String {
+pub(crate) fn files(files: Option<Files>) -> String {
     let Some(files) = files else { return String::new() };
     let parts = [("+", files.added), ("-", files.deleted), ("~", files.modified)];
     let shown: Vec<String> =
@@ -245,19 +245,19 @@ pub fn files(files: Option<Files>) -> String {
 
 /// Returns the time from start to end of an attempt.
 #[must_use]
-pub fn total(record: &Record) -> u64 {
+pub(crate) fn total(record: &Record) -> u64 {
     text::millis_between(record.started_at, record.finished_at)
 }
 
 /// Returns `acme/site @ main`.
 #[must_use]
-pub fn source(url: &str, reference: &str) -> String {
+pub(crate) fn source(url: &str, reference: &str) -> String {
     format!("{} @ {reference}", repo(url, true))
 }
 
 /// Returns `github.com/acme/site` of a remote's URL, or only `acme/site`.
 #[must_use]
-pub fn repo(url: &str, short: bool) -> String {
+pub(crate) fn repo(url: &str, short: bool) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     // The user of an SSH remote (`git@`) is no part of its name.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
