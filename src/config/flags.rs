@@ -17,7 +17,8 @@ mod webhook;
 
 use std::sync::LazyLock;
 
-pub use older::{Became, GIT_SYNC_3, Older, older, older_variables};
+pub(crate) use older::GIT_SYNC_3;
+pub use older::{Became, Older, older, older_variables};
 
 /// How often a flag may be given, and the form of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,15 +175,15 @@ const COMMON: [&str; 13] = [
 ];
 
 /// The prefix of our variables.
-pub const OURS: &str = "PUSHSYNC_";
+pub(crate) const OURS: &str = "PUSHSYNC_";
 /// The prefix of git-sync's variables.
-pub const GIT_SYNC: &str = "GITSYNC_";
+pub(crate) const GIT_SYNC: &str = "GITSYNC_";
 /// The variable in the tutorial for which this program is a replacement.
-pub const TUTORIAL: &str = "GIT_REPO";
+pub(crate) const TUTORIAL: &str = "GIT_REPO";
 /// Passwords have variables but no flag, because every process of the machine can read arguments.
-pub const PASSWORDS: [&str; 3] = ["PUSHSYNC_PASSWORD", "GIT_SYNC_PASSWORD", "GITSYNC_PASSWORD"];
+pub(crate) const PASSWORDS: [&str; 3] = ["PUSHSYNC_PASSWORD", "GIT_SYNC_PASSWORD", "GITSYNC_PASSWORD"];
 /// The same for the private key of a GitHub App.
-pub const APP_KEYS: [&str; 2] = ["PUSHSYNC_GITHUB_APP_PRIVATE_KEY", "GITSYNC_GITHUB_APP_PRIVATE_KEY"];
+pub(crate) const APP_KEYS: [&str; 2] = ["PUSHSYNC_GITHUB_APP_PRIVATE_KEY", "GITSYNC_GITHUB_APP_PRIVATE_KEY"];
 
 const fn one(group: Group, name: &'static str, value: &'static str, fallback: Fallback, help: &'static str) -> Flag {
     Flag { name, short: None, kind: FlagKind::One, value, fallback, group, help, in_git_sync: false }
@@ -224,7 +225,7 @@ pub static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
 
 /// Returns the flag with that name.
 #[must_use]
-pub fn flag(name: &str) -> Option<&'static Flag> {
+pub(crate) fn flag(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.name == name)
 }
 

@@ -24,7 +24,7 @@ const SLOWEST_RATE: f64 = 0.001;
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const SYNTAX: &str = "is not a duration; write it like 60s, 1m30s or 10ms";
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -63,7 +63,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn period(text: &str) -> Result<Duration, String> {
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         short if short < Duration::from_millis(10) => Err("is too short; use at least 10ms".to_owned()),
         enough => Ok(enough),
@@ -74,7 +74,7 @@ pub fn period(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn switch(text: &str) -> Result<bool, String> {
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -86,7 +86,7 @@ pub fn switch(text: &str) -> Result<bool, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn level(text: &str) -> Result<u8, String> {
+pub(crate) fn level(text: &str) -> Result<u8, String> {
     // clap passes what follows the first letter as the value of `-v`.
     if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
         return u8::try_from(text.len() + 1).map_err(|_| "is too long".to_owned());
@@ -98,7 +98,7 @@ pub fn level(text: &str) -> Result<u8, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "is not a whole number in the range that is possible here".to_owned())
 }
 
@@ -106,7 +106,7 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("Ki", 1 << 10),
         ("Mi", 1 << 20),
@@ -132,7 +132,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         // `NaN` and `inf` are numbers for `f64`.
         Ok(rate) if rate.is_finite() && (rate == 0.0 || rate >= SLOWEST_RATE) => Ok(rate),
@@ -147,7 +147,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let parsed = match text.split_once(':') {
         Some(("", port)) => port.parse().ok().map(|port| SocketAddr::new(every_interface(), port)),
         // Without asking the resolver, whose answer may be `::1` on one node and 127.0.0.1 on another.
@@ -176,7 +176,7 @@ fn every_interface() -> IpAddr {
 /// Returns true if two listeners would use the same port of the same interface. Port 0 selects a different port each
 /// time.
 #[must_use]
-pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+pub(crate) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     // A listener on every interface takes the port on each of them.
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
@@ -202,7 +202,7 @@ const SIGNALS: [(&str, Signal); 12] = [
 ///
 /// # Errors
 /// A description of the mistake.
-pub fn signal(text: &str) -> Result<i32, String> {
+pub(crate) fn signal(text: &str) -> Result<i32, String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let number = text.parse::<i32>().ok();

@@ -16,15 +16,15 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// it was lost, or the branch was created again. It may also be a replay, so the wait is shorter.
 const UNCONNECTED: Duration = Duration::from_secs(5);
 /// The first pause between two listings; it doubles up to [`SLOWEST`].
-pub const FIRST: Duration = Duration::from_millis(250);
-pub const SLOWEST: Duration = Duration::from_secs(2);
+pub(crate) const FIRST: Duration = Duration::from_millis(250);
+pub(crate) const SLOWEST: Duration = Duration::from_secs(2);
 
 /// How many announcements are remembered.
 const REMEMBERED: usize = 256;
 
 /// The webhooks' announcements to this process, oldest first.
 #[derive(Debug, Default)]
-pub struct AnnouncementTracker(VecDeque<TrackedPush>);
+pub(crate) struct AnnouncementTracker(VecDeque<TrackedPush>);
 
 #[derive(Clone, Copy, Debug)]
 struct TrackedPush {
@@ -41,7 +41,7 @@ impl AnnouncementTracker {
     /// waited for again nor fetched speculatively.
     ///
     /// `old` is true if the history knows the commit.
-    pub fn note(&mut self, announced: Announced, at: Instant, old: bool) -> bool {
+    pub(crate) fn note(&mut self, announced: Announced, at: Instant, old: bool) -> bool {
         let same =
             |push: &TrackedPush| (push.announced.before, push.announced.after) == (announced.before, announced.after);
         if self.0.iter().any(same) {
@@ -55,7 +55,7 @@ impl AnnouncementTracker {
     }
 
     /// Notes what the remote shows.
-    pub fn saw(&mut self, commit: Oid) {
+    pub(crate) fn saw(&mut self, commit: Oid) {
         for push in &mut self.0 {
             push.seen |= push.announced.after == commit;
         }
@@ -63,14 +63,14 @@ impl AnnouncementTracker {
 
     /// True if a webhook announced this commit.
     #[must_use]
-    pub fn contains(&self, commit: Oid) -> bool {
+    pub(crate) fn contains(&self, commit: Oid) -> bool {
         self.0.iter().any(|push| push.announced.after == commit)
     }
 
     /// Until when to wait for the ref to move on from `shown`: half a minute if a recent push said that it moved exactly from
     /// there, some seconds if it said that it moved from anywhere else to a commit that is new.
     #[must_use]
-    pub fn still_to_come(&self, shown: Oid, now: Instant) -> Option<Instant> {
+    pub(crate) fn still_to_come(&self, shown: Oid, now: Instant) -> Option<Instant> {
         let expected = self.0.iter().filter(|push| !push.seen && push.announced.after != shown);
         let until = expected.filter_map(|push| {
             if push.announced.before == Some(shown) {

@@ -14,7 +14,7 @@ const SPREAD: f64 = 0.1;
 ///
 /// A poll each period is promised, so a backoff only shortens the wait until the next one. The exception is a server that
 /// says when it may be asked again (`Retry-After`): an earlier request would only prolong its refusal.
-pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
+pub(crate) fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Duration {
     let dice = dice.clamp(0.0, 1.0);
     let within = |wait: Duration| spread(wait, SPREAD, dice).min(period);
     let soon = within(doubled(FIRST, failures.saturating_sub(1), period));
@@ -27,7 +27,7 @@ pub fn delay(failures: u32, retry: Retry, period: Duration, dice: f64) -> Durati
 }
 
 /// The shortest wait for a poll that there may be.
-pub fn shortest(period: Duration) -> Duration {
+pub(crate) fn shortest(period: Duration) -> Duration {
     period.mul_f64(1.0 - SPREAD)
 }
 

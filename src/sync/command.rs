@@ -21,7 +21,7 @@ use super::queue::Request;
 const LONGEST_LOOKUP: Duration = Duration::from_secs(8);
 
 /// Carries out a command while other work goes on, and answers it.
-pub fn answer(context: &Arc<Context>, order: CommandRequest) {
+pub(crate) fn answer(context: &Arc<Context>, order: CommandRequest) {
     let context = context.clone();
     // The loop goes on meanwhile: writing a decision may take as long as the disk does.
     tokio::spawn(async move {
@@ -91,7 +91,7 @@ async fn obey(context: &Context, command: Command, by: Option<String>) -> Result
 }
 
 /// Writes the end of a pause to the volume. It is already in force.
-pub async fn store_end_of_pause(context: Arc<Context>) {
+pub(crate) async fn store_end_of_pause(context: Arc<Context>) {
     let _one_at_a_time = context.decisions.one_at_a_time.lock().await;
     if let Err(error) = context.decisions.store(context.decisions.current(), Instant::now() + DECISION_DEADLINE).await {
         tracing::warn!(%error, "the pause is over, but the volume still says paused");

@@ -28,7 +28,7 @@ use super::recorder::Recorder;
 use super::status::StatusStore;
 use super::tree_state::PublishedTree;
 
-pub struct Context {
+pub(crate) struct Context {
     pub engine: Engine,
     pub disk: Arc<Disk>,
     pub status: Arc<StatusStore>,
@@ -49,7 +49,7 @@ pub struct Context {
 
 impl Context {
     #[expect(clippy::too_many_arguments, reason = "called once, by `prepare`, which names each of them")]
-    pub fn new(
+    pub(crate) fn new(
         engine: Engine,
         status: Arc<StatusStore>,
         queue: Arc<Queue>,
@@ -83,12 +83,12 @@ impl Context {
     }
 
     /// Commits whose trees neither a removal nor the preparation of a standby tree may use, although no link names them.
-    pub fn protected_commits(&self) -> Vec<Oid> {
+    pub(crate) fn protected_commits(&self) -> Vec<Oid> {
         self.decisions.current().pinned.into_iter().chain(self.protected.commits()).collect()
     }
 
     /// Waits for git, given up at the deadline.
-    pub async fn with_git<T>(
+    pub(crate) async fn with_git<T>(
         &self,
         phase: Phase,
         deadline: Instant,
@@ -102,7 +102,7 @@ impl Context {
     }
 
     /// A published commit as the state shows it.
-    pub async fn describe(&self, commit: Oid, published_at: Option<Timestamp>) -> Published {
+    pub(crate) async fn describe(&self, commit: Oid, published_at: Option<Timestamp>) -> Published {
         let described = self.engine.commit(commit).await.ok();
         Published {
             commit: commit.to_string(),
@@ -114,7 +114,7 @@ impl Context {
     }
 
     /// Reports that the link names a commit from now on. Readers, probes and metrics see this before its details are read.
-    pub fn report_live(&self, commit: Oid) {
+    pub(crate) fn report_live(&self, commit: Oid) {
         let text = commit.to_string();
         self.metrics.published(&text);
         self.status.set_health(|health| (health.started, health.ready) = (true, true));

@@ -22,9 +22,9 @@ use super::queue::Queue;
 use super::status::StatusStore;
 
 /// The longest wait for a decision to be written. It has a few hundred bytes, so a disk that takes longer is stuck.
-pub const DECISION_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DECISION_DEADLINE: Duration = Duration::from_secs(10);
 
-pub struct DecisionStore {
+pub(crate) struct DecisionStore {
     disk: Arc<Disk>,
     status: Arc<StatusStore>,
     queue: Arc<Queue>,
@@ -47,7 +47,7 @@ struct InForce {
 }
 
 impl DecisionStore {
-    pub fn new(
+    pub(crate) fn new(
         disk: Arc<Disk>,
         status: Arc<StatusStore>,
         queue: Arc<Queue>,
@@ -58,23 +58,23 @@ impl DecisionStore {
         Self { disk, status, queue, metrics, clock, in_force, one_at_a_time, file: Worker::new("decisions") }
     }
 
-    pub fn current(&self) -> Decisions {
+    pub(crate) fn current(&self) -> Decisions {
         self.in_force.lock().decisions.clone()
     }
 
-    pub fn released_at(&self) -> Option<Instant> {
+    pub(crate) fn released_at(&self) -> Option<Instant> {
         self.in_force.lock().released_at
     }
 
     /// True while a pinned commit is not the published one.
-    pub fn pin_is_due(&self) -> bool {
+    pub(crate) fn pin_is_due(&self) -> bool {
         let Some(pinned) = self.commit_to_hold(&self.current()).map(|commit| commit.to_string()) else { return false };
         self.status.read(|snapshot| snapshot.published.as_ref().is_none_or(|published| published.commit != pinned))
     }
 
     /// The commit that is to be published even if the remote has another: the pin, or, while a pause that was taken over lasts
     /// and nothing is published, what the other replicas publish.
-    pub fn commit_to_hold(&self, decisions: &Decisions) -> Option<Oid> {
+    pub(crate) fn commit_to_hold(&self, decisions: &Decisions) -> Option<Oid> {
         if decisions.pinned.is_some() || decisions.paused_until.is_none() {
             return decisions.pinned;
         }
@@ -83,7 +83,7 @@ impl DecisionStore {
     }
 
     /// Puts decisions in force. The next sync acts on them.
-    pub fn decide(&self, decisions: Decisions) {
+    pub(crate) fn decide(&self, decisions: Decisions) {
         let mut in_force = self.in_force.lock();
         let before = std::mem::replace(&mut in_force.decisions, decisions.clone());
         if decisions.releases(&before) {
@@ -115,7 +115,7 @@ impl DecisionStore {
     }
 
     /// Writes decisions to the volume.
-    pub async fn store(&self, decisions: Decisions, deadline: Instant) -> io::Result<()> {
+    pub(crate) async fn store(&self, decisions: Decisions, deadline: Instant) -> io::Result<()> {
         let volume = self.disk.volume().ok_or_else(|| io::Error::other("the volume is not open yet"))?;
         let path = volume.state_folder().join("state.json");
         let stored = self.file.run(deadline, move |_| decisions.store(&path)).await;

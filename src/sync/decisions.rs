@@ -17,14 +17,14 @@ use crate::replace::{self, Durability};
 use crate::text::one_line;
 
 /// A longer label is cut.
-pub const LONGEST_LABEL: usize = 100;
+pub(crate) const LONGEST_LABEL: usize = 100;
 
 /// A longer file is not ours.
 const LONGEST: u64 = 64 * 1024;
 
 /// The decisions in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decisions {
+pub(crate) struct Decisions {
     pub paused_until: Option<Timestamp>,
     /// The person who decided it, as far as that is known.
     pub paused_by: Option<String>,
@@ -50,7 +50,7 @@ impl Decisions {
     ///
     /// # Errors
     /// If there is a file and it cannot be understood.
-    pub fn load(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn load(path: &Path) -> io::Result<Option<Self>> {
         // Another process can write to the volume, so a symlink is not followed and a pipe is not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -77,7 +77,7 @@ impl Decisions {
 
     /// True if a pause or pin of `before` is over.
     #[must_use]
-    pub fn releases(&self, before: &Self) -> bool {
+    pub(crate) fn releases(&self, before: &Self) -> bool {
         (before.paused_until.is_some() && self.paused_until.is_none())
             || (before.pinned.is_some() && self.pinned.is_none())
     }
@@ -86,7 +86,7 @@ impl Decisions {
     ///
     /// # Errors
     /// If the volume cannot be written; the file is as it was then.
-    pub fn store(self, path: &Path) -> io::Result<()> {
+    pub(crate) fn store(self, path: &Path) -> io::Result<()> {
         let document = Document {
             schema: crate::api::SCHEMA,
             paused_until: self.paused_until,

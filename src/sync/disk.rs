@@ -13,7 +13,7 @@ use crate::worker::{Cancel, Lost, Worker};
 
 use super::error;
 
-pub struct Disk {
+pub(crate) struct Disk {
     options: VolumeOptions,
     volume: Mutex<Option<Arc<Volume>>>,
     /// Held while the volume is being opened, however long that takes.
@@ -30,14 +30,14 @@ pub struct Disk {
 
 /// The state of the volume, as far as each sync has to know it.
 #[derive(Debug)]
-pub struct VolumeState {
+pub(crate) struct VolumeState {
     pub live: Live,
     /// With `--worktree-git`: the store that the `.git` file in the live tree names was lost.
     pub git_is_lost: bool,
 }
 
 impl VolumeState {
-    pub fn of(volume: &Volume) -> Result<Self, publish::Error> {
+    pub(crate) fn of(volume: &Volume) -> Result<Self, publish::Error> {
         let live = volume.live()?;
         let git_is_lost = matches!(live, Live::Tree(commit) if volume.has_lost_git(commit));
         Ok(Self { live, git_is_lost })
@@ -45,7 +45,7 @@ impl VolumeState {
 }
 
 impl Disk {
-    pub fn new(options: VolumeOptions) -> Self {
+    pub(crate) fn new(options: VolumeOptions) -> Self {
         Self {
             options,
             volume: Mutex::new(None),
@@ -58,7 +58,7 @@ impl Disk {
     }
 
     /// The open volume, if it could be opened so far.
-    pub fn volume(&self) -> Option<Arc<Volume>> {
+    pub(crate) fn volume(&self) -> Option<Arc<Volume>> {
         self.volume.lock().clone()
     }
 
@@ -68,7 +68,7 @@ impl Disk {
     }
 
     /// Runs blocking work on the volume, given up at the deadline.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         phase: Phase,
         deadline: Instant,
@@ -80,7 +80,7 @@ impl Disk {
     }
 
     /// Reads the state of the volume without owning it.
-    pub async fn observe(&self, deadline: Instant) -> Result<publish::Observed, SyncError> {
+    pub(crate) async fn observe(&self, deadline: Instant) -> Result<publish::Observed, SyncError> {
         let options = self.options.clone();
         let observed = self.builds.run(deadline, move |_| publish::observe(&options));
         error::publish(Phase::Publish, observed.await)
@@ -112,14 +112,14 @@ impl Disk {
     }
 
     /// Ends the expectation of a push. Files that were opened for it are closed on the disk's thread.
-    pub fn expect_nothing(&self) {
+    pub(crate) fn expect_nothing(&self) {
         if let Some(volume) = self.volume().filter(|volume| volume.expects_push()) {
             self.builds.post(move || volume.expect_nothing());
         }
     }
 
     /// Prepares for a push that is being fetched: checks what has to be checked before its build.
-    pub async fn expect_push(&self, deadline: Instant) {
+    pub(crate) async fn expect_push(&self, deadline: Instant) {
         let expect = |volume: &Volume, cancel: &Cancel| volume.expect_push(&volume.store(), cancel);
         // The build checks again, so an error here costs time only.
         if let Err(error) = self.run(Phase::Build, deadline, expect).await {

@@ -9,7 +9,7 @@ use crate::{git, hooks, publish};
 struct Words(&'static str);
 
 /// An invariant that did not hold, or a panic that was caught.
-pub fn internal(phase: Phase, what: &'static str) -> SyncError {
+pub(crate) fn internal(phase: Phase, what: &'static str) -> SyncError {
     SyncError {
         phase,
         kind: ErrorKind::Internal,
@@ -20,12 +20,12 @@ pub fn internal(phase: Phase, what: &'static str) -> SyncError {
 }
 
 /// The system starts no more threads.
-pub fn no_thread(phase: Phase, source: Box<dyn std::error::Error + Send + Sync>) -> SyncError {
+pub(crate) fn no_thread(phase: Phase, source: Box<dyn std::error::Error + Send + Sync>) -> SyncError {
     SyncError { phase, kind: ErrorKind::NoThread, retry: Retry::Soon, hint: Some(NO_THREAD_HINT), source }
 }
 
 /// A panic that was caught, with its words. Libraries panic where no thread can be started, which is no defect.
-pub fn panicked(phase: Phase, panic: &(dyn std::any::Any + Send)) -> SyncError {
+pub(crate) fn panicked(phase: Phase, panic: &(dyn std::any::Any + Send)) -> SyncError {
     match Lost::by(panic) {
         Lost::NoThread => no_thread(phase, Box::new(Lost::NoThread)),
         _ => internal(phase, "the sync panicked"),
@@ -33,7 +33,7 @@ pub fn panicked(phase: Phase, panic: &(dyn std::any::Any + Send)) -> SyncError {
 }
 
 /// The whole sync took longer than `--sync-timeout`.
-pub fn timeout(phase: Phase) -> SyncError {
+pub(crate) fn timeout(phase: Phase) -> SyncError {
     SyncError {
         phase,
         kind: ErrorKind::Timeout,
@@ -45,17 +45,17 @@ pub fn timeout(phase: Phase) -> SyncError {
 
 /// The pre-publish hook refused the commit, or could not be run, which counts the same. The next run follows the hook's
 /// own backoff.
-pub fn gate(error: hooks::HookError) -> SyncError {
+pub(crate) fn gate(error: hooks::HookError) -> SyncError {
     let (kind, hint) = (error.kind(), error.hint());
     SyncError { phase: Phase::Gate, kind, retry: Retry::Soon, hint, source: Box::new(error) }
 }
 
-pub fn git(phase: Phase, error: git::Error) -> SyncError {
+pub(crate) fn git(phase: Phase, error: git::Error) -> SyncError {
     let kind = if error.store_is_damaged() { ErrorKind::StoreDamaged } else { error.kind() };
     SyncError { phase, kind, retry: error.retry(), hint: error.hint(), source: Box::new(error) }
 }
 
-pub fn publish<T>(phase: Phase, outcome: Result<Result<T, publish::Error>, Lost>) -> Result<T, SyncError> {
+pub(crate) fn publish<T>(phase: Phase, outcome: Result<Result<T, publish::Error>, Lost>) -> Result<T, SyncError> {
     match outcome {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {

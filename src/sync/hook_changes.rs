@@ -14,7 +14,7 @@ use crate::worker::{Cancel, Worker};
 use super::disk::Disk;
 use super::error;
 
-pub struct HookChanges {
+pub(crate) struct HookChanges {
     disk: Arc<Disk>,
     timeout: Duration,
     /// Compares trees after hooks ran in them, at a low priority.
@@ -24,12 +24,12 @@ pub struct HookChanges {
 }
 
 impl HookChanges {
-    pub fn new(disk: Arc<Disk>, timeout: Duration) -> Self {
+    pub(crate) fn new(disk: Arc<Disk>, timeout: Duration) -> Self {
         Self { disk, timeout, comparison: Worker::quiet("accept"), reported: Once::new() }
     }
 
     /// Accepts the changes in the tree of a commit, in the background.
-    pub async fn accept_or_log(&self, commit: Oid) {
+    pub(crate) async fn accept_or_log(&self, commit: Oid) {
         // A tree that cannot be compared now is compared before its next use.
         if let Err(error) = self.accept(commit).await {
             tracing::debug!(%error, %commit, "the tree could not be compared after a hook ran in it");
@@ -40,7 +40,7 @@ impl HookChanges {
     ///
     /// # Errors
     /// If the tree cannot be read.
-    pub async fn accept(&self, commit: Oid) -> Result<(), SyncError> {
+    pub(crate) async fn accept(&self, commit: Oid) -> Result<(), SyncError> {
         let deadline = Instant::now() + self.timeout;
         let Some(volume) = self.disk.volume() else { return Ok(()) };
         let accept = move |cancel: &Cancel| volume.accept_changes(&volume.store(), commit, cancel);

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 
 /// Whether there may be objects on the volume that no tree needs.
 #[derive(Debug)]
-pub struct LfsObjects(Mutex<Unneeded>);
+pub(crate) struct LfsObjects(Mutex<Unneeded>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unneeded {
@@ -21,7 +21,7 @@ impl Default for LfsObjects {
 
 impl LfsObjects {
     /// Objects were downloaded, or trees were removed, so that some may not be needed.
-    pub fn changed(&self) {
+    pub(crate) fn changed(&self) {
         *self.0.lock() = Unneeded::Possible;
     }
 

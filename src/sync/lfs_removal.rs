@@ -10,7 +10,7 @@ use super::context::Context;
 use super::lfs_objects::Unneeded;
 
 /// Removes objects that no tree needs, if there may be any: all of them once `--lfs` is gone.
-pub async fn remove_unneeded_objects(context: &Arc<Context>, deadline: Instant) {
+pub(crate) async fn remove_unneeded_objects(context: &Arc<Context>, deadline: Instant) {
     let is_known = context.engine.options().lfs.is_none() || context.protected.are_known();
     if !is_known || context.lfs_objects.take() == Unneeded::None {
         return;

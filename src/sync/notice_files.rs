@@ -17,7 +17,7 @@ pub(super) struct NoticeFiles {
 }
 
 impl NoticeFiles {
-    pub fn new(options: &notices::NoticeOptions) -> Self {
+    pub(crate) fn new(options: &notices::NoticeOptions) -> Self {
         // A thread for each: the files may be on different disks, of which one hangs.
         let touch = options.touch.clone().map(|path| Newest::new("touch-file", move |()| touch(&path)));
         let error = options.error.clone().map(|path| Newest::new("error-file", move |notice| write(&path, notice)));
@@ -25,7 +25,7 @@ impl NoticeFiles {
     }
 
     /// Touches the touch file in the background.
-    pub fn published(&self) {
+    pub(crate) fn published(&self) {
         if let Some(touch) = &self.touch {
             touch.ask(());
         }
@@ -33,14 +33,14 @@ impl NoticeFiles {
 
     /// Writes the error file in the background, or removes it if there is no failure. The number is that of the failures in
     /// a row.
-    pub fn failure(&self, failure: Option<(&SyncError, u32)>) {
+    pub(crate) fn failure(&self, failure: Option<(&SyncError, u32)>) {
         if let Some(file) = &self.error {
             file.ask(failure.map(|(error, failures)| notice(error, failures)));
         }
     }
 
     /// Waits until both are written, or the deadline is over.
-    pub async fn done(&self, deadline: Instant) {
+    pub(crate) async fn done(&self, deadline: Instant) {
         if let Some(touch) = &self.touch {
             touch.done(deadline).await;
         }

@@ -14,7 +14,7 @@ use crate::notices;
 use super::disk::Disk;
 use super::notice_files::NoticeFiles;
 
-pub struct Notifier {
+pub(crate) struct Notifier {
     hooks: Arc<Hooks>,
     disk: Arc<Disk>,
     files: NoticeFiles,
@@ -22,12 +22,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub fn new(hooks: Arc<Hooks>, disk: Arc<Disk>, notices: &notices::NoticeOptions, one_time: bool) -> Self {
+    pub(crate) fn new(hooks: Arc<Hooks>, disk: Arc<Disk>, notices: &notices::NoticeOptions, one_time: bool) -> Self {
         Self { hooks, disk, files: NoticeFiles::new(notices), one_time }
     }
 
     /// A commit was published, or found published at the start. `repairs` is how often a published tree was repaired.
-    pub fn published(&self, commit: Oid, repairs: u64) {
+    pub(crate) fn published(&self, commit: Oid, repairs: u64) {
         self.files.published();
         // With --one-time the hooks run once, at the end.
         if let (false, Some(publication)) = (self.one_time, self.publication(commit, repairs)) {
@@ -36,7 +36,7 @@ impl Notifier {
     }
 
     /// Runs each hook once for the published commit and waits. True if all of them succeeded.
-    pub async fn run_hooks_once(&self, commit: Oid, repairs: u64) -> bool {
+    pub(crate) async fn run_hooks_once(&self, commit: Oid, repairs: u64) -> bool {
         match self.publication(commit, repairs) {
             Some(publication) => self.hooks.tell_once(&publication).await,
             None => true,
@@ -49,7 +49,7 @@ impl Notifier {
     }
 
     /// Writes the error file after a failed sync, and removes it after a successful one.
-    pub fn report_failure(&self, failure: Option<(&SyncError, u32)>) {
+    pub(crate) fn report_failure(&self, failure: Option<(&SyncError, u32)>) {
         self.files.failure(failure);
     }
 

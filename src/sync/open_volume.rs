@@ -19,7 +19,7 @@ use super::state::SyncState;
 
 /// Opens the volume on the first call that succeeds. Returns its state; for an open volume that is one system call, because
 /// each sync asks for it.
-pub async fn open_volume(
+pub(crate) async fn open_volume(
     context: &Arc<Context>,
     state: &mut SyncState,
     maintenance: &Maintenance,

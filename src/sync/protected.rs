@@ -6,7 +6,7 @@ use git2::Oid;
 use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
-pub struct ProtectedCommits(Mutex<Protected>);
+pub(crate) struct ProtectedCommits(Mutex<Protected>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Protected {
@@ -19,19 +19,19 @@ struct Protected {
 }
 
 impl ProtectedCommits {
-    pub fn set_candidate(&self, commit: Oid) {
+    pub(crate) fn set_candidate(&self, commit: Oid) {
         self.0.lock().candidate = Some(commit);
     }
 
-    pub fn set_rejected(&self, commit: Option<Oid>) {
+    pub(crate) fn set_rejected(&self, commit: Option<Oid>) {
         self.0.lock().rejected = commit;
     }
 
-    pub fn note_success(&self) {
+    pub(crate) fn note_success(&self) {
         self.0.lock().has_synced = true;
     }
 
-    pub fn commits(&self) -> impl Iterator<Item = Oid> + use<> {
+    pub(crate) fn commits(&self) -> impl Iterator<Item = Oid> + use<> {
         // A copy, so that the lock is not held while the caller works with the commits.
         let Protected { candidate, rejected, .. } = *self.0.lock();
         candidate.into_iter().chain(rejected)
@@ -39,7 +39,7 @@ impl ProtectedCommits {
 
     /// False before the first successful sync of the process, unless one has said what it needs: partial downloads of an
     /// earlier process may be of the wanted commit.
-    pub fn are_known(&self) -> bool {
+    pub(crate) fn are_known(&self) -> bool {
         let protected = *self.0.lock();
         protected.has_synced || protected.candidate.is_some()
     }

@@ -23,7 +23,7 @@ const DESCRIBE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10
 const MOST_PEERS: usize = 200;
 
 /// Makes the record of a run, with what changed if something was published.
-pub async fn of(context: &Context, run: RunReport, ended: Result<Done, &SyncError>) -> (Record, Detail) {
+pub(crate) async fn of(context: &Context, run: RunReport, ended: Result<Done, &SyncError>) -> (Record, Detail) {
     let finished_at = context.clock.now();
     let outcome = match ended {
         Ok(done) => done.outcome(),
@@ -119,7 +119,7 @@ async fn name_action(context: &Context, run: &RunReport, pinned: Option<Oid>) ->
 }
 
 /// The other replicas' answers so far: one result for each, the latest if several webhooks were merged.
-pub fn peers(results: &[PeerResults]) -> Vec<PeerResult> {
+pub(crate) fn peers(results: &[PeerResults]) -> Vec<PeerResult> {
     let mut all: Vec<PeerResult> = Vec::new();
     for results in results {
         for result in results.borrow().iter() {

@@ -26,14 +26,14 @@ const WORTH_SAYING: Duration = Duration::from_secs(1);
 
 /// Passes records to the history and shows how many wait for the disk. Cheap to clone.
 #[derive(Clone)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     history: Arc<History>,
     status: Arc<StatusStore>,
     metrics: Arc<Metrics>,
 }
 
 impl Recorder {
-    pub fn new(history: Arc<History>, status: Arc<StatusStore>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(history: Arc<History>, status: Arc<StatusStore>, metrics: Arc<Metrics>) -> Self {
         Self { history, status, metrics }
     }
 

@@ -11,7 +11,7 @@ use crate::api::ErrorInfo;
 use crate::backoff::doubled;
 
 #[derive(Debug, Default)]
-pub struct RejectedCommit(Option<Rejection>);
+pub(crate) struct RejectedCommit(Option<Rejection>);
 
 #[derive(Clone, Debug)]
 struct Rejection {
@@ -26,7 +26,7 @@ impl RejectedCommit {
     ///
     /// The commit is tried again after `backoff`, then after twice as long each time, up to `longest` or the backoff itself
     /// if that is longer.
-    pub fn note(&mut self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
+    pub(crate) fn note(&mut self, commit: Oid, error: ErrorInfo, backoff: Duration, longest: Duration) -> u32 {
         let times = self.0.as_ref().filter(|last| last.commit == commit).map_or(0, |last| last.times);
         let wait = doubled(backoff, times, longest.max(backoff));
         let times = times.saturating_add(1);
@@ -35,22 +35,22 @@ impl RejectedCommit {
     }
 
     /// True while this commit is not to be tried.
-    pub fn stands(&self, commit: Oid, now: Instant) -> bool {
+    pub(crate) fn stands(&self, commit: Oid, now: Instant) -> bool {
         self.0.as_ref().is_some_and(|refused| refused.commit == commit && now < refused.again_at)
     }
 
     /// The commit, if one is refused: its tree is kept for the next try.
-    pub fn commit(&self) -> Option<Oid> {
+    pub(crate) fn commit(&self) -> Option<Oid> {
         self.0.as_ref().map(|refused| refused.commit)
     }
 
     /// When it is tried again, and why it was refused.
-    pub fn next(&self) -> Option<(Instant, ErrorInfo)> {
+    pub(crate) fn next(&self) -> Option<(Instant, ErrorInfo)> {
         self.0.as_ref().map(|refused| (refused.again_at, refused.error.clone()))
     }
 
     /// Forgets the refusal, because another commit is wanted or this one passed. Returns true if there was one.
-    pub fn clear(&mut self) -> bool {
+    pub(crate) fn clear(&mut self) -> bool {
         self.0.take().is_some()
     }
 }

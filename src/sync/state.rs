@@ -8,7 +8,7 @@ use super::inherited::Inherited;
 use super::rejected::RejectedCommit;
 
 #[derive(Debug, Default)]
-pub struct SyncState {
+pub(crate) struct SyncState {
     /// The other replicas' decisions as received at the start, until the volume is open.
     pub inherited: Option<Inherited>,
     pub tracker: AnnouncementTracker,

@@ -8,34 +8,34 @@ use crate::secret::scrub;
 const MOST_LINES: usize = 200;
 
 #[derive(Debug)]
-pub struct SyncLog {
+pub(crate) struct SyncLog {
     clock: Clock,
     lines: Vec<LogLine>,
 }
 
 impl SyncLog {
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, lines: Vec::new() }
     }
 
     /// Detail that only the record and a verbose log need.
-    pub fn info(&mut self, message: String) {
+    pub(crate) fn info(&mut self, message: String) {
         tracing::debug!("{message}");
         self.push("info", message);
     }
 
     /// A warning: the sync continues.
-    pub fn warn(&mut self, message: String) {
+    pub(crate) fn warn(&mut self, message: String) {
         tracing::warn!("{message}");
         self.push("warn", message);
     }
 
-    pub fn error(&mut self, message: String) {
+    pub(crate) fn error(&mut self, message: String) {
         // The loop logs one line for the whole sync, so that an error is logged once.
         self.push("error", message);
     }
 
-    pub fn into_lines(self) -> Vec<LogLine> {
+    pub(crate) fn into_lines(self) -> Vec<LogLine> {
         self.lines
     }
 

@@ -17,21 +17,21 @@ enum TreeState {
 
 /// The state of the tree that the link names.
 #[derive(Debug, Default)]
-pub struct PublishedTree(Mutex<TreeState>);
+pub(crate) struct PublishedTree(Mutex<TreeState>);
 
 impl PublishedTree {
     /// A sync has published a tree that it built.
-    pub fn was_published(&self) {
+    pub(crate) fn was_published(&self) {
         *self.0.lock() = TreeState::Sound;
     }
 
     /// The tree may differ from its commit. Until it was verified or published again, nothing may rely on it.
-    pub fn distrust(&self) {
+    pub(crate) fn distrust(&self) {
         *self.0.lock() = TreeState::Unverified;
     }
 
     /// A comparison with the commit found no difference.
-    pub fn was_verified(&self) {
+    pub(crate) fn was_verified(&self) {
         let mut state = self.0.lock();
         if *state == TreeState::Unverified {
             *state = TreeState::Sound;
@@ -39,7 +39,7 @@ impl PublishedTree {
     }
 
     /// The tree lacks submodules. Returns true if that is news.
-    pub fn lacks_submodules_now(&self) -> bool {
+    pub(crate) fn lacks_submodules_now(&self) -> bool {
         let mut state = self.0.lock();
         // An unverified tree is built again in any case, with the submodules.
         let is_news = *state == TreeState::Sound;
@@ -50,18 +50,18 @@ impl PublishedTree {
     }
 
     /// Another volume was opened, whose submodules have not been compared yet.
-    pub fn was_replaced(&self) {
+    pub(crate) fn was_replaced(&self) {
         let mut state = self.0.lock();
         if *state == TreeState::LacksSubmodules {
             *state = TreeState::Sound;
         }
     }
 
-    pub fn is_unverified(&self) -> bool {
+    pub(crate) fn is_unverified(&self) -> bool {
         *self.0.lock() == TreeState::Unverified
     }
 
-    pub fn lacks_submodules(&self) -> bool {
+    pub(crate) fn lacks_submodules(&self) -> bool {
         *self.0.lock() == TreeState::LacksSubmodules
     }
 }

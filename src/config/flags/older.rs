@@ -113,7 +113,7 @@ const SPELT: [(&str, &[&str]); 5] = [
 ];
 
 /// The prefix of git-sync v3's variables.
-pub const GIT_SYNC_3: &str = "GIT_SYNC_";
+pub(crate) const GIT_SYNC_3: &str = "GIT_SYNC_";
 
 /// Returns git-sync v3's variables for a flag that has kept its name; the first one that is set is used.
 #[must_use]

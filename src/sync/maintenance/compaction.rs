@@ -24,7 +24,7 @@ pub(super) async fn compact_after_publish(context: Arc<Context>) {
 }
 
 /// The same for a process that ends now.
-pub async fn compact_at_end(context: &Context, changed: bool) {
+pub(crate) async fn compact_at_end(context: &Context, changed: bool) {
     // This process does no more, so objects that another --ref or --depth left over are removed now.
     let effort = if changed && context.options.compaction != Compaction::Off { Effort::Full } else { effort(context) };
     compact(context, effort).await;

@@ -18,7 +18,7 @@ const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// Lets syncs go first, for a limited time, and leaves most of the processor to others.
-pub struct Courtesy(Cell<Duration>, Cell<std::time::Instant>);
+pub(crate) struct Courtesy(Cell<Duration>, Cell<std::time::Instant>);
 
 impl Default for Courtesy {
     fn default() -> Self {
@@ -28,7 +28,7 @@ impl Default for Courtesy {
 
 impl Courtesy {
     /// To be called before each small piece of work. Sleeps once enough was done.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         let worked = self.1.get().elapsed();
         if worked >= SLICE {
             thread::sleep((worked * REST).min(LONGEST_REST));
@@ -37,7 +37,7 @@ impl Courtesy {
     }
 
     /// Waits while `is_busy`, up to [`LONGEST_COURTESY`] in total.
-    pub fn wait_while(&self, is_busy: impl Fn() -> bool) {
+    pub(crate) fn wait_while(&self, is_busy: impl Fn() -> bool) {
         const STEP: Duration = Duration::from_millis(1);
         while is_busy() && self.0.get() < LONGEST_COURTESY {
             thread::sleep(STEP);

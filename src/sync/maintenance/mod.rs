@@ -22,8 +22,8 @@ use crate::publish::Prepared;
 use super::backoff;
 use super::context::Context;
 
-pub use compaction::compact_at_end;
-pub use removal::remove_at_end;
+pub(crate) use compaction::compact_at_end;
+pub(crate) use removal::remove_at_end;
 
 /// A margin, so that a tree whose grace period ends now has expired when the removal runs.
 const REMOVAL_MARGIN: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ const LONGEST_WAIT_AFTER_FAILURE: Duration = Duration::from_secs(10 * 60);
 
 /// The loop's activity. Background work starts, and a removal goes on, only beside some of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
+pub(crate) enum Activity {
     /// A sync is running.
     Syncing,
     /// The result of a sync is being recorded, or another process owns the volume.
@@ -64,7 +64,7 @@ enum Message {
 }
 
 /// The loop's side: sends the task what happened.
-pub struct Maintenance {
+pub(crate) struct Maintenance {
     context: Arc<Context>,
     messages: mpsc::UnboundedSender<Message>,
     activity: watch::Sender<Activity>,
@@ -75,7 +75,7 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// The task is to be spawned by the caller. It ends when this is dropped.
-    pub fn new(context: Arc<Context>, grace: Duration) -> (Self, MaintenanceTask) {
+    pub(crate) fn new(context: Arc<Context>, grace: Duration) -> (Self, MaintenanceTask) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let writing = watch::Sender::new(false);
         let activity = watch::Sender::new(Activity::Other);
@@ -97,13 +97,13 @@ impl Maintenance {
     }
 
     /// Sets the loop's activity from now on.
-    pub fn enter(&self, activity: Activity) {
+    pub(crate) fn enter(&self, activity: Activity) {
         self.activity.send_replace(activity);
     }
 
     /// A commit was published, or found published at the start: checks it again, makes a standby tree for the next push, and
     /// flushes everything to the disk. Earlier work of this kind is cancelled.
-    pub fn published(&self) {
+    pub(crate) fn published(&self) {
         // A process that publishes once has no next push.
         if !self.context.options.one_time {
             self.send(Message::Published);
@@ -112,7 +112,7 @@ impl Maintenance {
 
     /// Yields to a push that is about to be built. It waits for a standby tree that is being made, because writing a whole tree
     /// would take longer. All other background work stops between two files, without a wait.
-    pub async fn push_coming(&self, deadline: Instant) {
+    pub(crate) async fn push_coming(&self, deadline: Instant) {
         if !self.context.disk.volume().is_some_and(|volume| volume.has_standby()) {
             let longest = deadline.saturating_duration_since(Instant::now()) / 2;
             let mut writing = self.writing.clone();
@@ -122,17 +122,17 @@ impl Maintenance {
     }
 
     /// The store has grown: checks whether it should be compacted.
-    pub fn store_changed(&self) {
+    pub(crate) fn store_changed(&self) {
         self.send(Message::StoreChanged);
     }
 
     /// Removes old trees as soon as the loop is idle.
-    pub fn remove_soon(&self) {
+    pub(crate) fn remove_soon(&self) {
         self.send(Message::RemovalDue(Instant::now() + REMOVAL_MARGIN));
     }
 
     /// Removes the trees that are replaced now when their grace period is over.
-    pub fn remove_after_grace(&self) {
+    pub(crate) fn remove_after_grace(&self) {
         self.send(Message::RemovalDue(Instant::now() + self.grace + REMOVAL_MARGIN));
     }
 
@@ -143,7 +143,7 @@ impl Maintenance {
 }
 
 /// The task that does the work.
-pub struct MaintenanceTask {
+pub(crate) struct MaintenanceTask {
     context: Arc<Context>,
     messages: mpsc::WeakUnboundedSender<Message>,
     inbox: mpsc::UnboundedReceiver<Message>,
@@ -163,7 +163,7 @@ pub struct MaintenanceTask {
 }
 
 impl MaintenanceTask {
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             let is_idle = *self.activity.borrow_and_update() == Activity::Idle;
             let next = self.next_removal.filter(|_| is_idle);

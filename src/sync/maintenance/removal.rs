@@ -155,7 +155,7 @@ impl BackgroundWork {
 }
 
 /// The removal of a process that ends now. Returns the number of removed trees.
-pub async fn remove_at_end(context: &Arc<Context>) -> usize {
+pub(crate) async fn remove_at_end(context: &Arc<Context>) -> usize {
     if context.disk.volume().is_none() || context.tree.is_unverified() {
         return 0;
     }

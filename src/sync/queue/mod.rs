@@ -11,7 +11,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use request::{Announced, PeerResults, Request, is_expected, is_fast_forward};
+pub use request::{Announced, PeerResults, Request};
+pub(crate) use request::{is_expected, is_fast_forward};
 
 /// The pending slot. Filled by many, emptied by the one sync loop.
 #[derive(Debug)]

@@ -72,13 +72,13 @@ enum Added {
 
 /// True if pushes, each a fast-forward by its own word, lead from `old` to `new`.
 #[must_use]
-pub fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
+pub(crate) fn is_fast_forward(announced: &[Announced], old: Oid, new: Oid) -> bool {
     leads(announced, old, new, |push| !push.forced)
 }
 
 /// True if pushes, whatever they did to the history, lead from `old` to `new`.
 #[must_use]
-pub fn is_expected(announced: &[Announced], old: Oid, new: Oid) -> bool {
+pub(crate) fn is_expected(announced: &[Announced], old: Oid, new: Oid) -> bool {
     leads(announced, old, new, |_| true)
 }
 

@@ -23,7 +23,7 @@ pub(super) struct BuiltTree {
 
 impl BuiltTree {
     /// For trees that the pre-publish hook need not judge: their commit was published before.
-    pub fn without_hook(self) -> AcceptedTree {
+    pub(crate) fn without_hook(self) -> AcceptedTree {
         AcceptedTree { commit: self.commit }
     }
 }

@@ -16,5 +16,5 @@ mod room;
 mod sync_run;
 mod worktree;
 
-pub use report::{Done, RunEnd, RunReport};
-pub use sync_run::SyncRun;
+pub(crate) use report::{Done, RunEnd, RunReport};
+pub(crate) use sync_run::SyncRun;

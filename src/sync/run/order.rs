@@ -15,7 +15,7 @@ use super::resolve::Resolved;
 use super::sync_run::SyncRun;
 
 impl SyncRun<'_> {
-    pub async fn run(&mut self) -> Result<RunEnd, SyncError> {
+    pub(crate) async fn run(&mut self) -> Result<RunEnd, SyncError> {
         self.report.phase = Phase::Publish;
         let VolumeState { live, git_is_lost } =
             open_volume(self.context, self.state, self.maintenance, self.deadline).await?;

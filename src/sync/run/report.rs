@@ -13,7 +13,7 @@ use crate::sync::sync_log::SyncLog;
 
 /// How a sync ended, if nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub(crate) enum Done {
     Published,
     Unchanged,
     /// The pre-publish hook refused this commit recently and no new request names it, so nothing was done.
@@ -23,7 +23,7 @@ pub enum Done {
 }
 
 impl Done {
-    pub fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Published => Outcome::Published,
             Self::Unchanged | Self::Interrupted | Self::StillRejected => Outcome::Unchanged,
@@ -33,7 +33,7 @@ impl Done {
 
 /// The end of a sync in which nothing went wrong.
 #[derive(Clone, Copy, Debug)]
-pub struct RunEnd {
+pub(crate) struct RunEnd {
     pub done: Done,
     /// True if there is more to do at once: an announced commit is still to come, or only a repair was made.
     pub repeat: bool,
@@ -46,7 +46,7 @@ impl From<Done> for RunEnd {
 }
 
 #[derive(Debug)]
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The reason for the sync, with the deliveries that joined it meanwhile.
     pub request: Request,
     /// The decisions in force when it began.
@@ -74,7 +74,7 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    pub fn new(request: Request, clock: &Clock, released_at: Option<Instant>) -> Self {
+    pub(crate) fn new(request: Request, clock: &Clock, released_at: Option<Instant>) -> Self {
         let started = Instant::now();
         // A request that waited for a person was queued, in effect, when that ended.
         let queued = released_at.filter(|at| *at > request.queued).unwrap_or(request.queued);

@@ -13,7 +13,7 @@ use crate::sync::state::SyncState;
 
 use super::report::RunReport;
 
-pub struct SyncRun<'a> {
+pub(crate) struct SyncRun<'a> {
     pub(super) context: &'a Arc<Context>,
     pub(super) maintenance: &'a Maintenance,
     pub(super) state: &'a mut SyncState,
@@ -22,7 +22,7 @@ pub struct SyncRun<'a> {
 }
 
 impl<'a> SyncRun<'a> {
-    pub fn new(
+    pub(crate) fn new(
         context: &'a Arc<Context>,
         maintenance: &'a Maintenance,
         state: &'a mut SyncState,
@@ -34,7 +34,7 @@ impl<'a> SyncRun<'a> {
         Self { context, maintenance, state, report, deadline }
     }
 
-    pub fn into_report(self) -> RunReport {
+    pub(crate) fn into_report(self) -> RunReport {
         self.report
     }
 

@@ -17,7 +17,7 @@ const MOST_BEFORE: usize = 64;
 
 /// The commits that this replica knows to be where.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct KnownCommits {
+pub(crate) struct KnownCommits {
     /// The commit that the remote showed last.
     pub head: Option<Oid>,
     pub published: Option<Oid>,
@@ -25,7 +25,7 @@ pub struct KnownCommits {
 
 /// The effect of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// It is the newest one now.
     Opened,
     /// The ref is back at a commit that is known here: nothing is to come any more.
@@ -35,7 +35,7 @@ pub enum Effect {
 }
 
 #[derive(Debug, Default)]
-pub struct NewestAnnouncement {
+pub(crate) struct NewestAnnouncement {
     open: Option<Open>,
     /// The commits before and after each push announced so far, oldest first.
     pushes: VecDeque<(Option<Oid>, Oid)>,
@@ -51,7 +51,7 @@ struct Open {
 
 impl NewestAnnouncement {
     /// Notes a webhook's or peer's word that the ref moved.
-    pub fn note(&mut self, push: Announced, known: KnownCommits, now: Instant) -> Effect {
+    pub(crate) fn note(&mut self, push: Announced, known: KnownCommits, now: Instant) -> Effect {
         let pair = (push.before, push.after);
         let repeated = self.pushes.contains(&pair);
         if !repeated {
@@ -91,19 +91,19 @@ impl NewestAnnouncement {
     }
 
     /// Notes what the remote shows, or what is published. Returns true if that is what was announced.
-    pub fn saw(&mut self, commit: Oid) -> bool {
+    pub(crate) fn saw(&mut self, commit: Oid) -> bool {
         self.open.take_if(|open| open.commit == commit).is_some()
     }
 
     /// A listing that began at `listed_at` showed something else, and nothing is waited for any more. Returns true if the
     /// announcement was older than the listing.
-    pub fn expire(&mut self, listed_at: Instant) -> bool {
+    pub(crate) fn expire(&mut self, listed_at: Instant) -> bool {
         self.open.take_if(|open| open.at <= listed_at).is_some()
     }
 
     /// True if a message announced this commit.
     #[must_use]
-    pub fn contains(&self, commit: Oid) -> bool {
+    pub(crate) fn contains(&self, commit: Oid) -> bool {
         self.pushes.iter().any(|(_, after)| *after == commit)
     }
 }

@@ -111,7 +111,7 @@ impl Deliveries {
 pub(super) struct Day(VecDeque<(i64, DayCounts)>);
 
 impl Day {
-    pub fn at(&mut self, now: Timestamp) -> &mut DayCounts {
+    pub(crate) fn at(&mut self, now: Timestamp) -> &mut DayCounts {
         let hour = now.as_second().div_euclid(3600);
         if self.0.back().is_none_or(|(newest, _)| *newest != hour) {
             self.0.push_back((hour, DayCounts::default()));

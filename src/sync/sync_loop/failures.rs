@@ -21,7 +21,7 @@ pub(super) struct Limit {
 impl Limit {
     /// Counts a failure, unless it is an attempt between two polls. A commit that the pre-publish hook refuses is only
     /// tried when it is due, so it always counts.
-    pub fn count(&mut self, error: &SyncError, period: Duration, now: Instant) {
+    pub(crate) fn count(&mut self, error: &SyncError, period: Duration, now: Instant) {
         let between = |counted| now.saturating_duration_since(counted) < backoff::shortest(period);
         if error.phase != Phase::Gate && self.counted.is_some_and(between) {
             return;
