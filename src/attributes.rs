@@ -16,7 +16,7 @@ const BLANKS: &[u8] = b" \t\r\n";
 
 /// The state of an attribute for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AttributeState {
+pub(crate) enum AttributeState {
     Set,
     Unset,
     /// Also the result of `!name`.
@@ -28,18 +28,18 @@ type Assignments = Vec<(Vec<u8>, AttributeState)>;
 
 /// The rules of one attributes file.
 #[derive(Debug, Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     patterns: Vec<(Pattern, Assignments)>,
     macros: HashMap<Vec<u8>, Assignments>,
 }
 
 /// The attributes of one path.
 #[derive(Debug, Default)]
-pub struct Attributes(HashMap<Vec<u8>, AttributeState>);
+pub(crate) struct Attributes(HashMap<Vec<u8>, AttributeState>);
 
 impl Attributes {
     #[must_use]
-    pub fn get(&self, name: &str) -> &AttributeState {
+    pub(crate) fn get(&self, name: &str) -> &AttributeState {
         self.0.get(name.as_bytes()).unwrap_or(&AttributeState::Unspecified)
     }
 }
@@ -47,13 +47,13 @@ impl Attributes {
 impl Rules {
     /// Returns the attributes that git defines in every repository.
     #[must_use]
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self::parse(b"[attr]binary -diff -merge -text", true)
     }
 
     /// Parses a file. `top` is true for the file in the top folder, the only one that may define macros.
     #[must_use]
-    pub fn parse(text: &[u8], top: bool) -> Self {
+    pub(crate) fn parse(text: &[u8], top: bool) -> Self {
         let mut rules = Self::default();
         if text.len() > LARGEST_FILE {
             return rules;
@@ -69,7 +69,7 @@ impl Rules {
 
     /// Returns true if `wanted` accepts an assignment of the file, including those inside macros.
     #[must_use]
-    pub fn mentions(&self, mut wanted: impl FnMut(&[u8], &AttributeState) -> bool) -> bool {
+    pub(crate) fn mentions(&self, mut wanted: impl FnMut(&[u8], &AttributeState) -> bool) -> bool {
         let patterns = self.patterns.iter().map(|(_, assignments)| assignments);
         patterns.chain(self.macros.values()).flatten().any(|(name, state)| wanted(name, state))
     }
@@ -103,7 +103,7 @@ impl Rules {
 /// Returns the attributes of a path. `files` are those from the top folder down to the path's folder, each with its
 /// folder (empty for the top).
 #[must_use]
-pub fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
+pub(crate) fn look_up(files: &[(&[u8], &Rules)], path: &[u8]) -> Attributes {
     let mut found = Attributes::default();
     for (folder, rules) in files.iter().rev() {
         let inside = path.strip_prefix(*folder).unwrap_or(path);

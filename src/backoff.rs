@@ -6,20 +6,20 @@ use std::time::Duration;
 
 /// Returns `first` after it was doubled `times` times, at most `longest`.
 #[must_use]
-pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     // Both operations saturate, so that any number of failures gives the longest pause.
     first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }
 
 /// Lengthens or shortens a pause by up to `share` of it. `dice` in 0..1 decides: 0 gives the shortest pause, 1 the longest.
 #[must_use]
-pub fn spread(pause: Duration, share: f64, dice: f64) -> Duration {
+pub(crate) fn spread(pause: Duration, share: f64, dice: f64) -> Duration {
     pause.mul_f64(1.0 - share + 2.0 * share * dice)
 }
 
 /// The pauses between the attempts of one loop, each twice as long as the one before.
 #[derive(Clone, Debug)]
-pub struct Pauses {
+pub(crate) struct Pauses {
     first: Duration,
     longest: Duration,
     taken: u32,
@@ -28,19 +28,19 @@ pub struct Pauses {
 impl Pauses {
     /// Pauses that begin with `first` and grow up to `longest`.
     #[must_use]
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, taken: 0 }
     }
 
     /// Returns the pause before the next attempt, and doubles the one after it.
-    pub fn take(&mut self) -> Duration {
+    pub(crate) fn take(&mut self) -> Duration {
         let pause = doubled(self.first, self.taken, self.longest);
         self.taken = self.taken.saturating_add(1);
         pause
     }
 
     /// Starts over with the first pause, because an attempt succeeded.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.taken = 0;
     }
 }

@@ -11,7 +11,7 @@ const MOST_TAGS: usize = 32;
 
 /// The metadata of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommitHeader {
+pub(crate) struct CommitHeader {
     /// The whole message.
     pub message: Vec<u8>,
     /// The author's name; empty if the commit contains none.
@@ -22,14 +22,14 @@ pub struct CommitHeader {
 
 /// Returns true if the object exists and is a commit, whatever its content.
 #[must_use]
-pub fn exists(repository: &Repository, id: Oid) -> bool {
+pub(crate) fn exists(repository: &Repository, id: Oid) -> bool {
     // By the header, because libgit2 refuses to parse some commits that git accepts.
     repository.odb().and_then(|odb| odb.read_header(id)).is_ok_and(|(_, kind)| kind == ObjectType::Commit)
 }
 
 /// Returns true if libgit2 can parse it.
 #[must_use]
-pub fn is_well_formed(repository: &Repository, id: Oid) -> bool {
+pub(crate) fn is_well_formed(repository: &Repository, id: Oid) -> bool {
     repository.find_commit(id).is_ok()
 }
 
@@ -37,7 +37,7 @@ pub fn is_well_formed(repository: &Repository, id: Oid) -> bool {
 ///
 /// # Errors
 /// libgit2's error for a commit that does not exist or names no tree.
-pub fn tree_id(repository: &Repository, id: Oid) -> Result<Oid, git2::Error> {
+pub(crate) fn tree_id(repository: &Repository, id: Oid) -> Result<Oid, git2::Error> {
     match repository.find_commit(id) {
         Ok(commit) => Ok(commit.tree_id()),
         Err(error) if error.code() == ErrorCode::NotFound => Err(error),
@@ -49,14 +49,14 @@ pub fn tree_id(repository: &Repository, id: Oid) -> Result<Oid, git2::Error> {
 ///
 /// # Errors
 /// libgit2's error for a commit or tree that does not exist or cannot be read.
-pub fn tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
+pub(crate) fn tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
     repository.find_tree(tree_id(repository, id)?)
 }
 
 /// Reads the parents that a commit names, whether they are in the store or not; `None` if there is no such commit.
 /// libgit2 reports no parents for commits at a shallow boundary, even after the boundary has moved.
 #[must_use]
-pub fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
+pub(crate) fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
     let data = raw(repository, id).ok()??;
     let after_the_tree = data.split(|byte| *byte == b'\n').skip(1);
     // The parents follow the tree directly. A later line that looks like one belongs to the message.
@@ -66,7 +66,7 @@ pub fn parents(repository: &Repository, id: Oid) -> Option<Vec<Oid>> {
 
 /// Returns the commit that an object is, or that an annotated tag refers to; `None` if it is neither.
 #[must_use]
-pub fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
+pub(crate) fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
     let odb = repository.odb().ok()?;
     let mut id = id;
     for _ in 0..MOST_TAGS {
@@ -83,7 +83,7 @@ pub fn peel(repository: &Repository, id: Oid) -> Option<Oid> {
 ///
 /// # Errors
 /// libgit2's error for a commit that does not exist.
-pub fn head(repository: &Repository, id: Oid) -> Result<CommitHeader, git2::Error> {
+pub(crate) fn head(repository: &Repository, id: Oid) -> Result<CommitHeader, git2::Error> {
     match repository.find_commit(id) {
         Ok(commit) => Ok(CommitHeader {
             message: commit.message_bytes().to_vec(),

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 /// Returns true if the file system or the sandbox does not support the operation, so that a retry is useless.
 #[must_use]
-pub fn is_unsupported(errno: Errno) -> bool {
+pub(crate) fn is_unsupported(errno: Errno) -> bool {
     // OPNOTSUPP and NOTSUP are the same number on Linux.
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOTTY].contains(&errno)
 }
@@ -21,7 +21,7 @@ pub fn is_unsupported(errno: Errno) -> bool {
 ///
 /// # Errors
 /// Every other error.
-pub fn if_supported(outcome: Result<(), Errno>) -> Result<(), Errno> {
+pub(crate) fn if_supported(outcome: Result<(), Errno>) -> Result<(), Errno> {
     outcome.or_else(|errno| if is_unsupported(errno) { Ok(()) } else { Err(errno) })
 }
 
@@ -29,7 +29,7 @@ pub fn if_supported(outcome: Result<(), Errno>) -> Result<(), Errno> {
 ///
 /// # Errors
 /// The error of the file system.
-pub fn file(file: &File) -> io::Result<()> {
+pub(crate) fn file(file: &File) -> io::Result<()> {
     Ok(if_supported(rustix::fs::fsync(file))?)
 }
 
@@ -37,7 +37,7 @@ pub fn file(file: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// If the folder cannot be opened, or the error of the file system.
-pub fn folder(path: &Path) -> io::Result<()> {
+pub(crate) fn folder(path: &Path) -> io::Result<()> {
     file(&File::open(path)?)
 }
 

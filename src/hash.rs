@@ -7,19 +7,19 @@ const SHA256: usize = 64;
 
 /// True if a text consists of hexadecimal digits of either case. An empty text does.
 #[must_use]
-pub fn is_hex(text: &str) -> bool {
+pub(crate) fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// True for a complete SHA-1 or SHA-256 hash.
 #[must_use]
-pub fn is_hash(text: &str) -> bool {
+pub(crate) fn is_hash(text: &str) -> bool {
     matches!(text.len(), SHA1 | SHA256) && is_hex(text)
 }
 
 /// True for a SHA-1 hash, or for its first digits if there are at least `shortest`.
 #[must_use]
-pub fn is_prefix(text: &str, shortest: usize) -> bool {
+pub(crate) fn is_prefix(text: &str, shortest: usize) -> bool {
     (shortest..=SHA1).contains(&text.len()) && is_hex(text)
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 /// Pointers are shorter than this (git-lfs, docs/spec.md).
-pub const LONGEST_POINTER: usize = 1024;
+pub(crate) const LONGEST_POINTER: usize = 1024;
 
 /// The second one was used before git-lfs's first release; git-lfs accepts it, too.
 const VERSIONS: [&str; 2] = ["https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1"];
@@ -109,18 +109,18 @@ pub struct Lacking {
 
 /// Returns the folder of objects, which is next to the object store.
 #[must_use]
-pub fn folder_beside(store: &Path) -> PathBuf {
+pub(crate) fn folder_beside(store: &Path) -> PathBuf {
     store.with_file_name("lfs")
 }
 
 /// The open folder of objects. Other containers may write to the volume, so symlinks are not followed and only
 /// regular files are used.
 #[derive(Debug)]
-pub struct Objects(OwnedFd);
+pub(crate) struct Objects(OwnedFd);
 
 impl Objects {
     /// Opens the folder. Returns `None` if it does not exist.
-    pub fn open(folder: &Path) -> Result<Option<Self>, Errno> {
+    pub(crate) fn open(folder: &Path) -> Result<Option<Self>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(folder, flags, Mode::empty()) {
             Ok(folder) => Ok(Some(Self(folder))),
@@ -130,7 +130,7 @@ impl Objects {
     }
 
     /// Opens the folder, and creates it if it does not exist.
-    pub fn open_or_make(folder: &Path) -> Result<Self, Errno> {
+    pub(crate) fn open_or_make(folder: &Path) -> Result<Self, Errno> {
         match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o775)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
@@ -139,18 +139,18 @@ impl Objects {
     }
 
     /// Returns the free bytes of the file system.
-    pub fn room(&self) -> Result<u64, Errno> {
+    pub(crate) fn room(&self) -> Result<u64, Errno> {
         let state = rustix::fs::fstatvfs(&self.0)?;
         Ok(state.f_bavail.saturating_mul(state.f_frsize))
     }
 
     /// Returns true if a file with that name and size exists. Its content is compared when it is used.
-    pub fn holds(&self, pointer: &Pointer) -> Result<bool, Errno> {
+    pub(crate) fn holds(&self, pointer: &Pointer) -> Result<bool, Errno> {
         Ok(self.size(&pointer.id.to_string())? == Some(pointer.size))
     }
 
     /// Returns the size of an incomplete object.
-    pub fn begun(&self, id: &ObjectId) -> Result<u64, Errno> {
+    pub(crate) fn begun(&self, id: &ObjectId) -> Result<u64, Errno> {
         Ok(self.size(&unfinished(id))?.unwrap_or(0))
     }
 
@@ -165,7 +165,7 @@ impl Objects {
     }
 
     /// Opens an object for reading; `None` if there is no file with that name and size.
-    pub fn get(&self, pointer: &Pointer) -> Result<Option<File>, Errno> {
+    pub(crate) fn get(&self, pointer: &Pointer) -> Result<Option<File>, Errno> {
         if !self.holds(pointer)? {
             return Ok(None);
         }
@@ -179,7 +179,7 @@ impl Objects {
     }
 
     /// Opens an incomplete object for reading and writing; creates it if it does not exist.
-    pub fn begin(&self, id: &ObjectId) -> Result<File, Errno> {
+    pub(crate) fn begin(&self, id: &ObjectId) -> Result<File, Errno> {
         let name = unfinished(id);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.0, &*name, flags, Mode::from_raw_mode(0o664));
@@ -200,22 +200,22 @@ impl Objects {
     }
 
     /// Renames a completed object to its final name.
-    pub fn finish(&self, id: &ObjectId) -> Result<(), Errno> {
+    pub(crate) fn finish(&self, id: &ObjectId) -> Result<(), Errno> {
         rustix::fs::renameat(&self.0, unfinished(id), &self.0, id.to_string())
     }
 
     /// Removes an object whose content does not match its name. A missing one is no error.
-    pub fn remove(&self, id: &ObjectId) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, id: &ObjectId) -> Result<(), Errno> {
         self.unlink(&id.to_string())
     }
 
     /// Removes an incomplete object. A missing one is no error.
-    pub fn give_up(&self, id: &ObjectId) -> Result<(), Errno> {
+    pub(crate) fn give_up(&self, id: &ObjectId) -> Result<(), Errno> {
         self.unlink(&unfinished(id))
     }
 
     /// Returns every object with its completeness and size.
-    pub fn all(&self) -> Result<Vec<(ObjectId, bool, u64)>, Errno> {
+    pub(crate) fn all(&self) -> Result<Vec<(ObjectId, bool, u64)>, Errno> {
         let mut all = Vec::new();
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;

@@ -19,7 +19,7 @@ const MOST_OPEN: usize = 64;
 ///
 /// # Errors
 /// The resolver's, or that no thread could be started ([`worker::Lost`]).
-pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -32,7 +32,7 @@ pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// The same for the library's HTTP clients.
 #[derive(Clone, Copy, Debug)]
-pub struct System;
+pub(crate) struct System;
 
 impl Resolve for System {
     fn resolve(&self, name: Name) -> Resolving {

@@ -27,7 +27,7 @@ const LARGE: u32 = 1 << 31;
 const AT_ONCE: usize = 1024;
 
 /// Bytes that are read by their place: an open file, or a file's content.
-pub trait Source {
+pub(crate) trait Source {
     /// Returns the number of bytes.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Source for Vec<u8> {
 
 /// An index of version 2.
 #[derive(Debug)]
-pub struct PackIndex<S> {
+pub(crate) struct PackIndex<S> {
     source: S,
     fan_out: Box<[u8; FAN_OUT]>,
 }
@@ -76,7 +76,7 @@ impl<S: Source> PackIndex<S> {
     ///
     /// # Errors
     /// Errors of reading, and `InvalidData` if it is too short for the number of its objects.
-    pub fn open(source: S) -> io::Result<Option<Self>> {
+    pub(crate) fn open(source: S) -> io::Result<Option<Self>> {
         let mut signature = [0; SIGNATURE.len()];
         source.read_exact_at(&mut signature, 0)?;
         if signature != SIGNATURE {
@@ -93,13 +93,13 @@ impl<S: Source> PackIndex<S> {
 
     /// Returns the number of objects.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.up_to(255)
     }
 
     /// Returns the bytes of the index.
     #[must_use]
-    pub fn source(&self) -> &S {
+    pub(crate) fn source(&self) -> &S {
         &self.source
     }
 
@@ -107,7 +107,7 @@ impl<S: Source> PackIndex<S> {
     ///
     /// # Errors
     /// Errors of reading.
-    pub fn find(&self, id: Oid) -> io::Result<Option<u64>> {
+    pub(crate) fn find(&self, id: Oid) -> io::Result<Option<u64>> {
         let first = id.as_bytes()[0];
         let (mut low, mut high) = (first.checked_sub(1).map_or(0, |before| self.up_to(before)), self.up_to(first));
         while low < high {
@@ -131,7 +131,7 @@ impl<S: Source> PackIndex<S> {
     ///
     /// # Errors
     /// Errors of reading.
-    pub fn ids(&self) -> io::Result<Vec<Oid>> {
+    pub(crate) fn ids(&self) -> io::Result<Vec<Oid>> {
         self.table(NAMES, |name: [u8; NAME]| Oid::from_bytes(&name).map_err(io::Error::other))
     }
 
@@ -139,7 +139,7 @@ impl<S: Source> PackIndex<S> {
     ///
     /// # Errors
     /// Errors of reading, and a large offset that the index does not contain.
-    pub fn offsets(&self) -> io::Result<Vec<u64>> {
+    pub(crate) fn offsets(&self) -> io::Result<Vec<u64>> {
         self.table(self.offsets_at(), |offset| self.offset(u32::from_be_bytes(offset)))
     }
 
@@ -185,7 +185,7 @@ impl<S: Source> PackIndex<S> {
 ///
 /// # Errors
 /// Errors of reading the folder.
-pub fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -6,7 +6,7 @@
 
 /// A parsed pattern. Paths have no slash at either end.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     /// The pattern began with `!`.
     pub negative: bool,
     /// The pattern ended with a slash and matches only folders.
@@ -41,7 +41,7 @@ enum Token {
 
 impl Pattern {
     #[must_use]
-    pub fn new(text: &[u8]) -> Self {
+    pub(crate) fn new(text: &[u8]) -> Self {
         let (negative, text) = text.strip_prefix(b"!").map_or((false, text), |rest| (true, rest));
         let (folders_only, text) = text.strip_suffix(b"/").map_or((false, text), |rest| (true, rest));
         let by_name = !text.contains(&b'/');
@@ -60,7 +60,7 @@ impl Pattern {
 
     /// Returns true if the path matches. `folder` is true for a folder.
     #[must_use]
-    pub fn matches(&self, path: &[u8], folder: bool) -> bool {
+    pub(crate) fn matches(&self, path: &[u8], folder: bool) -> bool {
         if self.folders_only && !folder {
             return false;
         }
@@ -74,7 +74,7 @@ impl Pattern {
 
     /// Returns false if no path below the folder can match by itself.
     #[must_use]
-    pub fn may_match_below(&self, folder: &[u8]) -> bool {
+    pub(crate) fn may_match_below(&self, folder: &[u8]) -> bool {
         if self.by_name {
             return true;
         }
@@ -91,7 +91,7 @@ fn name_of(path: &[u8]) -> &[u8] {
 
 /// Returns true for bytes that end the literal start of a pattern.
 #[must_use]
-pub fn is_wildcard(byte: u8) -> bool {
+pub(crate) fn is_wildcard(byte: u8) -> bool {
     matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use crate::flush;
 
 /// The end of the name of a file that is not complete yet.
-pub const UNFINISHED: &str = ".new";
+pub(crate) const UNFINISHED: &str = ".new";
 
 /// How much of a replacement is on the disk when it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// After a loss of power either content may be there, or an empty file.
     None,
     /// After a loss of power either content may be there, complete.
@@ -29,7 +29,7 @@ pub enum Durability {
 ///
 /// # Errors
 /// Those of `write` and of the file system. The file is as it was then.
-pub fn file<T>(
+pub(crate) fn file<T>(
     path: &Path,
     unfinished: &str,
     durability: Durability,
@@ -67,7 +67,7 @@ pub fn file<T>(
 ///
 /// # Errors
 /// Those of the file system.
-pub fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

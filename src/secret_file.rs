@@ -52,7 +52,7 @@ impl BadSecretFile {
 ///
 /// # Errors
 /// [`BadSecretFile`], for example if the content is not 16 to 512 bytes long.
-pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
+pub(crate) fn read(path: &Path) -> Result<Secret, BadSecretFile> {
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(BadSecretFile::NotAFile);
@@ -80,7 +80,7 @@ pub fn read(path: &Path) -> Result<Secret, BadSecretFile> {
 /// Describes parts of a secret that are probably unintended; `None` if there are none. All bytes are used anyway,
 /// because a secret may contain any bytes. GitHub's form accepts only one line of text.
 #[must_use]
-pub fn oddity(secret: &Secret) -> Option<String> {
+pub(crate) fn oddity(secret: &Secret) -> Option<String> {
     let bytes = secret.expose();
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let is_break = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));

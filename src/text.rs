@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 /// Returns true for control characters, separators that some programs treat as line ends, invisible characters, and
 /// characters that change the direction of text ("Trojan Source", CVE-2021-42574; Unicode TR 36).
 #[must_use]
-pub fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -20,7 +20,7 @@ pub fn is_deceptive(c: char) -> bool {
 /// Returns the text on one line: deceptive characters become U+FFFD (a tab becomes a space), and the text is cut
 /// after `most` characters.
 #[must_use]
-pub fn one_line(text: &str, most: usize) -> String {
+pub(crate) fn one_line(text: &str, most: usize) -> String {
     let safe = |c: char| match c {
         '\t' => ' ',
         c if is_deceptive(c) => '\u{fffd}',
@@ -41,7 +41,7 @@ pub fn one_line(text: &str, most: usize) -> String {
 /// `serde_json` escapes U+0000 to U+001F (RFC 8259, section 7). A terminal acts on U+0080 to U+009F as well (ECMA-48, 5.3),
 /// and shows text in another order after some of the other characters.
 #[must_use]
-pub fn escape_json(text: &str) -> String {
+pub(crate) fn escape_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         // Outside of strings, JSON contains none of these but line feeds.
@@ -58,7 +58,7 @@ pub fn escape_json(text: &str) -> String {
 
 /// Returns a number of bytes in binary units, rounded: `1023 B`, `2.9 MiB`, `30 MiB`.
 #[must_use]
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -75,7 +75,7 @@ pub fn size(bytes: u64) -> String {
 
 /// Returns a number with its noun: `1 object`, `2 objects`.
 #[must_use]
-pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     let end = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{end}")
 }

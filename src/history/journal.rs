@@ -23,7 +23,7 @@ const AMENDED_WITHIN: usize = 64;
 const LONGEST_FILE: u64 = 32 << 20;
 
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     /// Shared with the [`JournalLine`]s, so that they stay readable.
     file: Arc<File>,
@@ -36,33 +36,33 @@ pub struct Journal {
 
 /// The position of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinePosition {
+pub(crate) struct LinePosition {
     offset: u64,
     length: u64,
 }
 
 /// A line of a file. It can be read as long as this value exists, even after the file was replaced.
 #[derive(Clone, Debug)]
-pub struct JournalLine {
+pub(crate) struct JournalLine {
     file: Arc<File>,
     pub place: LinePosition,
 }
 
 impl JournalLine {
     /// Returns the file if nothing else uses it any more. The caller has to close it.
-    pub fn into_unused_file(self) -> Option<File> {
+    pub(crate) fn into_unused_file(self) -> Option<File> {
         Arc::into_inner(self.file)
     }
 
     /// Reads the long part of the record.
-    pub fn detail(&self) -> Option<Detail> {
+    pub(crate) fn detail(&self) -> Option<Detail> {
         let line = read(&self.file, self.place).ok()?;
         serde_json::from_slice::<LineIn>(&line).ok().map(|line| line.detail)
     }
 }
 
 /// The content of a file.
-pub struct JournalContent {
+pub(crate) struct JournalContent {
     /// The newest records, oldest first.
     pub records: Vec<(Record, LinePosition)>,
     pub skipped: usize,
@@ -85,7 +85,7 @@ struct LineIn {
 
 impl Journal {
     /// Opens or creates the file and reads its newest `limit` records.
-    pub fn open(path: &Path, limit: usize) -> io::Result<(Self, JournalContent)> {
+    pub(crate) fn open(path: &Path, limit: usize) -> io::Result<(Self, JournalContent)> {
         let mut file = open_file(path)?;
         let mut records = std::collections::VecDeque::<(Record, LinePosition)>::new();
         let (mut end, mut lines, mut skipped) = (0, 0, 0);
@@ -130,7 +130,7 @@ impl Journal {
     }
 
     /// Writes a line and waits until it is on the disk.
-    pub fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<JournalLine> {
+    pub(crate) fn append(&mut self, record: &Record, detail: &Detail) -> io::Result<JournalLine> {
         let mut line = serde_json::to_vec(&LineOut { record, detail })?;
         line.push(b'\n');
         let place = LinePosition { offset: self.end, length: line.len() as u64 };
@@ -140,32 +140,32 @@ impl Journal {
     }
 
     /// Returns the file if no line uses it any more. The caller has to close it.
-    pub fn into_unused_file(self) -> Option<File> {
+    pub(crate) fn into_unused_file(self) -> Option<File> {
         Arc::into_inner(self.file)
     }
 
-    pub fn line(&self, place: LinePosition) -> JournalLine {
+    pub(crate) fn line(&self, place: LinePosition) -> JournalLine {
         JournalLine { file: Arc::clone(&self.file), place }
     }
 
     /// Returns true if a line belongs to this file.
-    pub fn holds(&self, line: &JournalLine) -> bool {
+    pub(crate) fn holds(&self, line: &JournalLine) -> bool {
         Arc::ptr_eq(&self.file, &line.file)
     }
 
     /// Returns true if the file should be rewritten: it has a quarter more lines than the limit, or is too long.
-    pub fn is_due(&self, limit: usize) -> bool {
+    pub(crate) fn is_due(&self, limit: usize) -> bool {
         let (lines, end) = self.put_off;
         self.lines > lines.max(limit) + limit / 4 + 16 || self.end > LONGEST_FILE.max(end + LONGEST_FILE / 4)
     }
 
     /// Postpones the next rewrite after a failed one until the file has grown again.
-    pub fn put_off(&mut self) {
+    pub(crate) fn put_off(&mut self) {
         self.put_off = (self.lines, self.end);
     }
 
     /// Writes the given lines to a new file that replaces this one, and returns their new positions.
-    pub fn compact(&mut self, places: &[LinePosition]) -> io::Result<Vec<JournalLine>> {
+    pub(crate) fn compact(&mut self, places: &[LinePosition]) -> io::Result<Vec<JournalLine>> {
         let (mut end, mut lines) = (0, 0);
         let mut moved = Vec::with_capacity(places.len());
         // Keep half of the length free for new records, so that one long record does not cause a rewrite each time.

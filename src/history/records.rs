@@ -125,12 +125,12 @@ impl Default for RecordState {
 
 impl RecordState {
     /// Returns true if a writer has something to do.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         let is_written = self.loaded.is_some() && self.next_to_write().is_none();
         self.path.is_some() && !is_written || !self.unused_files.is_empty()
     }
 
-    pub fn waiting(&self) -> Waiting {
+    pub(crate) fn waiting(&self) -> Waiting {
         let mut waits = self.entries.iter().filter(|entry| !entry.kept.is_on_disk());
         let since = waits.next().map(|oldest| oldest.record.finished_at);
         let records = since.map_or(0, |_| 1 + waits.count() as u64);
@@ -138,7 +138,7 @@ impl RecordState {
         Waiting { records, since, dropped: self.dropped, opening, loads: self.loads }
     }
 
-    pub fn attach(&mut self, path: &Path) {
+    pub(crate) fn attach(&mut self, path: &Path) {
         if self.path.as_deref() == Some(path) {
             // A writer that waits after a failure tries again at once.
             self.has_news = true;
@@ -148,7 +148,7 @@ impl RecordState {
         self.path = Some(path.to_owned());
     }
 
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         self.generation += 1;
         self.unused_files.extend(self.journal.take().and_then(Journal::into_unused_file));
         (self.path, self.loaded, self.failure) = (None, None, None);
@@ -161,7 +161,7 @@ impl RecordState {
     }
 
     /// Inserts the records of a file before those in memory.
-    pub fn insert_file(&mut self, journal: &Journal, found: JournalContent, limit: usize) {
+    pub(crate) fn insert_file(&mut self, journal: &Journal, found: JournalContent, limit: usize) {
         self.loaded = Some(Loaded { records: found.records.len(), skipped: found.skipped });
         (self.failure, self.loads) = (None, self.loads + 1);
         let ids = self.entries.iter().enumerate().map(|(at, entry)| (entry.record.id.clone(), at));
@@ -192,19 +192,19 @@ impl RecordState {
         self.trim(limit);
     }
 
-    pub fn next_id(&mut self) -> String {
+    pub(crate) fn next_id(&mut self) -> String {
         let id = self.next_id;
         self.next_id += 1;
         id.to_string()
     }
 
-    pub fn append(&mut self, record: Record, detail: Detail, limit: usize) {
+    pub(crate) fn append(&mut self, record: Record, detail: Detail, limit: usize) {
         self.entries.push_back(StoredRecord { record, kept: Kept::InMemory(Arc::new(detail)) });
         self.has_news = true;
         self.trim(limit);
     }
 
-    pub fn amend(&mut self, id: &str, peers: Vec<PeerResult>) -> Option<Record> {
+    pub(crate) fn amend(&mut self, id: &str, peers: Vec<PeerResult>) -> Option<Record> {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.record.id == id)?;
         entry.record.peers = peers;
         if let Kept::OnDisk(line) = &entry.kept {
@@ -214,12 +214,12 @@ impl RecordState {
         Some(entry.record.clone())
     }
 
-    pub fn find(&self, id: &str) -> Option<(Record, Kept)> {
+    pub(crate) fn find(&self, id: &str) -> Option<(Record, Kept)> {
         let entry = self.entries.iter().rev().find(|entry| entry.record.id == id)?;
         Some((entry.record.clone(), entry.kept.clone()))
     }
 
-    pub fn page(&self, before: Option<&str>, limit: usize) -> Vec<Record> {
+    pub(crate) fn page(&self, before: Option<&str>, limit: usize) -> Vec<Record> {
         let end = match before {
             None => self.entries.len(),
             Some(id) => self.entries.iter().rposition(|entry| entry.record.id == id).unwrap_or(0),
@@ -227,7 +227,7 @@ impl RecordState {
         self.entries.range(..end).rev().take(limit).map(|entry| entry.record.clone()).collect()
     }
 
-    pub fn commits_with_prefix(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn commits_with_prefix(&self, prefix: &str) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for entry in &self.entries {
             for commit in [&entry.record.new, &entry.record.old].into_iter().flatten() {
@@ -240,13 +240,13 @@ impl RecordState {
     }
 
     /// Returns the oldest record that the file does not have in its current form.
-    pub fn next_to_write(&self) -> Option<(Record, Kept)> {
+    pub(crate) fn next_to_write(&self) -> Option<(Record, Kept)> {
         let entry = self.entries.iter().find(|entry| !entry.kept.is_on_disk())?;
         Some((entry.record.clone(), entry.kept.clone()))
     }
 
     /// Marks a record as written. If it was amended in the meantime, its line is written again.
-    pub fn was_written(&mut self, record: &Record, line: JournalLine) {
+    pub(crate) fn was_written(&mut self, record: &Record, line: JournalLine) {
         if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.record.id == record.id) {
             let kept = if entry.record == *record { Kept::OnDisk(line) } else { Kept::Changed(line) };
             entry.kept.replace(kept, &mut self.unused_files);
@@ -255,7 +255,7 @@ impl RecordState {
 
     /// Returns the positions of all lines of this file that are still needed, with the ids of their records. A line
     /// that is about to be replaced is needed until then.
-    pub fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, LinePosition)> {
+    pub(crate) fn lines_to_keep(&self, journal: &Journal) -> Vec<(String, LinePosition)> {
         let on_disk = |entry: &StoredRecord| match &entry.kept {
             Kept::OnDisk(line) => Some((entry.record.id.clone(), line.place)),
             Kept::Changed(line) if journal.holds(line) => Some((entry.record.id.clone(), line.place)),
@@ -266,7 +266,7 @@ impl RecordState {
 
     /// Updates the positions after the file was rewritten. Some records may have been dropped or amended in the
     /// meantime.
-    pub fn were_moved(&mut self, moved: Vec<(String, JournalLine)>) {
+    pub(crate) fn were_moved(&mut self, moved: Vec<(String, JournalLine)>) {
         let mut moved: HashMap<String, JournalLine> = moved.into_iter().collect();
         for entry in &mut self.entries {
             if let Some(line) = moved.remove(&entry.record.id) {

@@ -45,7 +45,7 @@ pub enum MessageRefusal {
 
 /// Verifies messages and remembers them.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     own: Message,
     seen: Mutex<Seen>,
 }
@@ -70,13 +70,13 @@ impl Seen {
 impl Door {
     /// `own` is the template of this replica's messages.
     #[must_use]
-    pub fn new(own: Message) -> Self {
+    pub(crate) fn new(own: Message) -> Self {
         Self { own, seen: Mutex::default() }
     }
 
     /// # Errors
     /// [`MessageRefusal`]; no state has changed.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         header: &[u8],
         body: &[u8],

@@ -65,7 +65,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub fn new(options: PeerOptions, around: Surroundings) -> Self {
+    pub(crate) fn new(options: PeerOptions, around: Surroundings) -> Self {
         Self {
             own: Message::new(&options.repo, &options.reference, &unique()),
             names: options.names,
@@ -77,14 +77,14 @@ impl Fleet {
     }
 
     /// Counts the replicas that the names resolve to within `patience`.
-    pub async fn count(&self, patience: Duration) -> u32 {
+    pub(crate) async fn count(&self, patience: Duration) -> u32 {
         let end = Instant::now() + patience;
         let lookups = self.names.iter().map(|name| self.known.find(&self.around.network, name, end));
         let found: HashSet<SocketAddr> = join_all(lookups).await.into_iter().flatten().flatten().collect();
         replicas(&found)
     }
 
-    pub fn is_own(&self, address: SocketAddr) -> bool {
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
         let Some(own) = self.around.own else { return false };
         // A listener on 0.0.0.0 or :: is reached by every address of the pod.
         own.port() == address.port()

@@ -13,7 +13,7 @@ pub const SIGNATURE: &str = "x-pushsync-signature";
 /// The largest body that is read.
 pub const LARGEST: usize = 4 * 1024;
 /// How far the clocks of two replicas may differ, in seconds.
-pub const SKEW: i64 = 60;
+pub(crate) const SKEW: i64 = 60;
 
 /// The code of a refusal by a replica that has no secret yet.
 pub const NO_SECRET_CODE: &str = "no_secret";
@@ -92,13 +92,13 @@ pub fn seal(secret: &Secret, time: i64, body: &[u8]) -> String {
 
 /// The same for another kind of message: a seal for one purpose fits no other.
 #[must_use]
-pub fn seal_for(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> String {
+pub(crate) fn seal_for(purpose: &[u8], secret: &Secret, time: i64, body: &[u8]) -> String {
     format!("t={time},v1={}", signer(purpose, secret, time, body).hex())
 }
 
 /// The parsed header, not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seal {
+pub(crate) struct Seal {
     /// Seconds since 1970.
     pub time: i64,
     pub mac: [u8; 32],
@@ -107,7 +107,7 @@ pub struct Seal {
 impl Seal {
     /// Parses `t=<seconds>,v1=<64 hex digits>` in exactly this form.
     #[must_use]
-    pub fn read(value: &[u8]) -> Option<Self> {
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
         let (time, mac) = std::str::from_utf8(value).ok()?.strip_prefix("t=")?.split_once(",v1=")?;
         // A sign or a leading zero would be a second form of the same number.
         let plain = (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,13 +120,13 @@ impl Seal {
     /// Returns the index of the secret that signed the body. Checks every secret, so that the time does not reveal
     /// which one matched.
     #[must_use]
-    pub fn fits(&self, body: &[u8], secrets: &[Secret]) -> Option<usize> {
+    pub(crate) fn fits(&self, body: &[u8], secrets: &[Secret]) -> Option<usize> {
         self.fits_for(PURPOSE, body, secrets)
     }
 
     /// The same for another kind of message.
     #[must_use]
-    pub fn fits_for(&self, purpose: &[u8], body: &[u8], secrets: &[Secret]) -> Option<usize> {
+    pub(crate) fn fits_for(&self, purpose: &[u8], body: &[u8], secrets: &[Secret]) -> Option<usize> {
         let fits = |secret: &Secret| signer(purpose, secret, self.time, body).verify(&self.mac);
         let fits: Vec<bool> = secrets.iter().map(fits).collect();
         fits.into_iter().position(|fits| fits)

@@ -23,7 +23,7 @@ pub fn window(replicas: u32) -> Duration {
 
 /// Returns one replica's delay, uniformly distributed over the window.
 #[must_use]
-pub fn delay(replicas: u32) -> Duration {
+pub(crate) fn delay(replicas: u32) -> Duration {
     window(replicas).mul_f64(fastrand::f64())
 }
 

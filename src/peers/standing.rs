@@ -28,7 +28,7 @@ use super::network::Post;
 pub const BELOW: &str = "/standing";
 
 /// The longest that a start waits for the answers, names included.
-pub const LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 /// Replicas that are asked, chosen by chance: a large fleet that starts must not ask each other in full.
 const ASKED: usize = 8;
 /// Bytes of a label, and characters of a hash.
@@ -102,7 +102,7 @@ impl Answered {
     ///
     /// # Errors
     /// [`MessageRefusal`], as for any other message.
-    pub fn answer(
+    pub(crate) fn answer(
         &self,
         own: &Message,
         header: &[u8],

@@ -11,7 +11,7 @@ const NAMED: usize = 50;
 
 /// Results so far.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     told: Vec<String>,
     failed: Vec<PeerResult>,
     more_told: usize,
@@ -19,7 +19,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, address: String, fate: Fate) {
+    pub(crate) fn add(&mut self, address: String, fate: Fate) {
         match fate {
             // This replica is no peer of its own: it was neither told, nor did it fail.
             Fate::Own => {}
@@ -33,18 +33,18 @@ impl Tally {
     }
 
     #[must_use]
-    pub fn told(&self) -> usize {
+    pub(crate) fn told(&self) -> usize {
         self.told.len() + self.more_told
     }
 
     #[must_use]
-    pub fn failed(&self) -> usize {
+    pub(crate) fn failed(&self) -> usize {
         self.failed.len() + self.more_failed
     }
 
     /// Describes the first failures.
     #[must_use]
-    pub fn failures(&self) -> String {
+    pub(crate) fn failures(&self) -> String {
         let words: Vec<String> =
             self.failed.iter().take(5).map(|peer| format!("{} {}", peer.address, peer.result)).collect();
         words.join(", ")
@@ -52,7 +52,7 @@ impl Tally {
 
     /// Returns the results for the record: failures first, each group sorted by address.
     #[must_use]
-    pub fn results(&self) -> Vec<PeerResult> {
+    pub(crate) fn results(&self) -> Vec<PeerResult> {
         let mut failed = self.failed.clone();
         // Answers arrive in any order, and the same results must make the same record.
         failed.sort_by(|one, other| one.address.cmp(&other.address));

@@ -57,7 +57,7 @@ const MOST_HEADERS: usize = 100;
 
 /// The signals that end the listeners.
 #[derive(Clone, Debug, Default)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// The process is about to end but still accepts: health checks fail, so that new connections go elsewhere.
     pub leaving: CancellationToken,
     /// Answer connections that have been accepted, accept no more, finish running requests.
@@ -79,7 +79,13 @@ struct Listening {
 }
 
 /// Accepts connections until `stop`, and then those that are already in the backlog.
-pub async fn accept(listener: TcpListener, router: Router, limits: Limits, ending: Ending, refusals: Arc<Refusals>) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    ending: Ending,
+    refusals: Arc<Refusals>,
+) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let listening = Listening { router, limits, ending, refusals, slots, crowd: Arc::default() };
     let stop = listening.ending.stop.clone();

@@ -45,7 +45,7 @@ struct Api {
 type Refused = Response<Body>;
 
 /// The routes of the admin listener.
-pub fn router(handle: Handle, streams: Streams, guard: Guard, limits: &Limits) -> Router {
+pub(crate) fn router(handle: Handle, streams: Streams, guard: Guard, limits: &Limits) -> Router {
     let api = Api { handle, streams, body_timeout: limits.body };
     Router::new()
         .route("/healthz", get(|| async { answer::text(StatusCode::OK, "ok\n") }))

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::signature::Signer;
 
 /// The largest accepted body, which is GitHub's own limit for deliveries.
-pub const LARGEST: u64 = 26_214_400;
+pub(crate) const LARGEST: u64 = 26_214_400;
 /// The largest part that is kept of one body.
 const KEPT: usize = 1024 * 1024;
 /// Every body may keep this much regardless of the others; ordinary pushes are smaller.
@@ -24,7 +24,7 @@ const STEP: usize = 64 * 1024;
 
 /// Why a body could not be received.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     TooLarge,
     TimedOut,
     /// The connection broke, or the chunked encoding was invalid.
@@ -34,7 +34,7 @@ pub enum Fault {
 /// The memory that all bodies in flight share. A body that finds it used up keeps less and does not wait, so a client
 /// that sends large bodies slowly cannot delay an authentic push.
 #[derive(Debug)]
-pub struct Budget(AtomicUsize);
+pub(crate) struct Budget(AtomicUsize);
 
 impl Default for Budget {
     fn default() -> Self {
@@ -50,7 +50,7 @@ impl Budget {
 
 /// The kept beginning of a body.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     whole: bool,
     reserved: usize,
@@ -58,16 +58,16 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub fn new(budget: &Arc<Budget>) -> Self {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
         Self { bytes: Vec::new(), whole: true, reserved: 0, budget: Arc::clone(budget) }
     }
 
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Returns false if the body was longer than the kept part.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.whole
     }
 
@@ -99,7 +99,7 @@ impl Drop for Kept {
 ///
 /// # Errors
 /// [`Fault`], if the body is incomplete by then, too large or broken.
-pub async fn receive(
+pub(crate) async fn receive(
     mut body: Body,
     signers: &mut [Signer],
     budget: &Arc<Budget>,

@@ -20,14 +20,14 @@ use super::secret_file::Secrets;
 /// GitHub's delivery ids have 36 characters. Longer ones are not shown.
 const LONGEST_DELIVERY_ID: usize = 64;
 /// The message for every request without a valid signature.
-pub const UNSIGNED: &str = "the request is not signed with the configured secret";
+pub(crate) const UNSIGNED: &str = "the request is not signed with the configured secret";
 /// The message while no secret is available.
-pub const NO_SECRET: &str = "no webhook secret is configured yet, so every delivery is refused";
-pub const NO_SECRET_HINT: &str =
+pub(crate) const NO_SECRET: &str = "no webhook secret is configured yet, so every delivery is refused";
+pub(crate) const NO_SECRET_HINT: &str =
     "create the Secret that --hook-secret-file is mounted from; a pod has it within a minute";
 
 /// The state of the hook listener.
-pub struct Hook {
+pub(crate) struct Hook {
     pub path: String,
     pub secrets: Arc<Secrets>,
     pub peers: Arc<Peers>,
@@ -41,10 +41,10 @@ pub struct Hook {
 }
 
 /// A header that may occur only once is repeated.
-pub struct Repeated;
+pub(crate) struct Repeated;
 
 /// Returns a header that may occur at most once.
-pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     // `HeaderMap::get` would return the first of several without notice, and a proxy may have used another one.
     let first = values.next();
@@ -52,11 +52,11 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
 }
 
 /// Returns the time that lies `elapsed` before `now`.
-pub fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
+pub(crate) fn before(now: Timestamp, elapsed: std::time::Duration) -> Timestamp {
     SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_sub(elapsed).ok()).unwrap_or(now)
 }
 
 /// Returns true if the id is safe to show.
-pub fn is_delivery_id(id: &str) -> bool {
+pub(crate) fn is_delivery_id(id: &str) -> bool {
     (1..=LONGEST_DELIVERY_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -30,7 +30,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Opens streams up to a limit, and ends all of them when the server stops.
 #[derive(Clone)]
-pub struct Streams {
+pub(crate) struct Streams {
     slots: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -46,11 +46,11 @@ struct Reader {
 }
 
 impl Streams {
-    pub fn new(stop: CancellationToken) -> Self {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
         Self { slots: Arc::new(Semaphore::new(MOST_STREAMS)), stop }
     }
 
-    pub fn open(&self, handle: Handle) -> Response<Body> {
+    pub(crate) fn open(&self, handle: Handle) -> Response<Body> {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             let message = "32 clients already read the event stream";
             return answer::refusal(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message, Some("close one"));

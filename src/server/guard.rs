@@ -22,7 +22,7 @@ use super::secret_file::SecretFile;
 
 /// The check before every admin route.
 #[derive(Clone)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// `None`: no token is configured, so the `Host` must be a loopback name.
     pub token: Option<Arc<SecretFile>>,
     /// The loopback address of `--admin-bind`. As a literal IP address in `Host` it cannot come from DNS rebinding.
@@ -30,7 +30,7 @@ pub struct Guard {
 }
 
 /// The middleware.
-pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
+pub(crate) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
     let token = match &guard.token {
         // It follows its file, so that a rotation needs no restart.
         Some(token) => token.current().await,

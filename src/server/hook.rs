@@ -82,7 +82,7 @@ impl Named {
 }
 
 /// Routes every path and method to one handler. Three exact paths and `GET /` exist; everything else is 404.
-pub fn router(hook: Hook) -> Router {
+pub(crate) fn router(hook: Hook) -> Router {
     Router::new().fallback(receive).with_state(Arc::new(hook))
 }
 

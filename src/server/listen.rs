@@ -18,7 +18,7 @@ const ADMIN_FLAG: &str = "--admin-bind";
 ///
 /// # Errors
 /// [`ServeError::Listen`]
-pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+pub(crate) fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
     open(address).map_err(|source| ServeError::Listen { address, flag, source })
 }
 
@@ -27,7 +27,7 @@ pub fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Se
 ///
 /// # Errors
 /// [`ServeError::Listen`]
-pub fn listen_admin(bind: AdminBind) -> Result<Option<TcpListener>, ServeError> {
+pub(crate) fn listen_admin(bind: AdminBind) -> Result<Option<TcpListener>, ServeError> {
     match bind {
         AdminBind::Off => Ok(None),
         AdminBind::Address(address) => listen(address, ADMIN_FLAG).map(Some),

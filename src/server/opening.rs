@@ -6,7 +6,7 @@
 use super::refusals::Why;
 
 /// How many bytes are examined: the length of the signature of the PROXY protocol, version 2.
-pub const LONGEST: usize = 12;
+pub(crate) const LONGEST: usize = 12;
 
 /// The first line of version 1 starts with this (The PROXY protocol, section 2.1).
 const PROXY_1: &[u8] = b"PROXY ";
@@ -17,13 +17,13 @@ const TLS: &[u8] = b"\x16\x03";
 
 /// A protocol that this server does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub(crate) enum Foreign {
     ProxyProtocol,
     Tls,
 }
 
 /// Recognizes a protocol by a connection's first bytes; `None` if it may be HTTP.
-pub fn foreign(start: &[u8]) -> Option<Foreign> {
+pub(crate) fn foreign(start: &[u8]) -> Option<Foreign> {
     if start.starts_with(PROXY_1) || start.starts_with(PROXY_2) {
         Some(Foreign::ProxyProtocol)
     } else if start.starts_with(TLS) {
@@ -34,7 +34,7 @@ pub fn foreign(start: &[u8]) -> Option<Foreign> {
 }
 
 impl Foreign {
-    pub fn why(self) -> Why {
+    pub(crate) fn why(self) -> Why {
         match self {
             Self::ProxyProtocol => Why::ProxyProtocol,
             Self::Tls => Why::Tls,
@@ -43,7 +43,7 @@ impl Foreign {
 
     /// Returns a complete HTTP response. A TLS client reports that the server does not speak TLS; the text is for
     /// packet captures and plain-text probes.
-    pub fn answer(self) -> String {
+    pub(crate) fn answer(self) -> String {
         let (code, message) = match self {
             Self::ProxyProtocol => ("proxy_protocol", "this port takes plain HTTP, without the PROXY protocol"),
             Self::Tls => ("tls", "this port takes plain HTTP, without TLS"),

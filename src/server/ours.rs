@@ -32,7 +32,7 @@ pub struct Repository {
 
 /// The result of comparing a push with the configuration.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Relevance {
+pub(crate) enum Relevance {
     /// `announced`: the commit that the payload names as the new head of the ref, if it names one.
     Ours {
         announced: Option<Announced>,
@@ -54,7 +54,7 @@ pub enum Relevance {
 /// Classifies a push. `moved_to` is the address that the remote redirects to, because a renamed repository sends its
 /// new name. `whole` is false if the payload was too long to be kept. Fields that are missing then count as matching,
 /// because an unnecessary sync is cheap and a lost push is not.
-pub fn judge(
+pub(crate) fn judge(
     push: &Push,
     whole: bool,
     audience: &Audience,
@@ -108,7 +108,7 @@ pub fn judge(
 }
 
 /// Parses a SHA-1 commit hash. Returns `None` for a SHA-256 hash and for the all-zero hash.
-pub fn commit(hash: &str) -> Option<Oid> {
+pub(crate) fn commit(hash: &str) -> Option<Oid> {
     Oid::from_str(hash).ok().filter(|id| hash.len() == 40 && !id.is_zero())
 }
 
@@ -163,7 +163,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// Returns the repository at an address in the form that a delivery uses, or `None` for a local path.
-pub fn repository(address: &str) -> Option<Repository> {
+pub(crate) fn repository(address: &str) -> Option<Repository> {
     locate(address).map(|(host, name)| Repository { host: Some(host), name })
 }
 
@@ -184,7 +184,7 @@ fn locate(clone_url: &str) -> Option<(String, String)> {
 
 /// Returns true if the followed ref is one that the forge keeps for a pull request (`refs/pull/NUMBER/head`). Forges
 /// send no push event for such a ref, but they send pull request events.
-pub fn follows_pull_request(configured: &str, followed: &Followed) -> bool {
+pub(crate) fn follows_pull_request(configured: &str, followed: &Followed) -> bool {
     let name = followed.full_ref.as_deref().unwrap_or(configured);
     let name = name.strip_prefix("refs/").unwrap_or(name);
     name.strip_prefix("pull/")

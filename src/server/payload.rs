@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 /// The fields of a push or pull request event.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Push {
+pub(crate) struct Push {
     /// The full name of the ref.
     pub reference: Option<String>,
     /// The hash of the ref before the push; zeros if the push created it.
@@ -34,7 +34,7 @@ pub struct Push {
 
 /// The repository of the event.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct PushedRepository {
+pub(crate) struct PushedRepository {
     pub full_name: Option<String>,
     pub clone_url: Option<String>,
     pub ssh_url: Option<String>,
@@ -44,7 +44,7 @@ pub struct PushedRepository {
 impl Push {
     /// Converts a pull request event to a push to the ref that the forge keeps for it, `refs/pull/NUMBER/head`.
     #[must_use]
-    pub fn of_pull_request(self) -> Self {
+    pub(crate) fn of_pull_request(self) -> Self {
         let reference = self.number.map(|number| format!("refs/pull/{number}/head"));
         Self { reference, after: self.pull_head.clone(), head_commit: None, forced: None, deleted: None, ..self }
     }
@@ -52,7 +52,7 @@ impl Push {
 
 /// Why an authentic body could not be parsed.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     #[error("the body is not the JSON of a push: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the form must have exactly one field `payload`, it has {0}")]
@@ -63,7 +63,7 @@ pub enum Malformed {
 ///
 /// # Errors
 /// [`Malformed`], if it is no JSON object, a field has the wrong type, or a field occurs twice.
-pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
+pub(crate) fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
     let mut push = Push::default();
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     // A document that was cut off fails at its end. The fields before that count.
@@ -77,7 +77,7 @@ pub fn read(json: &[u8], whole: bool) -> Result<Push, Malformed> {
 ///
 /// # Errors
 /// [`Malformed::PayloadFields`]
-pub fn from_form(form: &[u8], whole: bool) -> Result<Cow<'_, str>, Malformed> {
+pub(crate) fn from_form(form: &[u8], whole: bool) -> Result<Cow<'_, str>, Malformed> {
     // A percent sign whose digits were cut off would be taken literally, so drop it.
     let cut = form.iter().rev().take(2).position(|&byte| byte == b'%').map_or(0, |back| back + 1);
     let form = if whole { form } else { &form[..form.len() - cut] };

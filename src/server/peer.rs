@@ -25,17 +25,17 @@ use super::refusals::Why;
 use super::socket::Arrival;
 
 /// The path of peer messages relative to the webhook's path.
-pub const BELOW: &str = "/peer";
+pub(crate) const BELOW: &str = "/peer";
 
 const SEAL: HeaderName = HeaderName::from_static(SIGNATURE);
 
 /// True if the rest of a path below the webhook's is that of questions.
-pub fn is_question(rest: &str) -> bool {
+pub(crate) fn is_question(rest: &str) -> bool {
     rest.strip_prefix(BELOW) == Some(peers::BELOW)
 }
 
 /// Returns the path of peer messages, given the path of webhooks.
-pub fn path(hook: &str) -> String {
+pub(crate) fn path(hook: &str) -> String {
     format!("{hook}{BELOW}")
 }
 
@@ -55,7 +55,7 @@ struct Arrived {
     first_byte: Instant,
 }
 
-pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
     let arrived = match arrive(hook, request).await {
         Ok(arrived) => arrived,
         Err(response) => return response,
@@ -81,7 +81,7 @@ pub async fn receive(hook: &Hook, request: Request<Body>) -> Response<Body> {
 }
 
 /// Another replica starts and asks which pin and which pause are in force here.
-pub async fn receive_question(hook: &Hook, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn receive_question(hook: &Hook, request: Request<Body>) -> Response<Body> {
     let arrived = match arrive(hook, request).await {
         Ok(arrived) => arrived,
         Err(response) => return response,

@@ -19,7 +19,7 @@ use super::answer;
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
 /// The routes of the http listener.
-pub fn router(handle: Handle, with_metrics: bool) -> Router {
+pub(crate) fn router(handle: Handle, with_metrics: bool) -> Router {
     let mut router = Router::new()
         .route("/", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))
         .route("/startupz", get(|State(handle): State<Handle>| async move { probe(handle.health().started) }))

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Why a request was rejected before its content was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub(crate) enum Why {
     /// The signature matches none of the secrets.
     WrongSignature,
     /// The signature header is missing, malformed or repeated.
@@ -65,7 +65,7 @@ impl Why {
 
 /// The rejected requests since the last line.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Counts>);
+pub(crate) struct Refusals(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -77,7 +77,7 @@ struct Counts {
 impl Refusals {
     /// Counts a rejected request. It is logged at once if there was no line in the last minute, otherwise with all
     /// others at the end of that minute. Must be called within a tokio runtime.
-    pub fn note(self: &Arc<Self>, why: Why) {
+    pub(crate) fn note(self: &Arc<Self>, why: Why) {
         let line = {
             let mut counts = self.0.lock();
             counts.since_last[why as usize] += 1;

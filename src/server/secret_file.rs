@@ -55,7 +55,7 @@ struct Held {
 }
 
 /// One secret that follows its file.
-pub struct SecretFile(Arc<SecretState>);
+pub(crate) struct SecretFile(Arc<SecretState>);
 
 struct SecretState {
     path: PathBuf,
@@ -78,7 +78,7 @@ impl SecretFile {
     ///
     /// # Errors
     /// [`BadSecretFile`], if it cannot be used, or reading it takes longer than ten seconds.
-    pub fn required(path: &Path) -> Result<Self, BadSecretFile> {
+    pub(crate) fn required(path: &Path) -> Result<Self, BadSecretFile> {
         let (secret, stamp) = read_in_time(path)?;
         Ok(Self::new(path, false, Some(secret), Some(stamp)))
     }
@@ -87,7 +87,7 @@ impl SecretFile {
     ///
     /// # Errors
     /// [`BadSecretFile`], if the file exists and cannot be used, or reading it takes longer than ten seconds.
-    pub fn removable(path: &Path) -> Result<Self, BadSecretFile> {
+    pub(crate) fn removable(path: &Path) -> Result<Self, BadSecretFile> {
         match read_in_time(path) {
             Ok((secret, stamp)) => Ok(Self::new(path, true, Some(secret), Some(stamp))),
             Err(fault) if fault.is_missing() => Ok(Self::new(path, true, None, None)),
@@ -103,7 +103,7 @@ impl SecretFile {
     }
 
     /// Returns the secret in the file, or `None` if it was removed. While reading hangs, the last good one is returned.
-    pub async fn current(&self) -> Option<Secret> {
+    pub(crate) async fn current(&self) -> Option<Secret> {
         if let Some((number, deadline)) = self.0.check_if_due() {
             let mut ended = self.0.ended.subscribe();
             if timeout_at(deadline, ended.wait_for(|ended| *ended >= number)).await.is_err() {
@@ -114,7 +114,7 @@ impl SecretFile {
     }
 
     /// Returns the secret that was read last, without checking the file.
-    pub fn known(&self) -> Option<Secret> {
+    pub(crate) fn known(&self) -> Option<Secret> {
         self.0.lock().secret.clone()
     }
 }
@@ -202,22 +202,22 @@ fn look(path: &Path, known: Option<Stamp>) -> ReadResult {
 }
 
 /// The secrets of the hook listener, the current one first.
-pub struct Secrets(Vec<SecretFile>);
+pub(crate) struct Secrets(Vec<SecretFile>);
 
 impl Secrets {
-    pub fn new(files: Vec<SecretFile>) -> Self {
+    pub(crate) fn new(files: Vec<SecretFile>) -> Self {
         Self(files)
     }
 
     /// Returns the secrets in use, each with its label for records.
-    pub async fn current(&self) -> Vec<(&'static str, Secret)> {
+    pub(crate) async fn current(&self) -> Vec<(&'static str, Secret)> {
         // Check the files concurrently, so that two hanging files cost no more time than one.
         futures_util::future::join_all(self.0.iter().map(SecretFile::current)).await;
         self.known()
     }
 
     /// Returns the same as last read, without checking the files.
-    pub fn known(&self) -> Vec<(&'static str, Secret)> {
+    pub(crate) fn known(&self) -> Vec<(&'static str, Secret)> {
         let word = |at| if at == 0 { "current" } else { "previous" };
         self.0.iter().enumerate().filter_map(|(at, file)| Some((word(at), file.known()?))).collect()
     }

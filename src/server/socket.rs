@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How a request arrived. Handlers read it from the request's extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// When the connection's first byte was read.
     pub first_byte: Instant,
     /// The head states the length of its body more than once. Only checked on connections that carry a single
@@ -28,7 +28,7 @@ pub struct Arrival {
 
 /// The activity of one connection.
 #[derive(Debug)]
-pub struct Vital {
+pub(crate) struct Vital {
     accepted: Instant,
     first_byte: OnceLock<Instant>,
     ambiguous_length: AtomicBool,
@@ -40,7 +40,7 @@ pub struct Vital {
 }
 
 impl Vital {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             accepted: Instant::now(),
             first_byte: OnceLock::new(),
@@ -51,7 +51,7 @@ impl Vital {
         }
     }
 
-    pub fn arrival(&self) -> Arrival {
+    pub(crate) fn arrival(&self) -> Arrival {
         Arrival {
             first_byte: self.first_byte.get().copied().unwrap_or_else(Instant::now),
             ambiguous_length: self.ambiguous_length.load(Ordering::Relaxed),
@@ -59,17 +59,17 @@ impl Vital {
     }
 
     /// Marks the connection as busy until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> Busy {
+    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
         self.change(true);
         Busy(Arc::clone(self))
     }
 
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
 
     /// Returns when it last became busy or idle.
-    pub fn since(&self) -> Instant {
+    pub(crate) fn since(&self) -> Instant {
         self.accepted + Duration::from_micros(self.changed.load(Ordering::Relaxed))
     }
 
@@ -82,7 +82,7 @@ impl Vital {
 
 /// Keeps a connection marked as busy. Lives as long as a request and its response.
 #[derive(Debug)]
-pub struct Busy(Arc<Vital>);
+pub(crate) struct Busy(Arc<Vital>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ impl Drop for Busy {
 }
 
 /// The stream that hyper reads and writes.
-pub struct Socket {
+pub(crate) struct Socket {
     pub stream: TcpStream,
     vital: Arc<Vital>,
     head: Option<HeadWatch>,
@@ -102,7 +102,7 @@ pub struct Socket {
 impl Socket {
     /// `watch_head` is for connections with a single request, because only there all bytes before the empty line
     /// belong to one head.
-    pub fn new(stream: TcpStream, vital: Arc<Vital>, watch_head: bool, write_stall: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, vital: Arc<Vital>, watch_head: bool, write_stall: Duration) -> Self {
         Self { stream, vital, head: watch_head.then(HeadWatch::default), write_stall, stalled: None }
     }
 
