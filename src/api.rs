@@ -6,7 +6,9 @@
 
 mod changes;
 mod commit;
+mod detail;
 mod event;
+mod record;
 mod webhook;
 
 use std::fmt;
@@ -16,8 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use changes::{Accepted, ChangeRequest, LONGEST_PAUSE_MINUTES, PauseRequest, PinRequest, Refusal};
 pub use commit::{CommitHow, CommitStatus};
+pub use detail::{Change, Commit, Detail, FileChange, HistoryPage, LogLine, SyncDetail};
 pub use event::Event;
 pub use history::HistoryState;
+pub use record::{Action, Commits, ErrorInfo, Files, Outcome, PeerResult, Phase, Phases, Record, Trigger, TriggerKind};
 pub use webhook::{DayCounts, DeliveryResult, LastDelivery, MissedPush, Webhook};
 
 /// The version in every document. It changes only if readers of the old version would misinterpret the new one.
@@ -35,31 +39,39 @@ pub const CHANGE_HEADER: &str = "x-pushsync";
 /// The current state of one replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The version of the format, [`SCHEMA`].
     pub schema: u32,
     /// The replica's clock. Ages are computed from it, because the laptop's clock may differ.
     pub now: Timestamp,
+    /// The process that answers.
     pub replica: Replica,
     /// The remote, redacted.
     pub repo: String,
     /// The ref as configured (`HEAD`, `main`, `refs/tags/v1`, a hash).
     #[serde(rename = "ref")]
     pub reference: String,
+    /// The version that the link names; null until the first publish.
     pub published: Option<Published>,
     /// The newest commit of the followed ref that was seen at the remote.
     pub head: Option<Head>,
     /// The newest announced commit that is neither published nor seen at the remote yet.
     #[serde(default)]
     pub announced: Option<Announcement>,
+    /// The replica's state, derived from the other fields.
     pub state: State,
     /// The running sync.
     #[serde(default)]
     pub running: Option<Running>,
+    /// Attempts that failed since the last one that did not.
     pub failures_in_row: u32,
     /// Why the last attempt failed, while `failures_in_row` is not 0.
     #[serde(default)]
     pub last_error: Option<ErrorInfo>,
+    /// The webhook's last delivery and counters.
     pub webhook: Webhook,
+    /// The polls of the remote.
     pub poll: Poll,
+    /// The end of a pause; null without one.
     pub paused_until: Option<Timestamp>,
     /// The user who paused it, if known: a label that the dashboard sent.
     #[serde(default)]
@@ -85,26 +97,38 @@ pub struct Snapshot {
     pub seq: u64,
 }
 
+/// The process that answers a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replica {
     /// The pod's name (its host name).
     pub name: String,
+    /// The release of the program, such as `0.1.0`.
     pub version: String,
+    /// When the process started.
     pub started_at: Timestamp,
 }
 
+/// A published version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
+    /// The full hash.
     pub commit: String,
+    /// The first line of the commit's message. Empty if the store does not have the commit.
     pub subject: String,
+    /// The author's name. Empty if the store does not have the commit.
     pub author: String,
+    /// The committer's time, if the commit contains one.
     pub committed_at: Option<Timestamp>,
+    /// When the link was set to it; null if the history does not tell.
     pub published_at: Option<Timestamp>,
 }
 
+/// The head of the followed ref.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
+    /// The full hash.
     pub commit: String,
+    /// When a listing of the refs last showed it.
     pub seen_at: Timestamp,
 }
 
@@ -112,6 +136,7 @@ pub struct Head {
 /// determine what is fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announcement {
+    /// The full hash.
     pub commit: String,
     /// When the message arrived.
     pub seen_at: Timestamp,
@@ -130,288 +155,50 @@ pub enum State {
     /// No version is published yet.
     #[default]
     Starting,
+    /// The newest known commit is published.
     InSync,
+    /// A sync is running.
     Syncing,
     /// The remote has a newer commit than the published one, and no sync is running.
     Behind,
     /// The last attempt failed; the previous version stays published.
     Failed,
+    /// A user stopped the syncs until `paused_until`.
     Paused,
+    /// A user chose the published commit; newer ones are not published.
     Pinned,
     /// Another process owns the volume; this one takes over when that one exits.
     Standby,
+    /// A state of a newer release.
     #[serde(other)]
     Unknown,
 }
 
+/// The running sync.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Running {
+    /// The id that its record will have.
     pub id: String,
+    /// The reason for it.
     pub trigger: TriggerKind,
+    /// What it is doing now.
     pub phase: Phase,
+    /// When it began.
     pub started_at: Timestamp,
 }
 
+/// The polls of the remote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Poll {
+    /// The longest time between two polls (`--period`), in milliseconds.
     pub period_ms: u64,
+    /// When a poll last listed the refs; null before the first one ended.
     pub last_at: Option<Timestamp>,
+    /// When the next poll is due, if that is known.
     pub next_at: Option<Timestamp>,
     /// Checks that found no change; they leave no record.
     #[serde(default)]
     pub unchanged: u64,
-}
-
-/// One attempt to update the published tree. Also one line of the history file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    pub schema: u32,
-    pub id: String,
-    pub started_at: Timestamp,
-    pub finished_at: Timestamp,
-    pub trigger: Trigger,
-    /// The commit that was published before.
-    pub old: Option<String>,
-    /// The target commit, once it was known.
-    pub new: Option<String>,
-    pub outcome: Outcome,
-    #[serde(default)]
-    pub commits: Option<Commits>,
-    #[serde(default)]
-    pub files: Option<Files>,
-    /// Bytes received by the fetch.
-    #[serde(default)]
-    pub bytes: Option<u64>,
-    /// Objects received by the fetch.
-    #[serde(default)]
-    pub objects: Option<u64>,
-    pub phases: Phases,
-    /// From the first byte of the webhook to the moment when the link named the commit. Time spent paused or pinned
-    /// does not count. Absent for pin, rollback and unpin.
-    #[serde(default)]
-    pub received_to_published_ms: Option<u64>,
-    /// How long the trigger waited for the end of a pause or pin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_ms: Option<u64>,
-    /// Additional checks that were needed because the webhook arrived before the ref had changed.
-    #[serde(default)]
-    pub chased: u32,
-    /// True if a poll found this commit although webhooks are enabled.
-    #[serde(default)]
-    pub missed_webhook: bool,
-    /// Why the delivery that announced this commit was ignored. The poll found the commit, but no webhook was missed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ignored_webhook: Option<String>,
-    /// True if the old commit is not an ancestor of the new one: history was rewritten, or another branch is
-    /// followed. Always false for a pin and a rollback.
-    #[serde(default)]
-    pub rewritten: bool,
-    /// Whether the new commit descends from the old one according to the store; absent if a shallow history cannot
-    /// tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fast_forward: Option<bool>,
-    /// The commit that the replica was pinned to during this sync.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pinned: Option<String>,
-    /// The commit at the remote or in an announcement that was not published because of the pin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub withheld: Option<String>,
-    #[serde(default)]
-    pub peers: Vec<PeerResult>,
-    #[serde(default)]
-    pub error: Option<ErrorInfo>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trigger {
-    pub kind: TriggerKind,
-    /// `X-GitHub-Delivery` of the webhook that triggered the sync.
-    #[serde(default)]
-    pub delivery: Option<String>,
-    #[serde(default)]
-    pub event: Option<String>,
-    /// The secret that verified it: `current` or `previous`.
-    #[serde(default)]
-    pub secret: Option<String>,
-    /// True if a delivery with the same id arrived before.
-    #[serde(default)]
-    pub redelivered: bool,
-    /// How many triggers were merged into this sync.
-    #[serde(default)]
-    pub merged: u32,
-    /// The requested action, if one of the merged triggers was manual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<Action>,
-    /// The user, if known: a label that the dashboard sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-}
-
-/// An action that a user requested from a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    Sync,
-    Resume,
-    /// Publish one commit and keep it.
-    Pin,
-    /// A pin to a commit that was published before, or that is an ancestor of the published one.
-    Rollback,
-    Unpin,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TriggerKind {
-    Startup,
-    Webhook,
-    #[default]
-    Poll,
-    Peer,
-    Signal,
-    Manual,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Published,
-    Unchanged,
-    Failed,
-    /// The pre-publish hook rejected the commit.
-    Refused,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    Queue,
-    Look,
-    Fetch,
-    Build,
-    Gate,
-    Publish,
-    Record,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Commits {
-    /// The number of commits between old and new; absent if a shallow history cannot tell.
-    pub count: Option<u32>,
-    pub subject: String,
-    pub author: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Files {
-    pub added: u64,
-    pub modified: u64,
-    pub deleted: u64,
-}
-
-/// How long each phase took. A phase that was not reached is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Phases {
-    #[serde(default)]
-    pub queue_ms: Option<u64>,
-    /// Listing the refs and fetching together.
-    #[serde(default)]
-    pub fetch_ms: Option<u64>,
-    #[serde(default)]
-    pub build_ms: Option<u64>,
-    #[serde(default)]
-    pub gate_ms: Option<u64>,
-    #[serde(default)]
-    pub publish_ms: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerResult {
-    /// `IP:port`; the configured name if it could not be resolved; `N others` in the summary of a large fleet.
-    pub address: String,
-    /// `told`, `refused` (optionally with a colon and the reason), `not_ours`, `timed_out`, `unreachable`,
-    /// `bad_answer`, `unresolved`, `no_dns_answer`, `no_secret` or `not_tried`.
-    pub result: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ErrorInfo {
-    pub phase: Phase,
-    /// The word of an `ErrorKind`. Not the enum: a record of another version may have a word that this one does not know,
-    /// and keeps it.
-    pub kind: String,
-    pub message: String,
-    pub hint: Option<String>,
-}
-
-/// `GET /api/v1/history`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HistoryPage {
-    pub schema: u32,
-    pub records: Vec<Record>,
-}
-
-/// `GET /api/v1/syncs/ID`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SyncDetail {
-    pub schema: u32,
-    pub record: Record,
-    #[serde(flatten)]
-    pub detail: Detail,
-}
-
-/// The details of a record, which are too long for lists.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Detail {
-    /// The newest 50 commits between old and new.
-    #[serde(default)]
-    pub commits: Vec<Commit>,
-    /// The first 500 changed files.
-    #[serde(default)]
-    pub files: Vec<FileChange>,
-    #[serde(default)]
-    pub files_total: u64,
-    #[serde(default)]
-    pub log: Vec<LogLine>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Commit {
-    pub commit: String,
-    pub subject: String,
-    pub author: String,
-    pub committed_at: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FileChange {
-    pub path: String,
-    pub change: Change,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    Added,
-    Modified,
-    Deleted,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogLine {
-    pub at: Timestamp,
-    pub level: String,
-    pub message: String,
 }
 
 macro_rules! display_as_serde {

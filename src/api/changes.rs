@@ -13,6 +13,7 @@ pub const LONGEST_PAUSE_MINUTES: u32 = 7 * 24 * 60;
 /// Body of `POST /api/v1/pause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseRequest {
+    /// The length of the pause, from 1 to [`LONGEST_PAUSE_MINUTES`].
     pub minutes: u32,
     /// The user, as `user@host`. A label that is shown and recorded; it grants no permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,13 +41,17 @@ pub struct PinRequest {
 /// The response to a change: 202.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// The version of the format, [`SCHEMA`](super::SCHEMA).
     pub schema: u32,
     /// The sync that will carry it out, if one is needed.
     #[serde(default)]
     pub sync: Option<String>,
+    /// The state after the change.
     pub state: State,
+    /// The end of the pause that is in force now.
     #[serde(default)]
     pub paused_until: Option<Timestamp>,
+    /// The full hash of the pinned commit.
     #[serde(default)]
     pub pinned: Option<String>,
 }
@@ -54,8 +59,11 @@ pub struct Accepted {
 /// The response to any rejected request: 4xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
+    /// A stable word for programs, such as `bad_minutes`.
     pub code: String,
+    /// The reason, for people.
     pub message: String,
+    /// What the user can do about it, if that is known.
     #[serde(default)]
     pub hint: Option<String>,
 }

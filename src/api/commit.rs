@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `GET /api/v1/commits/HASH`. It describes one moment: `published` is the commit to which the other fields refer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommitStatus {
+    /// The version of the format, [`SCHEMA`](super::SCHEMA).
     pub schema: u32,
     /// The replica's clock.
     pub now: Timestamp,
@@ -18,6 +19,7 @@ pub struct CommitStatus {
     /// Whether the published commit is this one or descends from it; null if neither the store nor the history can
     /// tell.
     pub contained: Option<bool>,
+    /// What happened to the commit here.
     pub how: CommitHow,
     /// When this replica last published exactly this commit, according to its history.
     #[serde(default)]

@@ -12,11 +12,15 @@ use super::{Record, Running, Snapshot, Webhook};
 pub enum Event {
     /// The first event of every stream.
     Snapshot(Box<Snapshot>),
+    /// A sync began. Polls that find nothing send no events.
     SyncStarted(Running),
+    /// The running sync entered another phase.
     SyncPhase(Running),
+    /// A sync ended.
     SyncFinished(Box<Record>),
     /// An earlier record has grown, because slow peers have responded.
     SyncAmended(Box<Record>),
+    /// A delivery arrived, or a counter of the webhook changed.
     Delivery(Webhook),
     /// Another part of the snapshot changed. It contains no records (`recent` is empty).
     State(Box<Snapshot>),

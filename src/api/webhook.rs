@@ -5,11 +5,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The state of the webhook listener. The counts begin with the process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Webhook {
     /// False: no secret is configured, so there is no webhook listener.
     pub enabled: bool,
+    /// When the last authentic delivery arrived.
     pub last_delivery_at: Option<Timestamp>,
+    /// The event that it named, such as `push` or `ping`.
     pub last_event: Option<String>,
     /// The result of the last delivery: `queued`, or `ignored: <reason>`.
     #[serde(default)]
@@ -19,6 +22,7 @@ pub struct Webhook {
     pub last: Option<LastDelivery>,
     /// Authentic deliveries since the process started.
     pub received: u64,
+    /// Requests without a valid signature, which got 401.
     pub bad_signature: u64,
     /// Commits that a poll found without an announcement by a webhook.
     pub missed: u64,
@@ -26,6 +30,7 @@ pub struct Webhook {
     /// missed can be counted once.
     #[serde(default)]
     pub missed_pushes: Vec<MissedPush>,
+    /// The counts of the last 24 hours.
     #[serde(default)]
     pub day: DayCounts,
 }
@@ -33,10 +38,14 @@ pub struct Webhook {
 /// The last authentic delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastDelivery {
+    /// When it arrived.
     pub at: Timestamp,
+    /// The event that it named, such as `push` or `ping`.
     pub event: String,
+    /// The forge's id of the delivery.
     #[serde(default)]
     pub delivery: Option<String>,
+    /// What was done with it.
     pub result: DeliveryResult,
     /// Why it was ignored or rejected.
     #[serde(default)]
@@ -47,6 +56,7 @@ pub struct LastDelivery {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryResult {
+    /// It triggered a sync.
     Queued,
     /// It concerns another ref, repository or event.
     Ignored,
@@ -54,6 +64,7 @@ pub enum DeliveryResult {
     Malformed,
     /// The forge's test delivery for a new webhook.
     Pong,
+    /// A result of a newer release.
     #[default]
     #[serde(other)]
     Unknown,
@@ -62,14 +73,19 @@ pub enum DeliveryResult {
 /// A push that a poll found because no delivery announced it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedPush {
+    /// The full hash.
     pub commit: String,
+    /// When the poll found it.
     pub found_at: Timestamp,
 }
 
 /// The same counts over the last 24 hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayCounts {
+    /// Authentic deliveries.
     pub received: u64,
+    /// Requests without a valid signature.
     pub bad_signature: u64,
+    /// Commits that a poll found without an announcement.
     pub missed: u64,
 }
