@@ -181,9 +181,10 @@ impl Drop for Traced {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // A test that fails here and nowhere else is understood by what the program said.
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let log = std::fs::read(&self.log).unwrap_or_default();
             let first = log.len().saturating_sub(LOG_SHOWN);
-            eprintln!("the end of the log:\n{}", &log[log.ceil_char_boundary(first)..]);
+            // The cut may be inside of a character.
+            eprintln!("the end of the log:\n{}", String::from_utf8_lossy(&log[first..]));
         }
         self.stop();
     }
