@@ -125,7 +125,7 @@ async fn on_a_disk_that_is_too_slow_for_every_sync_the_published_tree_stays_and_
     let third = change_all(&site, "third");
     eventually(4 * PATIENCE, || published(&site.link()).as_deref() == Some(third.as_str())).await;
     assert_same(&site.link(), &site.repo, &third);
-    program.slow_down(Duration::ZERO);
+    program.let_go();
     // Nothing that was given up stays: the tree, its predecessor for a moment, and two standby trees that take turns.
     let trees = site.root().join(".worktrees");
     eventually_while_fewer(|| entries_below(&trees), || worktrees(&site.root()) <= 3).await;
